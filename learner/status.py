@@ -1,0 +1,50 @@
+"""What a learner tells whoever watches it: one record, twice a second. Knows neither terminal nor file."""
+
+import msgspec
+
+
+class ActorStatus(msgspec.Struct, frozen=True):
+    """One row of the live table."""
+
+    name: str
+    state: str  # joining, running, stopped, silent, gone
+    envs: int
+    steps: int  # accepted from this actor
+    env_share: float  # of its time since the last ping, 0..1
+    policy_share: float
+    send_share: float
+    idle_share: float
+    heard_seconds_ago: float
+
+
+class LedgerStatus(msgspec.Struct, frozen=True):
+    """All incarnations together, in environment steps: sealed = trained + pending + dropped + in flight."""
+
+    sealed: int
+    trained: int
+    pending: int  # accepted, waiting for the next update
+    in_flight: int
+    dropped: dict[str, int]  # by reason
+    duplicates: int  # rollouts that arrived twice and were ignored
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The state of a run at one moment."""
+
+    phase: str
+    run_directory: str
+    env: str
+    updates: int
+    version: int
+    steps: int  # trained
+    total_steps: int
+    steps_per_second: float  # since the previous status
+    episodes: int
+    mean_return: float | None  # of the last `return_window` training episodes
+    target_return: float | None
+    elapsed_seconds: float  # since the learner started
+    waiting_for: str  # "" or who is late, in words
+    actors: tuple[ActorStatus, ...]
+    ledger: LedgerStatus
+    metrics: dict[str, float]  # of the newest update
+    first_step_seconds: float | None  # from launch to the first accepted rollout; None before

@@ -1,0 +1,27 @@
+"""The error tree. A class is a decision for whoever catches it, and carries its exit code."""
+
+
+class DppoError(Exception):
+    """A failed run; its text is one line: what, why, what to do."""
+
+    exit_code = 1
+
+
+class UsageError(DppoError):
+    """The command, a setting or a file that the user named is wrong."""
+
+    exit_code = 2
+
+
+class RefusedError(DppoError):
+    """The peer refused us, for good (wrong version, wrong spec, other run, superseded name)."""
+
+    exit_code = 3
+
+
+class CheckpointError(DppoError):
+    """A checkpoint cannot be read or does not belong to this run."""
+
+
+class ProtocolError(DppoError):
+    """A peer sent something that the protocol does not allow: drop it, count it, strike the peer."""

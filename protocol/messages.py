@@ -1,0 +1,193 @@
+"""Every message of the protocol as a frozen record. Knows neither bytes nor sockets; see codec.py for both limits and checks.
+
+On the wire each is a MessagePack array whose first element is the tag. Times are in seconds, clocks are monotonic and
+only ever compared with themselves.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from protocol.specs import Spec
+
+MAX_COUNT = 2**53
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:@-]+$")]
+Text = Annotated[str, msgspec.Meta(max_length=512)]
+Incarnation = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
+Digest = Annotated[bytes, msgspec.Meta(max_length=16)]
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=True):
+    """Shared settings of all messages; tags are the class names."""
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What one incarnation has sealed so far, by its own count."""
+
+    sealed_upto: Count = 0  # newest sequence number given out
+    sealed_steps: Count = 0  # steps in all sealed segments, dropped ones included
+    acked_upto: Count = 0  # newest sequence number that a learner disposed of
+    acked_steps: Count = 0
+    dropped_steps: Count = 0  # sealed, then dropped here, at a stop (`on_stop=drop`)
+
+
+class EnvSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Which environment every actor of the run steps."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]  # Gymnasium id, or "module:id"
+    kwargs_json: Annotated[str, msgspec.Meta(max_length=2048)] = "{}"
+    vectorization: Literal["auto", "sync", "async", "native"] = "auto"
+
+
+class TimeShares(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Where an actor's time went since it last said so, in seconds."""
+
+    env: Seconds = 0.0
+    policy: Seconds = 0.0
+    send: Seconds = 0.0
+    idle: Seconds = 0.0
+
+
+# From the actor
+
+
+class Hello(_Message):
+    """Opens a session, and opens it again after every reconnect or WHO."""
+
+    protocol_min: Count
+    protocol_max: Count
+    release: Annotated[str, msgspec.Meta(max_length=64)]
+    actor: Name
+    incarnation: Incarnation  # random, one per process life
+    envs: Count  # environments it steps; 0: tell me
+    tally: Tally
+    run_id: Annotated[str, msgspec.Meta(max_length=64)] = ""  # "" before the first WELCOME
+    epoch: Count = 0  # of the policy held
+    version: Count = 0  # of the policy held, 0: none
+    spec_hash: Digest = b""  # b"" while the environment is unknown: tell me which
+    spec: Spec | None = None
+
+
+class Have(_Message):
+    """The policy is loaded."""
+
+    epoch: Count
+    version: Count
+    load_seconds: Seconds
+
+
+class Rollout(_Message):
+    """One segment; the blob follows in frame 1."""
+
+    seq: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
+    epoch: Count
+    version: Count
+    T: Count
+    E: Count
+    finals: Count
+    episodes: Count
+    steps: Count
+
+
+class Stopped(_Message):
+    """The answer to STOP: everything up to `tally.sealed_upto` has been sent, nothing else comes under that version."""
+
+    epoch: Count
+    version: Count
+    tally: Tally
+    first_step_seconds: Seconds  # from HAVE sent to the end of the first step under this version; 0: no step taken
+
+
+class Ping(_Message):
+    """I am alive, and so is my loop."""
+
+    time: float
+    tally: Tally
+    shares: TimeShares
+
+
+class Bye(_Message):
+    """Either side ends the session for good. From the learner: the run is over. From the actor: the last word."""
+
+    reason: Text
+    tally: Tally = Tally()
+
+
+# From the learner
+
+
+class Welcome(_Message):
+    """The answer to HELLO. Credit 0 and no slots while the actor has not said its spec."""
+
+    protocol: Count
+    run_id: Annotated[str, msgspec.Meta(max_length=64)]
+    epoch: Count  # counts the learner's starts on this run directory
+    env: EnvSettings
+    envs: Count
+    first_slot: Count  # the actor's environments are slots first_slot .. first_slot + envs - 1
+    seed: Count
+    life: Count  # how often these slots were handed out before: keeps random streams apart
+    watermark: Count  # newest sequence number disposed of: forget up to it, resend the rest
+    credit: Count  # may have watermark + credit outstanding
+    lease_seconds: Seconds  # silence after which either side gives the other up
+    heartbeat_seconds: Seconds
+    on_stop: Literal["keep", "drop"]
+
+
+class Reject(_Message):
+    """No. Fatal: exit. Otherwise say HELLO again after the given time."""
+
+    code: Literal["protocol", "spec", "run", "superseded", "full", "envs"]
+    text: Text
+    fatal: bool
+    retry_after_seconds: Seconds = 1.0
+
+
+class Policy(_Message):
+    """A new policy, and the signal to go on under it; the ONNX graph follows in frame 1."""
+
+    epoch: Count
+    version: Count
+    digest: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    segment_steps: Annotated[int, msgspec.Meta(ge=1, le=2**24)]  # T under this version
+
+
+class Ack(_Message):
+    """Everything up to `upto` is disposed of (accepted in the learner's memory, or refused by NACK)."""
+
+    upto: Count
+    credit: Count
+
+
+class Nack(_Message):
+    """This one was refused and counted as dropped; do not send it again."""
+
+    seq: Count
+    reason: Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class Stop(_Message):
+    """The batch is full: cut now, send what you have, wait for the next policy."""
+
+    epoch: Count
+    version: Count
+    grace_seconds: Seconds
+
+
+class Pong(_Message):
+    """The answer to PING."""
+
+    time: float
+
+
+class Who(_Message):
+    """I do not know you (I may have restarted): say HELLO."""
+
+
+FromActor = Hello | Have | Rollout | Stopped | Ping | Bye
+FromLearner = Welcome | Reject | Policy | Ack | Nack | Stop | Pong | Who | Bye
+Message = FromActor | FromLearner
+
+WITH_BLOB = (Rollout, Policy)

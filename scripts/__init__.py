@@ -1,0 +1,1 @@
+"""What people run: the command line, the local run, evaluation, plots, benchmarks."""
