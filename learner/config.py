@@ -9,6 +9,18 @@ from typing import Any, Literal
 from protocol.errors import UsageError
 
 
+def _positive(section: str, config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise UsageError(f"{section}.{name}={getattr(config, name)} must be above 0")
+
+
+def _at_least(section: str, config: object, minimum: float, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= minimum:
+            raise UsageError(f"{section}.{name}={getattr(config, name)} must be at least {minimum}")
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """The environment that every actor steps."""
@@ -164,15 +176,3 @@ class LearnerConfig:
                 f"ppo.minibatch_steps={self.ppo.minibatch_steps} exceeds collect.batch_steps={self.collect.batch_steps}: "
                 "a minibatch cannot be larger than the batch. Lower the one or raise the other."
             )
-
-
-def _positive(section: str, config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise UsageError(f"{section}.{name}={getattr(config, name)} must be above 0")
-
-
-def _at_least(section: str, config: object, minimum: float, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= minimum:
-            raise UsageError(f"{section}.{name}={getattr(config, name)} must be at least {minimum}")
