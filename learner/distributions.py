@@ -1,0 +1,66 @@
+"""The two action distributions as pure functions of tensors. Knows PyTorch; knows no network.
+
+Written out instead of taken from torch.distributions, whose checks and object layers cost more than the arithmetic of
+a small minibatch. A further distribution (a masked or a multi-categorical one) is one more record with these methods.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+Noise = Literal["normal", "gumbel"]
+
+
+class Gaussian(NamedTuple):
+    """Independent normal distributions, one a dimension."""
+
+    mean: Tensor  # [N, n]
+    log_std: Tensor  # [n], the same in every state; [N, n] works too
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The action mean + std * noise, [N, n]; noise [N, n] is standard normal, or 0 for the mode."""
+        return self.mean + self.log_std.exp() * noise
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[N] of action [N, n]: sum over dimensions of -((a - mean) / std)^2 / 2 - log std - log(2 pi) / 2."""
+        deviation = (action - self.mean) * (-self.log_std).exp()
+        return (-0.5 * deviation.square() - (self.log_std + HALF_LOG_TWO_PI)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """[N], or [] where log_std is the same in every state: sum over dimensions of log std + (1 + log 2 pi) / 2."""
+        return (self.log_std + (0.5 + HALF_LOG_TWO_PI)).sum(-1)
+
+    def kl_from(self, old: "Gaussian") -> Tensor:
+        """KL(old || self), [N]: sum of log(s / s_old) + (s_old^2 + (m_old - m)^2) / (2 s^2) - 1/2."""
+        precision = (-2 * self.log_std).exp()
+        spread = (2 * old.log_std).exp() + (old.mean - self.mean).square()
+        return (self.log_std - old.log_std + 0.5 * spread * precision - 0.5).sum(-1)
+
+
+class Categorical(NamedTuple):
+    """One of k choices."""
+
+    log_probs: Tensor  # [N, k], normalised
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The action argmax(log_probs + noise), [N] int64; noise [N, k] is standard Gumbel (exact sampling), or 0 for the mode."""
+        return (self.log_probs + noise).argmax(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[N] of action [N] int64, which counts from 0."""
+        return self.log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """[N]: -sum of p log p. A choice of probability 0 adds 0."""
+        return -(self.log_probs.exp() * self.log_probs.clamp_min(torch.finfo(torch.float32).min)).sum(-1)
+
+    def kl_from(self, old: "Categorical") -> Tensor:
+        """KL(old || self), [N]: sum of p_old (log p_old - log p)."""
+        return (old.log_probs.exp() * (old.log_probs - self.log_probs)).sum(-1)
+
+
+Distribution = Gaussian | Categorical

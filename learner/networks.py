@@ -1,0 +1,178 @@
+"""Policy and critic networks, made from a spec. Knows PyTorch; knows no training and no export.
+
+Three layers that can be replaced one by one: an encoder (observation leaves to features), a body (features to
+outputs) and a head (outputs to a distribution). The learner encodes a whole batch once and trains on the features; an
+actor runs `PolicyNetwork.forward`, which is the graph that is exported.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from learner.distributions import Categorical, Distribution, Gaussian, Noise
+from protocol.errors import UsageError
+from protocol.specs import Leaf, Spec
+
+OBSERVATION_CLIP = 10.0
+
+Activation = Literal["tanh", "relu", "elu"]
+ActionBounds = Literal["clip", "rescale"]
+
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+
+
+class ObservationEncoder(nn.Module):
+    """An observation leaf to float32 features: flattened and normalised, or one-hot.
+
+    The normaliser's statistics are buffers, so they are part of a policy version: whoever acts with it and whoever
+    trains on it see the same features.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    values: Tensor
+
+    def __init__(self, leaf: Leaf, *, normalise: bool) -> None:
+        super().__init__()
+        self.elements, self.flat = leaf.elements, len(leaf.shape) == 1
+        self.one_hot = leaf.kind == "discrete"
+        self.normalise = normalise and not self.one_hot
+        self.features = leaf.categories if self.one_hot else leaf.elements
+        if self.one_hot:
+            self.register_buffer("values", torch.arange(leaf.start, leaf.start + leaf.categories), persistent=False)
+        if self.normalise:
+            self.register_buffer("mean", torch.zeros(self.features))
+            self.register_buffer("scale", torch.ones(self.features))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Features [N, f] float32 of an observation [N, *shape] in the leaf's dtype."""
+        if self.one_hot:
+            return (observation.reshape(-1, 1) == self.values).to(torch.float32)
+        flat = (observation if self.flat else observation.reshape(-1, self.elements)).to(torch.float32)
+        if not self.normalise:
+            return flat
+        return ((flat - self.mean) * self.scale).clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP)
+
+
+class PolicyNetwork(nn.Module):
+    """Observation to action distribution: a perceptron, with a Gaussian or a categorical head."""
+
+    low: Tensor
+    high: Tensor
+    middle: Tensor
+    half_width: Tensor
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        hidden: Sequence[int],
+        activation: Activation,
+        initial_log_std: float,
+        action_bounds: ActionBounds,
+        normalise_observations: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        observation, action = only_leaf(spec.observation), only_leaf(spec.action)
+        self.encoder = ObservationEncoder(observation, normalise=normalise_observations)
+        self.discrete = action.kind == "discrete"
+        self.noise: Noise = "gumbel" if self.discrete else "normal"
+        self.outputs = action.categories if self.discrete else action.elements  # also the width of the noise
+        self.action_shape, self.start = action.shape, action.start
+        self.body = mlp((self.encoder.features, *hidden, self.outputs), activation, head_gain=0.01, generator=generator)
+        if not self.discrete:
+            self.log_std = nn.Parameter(torch.full((self.outputs,), float(initial_log_std)))
+            self._register_bounds(action, action_bounds)
+
+    def _register_bounds(self, action: Leaf, action_bounds: ActionBounds) -> None:
+        """Constants for `_to_environment`; not part of the state, since the spec has them."""
+        low = torch.tensor(action.low or (-math.inf,) * self.outputs, dtype=torch.float32)
+        high = torch.tensor(action.high or (math.inf,) * self.outputs, dtype=torch.float32)
+        self.clips = bool(low.isfinite().any() or high.isfinite().any())
+        mapped = low.isfinite() & high.isfinite()
+        self.rescales = action_bounds == "rescale" and bool(mapped.any())
+        self.register_buffer("low", low, persistent=False)
+        self.register_buffer("high", high, persistent=False)
+        self.register_buffer("middle", torch.where(mapped, (low + high) / 2, 0.0), persistent=False)
+        self.register_buffer("half_width", torch.where(mapped, (high - low) / 2, 1.0), persistent=False)
+
+    def forward(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What an actor runs: (action, env_action, behaviour_log_prob) of E environments.
+
+        observation [E, *shape] in the wire dtype; noise [E, n] float32, of the kind that `self.noise` names, 0 for the
+        deterministic policy. action [E, *shape] is what is stored and trained on: the unclipped sample, or the choice
+        counted from 0 (int64). env_action is the same after bounds or start. behaviour_log_prob [E] is of `action`.
+        """
+        distribution = self.distribution(self.encoder(observation))
+        action = distribution.sample(noise)
+        log_prob = distribution.log_prob(action)
+        if self.discrete:
+            return action, action + self.start, log_prob
+        env_action = self._to_environment(action)
+        if len(self.action_shape) == 1:
+            return action, env_action, log_prob
+        shape = (-1, *self.action_shape)
+        return action.reshape(shape), env_action.reshape(shape), log_prob
+
+    def distribution(self, features: Tensor) -> Distribution:
+        """The distribution over actions at encoded observations [N, f]."""
+        outputs = self.body(features)
+        if self.discrete:
+            return Categorical(outputs.log_softmax(-1))
+        return Gaussian(outputs, self.log_std)
+
+    def log_prob_and_entropy(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Distribution]:
+        """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape] as `forward` gives them."""
+        distribution = self.distribution(self.encoder(observation))
+        action = action if self.discrete else action.reshape(-1, self.outputs)
+        return distribution.log_prob(action), distribution.entropy(), distribution
+
+    def _to_environment(self, action: Tensor) -> Tensor:
+        """A Gaussian's sample within the environment's bounds; a side without a bound is left alone."""
+        if self.rescales:
+            action = self.middle + action * self.half_width
+        return action.maximum(self.low).minimum(self.high) if self.clips else action
+
+
+class CriticNetwork(nn.Module):
+    """Features to one value, in the units of the normalised returns."""
+
+    def __init__(
+        self, features: int, *, hidden: Sequence[int], activation: Activation, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.body = mlp((features, *hidden, 1), activation, head_gain=1.0, generator=generator)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Values [N] of encoded observations [N, f]."""
+        values: Tensor = self.body(features)
+        return values.squeeze(-1)
+
+
+def mlp(
+    widths: Sequence[int], activation: Activation, *, head_gain: float, generator: torch.Generator
+) -> nn.Sequential:
+    """Linear layers with activations between them; orthogonal weights (gain sqrt 2, the last one head_gain), bias 0.
+
+    The gains are those of Andrychowicz et al. 2021 (arXiv 2006.05990, section 3.2) and of the original PPO code.
+    """
+    layers: list[nn.Module] = []
+    for index, (inputs, outputs) in enumerate(pairwise(widths)):
+        last = index == len(widths) - 2
+        linear: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+        nn.init.orthogonal_(linear.weight, head_gain if last else math.sqrt(2), generator=generator)
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if last else [linear, _ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers)
+
+
+def only_leaf(leaves: Sequence[Leaf]) -> Leaf:
+    """The single leaf of a group; several are not built yet."""
+    if len(leaves) != 1:
+        raise UsageError(f"the networks take one observation and one action leaf, not {[leaf.name for leaf in leaves]}")
+    return leaves[0]
