@@ -1,0 +1,114 @@
+"""From the run's environment settings to environments that can be stepped. Knows Gymnasium's registry.
+
+Which implementation steps them is chosen here and said in `description`: a native vector environment where the id has
+one, else our loop over single environments, else processes if asked for.
+"""
+
+import difflib
+import functools
+import importlib
+import json
+from typing import Any
+
+import gymnasium as gym
+
+from actor.step import Environments, Step
+from actor.sync_loop import SyncLoop
+from actor.vector_environments import VectorEnvironments
+from protocol.errors import UsageError
+from protocol.messages import EnvSettings
+
+__all__ = ["Environments", "Step", "make_environments"]
+
+# what gymnasium.make raises for a wrong keyword argument, a missing package, a missing file
+_NOT_MADE = (gym.error.Error, ImportError, TypeError, ValueError, OSError)
+
+
+def make_environments(settings: EnvSettings, envs: int) -> Environments:
+    """`envs` environments as the settings say. Raises UsageError saying what is wrong with which setting."""
+    if envs < 1:
+        raise UsageError(f"an actor needs at least 1 environment, not {envs}")
+    kwargs = _kwargs(settings.kwargs_json)
+    native = _find(settings.id).vector_entry_point is not None
+    vectorization = settings.vectorization
+    if vectorization == "auto":
+        vectorization = "native" if native else "sync"
+    if vectorization == "native":
+        if not native:
+            raise UsageError(f"{settings.id} has no native vector environment: use vectorization 'sync' or 'async'")
+        return _make_native(settings.id, kwargs, envs)
+    try:
+        if vectorization == "async":
+            return _make_async(settings.id, kwargs, envs)
+        # Gymnasium's checker looks at the first step only; one copy of its warnings is enough
+        return SyncLoop([gym.make(settings.id, **{"disable_env_checker": i > 0, **kwargs}) for i in range(envs)])
+    except _NOT_MADE as error:
+        raise UsageError(f"cannot make {settings.id} with {kwargs}: {error}") from error
+
+
+def _make_native(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments:
+    try:
+        # make_vec passes the registered time limit on as max_episode_steps
+        vector = gym.make_vec(env_id, num_envs=envs, vectorization_mode="vector_entry_point", **kwargs)
+    except _NOT_MADE as error:
+        raise UsageError(
+            f"cannot make the native vector environment of {env_id} with {kwargs}: {error}. "
+            "Vectorization 'sync' makes single environments, which may take other arguments."
+        ) from error
+    return VectorEnvironments(vector, "native", "first_column")
+
+
+def _make_async(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments:
+    """One process an environment; SAME_STEP, because the process can reset without another message."""
+    make_one = functools.partial(_make_self_seeding, env_id, kwargs)
+    vector = gym.vector.AsyncVectorEnv(
+        [make_one] * envs,
+        context="spawn",  # a fork would copy the locks of zmq's and onnxruntime's threads
+        autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,
+    )
+    return VectorEnvironments(vector, "async", "per_column")
+
+
+class _SeedsActionSpace(gym.Wrapper[Any, Any, Any, Any]):
+    """Seeds the action space too, in the process where the environment is."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As Env.reset."""
+        if seed is not None:
+            self.action_space.seed(seed)
+        return self.env.reset(seed=seed, options=options)
+
+
+def _make_self_seeding(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    return _SeedsActionSpace(gym.make(env_id, **kwargs))
+
+
+def _kwargs(kwargs_json: str) -> dict[str, Any]:
+    try:
+        kwargs = json.loads(kwargs_json)
+    except ValueError as error:
+        raise UsageError(f"the environment's keyword arguments are not JSON: {error} in {kwargs_json!r}") from None
+    if not isinstance(kwargs, dict):
+        raise UsageError(f"the environment's keyword arguments must be a JSON object, not {kwargs_json!r}")
+    return kwargs
+
+
+def _find(env_id: str) -> gym.envs.registration.EnvSpec:
+    """The registered environment; imports the module of "module:id" first, which registers it."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UsageError(
+                f"cannot import {module!r}, the module of the environment {env_id!r}: {error}. "
+                "Is it installed here, or its folder named in PYTHONPATH?"
+            ) from error
+    if name not in gym.registry:
+        near = difflib.get_close_matches(name, gym.registry, n=3)
+        meant = f"did you mean {' or '.join(near)}?" if near else "ids look like CartPole-v1, version included."
+        raise UsageError(
+            f"no environment {name!r} is registered: {meant} "
+            "If a package registers it, name the package before it: package:id"
+        )
+    return gym.registry[name]

@@ -1,0 +1,79 @@
+"""Single environments stepped one after the other in this process. Knows Gymnasium's Env; knows no vector API.
+
+Why not gymnasium.vector.SyncVectorEnv: at 8 environments a step costs 13-16 us more when we reset what has ended
+(CartPole-v1: 64 us against 48), it merges every info dict key by key into arrays that nobody reads, and here an ended
+episode's true last observation is at hand, so no row is ever wasted on a reset.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from actor.step import Step
+from protocol.errors import UsageError
+from protocol.rollout import Leaves
+from protocol.specs import spec_of
+
+
+class SyncLoop:
+    """E single environments; ended episodes are reset within the step that ended them."""
+
+    def __init__(self, environments: Sequence[gym.Env[Any, Any]]) -> None:
+        self.spec = spec_of(environments[0].observation_space, environments[0].action_space)
+        self.envs = len(environments)
+        self.description = f"sync: a loop over {self.envs} environments, each reset within the step that ended it"
+        self._environments = list(environments)
+        (self._leaf,) = self.spec.observation
+        self._discrete_action = self.spec.action[0].kind == "discrete"
+        self._action_dtype = environments[0].action_space.dtype
+        self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
+        self._valid = np.ones(self.envs, bool)  # the same array in every step: no row is ever only a reset
+        self._valid.flags.writeable = False
+
+    def reset(self, seeds: Sequence[int]) -> Leaves:
+        """Start E episodes, one seed a column; leaf name -> [E, ...]."""
+        rows = self._empty_rows()
+        for column, (environment, seed) in enumerate(zip(self._environments, seeds, strict=True)):
+            environment.action_space.seed(seed)
+            observation, _ = environment.reset(seed=seed)
+            if np.shape(observation) != self._leaf.shape:  # would be broadcast below, in silence
+                raise UsageError(
+                    f"the environment's reset gave an observation of shape {np.shape(observation)}, "
+                    f"but its observation_space says {self._leaf.shape}"
+                )
+            rows[column] = observation
+        return {self._leaf.name: rows}
+
+    def step(self, env_action: np.ndarray) -> Step:
+        """Do env_action [E, ...] in column order."""
+        rows = self._empty_rows()
+        rewards = np.empty(self.envs, np.float32)
+        terminated, truncated = np.zeros((2, self.envs), bool)
+        finals = []
+        for column, (environment, action) in enumerate(zip(self._environments, self._actions(env_action), strict=True)):
+            observation, rewards[column], is_terminal, is_limit, _ = environment.step(action)
+            if is_terminal or is_limit:
+                terminated[column] = is_terminal
+                if not is_terminal:
+                    truncated[column] = True
+                    finals.append(np.array(observation, self._leaf.dtype))  # a copy: reset may reuse the buffer
+                observation, _ = environment.reset()
+            rows[column] = observation
+        final_observations = {self._leaf.name: np.stack(finals)} if finals else self._no_finals
+        return Step({self._leaf.name: rows}, rewards, terminated, truncated, self._valid, final_observations)
+
+    def close(self) -> None:
+        """Close every environment."""
+        for environment in self._environments:
+            environment.close()
+
+    def _empty_rows(self) -> np.ndarray:
+        return np.empty((self.envs, *self._leaf.shape), self._leaf.dtype)
+
+    def _actions(self, env_action: np.ndarray) -> Sequence[Any]:
+        if self._discrete_action:
+            actions: list[int] = env_action.tolist()  # plain ints: what every environment takes
+            return actions
+        return list(env_action.astype(self._action_dtype, copy=False))

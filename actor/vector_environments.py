@@ -1,0 +1,127 @@
+"""Any Gymnasium vector environment, with its autoreset mode hidden. Knows Gymnasium's vector API and its traps.
+
+The modes, https://farama.org/Vector-Autoreset-Mode:
+- NEXT_STEP: an ended column returns its last observation; the next step ignores its action and returns reward 0 and
+  the new episode's first observation. That row is no transition and is marked as not valid.
+- SAME_STEP: an ended column returns the new episode's first observation; the last one is in info["final_obs"].
+- DISABLED: we reset the ended columns ourselves.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from actor.step import Step
+from protocol.errors import DppoError, UsageError
+from protocol.rollout import Leaves
+from protocol.specs import spec_of
+
+Seeding = Literal["per_column", "first_column"]
+
+
+class VectorEnvironments:
+    """A gymnasium.vector.VectorEnv whose episodes end the same way in all three autoreset modes.
+
+    With seeding "first_column" the vector environment gets one integer, the first column's seed: native
+    implementations have one generator for all their columns, so there an episode depends on how many columns there are.
+    """
+
+    def __init__(self, vector: VectorEnv[Any, Any, Any], kind: str, seeding: Seeding) -> None:
+        self.spec = spec_of(vector.single_observation_space, vector.single_action_space)
+        self.envs = vector.num_envs
+        self._mode = _autoreset_mode(vector)
+        self.description = (
+            f"{kind}: {type(vector.unwrapped).__name__} of {self.envs} environments, {self._mode.name} autoreset, "
+            + ("a seed for each" if seeding == "per_column" else "one seed for all of them")
+        )
+        self._vector = vector
+        self._seeding = seeding
+        (self._leaf,) = self.spec.observation
+        self._action_dtype = vector.single_action_space.dtype
+        self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
+        self._all_valid = np.ones(self.envs, bool)
+        self._all_valid.flags.writeable = False
+        self._resetting: np.ndarray | None = None  # [E] bool; whose next step is a reset; None if nobody's
+
+    def reset(self, seeds: Sequence[int]) -> Leaves:
+        """Start E episodes; leaf name -> [E, ...]."""
+        if len(seeds) != self.envs:
+            raise ValueError(f"{len(seeds)} seeds for {self.envs} environments")
+        self._resetting = None
+        self._vector.action_space.seed(int(seeds[0]))
+        self._vector.single_action_space.seed(int(seeds[0]))
+        if self._seeding == "per_column":
+            # Gymnasium's sync and async vectors take a list, which VectorEnv's signature does not say
+            observations, _ = self._vector.reset(seed=[int(seed) for seed in seeds])  # type: ignore[arg-type]
+        else:
+            observations, _ = self._vector.reset(seed=int(seeds[0]))
+        return self._leaves(observations)
+
+    def step(self, env_action: np.ndarray) -> Step:
+        """Do env_action [E, ...]."""
+        result = self._vector.step(env_action.astype(self._action_dtype, copy=False))
+        observations, rewards, terminated, limit, infos = result
+        rewards = np.asarray(rewards, np.float32)
+        terminated = np.asarray(terminated, bool)
+        ended = terminated | limit
+        if not ended.any():
+            if self._resetting is None:
+                return Step(self._leaves(observations), rewards, terminated, ended, self._all_valid, self._no_finals)
+            truncated = ended
+        else:
+            truncated = ended & ~terminated
+        valid = self._all_valid
+        if self._resetting is not None:
+            valid = ~self._resetting
+            rewards = np.where(valid, rewards, np.float32(0))
+            terminated = terminated & valid
+            truncated = truncated & valid
+        self._resetting = ended if self._mode is AutoresetMode.NEXT_STEP and ended.any() else None
+        finals = self._finals(observations, truncated, infos)
+        if self._mode is AutoresetMode.DISABLED and ended.any():
+            observations = self._reset_ended(observations, ended)
+        return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals)
+
+    def close(self) -> None:
+        """Close the vector environment and, where it has some, its processes."""
+        self._vector.close()
+
+    def _leaves(self, observations: Any) -> Leaves:
+        return {self._leaf.name: np.asarray(observations, self._leaf.dtype)}
+
+    def _finals(self, observations: Any, truncated: np.ndarray, infos: dict[str, Any]) -> Leaves:
+        """The true last observations of the truncated columns, [k, ...]."""
+        columns = np.flatnonzero(truncated)
+        if not len(columns):
+            return self._no_finals
+        if self._mode is not AutoresetMode.SAME_STEP:
+            # indexing copies, so a later reset cannot write over it
+            return {self._leaf.name: np.asarray(observations)[columns].astype(self._leaf.dtype, copy=False)}
+        # two formats: an object array with None where no episode ended, and a dense array (AtariVectorEnv)
+        final = infos.get("final_obs")
+        rows = [None] if final is None else [final[column] for column in columns]
+        if any(row is None for row in rows):
+            raise DppoError(
+                f"{type(self._vector.unwrapped).__name__} truncated an episode and reset it in the same step, but gave "
+                "no info['final_obs'] for it: the return cannot be bootstrapped. Use vectorization 'sync'."
+            )
+        return {self._leaf.name: np.stack([np.asarray(row, self._leaf.dtype) for row in rows])}
+
+    def _reset_ended(self, observations: Any, ended: np.ndarray) -> np.ndarray:
+        first, _ = self._vector.reset(options={"reset_mask": ended})
+        # taken column by column: nothing says what a reset returns for the columns that it leaves alone
+        shape = (self.envs, *(1 for _ in self._leaf.shape))
+        merged: np.ndarray = np.where(ended.reshape(shape), first, observations)
+        return merged
+
+
+def _autoreset_mode(vector: VectorEnv[Any, Any, Any]) -> AutoresetMode:
+    try:
+        return AutoresetMode(vector.metadata["autoreset_mode"])
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"{type(vector.unwrapped).__name__} does not say in metadata['autoreset_mode'] how its episodes restart, "
+            "so resets cannot be told from transitions. Use vectorization 'sync'."
+        ) from None
