@@ -1,0 +1,66 @@
+"""The newest training episodes and their mean. Knows numbers only; knows no environment, no actor and no file."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class EpisodeWindow:
+    """Returns and lengths of the last `size` episodes, and how many there were in all.
+
+    An episode whose return is not finite (a simulator that blew up) is counted in `diverged`, and kept out of the
+    mean, which it would make useless for the next `size` episodes.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise ValueError(f"size={size}: a window holds at least 1 episode. Choose for example 100.")
+        self.total = 0  # episodes ever added, diverged ones included
+        self.diverged = 0
+        self._episodes: deque[tuple[float, int]] = deque(maxlen=size)  # (return, length in steps), oldest first
+
+    def add(self, returns: Iterable[float], lengths: Iterable[int]) -> None:
+        """Episodes in the order in which they ended: undiscounted returns, lengths in steps, one each."""
+        # a list first: a mismatch must leave the window as it was
+        added = [(float(episode_return), int(length)) for episode_return, length in zip(returns, lengths, strict=True)]
+        finite = [episode for episode in added if math.isfinite(episode[0])]
+        self._episodes.extend(finite)
+        self.total += len(added)
+        self.diverged += len(added) - len(finite)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the means are over `size` episodes: before, they say little about the policy."""
+        return len(self._episodes) == self._episodes.maxlen
+
+    @property
+    def mean_return(self) -> float | None:
+        """Of the episodes in the window, however few; None while there is none."""
+        return self._mean([episode_return for episode_return, _ in self._episodes])
+
+    @property
+    def mean_length(self) -> float | None:
+        """In steps, of the episodes in the window; None while there is none."""
+        return self._mean([length for _, length in self._episodes])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for a checkpoint."""
+        return {
+            "total": self.total,
+            "diverged": self.diverged,
+            "episodes": [list(episode) for episode in self._episodes],
+        }
+
+    @classmethod
+    def from_dict(cls, size: int, saved: Mapping[str, Any]) -> "EpisodeWindow":
+        """The window that `to_dict` described; of a larger one, the newest `size` episodes."""
+        window = cls(size)
+        window._episodes.extend((float(episode_return), int(length)) for episode_return, length in saved["episodes"])
+        window.total = int(saved["total"])
+        window.diverged = int(saved["diverged"])
+        return window
+
+    @staticmethod
+    def _mean(values: list[float] | list[int]) -> float | None:
+        return math.fsum(values) / len(values) if values else None
