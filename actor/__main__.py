@@ -1,0 +1,8 @@
+"""`python -m actor` is `dppo actor`: a command line, and so the one place here that may import scripts."""
+
+if __name__ == "__main__":
+    import sys
+
+    from scripts.cli import main
+
+    main(["actor", *sys.argv[1:]])

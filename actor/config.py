@@ -1,0 +1,27 @@
+"""Every setting of an actor process, checked when made. Knows names and ranges; knows no command line and no file.
+
+Everything else (which environment, how long a segment is) the learner tells its actors. The text below a field is its
+help.
+"""
+
+from dataclasses import dataclass
+
+from protocol.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ActorConfig:
+    """Run one actor: join a learner, step its environment, send rollouts."""
+
+    learner: str
+    """The learner's endpoint: tcp://host:port, or ipc://path on one machine."""
+    name: str = ""
+    """What the learner calls this actor; empty: host name and process number."""
+    envs: int = 0
+    """Environments that this actor steps; 0: as many as the learner says."""
+
+    def __post_init__(self) -> None:
+        if not self.learner.startswith(("tcp://", "ipc://")):
+            raise UsageError(f"learner={self.learner!r} is no endpoint: give for example tcp://host:5555 or ipc://path")
+        if self.envs < 0:
+            raise UsageError(f"envs={self.envs} must be at least 0 (0: as many as the learner says)")

@@ -1,0 +1,8 @@
+"""`python -m learner` is `dppo learner`: a command line, and so the one place here that may import scripts."""
+
+if __name__ == "__main__":
+    import sys
+
+    from scripts.cli import main
+
+    main(["learner", *sys.argv[1:]])

@@ -1,0 +1,219 @@
+"""The command `dppo`: which words call what, and what a failure looks like. Handlers import what they need, late."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any, NoReturn
+
+from protocol.errors import DppoError, UsageError
+from scripts import config as configs
+from scripts.fields import Config, build, nearest, settings_of
+from scripts.flags import parse_flags
+from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
+
+LEARNER_EXTRA = ("torch", "onnx", "safetensors", "tensorboard", "matplotlib")
+INTERRUPTED = 130  # 128 + SIGINT, what shells expect
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 refused by the peer, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except DppoError as error:
+        code = _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # `dppo ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in LEARNER_EXTRA:
+            raise
+        code = _fail(f"{error.name} is not installed, and this command needs it: pip install 'dppo[learner]'", 2)
+    sys.exit(code)
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"dppo: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from scripts.usage import OVERVIEW
+
+    if not arguments:
+        print(OVERVIEW, end="", file=sys.stderr)
+        return 2
+    command, rest = arguments[0], arguments[1:]
+    if command in ("--help", "-h", "help"):
+        print(OVERVIEW, end="")
+        return 0
+    if command in ("--version", "version"):
+        print(f"dppo {metadata.version('dppo')}")
+        return 0
+    if command == "bench":
+        command = f"bench {rest[0]}" if rest and not rest[0].startswith("-") else "bench"
+        rest = rest[1:] if command != "bench" else rest
+        if command == "bench":
+            print(OVERVIEW, end="", file=sys.stdout if {"--help", "-h"} & set(rest) else sys.stderr)
+            return 0 if {"--help", "-h"} & set(rest) else 2
+    if command not in COMMANDS:
+        raise UsageError(f"unknown command {command}{nearest(command, COMMANDS)}: see dppo --help")
+    return COMMANDS[command](rest)
+
+
+def _wants_help(arguments: Sequence[str]) -> bool:
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--help" in own or "-h" in own
+
+
+def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolved[Config] | None:
+    """Settings of a command out of all layers; None when the user only wanted to read something, which is printed."""
+    settings = settings_of(config)
+    has_presets = "env.id" in settings
+    if _wants_help(arguments):
+        from scripts.usage import FileFlags, PresetFlags, show_help
+
+        show_help(config, program=f"dppo {command}", layers=(FileFlags, PresetFlags) if has_presets else (FileFlags,))
+        return None
+    extra = ("config", "preset") if has_presets else ("config",)
+    flags = parse_flags(arguments, settings, extra=extra, switches=("print_config",))
+    if flags.rest:
+        raise UsageError(f"unexpected argument {flags.rest[0]} after --")
+    child_file = os.environ.get("DPPO_CONFIG", "") if command == "learner" else ""
+    if child_file:
+        resolved = resolve_file(config, child_file, flags=flags.values)
+    else:
+        file, preset = flags.extra.get("config", ""), flags.extra.get("preset", os.environ.get("DPPO_PRESET", ""))
+        resolved = resolve(config, flags=flags.values, file=file, preset=preset)
+    if "print_config" in flags.switches:
+        print(dump_yaml(resolved.config, resolved.sources), end="")
+        return None
+    if resolved.preset and not resolved.preset_was_asked_for:
+        print(f"preset {resolved.preset}, found by the environment's id (--preset none: without)", file=sys.stderr)
+    elif resolved.preset:
+        print(f"preset {resolved.preset}", file=sys.stderr)
+    return resolved
+
+
+def _plain(command: str, config: type[Config], arguments: list[str], positional: str = "") -> Config | None:
+    """Arguments of a command that has no layers: defaults and flags; None after printing the help."""
+    if _wants_help(arguments):
+        from scripts.usage import show_help
+
+        show_help(config, program=f"dppo {command}")
+        return None
+    settings = settings_of(config)
+    flags = parse_flags(arguments, settings, positional=positional)
+    missing = [path for path, setting in settings.items() if setting.required and path not in flags.values]
+    if missing:
+        name = missing[0] if missing[0] == positional else f"--{missing[0]}"
+        raise UsageError(f"{name} is missing: see dppo {command} --help")
+    rest: dict[str, Any] = {}
+    if flags.rest and not command.startswith("bench"):
+        raise UsageError(f"unexpected argument {flags.rest[0]} after --")
+    if command.startswith("bench"):
+        parse_flags(flags.rest, settings_of(configs.TrainConfig), extra=("config", "preset"))  # fail now, not in a run
+        rest = {"overrides": tuple(flags.rest)}
+    return build(config, flags.values | rest)
+
+
+def _train(arguments: list[str]) -> int:
+    resolved = _layered("train", configs.TrainConfig, arguments)
+    if resolved is None:
+        return 0
+    return int(_entry("scripts.train", "run")(resolved.config))
+
+
+def _learner(arguments: list[str]) -> int:
+    resolved = _layered("learner", configs.LearnerProcessConfig, arguments)
+    if resolved is None:
+        return 0
+    from scripts.progress import Progress
+
+    _log_to_stderr()
+    with Progress() as progress:
+        run = _entry("learner.shell", "run")
+        run(resolved.config.learner, bind=resolved.config.bind, observe=progress.show)
+    return 0
+
+
+def _actor(arguments: list[str]) -> int:
+    from actor.config import ActorConfig
+
+    resolved = _layered("actor", ActorConfig, arguments)
+    if resolved is None:
+        return 0
+    _log_to_stderr()
+    settings = resolved.config
+    _entry("actor.shell", "run")(settings.learner, name=settings.name, envs=settings.envs)
+    return 0
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
+def _evaluate(arguments: list[str]) -> int:
+    chosen = _plain("evaluate", configs.EvaluateArguments, arguments, positional="run")
+    if chosen is None:
+        return 0
+    from scripts.evaluate import evaluate
+
+    result = evaluate(
+        chosen.run,
+        episodes=chosen.episodes,
+        seed=chosen.seed,
+        deterministic=chosen.deterministic,
+        envs=chosen.envs,
+    )
+    print(json.dumps(asdict(result)) if chosen.json else result.summary())
+    return 0
+
+
+def _plot(arguments: list[str]) -> int:
+    chosen = _plain("plot", configs.PlotArguments, arguments, positional="runs")
+    if chosen is None:
+        return 0
+    from scripts.plot import plot
+
+    print(f"wrote {plot(chosen.runs, chosen.output, x=chosen.x)}")
+    return 0
+
+
+def _bench_solve(arguments: list[str]) -> int:
+    chosen = _plain("bench solve", configs.BenchSolve, arguments, positional="env")
+    return 0 if chosen is None else int(_entry("scripts.bench", "solve")(chosen))
+
+
+def _bench_throughput(arguments: list[str]) -> int:
+    chosen = _plain("bench throughput", configs.BenchThroughput, arguments, positional="env")
+    return 0 if chosen is None else int(_entry("scripts.bench", "throughput")(chosen))
+
+
+def _entry(module: str, function: str) -> Callable[..., Any]:
+    """A command's entry point, imported only when the command runs."""
+    entry: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return entry
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "learner": _learner,
+    "actor": _actor,
+    "evaluate": _evaluate,
+    "plot": _plot,
+    "bench solve": _bench_solve,
+    "bench throughput": _bench_throughput,
+}
+
+if __name__ == "__main__":
+    main()

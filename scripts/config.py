@@ -1,0 +1,121 @@
+"""The settings of each command. Knows names, ranges and defaults; knows no command line and no file.
+
+The text below a field is its help.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from learner.config import LearnerConfig
+from protocol.errors import UsageError
+from scripts.fields import FLATTENED, REST
+
+
+def _at_least(config: object, minimum: int, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < minimum:
+            raise UsageError(f"{name}={getattr(config, name)} must be at least {minimum}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train on this machine: one learner and its actors, from start to evaluation."""
+
+    learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
+    actors: int = 2
+    """Actor processes on this machine; 0 runs everything in one process without sockets, for debugging."""
+    evaluation_episodes: int = 20
+    """Episodes of the evaluation at the end; 0 skips it."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "actors", "evaluation_episodes")
+
+
+@dataclass(frozen=True)
+class LearnerProcessConfig:
+    """Run the learner alone; actors join it from this or other machines."""
+
+    learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
+    bind: str = "tcp://127.0.0.1:5555"
+    """Where actors reach the learner: tcp://address:port, or ipc://path on one machine."""
+
+    def __post_init__(self) -> None:
+        if not self.bind.startswith(("tcp://", "ipc://")):
+            raise UsageError(
+                f"bind={self.bind!r} is no endpoint: choose for example tcp://0.0.0.0:5555 or ipc:///tmp/x"
+            )
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Evaluate a trained policy on episodes that training never saw. Needs no torch."""
+
+    run: str
+    """Run directory (with policy.onnx and config.yaml), or the policy.onnx itself."""
+    episodes: int = 20
+    """How many episodes, each from its own seed."""
+    seed: int = 1
+    """Chooses the evaluation's episodes; never the same ones as in training, whatever the number."""
+    deterministic: bool = True
+    """Take the most likely action instead of a sample."""
+    envs: int = 8
+    """Environments stepped together."""
+    json: bool = False
+    """Print one JSON object on standard output, returns and lengths included."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "episodes", "envs")
+        _at_least(self, 0, "seed")
+
+
+@dataclass(frozen=True)
+class PlotArguments:
+    """Draw learning curves; several runs of one environment become a median and a band."""
+
+    runs: tuple[str, ...]
+    """Run directories."""
+    output: str = ""
+    """Picture to write (png, svg or pdf); empty: curve.png in the first run directory."""
+    x: Literal["steps", "time"] = "steps"
+    """Horizontal axis: environment steps, or seconds since launch."""
+
+
+@dataclass(frozen=True)
+class BenchSolve:
+    """Train until solved with several seeds; report every seed, the median, cores and load."""
+
+    env: str
+    """Gymnasium id, for example CartPole-v1."""
+    seeds: int = 5
+    """Runs, with run.seed 1, 2, ..."""
+    actors: int = 2
+    """Actor processes of each run."""
+    output: str = ""
+    """JSON file to write besides the table."""
+    overrides: tuple[str, ...] = field(default=(), metadata=REST)
+    """What follows `--` is handed to every `dppo train`."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "seeds")
+        _at_least(self, 0, "actors")
+
+
+@dataclass(frozen=True)
+class BenchThroughput:
+    """Measure steps per second, memory and latencies of a run that goes on for a fixed time."""
+
+    env: str
+    """Gymnasium id, for example CartPole-v1."""
+    seconds: float = 20.0
+    """How long to measure."""
+    actors: int = 2
+    """Actor processes."""
+    output: str = ""
+    """JSON file to write besides the table."""
+    overrides: tuple[str, ...] = field(default=(), metadata=REST)
+    """What follows `--` is handed to `dppo train`."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "actors")
+        if self.seconds <= 0:
+            raise UsageError(f"seconds={self.seconds} must be above 0")

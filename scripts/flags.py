@@ -1,0 +1,119 @@
+"""A command line to values by path. Knows settings and their flags; knows no files and no other layers.
+
+Every layer converts text in the same place (scripts.fields), so `3e-4`, `1e5` and `200_000` mean the same in a flag, in
+an environment variable and in a file. tyro shows the help (scripts.usage) but does not parse: importing it and
+building its parser takes longer than everything else that happens before the first process starts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_origin
+
+from protocol.errors import UsageError
+from scripts.fields import Setting, convert, nearest
+
+SHORT_FORMS = {"env": "env.id", "seed": "run.seed", "steps": "run.total_steps"}
+
+
+@dataclass
+class Flags:
+    """What a command line said."""
+
+    values: dict[str, Any] = field(default_factory=dict)  # by path
+    extra: dict[str, str] = field(default_factory=dict)  # text of flags that are no settings: config, preset
+    switches: set[str] = field(default_factory=set)  # flags without a value: print_config
+    rest: list[str] = field(default_factory=list)  # what followed `--`
+
+
+def parse_flags(
+    arguments: Sequence[str],
+    settings: Mapping[str, Setting],
+    *,
+    positional: str = "",
+    extra: Sequence[str] = (),
+    switches: Sequence[str] = (),
+) -> Flags:
+    """Values by path. `positional` names the setting that takes arguments without a flag. Raises UsageError."""
+    flags = Flags()
+    loose: list[str] = []
+    queue = list(arguments)
+    while queue:
+        argument = queue.pop(0)
+        if argument == "--":
+            flags.rest, queue = queue, []
+        elif not argument.startswith("--"):
+            if not positional or (argument.startswith("-") and not _is_number(argument)):
+                raise UsageError(f"unexpected argument {argument}: every setting has a name, as in --ppo.gamma 0.99")
+            loose.append(argument)
+        else:
+            shown, equals, attached = argument.partition("=")
+            _read_flag(shown, [attached] if equals else None, queue, settings, extra, switches, flags)
+    if loose:
+        flags.values[positional] = _positional_value(loose, settings[positional])
+    return flags
+
+
+def _read_flag(
+    shown: str,
+    attached: list[str] | None,
+    queue: list[str],
+    settings: Mapping[str, Setting],
+    extra: Sequence[str],
+    switches: Sequence[str],
+    flags: Flags,
+) -> None:
+    name = shown[2:].replace("-", "_")
+    path = name if name in settings else SHORT_FORMS.get(name, name)
+    if name in switches and attached is None:
+        flags.switches.add(name)
+        return
+    if name in extra:
+        flags.extra[name] = _value_text(shown, attached, queue)
+        return
+    head, _, last = path.rpartition(".")
+    negated = f"{head}.{last[3:]}" if head else last[3:]
+    if last.startswith("no_") and negated in settings and settings[negated].type is bool and attached is None:
+        flags.values[negated] = False
+        return
+    if path not in settings:
+        known = [*settings, *extra, *switches, *(short for short in SHORT_FORMS if SHORT_FORMS[short] in settings)]
+        near = nearest(path, known).replace("_", "-").replace("mean ", "mean --")
+        raise UsageError(f"unknown flag {shown}{near}")
+    setting = settings[path]
+    if setting.type is bool and attached is None and (not queue or queue[0].lower() not in ("true", "false")):
+        flags.values[path] = True
+    elif get_origin(setting.type) is tuple and attached is None:
+        flags.values[path] = convert(setting, " ".join(_take_values(shown, queue)), where=shown, text=True)
+    else:
+        flags.values[path] = convert(setting, _value_text(shown, attached, queue), where=shown, text=True)
+
+
+def _value_text(shown: str, attached: list[str] | None, queue: list[str]) -> str:
+    if attached is not None:
+        return attached[0]
+    if not queue or (queue[0].startswith("-") and not _is_number(queue[0])):
+        raise UsageError(f"{shown} needs a value")
+    return queue.pop(0)
+
+
+def _take_values(shown: str, queue: list[str]) -> list[str]:
+    values = [_value_text(shown, None, queue)]
+    while queue and not queue[0].startswith("-"):
+        values.append(queue.pop(0))
+    return values
+
+
+def _positional_value(loose: list[str], setting: Setting) -> Any:
+    if get_origin(setting.type) is tuple:
+        return tuple(loose)
+    if len(loose) > 1:
+        raise UsageError(f"unexpected argument {loose[1]}: {setting.path} is already {loose[0]}")
+    return loose[0]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
