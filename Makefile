@@ -1,0 +1,63 @@
+# What people type. `make train` and `make test` set up their own .venv first; a second run starts at once.
+#
+#   make train ENV=CartPole-v1 ARGS="--actors 4"      flags of `dppo train` go into ARGS
+#   make test PYTHON=python3.12                       another interpreter (3.11 or newer)
+
+PYTHON ?= python3
+ENV    ?= Pendulum-v1
+BENCH  ?= solve
+ARGS   ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# One stamp for each set of packages; both are out of date once pyproject.toml changes.
+LEARNER := $(VENV)/.installed-learner
+DEV     := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint bench clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+# `exec`: the program takes the shell's place, so signals reach it and nothing stands between its exit status and make.
+train: $(LEARNER) ## train one learner with its actors (ENV=Pendulum-v1, ARGS=...); Ctrl-C keeps a checkpoint
+	@exec $(BIN)/dppo train --env $(ENV) $(ARGS)
+
+test: $(DEV) ## the tests that need no docker and little time
+	@exec $(BIN)/pytest $(ARGS)
+
+lint: $(DEV) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(LEARNER) ## measure (BENCH=solve or throughput, ENV=Pendulum-v1, ARGS=...)
+	@exec $(BIN)/dppo bench $(BENCH) --env $(ENV) $(ARGS)
+
+clean: ## remove .venv and caches; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(LEARNER): pyproject.toml
+	$(call install,learner)
+	@touch $@
+
+# The dev extra contains the learner's, so `make train` after `make test` has nothing left to install.
+$(DEV): pyproject.toml
+	$(call install,dev)
+	@touch $(LEARNER) $@
+
+# An environment whose interpreter has gone or is too old (an upgrade, a moved folder) is made anew, not repaired.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "dppo needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing):" \
+	    "say which one to use, for example: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install its python3-venv package" >&2; exit 1; }
+	@echo "installing dppo[$(1)] into $(VENV); the first time takes a few minutes"
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(1)]'
+endef
