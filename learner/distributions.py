@@ -47,7 +47,7 @@ class Categorical(NamedTuple):
     log_probs: Tensor  # [N, k], normalised
 
     def sample(self, noise: Tensor) -> Tensor:
-        """The action argmax(log_probs + noise), [N] int64; noise [N, k] is standard Gumbel (exact sampling), or 0 for the mode."""
+        """The action argmax(log_probs + noise), [N] int64; noise [N, k] is standard Gumbel, or 0 for the mode."""
         return (self.log_probs + noise).argmax(-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
