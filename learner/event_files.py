@@ -1,0 +1,59 @@
+"""Scalars as TensorBoard reads them: records of protocol buffers, as bytes. Knows the format; knows no file.
+
+Written by hand around TensorBoard's own message classes because its writer costs 130 ms to import (10 ms without) and
+has a thread whose errors nobody sees. Format: tensorflow/core/lib/io/record_writer.h.
+"""
+
+import struct
+from collections.abc import Mapping
+
+_POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected
+
+
+def first_records(wall_time: float, from_step: int) -> bytes:
+    """How every event file begins. Readers forget what older files of the directory hold for `from_step` and later."""
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    version = Event(wall_time=wall_time, file_version="brain.Event:2")
+    start = Event(wall_time=wall_time, step=from_step, session_log=SessionLog(status=SessionLog.START))
+    return _record(version.SerializeToString()) + _record(start.SerializeToString())
+
+
+def scalars_record(wall_time: float, step: int, values: Mapping[str, float]) -> bytes:
+    """One event with all values of one step; tags are the keys, "group/name"."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+    return _record(Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
+
+
+def crc32c(data: bytes) -> int:
+    """RFC 3720, appendix B.4: 32-bit CRC with the Castagnoli polynomial. About 0.1 us a byte."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def _record(data: bytes) -> bytes:
+    length = struct.pack("<Q", len(data))
+    return length + _masked_crc(length) + data + _masked_crc(data)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    # rotated and offset, because a CRC over data that contains CRCs is weak (record_writer.h)
+    crc = crc32c(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _table() -> tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = (byte >> 1) ^ (_POLYNOMIAL if byte & 1 else 0)
+        table.append(byte)
+    return tuple(table)
+
+
+_TABLE = _table()
