@@ -1,0 +1,253 @@
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from counting import ID, CountingEnv, first_observation, law
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
+
+from actor.environments import Environments, make_environments
+from actor.sync_loop import SyncLoop
+from actor.vector_environments import VectorEnvironments
+from protocol.errors import DppoError, UsageError
+from protocol.messages import EnvSettings
+
+SEEDS = [3, 14, 15, 92, 65]
+
+
+class DenseFinals(VectorWrapper):
+    """Reports final observations as AtariVectorEnv does: one dense array, always there, without a mask."""
+
+    def step(self, actions: Any) -> Any:
+        *rest, infos = super().step(actions)
+        sparse = infos.get("final_obs", [None] * self.num_envs)
+        junk = np.full(4, -1, np.float32)
+        return *rest, {"final_obs": np.stack([junk if final is None else final for final in sparse])}
+
+
+class NoFinals(VectorWrapper):
+    def step(self, actions: Any) -> Any:
+        return *super().step(actions)[:4], {}
+
+
+def counting_vector(mode: AutoresetMode, wrap: Any = lambda vector: vector) -> Environments:
+    vector: VectorEnv = wrap(SyncVectorEnv([CountingEnv] * len(SEEDS), autoreset_mode=mode))
+    return VectorEnvironments(vector, "test", "per_column")
+
+
+def by_law(environments: Environments, steps: int) -> dict[str, int]:
+    """Step with random actions, compare every row with the law, and count what happened."""
+    random = np.random.default_rng(1)
+    seen = {"valid": 0, "resets": 0, "terminated": 0, "truncated": 0}
+    state = environments.reset(SEEDS)["observation"].copy()
+    np.testing.assert_array_equal(state, [first_observation(seed, 0) for seed in SEEDS])
+    over = np.zeros(len(SEEDS), bool)
+    for _ in range(steps):
+        actions = random.integers(3, size=len(SEEDS))
+        step = environments.step(actions)
+        finals = list(step.final_observations["observation"])
+        for column, action in enumerate(actions):
+            following = step.observations["observation"][column]
+            restarted = first_observation(SEEDS[column], int(state[column][1]) + 1)
+            flags = (step.terminated[column], step.truncated[column])
+            if over[column]:
+                assert not step.valid[column]
+                assert (step.rewards[column], *flags) == (0.0, False, False)
+                np.testing.assert_array_equal(following, restarted)
+                over[column] = False
+            else:
+                assert step.valid[column]
+                expected, reward, terminated, truncated = law(state[column], action)
+                assert step.rewards[column] == reward
+                assert flags == (terminated, truncated and not terminated)
+                if flags[1]:
+                    np.testing.assert_array_equal(finals.pop(0), expected)
+                ended = terminated or truncated
+                over[column] = ended and following[1] == expected[1]  # still the old episode: NEXT_STEP
+                np.testing.assert_array_equal(following, restarted if ended and not over[column] else expected)
+            state[column] = following
+        assert not finals
+        assert step.rewards.dtype == np.float32
+        assert step.observations["observation"].dtype == np.float32
+        seen["valid"] += int(step.valid.sum())
+        seen["resets"] += int((~step.valid).sum())
+        seen["terminated"] += int(step.terminated.sum())
+        seen["truncated"] += int(step.truncated.sum())
+    environments.close()
+    assert seen["terminated"] > 10
+    assert seen["truncated"] > 10
+    return seen
+
+
+def test_a_next_step_vector_marks_every_reset_row_as_not_valid() -> None:
+    seen = by_law(counting_vector(AutoresetMode.NEXT_STEP), 60)
+    assert seen["resets"] > 20
+    assert seen["valid"] + seen["resets"] == 60 * len(SEEDS)
+
+
+def test_a_same_step_vector_with_holes_in_its_final_observations_wastes_no_row() -> None:
+    assert by_law(counting_vector(AutoresetMode.SAME_STEP), 60)["resets"] == 0
+
+
+def test_a_same_step_vector_with_dense_final_observations_is_read_by_column() -> None:
+    assert by_law(counting_vector(AutoresetMode.SAME_STEP, DenseFinals), 60)["resets"] == 0
+
+
+def test_a_vector_without_autoreset_is_reset_by_us() -> None:
+    assert by_law(counting_vector(AutoresetMode.DISABLED), 60)["resets"] == 0
+
+
+def test_the_loop_resets_within_the_step_that_ended_the_episode() -> None:
+    assert by_law(make_environments(EnvSettings(ID, vectorization="sync"), len(SEEDS)), 60)["resets"] == 0
+
+
+@pytest.mark.slow
+def test_environments_in_processes_give_the_same_transitions() -> None:
+    environments = make_environments(EnvSettings(ID, vectorization="async"), len(SEEDS))
+    assert "async" in environments.description
+    assert by_law(environments, 60)["resets"] == 0
+
+
+def test_a_truncation_without_its_final_observation_is_an_error_not_a_guess() -> None:
+    environments = counting_vector(AutoresetMode.SAME_STEP, NoFinals)
+    environments.reset(SEEDS)
+    with pytest.raises(DppoError, match="final_obs"):
+        [environments.step(np.zeros(len(SEEDS), int)) for _ in range(5)]
+
+
+def test_a_vector_that_does_not_say_how_it_resets_is_refused() -> None:
+    vector = SyncVectorEnv([CountingEnv])
+    del vector.metadata["autoreset_mode"]
+    with pytest.raises(UsageError, match="autoreset_mode"):
+        VectorEnvironments(vector, "test", "per_column")
+
+
+def test_native_cart_pole_moves_as_the_single_one_does_and_hides_its_resets() -> None:
+    environments = make_environments(EnvSettings("CartPole-v1"), 6)
+    assert environments.description.startswith("native: CartPoleVectorEnv")
+    single = gym.make("CartPole-v1", disable_env_checker=True).unwrapped
+    random = np.random.default_rng(0)
+    state = environments.reset(range(6))["observation"]
+    over = np.zeros(6, bool)
+    for _ in range(100):
+        actions = random.integers(2, size=6)
+        step = environments.step(actions)
+        np.testing.assert_array_equal(step.valid, ~over)
+        for column in np.flatnonzero(step.valid):
+            single.reset()
+            single.state = state[column]
+            expected, reward, terminated, _, _ = single.step(actions[column])
+            np.testing.assert_allclose(step.observations["observation"][column], expected, atol=1e-5)
+            assert (step.rewards[column], step.terminated[column]) == (reward, terminated)
+        assert not step.rewards[over].any()
+        assert not (step.terminated | step.truncated)[over].any()
+        over = step.terminated | step.truncated
+        state = step.observations["observation"]
+    assert not step.truncated.any()
+
+
+def test_native_cart_pole_is_truncated_after_500_steps() -> None:
+    environments = make_environments(EnvSettings("CartPole-v1", vectorization="native"), 3)
+    state = environments.reset([1, 2, 3])["observation"]
+    lengths = np.zeros(3, int)
+    for _ in range(500):
+        x, speed, angle, turning = state.T
+        step = environments.step((0.05 * x + 0.1 * speed + angle + 0.3 * turning > 0).astype(int))
+        state = step.observations["observation"]
+        lengths += step.valid
+    assert lengths.tolist() == [500, 500, 500]
+    assert step.truncated.all()
+    np.testing.assert_array_equal(step.final_observations["observation"], state)
+    assert not environments.step(np.ones(3, int)).valid.any()
+
+
+def test_native_time_limits_follow_the_keyword_arguments() -> None:
+    environments = make_environments(EnvSettings("CartPole-v1", '{"max_episode_steps": 2}'), 2)
+    environments.reset([1, 2])
+    assert not environments.step(np.zeros(2, int)).truncated.any()
+    assert environments.step(np.zeros(2, int)).truncated.all()
+
+
+def test_native_cart_pole_repeats_itself_with_the_same_seeds_only() -> None:
+    def first(seeds: list[int]) -> np.ndarray:
+        return make_environments(EnvSettings("CartPole-v1"), 2).reset(seeds)["observation"]
+
+    np.testing.assert_array_equal(first([5, 6]), first([5, 6]))
+    assert not np.array_equal(first([5, 6]), first([6, 5]))
+
+
+def test_pendulum_is_what_single_environments_with_the_same_seeds_and_actions_do() -> None:
+    environments = make_environments(EnvSettings("Pendulum-v1"), 2)
+    assert environments.description.startswith("sync")
+    singles = [gym.make("Pendulum-v1") for _ in range(2)]
+    seeds = [11, 12]
+    firsts = [single.reset(seed=seed)[0] for single, seed in zip(singles, seeds, strict=True)]
+    np.testing.assert_array_equal(environments.reset(seeds)["observation"], firsts)
+    random = np.random.default_rng(2)
+    for t in range(203):
+        actions = random.uniform(-2, 2, (2, 1)).astype(np.float32)
+        step = environments.step(actions)
+        results = [single.step(action) for single, action in zip(singles, actions, strict=True)]
+        np.testing.assert_array_equal(step.rewards, np.float32([result[1] for result in results]))
+        assert step.truncated.tolist() == [t == 199, t == 199]
+        assert not step.terminated.any()
+        expected = [result[0] for result in results]
+        if t == 199:
+            np.testing.assert_array_equal(step.final_observations["observation"], expected)
+            expected = [single.reset()[0] for single in singles]
+        else:
+            assert step.final_observations["observation"].shape == (0, 3)
+        np.testing.assert_array_equal(step.observations["observation"], expected)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_discrete_observations_come_as_int64_in_every_mode(mode: AutoresetMode) -> None:
+    def make() -> gym.Env:
+        return gym.make("FrozenLake-v1", is_slippery=False, max_episode_steps=3)
+
+    for environments in (
+        SyncLoop([make(), make()]),
+        VectorEnvironments(SyncVectorEnv([make] * 2, autoreset_mode=mode), "test", "per_column"),
+    ):
+        assert environments.reset([1, 2])["observation"].tolist() == [0, 0]
+        environments.step(np.array([2, 1]))
+        environments.step(np.array([2, 1]))
+        step = environments.step(np.array([3, 0]))  # up, left: against the wall
+        assert step.truncated.tolist() == [True, True]
+        assert step.final_observations["observation"].tolist() == [2, 8]
+        assert step.observations["observation"].dtype == np.int64
+
+
+def test_action_spaces_are_seeded_with_the_columns() -> None:
+    def samples() -> list[np.ndarray]:
+        singles = [gym.make("Pendulum-v1") for _ in range(2)]
+        SyncLoop(singles).reset([1, 2])
+        return [single.action_space.sample() for single in singles]
+
+    assert samples() == samples()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (EnvSettings("CartPol-v1"), "did you mean CartPole-v1"),
+        (EnvSettings("CartPole"), "did you mean CartPole-v"),
+        (EnvSettings("Qqqqqqqq"), "version included"),
+        (EnvSettings("no_such_module:Some-v0"), "cannot import 'no_such_module'"),
+        (EnvSettings("counting:Countin-v0"), "did you mean Counting-v0"),
+        (EnvSettings("Pendulum-v1", vectorization="native"), "no native vector environment"),
+        (EnvSettings("Pendulum-v1", '{"gravity": 9.8, "colour": 1}'), "colour"),
+        (EnvSettings("CartPole-v1", '{"colour": 1}'), "'sync' makes single environments"),
+        (EnvSettings("Pendulum-v1", "{gravity}"), "not JSON"),
+        (EnvSettings("Pendulum-v1", "[1]"), "JSON object"),
+        (EnvSettings("Blackjack-v1"), "Tuple"),
+    ],
+)
+def test_what_cannot_be_made_says_why(settings: EnvSettings, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_environments(settings, 2)
+
+
+def test_zero_environments_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        make_environments(EnvSettings("Pendulum-v1"), 0)

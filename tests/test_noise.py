@@ -1,0 +1,84 @@
+from collections.abc import Iterator
+from itertools import chain
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actor.noise import BLOCK_STEPS, NoiseKind, NoiseStream, environment_seeds
+
+KINDS: list[NoiseKind] = ["normal", "gumbel"]
+
+
+def stream(seed: int = 1, *, slot: int = 0, envs: int = 1, life: int = 0, kind: NoiseKind = "normal") -> NoiseStream:
+    return NoiseStream(seed, first_slot=slot, envs=envs, life=life, kind=kind, size=2)
+
+
+def steps(noise: NoiseStream, count: int) -> np.ndarray:
+    return np.stack([noise.next() for _ in range(count)])
+
+
+def groups(cuts: list[bool]) -> Iterator[tuple[int, int]]:
+    """(first slot, envs) of consecutive actors, cut after each slot whose flag says so."""
+    first = 0
+    for slot, cut in enumerate(cuts):
+        if cut or slot == len(cuts) - 1:
+            yield first, slot + 1 - first
+            first = slot + 1
+
+
+@given(st.sampled_from(KINDS), st.lists(st.booleans(), min_size=1, max_size=8))
+def test_what_a_slot_sees_does_not_depend_on_how_slots_are_grouped(kind: NoiseKind, cuts: list[bool]) -> None:
+    together = steps(stream(envs=len(cuts), kind=kind), 5)
+    apart = [steps(stream(slot=first, envs=envs, kind=kind), 5) for first, envs in groups(cuts)]
+    np.testing.assert_array_equal(np.concatenate(apart, axis=1), together)
+    seeds = [environment_seeds(1, first_slot=first, envs=envs, life=0) for first, envs in groups(cuts)]
+    assert list(chain.from_iterable(seeds)) == environment_seeds(1, first_slot=0, envs=len(cuts), life=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blocks_do_not_show(kind: NoiseKind) -> None:
+    count = 2 * BLOCK_STEPS + 3
+    drawn = steps(stream(slot=7, kind=kind), count)[:, 0]
+    generator = np.random.default_rng(np.random.SeedSequence(1, spawn_key=(7, 0, 0)))
+    one_by_one = [
+        generator.standard_normal(2, np.float32) if kind == "normal" else generator.gumbel(size=2) for _ in drawn
+    ]
+    np.testing.assert_array_equal(drawn, np.float32(one_by_one))
+
+
+@pytest.mark.parametrize(("kind", "mean", "variance"), [("normal", 0.0, 1.0), ("gumbel", np.euler_gamma, np.pi**2 / 6)])
+def test_noise_has_the_moments_of_its_distribution(kind: NoiseKind, mean: float, variance: float) -> None:
+    drawn = steps(stream(envs=20, kind=kind), 1000)
+    assert drawn.dtype == np.float32
+    assert np.isfinite(drawn).all()
+    assert drawn.mean() == pytest.approx(mean, abs=0.03)
+    assert drawn.var() == pytest.approx(variance, rel=0.05)
+
+
+def test_seeds_slots_lives_and_streams_are_all_different() -> None:
+    streams = [stream(), stream(2), stream(slot=1), stream(life=1), stream(1, slot=0, life=2)]
+    assert len({steps(noise, 1).tobytes() for noise in streams}) == len(streams)
+    seeds = environment_seeds(1, first_slot=0, envs=50, life=0) + environment_seeds(1, first_slot=0, envs=50, life=1)
+    assert len(set(seeds)) == 100
+
+
+def test_environment_seeds_fit_in_32_signed_bits() -> None:
+    seeds = environment_seeds(2**63, first_slot=0, envs=200, life=3)
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert max(seeds) > 2**29
+
+
+def test_noise_once_given_is_never_overwritten() -> None:
+    noise = stream()
+    first = noise.next()
+    kept = first.copy()
+    steps(noise, 2 * BLOCK_STEPS)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_wide_noise_is_drawn_in_smaller_blocks() -> None:
+    noise = NoiseStream(1, first_slot=0, envs=1, life=0, kind="gumbel", size=2**17)
+    assert noise.next().shape == (1, 2**17)
+    assert noise.next().shape == (1, 2**17)
