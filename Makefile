@@ -10,9 +10,11 @@ ARGS   ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-# One stamp for each set of packages; both are out of date once pyproject.toml changes.
-LEARNER := $(VENV)/.installed-learner
-DEV     := $(VENV)/.installed-dev
+# One stamp for each set of packages, out of date once pyproject.toml changes. It carries the place, because commands in a
+# virtual environment point to where it was made: a checkout that was moved or copied is installed again.
+PLACE   := $(shell pwd | cksum | cut -d ' ' -f 1)
+LEARNER := $(VENV)/.installed-learner-$(PLACE)
+DEV     := $(VENV)/.installed-dev-$(PLACE)
 
 .DEFAULT_GOAL := help
 .PHONY: help train test lint bench clean
@@ -27,12 +29,12 @@ train: $(LEARNER) ## train one learner with its actors (ENV=Pendulum-v1, ARGS=..
 	@exec $(BIN)/dppo train --env $(ENV) $(ARGS)
 
 test: $(DEV) ## the tests that need no docker and little time
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/python -m pytest $(ARGS)
 
 lint: $(DEV) ## ruff and mypy
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 bench: $(LEARNER) ## measure (BENCH=solve or throughput, ENV=Pendulum-v1, ARGS=...)
 	@exec $(BIN)/dppo bench $(BENCH) --env $(ENV) $(ARGS)
@@ -41,23 +43,25 @@ clean: ## remove .venv and caches; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(LEARNER): pyproject.toml
+# The interpreter is a prerequisite: when it has gone (an upgrade of the system), its packages are installed anew.
+$(LEARNER): pyproject.toml $(BIN)/python
 	$(call install,learner)
 	@touch $@
 
 # The dev extra contains the learner's, so `make train` after `make test` has nothing left to install.
-$(DEV): pyproject.toml
+$(DEV): pyproject.toml $(BIN)/python
 	$(call install,dev)
 	@touch $(LEARNER) $@
 
-# An environment whose interpreter has gone or is too old (an upgrade, a moved folder) is made anew, not repaired.
-define install
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "dppo needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing):" \
 	    "say which one to use, for example: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); \
-	  echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install its python3-venv package" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+
+define install
 	@echo "installing dppo[$(1)] into $(VENV); the first time takes a few minutes"
 	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(1)]'
 endef
