@@ -1,7 +1,9 @@
 """The command `dppo`: which words call what, and what a failure looks like. Handlers import what they need, late."""
 
+import functools
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +24,8 @@ INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 refused by the peer, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # `--env my_module:MyEnv-v0` finds the user's file, as `python -m` would
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -135,12 +139,20 @@ def _learner(arguments: list[str]) -> int:
     resolved = _layered("learner", configs.LearnerProcessConfig, arguments)
     if resolved is None:
         return 0
-    from scripts.progress import Progress
+    from scripts.child import reports_from_environment
+    from scripts.progress import NoteHandler, Progress
 
-    _log_to_stderr()
+    settings, reports = resolved.config, reports_from_environment()
+    run = functools.partial(
+        _entry("learner.shell", "run"), settings.learner, bind=settings.bind, config_yaml=dump_yaml(settings)
+    )
+    if reports is not None:  # a local run started us, and shows what we report
+        logging.basicConfig(level=logging.INFO, handlers=[reports])
+        run(observe=reports.show)
+        return 0
     with Progress() as progress:
-        run = _entry("learner.shell", "run")
-        run(resolved.config.learner, bind=resolved.config.bind, observe=progress.show)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[NoteHandler(progress)])
+        run(observe=progress.show)
     return 0
 
 
@@ -150,16 +162,10 @@ def _actor(arguments: list[str]) -> int:
     resolved = _layered("actor", ActorConfig, arguments)
     if resolved is None:
         return 0
-    _log_to_stderr()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     settings = resolved.config
     _entry("actor.shell", "run")(settings.learner, name=settings.name, envs=settings.envs)
     return 0
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 
 
 def _evaluate(arguments: list[str]) -> int:

@@ -77,7 +77,7 @@ class PlotArguments:
     output: str = ""
     """Picture to write (png, svg or pdf); empty: curve.png in the first run directory."""
     x: Literal["steps", "time"] = "steps"
-    """Horizontal axis: environment steps, or seconds since launch."""
+    """Horizontal axis: environment steps, or seconds since the run began."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,151 @@
+"""Plays a trained policy, exactly as actors do: the same graph, the same environments, no torch. Knows run directories.
+
+Every episode has its own seed, and each environment column plays one episode a seed to its end: stopping after the
+first N episodes that happen to end would favour short ones.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from actor.environments import Environments, make_environments
+from actor.noise import NoiseStream
+from actor.policy import PolicyRunner
+from learner.config import EnvConfig
+from protocol.errors import DppoError, UsageError
+from protocol.messages import EnvSettings
+from scripts.config import TrainConfig
+from scripts.fields import build
+from scripts.settings import load_config_file
+
+EVALUATION_KEY = 0x0E7A1  # training's streams have spawn keys of three numbers, these of two: never the same stream
+EVALUATION_SLOT = 2**31  # exploration noise, where wanted, comes from slots that training never hands out
+LONGEST_EPISODE_STEPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What a policy achieved on episodes that it was not trained on."""
+
+    env: str
+    policy_version: int
+    episodes: int
+    deterministic: bool
+    mean: float
+    std: float  # over episodes
+    min: float
+    max: float
+    returns: tuple[float, ...]  # in the order of the seeds
+    lengths: tuple[int, ...]  # steps
+
+    def summary(self) -> str:
+        """One line for people."""
+        how = "most likely actions" if self.deterministic else "sampled actions"
+        return (
+            f"{self.env}, policy version {self.policy_version}, {self.episodes} episodes, {how}: "
+            f"return {self.mean:.1f} +- {self.std:.1f} ({self.min:.1f} to {self.max:.1f}), "
+            f"mean length {np.mean(self.lengths):.0f} steps"
+        )
+
+
+def evaluate(
+    run: str, *, episodes: int = 20, seed: int = 1, deterministic: bool = True, envs: int = 8
+) -> EvaluationResult:
+    """Play `episodes` episodes of the policy in a run directory (or of a policy.onnx that lies in one).
+
+    The result does not depend on `envs`. Raises UsageError where there is no such run or policy.
+    """
+    directory, policy_file = _locate(run)
+    env = build(EnvConfig, _env_values(directory))
+    runner = PolicyRunner(policy_file.read_bytes())
+    # single environments: a native vector environment takes one seed for all of its columns
+    vectorization = "sync" if env.vectorization == "auto" else env.vectorization
+    settings = EnvSettings(env.id, json.dumps(env.kwargs), vectorization)
+    width = min(envs, episodes)
+    environments = make_environments(settings, width)
+    returns: list[float] = []
+    lengths: list[int] = []
+    try:
+        for first in range(0, episodes, width):
+            noise = None if deterministic else _noise(runner, seed, first, width)
+            played = _play_round(environments, runner, evaluation_seeds(seed, first, width), noise)
+            returns += played[0].tolist()
+            lengths += played[1].tolist()
+    finally:
+        environments.close()
+    return _result(env.id, runner.version, deterministic, returns[:episodes], lengths[:episodes])
+
+
+def evaluation_seeds(seed: int, first: int, count: int) -> list[int]:
+    """Environment seeds of episodes first .. first + count - 1, in [0, 2**31)."""
+    sequences = (np.random.SeedSequence(seed, spawn_key=(EVALUATION_KEY, first + i)) for i in range(count))
+    return [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
+
+
+def _noise(runner: PolicyRunner, seed: int, first: int, envs: int) -> NoiseStream:
+    slot, kind, size = EVALUATION_SLOT + first, runner.noise_kind, runner.noise_size
+    return NoiseStream(seed, first_slot=slot, envs=envs, life=0, kind=kind, size=size)
+
+
+def _play_round(
+    environments: Environments, runner: PolicyRunner, seeds: Sequence[int], noise: NoiseStream | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns [E] and lengths [E] of one episode a column; what a column does after its end is ignored."""
+    columns = len(seeds)
+    returns, lengths = np.zeros(columns), np.zeros(columns, np.int64)
+    playing = np.ones(columns, bool)
+    zero = np.zeros((columns, runner.noise_size), np.float32)
+    observations = environments.reset(seeds)
+    while playing.any():
+        _, env_action, _ = runner.act(observations, zero if noise is None else noise.next())
+        step = environments.step(env_action)
+        counted = playing & step.valid
+        returns[counted] += step.rewards[counted]
+        lengths[counted] += 1
+        playing &= ~(step.terminated | step.truncated)
+        observations = step.observations
+        if lengths.max() >= LONGEST_EPISODE_STEPS:
+            raise DppoError(
+                f"an episode has not ended after {LONGEST_EPISODE_STEPS:,} steps: limit it, for example with "
+                "--env.kwargs '{max_episode_steps: 1000}' when training"
+            )
+    return returns, lengths
+
+
+def _locate(run: str) -> tuple[Path, Path]:
+    """Run directory and policy file."""
+    path = Path(run)
+    if not path.exists():
+        raise UsageError(f"there is no run {run}: give a run directory such as runs/CartPole-v1")
+    directory, policy = (path, path / "policy.onnx") if path.is_dir() else (path.parent, path)
+    if not policy.is_file():
+        raise UsageError(f"{run} has no policy.onnx: train first (dppo train), or wait for its first policy")
+    return directory, policy
+
+
+def _env_values(directory: Path) -> dict[str, object]:
+    file = directory / "config.yaml"
+    if not file.is_file():
+        raise UsageError(f"{directory} has no config.yaml, which says what environment the policy is for")
+    values = load_config_file(file, TrainConfig)
+    return {path.removeprefix("env."): value for path, value in values.items() if path.startswith("env.")}
+
+
+def _result(
+    env: str, version: int, deterministic: bool, returns: Sequence[float], lengths: Sequence[int]
+) -> EvaluationResult:
+    return EvaluationResult(
+        env=env,
+        policy_version=version,
+        episodes=len(returns),
+        deterministic=deterministic,
+        mean=float(np.mean(returns)),
+        std=float(np.std(returns)),
+        min=float(np.min(returns)),
+        max=float(np.max(returns)),
+        returns=tuple(returns),
+        lengths=tuple(lengths),
+    )
