@@ -118,7 +118,9 @@ def check_counts(counts: Counts) -> None:
 def _fields(spec: Spec, counts: Counts) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
     """(field of Segment, leaf name or "", dtype, shape) in wire order."""
 
-    def leaves(group: str, group_leaves: tuple[Leaf, ...], *lead: int) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
+    def leaves(
+        group: str, group_leaves: tuple[Leaf, ...], *lead: int
+    ) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
         for leaf in group_leaves:
             yield group, leaf.name, leaf.dtype, (*lead, *leaf.shape)
 

@@ -1,0 +1,157 @@
+"""Carries out what the session decides: makes environments, loads policies, steps, cuts, seals.
+
+Knows the session, the environments and the policy; knows no sockets. The shell and the inline run feed it messages and
+send what it leaves in `outgoing`.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from actor.collector import Collector
+from actor.environments import Environments, make_environments
+from actor.policy import PolicyRunner
+from actor.session import (
+    Action,
+    ActorSession,
+    Cut,
+    Exit,
+    Finish,
+    Load,
+    MakeEnvironments,
+    Note,
+    Reconnect,
+    Send,
+    State,
+)
+from protocol.messages import EnvSettings, FromLearner, TimeShares
+
+Clock = Callable[[], float]
+
+
+class ActorDriver:
+    """One actor: a session and its environments."""
+
+    def __init__(self, session: ActorSession, *, note: Callable[[str], None], clock: Clock = time.monotonic) -> None:
+        self.session = session
+        self.outgoing: list[Send] = []
+        self.exit: Exit | None = None
+        self.reconnect_wanted = False
+        self.send_seconds = 0.0
+        self.idle_seconds = 0.0
+        self._note = note
+        self._clock = clock
+        self._collector: Collector | None = None
+        self._environments: Environments | None = None
+        self._settings: EnvSettings | None = None
+        self._have_sent_at: float | None = None  # until the first step under a new policy
+        self._first_step_seconds = 0.0
+
+    def connected(self) -> None:
+        """The shell opened a connection."""
+        self.reconnect_wanted = False
+        self._do(self.session.connected(self._clock()))
+
+    def receive(self, message: FromLearner, blob: memoryview | bytes | None) -> None:
+        """A message from the learner."""
+        self._do(self.session.receive(message, blob, self._clock()))
+
+    def tick(self) -> None:
+        """Time passed."""
+        self._do(self.session.tick(self._clock(), self._take_shares))
+
+    def drain(self) -> None:
+        """SIGTERM: deliver what is there, then end."""
+        if self.session.state in (State.DRAINING, State.OVER):
+            return
+        self._seal()
+        self._do(self.session.drain(self._clock()))
+
+    @property
+    def may_step(self) -> bool:
+        """Whether there is a policy to act with and room for the step."""
+        collector = self._collector
+        if self.session.state is not State.RUNNING or collector is None:
+            return False
+        return collector.rows < self.session.segment_steps or self.session.may_seal
+
+    def step(self) -> None:
+        """One step of every environment; a full segment is sealed first, so that its message leaves before the step."""
+        collector = self._collector
+        assert collector is not None, "may_step is only true with a collector"
+        if collector.rows >= self.session.segment_steps:
+            self._seal()
+        collector.step()
+        if self._have_sent_at is not None:
+            self._first_step_seconds = self._clock() - self._have_sent_at
+            self._have_sent_at = None
+        if collector.rows >= self.session.segment_steps and self.session.may_seal:
+            self._seal()
+
+    def close(self) -> None:
+        """End the environments."""
+        if self._environments is not None:
+            self._environments.close()
+
+    # What the session asks for
+
+    def _do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    self.outgoing.append(action)
+                case MakeEnvironments():
+                    self._make(action)
+                case Load():
+                    self._load(action)
+                case Cut():
+                    self._cut()
+                case Finish():
+                    self._seal()
+                    self._do(self.session.left(action.reason))
+                case Reconnect():
+                    self.reconnect_wanted = True
+                case Exit():
+                    self.exit = action
+                case Note():
+                    self._note(action.text)
+
+    def _make(self, action: MakeEnvironments) -> None:
+        self._environments = make_environments(action.env, action.envs)
+        self._collector = Collector(self._environments, action.seed, action.first_slot, action.life)
+        self._note(f"stepping {action.envs} x {action.env.id} ({self._environments.description})")
+        self._do(self.session.environments_ready(self._environments.spec, self._clock()))
+
+    def _load(self, load: Load) -> None:
+        assert self._collector is not None, "a learner sends no policy before it knows the spec"
+        self._seal()
+        start = self._clock()
+        self._collector.load(PolicyRunner(load.graph))
+        now = self._clock()
+        self._first_step_seconds = 0.0
+        self._have_sent_at = now
+        self._do(self.session.loaded(load, now - start))
+
+    def _cut(self) -> None:
+        if self.session.on_stop == "drop" and self._collector is not None:
+            self.session.drop(self._collector.discard())
+        else:
+            self._seal()
+        self._do(self.session.stopped(self._first_step_seconds))
+
+    def _seal(self) -> None:
+        if self._collector is None:
+            return
+        start = self._clock()
+        segment = self._collector.cut()
+        if segment is not None:
+            self._do(self.session.seal(segment))
+        self.send_seconds += self._clock() - start
+
+    def _take_shares(self) -> TimeShares:
+        collector = self._collector
+        shares = TimeShares(send=self.send_seconds, idle=self.idle_seconds)
+        if collector is not None:
+            shares = TimeShares(collector.env_seconds, collector.policy_seconds, self.send_seconds, self.idle_seconds)
+            collector.env_seconds = collector.policy_seconds = 0.0
+        self.send_seconds = self.idle_seconds = 0.0
+        return shares

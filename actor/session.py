@@ -1,0 +1,379 @@
+"""An actor's side of the protocol, without I/O: messages and clock readings in, things to do out.
+
+Knows the connection's state, the outbox of rollouts that the learner has not acknowledged, and credit; knows no sockets,
+no environments, no policy. The driver carries out what it returns, in order.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from protocol import PROTOCOL_VERSION
+from protocol.messages import (
+    Ack,
+    Bye,
+    EnvSettings,
+    FromActor,
+    FromLearner,
+    Have,
+    Hello,
+    Nack,
+    Ping,
+    Policy,
+    Pong,
+    Reject,
+    Rollout,
+    Stop,
+    Stopped,
+    Tally,
+    TimeShares,
+    Welcome,
+    Who,
+)
+from protocol.rollout import Segment, pack
+from protocol.snapshot import graph_digest
+from protocol.specs import Spec, spec_hash
+
+HELLO_FIRST_SECONDS = 0.3  # repeat an unanswered HELLO after this, doubling
+HELLO_MAX_SECONDS = 2.0
+DEFAULT_LEASE_SECONDS = 10.0  # before the learner has said its own
+DRAIN_SECONDS = 20.0
+
+
+class State(Enum):
+    """What an actor is doing."""
+
+    JOINING = "joining"  # HELLO is out
+    WAITING = "waiting"  # welcomed, or stopped: no policy to act with
+    RUNNING = "running"
+    DRAINING = "draining"  # told to end: delivering what it has
+    OVER = "over"
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send this; `blob` is frame 1."""
+
+    message: FromActor
+    blob: bytes | bytearray | None = None
+
+
+@dataclass(frozen=True)
+class MakeEnvironments:
+    """Build the environments, then tell `environments_ready`."""
+
+    env: EnvSettings
+    envs: int
+    seed: int
+    first_slot: int
+    life: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Cut the open segment, load this policy, then tell `loaded`."""
+
+    graph: bytes
+    epoch: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Cut the open segment now (keep or drop it as `on_stop` says), then tell `stopped`."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Cut and seal the open segment, so that it is counted, then tell `left`."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reconnect:
+    """Close the connection and open a new one, then tell `connected`."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """End the process."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Tell the user."""
+
+    text: str
+
+
+Action = Send | MakeEnvironments | Load | Cut | Finish | Reconnect | Exit | Note
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    header: Rollout
+    blob: bytearray
+
+
+class ActorSession:
+    """One incarnation's conversation with its learner, across any number of connections."""
+
+    def __init__(self, *, actor: str, incarnation: bytes, envs: int, release: str) -> None:
+        self.actor = actor
+        self.incarnation = incarnation
+        self.state = State.JOINING
+        self.segment_steps = 1
+        self.on_stop = "keep"
+        self._envs = envs
+        self._release = release
+        self._spec: Spec | None = None
+        self._made: MakeEnvironments | None = None
+        self._welcome: Welcome | None = None
+        self._welcome_due = True  # HELLO is unanswered
+        self._epoch = 0
+        self._version = 0
+        self._outbox: deque[_Parcel] = deque()  # sealed, not acknowledged
+        self._sent_upto = 0  # on this connection
+        self._limit = 0  # newest sequence number that credit allows to be outstanding
+        self._tally = Tally()
+        self._stopping: Stop | None = None
+        self._heard = 0.0
+        self._hello_at = 0.0
+        self._hello_wait = HELLO_FIRST_SECONDS
+        self._ping_at = 0.0
+        self._drain_deadline = 0.0
+
+    # State that the driver reads
+
+    @property
+    def tally(self) -> Tally:
+        """What has been sealed, acknowledged and dropped so far."""
+        return self._tally
+
+    @property
+    def policy(self) -> tuple[int, int]:
+        """(epoch, version) of the policy held."""
+        return self._epoch, self._version
+
+    @property
+    def may_seal(self) -> bool:
+        """Whether there is credit for one more rollout; without it the actor waits with a full segment."""
+        return self._tally.sealed_upto < self._limit
+
+    @property
+    def outbox(self) -> int:
+        """Rollouts not yet acknowledged."""
+        return len(self._outbox)
+
+    # The connection
+
+    def connected(self, now: float) -> list[Action]:
+        """A fresh connection: introduce ourselves."""
+        self._heard = now
+        self._hello_wait = HELLO_FIRST_SECONDS
+        self._sent_upto = self._tally.acked_upto
+        return self._say_hello(now)
+
+    def _say_hello(self, now: float) -> list[Action]:
+        self._hello_at = now
+        if self.state is State.WAITING:
+            self.state = State.JOINING  # a running actor goes on running, as far as its credit reaches
+        self._welcome_due = True
+        spec = self._spec
+        hello = Hello(
+            PROTOCOL_VERSION,
+            PROTOCOL_VERSION,
+            self._release,
+            self.actor,
+            self.incarnation,
+            self._envs,
+            self._tally,
+            run_id=self._welcome.run_id if self._welcome else "",
+            epoch=self._epoch,
+            version=self._version,
+            spec_hash=spec_hash(spec) if spec else b"",
+            spec=spec,
+        )
+        return [Send(hello)]
+
+    def tick(self, now: float, shares: Callable[[], TimeShares]) -> list[Action]:
+        """Time passed: unanswered HELLO, silence, heartbeat, the end of draining."""
+        if self.state is State.OVER:
+            return []
+        if self.state is State.DRAINING and (not self._outbox or now >= self._drain_deadline):
+            return self._leave("drained" if not self._outbox else "the grace ended with rollouts undelivered")
+        lease = self._welcome.lease_seconds if self._welcome else DEFAULT_LEASE_SECONDS
+        if now - self._heard > lease:
+            self._heard = now
+            return [Note(f"nothing heard from the learner for {lease:g} s; connecting again"), Reconnect()]
+        if self._welcome_due and now - self._hello_at >= self._hello_wait:
+            self._hello_wait = min(2 * self._hello_wait, HELLO_MAX_SECONDS)
+            return self._say_hello(now)
+        heartbeat = self._welcome.heartbeat_seconds if self._welcome else 1.0
+        if not self._welcome_due and now - self._ping_at >= heartbeat:
+            self._ping_at = now
+            return [Send(Ping(now, self._tally, shares()))]
+        return []
+
+    def receive(self, message: FromLearner, blob: memoryview | bytes | None, now: float) -> list[Action]:
+        """One message from the learner."""
+        self._heard = now
+        match message:
+            case Welcome():
+                return self._welcomed(message)
+            case Reject():
+                return self._rejected(message, now)
+            case Policy():
+                assert blob is not None, "the codec lets no POLICY through without its blob"
+                return self._policy(message, bytes(blob))
+            case Ack():
+                return self._acknowledged(message.upto, message.credit)
+            case Nack():
+                return (
+                    [Note(f"rollout {message.seq} was refused: {message.reason}")]
+                    if "stale" not in message.reason
+                    else []
+                )
+            case Stop():
+                return self._stop(message)
+            case Who():
+                if self._welcome_due:
+                    return []  # the answer to several messages in a row; HELLO is on its way
+                self._sent_upto = self._tally.acked_upto
+                return self._say_hello(now)
+            case Bye():
+                return self._leave(message.reason)
+            case Pong():
+                return []
+
+    def _welcomed(self, welcome: Welcome) -> list[Action]:
+        if self._made is not None and (welcome.env, welcome.envs) != (self._made.env, self._made.envs):
+            self.state = State.OVER
+            return [Exit(3, f"the learner now wants {welcome.envs} x {welcome.env.id}; start a new actor for it")]
+        self._welcome_due = False
+        self._welcome = welcome
+        self.on_stop = welcome.on_stop
+        if self._made is None:
+            self._made = MakeEnvironments(welcome.env, welcome.envs, welcome.seed, welcome.first_slot, welcome.life)
+            self._envs = welcome.envs
+            return [self._made]
+        if welcome.epoch != self._epoch and self.state is State.RUNNING:
+            self.state = State.WAITING  # a restarted learner: its policy is on the way
+        elif self.state is State.JOINING:
+            self.state = State.WAITING
+        # on a new connection everything unacknowledged goes out again
+        self._sent_upto = max(welcome.watermark, self._tally.acked_upto)
+        return self._acknowledged(welcome.watermark, welcome.credit)
+
+    def environments_ready(self, spec: Spec, now: float) -> list[Action]:
+        """The environments exist and these are their spaces: introduce ourselves again."""
+        self._spec = spec
+        return self._say_hello(now)
+
+    def _rejected(self, reject: Reject, now: float) -> list[Action]:
+        if reject.fatal:
+            self.state = State.OVER
+            return [Exit(3, f"refused by the learner: {reject.text}")]
+        self._hello_at = now
+        self._hello_wait = reject.retry_after_seconds
+        self._welcome_due = True
+        return [Note(f"not yet: {reject.text}")]
+
+    def _leave(self, reason: str) -> list[Action]:
+        self.state = State.DRAINING
+        return [Finish(reason)]
+
+    def left(self, reason: str) -> list[Action]:
+        """Everything is sealed: the last word."""
+        self.state = State.OVER
+        return [Send(Bye(reason, self._tally)), Exit(0, reason)]
+
+    # Policy and stop
+
+    def _policy(self, policy: Policy, graph: bytes) -> list[Action]:
+        if graph_digest(graph) != policy.digest:
+            return [Note(f"policy {policy.version} arrived damaged; connecting again"), Reconnect()]
+        if self.state is State.DRAINING:
+            return []
+        self.segment_steps = policy.segment_steps
+        return [Load(graph, policy.epoch, policy.version)]
+
+    def loaded(self, load: Load, load_seconds: float) -> list[Action]:
+        """The policy is in place: go on under it."""
+        self._epoch, self._version = load.epoch, load.version
+        self.state = State.RUNNING
+        return [Send(Have(load.epoch, load.version, load_seconds))]
+
+    def _stop(self, stop: Stop) -> list[Action]:
+        self._stopping = stop
+        self._limit += 1  # what is cut at a stop is shipped whatever the credit, so that no step is wasted
+        return [Cut()]
+
+    def stopped(self, first_step_seconds: float) -> list[Action]:
+        """The open segment is cut: answer STOP and wait for the next policy."""
+        stop, self._stopping = self._stopping, None
+        if stop is None:
+            raise RuntimeError("stopped without a STOP")
+        if self.state is State.RUNNING:
+            self.state = State.WAITING
+        return [Send(Stopped(stop.epoch, stop.version, self._tally, first_step_seconds))]
+
+    # Rollouts
+
+    def seal(self, segment: Segment) -> list[Action]:
+        """Give the segment a number, keep it until it is acknowledged, send it as credit allows."""
+        if self._spec is None:
+            raise RuntimeError("a segment before the environments")
+        counts, tally = segment.counts, self._tally
+        seq = tally.sealed_upto + 1
+        header = Rollout(
+            seq, self._epoch, self._version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps
+        )
+        self._outbox.append(_Parcel(header, pack(self._spec, segment)))
+        self._tally = Tally(
+            seq, tally.sealed_steps + segment.steps, tally.acked_upto, tally.acked_steps, tally.dropped_steps
+        )
+        return self._flush()
+
+    def drop(self, steps: int) -> None:
+        """These steps were cut and thrown away (`on_stop=drop`)."""
+        tally = self._tally
+        self._tally = Tally(
+            tally.sealed_upto,
+            tally.sealed_steps + steps,
+            tally.acked_upto,
+            tally.acked_steps,
+            tally.dropped_steps + steps,
+        )
+
+    def drain(self, now: float) -> list[Action]:
+        """End as soon as everything is delivered, at the latest when the grace is over."""
+        if self.state not in (State.DRAINING, State.OVER):
+            self.state = State.DRAINING
+            self._drain_deadline = now + DRAIN_SECONDS
+        return []
+
+    def _flush(self) -> list[Action]:
+        if self._welcome is None or self._welcome_due:
+            return []
+        actions: list[Action] = []
+        for parcel in self._outbox:
+            if self._sent_upto < parcel.header.seq <= self._limit:
+                self._sent_upto = parcel.header.seq
+                actions.append(Send(parcel.header, parcel.blob))
+        return actions
+
+    def _acknowledged(self, upto: int, credit: int) -> list[Action]:
+        acked_upto, acked_steps = self._tally.acked_upto, self._tally.acked_steps
+        while self._outbox and self._outbox[0].header.seq <= upto:
+            parcel = self._outbox.popleft()
+            acked_upto, acked_steps = parcel.header.seq, acked_steps + parcel.header.steps
+        tally = self._tally
+        self._tally = Tally(tally.sealed_upto, tally.sealed_steps, acked_upto, acked_steps, tally.dropped_steps)
+        self._limit = max(self._limit, upto + credit) if credit else self._limit
+        return self._flush()

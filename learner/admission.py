@@ -1,0 +1,34 @@
+"""Who may join: the rules that HELLO is judged by. Pure."""
+
+from collections.abc import Container
+
+from protocol import PROTOCOL_VERSION
+from protocol.messages import Hello, Reject
+from protocol.specs import Spec, spec_hash
+
+
+def refusal(hello: Hello, *, run_id: str, spec: Spec | None, superseded: Container[bytes]) -> Reject | None:
+    """Why this actor may not join, None if it may. `superseded` holds incarnations whose time is over."""
+    if not hello.protocol_min <= PROTOCOL_VERSION <= hello.protocol_max:
+        spoken = f"{hello.protocol_min}..{hello.protocol_max}"
+        text = f"this learner speaks protocol {PROTOCOL_VERSION}, the actor {spoken}: install the same release on both"
+        return Reject("protocol", text, fatal=True)
+    if hello.run_id not in ("", run_id):
+        text = f"this is run {run_id}, the actor belongs to run {hello.run_id}: start a new actor"
+        return Reject("run", text, fatal=True)
+    if hello.incarnation in superseded:
+        return superseded_by_newer(hello.actor)
+    if hello.spec is None:
+        return None
+    if hello.spec_hash != spec_hash(hello.spec):
+        return Reject("spec", "the spec and its hash disagree", fatal=True)
+    if spec is not None and hello.spec != spec:
+        text = f"the environment's spaces differ from the run's: {hello.spec} against {spec}"
+        return Reject("spec", text[:512], fatal=True)
+    return None
+
+
+def superseded_by_newer(actor: str) -> Reject:
+    """The answer to a process whose name a newer one has taken."""
+    text = f"a newer process has taken the name {actor}: give every actor its own --name"
+    return Reject("superseded", text, fatal=True)

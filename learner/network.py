@@ -1,0 +1,156 @@
+"""The thread that owns the learner's socket: feeds the session, sends what it says, reports twice a second.
+
+The session is shared with the training thread under one lock; the socket is not shared at all.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from learner.batch import Received
+from learner.peers import Action, Note, Send
+from learner.phases import Phase
+from learner.session import LearnerSession
+from learner.status import Status
+from protocol.codec import decode_from_actor, encode
+from protocol.errors import ProtocolError
+from protocol.health import HealthFile
+from protocol.ledger import DropReason
+from protocol.sockets import Router
+from protocol.specs import Spec
+
+log = logging.getLogger("dppo.learner")
+
+TICK_SECONDS = 0.05
+STATUS_SECONDS = 0.5
+
+
+class Network:
+    """Runs a LearnerSession on a Router in a thread of its own."""
+
+    def __init__(
+        self, router: Router, session: LearnerSession, report: Callable[[LearnerSession, float], None]
+    ) -> None:
+        """report: called in the network thread with the session, locked, every half second and at phase changes."""
+        self.session = session
+        self.lock = threading.Lock()
+        self._router = router
+        self._report = report
+        self._outgoing: deque[Send] = deque()
+        self._batches: queue.SimpleQueue[list[Received]] = queue.SimpleQueue()
+        self._spec = threading.Event()
+        self._closing = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
+
+    def start(self) -> None:
+        """Start serving."""
+        self._thread.start()
+
+    # Called by the training thread
+
+    def spec(self, timeout: float) -> Spec | None:
+        """The spec, once an actor has said it."""
+        self._spec.wait(timeout)
+        self._raise_failure()
+        return self.session.spec
+
+    def batch(self, timeout: float) -> list[Received] | None:
+        """The next full batch, None when the time is over first."""
+        self._raise_failure()
+        with suppress(queue.Empty):
+            return self._batches.get(timeout=timeout)
+        return None
+
+    def publish(self, version: int, graph: bytes) -> None:
+        """Hand a new policy to everyone."""
+        with self.lock:
+            self._act(self.session.publish(version, graph, time.monotonic()))
+        self._router.wake()
+
+    def finish(self, reason: str, drop: DropReason) -> None:
+        """End the run and wait until the actors have said their last words (the session bounds the wait)."""
+        with self.lock:
+            self._act(self.session.finish(reason, drop, time.monotonic()))
+        self._router.wake()
+        while self._thread.is_alive() and self.session.phase is not Phase.STOPPED:
+            time.sleep(0.005)
+        with self.lock:
+            self.session.close_accounts()
+
+    def close(self) -> None:
+        """End the thread, then the socket."""
+        self._closing.set()
+        self._router.wake()
+        self._thread.join()
+        self._router.close()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    # The thread
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # noqa: BLE001 -- a bug here must end the process, not just this thread
+            self._failure = error
+            self._spec.set()
+
+    def _serve(self) -> None:
+        health = HealthFile()
+        tick_at = report_at = 0.0
+        while not (self._closing.is_set() and not self._outgoing):
+            self._router.wait(TICK_SECONDS)
+            with self.lock:
+                before = self.session.phase
+                self._take_in()
+                now = time.monotonic()
+                if now >= tick_at:
+                    tick_at = now + TICK_SECONDS
+                    self._act(self.session.tick(now))
+                if self.session.phase is Phase.UPDATING and before is not Phase.UPDATING:
+                    self._batches.put(self.session.batch)
+                if self.session.spec is not None:
+                    self._spec.set()
+                if now >= report_at:
+                    report_at = now + STATUS_SECONDS
+                    self._report(self.session, now)
+            self._send_out()
+            health.touch(now)
+
+    def _take_in(self) -> None:
+        for peer, header, *rest in self._router.receive():
+            now = time.monotonic()
+            try:
+                if isinstance(header, ProtocolError):
+                    raise header
+                blob = rest[0]
+                message = decode_from_actor(header, blob is not None)
+            except ProtocolError as error:
+                self._act(self.session.violation(peer, error))
+                continue
+            self._act(self.session.receive(peer, message, blob, now))
+
+    def _act(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    self._outgoing.append(action)
+                case Note():
+                    log.info(action.text)
+
+    def _send_out(self) -> None:
+        while self._outgoing:
+            send = self._outgoing.popleft()
+            if not self._router.send(send.peer, encode(send.message), send.graph):
+                with self.lock:
+                    self._act(self.session.unreachable(send.peer, time.monotonic()))
+
+
+StatusObserver = Callable[[Status], None]

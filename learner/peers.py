@@ -1,0 +1,74 @@
+"""The records that a learner's session keeps and hands out: peers, settings, what the shell has to do."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from learner.slots import Slots
+from protocol.ledger import Account
+from protocol.messages import EnvSettings, FromLearner, TimeShares
+
+
+@dataclass(frozen=True)
+class Send:
+    """The shell sends this; `graph` is frame 1."""
+
+    peer: bytes
+    message: FromLearner
+    graph: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """The shell tells the user."""
+
+    text: str
+
+
+Action = Send | Note
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the session needs of the configuration."""
+
+    run_id: str
+    epoch: int
+    env: EnvSettings
+    envs_per_actor: int
+    batch_steps: int
+    segment_steps: int  # 0: derive
+    seed: int
+    on_stop: Literal["keep", "drop"]
+    lease_seconds: float
+    stop_grace_seconds: float
+
+
+@dataclass
+class Peer:
+    """One live connection that said a valid HELLO."""
+
+    id: bytes
+    actor: str
+    incarnation: bytes
+    slots: Slots
+    account: Account
+    heard: float
+    ready: bool  # its spec is known to be ours
+    sent_version: int = 0  # newest POLICY sent
+    have_version: int = 0
+    policy_due: bool = False  # a newer one waits for HAVE
+    policy_sent_at: float = 0.0
+    have_at: float = 0.0
+    stopped: bool = True  # runs only after a POLICY
+    steps: int = 0  # accepted
+    shares: TimeShares = field(default_factory=TimeShares)
+    was_full: bool = False
+
+
+@dataclass
+class Latencies:
+    """Seconds, newest update first to last; the bench reads them."""
+
+    stop: float = math.nan  # STOP sent to the last answer
+    policy: float = math.nan  # POLICY sent to the first step under it, slowest actor

@@ -1,0 +1,46 @@
+"""The phases of a learner as a table: what is not in it is an error."""
+
+from enum import Enum
+
+
+class Phase(Enum):
+    """What the learner is doing."""
+
+    WAITING = "waiting"  # no policy published yet
+    COLLECTING = "collecting"  # actors run under the current version
+    STOPPING = "stopping"  # the batch is full, STOP is out, answers are awaited
+    UPDATING = "updating"  # the batch is being trained on
+    DRAINING = "draining"  # the run is over, actors say BYE
+    STOPPED = "stopped"
+
+
+class Event(Enum):
+    """What moves it on."""
+
+    PUBLISHED = "published"
+    BATCH_FULL = "batch full"
+    ALL_STOPPED = "all stopped"
+    FINISH = "finish"
+    DRAINED = "drained"
+
+
+TABLE: dict[tuple[Phase, Event], Phase] = {
+    (Phase.WAITING, Event.PUBLISHED): Phase.COLLECTING,
+    (Phase.COLLECTING, Event.BATCH_FULL): Phase.STOPPING,
+    (Phase.STOPPING, Event.ALL_STOPPED): Phase.UPDATING,
+    (Phase.UPDATING, Event.PUBLISHED): Phase.COLLECTING,
+    (Phase.WAITING, Event.FINISH): Phase.DRAINING,
+    (Phase.COLLECTING, Event.FINISH): Phase.DRAINING,
+    (Phase.STOPPING, Event.FINISH): Phase.DRAINING,
+    (Phase.UPDATING, Event.FINISH): Phase.DRAINING,
+    (Phase.DRAINING, Event.DRAINED): Phase.STOPPED,
+}
+
+
+def following(phase: Phase, event: Event) -> Phase:
+    """The next phase. Raises RuntimeError, naming what is legal, for a transition that is not in the table."""
+    try:
+        return TABLE[phase, event]
+    except KeyError:
+        legal = [e.value for (p, e) in TABLE if p is phase]
+        raise RuntimeError(f"'{event.value}' cannot happen while {phase.value}; only {legal} can") from None

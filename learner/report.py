@@ -1,0 +1,97 @@
+"""From the session and the run to the Status that people watch. Reads both; changes neither."""
+
+import time
+
+from learner.phases import Phase
+from learner.run import Run
+from learner.session import LearnerSession, Peer
+from learner.status import ActorStatus, LedgerStatus, Status
+from protocol.messages import TimeShares
+
+
+class Reporter:
+    """Makes Status records; remembers the previous one for the speed."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._previous: tuple[float, int] | None = None  # when, steps accepted
+        self._speed = 0.0
+
+    def status(self, session: LearnerSession, now: float) -> Status:
+        """The state of the run at this moment."""
+        run = self._run
+        config, progress = run.config, run.progress
+        total = session.ledger.total()
+        accepted = total.trained + total.pending
+        if self._previous is not None and now - self._previous[0] >= 0.4:
+            self._speed = (accepted - self._previous[1]) / (now - self._previous[0])
+            self._previous = (now, accepted)
+        self._previous = self._previous or (now, accepted)
+        return Status(
+            phase=session.phase.name,
+            run_directory=str(run.directory.path),
+            env=config.env.id,
+            updates=progress.updates,
+            version=session.snapshot.version,
+            steps=progress.steps,
+            total_steps=config.run.total_steps,
+            steps_per_second=max(0.0, self._speed),
+            episodes=run.episodes.total,
+            mean_return=run.episodes.mean_return,
+            target_return=config.run.target_return,
+            elapsed_seconds=now - run.launched_at,
+            waiting_for=session.waiting_for(now),
+            actors=tuple(
+                _actor(peer, session.phase, now) for peer in sorted(session.peers.values(), key=lambda p: p.slots.first)
+            ),
+            ledger=LedgerStatus(
+                sealed=total.sealed,
+                trained=total.trained,
+                pending=total.pending,
+                in_flight=total.in_flight,
+                dropped={reason: steps for reason, steps in sorted(total.dropped.items()) if steps},
+                duplicates=total.duplicates,
+            ),
+            metrics=dict(run.metrics),
+            first_step_seconds=run.first_step_seconds,
+        )
+
+
+def _actor(peer: Peer, phase: Phase, now: float) -> ActorStatus:
+    shares = _normalised(peer.shares)
+    if not peer.ready:
+        state = "joining"
+    elif now - peer.heard > 3.0:  # three heartbeats
+        state = "silent"
+    else:
+        state = "stopped" if peer.stopped else "running"
+    return ActorStatus(
+        name=peer.actor,
+        state=state,
+        envs=peer.slots.envs,
+        steps=peer.steps,
+        env_share=shares.env,
+        policy_share=shares.policy,
+        send_share=shares.send,
+        idle_share=shares.idle,
+        heard_seconds_ago=now - peer.heard,
+    )
+
+
+def _normalised(shares: TimeShares) -> TimeShares:
+    total = shares.env + shares.policy + shares.send + shares.idle
+    if total <= 0:
+        return TimeShares()
+    return TimeShares(shares.env / total, shares.policy / total, shares.send / total, shares.idle / total)
+
+
+def launched_at(environment: dict[str, str] | None = None) -> float:
+    """When the user's command was launched, on the monotonic clock: as the local run says, else this process's start."""
+    import os
+
+    import psutil
+
+    told = (environment if environment is not None else dict(os.environ)).get("DPPO_LAUNCHED_AT", "")
+    if told:
+        return float(told)
+    return time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())

@@ -1,0 +1,302 @@
+"""One run without the wire: trainer, checkpoints, curves, episode statistics, the decision when it is over.
+
+The shell and the inline run give it batches and publish what it returns. It keeps no clock: times are handed in.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from learner.batch import Received
+from learner.config import LearnerConfig
+from learner.episodes import EpisodeWindow
+from learner.metrics import MetricsWriter
+from learner.peers import Settings
+from learner.run_directory import RunDirectory
+from learner.session import LearnerSession
+from learner.slots import SlotTable
+from protocol.errors import CheckpointError, UsageError
+from protocol.ledger import Ledger
+from protocol.messages import EnvSettings
+from protocol.specs import Spec
+
+if TYPE_CHECKING:
+    from learner.checkpoint import Checkpoint
+    from learner.trainer import Trainer
+    from learner.update import UpdateReport
+
+log = logging.getLogger("dppo.learner")
+
+RATIO_TOLERANCE = 1e-4  # of the first pass: beyond it someone acted with other weights than we think
+SUMMARY = "summary.json"
+
+
+@dataclass
+class Progress:
+    """Counters of a run, as they go into checkpoints."""
+
+    updates: int = 0
+    version: int = 0
+    steps: int = 0  # trained
+    trained_seconds: float = 0.0  # of all starts together, up to this one
+    solved_steps: int | None = None
+    solved_seconds: float | None = None  # since the launch of this start
+    best_mean_return: float | None = None
+
+
+@dataclass
+class Timings:
+    """Seconds of every update of this start, for the summary."""
+
+    collect: list[float] = field(default_factory=list)
+    update: list[float] = field(default_factory=list)
+    stop: list[float] = field(default_factory=list)
+    policy: list[float] = field(default_factory=list)
+
+
+class Run:
+    """The state of a run between updates."""
+
+    def __init__(self, config: LearnerConfig, directory: RunDirectory, launched_at: float) -> None:
+        """launched_at: on the clock that the other methods' `now` is on."""
+        self.config = config
+        self.directory = directory
+        self.launched_at = launched_at
+        self.progress = Progress()
+        self.episodes = EpisodeWindow(config.run.return_window)
+        self.ledger = Ledger()
+        self.slots = SlotTable()
+        self.spec: Spec | None = None
+        self.metrics: dict[str, float] = {}  # of the newest update
+        self.timings = Timings()
+        self.first_step_seconds: float | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._trainer: Trainer | None = None
+        self._saved_at = launched_at
+        self._saved_update = -1
+        self._resume()
+        self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
+        self._writer.resume_from(self.progress.updates)
+
+    def session(self) -> LearnerSession:
+        """The learner's side of the protocol for this run."""
+        config, env = self.config, self.config.env
+        settings = Settings(
+            run_id=self.directory.run_id,
+            epoch=self.directory.epoch,
+            env=EnvSettings(env.id, json.dumps(env.kwargs), env.vectorization),
+            envs_per_actor=config.collect.envs_per_actor,
+            batch_steps=config.collect.batch_steps,
+            segment_steps=config.collect.segment_steps,
+            seed=config.run.seed,
+            on_stop=config.collect.on_stop,
+            lease_seconds=config.collect.lease_seconds,
+            stop_grace_seconds=config.collect.stop_grace_seconds,
+        )
+        return LearnerSession(settings, self.ledger, self.slots, self.spec)
+
+    def prepare(self, spec: Spec) -> tuple[int, bytes]:
+        """Build the trainer for these spaces (as resumed, if resumed); returns the first version and its graph."""
+        from learner.trainer import Trainer  # torch takes seconds to import: not before the socket is open
+
+        run = self.config.run
+        self.spec = spec
+        self._trainer = Trainer(
+            spec,
+            ppo=self.config.ppo,
+            network=self.config.network,
+            seed=run.seed,
+            total_steps=run.total_steps,
+            device=run.device,
+            torch_threads=run.torch_threads,
+        )
+        if self._checkpoint is not None:
+            self._trainer.load(self._checkpoint.tensors, self._checkpoint.state["trainer"])
+            self._checkpoint = None
+        return self._next_version()
+
+    @property
+    def over(self) -> str:
+        """Why the run is over, "" if it is not."""
+        run, progress = self.config.run, self.progress
+        if progress.solved_steps is not None and run.stop_at_target:
+            return f"solved: mean return of {run.return_window} episodes reached {run.target_return:g}"
+        if progress.steps >= run.total_steps:
+            return f"{progress.steps} of {run.total_steps} steps are done"
+        return ""
+
+    def learn(self, batch: Sequence[Received], now: float) -> "UpdateReport":
+        """One update on the batch."""
+        assert self._trainer is not None, "prepare comes first"
+        for received in batch:
+            self.episodes.add(received.segment.episode_returns, received.segment.episode_lengths)
+        progress = self.progress
+        target, mean = self.config.run.target_return, self.episodes.mean_return
+        steps = sum(received.segment.steps for received in batch)
+        if (
+            target is not None
+            and progress.solved_steps is None
+            and self.episodes.is_full
+            and mean is not None
+            and mean >= target
+        ):
+            progress.solved_steps = progress.steps + steps
+            progress.solved_seconds = now - self.launched_at
+        report = self._trainer.update(batch)
+        progress.updates += 1
+        progress.steps += steps
+        if report.first_pass_ratio_error > RATIO_TOLERANCE:
+            worst = max(report.ratio_error_by_actor.items(), key=lambda item: item[1])
+            log.warning(
+                "update %d: probability ratios of the first pass are off by %.2g (worst: %s), so rollouts and weights do "
+                "not belong together",
+                progress.updates,
+                report.first_pass_ratio_error,
+                worst[0],
+            )
+        return report
+
+    def next_graph(self) -> tuple[int, bytes]:
+        """The next version and its graph, also written to policy.onnx."""
+        return self._next_version()
+
+    def record(self, report: "UpdateReport", timing: dict[str, float], now: float) -> None:
+        """Write the update's line of the curve."""
+        for name, seconds in timing.items():
+            getattr(self.timings, name).append(seconds)
+        mean, length = self.episodes.mean_return, self.episodes.mean_length
+        values = {f"update/{name}": float(value) for name, value in report.scalars().items() if name != "steps"}
+        values |= {
+            "rollout/mean_return": math.nan if mean is None else mean,
+            "rollout/mean_length": math.nan if length is None else length,
+            "rollout/episodes": float(self.episodes.total),
+            "rollout/batch_steps": float(report.steps),
+            "time/collect_seconds": timing["collect"],
+            "time/update_seconds": timing["update"],
+            "time/stop_seconds": timing["stop"],
+            "time/policy_seconds": timing["policy"],
+            "time/steps_per_second": report.steps / max(1e-9, timing["collect"] + timing["update"]),
+        }
+        if self.config.run.target_return is not None:
+            values["rollout/target_return"] = self.config.run.target_return
+        self.metrics = {name.rpartition("/")[2]: value for name, value in values.items()}
+        elapsed = self.progress.trained_seconds + now - self.launched_at
+        self._writer.write(self.progress.updates, self.progress.steps, elapsed, values)
+
+    def checkpoint_due(self, now: float) -> bool:
+        """Whether it is time to save."""
+        return now - self._saved_at >= self.config.run.checkpoint_seconds
+
+    def save(self, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> None:
+        """Write a checkpoint. A full or read-only disk is reported and does not stop the run."""
+        if self._trainer is None or self._saved_update == self.progress.updates:
+            return
+        from learner.checkpoint import offer_best, prune, save
+
+        self._saved_at = now
+        progress = self.progress
+        state = {
+            "progress": {
+                **msgspec.to_builtins(progress),
+                "trained_seconds": progress.trained_seconds + now - self.launched_at,
+            },
+            "trainer": self._trainer.counters(),
+            "episodes": self.episodes.to_dict(),
+            "ledger": ledger,
+            "slots": slots,
+            "spec": msgspec.to_builtins(self.spec),
+            "env": self.config.env.id,
+            "seed": self.config.run.seed,
+        }
+        checkpoints = self.directory.checkpoints
+        try:
+            save(checkpoints, progress.updates, self._trainer.tensors(), state)
+            mean = self.episodes.mean_return if self.episodes.is_full else None
+            prune(checkpoints, self.config.run.keep_checkpoints, offer_best(checkpoints, progress.updates, mean))
+            self.directory.write_atomic("ledger.json", _json(ledger))
+            self._saved_update = progress.updates
+        except (CheckpointError, OSError) as error:
+            log.error("%s", error)
+
+    def close(self, reason: str, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> dict[str, Any]:
+        """The end: last checkpoint, ledger, summary; returns the summary."""
+        self.save(ledger, slots, now)
+        self._writer.close()
+        progress, timings = self.progress, self.timings
+        summary: dict[str, Any] = {
+            "reason": reason,
+            "env": self.config.env.id,
+            "seed": self.config.run.seed,
+            "updates": progress.updates,
+            "steps": progress.steps,
+            "episodes": self.episodes.total,
+            "mean_return": self.episodes.mean_return,
+            "target_return": self.config.run.target_return,
+            "solved_steps": progress.solved_steps,
+            "solved_seconds": progress.solved_seconds,
+            "elapsed_seconds": now - self.launched_at,
+            "first_step_seconds": self.first_step_seconds,
+            "median_seconds": {
+                name: _median(getattr(timings, name)) for name in ("collect", "update", "stop", "policy")
+            },
+            "ledger": ledger["total"],
+        }
+        for name, content in (("ledger.json", ledger), (SUMMARY, summary)):
+            try:
+                self.directory.write_atomic(name, _json(content))
+            except OSError as error:
+                log.error("%s could not be written: %s", self.directory.path / name, error.strerror)
+        return summary
+
+    def _next_version(self) -> tuple[int, bytes]:
+        assert self._trainer is not None, "prepare comes first"
+        self.progress.version += 1
+        graph = self._trainer.graph_bytes(self.progress.version)
+        try:
+            self.directory.write_atomic("policy.onnx", graph)
+        except OSError as error:
+            log.error("policy.onnx could not be written: %s", error.strerror)
+        return self.progress.version, graph
+
+    def _resume(self) -> None:
+        if not any(Path(self.directory.checkpoints).iterdir()):
+            return
+        from learner.checkpoint import newest
+
+        checkpoint = newest(self.directory.checkpoints, log.warning)
+        if checkpoint is None:
+            return
+        state = checkpoint.state
+        if state["env"] != self.config.env.id:
+            raise UsageError(
+                f"{self.directory.path} holds a run of {state['env']}, not of {self.config.env.id}: "
+                "choose another run.directory"
+            )
+        self._checkpoint = checkpoint
+        self.progress = Progress(**state["progress"])
+        self.episodes = EpisodeWindow.from_dict(self.config.run.return_window, state["episodes"])
+        self.ledger = Ledger.from_state(state["ledger"])
+        self.ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows
+        # a learner that crashed may have handed out slots after its last checkpoint: never reuse their random streams
+        self.slots = SlotTable.from_state(state["slots"], skip_lives=1000)
+        self.spec = msgspec.convert(state["spec"], Spec)
+        log.info(
+            "resuming %s after update %d (%d steps)", self.directory.path, self.progress.updates, self.progress.steps
+        )
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, indent=1).encode()
+
+
+def _median(values: list[float]) -> float | None:
+    finite = [value for value in values if np.isfinite(value)]
+    return median(finite) if finite else None

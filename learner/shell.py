@@ -1,0 +1,125 @@
+"""A learner process: clock, socket, signals, threads around session and run. Decides nothing."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from learner.batch import Received
+from learner.config import LearnerConfig
+from learner.network import Network
+from learner.report import Reporter, launched_at
+from learner.run import Run
+from learner.run_directory import RunDirectory
+from learner.session import LearnerSession
+from learner.status import Status
+from protocol.ledger import DropReason, imbalance
+from protocol.lifeline import watch_parent
+from protocol.sockets import Router
+
+log = logging.getLogger("dppo.learner")
+
+WAIT_SECONDS = 0.1  # between looks at the signals
+
+
+class Interrupted(Exception):
+    """SIGTERM or SIGINT came."""
+
+
+def run(config: LearnerConfig, *, bind: str, observe: Callable[[Status], None], config_yaml: str) -> dict[str, Any]:
+    """Train until the run is over or a signal ends it; returns the summary (also in summary.json).
+
+    config_yaml: the resolved settings, kept in the run directory.
+    Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
+    """
+    watch_parent()
+    stop: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: stop.append(received))
+    started = launched_at()
+    with ExitStack() as stack:
+        directory = stack.enter_context(RunDirectory.open(directory_of(config)))
+        directory.write_atomic("config.yaml", config_yaml.encode())
+        this_run = Run(config, directory, started)
+        reporter = Reporter(this_run)
+        session = this_run.session()
+
+        def report(session: LearnerSession, now: float) -> None:
+            observe(reporter.status(session, now))
+
+        router = Router(bind, config.collect.max_rollout_bytes)
+        network = Network(router, session, report)
+        stack.callback(network.close)
+        network.start()
+        log.info("listening on %s", router.endpoint)
+        reason, drop = _train(this_run, network, stop)
+        network.finish(reason, drop)
+        observe(reporter.status(session, time.monotonic()))
+        unbalanced = imbalance([session.ledger.closed, *session.ledger.accounts.values()])
+        if unbalanced:
+            log.error("the ledger does not close: %s", unbalanced)
+        return this_run.close(reason, session.ledger.to_state(), session.slots.to_state(), time.monotonic())
+
+
+def directory_of(config: LearnerConfig) -> Path:
+    """The run directory that the settings name."""
+    return Path(config.run.directory or f"runs/{config.env.id.replace('/', '-').replace(':', '-')}")
+
+
+def _train(run: Run, network: Network, stop: list[int]) -> tuple[str, DropReason]:
+    """The training loop; returns why it ended."""
+    try:
+        import learner.trainer  # noqa: F401 -- torch, while the actors start
+
+        spec = None
+        while spec is None:
+            _check(stop)
+            spec = network.spec(WAIT_SECONDS)
+        version, graph = run.prepare(spec)
+        collecting_since = time.monotonic()
+        if not run.over:
+            network.publish(version, graph)
+        while not run.over:
+            batch = _next_batch(run, network, stop)
+            full_at = time.monotonic()
+            report = run.learn(batch, full_at)
+            latencies = network.session.latencies
+            updated_at = time.monotonic()
+            if not run.over:
+                network.publish(*run.next_graph())
+            else:
+                run.next_graph()
+                network.session.mark_trained()
+            timing = {
+                "collect": full_at - collecting_since,
+                "update": updated_at - full_at,
+                "stop": latencies.stop,
+                "policy": latencies.policy,
+            }
+            collecting_since = time.monotonic()
+            run.record(report, timing, updated_at)
+            if run.checkpoint_due(updated_at):
+                with network.lock:
+                    ledger, slots = network.session.ledger.to_state(), network.session.slots.to_state()
+                run.save(ledger, slots, updated_at)
+    except Interrupted:
+        return "interrupted", "shutdown"
+    return run.over, "shutdown"
+
+
+def _next_batch(run: Run, network: Network, stop: list[int]) -> list[Received]:
+    batch = None
+    while batch is None:
+        _check(stop)
+        batch = network.batch(WAIT_SECONDS)
+        if run.first_step_seconds is None and (batch or network.session.batch):
+            run.first_step_seconds = time.monotonic() - run.launched_at
+    return batch
+
+
+def _check(stop: list[int]) -> None:
+    if stop:
+        raise Interrupted

@@ -1,0 +1,38 @@
+"""What an honest rollout cannot hold. Knows arrays and the spec; knows no sessions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from protocol.errors import ProtocolError
+from protocol.rollout import Segment
+from protocol.specs import Spec
+
+
+def check_segment(spec: Spec, segment: Segment) -> None:
+    """Refuse numbers that would poison the policy: not finite, impossible actions, log-probs, flags or columns."""
+    arrays: Sequence[tuple[str, np.ndarray]] = [
+        *segment.observations.items(),
+        *segment.final_observations.items(),
+        *segment.actions.items(),
+        ("behaviour_log_prob", segment.behaviour_log_probs),
+        ("reward", segment.rewards),
+        ("episode_return", segment.episode_returns),
+    ]
+    for name, array in arrays:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ProtocolError(f"{name} holds NaN or infinity")
+    for leaf in (*spec.observation, *spec.action):
+        if leaf.kind == "discrete":
+            group = segment.actions if leaf in spec.action else segment.observations
+            index = group[leaf.name] - leaf.start
+            valid = segment.valid if leaf in spec.action else slice(None)
+            if index[valid].size and not (index[valid].min() >= 0 and index[valid].max() < leaf.categories):
+                raise ProtocolError(f"{leaf.name} holds values outside its {leaf.categories} categories")
+    if (segment.terminated & segment.truncated).any() or (
+        (segment.terminated | segment.truncated) & ~segment.valid
+    ).any():
+        raise ProtocolError("a step is both terminated and truncated, or a reset ends an episode")
+    columns = segment.episode_columns
+    if columns.size and not (columns.min() >= 0 and columns.max() < segment.rewards.shape[1]):
+        raise ProtocolError("an episode's column is outside the environments")

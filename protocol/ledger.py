@@ -1,0 +1,195 @@
+"""The account of every environment step: sealed = trained + pending + dropped[reason] + in flight, per incarnation.
+
+Pure bookkeeping: no clocks, no messages. A step is sealed when its actor cut the segment it is in; from then on it is in
+exactly one place.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from protocol.messages import Tally
+
+DropReason = Literal[
+    "stop_partial",  # thrown away by its actor at STOP (`on_stop=drop`)
+    "stale",  # made under a policy that is no longer the current one
+    "invalid",  # not what the spec says, or not finite
+    "learner_crash",  # accepted by a learner that died before it trained on it
+    "actor_lost",  # sealed by an actor that died before it could deliver
+    "shutdown",  # undelivered or untrained when the run was ended
+]
+
+
+@dataclass
+class Account:
+    """One incarnation of one actor."""
+
+    actor: str
+    watermark: int = 0  # newest sequence number disposed of
+    sealed: int = 0
+    trained: int = 0
+    pending: int = 0  # accepted, waiting for the next update
+    dropped: Counter[str] = field(default_factory=Counter)  # by DropReason
+    duplicates: int = 0  # rollouts, not steps
+    over: bool = False  # never comes back
+
+    @property
+    def in_flight(self) -> int:
+        """Steps sealed and neither received nor given up."""
+        return self.sealed - self.trained - self.pending - self.dropped.total()
+
+    def accept(self, seq: int, steps: int) -> None:
+        """The rollout is in the learner's memory."""
+        self._dispose(seq)
+        self.pending += steps
+        self._at_least_what_arrived()
+
+    def refuse(self, seq: int, steps: int, reason: DropReason) -> None:
+        """The rollout arrived and is thrown away."""
+        self._dispose(seq)
+        self.dropped[reason] += steps
+        self._at_least_what_arrived()
+
+    def observe(self, tally: Tally) -> None:
+        """The actor's own count. Counts only rise; an older one that arrives late changes nothing."""
+        self.dropped["stop_partial"] = max(self.dropped["stop_partial"], tally.dropped_steps)
+        self.sealed = max(self.sealed, tally.sealed_steps)
+        self._at_least_what_arrived()
+
+    def reconcile(self, tally: Tally) -> int:
+        """Book what a dead learner accepted and took along; returns those steps. For HELLO only."""
+        self.observe(tally)
+        lost = 0
+        if tally.acked_upto > self.watermark:
+            disposed = self.trained + self.pending + self.dropped.total() - self.dropped["stop_partial"]
+            lost = max(0, tally.acked_steps - disposed)
+            self.dropped["learner_crash"] += lost
+            self.watermark = tally.acked_upto
+            self._at_least_what_arrived()
+        return lost
+
+    def train(self) -> None:
+        """All accepted steps went through an update."""
+        self.trained += self.pending
+        self.pending = 0
+
+    def drop_pending(self, reason: DropReason) -> None:
+        """All accepted steps will never be trained on."""
+        self.dropped[reason] += self.pending
+        self.pending = 0
+
+    def give_up(self, reason: DropReason) -> None:
+        """Nothing more will arrive from this incarnation."""
+        self.dropped[reason] += self.in_flight
+
+    def _dispose(self, seq: int) -> None:
+        if seq != self.watermark + 1:
+            raise ValueError(f"rollout {seq} of {self.actor} after {self.watermark}: sequence numbers must not skip")
+        self.watermark = seq
+
+    def _at_least_what_arrived(self) -> None:
+        self.sealed = max(self.sealed, self.trained + self.pending + self.dropped.total())
+
+
+class Ledger:
+    """All incarnations of a run. Those that are over for good are folded into one total."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[bytes, Account] = {}
+        self.closed = Account("closed")
+        self.closed_incarnations = 0
+
+    def open(self, incarnation: bytes, actor: str) -> Account:
+        """The account of this incarnation, new or known."""
+        return self.accounts.setdefault(incarnation, Account(actor))
+
+    def train(self) -> None:
+        """One update consumed everything pending."""
+        for account in self.accounts.values():
+            account.train()
+        self._fold()
+
+    def drop_pending(self, reason: DropReason) -> None:
+        """Everything pending is thrown away."""
+        for account in self.accounts.values():
+            account.drop_pending(reason)
+        self._fold()
+
+    def close(self, incarnation: bytes, reason: DropReason) -> None:
+        """This incarnation never comes back: what is in flight is lost for that reason."""
+        account = self.accounts[incarnation]
+        account.give_up(reason)
+        account.over = True
+        self._fold()
+
+    def _fold(self) -> None:
+        """Sum up accounts that cannot change any more: a run of weeks must not remember every dead process."""
+        done = [key for key, account in self.accounts.items() if account.over and account.pending == 0]
+        for key in done:
+            account = self.accounts.pop(key)
+            self.closed.sealed += account.sealed
+            self.closed.trained += account.trained
+            self.closed.dropped.update(account.dropped)
+            self.closed.duplicates += account.duplicates
+        self.closed_incarnations += len(done)
+
+    def total(self) -> Account:
+        """The sum over all incarnations."""
+        total = Account("total")
+        for account in (self.closed, *self.accounts.values()):
+            total.sealed += account.sealed
+            total.trained += account.trained
+            total.pending += account.pending
+            total.dropped.update(account.dropped)
+            total.duplicates += account.duplicates
+        return total
+
+    def to_state(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "total": _account_state(self.total()),
+            "closed": _account_state(self.closed),
+            "closed_incarnations": self.closed_incarnations,
+            "accounts": {key.hex(): _account_state(account) for key, account in self.accounts.items()},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "Ledger":
+        """The ledger that `to_state` described."""
+        ledger = cls()
+        ledger.closed = _account_from(state["closed"])
+        ledger.closed_incarnations = state["closed_incarnations"]
+        ledger.accounts = {bytes.fromhex(key): _account_from(value) for key, value in state["accounts"].items()}
+        return ledger
+
+
+def imbalance(accounts: Iterable[Account]) -> str:
+    """ "" if every account closes, else one line that names the first that does not."""
+    for account in accounts:
+        unknown = set(account.dropped) - set(get_args(DropReason))
+        if account.in_flight < 0 or account.pending < 0 or unknown:
+            return (
+                f"{account.actor}: sealed {account.sealed} is not trained {account.trained} + pending {account.pending}"
+                f" + dropped {dict(account.dropped)} + in flight"
+            )
+    return ""
+
+
+def _account_state(account: Account) -> dict[str, Any]:
+    return {
+        "actor": account.actor,
+        "watermark": account.watermark,
+        "sealed": account.sealed,
+        "trained": account.trained,
+        "pending": account.pending,
+        "in_flight": account.in_flight,
+        "dropped": {reason: steps for reason, steps in sorted(account.dropped.items()) if steps},
+        "duplicates": account.duplicates,
+        "over": account.over,
+    }
+
+
+def _account_from(state: dict[str, Any]) -> Account:
+    fields = {key: value for key, value in state.items() if key not in ("in_flight", "dropped")}
+    return Account(**fields, dropped=Counter(state["dropped"]))

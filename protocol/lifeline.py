@@ -1,0 +1,30 @@
+"""No orphans: a child of a local run ends when its parent does, however the parent died.
+
+The parent keeps the writing end of a pipe open and never writes. The kernel closes it when the parent is gone, even after
+SIGKILL, and the child's reading end says so.
+"""
+
+import os
+import signal
+import threading
+import time
+
+LIFELINE_VARIABLE = "DPPO_LIFELINE_FD"  # the child's reading end
+GRACE_SECONDS = 20.0  # for a learner to write its checkpoint
+
+
+def watch_parent() -> None:
+    """Start watching if a parent gave us a lifeline: at its end we get SIGTERM, and are gone after the grace."""
+    fd = os.environ.pop(LIFELINE_VARIABLE, "")  # popped: our own children must not inherit the promise
+    if fd:
+        threading.Thread(target=_watch, args=(int(fd),), name="lifeline", daemon=True).start()
+
+
+def _watch(fd: int) -> None:
+    try:
+        os.read(fd, 1)
+    except OSError:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)

@@ -1,0 +1,190 @@
+"""ZeroMQ sockets with the options that keep the protocol's promises. The one place, with security.py, that knows zmq.
+
+One thread owns a socket. Only `Router.wake` may be called from another.
+"""
+
+import os
+import socket as sockets
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import zmq
+
+from protocol.codec import MAX_HEADER_BYTES
+from protocol.errors import DppoError, ProtocolError, UsageError
+
+Frames = tuple[bytes, bytes, memoryview | None]  # peer, header, blob
+
+HEARTBEAT_MILLISECONDS = 1000
+HEARTBEAT_TIMEOUT_MILLISECONDS = 3000  # a cut network is noticed by both sides within this, keepalive takes 27 s
+HANDSHAKE_MILLISECONDS = 2000  # libzmq's 30 s lets idle strangers use up the file descriptors
+BACKLOG = 4096  # the default of 100 makes 1,000 joining actors retry for a second
+
+
+def check_endpoint(endpoint: str) -> str:
+    """The endpoint, if it is one we speak. Raises UsageError saying what is expected."""
+    parts = urlsplit(endpoint)
+    if parts.scheme == "ipc" and endpoint.removeprefix("ipc://"):
+        path = endpoint.removeprefix("ipc://")
+        if len(os.fsencode(path)) > zmq.IPC_PATH_MAX_LEN:
+            raise UsageError(
+                f"{endpoint}: a socket's path may have {zmq.IPC_PATH_MAX_LEN} bytes: use a shorter directory"
+            )
+        return endpoint
+    if parts.scheme == "tcp" and parts.hostname:
+        try:
+            port = parts.port
+        except ValueError:
+            port = None
+        if port:
+            return endpoint
+    raise UsageError(f"{endpoint!r} is not an endpoint: write tcp://host:port or ipc:///path/of/a/socket")
+
+
+class Router:
+    """The learner's end: any number of peers, each known by the id that ZeroMQ gave its connection."""
+
+    def __init__(self, endpoint: str, max_blob_bytes: int) -> None:
+        self._context = zmq.Context()
+        socket = self._context.socket(zmq.ROUTER)
+        self._socket = socket
+        # all before bind: libzmq copies options into the listener
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an error instead of silence when a peer is gone or full
+        socket.setsockopt(
+            zmq.MAXMSGSIZE, max(max_blob_bytes, MAX_HEADER_BYTES)
+        )  # the default lets strangers park gigabytes
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
+        socket.setsockopt(zmq.BACKLOG, BACKLOG)
+        _common(socket)
+        try:
+            self.endpoint = _bind(socket, endpoint)
+        except (zmq.ZMQError, OSError) as error:
+            self.close()
+            raise UsageError(f"cannot listen on {endpoint}: {error}. Is another learner running there?") from None
+        self._wake_read, self._wake_write = sockets.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self._poller = zmq.Poller()
+        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(self._wake_read, zmq.POLLIN)
+
+    def wait(self, seconds: float) -> None:
+        """Return when something arrived, when woken, or after that long."""
+        for ready, _ in self._poller.poll(seconds * 1000):
+            if ready != self._socket:
+                self._wake_read.recv(4096)
+
+    def wake(self) -> None:
+        """End a `wait` in another thread."""
+        try:
+            self._wake_write.send(b"\0")
+        except BlockingIOError:
+            pass  # it is full of wake-ups already
+
+    def receive(self) -> Iterator[Frames | tuple[bytes, ProtocolError]]:
+        """Everything that has arrived. A message of any other form than (header) or (header, blob) comes as an error."""
+        while True:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            peer = frames[0].bytes
+            if len(frames) == 2:
+                yield peer, frames[1].bytes, None
+            elif len(frames) == 3:
+                yield peer, frames[1].bytes, frames[2].buffer
+            else:
+                yield peer, ProtocolError(f"a message of {len(frames) - 1} frames")
+
+    def send(self, peer: bytes, header: bytes, blob: bytes | None = None) -> bool:
+        """False where the peer is gone or does not read."""
+        frames = [peer, header] if blob is None else [peer, header, blob]
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        """Close the socket, giving what was sent last half a second to leave."""
+        self._socket.close(linger=500)
+        self._context.term()
+        for end in ("_wake_read", "_wake_write"):
+            if hasattr(self, end):
+                getattr(self, end).close()
+
+
+class Dealer:
+    """An actor's end: one learner, reconnecting by itself after a lost connection."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._context = zmq.Context()
+        self._open()
+
+    def _open(self) -> None:
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # queue only to a live connection: the outbox is ours, not libzmq's
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000 if self._endpoint.startswith("tcp") else 500)
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, 3000)
+        _common(socket)
+        socket.connect(self._endpoint)
+        self._socket = socket
+
+    def wait(self, seconds: float) -> None:
+        """Return when something arrived or after that long."""
+        self._socket.poll(seconds * 1000)
+
+    def receive(self) -> Iterator[tuple[bytes, memoryview | None]]:
+        """Everything that has arrived, as (header, blob). Raises ProtocolError for any other number of frames."""
+        while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # cheaper than an exception, and called at every step
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            if len(frames) > 2:
+                raise ProtocolError(f"a message of {len(frames)} frames from the learner")
+            yield frames[0].bytes, frames[1].buffer if len(frames) == 2 else None
+
+    def send(self, header: bytes, blob: bytes | bytearray | None = None) -> bool:
+        """False where there is no connection: the session sends again once it has one."""
+        try:
+            self._socket.send_multipart([header] if blob is None else [header, blob], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        return True
+
+    def reconnect(self) -> None:
+        """A new socket: libzmq gives up for good after some errors, and a new one asks for the address again."""
+        self._socket.close(linger=0)
+        self._open()
+
+    def close(self) -> None:
+        """Close the socket, giving what was sent last half a second to leave."""
+        self._socket.close(linger=500)
+        self._context.term()
+
+
+def _common(socket: zmq.Socket[bytes]) -> None:
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, 1000)  # counts messages, roughly; credit is what bounds bytes
+    socket.setsockopt(zmq.RCVHWM, 1000)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MILLISECONDS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MILLISECONDS)
+    socket.setsockopt(zmq.IPV6, 1)
+
+
+def _bind(socket: zmq.Socket[bytes], endpoint: str) -> str:
+    """Bind and return the address with its real port."""
+    check_endpoint(endpoint)
+    if endpoint.startswith("ipc://"):
+        directory = Path(endpoint.removeprefix("ipc://")).parent
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    socket.bind(endpoint)
+    bound = socket.getsockopt(zmq.LAST_ENDPOINT)
+    if not isinstance(bound, bytes):
+        raise DppoError(f"libzmq does not say where it listens on {endpoint}")
+    return bound.rstrip(b"\0").decode()

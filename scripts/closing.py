@@ -1,0 +1,53 @@
+"""The end of a run: evaluation, learning curve, ledger, and where everything is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from learner.run import SUMMARY
+from protocol.errors import DppoError
+
+
+def close_run(directory: Path, episodes: int) -> None:
+    """Print how the run went; evaluate its policy on that many episodes (0: not), draw its curve.
+
+    What cannot be drawn is said and does not fail the run, which is over.
+    """
+    summary: dict[str, Any] = json.loads((directory / SUMMARY).read_bytes())
+    print(f"\n{summary['env']}: {summary['reason']}")
+    print(
+        f"{summary['updates']} updates, {summary['steps']:,} steps, {summary['episodes']:,} episodes; "
+        f"{summary['elapsed_seconds']:.1f} s since launch"
+    )
+    if episodes and (directory / "policy.onnx").exists():
+        from scripts.evaluate import evaluate
+
+        print(evaluate(str(directory), episodes=episodes, seed=1, deterministic=True, envs=min(8, episodes)).summary())
+    print(ledger_text(summary["ledger"]))
+    written = [
+        directory / "policy.onnx",
+        directory / "ledger.json",
+        directory / "metrics.jsonl",
+        directory / "checkpoints",
+    ]
+    try:
+        from scripts.plot import plot
+
+        written.insert(0, Path(plot((str(directory),), "", x="steps")))
+    except (DppoError, OSError, ModuleNotFoundError) as error:
+        print(f"no learning curve: {error}")
+    for path in written:
+        if path.exists():
+            print(f"  {path}")
+
+
+def ledger_text(total: dict[str, Any]) -> str:
+    """The ledger's equation with numbers."""
+    dropped = total["dropped"]
+    reasons = f" ({', '.join(f'{reason} {steps:,}' for reason, steps in dropped.items())})" if dropped else ""
+    lost = sum(dropped.values())
+    closes = total["sealed"] == total["trained"] + lost + total["pending"] + total["in_flight"]
+    return (
+        f"ledger: {total['sealed']:,} steps sealed = {total['trained']:,} trained + {lost:,} dropped{reasons}"
+        f" + {total['pending'] + total['in_flight']:,} in flight: {'closed' if closes else 'DOES NOT CLOSE'}"
+    )

@@ -1,0 +1,142 @@
+"""A whole run in one process without sockets: the same sessions, run one after the other. For debugging, and for people
+who want PPO without the processes.
+"""
+
+import os
+import signal
+import time
+from collections import deque
+from pathlib import Path
+
+from actor.driver import ActorDriver
+from actor.session import ActorSession
+from learner.batch import Received
+from learner.peers import Action, Send
+from learner.phases import Phase
+from learner.report import Reporter, launched_at
+from learner.run import Run
+from learner.run_directory import RunDirectory
+from learner.session import LearnerSession
+from protocol.codec import decode_from_actor, decode_from_learner, encode
+from protocol.errors import DppoError, RefusedError
+from protocol.release import RELEASE
+from scripts.config import TrainConfig
+from scripts.progress import Progress
+from scripts.settings import dump_yaml
+
+PEER = b"inline"
+STATUS_SECONDS = 0.5
+
+
+def run_inline(config: TrainConfig, path: Path) -> bool:
+    """Train in this process; returns whether the user interrupted the run."""
+    stop: list[int] = []
+    previous = {n: signal.signal(n, lambda got, _: stop.append(got)) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with RunDirectory.open(path) as directory, Progress() as progress:
+            directory.write_atomic("config.yaml", dump_yaml(config).encode())
+            run = Run(config.learner, directory, launched_at())
+            Inline(run, progress, stop).train()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return bool(stop)
+
+
+class Inline:
+    """One actor and the learner, taking turns."""
+
+    def __init__(self, run: Run, progress: Progress, stop: list[int]) -> None:
+        self._run = run
+        self._progress = progress
+        self._stop = stop
+        self._reporter = Reporter(run)
+        self._session: LearnerSession = run.session()
+        actor = ActorSession(actor="inline", incarnation=os.urandom(8), envs=0, release=RELEASE)
+        self._driver = ActorDriver(actor, note=progress.note)
+        self._to_actor: deque[Send] = deque()
+        self._shown_at = 0.0
+
+    def train(self) -> None:
+        """Until the run is over or interrupted."""
+        run, session = self._run, self._session
+        self._driver.connected()
+        while session.spec is None:
+            self._turn()
+        version, graph = run.prepare(session.spec)
+        if not run.over:
+            self._do(session.publish(version, graph, time.monotonic()))
+        since = time.monotonic()
+        while not run.over and not self._stop:
+            batch = self._collect()
+            if batch is not None:
+                since = self._update(batch, since)
+        reason = run.over or "interrupted"
+        self._do(session.finish(reason, "shutdown", time.monotonic()))
+        while session.phase is not Phase.STOPPED:
+            self._turn()
+        session.close_accounts()
+        self._progress.show(self._reporter.status(session, time.monotonic()))
+        self._driver.close()
+        run.close(reason, session.ledger.to_state(), session.slots.to_state(), time.monotonic())
+
+    def _collect(self) -> list[Received] | None:
+        """Turns until the batch is there; None when interrupted."""
+        session = self._session
+        while session.phase is not Phase.UPDATING:
+            if self._stop:
+                return None
+            self._turn()
+            if self._run.first_step_seconds is None and session.batch:
+                self._run.first_step_seconds = time.monotonic() - self._run.launched_at
+        return session.batch
+
+    def _update(self, batch: list[Received], since: float) -> float:
+        run, session = self._run, self._session
+        full_at = time.monotonic()
+        report = run.learn(batch, full_at)
+        updated_at = time.monotonic()
+        version, graph = run.next_graph()
+        if run.over:
+            session.mark_trained()
+        else:
+            self._do(session.publish(version, graph, updated_at))
+        latencies = session.latencies
+        timing = {
+            "collect": full_at - since,
+            "update": updated_at - full_at,
+            "stop": latencies.stop,
+            "policy": latencies.policy,
+        }
+        run.record(report, timing, updated_at)
+        if run.checkpoint_due(updated_at):
+            run.save(session.ledger.to_state(), session.slots.to_state(), updated_at)
+        return time.monotonic()
+
+    def _turn(self) -> None:
+        """One step of the actor if it may, and all messages in both directions, through the codec as on a wire."""
+        driver, session = self._driver, self._session
+        if driver.may_step:
+            driver.step()
+        outgoing, driver.outgoing = driver.outgoing, []
+        for send in outgoing:
+            message = decode_from_actor(encode(send.message), send.blob is not None)
+            self._do(session.receive(PEER, message, send.blob, time.monotonic()))
+        while self._to_actor:
+            sent = self._to_actor.popleft()
+            driver.receive(decode_from_learner(encode(sent.message), sent.graph is not None), sent.graph)
+        if driver.exit is not None and driver.exit.code:
+            raise (RefusedError if driver.exit.code == 3 else DppoError)(driver.exit.reason)
+        now = time.monotonic()
+        if now - self._shown_at > STATUS_SECONDS:
+            self._shown_at = now
+            driver.tick()
+            self._do(session.tick(now))
+            self._progress.show(self._reporter.status(session, now))
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                self._to_actor.append(action)
+            else:
+                self._progress.note(action.text)

@@ -1,0 +1,120 @@
+"""Child processes of a local run: started with a lifeline, watched, ended. Knows processes; knows no training."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from protocol.lifeline import LIFELINE_VARIABLE
+
+QUICK_SECONDS = 10.0  # a child that lives shorter than this did not get to work
+MAX_QUICK_DEATHS = 5
+FIRST_DELAY_SECONDS = 0.1
+MAX_DELAY_SECONDS = 5.0
+
+
+class Lifeline:
+    """A pipe that nobody writes to: its reading end says when this process is gone, however it died."""
+
+    def __init__(self) -> None:
+        self.read_fd, self._write_fd = os.pipe()
+
+    def close(self) -> None:
+        """Let go: every child that still runs is told to end."""
+        os.close(self.read_fd)
+        os.close(self._write_fd)
+
+
+@dataclass
+class Child:
+    """One process that is started again when it dies."""
+
+    name: str
+    arguments: Sequence[str]
+    log: Path  # its standard output and error
+    lifeline: Lifeline
+    environment: Mapping[str, str] = field(default_factory=dict)
+    pass_fds: tuple[int, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    deaths: int = 0
+    _quick_deaths: int = 0
+    _started: float = 0.0
+    _start_at: float = 0.0
+
+    def start(self) -> None:
+        """Start the process in a session of its own: Ctrl-C reaches the parent only, which ends all in order."""
+        self._started = time.monotonic()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment, LIFELINE_VARIABLE: str(self.lifeline.read_fd)},
+                pass_fds=(self.lifeline.read_fd, *self.pass_fds),
+                start_new_session=True,
+            )
+
+    def died(self) -> int | None:
+        """Its exit code if it has ended since the last look (negative: the signal), else None."""
+        if self.process is None:
+            return None
+        code = self.process.poll()
+        if code is None:
+            return None
+        self.process = None
+        self.deaths += 1
+        quick = time.monotonic() - self._started < QUICK_SECONDS
+        self._quick_deaths = self._quick_deaths + 1 if quick else 1
+        delay = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (self._quick_deaths - 1))
+        self._start_at = time.monotonic() + delay
+        return code
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it died again and again before it got to work."""
+        return self._quick_deaths >= MAX_QUICK_DEATHS
+
+    def restart_if_due(self) -> bool:
+        """Start it again once its delay is over."""
+        if self.process is not None or time.monotonic() < self._start_at:
+            return False
+        self.start()
+        return True
+
+    def last_error(self) -> str:
+        """The last line that it wrote, without the program's name."""
+        with contextlib.suppress(OSError):
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+            if lines:
+                return lines[-1].removeprefix("dppo: error: ")
+        return ""
+
+
+def end(children: Sequence[Child], grace_seconds: float) -> None:
+    """SIGTERM, wait, SIGKILL; returns when all are gone."""
+    alive = [child.process for child in children if child.process is not None]
+    for process in alive:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + grace_seconds
+    for process in alive:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def wait(children: Sequence[Child], seconds: float) -> None:
+    """Wait until all have ended by themselves, at most that long."""
+    deadline = time.monotonic() + seconds
+    for child in children:
+        if child.process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, deadline - time.monotonic()))

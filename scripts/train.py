@@ -1,0 +1,170 @@
+"""The local run: one learner and its actors as processes on this machine, from start to evaluation."""
+
+import contextlib
+import select
+import signal
+import socket
+import tempfile
+from pathlib import Path
+
+from learner.report import launched_at
+from learner.status import Status
+from protocol.errors import DppoError, RefusedError, UsageError
+from protocol.sockets import check_endpoint
+from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
+from scripts.config import LearnerProcessConfig, TrainConfig
+from scripts.processes import Child, Lifeline, end, wait
+from scripts.progress import Progress
+from scripts.settings import dump_yaml
+
+POLL_SECONDS = 0.1
+LEARNER_GRACE_SECONDS = 15.0
+ACTOR_GRACE_SECONDS = 5.0
+INTERRUPTED = 130
+
+
+def run(config: TrainConfig) -> int:
+    """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails."""
+    started = launched_at()
+    directory = run_directory(config)
+    if config.actors == 0:
+        from scripts.inline import run_inline
+
+        interrupted = run_inline(config, directory)
+    else:
+        interrupted = _run_processes(config, directory, started)
+    from scripts.closing import close_run
+
+    close_run(directory, episodes=0 if interrupted else config.evaluation_episodes)
+    return INTERRUPTED if interrupted else 0
+
+
+def run_directory(config: TrainConfig) -> Path:
+    """The run directory that the settings name."""
+    from learner.shell import directory_of
+
+    return directory_of(config.learner)
+
+
+def _run_processes(config: TrainConfig, directory: Path, started: float) -> bool:
+    """Returns whether the user interrupted the run."""
+    logs = directory / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"run directory {directory} cannot be made: {error.strerror}. Choose another --run.directory."
+        ) from None
+    with contextlib.ExitStack() as stack:
+        private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dppo-")))  # 0700
+        endpoint = check_endpoint(f"ipc://{private}/learner")
+        settings = private / "config.yaml"
+        settings.write_text(dump_yaml(LearnerProcessConfig(config.learner, endpoint)))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        stack.callback(ours.close)
+        stack.callback(theirs.close)
+        lifeline = Lifeline()
+        stack.callback(lifeline.close)
+        environment = {
+            "DPPO_CONFIG": str(settings),
+            "DPPO_LAUNCHED_AT": str(started),
+            STATUS_VARIABLE: str(theirs.fileno()),
+        }
+        learner = Child("learner", ("-m", "learner"), logs / "learner.log", lifeline, environment, (theirs.fileno(),))
+        actors = [
+            Child(
+                f"actor-{i}",
+                ("-m", "actor", "--learner", endpoint, "--name", f"actor-{i}"),
+                logs / f"actor-{i}.log",
+                lifeline,
+                {"OMP_NUM_THREADS": "1"},
+            )
+            for i in range(config.actors)
+        ]
+        return _Supervisor(learner, actors, ours, stack.enter_context(Progress())).run()
+
+
+class _Supervisor:
+    """Watches the children until the learner has ended."""
+
+    def __init__(self, learner: Child, actors: list[Child], reports: socket.socket, progress: Progress) -> None:
+        self._learner = learner
+        self._actors = actors
+        self._reports = reports
+        self._reports.setblocking(False)
+        self._progress = progress
+        self._interrupts: list[int] = []
+        self._newest: Status | None = None
+
+    def run(self) -> bool:
+        """Returns whether the user interrupted the run; raises DppoError where it failed."""
+        previous = {
+            n: signal.signal(n, lambda got, _: self._interrupts.append(got)) for n in (signal.SIGINT, signal.SIGTERM)
+        }
+        children = [self._learner, *self._actors]
+        try:
+            for child in children:  # the learner first: it takes longest
+                child.start()
+            return self._watch()
+        finally:
+            end(children, ACTOR_GRACE_SECONDS)
+            self._show_reports()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _watch(self) -> bool:
+        asked = 0
+        while True:
+            select.select([self._reports], [], [], POLL_SECONDS)
+            self._show_reports()
+            if len(self._interrupts) > asked:
+                asked = len(self._interrupts)
+                if asked > 1:
+                    self._progress.note("ending at once")
+                    return True
+                self._progress.note("ending: the learner writes a checkpoint (again to end at once)")
+                if self._learner.process is not None:
+                    self._learner.process.send_signal(signal.SIGTERM)
+            code = self._learner.died()
+            if code is not None:
+                if code == 0:
+                    wait(self._actors, ACTOR_GRACE_SECONDS)
+                    return asked > 0
+                self._learner_failed(code)
+            if asked and self._learner.process is None:
+                return True
+            if not asked:
+                self._revive()
+
+    def _learner_failed(self, code: int) -> None:
+        child = self._learner
+        if code > 0 or child.hopeless:
+            kind: type[DppoError] = {2: UsageError, 3: RefusedError}.get(code, DppoError)
+            raise kind(f"{child.last_error() or f'the learner ended with code {code}'} (log: {child.log})")
+        self._progress.note(f"the learner was killed by signal {-code}; starting it again from its newest checkpoint")
+
+    def _revive(self) -> None:
+        if self._learner.restart_if_due():
+            self._progress.note("the learner is back")
+        for child in self._actors:
+            code = child.died()
+            if code in (UsageError.exit_code, RefusedError.exit_code):
+                raise UsageError(f"{child.last_error()} (log: {child.log})")
+            if code is not None:
+                if child.hopeless:
+                    raise DppoError(f"{child.name} keeps dying: {child.last_error()} (log: {child.log})")
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                self._progress.note(f"{child.name} {how}; starting it again")
+            child.restart_if_due()
+
+    def _show_reports(self) -> None:
+        while True:
+            try:
+                report = decode(self._reports.recv(MAX_REPORT_BYTES * 4))
+            except BlockingIOError:
+                return
+            if isinstance(report, NoteRecord):
+                self._progress.note(report.text)
+            else:
+                self._newest = report.status
+                self._progress.show(report.status)
