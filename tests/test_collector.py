@@ -14,6 +14,7 @@ from actor.collector import FIRST_CAPACITY, Collector
 from actor.environments import Environments, make_environments
 from actor.noise import NoiseStream
 from actor.policy import PolicyRunner
+from actor.step import Step
 from actor.sync_loop import SyncLoop
 from actor.vector_environments import VectorEnvironments
 from protocol.messages import EnvSettings
@@ -151,6 +152,31 @@ def test_a_cut_segment_is_never_written_to_again() -> None:
     kept = [bytes(pack(spec, segment)) for segment in segments]
     collect(source, 200)
     assert [bytes(pack(spec, segment)) for segment in segments] == kept
+
+
+class OneBuffer:
+    """Environments whose every step comes in the same arrays."""
+
+    def __init__(self, environments: Environments) -> None:
+        self.spec, self.envs, self.description = environments.spec, environments.envs, environments.description
+        self.reset, self.close = environments.reset, environments.close
+        self._step = environments.step
+        self._buffers: dict[Any, np.ndarray] = {}
+
+    def step(self, env_action: np.ndarray) -> Step:
+        arrays = self._step(env_action)
+        for field, array in enumerate(arrays):
+            for key, value in (array if isinstance(array, dict) else {"": array}).items():
+                buffer = self._buffers.setdefault((field, key, value.shape), np.empty_like(value))
+                buffer[...] = value
+        leaves = [
+            {"observation": self._buffers[field, "observation", arrays[field]["observation"].shape]} for field in (0, 5)
+        ]
+        return Step(leaves[0], *(self._buffers[field, "", (self.envs,)] for field in range(1, 5)), leaves[1])
+
+
+def test_environments_may_reuse_the_arrays_of_a_step() -> None:
+    check_rows(collect(collector(OneBuffer(counting(3, None))), 60))
 
 
 def test_a_segment_longer_than_the_room_for_it_loses_nothing() -> None:

@@ -25,6 +25,26 @@ class DenseFinals(VectorWrapper):
         return *rest, {"final_obs": np.stack([junk if final is None else final for final in sparse])}
 
 
+class JunkInResets(VectorWrapper):
+    """Claims a reward and an end in the rows in which NEXT_STEP only resets."""
+
+    over = np.zeros(len(SEEDS), bool)
+
+    def step(self, actions: Any) -> Any:
+        observations, rewards, terminated, truncated, infos = super().step(actions)
+        junk, self.over = self.over, terminated | truncated
+        return observations, rewards + junk, terminated | junk, truncated | junk, infos
+
+
+class OneBuffer(gym.ObservationWrapper):
+    """Returns every observation in the same array."""
+
+    def observation(self, observation: np.ndarray) -> np.ndarray:
+        self.buffer = vars(self).get("buffer", observation.copy())
+        self.buffer[...] = observation
+        return self.buffer
+
+
 class NoFinals(VectorWrapper):
     def step(self, actions: Any) -> Any:
         return *super().step(actions)[:4], {}
@@ -106,6 +126,32 @@ def test_environments_in_processes_give_the_same_transitions() -> None:
     environments = make_environments(EnvSettings(ID, vectorization="async"), len(SEEDS))
     assert "async" in environments.description
     assert by_law(environments, 60)["resets"] == 0
+
+
+def test_final_observations_outlive_the_reset_of_an_environment_that_reuses_its_array() -> None:
+    by_law(SyncLoop([OneBuffer(CountingEnv()) for _ in SEEDS]), 60)
+
+
+def test_what_a_reset_row_claims_to_be_is_not_believed() -> None:
+    environments = counting_vector(AutoresetMode.NEXT_STEP, JunkInResets)
+    environments.reset(SEEDS)
+    over = np.zeros(len(SEEDS), bool)
+    for _ in range(10):
+        step = environments.step(np.zeros(len(SEEDS), int))
+        assert not (step.rewards != 0)[~step.valid].any()
+        assert not (step.terminated | step.truncated)[~step.valid].any()
+        assert not step.valid[over].any()
+        over = step.terminated | step.truncated
+
+
+def test_a_reset_by_hand_forgets_that_an_episode_had_ended() -> None:
+    environments = counting_vector(AutoresetMode.NEXT_STEP)
+    environments.reset(SEEDS)
+    while not (step := environments.step(np.zeros(len(SEEDS), int))).terminated.any():
+        pass
+    assert step.valid.any()
+    environments.reset(SEEDS)
+    assert environments.step(np.zeros(len(SEEDS), int)).valid.all()
 
 
 def test_a_truncation_without_its_final_observation_is_an_error_not_a_guess() -> None:
