@@ -117,7 +117,9 @@ class ActorDriver:
 
     def _make(self, action: MakeEnvironments) -> None:
         self._environments = make_environments(action.env, action.envs)
-        self._collector = Collector(self._environments, action.seed, action.first_slot, action.life)
+        self._collector = Collector(
+            self._environments, seed=action.seed, first_slot=action.first_slot, life=action.life
+        )
         self._note(f"stepping {action.envs} x {action.env.id} ({self._environments.description})")
         self._do(self.session.environments_ready(self._environments.spec, self._clock()))
 

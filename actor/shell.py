@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import time
-from pathlib import Path
 
 from actor.driver import ActorDriver
 from actor.session import ActorSession
@@ -88,11 +87,3 @@ def _exchange(driver: ActorDriver, dealer: Dealer) -> None:
     for send in outgoing:
         dealer.send(encode(send.message), send.blob)  # unsent is as good as lost on the way: the session repeats it
     driver.send_seconds += time.monotonic() - start
-
-
-def log_to(path: Path | None) -> None:
-    """Send this process's log to a file, or to standard error."""
-    handler = logging.FileHandler(path) if path else logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logging.getLogger("dppo").addHandler(handler)
-    logging.getLogger("dppo").setLevel(logging.INFO)

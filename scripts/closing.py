@@ -14,16 +14,11 @@ def close_run(directory: Path, episodes: int) -> None:
     What cannot be drawn is said and does not fail the run, which is over.
     """
     summary: dict[str, Any] = json.loads((directory / SUMMARY).read_bytes())
-    print(f"\n{summary['env']}: {summary['reason']}")
-    print(
-        f"{summary['updates']} updates, {summary['steps']:,} steps, {summary['episodes']:,} episodes; "
-        f"{summary['elapsed_seconds']:.1f} s since launch"
-    )
+    print(f"\n{closing_text(summary)}")
     if episodes and (directory / "policy.onnx").exists():
         from scripts.evaluate import evaluate
 
         print(evaluate(str(directory), episodes=episodes, seed=1, deterministic=True, envs=min(8, episodes)).summary())
-    print(ledger_text(summary["ledger"]))
     written = [
         directory / "policy.onnx",
         directory / "ledger.json",
@@ -39,6 +34,16 @@ def close_run(directory: Path, episodes: int) -> None:
     for path in written:
         if path.exists():
             print(f"  {path}")
+
+
+def closing_text(summary: dict[str, Any]) -> str:
+    """How a run went, in three lines."""
+    return (
+        f"{summary['env']}: {summary['reason']}\n"
+        f"{summary['updates']} updates, {summary['steps']:,} steps, {summary['episodes']:,} episodes; "
+        f"{summary['elapsed_seconds']:.1f} s since launch\n"
+        f"{ledger_text(summary['ledger'])}"
+    )
 
 
 def ledger_text(total: dict[str, Any]) -> str:
