@@ -12,6 +12,9 @@ from protocol.specs import Leaf, Spec
 
 FIRST_CAPACITY = 128  # rows; later segments start with room for as many rows as the last one had
 
+Ended = tuple[np.ndarray, np.ndarray, np.ndarray]  # of ended episodes: returns float32, lengths int32, columns int32
+NO_EPISODES: Ended = (np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))
+
 
 class Collector:
     """E environments, the policy that acts in them, and the segment that is open.
@@ -81,6 +84,14 @@ class Collector:
             spec, envs = self._environments.spec, self._environments.envs
             self._open = _OpenSegment(spec, envs, rows.rows, self._observations)
         return segment
+
+    def discard(self) -> int:
+        """End the open segment and throw it away. Returns its steps; the next segment tells of its ended episodes."""
+        segment = self.cut()
+        if segment is None:
+            return 0
+        self._episodes.tell_later(segment)
+        return segment.steps
 
 
 class _OpenSegment:
@@ -169,11 +180,14 @@ class _Episodes:
     def __init__(self, envs: int) -> None:
         self._returns = np.zeros(envs)  # [E] so far, undiscounted, float64
         self._lengths = np.zeros(envs, np.int64)  # [E] so far, in steps
+        self._untold = NO_EPISODES
 
-    def ended_in(
-        self, rewards: np.ndarray, ended: np.ndarray, valid: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns float32, lengths int32 and columns int32 of the episodes that ended in these rows [T, E], by row."""
+    def tell_later(self, segment: Segment) -> None:
+        """Say again with the next segment which episodes ended in this one."""
+        self._untold = (segment.episode_returns, segment.episode_lengths, segment.episode_columns)
+
+    def ended_in(self, rewards: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> Ended:
+        """The episodes that are still to be told, then those that ended in these rows [T, E], by row."""
         T, E = ended.shape
         ends = np.flatnonzero(ended.T)  # column by column, so that an episode is one piece
         column_starts = np.arange(E) * T
@@ -190,7 +204,12 @@ class _Episodes:
         columns, rows = np.divmod(ends, T)
         order = np.lexsort((columns, rows))
         pieces = np.searchsorted(starts, ends[order], side="right") - 1
-        return returns[pieces].astype(np.float32), lengths[pieces].astype(np.int32), columns[order].astype(np.int32)
+        told, self._untold = self._untold, NO_EPISODES
+        return (
+            np.append(told[0], returns[pieces].astype(np.float32)),
+            np.append(told[1], lengths[pieces].astype(np.int32)),
+            np.append(told[2], columns[order].astype(np.int32)),
+        )
 
 
 def _longer(array: np.ndarray, rows: int) -> np.ndarray:

@@ -5,6 +5,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from actor.environments import Environments, Step
+
 ID = "counting:Counting-v0"
 
 
@@ -50,6 +52,27 @@ class CountingEnv(gym.Env[np.ndarray, int]):
         self._observation, reward, terminated, truncated = law(self._observation, int(action))
         self._over = terminated or truncated
         return self._observation, reward, terminated, truncated, {}
+
+
+class ReusedArrays:
+    """Environments whose every step comes in the same arrays."""
+
+    def __init__(self, environments: Environments) -> None:
+        self.spec, self.envs, self.description = environments.spec, environments.envs, environments.description
+        self.reset, self.close = environments.reset, environments.close
+        self._step = environments.step
+        self._buffers: dict[Any, np.ndarray] = {}
+
+    def step(self, env_action: np.ndarray) -> Step:
+        arrays = self._step(env_action)
+        for field, array in enumerate(arrays):
+            for key, value in (array if isinstance(array, dict) else {"": array}).items():
+                buffer = self._buffers.setdefault((field, key, value.shape), np.empty_like(value))
+                buffer[...] = value
+        leaves = [
+            {"observation": self._buffers[field, "observation", arrays[field]["observation"].shape]} for field in (0, 5)
+        ]
+        return Step(leaves[0], *(self._buffers[field, "", (self.envs,)] for field in range(1, 5)), leaves[1])
 
 
 gym.register("Counting-v0", entry_point="counting:CountingEnv")

@@ -4,7 +4,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from counting import ID, CountingEnv, law
+from counting import ID, CountingEnv, ReusedArrays, law
 from graphs import categorical_graph, gaussian_graph, tabular_graph
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
@@ -14,7 +14,6 @@ from actor.collector import FIRST_CAPACITY, Collector
 from actor.environments import Environments, make_environments
 from actor.noise import NoiseStream
 from actor.policy import PolicyRunner
-from actor.step import Step
 from actor.sync_loop import SyncLoop
 from actor.vector_environments import VectorEnvironments
 from protocol.messages import EnvSettings
@@ -138,6 +137,22 @@ def test_a_single_next_step_environment_cut_after_every_row_loses_no_step_and_no
     assert [episode for part in parts for episode in told_episodes(part)] == told_episodes(whole)
 
 
+def test_discarded_rows_are_counted_and_their_episodes_told_with_the_next_segment() -> None:
+    source, reference = (collector(counting(2, AutoresetMode.NEXT_STEP)) for _ in range(2))
+    whole = [collect(reference, rows) for rows in (7, 6, 5)]
+    for segment in whole[:2]:
+        for _ in range(len(segment.rewards)):
+            source.step()
+        assert source.discard() == segment.steps
+    assert source.discard() == 0
+    last = collect(source, 5)
+    assert told_episodes(last) == [episode for segment in whole for episode in told_episodes(segment)]
+    np.testing.assert_array_equal(last.observations["observation"], whole[2].observations["observation"])
+    assert last.episode_returns.dtype == np.float32
+    assert len(told_episodes(whole[0])) > 0
+    assert told_episodes(collect(source, 4)) == told_episodes(collect(reference, 4))
+
+
 def test_there_is_nothing_to_cut_before_the_first_step_or_right_after_a_cut() -> None:
     source = collector(counting(2, None))
     assert source.cut() is None
@@ -154,29 +169,8 @@ def test_a_cut_segment_is_never_written_to_again() -> None:
     assert [bytes(pack(spec, segment)) for segment in segments] == kept
 
 
-class OneBuffer:
-    """Environments whose every step comes in the same arrays."""
-
-    def __init__(self, environments: Environments) -> None:
-        self.spec, self.envs, self.description = environments.spec, environments.envs, environments.description
-        self.reset, self.close = environments.reset, environments.close
-        self._step = environments.step
-        self._buffers: dict[Any, np.ndarray] = {}
-
-    def step(self, env_action: np.ndarray) -> Step:
-        arrays = self._step(env_action)
-        for field, array in enumerate(arrays):
-            for key, value in (array if isinstance(array, dict) else {"": array}).items():
-                buffer = self._buffers.setdefault((field, key, value.shape), np.empty_like(value))
-                buffer[...] = value
-        leaves = [
-            {"observation": self._buffers[field, "observation", arrays[field]["observation"].shape]} for field in (0, 5)
-        ]
-        return Step(leaves[0], *(self._buffers[field, "", (self.envs,)] for field in range(1, 5)), leaves[1])
-
-
 def test_environments_may_reuse_the_arrays_of_a_step() -> None:
-    check_rows(collect(collector(OneBuffer(counting(3, None))), 60))
+    check_rows(collect(collector(ReusedArrays(counting(3, None))), 60))
 
 
 def test_a_segment_longer_than_the_room_for_it_loses_nothing() -> None:
