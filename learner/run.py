@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -30,8 +30,7 @@ from protocol.specs import Spec
 
 if TYPE_CHECKING:
     from learner.checkpoint import Checkpoint
-    from learner.trainer import Trainer
-    from learner.update import UpdateReport
+    from learner.trainer import Trainer, UpdateReport
 
 log = logging.getLogger("dppo.learner")
 
@@ -173,7 +172,11 @@ class Run:
         for name, seconds in timing.items():
             getattr(self.timings, name).append(seconds)
         mean, length = self.episodes.mean_return, self.episodes.mean_length
-        values = {f"update/{name}": float(value) for name, value in report.scalars().items() if name != "steps"}
+        values = {
+            f"update/{figure.name}": float(getattr(report, figure.name))
+            for figure in fields(report)
+            if figure.name not in ("steps", "ratio_error_by_actor")
+        }
         values |= {
             "rollout/mean_return": math.nan if mean is None else mean,
             "rollout/mean_length": math.nan if length is None else length,

@@ -15,6 +15,7 @@ from protocol.lifeline import LIFELINE_VARIABLE
 QUICK_SECONDS = 10.0  # a child that lives shorter than this did not get to work
 MAX_QUICK_DEATHS = 5
 FIRST_DELAY_SECONDS = 0.1
+CLEAN_END_SECONDS = 3.0  # an actor that ended well was told so, and its learner is about to end too
 MAX_DELAY_SECONDS = 5.0
 
 
@@ -68,6 +69,9 @@ class Child:
         if code is None:
             return None
         self.process = None
+        if code == 0:
+            self._start_at = time.monotonic() + CLEAN_END_SECONDS
+            return code
         self.deaths += 1
         quick = time.monotonic() - self._started < QUICK_SECONDS
         self._quick_deaths = self._quick_deaths + 1 if quick else 1

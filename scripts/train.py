@@ -150,12 +150,13 @@ class _Supervisor:
             code = child.died()
             if code in (UsageError.exit_code, RefusedError.exit_code):
                 raise UsageError(f"{child.last_error()} (log: {child.log})")
-            if code is not None:
+            if code:
                 if child.hopeless:
                     raise DppoError(f"{child.name} keeps dying: {child.last_error()} (log: {child.log})")
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
                 self._progress.note(f"{child.name} {how}; starting it again")
-            child.restart_if_due()
+            if child.restart_if_due():
+                self._progress.note(f"{child.name} is back")
 
     def _show_reports(self) -> None:
         while True:
