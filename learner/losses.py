@@ -4,22 +4,20 @@ import torch
 from torch import Tensor
 
 
-def clipped_surrogate(ratio: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+def surrogate_limits(advantages: Tensor, clip_range: float) -> Tensor:
+    """What clipping allows r A to be at most, [N]: (1 + eps) A where A > 0, (1 - eps) A where A < 0.
+
+    min(r A, clip(r, 1 - eps, 1 + eps) A) = min(r A, A + eps |A|), so the limit can be computed once for many ratios.
+    """
+    return advantages + clip_range * advantages.abs()
+
+
+def surrogate(ratio: Tensor, advantages: Tensor, limits: Tensor) -> Tensor:
     """L^CLIP = mean(min(r A, clip(r, 1 - eps, 1 + eps) A)), [] (Schulman et al. 2017, arXiv 1707.06347, eq. 7).
 
-    ratio r = pi(a|s) / pi_old(a|s) [N]; advantages A [N]. To be maximised.
+    ratio r = pi(a|s) / pi_old(a|s) [N]; advantages A [N]; limits [N] as by surrogate_limits. To be maximised.
     """
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    return torch.minimum(ratio * advantages, clipped * advantages).mean()
-
-
-def surrogate_slope(ratio: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
-    """d(r A or its clipped form) / d(log r), [N]: r A, and 0 where the clip is the smaller one.
-
-    Clipping bites where A > 0 and r > 1 + eps, or A < 0 and r < 1 - eps.
-    """
-    bites = torch.where(advantages > 0, ratio > 1.0 + clip_range, ratio < 1.0 - clip_range)
-    return (ratio * advantages).masked_fill_(bites, 0.0)
+    return torch.minimum(ratio * advantages, limits).mean()
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,258 @@
+"""From rollouts to a better policy: networks, normalisers, optimizer and schedules of one run. Knows no sockets, no
+clock and no files; a checkpoint is what `tensors` and `counters` return.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learner.adam import FlatAdam
+from learner.advantages import gae
+from learner.batch import Batch, Grid, Received, assemble, flatten, lay_out
+from learner.checks import mean_kl, ratio_errors, refuse_what_is_not_finite
+from learner.config import NetworkConfig, PpoConfig
+from learner.export import PolicyExporter
+from learner.gradients import AutogradGradients, Gradients, Rows
+from learner.losses import explained_variance, surrogate_limits
+from learner.networks import CriticNetwork, PolicyNetwork, only_leaf
+from learner.normalisers import RunningMoments
+from learner.schedules import kl_adapted_rate, linear, progress
+from learner.update import EpochFigures, UpdateReport, minibatch_sizes, normalised, run_epochs
+from learner.written_gradients import WrittenGradients
+from protocol.errors import CheckpointError
+from protocol.specs import Spec
+
+MOMENTS_EPSILON = 1e-8
+
+
+class Trainer:
+    """Everything of a run that learns."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        ppo: PpoConfig,
+        network: NetworkConfig,
+        seed: int,
+        total_steps: int,
+        device: str = "cpu",
+        torch_threads: int = 1,
+        gradients: Literal["written", "autograd"] = "written",
+    ) -> None:
+        torch.set_num_threads(torch_threads)
+        self._ppo, self._seed, self._total_steps, self._device = ppo, seed, total_steps, device
+        self._observation, self._action = only_leaf(spec.observation), only_leaf(spec.action)
+        self.policy, self.critic = _networks(spec, network, seed)
+        self.policy.to(device)
+        self.critic.to(device)
+        self._adam = FlatAdam(
+            [self.policy, self.critic]
+        )  # moves the parameters, so it comes before what refers to them
+        self._gradients = self._gradients_by(gradients)
+        self._exporter = PolicyExporter(self.policy, spec)
+        self._observation_moments = RunningMoments((self.policy.encoder.features,))
+        self._value_moments = RunningMoments(())
+        self._updates = 0
+        self._steps_trained = 0
+        self._learning_rate = ppo.learning_rate
+
+    def _gradients_by(self, way: Literal["written", "autograd"]) -> Gradients:
+        coefficients = {
+            "value_coefficient": self._ppo.value_coefficient,
+            "entropy_coefficient": self._ppo.entropy_coefficient,
+        }
+        if way == "written":
+            return WrittenGradients(self.policy, self.critic, **coefficients)
+        return AutogradGradients(self.policy, self.critic, self._adam, **coefficients)
+
+    @torch.no_grad()
+    def update(self, rollouts: Sequence[Received]) -> UpdateReport:
+        """Train on one batch. Raises DppoError where the batch or the training is not finite."""
+        grid = lay_out(assemble(rollouts), observation=self._observation.name, action=self._action.name)
+        features = self.policy.encoder(torch.from_numpy(grid.observations).to(self._device))
+        batch = self._judged_by_critic(grid, features)
+        self._set_learning_rate()
+        learning_rate, clip_range = self._learning_rate, self._clip_range()
+        rows = self._rows(batch, features, clip_range)
+        old = self.policy.distribution(rows.features)
+        errors_by_actor = ratio_errors(old, rows, batch)
+        epochs = run_epochs(
+            rows,
+            gradients=self._gradients,
+            adam=self._adam,
+            rng=np.random.default_rng((self._seed, self._updates)),
+            epochs=self._ppo.epochs,
+            minibatch_steps=self._ppo.minibatch_steps,
+            learning_rate=learning_rate,
+            clip_range=clip_range,
+            max_grad_norm=self._ppo.max_grad_norm,
+            early_stop_kl=self._ppo.early_stop_kl,
+            normalise_minibatches=self._ppo.normalise_advantages == "minibatch",
+        )
+        kl = mean_kl(old, self.policy.distribution(rows.features))
+        if self._ppo.learning_rate_schedule == "kl":
+            self._learning_rate = kl_adapted_rate(learning_rate, kl, self._ppo.target_kl)
+        self._normalise_from_next_version_on(grid.observations[batch.observation_rows])
+        self._updates += 1
+        self._steps_trained += batch.steps
+        parts = len(minibatch_sizes(batch.steps, self._ppo.minibatch_steps))
+        return self._report(batch, epochs, parts, kl, learning_rate, clip_range, errors_by_actor)
+
+    def graph_bytes(self, version: int) -> bytes:
+        """The policy of this moment, to act with."""
+        return self._exporter.graph_bytes(version)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of all arrays that a checkpoint needs, on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._live_tensors().items()} | {
+            f"{group}.{name}": torch.from_numpy(np.array(array))
+            for group, moments in (("observations", self._observation_moments), ("values", self._value_moments))
+            for name, array in moments.arrays().items()
+        }
+
+    def counters(self) -> dict[str, int | float]:
+        """All plain numbers that a checkpoint needs. Minibatch order follows from the seed and `updates`."""
+        return {"updates": self._updates, "steps_trained": self._steps_trained, "learning_rate": self._learning_rate}
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, int | float]) -> None:
+        """Continue from there, bit for bit. Raises CheckpointError where it is of another network."""
+        expected = self.tensors()
+        problems = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
+        problems += [f"{name} is unknown" for name in tensors.keys() - expected.keys()]
+        problems += [
+            f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in tensors and tensors[name].shape != tensor.shape
+        ]
+        problems += [f"{name} is missing" for name in self.counters().keys() - counters.keys()]
+        if problems:
+            raise CheckpointError(
+                f"the checkpoint does not fit this run: {'; '.join(sorted(problems))}. "
+                "Use the network settings and the environment that it was written with."
+            )
+        for name, tensor in self._live_tensors().items():
+            tensor.copy_(tensors[name])
+        self._observation_moments = _moments_from(tensors, "observations")
+        self._value_moments = _moments_from(tensors, "values")
+        self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
+        self._learning_rate = float(counters["learning_rate"])
+
+    def _live_tensors(self) -> dict[str, Tensor]:
+        """What `load` writes in place: parameters and normaliser buffers, Adam's moments."""
+        groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict(), "adam": self._adam.tensors()}
+        return {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
+
+    def _judged_by_critic(self, grid: Grid, features: Tensor) -> Batch:
+        """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
+        values = self.critic(features).cpu().numpy()
+        if self._ppo.normalise_values:
+            deviation = 1.0 / self._value_moments.scale(MOMENTS_EPSILON)
+            values = (values * deviation + self._value_moments.mean).astype(np.float32)
+        spread, finals = grid.spread(values)
+        flags = (grid.terminated, grid.truncated, grid.valid)
+        advantages, returns = gae(grid.rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda)
+        batch = flatten(grid, values=spread, advantages=advantages, returns=returns)
+        refuse_what_is_not_finite(grid, batch)
+        return batch
+
+    def _rows(self, batch: Batch, features: Tensor, clip_range: float) -> Rows:
+        """The batch as tensors to train on: advantages and returns normalised. Merges the returns' moments."""
+        targets = batch.returns
+        if self._ppo.normalise_values:  # merged first, so that the targets are in the units of the newest moments
+            self._value_moments.update(batch.returns)
+            scale = self._value_moments.scale(MOMENTS_EPSILON)
+            targets = ((batch.returns - self._value_moments.mean) * scale).astype(np.float32)
+        actions, old_log_probs, advantages, targets_tensor, observation_rows = (
+            torch.from_numpy(array).to(self._device)
+            for array in (batch.actions, batch.behaviour_log_probs, batch.advantages, targets, batch.observation_rows)
+        )
+        if self._ppo.normalise_advantages == "batch":
+            advantages = normalised(advantages)
+        return Rows(
+            features=features.index_select(0, observation_rows),
+            actions=actions if self.policy.discrete else actions.reshape(batch.steps, -1),
+            old_log_probs=old_log_probs,
+            advantages=advantages,
+            limits=surrogate_limits(advantages, clip_range),
+            targets=targets_tensor,
+        )
+
+    def _set_learning_rate(self) -> None:
+        if self._ppo.learning_rate_schedule == "linear":
+            self._learning_rate = linear(self._ppo.learning_rate, progress(self._steps_trained, self._total_steps))
+
+    def _clip_range(self) -> float:
+        if self._ppo.clip_schedule == "linear":
+            return linear(self._ppo.clip_range, progress(self._steps_trained, self._total_steps))
+        return self._ppo.clip_range
+
+    def _normalise_from_next_version_on(self, observations: np.ndarray) -> None:
+        """Merge observations [steps, ...] after the update: this version's actors have acted with the old moments."""
+        encoder = self.policy.encoder
+        if encoder.normalise:
+            self._observation_moments.update(observations.reshape(len(observations), -1))
+            encoder.mean.copy_(torch.from_numpy(self._observation_moments.mean))
+            encoder.scale.copy_(torch.from_numpy(self._observation_moments.scale(MOMENTS_EPSILON)))
+
+    def _report(
+        self,
+        batch: Batch,
+        epochs: list[EpochFigures],
+        parts: int,
+        kl: float,
+        learning_rate: float,
+        clip_range: float,
+        errors_by_actor: dict[str, float],
+    ) -> UpdateReport:
+        values, returns = torch.from_numpy(batch.old_values), torch.from_numpy(batch.returns)
+        return UpdateReport(
+            steps=batch.steps,
+            epochs=len(epochs),
+            optimizer_steps=len(epochs) * parts,
+            policy_loss=_mean([figures.policy_loss for figures in epochs]),
+            value_loss=_mean([figures.value_loss for figures in epochs]),
+            entropy=_mean([figures.entropy for figures in epochs]),
+            approx_kl=epochs[-1].approx_kl,
+            kl=kl,
+            clip_fraction=_mean([figures.clip_fraction for figures in epochs]),
+            explained_variance=explained_variance(values, returns).item(),
+            grad_norm=_mean([figures.grad_norm for figures in epochs]),
+            learning_rate=learning_rate,
+            clip_range=clip_range,
+            policy_std=math.nan if self.policy.discrete else self.policy.log_std.exp().mean().item(),
+            first_pass_ratio_error=max(errors_by_actor.values()),
+            ratio_error_by_actor=errors_by_actor,
+        )
+
+
+def _networks(spec: Spec, network: NetworkConfig, seed: int) -> tuple[PolicyNetwork, CriticNetwork]:
+    """Fresh networks, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    policy = PolicyNetwork(
+        spec,
+        hidden=network.policy_hidden,
+        activation=network.activation,
+        initial_log_std=network.initial_log_std,
+        action_bounds=network.action_bounds,
+        normalise_observations=network.normalise_observations,
+        generator=generator,
+    )
+    critic = CriticNetwork(
+        policy.encoder.features, hidden=network.critic_hidden, activation=network.activation, generator=generator
+    )
+    return policy, critic
+
+
+def _moments_from(tensors: Mapping[str, Tensor], group: str) -> RunningMoments:
+    names = ("count", "mean", "squares")
+    return RunningMoments.from_arrays({name: tensors[f"{group}.{name}"].cpu().numpy() for name in names})
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
