@@ -41,10 +41,17 @@ class Yaml(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class YamlDumper(yaml.SafeDumper):
+    """Quotes text that `Yaml` would read as a number."""
+
+
 # PyYAML follows YAML 1.1, where a number needs a dot before the exponent: 3e-4 would be text
-Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+for _class in (Yaml, YamlDumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def settings_of(config: type[object], prefix: str = "") -> dict[str, Setting]:

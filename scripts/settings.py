@@ -14,7 +14,7 @@ import yaml
 
 from protocol.errors import UsageError
 from scripts.config import LearnerProcessConfig, TrainConfig
-from scripts.fields import Config, Setting, Yaml, build, convert, nearest, settings_of, values_of
+from scripts.fields import Config, Setting, Yaml, YamlDumper, build, convert, nearest, settings_of, values_of
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT = "default"
@@ -201,5 +201,7 @@ def dump_yaml(config: object, sources: Mapping[str, str] | None = None) -> str:
 def _inline(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
-    text = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False)
+    text = yaml.dump(
+        [value], Dumper=YamlDumper, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
+    )
     return str(text).strip()[1:-1]

@@ -1,0 +1,294 @@
+"""The command line: what a user reads and what the shell gets, for good commands and bad ones."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import scripts.cli
+from learner.config import LearnerConfig
+from protocol.errors import DppoError, RefusedError
+from scripts.cli import main
+from scripts.config import BenchSolve, BenchThroughput, TrainConfig
+from scripts.fields import settings_of
+
+Entries = tuple[list[Any], dict[str, Any]]
+
+HEAVY = ("torch", "gymnasium", "onnxruntime", "matplotlib", "numpy", "zmq", "rich", "tyro")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("DPPO_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def entries(monkeypatch: pytest.MonkeyPatch) -> Entries:
+    """Records what a command would call; what an entry returns is 0, or raised if it is an exception."""
+    calls: list[Any] = []
+    results: dict[str, Any] = {}
+
+    def entry(module: str, function: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.append((module, function, args, kwargs))
+            result = results.get(module, 0)
+            if isinstance(result, BaseException):
+                raise result
+            return result
+
+        return call
+
+    monkeypatch.setattr(scripts.cli, "_entry", entry)
+    return calls, results
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a wrong command prints."""
+    assert run(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("dppo: error: ")
+    assert err.count("\n") == 1
+    return err.removeprefix("dppo: error: ").strip()
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    out = capsys.readouterr().out
+    for command in ("train", "learner", "actor", "evaluate", "plot", "bench solve", "bench throughput"):
+        assert f"\n  {command} " in out
+
+
+def test_no_command_is_help_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == run("bench") == 2
+    assert "usage: dppo COMMAND" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("dppo 0.")
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+from scripts.cli import main
+try: main(["--help"])
+except SystemExit: pass
+print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert time.monotonic() - start < 5  # 0.1 s on a quiet machine
+
+
+@pytest.mark.parametrize("command", ["train", "learner"])
+def test_help_mentions_every_setting_with_text(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert run(command, "--help") == 0
+    out = capsys.readouterr().out
+    for path in settings_of(LearnerConfig):
+        assert f"--{path.replace('_', '-')}" in out
+    assert "Weight of the entropy bonus." in out
+    assert "--preset" in out
+    assert "--config" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("actor",), ("--learner", "--name", "--envs", "(required)")),
+        (("evaluate",), ("--episodes", "--json", "Run directory")),
+        (("plot",), ("--output", "{steps,time}")),
+        (("bench", "solve"), ("--seeds", "--actors")),
+        (("bench", "throughput"), ("--seconds", "--output")),
+    ],
+)
+def test_every_command_has_help(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    assert run(*command, "--help") == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("trian",), "unknown command trian (did you mean train?)"),
+        (("bench", "slove"), "unknown command bench slove (did you mean bench solve?)"),
+        (("train", "--ppo.gama", "0.9"), "unknown flag --ppo.gama (did you mean --ppo.gamma?)"),
+        (("train", "--run.totl-steps", "9"), "unknown flag --run.totl-steps (did you mean --run.total-steps?)"),
+        (("train", "--print-cofig"), "unknown flag --print-cofig (did you mean --print-config?)"),
+        (("train", "--ppo.gamma", "x"), "--ppo.gamma: 'x' is not a number"),
+        (("train", "--ppo.gamma", "2"), "ppo.gamma=2.0 is outside 0..1"),
+        (("train", "--ppo.gamma"), "--ppo.gamma needs a value"),
+        (("train", "--ppo.gamma", "--seed", "1"), "--ppo.gamma needs a value"),
+        (("train", "--ppo.epochs", "1.5"), "--ppo.epochs: '1.5' is not a whole number"),
+        (("train", "--actors", "-1"), "actors=-1 must be at least 0"),
+        (("train", "--env.kwargs", "{"), "--env.kwargs: '{' is not a mapping"),
+        (("train", "--collect.on-stop", "kepe"), "'kepe' is not one of keep, drop (did you mean keep?)"),
+        (("train", "CartPole-v1"), "unexpected argument CartPole-v1"),
+        (("train", "--preset", "nope"), "unknown preset nope: choose one of"),
+        (("train", "--config", "/nowhere.yaml"), "cannot read /nowhere.yaml"),
+        (("train", "--collect.batch-steps", "64"), "ppo.minibatch_steps=256 exceeds collect.batch_steps=64"),
+        (("learner", "--bind", "5555"), "bind='5555' is no endpoint"),
+        (("actor",), "learner is missing: give --learner VALUE"),
+        (("actor", "--learner", "host:1"), "learner='host:1' is no endpoint"),
+        (("actor", "--learner", "tcp://h:1", "--preset", "none"), "unknown flag --preset"),
+        (("evaluate",), "run is missing: see dppo evaluate --help"),
+        (("evaluate", "/nowhere"), "there is no run /nowhere"),
+        (("evaluate", "a", "b"), "unexpected argument b"),
+        (("evaluate", "a", "--episodes", "0"), "episodes=0 must be at least 1"),
+        (("plot",), "runs is missing"),
+        (("plot", "/nowhere"), "cannot read /nowhere/metrics.jsonl"),
+        (("bench", "solve"), "env is missing"),
+        (("bench", "solve", "X-v0", "--", "--ppo.gama", "1"), "unknown flag --ppo.gama"),
+    ],
+)
+def test_a_wrong_command_is_answered_with_one_line(
+    capsys: pytest.CaptureFixture[str], entries: Entries, arguments: tuple[str, ...], complaint: str
+) -> None:
+    assert complaint in failed(capsys, *arguments)
+    assert entries[0] == []
+
+
+def test_train_gets_the_resolved_settings_and_says_which_preset_it_took(
+    capsys: pytest.CaptureFixture[str], entries: Entries
+) -> None:
+    calls, _ = entries
+    assert run("train", "--env", "Pendulum-v1", "--ppo.learning-rate", "3e-4", "--actors", "0") == 0
+    ((module, function, (config,), _),) = calls
+    assert (module, function) == ("scripts.train", "run")
+    assert isinstance(config, TrainConfig)
+    assert (config.learner.env.id, config.learner.ppo.learning_rate, config.actors) == ("Pendulum-v1", 3e-4, 0)
+    assert config.learner.run.target_return == -200
+    assert "preset Pendulum-v1, found by" in capsys.readouterr().err
+
+
+def test_learner_gets_its_address_and_its_settings_as_yaml(entries: Entries) -> None:
+    calls, _ = entries
+    assert run("learner", "--bind", "ipc:///tmp/somewhere", "--preset", "none") == 0
+    ((module, _, (config,), rest),) = calls
+    assert (module, config, rest["bind"]) == ("learner.shell", LearnerConfig(), "ipc:///tmp/somewhere")
+    assert "bind: 'ipc:///tmp/somewhere'" in rest["config_yaml"]
+
+
+def test_a_learner_of_a_local_run_takes_its_file_and_no_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: Entries
+) -> None:
+    calls, _ = entries
+    (tmp_path / "c.yaml").write_text("env: {id: Pendulum-v1}\nbind: ipc://x\nactors: 3\n")
+    monkeypatch.setenv("DPPO_CONFIG", str(tmp_path / "c.yaml"))
+    monkeypatch.setenv("DPPO_PPO__GAMMA", "0.5")
+    assert run("learner") == 0
+    ((_, _, (config,), rest),) = calls
+    assert (config.env.id, config.ppo.gamma, rest["bind"]) == ("Pendulum-v1", 0.99, "ipc://x")
+
+
+def test_actor_gets_its_learner(entries: Entries) -> None:
+    calls, _ = entries
+    assert run("actor", "--learner", "tcp://host:5555", "--envs", "4") == 0
+    assert calls == [("actor.shell", "run", ("tcp://host:5555",), {"name": "", "envs": 4})]
+
+
+def test_bench_gets_its_arguments_and_passes_on_what_follows(entries: Entries) -> None:
+    calls, results = entries
+    results["scripts.bench"] = 1
+    assert run("bench", "solve", "CartPole-v1", "--seeds", "2", "--", "--ppo.epochs", "4") == 1
+    assert run("bench", "throughput", "--env", "CartPole-v1", "--seconds", "3") == 1
+    assert [(function, args[0]) for _, function, args, _ in calls] == [
+        ("solve", BenchSolve("CartPole-v1", seeds=2, overrides=("--ppo.epochs", "4"))),
+        ("throughput", BenchThroughput("CartPole-v1", seconds=3.0)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(DppoError("it\nbroke"), 1), (RefusedError("no"), 3), (KeyboardInterrupt(), 130)]
+)
+def test_exit_codes_of_failures(
+    capsys: pytest.CaptureFixture[str], entries: Entries, error: BaseException, code: int
+) -> None:
+    entries[1]["scripts.train"] = error
+    assert run("train", "--preset", "none") == code
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert err.count("\n") == (0 if code == 130 else 1)
+
+
+def test_a_missing_extra_says_what_to_install(capsys: pytest.CaptureFixture[str], entries: Entries) -> None:
+    entries[1]["scripts.train"] = ModuleNotFoundError("No module named 'torch'", name="torch")
+    assert "pip install 'dppo[learner]'" in failed(capsys, "train", "--preset", "none")
+
+
+def test_a_bug_keeps_its_traceback(entries: Entries) -> None:
+    entries[1]["scripts.train"] = ModuleNotFoundError("No module named 'scripts.x'", name="scripts.x")
+    with pytest.raises(ModuleNotFoundError):
+        main(["train", "--preset", "none"])
+
+
+def test_print_config_says_who_set_each_value(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entries: Entries
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("ppo: {epochs: 3}\n")
+    monkeypatch.setenv("DPPO_PPO__GAMMA", "0.5")
+    arguments = ("train", "--config", str(file), "--env", "CartPole-v1", "--run.seed", "9", "--print-config")
+    assert run(*arguments) == 0
+    lines = {line.split("  #")[0].strip(): line.rpartition("# ")[2] for line in capsys.readouterr().out.splitlines()}
+    assert lines["seed: 9"] == "flag"
+    assert lines["gamma: 0.5"] == "environment"
+    assert lines["epochs: 3"] == f"file {file}"
+    assert lines["target_return: 475.0"] == "preset CartPole-v1"
+    assert lines["device: cpu"] == "default"
+    assert entries[0] == []
+
+
+def test_what_print_config_prints_is_a_file_that_gives_the_same(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run("train", "--env", "Pendulum-v1", "--print-config") == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "printed.yaml").write_text(printed)
+    assert run("train", "--config", str(tmp_path / "printed.yaml"), "--preset", "none", "--print-config") == 0
+    again = capsys.readouterr().out
+
+    def without_comments(text: str) -> list[str]:
+        return [line.split("  #")[0].rstrip() for line in text.splitlines()]
+
+    assert without_comments(again) == without_comments(printed)
+
+
+@pytest.mark.parametrize("package", ["learner", "actor"])
+def test_the_packages_are_commands_too(package: str) -> None:
+    root = Path(scripts.cli.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", package, "--nonsense"], capture_output=True, text=True, cwd=root, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, "dppo: error: unknown flag --nonsense\n")
+
+
+def test_evaluate_prints_one_object(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from scripts.evaluate import EvaluationResult
+
+    result = EvaluationResult("E-v0", 3, 1, True, 1.0, 0.0, 1.0, 1.0, (1.0,), (5,))
+    monkeypatch.setattr("scripts.evaluate.evaluate", lambda run, **_: result)
+    assert run("evaluate", "somewhere", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["lengths"] == [5]
+    assert run("evaluate", "somewhere") == 0
+    assert "return 1.0 +- 0.0" in capsys.readouterr().out

@@ -1,0 +1,86 @@
+"""Evaluation: fixed seeds, one episode each, the actors' own code, no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graphs import categorical_graph, gaussian_graph
+
+from actor.noise import environment_seeds
+from protocol.errors import UsageError
+from scripts.evaluate import evaluate, evaluation_seeds
+
+# pushes towards where the pole falls: pole angle and its velocity decide
+BALANCING = np.array([[0.0, 0.0], [0.0, 0.0], [-1.0, 1.0], [-1.0, 1.0]])
+
+
+def run_directory(
+    path: Path, graph: bytes, config: str = "env: {id: CartPole-v1, kwargs: {max_episode_steps: 60}}"
+) -> str:
+    path.mkdir(exist_ok=True)
+    (path / "policy.onnx").write_bytes(graph)
+    (path / "config.yaml").write_text(config)
+    return str(path)
+
+
+def test_every_seed_gets_exactly_one_episode_however_many_environments_there_are(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "run", categorical_graph(np.zeros((4, 2)), version=7))
+    results = [evaluate(run, episodes=5, seed=3, envs=envs) for envs in (1, 2, 5, 8)]
+    assert all(result == results[0] for result in results)
+    assert (results[0].episodes, len(results[0].returns), results[0].policy_version) == (5, 5, 7)
+    assert results[0].lengths == results[0].returns  # CartPole pays 1 a step
+
+
+def test_a_sampled_evaluation_does_not_depend_on_the_number_of_environments_either(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "run", categorical_graph(np.zeros((4, 2))))
+    one, three = (evaluate(run, episodes=4, deterministic=False, envs=envs) for envs in (1, 3))
+    assert one.returns == three.returns
+    assert one.returns != evaluate(run, episodes=4, deterministic=True).returns
+
+
+def test_the_result_sums_up_the_episodes(tmp_path: Path) -> None:
+    result = evaluate(run_directory(tmp_path / "run", categorical_graph(BALANCING)), episodes=4)
+    assert result.returns == (60.0,) * 4
+    assert (result.mean, result.std, result.min, result.max) == (60.0, 0.0, 60.0, 60.0)
+    assert "return 60.0 +- 0.0 (60.0 to 60.0), mean length 60 steps" in result.summary()
+
+
+def test_the_seeds_are_fixed_and_not_those_of_training() -> None:
+    assert evaluation_seeds(1, 0, 6) == evaluation_seeds(1, 0, 2) + evaluation_seeds(1, 2, 4)
+    training = {s for life in range(3) for s in environment_seeds(1, first_slot=0, envs=50, life=life)}
+    assert not training & set(evaluation_seeds(1, 0, 50))
+    assert evaluation_seeds(1, 0, 3) != evaluation_seeds(2, 0, 3)
+
+
+def test_continuous_actions_and_the_policy_file_itself(tmp_path: Path) -> None:
+    graph = gaussian_graph(np.zeros((3, 1)), np.zeros(1))
+    run = run_directory(tmp_path / "run", graph, "env: {id: Pendulum-v1}\nactors: 2\nppo: {gamma: 0.9}")
+    result = evaluate(f"{run}/policy.onnx", episodes=2)
+    assert result.lengths == (200, 200)
+    assert result.max < 0
+
+
+@pytest.mark.parametrize(
+    ("missing", "complaint"),
+    [("policy.onnx", "has no policy.onnx: train first"), ("config.yaml", "has no config.yaml")],
+)
+def test_an_unfinished_run_is_said(tmp_path: Path, missing: str, complaint: str) -> None:
+    run = run_directory(tmp_path / "run", categorical_graph(BALANCING))
+    (tmp_path / "run" / missing).unlink()
+    with pytest.raises(UsageError, match=complaint):
+        evaluate(run)
+
+
+def test_no_torch(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "run", categorical_graph(BALANCING))
+    code = f"""
+import sys
+from scripts.cli import main
+try: main(["evaluate", {run!r}, "--episodes", "1"])
+except SystemExit as exit_: assert exit_.code == 0
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,172 @@
+"""What a run looks like while it happens: lines in a file, a table on a terminal."""
+
+import contextlib
+import io
+import logging
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from learner.status import ActorStatus, LedgerStatus, Status
+from scripts.progress import NoteHandler, Progress, ledger_line, plain_line
+from scripts.table import clock_text, sparkline, table
+
+
+def actor(name: str, state: str = "running", heard: float = 0.1) -> ActorStatus:
+    return ActorStatus(name, state, 8, 1024, 0.61, 0.22, 0.03, 0.14, heard)
+
+
+STATUS = Status(
+    phase="COLLECTING",
+    run_directory="runs/CartPole-v1",
+    env="CartPole-v1",
+    updates=3,
+    version=4,
+    steps=3072,
+    total_steps=300_000,
+    steps_per_second=18204.3,
+    episodes=120,
+    mean_return=95.31,
+    target_return=475.0,
+    elapsed_seconds=4.2,
+    waiting_for="",
+    actors=(actor("actor-0"), actor("actor-1")),
+    ledger=LedgerStatus(4000, 3072, 800, 116, {"stale": 12, "crash": 0}, 0),
+    metrics={"kl": 0.00981},
+    first_step_seconds=1.0,
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def drawn(status: Status, width: int = 100, height: int = 40) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height)
+    console.print(table(status, [1.0, 5.0, 95.0], width, height))
+    return console.file.getvalue()
+
+
+def changed(**fields: object) -> Status:
+    return msgspec.structs.replace(STATUS, **fields)
+
+
+def test_a_file_gets_a_plain_line_at_most_every_two_seconds_and_one_at_the_end() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(stream, clock=clock) as progress:
+        for tenth in range(50):
+            clock.now = tenth / 10
+            progress.show(changed(updates=tenth))
+        progress.show(changed(phase="STOPPED", updates=50))
+        progress.show(changed(phase="STOPPED", updates=50))
+    lines = stream.getvalue().splitlines()
+    assert [line.split(" | ")[2] for line in lines[:-1]] == [f"update {i}" for i in (0, 20, 40, 50)]
+    assert lines[-1].startswith("ledger: 4,000 sealed")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_the_newest_status_is_shown_also_when_the_run_is_torn_down_early() -> None:
+    stream = io.StringIO()
+    with contextlib.suppress(KeyError), Progress(stream, clock=Clock()) as progress:
+        progress.show(STATUS)
+        progress.show(changed(updates=4))
+        raise KeyError
+    assert "update 4" in stream.getvalue().splitlines()[-1]
+
+
+def test_a_plain_line_has_what_matters() -> None:
+    line = plain_line(changed(waiting_for="actor-1 (0.3 s)", actors=(actor("a"), actor("b", "gone"))))
+    assert line == (
+        "collecting | 4.2 s | update 3 | steps 3,072 of 300,000 | 18,204 steps/s | return 95.3 (target 475) | 1 actor"
+        " | waiting for actor-1 (0.3 s)"
+    )
+    assert "no episode yet" in plain_line(changed(mean_return=None))
+    assert "return 95.3 |" in plain_line(changed(target_return=None))
+
+
+def test_the_ledger_names_reasons_and_duplicates_only_where_there_are_some() -> None:
+    assert ledger_line(STATUS.ledger) == (
+        "ledger: 4,000 sealed = 3,072 trained + 800 pending + 116 in flight + 12 dropped (stale 12)"
+    )
+    assert ledger_line(LedgerStatus(1, 1, 0, 0, {}, 2)).endswith("+ 0 dropped; 2 duplicates ignored")
+
+
+def test_the_table_has_names_states_and_shares() -> None:
+    text = drawn(changed(actors=(actor("actor-0"), actor("far-host-17", "silent", heard=7.2))))
+    for part in ("CartPole-v1", "collecting", "actor-0", "far-host-17", "silent 7 s", "61%", "22%", "3%", "14%"):
+        assert part in text
+    for part in ("95.3 of 475", "18,204 steps/s", "3,072 of 300,000 steps", "kl=0.00981", "stale 12", "▁▁█"):
+        assert part in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_the_table_fits_every_width(width: int) -> None:
+    text = drawn(changed(actors=(actor("a-host-with-a-very-long-name-indeed-4711"),)), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "running" in text
+    assert "14%" in text
+
+
+def test_many_actors_are_cut_to_what_fits() -> None:
+    many = changed(actors=tuple(actor(f"actor-{i}") for i in range(40)))
+    assert "+ 24 more" in drawn(many)
+    assert "+ 32 more" in drawn(many, height=20)
+    assert "actor-16" not in drawn(many)
+
+
+def test_a_run_that_has_nothing_yet_is_drawn_too() -> None:
+    text = drawn(changed(actors=(), metrics={}, mean_return=None, target_return=None, total_steps=0))
+    assert "no actor has joined yet" in text
+    assert "no episode has ended yet" in text
+
+
+def test_a_terminal_gets_the_table_and_notes_stay_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream, clock = Terminal(), Clock()
+    with Progress(stream, clock=clock) as progress:
+        progress.show(STATUS)
+        progress.note("actor-1 [red]joined[/red]")
+        first = len(stream.getvalue())
+        clock.now = 0.2
+        progress.show(changed(updates=4))
+        assert len(stream.getvalue()) == first  # at most four drawings a second
+        clock.now = 0.3
+        progress.show(changed(updates=5))
+    text = stream.getvalue()
+    assert "actor-1 [red]joined[/red]" in text
+    assert "update 5" in text
+    assert "61%" in text
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.show(STATUS)
+    assert "\x1b[3" not in stream.getvalue()
+
+
+def test_log_records_become_notes() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        NoteHandler(progress).emit(logging.makeLogRecord({"msg": "actor %s joined", "args": ("x",)}))
+    assert stream.getvalue() == "actor x joined\n"
+
+
+def test_small_forms() -> None:
+    assert sparkline([1.0]) == ""
+    assert sparkline([2.0, 2.0]) == "▁▁"
+    assert [clock_text(s) for s in (4.25, 75, 3723)] == ["4.2 s", "1:15", "1:02:03"]
