@@ -4,6 +4,7 @@ The text below a field is its help: the command line and docs/settings.md are ge
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from protocol.errors import UsageError
@@ -125,7 +126,9 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         for name in ("policy_hidden", "critic_hidden"):
             if any(width <= 0 for width in getattr(self, name)):
-                raise UsageError(f"network.{name}={getattr(self, name)} has a width below 1: choose for example (64, 64)")
+                raise UsageError(
+                    f"network.{name}={getattr(self, name)} has a width below 1: choose for example (64, 64)"
+                )
 
 
 @dataclass(frozen=True)
@@ -176,3 +179,8 @@ class LearnerConfig:
                 f"ppo.minibatch_steps={self.ppo.minibatch_steps} exceeds collect.batch_steps={self.collect.batch_steps}: "
                 "a minibatch cannot be larger than the batch. Lower the one or raise the other."
             )
+
+    @property
+    def run_directory(self) -> Path:
+        """Where results go: as set, else named after the environment."""
+        return Path(self.run.directory or f"runs/{self.env.id.replace('/', '-').replace(':', '-')}")

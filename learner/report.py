@@ -1,12 +1,14 @@
 """From the session and the run to the Status that people watch. Reads both; changes neither."""
 
-import time
+import msgspec
 
 from learner.phases import Phase
 from learner.run import Run
 from learner.session import LearnerSession, Peer
 from learner.status import ActorStatus, LedgerStatus, Status
 from protocol.messages import TimeShares
+
+SHOW_GONE_SECONDS = 10.0
 
 
 class Reporter:
@@ -16,6 +18,7 @@ class Reporter:
         self._run = run
         self._previous: tuple[float, int] | None = None  # when, steps accepted
         self._speed = 0.0
+        self._rows: dict[str, tuple[float, ActorStatus]] = {}  # by name: when last seen connected
 
     def status(self, session: LearnerSession, now: float) -> Status:
         """The state of the run at this moment."""
@@ -41,9 +44,7 @@ class Reporter:
             target_return=config.run.target_return,
             elapsed_seconds=now - run.launched_at,
             waiting_for=session.waiting_for(now),
-            actors=tuple(
-                _actor(peer, session.phase, now) for peer in sorted(session.peers.values(), key=lambda p: p.slots.first)
-            ),
+            actors=self._actors(session, now),
             ledger=LedgerStatus(
                 sealed=total.sealed,
                 trained=total.trained,
@@ -56,8 +57,20 @@ class Reporter:
             first_step_seconds=run.first_step_seconds,
         )
 
+    def _actors(self, session: LearnerSession, now: float) -> tuple[ActorStatus, ...]:
+        """Connected actors by slot, then those that left a moment ago, or that saw the end of the run."""
+        connected = sorted(session.peers.values(), key=lambda peer: peer.slots.first)
+        self._rows.update({peer.actor: (now, _actor(peer, now)) for peer in connected})
+        if session.phase not in (Phase.DRAINING, Phase.STOPPED):
+            self._rows = {name: row for name, row in self._rows.items() if now - row[0] < SHOW_GONE_SECONDS}
+        names = {peer.actor for peer in connected}
+        gone = [
+            msgspec.structs.replace(row, state="gone") for name, (_, row) in self._rows.items() if name not in names
+        ]
+        return (*(self._rows[peer.actor][1] for peer in connected), *gone)
 
-def _actor(peer: Peer, phase: Phase, now: float) -> ActorStatus:
+
+def _actor(peer: Peer, now: float) -> ActorStatus:
     shares = _normalised(peer.shares)
     if not peer.ready:
         state = "joining"
@@ -83,15 +96,3 @@ def _normalised(shares: TimeShares) -> TimeShares:
     if total <= 0:
         return TimeShares()
     return TimeShares(shares.env / total, shares.policy / total, shares.send / total, shares.idle / total)
-
-
-def launched_at(environment: dict[str, str] | None = None) -> float:
-    """When the user's command was launched, on the monotonic clock: as the local run says, else this process's start."""
-    import os
-
-    import psutil
-
-    told = (environment if environment is not None else dict(os.environ)).get("DPPO_LAUNCHED_AT", "")
-    if told:
-        return float(told)
-    return time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())

@@ -23,6 +23,7 @@ from learner.peers import Settings
 from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from learner.slots import SlotTable
+from learner.status import SUMMARY
 from protocol.errors import CheckpointError, UsageError
 from protocol.ledger import Ledger
 from protocol.messages import EnvSettings
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("dppo.learner")
 
 RATIO_TOLERANCE = 1e-4  # of the first pass: beyond it someone acted with other weights than we think
-SUMMARY = "summary.json"
 
 
 @dataclass

@@ -5,17 +5,17 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from learner.batch import Received
 from learner.config import LearnerConfig
 from learner.network import Network
-from learner.report import Reporter, launched_at
+from learner.report import Reporter
 from learner.run import Run
 from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from learner.status import Status
+from protocol.launch import launched_at
 from protocol.ledger import DropReason, imbalance
 from protocol.lifeline import watch_parent
 from protocol.sockets import Router
@@ -41,7 +41,7 @@ def run(config: LearnerConfig, *, bind: str, observe: Callable[[Status], None], 
         signal.signal(number, lambda received, _: stop.append(received))
     started = launched_at()
     with ExitStack() as stack:
-        directory = stack.enter_context(RunDirectory.open(directory_of(config)))
+        directory = stack.enter_context(RunDirectory.open(config.run_directory))
         directory.write_atomic("config.yaml", config_yaml.encode())
         this_run = Run(config, directory, started)
         reporter = Reporter(this_run)
@@ -62,11 +62,6 @@ def run(config: LearnerConfig, *, bind: str, observe: Callable[[Status], None], 
         if unbalanced:
             log.error("the ledger does not close: %s", unbalanced)
         return this_run.close(reason, session.ledger.to_state(), session.slots.to_state(), time.monotonic())
-
-
-def directory_of(config: LearnerConfig) -> Path:
-    """The run directory that the settings name."""
-    return Path(config.run.directory or f"runs/{config.env.id.replace('/', '-').replace(':', '-')}")
 
 
 def _train(run: Run, network: Network, stop: list[int]) -> tuple[str, DropReason]:

@@ -2,6 +2,8 @@
 
 import msgspec
 
+SUMMARY = "summary.json"  # in the run directory, at the end
+
 
 class ActorStatus(msgspec.Struct, frozen=True):
     """One row of the live table."""

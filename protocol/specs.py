@@ -7,13 +7,15 @@ state are more leaves in the same record, so they need no new wire format.
 
 import hashlib
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import gymnasium as gym
 import msgspec
 import numpy as np
 
 from protocol.errors import ProtocolError, UsageError
+
+if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to import
+    import gymnasium as gym
 
 MAX_LEAVES = 64
 MAX_DIMENSIONS = 8
@@ -83,7 +85,7 @@ def check_spec(spec: Spec) -> Spec:
     return spec
 
 
-def spec_of(observation_space: gym.Space, action_space: gym.Space) -> Spec:
+def spec_of(observation_space: "gym.Space", action_space: "gym.Space") -> Spec:
     """The spec of one environment's spaces.
 
     Raises UsageError for spaces that cannot be trained on yet, saying which and what to do.
@@ -91,7 +93,9 @@ def spec_of(observation_space: gym.Space, action_space: gym.Space) -> Spec:
     return Spec(observation=(_observation_leaf(observation_space),), action=(_action_leaf(action_space),))
 
 
-def _observation_leaf(space: gym.Space) -> Leaf:
+def _observation_leaf(space: "gym.Space") -> Leaf:
+    import gymnasium as gym
+
     if isinstance(space, gym.spaces.Box):
         # float64 observations (MuJoCo) carry no information that a float32 network could use
         dtype = np.dtype(np.float32) if space.dtype.kind == "f" else space.dtype
@@ -104,7 +108,9 @@ def _observation_leaf(space: gym.Space) -> Leaf:
     )
 
 
-def _action_leaf(space: gym.Space) -> Leaf:
+def _action_leaf(space: "gym.Space") -> Leaf:
+    import gymnasium as gym
+
     if isinstance(space, gym.spaces.Box):
         if space.dtype.kind != "f":
             raise UsageError(f"Box actions of dtype {space.dtype} are not supported: use a float Box or Discrete")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from learner.run import SUMMARY
+from learner.status import SUMMARY
 from protocol.errors import DppoError
 
 

@@ -13,12 +13,13 @@ from actor.session import ActorSession
 from learner.batch import Received
 from learner.peers import Action, Send
 from learner.phases import Phase
-from learner.report import Reporter, launched_at
+from learner.report import Reporter
 from learner.run import Run
 from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from protocol.codec import decode_from_actor, decode_from_learner, encode
 from protocol.errors import DppoError, RefusedError
+from protocol.launch import launched_at
 from protocol.release import RELEASE
 from scripts.config import TrainConfig
 from scripts.progress import Progress

@@ -7,10 +7,9 @@ import socket
 import tempfile
 from pathlib import Path
 
-from learner.report import launched_at
 from learner.status import Status
 from protocol.errors import DppoError, RefusedError, UsageError
-from protocol.sockets import check_endpoint
+from protocol.launch import LAUNCHED_VARIABLE, launched_at
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.processes import Child, Lifeline, end, wait
@@ -26,7 +25,7 @@ INTERRUPTED = 130
 def run(config: TrainConfig) -> int:
     """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails."""
     started = launched_at()
-    directory = run_directory(config)
+    directory = config.learner.run_directory
     if config.actors == 0:
         from scripts.inline import run_inline
 
@@ -37,13 +36,6 @@ def run(config: TrainConfig) -> int:
 
     close_run(directory, episodes=0 if interrupted else config.evaluation_episodes)
     return INTERRUPTED if interrupted else 0
-
-
-def run_directory(config: TrainConfig) -> Path:
-    """The run directory that the settings name."""
-    from learner.shell import directory_of
-
-    return directory_of(config.learner)
 
 
 def _run_processes(config: TrainConfig, directory: Path, started: float) -> bool:
@@ -57,7 +49,7 @@ def _run_processes(config: TrainConfig, directory: Path, started: float) -> bool
         ) from None
     with contextlib.ExitStack() as stack:
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dppo-")))  # 0700
-        endpoint = check_endpoint(f"ipc://{private}/learner")
+        endpoint = f"ipc://{private}/learner"
         settings = private / "config.yaml"
         settings.write_text(dump_yaml(LearnerProcessConfig(config.learner, endpoint)))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -67,7 +59,7 @@ def _run_processes(config: TrainConfig, directory: Path, started: float) -> bool
         stack.callback(lifeline.close)
         environment = {
             "DPPO_CONFIG": str(settings),
-            "DPPO_LAUNCHED_AT": str(started),
+            LAUNCHED_VARIABLE: str(started),
             STATUS_VARIABLE: str(theirs.fileno()),
         }
         learner = Child("learner", ("-m", "learner"), logs / "learner.log", lifeline, environment, (theirs.fileno(),))
