@@ -190,7 +190,8 @@ class Run:
         }
         if self.config.run.target_return is not None:
             values["rollout/target_return"] = self.config.run.target_return
-        self.metrics = {name.rpartition("/")[2]: value for name, value in values.items()}
+        # a categorical policy has no std: JSON, in which reports travel, has no NaN
+        self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
         elapsed = self.progress.trained_seconds + now - self.launched_at
         self._writer.write(self.progress.updates, self.progress.steps, elapsed, values)
 
