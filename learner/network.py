@@ -43,6 +43,7 @@ class Network:
         self._outgoing: deque[Send] = deque()
         self._batches: queue.SimpleQueue[list[Received]] = queue.SimpleQueue()
         self._spec = threading.Event()
+        self._sent = threading.Event()
         self._closing = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
@@ -67,10 +68,16 @@ class Network:
         return None
 
     def publish(self, version: int, graph: bytes) -> None:
-        """Hand a new policy to everyone."""
+        """Hand a new policy to everyone; returns when it is with ZeroMQ.
+
+        Waiting here is what makes it fast: a training thread that ran on would keep the interpreter to itself for up to
+        5 ms at a time while every actor is idle.
+        """
+        self._sent.clear()
         with self.lock:
             self._act(self.session.publish(version, graph, time.monotonic()))
         self._router.wake()
+        self._sent.wait(TICK_SECONDS)
 
     def finish(self, reason: str, drop: DropReason) -> None:
         """End the run and wait until the actors have said their last words (the session bounds the wait)."""
@@ -122,6 +129,7 @@ class Network:
                     report_at = now + STATUS_SECONDS
                     self._report(self.session, now)
             self._send_out()
+            self._sent.set()
             health.touch(now)
 
     def _take_in(self) -> None:

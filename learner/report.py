@@ -1,5 +1,7 @@
 """From the session and the run to the Status that people watch. Reads both; changes neither."""
 
+import math
+
 import msgspec
 
 from learner.phases import Phase
@@ -53,7 +55,7 @@ class Reporter:
                 dropped={reason: steps for reason, steps in sorted(total.dropped.items()) if steps},
                 duplicates=total.duplicates,
             ),
-            metrics=dict(run.metrics),
+            metrics={name: value for name, value in run.metrics.items() if math.isfinite(value)},
             first_step_seconds=run.first_step_seconds,
         )
 
