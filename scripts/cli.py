@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from typing import Any, NoReturn
 
 from protocol.errors import DppoError, UsageError
@@ -59,6 +58,8 @@ def _dispatch(arguments: list[str]) -> int:
         print(OVERVIEW, end="")
         return 0
     if command in ("--version", "version"):
+        from importlib import metadata
+
         print(f"dppo {metadata.version('dppo')}")
         return 0
     if command == "bench":

@@ -1,5 +1,6 @@
 """A Status as a rich table. Knows how it looks; knows neither when it is drawn nor where the status comes from."""
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -7,12 +8,24 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from learner.status import ActorStatus, Status
+from learner.status import Status
 from scripts.progress import ledger_line
 
 ACTOR_ROWS = 16
 OTHER_ROWS = 12  # header, column names, ledger, metrics
-METRICS = 12
+METRICS = 10
+FIRST_METRICS = (  # what tells most about the health of a run; others follow while there is room
+    "kl",
+    "clip_fraction",
+    "entropy",
+    "policy_std",
+    "explained_variance",
+    "learning_rate",
+    "grad_norm",
+    "first_pass_ratio_error",
+    "collect_seconds",
+    "update_seconds",
+)
 NARROW_COLUMNS = 72
 STATE_STYLES = {"running": "green", "stopped": "yellow", "joining": "cyan", "silent": "red", "gone": "red"}
 QUIET_SECONDS = 2.0  # silence that is worth showing
@@ -22,7 +35,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 def table(status: Status, returns: Sequence[float], width: int, height: int) -> RenderableType:
     """Everything worth watching, for a terminal of that size. `returns`: the mean return after each update."""
     rows = max(1, min(ACTOR_ROWS, height - OTHER_ROWS))
-    parts: list[RenderableType] = [_header(status, returns, width), _actors(status.actors, width, rows)]
+    parts: list[RenderableType] = [_header(status, returns, width), _actors(status, width, rows)]
     if status.waiting_for:
         parts.append(Text(f"waiting for {status.waiting_for}", style="yellow"))
     parts.append(Text(ledger_line(status.ledger), style="dim"))
@@ -57,9 +70,10 @@ def _return(status: Status, returns: Sequence[float], width: int) -> Text:
     return text.append(f"  {sparkline(list(returns)[-max(2, width - 44) :])}", style="cyan")
 
 
-def _actors(actors: Sequence[ActorStatus], width: int, most: int) -> RenderableType:
+def _actors(status: Status, width: int, most: int) -> RenderableType:
+    actors = status.actors
     if not actors:
-        return Text("no actor has joined yet", style="dim")
+        return Text("no actor is connected" if status.steps else "no actor has joined yet", style="dim")
     wide = width >= NARROW_COLUMNS
     rows = Table(box=None, expand=True, padding=(0, 1), header_style="dim", pad_edge=False)
     rows.add_column("actor", no_wrap=True, overflow="ellipsis", ratio=1, min_width=6)
@@ -82,10 +96,12 @@ def _actors(actors: Sequence[ActorStatus], width: int, most: int) -> RenderableT
 
 def _metrics(metrics: dict[str, float]) -> Text:
     text = Text(overflow="fold")
-    for index, (name, value) in enumerate(list(metrics.items())[:METRICS]):
-        text.append("   " * bool(index))
+    known = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    names = [*(name for name in FIRST_METRICS if name in known), *(name for name in known if name not in FIRST_METRICS)]
+    for name in names[:METRICS]:
+        text.append("   " * bool(text))
         text.append(f"{name}=", style="dim")
-        text.append(f"{value:.4g}")
+        text.append(f"{known[name]:.3g}")
     return text
 
 

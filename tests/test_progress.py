@@ -34,7 +34,7 @@ STATUS = Status(
     waiting_for="",
     actors=(actor("actor-0"), actor("actor-1")),
     ledger=LedgerStatus(4000, 3072, 800, 116, {"stale": 12, "crash": 0}, 0),
-    metrics={"kl": 0.00981},
+    metrics={"other": 1.0, "policy_std": float("nan"), "kl": 0.00981},
     first_step_seconds=1.0,
 )
 
@@ -108,6 +108,8 @@ def test_the_table_has_names_states_and_shares() -> None:
         assert part in text
     for part in ("95.3 of 475", "18,204 steps/s", "3,072 of 300,000 steps", "kl=0.00981", "stale 12", "▁▁█"):
         assert part in text
+    assert text.index("kl=") < text.index("other=1")
+    assert "policy_std" not in text  # a policy over discrete actions has none
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 160])
@@ -126,9 +128,10 @@ def test_many_actors_are_cut_to_what_fits() -> None:
 
 
 def test_a_run_that_has_nothing_yet_is_drawn_too() -> None:
-    text = drawn(changed(actors=(), metrics={}, mean_return=None, target_return=None, total_steps=0))
+    text = drawn(changed(actors=(), steps=0, metrics={}, mean_return=None, target_return=None, total_steps=0))
     assert "no actor has joined yet" in text
     assert "no episode has ended yet" in text
+    assert "no actor is connected" in drawn(changed(actors=()))
 
 
 def test_a_terminal_gets_the_table_and_notes_stay_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
