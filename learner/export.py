@@ -69,7 +69,8 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
     file = io.BytesIO()
     with warnings.catch_warnings():
         # the newer exporter takes 6 s instead of 0.3 s; the older one says on every call that it is the older one
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        for message in (".*legacy TorchScript.*", "The feature will be removed.*"):
+            warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
         torch.onnx.export(
             policy,
             (observation, noise),

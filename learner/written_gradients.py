@@ -7,6 +7,7 @@ that is used again, and gradients go straight to their place in the flat gradien
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,14 @@ from learner.gradients import Outputs, Rows
 from learner.networks import CriticNetwork, PolicyNetwork
 
 KEPT_SIZES = 4  # minibatches of one batch have at most two sizes
+
+
+def _tanh(output: Tensor) -> None:
+    if output.is_cpu:  # numpy's float32 tanh took 12 us where PyTorch's took 160, for 1024 x 64 with AVX-512
+        view = output.numpy()
+        np.tanh(view, out=view)
+    else:
+        output.tanh_()
 
 
 def _tanh_backward(slope: Tensor, output: Tensor) -> None:
@@ -30,8 +39,8 @@ def _elu_backward(slope: Tensor, output: Tensor) -> None:
 
 
 # in-place activation, and the in-place product of a slope with the derivative, from the activation's output
-_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], None]]] = {
-    nn.Tanh: (torch.tanh_, _tanh_backward),
+_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], object], Callable[[Tensor, Tensor], None]]] = {
+    nn.Tanh: (_tanh, _tanh_backward),
     nn.ReLU: (torch.relu_, _relu_backward),
     nn.ELU: (nn.functional.elu_, _elu_backward),
 }
