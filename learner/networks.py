@@ -164,7 +164,7 @@ def mlp(
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(pairwise(widths)):
         last = index == len(widths) - 2
-        linear: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+        linear = nn.Linear(inputs, outputs)  # not skip_init: that imports sympy, which takes 0.3 s
         nn.init.orthogonal_(linear.weight, head_gain if last else math.sqrt(2), generator=generator)
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, _ACTIVATIONS[activation]()]
