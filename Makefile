@@ -24,9 +24,20 @@ DEV     := $(VENV)/.installed-dev-$(PLACE)
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-# `exec`: the program takes the shell's place, so signals reach it and nothing stands between its exit status and make.
+# This is `dppo train`, except that after Ctrl-C (130) make has no error to print: it saw the Ctrl-C itself and ends by it.
+# `exec`: the program takes the shell's place, so that every signal reaches it.
+define DPPO
+import sys
+from scripts.cli import main
+try:
+    main()
+except SystemExit as end:
+    sys.exit(0 if end.code == 130 else end.code)
+endef
+
+train: export MAKE_DPPO = $(DPPO)
 train: $(LEARNER) ## train one learner with its actors (ENV=Pendulum-v1, ARGS=...); Ctrl-C keeps a checkpoint
-	@exec $(BIN)/dppo train --env $(ENV) $(ARGS)
+	@exec $(BIN)/python -c "$$MAKE_DPPO" train --env $(ENV) $(ARGS)
 
 test: $(DEV) ## the tests that need no docker and little time
 	@exec $(BIN)/python -m pytest $(ARGS)

@@ -68,6 +68,7 @@ class Stack:
     def compose(self, *arguments: str, timeout_seconds: float = 120) -> str:
         return docker(
             "compose",
+            "--ansi=never",
             "--project-name",
             self.project,
             *arguments,
@@ -193,7 +194,7 @@ def test_the_learner_writes_as_the_owner_of_the_run_directory(
     assert owners == f"{expected}:{expected}"
 
 
-@pytest.mark.parametrize("stack", [ENDLESS], indirect=True)
+@pytest.mark.parametrize("stack", [ENDLESS], indirect=True, ids=["endless"])
 def test_killed_containers_come_back_and_the_run_takes_two_more_actors(stack: Stack, tag: str) -> None:
     helper = f"dppo-actor:{tag}"
     eventually("the learner is healthy", lambda: stack.all_healthy("learner", 1))
@@ -230,7 +231,7 @@ def test_killed_containers_come_back_and_the_run_takes_two_more_actors(stack: St
         assert "Pendulum-v1/tb" in json.load(response)
 
 
-@pytest.mark.parametrize("stack", [SHORT], indirect=True)
+@pytest.mark.parametrize("stack", [SHORT], indirect=True, ids=["short"])
 def test_a_finished_run_stays_finished(stack: Stack) -> None:
     def over(name: str) -> bool:
         return inspect(name, "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}") == "exited 0 0"
@@ -243,6 +244,8 @@ def test_a_finished_run_stays_finished(stack: Stack) -> None:
     assert (stack.runs / "Pendulum-v1" / "policy.onnx").stat().st_size > 0
     assert stack.states("tensorboard")[0].startswith("running")
 
-    stack.compose("up", "--detach", "--no-build", "learner")
+    started = inspect(learner, "{{.State.StartedAt}}")
+    stack.compose("up", "--detach", "--no-build")
+    assert inspect(learner, "{{.State.StartedAt}}") != started
     eventually("the learner has nothing left to do", lambda: over(learner))
     assert len(stack.metrics()) == updates
