@@ -1,0 +1,293 @@
+"""`dppo train` as people run it: real processes over ipc, killed and interrupted at any time."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from processes import REPOSITORY, SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
+from simulators import BREAKING, GATED
+
+TOTAL_STEPS = 12_000  # half a minute while the gate is shut, seconds once it is open
+RUN = "run"
+
+
+def start(place: Place, *arguments: str) -> Dppo:
+    """A gated local run of two actors that writes a checkpoint after every update."""
+    return place.start(
+        "train",
+        *SMALL,
+        *("--env", GATED, "--env.kwargs", json.dumps({"gate": str(place.gate)})),
+        *("--run.directory", RUN, "--run.total-steps", str(TOTAL_STEPS), "--run.checkpoint-seconds", "0"),
+        *("--evaluation-episodes", "0", *arguments),
+    )
+
+
+def assert_curve_has_every_update_once(files: RunFiles) -> None:
+    updates = [line["update"] for line in files.metrics()]
+    assert updates == list(range(1, len(updates) + 1))
+
+
+def assert_finished(files: RunFiles) -> None:
+    """The run came to its end, and every step of it is accounted for."""
+    assert_curve_has_every_update_once(files)
+    ledger, summary, last = files.ledger(), files.summary(), files.metrics()[-1]
+    assert_closes(ledger)
+    assert ledger["total"]["trained"] == summary["steps"] == last["steps"] >= TOTAL_STEPS
+    assert summary["updates"] == last["update"]
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with Place() as place:
+        yield place
+
+
+@pytest.fixture
+def files(place: Place) -> RunFiles:
+    return RunFiles(place.path / RUN)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run to its end, one of whose actors was killed."""
+
+    files: RunFiles
+    said: str
+    actor_libraries: str  # mapped files of a live actor
+    killed: int
+    replaced_by: int
+
+
+@pytest.fixture(scope="module")
+def finished() -> Iterator[Finished]:
+    with Place() as place:
+        files = RunFiles(place.path / RUN)
+        command = start(place, "--evaluation-episodes", "2")
+        place.until(lambda: files.updates() >= 2, "the second update", during=command)
+        actors = command.actors()
+        maps = Path(f"/proc/{actors['actor-1']}/maps")
+        libraries = maps.read_text() if maps.exists() else ""
+        kill(actors["actor-0"])
+        place.until(
+            lambda: command.actors().get("actor-0", actors["actor-0"]) != actors["actor-0"],
+            "the killed actor is replaced",
+            during=command,
+        )
+        replaced_by = command.actors()["actor-0"]
+        place.until(lambda: command.said().count("actor-0 joined") == 2, "it has joined", during=command)
+        place.until(
+            lambda: files.trained_by_actor().get("actor-0", 0) > 0 and files.ledger()["closed_incarnations"] == 1,
+            "it has contributed",
+            during=command,
+        )
+        place.gate.touch()
+        place.ends(command, code=0)
+        place.leaves_nothing()
+        yield Finished(files, command.said(), libraries, actors["actor-0"], replaced_by)
+
+
+def test_a_run_leaves_policy_curve_ledger_metrics_settings_checkpoints_and_events(finished: Finished) -> None:
+    path = finished.files.path
+    for name in ("policy.onnx", "curve.png", "ledger.json", "metrics.jsonl", "summary.json", "config.yaml"):
+        assert (path / name).stat().st_size > 0, name
+    assert finished.files.checkpoints()
+    assert any((path / "tb").glob("events.out.tfevents.*"))
+    assert_finished(finished.files)
+
+
+def test_rollouts_that_went_over_the_wire_fit_the_weights_in_every_update(finished: Finished) -> None:
+    errors = [line["first_pass_ratio_error"] for line in finished.files.metrics()]
+    assert max(errors) < 1e-4
+
+
+def test_a_killed_actor_is_replaced_and_costs_only_what_it_had_not_delivered(finished: Finished) -> None:
+    assert finished.replaced_by != finished.killed
+    assert "actor-0 was killed by signal 9; starting it again" in finished.said
+    assert drops(finished.files.ledger()).keys() <= {"actor_lost"}
+    assert finished.files.ledger()["closed_incarnations"] == 3
+    assert finished.files.epoch() == 1
+
+
+def test_a_run_says_how_it_went(finished: Finished) -> None:
+    assert "closed" in finished.said
+    assert "DOES NOT CLOSE" not in finished.said
+    assert "2 episodes" in finished.said
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_live_actor_has_no_torch_in_its_memory(finished: Finished) -> None:
+    assert "onnxruntime" in finished.actor_libraries  # so that the map is of a process that is at work
+    assert "libtorch" not in finished.actor_libraries
+
+
+def test_an_actor_imports_no_torch() -> None:
+    unwanted = ("torch", "onnx", "tensorboard", "matplotlib", "learner")
+    program = f"import sys, actor.shell, actor.driver; print([m for m in {unwanted} if m in sys.modules])"
+    printed = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == "[]"
+
+
+def test_ctrl_c_ends_a_run_cleanly_and_the_same_command_resumes_it(place: Place, files: RunFiles) -> None:
+    first = start(place)
+    place.until(lambda: files.updates() >= 2, "the second update", during=first)
+    first.signal(signal.SIGINT)
+    place.ends(first, code=130)
+    place.leaves_nothing()
+    assert "Traceback" not in first.complained()
+    done = files.updates()
+    assert files.checkpoints()[-1] == f"{done:08}"
+    assert files.summary()["reason"] == "interrupted"
+    assert_closes(files.ledger())
+    assert_curve_has_every_update_once(files)
+
+    place.gate.touch()
+    second = start(place)
+    place.ends(second, code=0)
+    place.leaves_nothing()
+    assert files.epoch() == 2
+    assert files.updates() > done
+    assert_finished(files)
+    assert drops(files.ledger()).keys() <= {"shutdown"}
+    assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_the_learner_is_up_ends_everything_without_a_traceback(place: Place) -> None:
+    command = start(place)
+    place.until(lambda: psutil.Process(command.pid).children(), "the first child", during=command)
+    command.signal(signal.SIGINT)
+    place.ends(command, code=130)
+    place.leaves_nothing()
+    assert "Traceback" not in command.complained()
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_at_once(place: Place, files: RunFiles) -> None:
+    command = start(place)
+    place.until(lambda: files.updates() >= 1, "the first update", during=command)
+    learner = psutil.Process(files.learner_pid())
+    learner.suspend()  # it will not answer the first one
+    command.signal(signal.SIGINT)
+    place.until(lambda: "again to end at once" in command.said(), "the first is answered", during=command)
+    command.signal(signal.SIGINT)
+    place.ends(command, code=130)
+    place.leaves_nothing()
+    assert "Traceback" not in command.complained()
+
+
+@pytest.mark.slow
+def test_a_run_killed_with_sigkill_leaves_no_orphans_and_a_checkpoint(place: Place, files: RunFiles) -> None:
+    command = start(place)
+    place.until(lambda: files.updates() >= 2, "the second update", during=command)
+    assert len(place.processes()) == 4
+    kill(command.pid)
+    place.ends(command, code=-signal.SIGKILL)
+    place.leaves_nothing()
+    assert files.checkpoints()[-1] == f"{files.updates():08}"
+    assert_closes(files.ledger())
+    assert drops(files.ledger()).keys() <= {"shutdown"}
+
+
+@pytest.mark.slow
+def test_a_killed_learner_is_started_again_and_keeps_its_actors(place: Place, files: RunFiles) -> None:
+    command = start(place)
+    place.until(lambda: files.updates() >= 2, "the second update", during=command)
+    learner, actors = files.learner_pid(), command.actors()
+    kill(learner)
+    place.until(lambda: files.learner_pid() != learner, "the learner is started again", during=command)
+    place.until(lambda: files.epoch() == 2, "it has the run directory", during=command)
+    resumed_after = int(files.checkpoints()[-1])
+    place.until(lambda: files.updates() >= resumed_after + 2, "it trains", during=command)
+    assert command.actors() == actors
+    place.gate.touch()
+    place.ends(command, code=0)
+    place.leaves_nothing()
+    assert files.epoch() == 2
+    assert_finished(files)
+    assert drops(files.ledger()).keys() <= {"learner_crash", "stale"}
+    assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
+
+
+@pytest.mark.slow
+def test_a_second_run_on_the_same_directory_is_refused_and_told_who_has_it(place: Place, files: RunFiles) -> None:
+    first = start(place)
+    place.until(lambda: files.updates() >= 1, "the first update", during=first)
+    second = start(place)
+    place.ends(second, code=2)
+    (line,) = second.complained().splitlines()
+    assert f"pid {files.learner_pid()}" in line
+    assert files.learner_pid() in [process.pid for process in place.processes()]
+    place.gate.touch()
+    place.ends(first, code=0)
+    place.leaves_nothing()
+    assert files.epoch() == 1
+    assert_finished(files)
+
+
+def test_an_unknown_environment_is_one_line_and_the_end(place: Place) -> None:
+    command = place.start("train", *SMALL, "--env", "CartPole-v9", "--run.directory", RUN)
+    place.ends(command, code=2)
+    place.leaves_nothing()
+    (line,) = command.complained().splitlines()
+    assert "CartPole-v9" in line
+    assert "CartPole-v1" in line  # what could be meant
+
+
+@pytest.mark.slow
+def test_an_environment_that_fails_in_every_life_ends_the_run_and_says_why(place: Place) -> None:
+    command = place.start(
+        "train",
+        *SMALL,
+        *("--env", BREAKING, "--env.kwargs", json.dumps({"steps": 30}), "--run.directory", RUN),
+    )
+    place.ends(command, code=1)
+    place.leaves_nothing()
+    (line,) = command.complained().splitlines()
+    assert "the simulator lost its licence" in line
+    assert "actor-" in line
+
+
+@pytest.mark.slow
+def test_an_actor_that_is_told_to_end_loses_nothing_and_is_started_again(place: Place, files: RunFiles) -> None:
+    command = start(place)
+    place.until(lambda: files.updates() >= 2, "the second update", during=command)
+    actor = command.actors()["actor-0"]
+    psutil.Process(actor).terminate()
+    place.until(lambda: command.actors().get("actor-0", actor) != actor, "it is started again", during=command)
+    assert "actor-0 left: drained" in command.said()
+    place.gate.touch()
+    place.ends(command, code=0)
+    place.leaves_nothing()
+    assert_finished(files)
+    assert drops(files.ledger()) == {}
+    assert "actor-0 ended with" not in command.said()
+    assert "was killed" not in command.said()
+
+
+@pytest.mark.slow
+def test_a_run_without_actors_trains_resumes_and_finishes_in_one_process(place: Place, files: RunFiles) -> None:
+    first = start(place, "--actors", "0")
+    place.until(lambda: files.updates() >= 2, "the second update", during=first)
+    assert [process.pid for process in place.processes()] == [first.pid]
+    first.signal(signal.SIGINT)
+    place.ends(first, code=130)
+    assert_closes(files.ledger())
+    done = files.updates()
+
+    place.gate.touch()
+    second = start(place, "--actors", "0")
+    place.ends(second, code=0)
+    place.leaves_nothing()
+    assert files.updates() > done
+    assert files.epoch() == 2
+    assert_finished(files)
+    assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
