@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from learner.activations import Tanh
 from learner.distributions import Categorical, Distribution, Gaussian, Noise
 from protocol.errors import UsageError
 from protocol.specs import Leaf, Spec
@@ -22,7 +23,7 @@ OBSERVATION_CLIP = 10.0
 Activation = Literal["tanh", "relu", "elu"]
 ActionBounds = Literal["clip", "rescale"]
 
-_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
 
 class ObservationEncoder(nn.Module):

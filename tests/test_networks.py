@@ -7,6 +7,7 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal, kl_divergence
 
+from learner.activations import Tanh
 from learner.distributions import Categorical, Gaussian
 from learner.networks import ActionBounds, CriticNetwork, PolicyNetwork
 from protocol.errors import UsageError
@@ -150,6 +151,16 @@ def test_the_same_generator_seed_gives_the_same_weights() -> None:
     one, other = make_policy(BOX3, gym.spaces.Discrete(2)), make_policy(BOX3, gym.spaces.Discrete(2))
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name])
+
+
+def test_the_fast_tanh_equals_torchs_and_leaves_its_input_alone() -> None:
+    inputs = torch.linspace(-12, 12, 1001).reshape(7, 143)
+    kept = inputs.clone()
+    with torch.no_grad():
+        fast = Tanh()(inputs)
+    torch.testing.assert_close(fast, kept.tanh(), atol=2e-7, rtol=0)
+    torch.testing.assert_close(Tanh()(inputs), kept.tanh(), atol=0, rtol=0)
+    assert torch.equal(inputs, kept)
 
 
 def test_several_leaves_are_refused_by_name() -> None:

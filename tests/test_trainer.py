@@ -94,6 +94,27 @@ def test_the_order_in_which_rollouts_arrive_does_not_change_a_single_bit() -> No
         assert_bit_equal(trained[0], other)
 
 
+def test_the_number_of_actors_that_the_slots_are_divided_among_does_not_change_a_single_bit() -> None:
+    def side_by_side(segments: list[Segment]) -> Segment:
+        def joined(name: str) -> np.ndarray:
+            return np.concatenate([getattr(segment, name) for segment in segments], axis=1)
+
+        flags = {name: joined(name) for name in ("rewards", "behaviour_log_probs", "terminated", "truncated", "valid")}
+        observations = {"observation": np.concatenate([s.observations["observation"] for s in segments], axis=1)}
+        actions = {"action": np.concatenate([s.actions["action"] for s in segments], axis=1)}
+        return replace(segments[0], observations=observations, actions=actions, **flags)
+
+    three, one = make_trainer(), make_trainer()
+    finals = {"observation": np.zeros((0, 3), np.float32)}
+    segments = [
+        replace(rollout.segment, truncated=np.zeros((8, 4), bool), final_observations=finals)
+        for rollout in batch_for(three)
+    ]
+    three.update([Received(f"a{i}", bytes([9 - i]), i, 4 * i, segment) for i, segment in enumerate(segments)])
+    one.update([Received("all", b"", 0, 0, side_by_side(segments))])
+    assert_bit_equal(weights(three), weights(one))
+
+
 @pytest.mark.parametrize("spec", [CONTINUOUS, DISCRETE])
 def test_on_policy_the_ratio_is_one_before_the_first_step_also_under_later_versions(spec: Spec) -> None:
     trainer = make_trainer(spec, replace(PPO, learning_rate=1e-2))
