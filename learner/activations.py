@@ -22,7 +22,7 @@ class Tanh(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The tanh of inputs of any shape."""
-        if torch.is_grad_enabled() or torch.jit.is_tracing():
+        if torch.is_grad_enabled() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             return inputs.tanh()
         outputs = inputs.clone()
         tanh_in_place(outputs)
