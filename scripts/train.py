@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 import tempfile
+from enum import Enum
 from pathlib import Path
 
 from learner.status import Status
@@ -17,8 +18,9 @@ from scripts.progress import Progress
 from scripts.settings import dump_yaml
 
 POLL_SECONDS = 0.1
-LEARNER_GRACE_SECONDS = 15.0
+LEARNER_GRACE_SECONDS = 15.0  # to hear the actors' last words and write a checkpoint
 ACTOR_GRACE_SECONDS = 5.0
+AT_ONCE_SECONDS = 1.0
 INTERRUPTED = 130
 
 
@@ -29,17 +31,27 @@ def run(config: TrainConfig) -> int:
     if config.actors == 0:
         from scripts.inline import run_inline
 
-        interrupted = run_inline(config, directory)
+        ending = Ending.INTERRUPTED if run_inline(config, directory) else Ending.OVER
     else:
-        interrupted = _run_processes(config, directory, started)
+        ending = _run_processes(config, directory, started)
+    if ending is Ending.BROKEN_OFF:
+        print(f"\ninterrupted before the learner could say how the run went; what it saved: {directory}/checkpoints")
+        return INTERRUPTED
     from scripts.closing import close_run
 
-    close_run(directory, episodes=0 if interrupted else config.evaluation_episodes)
-    return INTERRUPTED if interrupted else 0
+    close_run(directory, episodes=config.evaluation_episodes if ending is Ending.OVER else 0)
+    return INTERRUPTED if ending is Ending.INTERRUPTED else 0
 
 
-def _run_processes(config: TrainConfig, directory: Path, started: float) -> bool:
-    """Returns whether the user interrupted the run."""
+class Ending(Enum):
+    """How a run ended that did not fail."""
+
+    OVER = "over"
+    INTERRUPTED = "interrupted"  # the learner wrote its last checkpoint and its summary
+    BROKEN_OFF = "broken off"  # interrupted, and it did not get to that
+
+
+def _run_processes(config: TrainConfig, directory: Path, started: float) -> Ending:
     logs = directory / "logs"
     try:
         logs.mkdir(parents=True, exist_ok=True)
@@ -88,8 +100,8 @@ class _Supervisor:
         self._interrupts: list[int] = []
         self._newest: Status | None = None
 
-    def run(self) -> bool:
-        """Returns whether the user interrupted the run; raises DppoError where it failed."""
+    def run(self) -> Ending:
+        """Until the learner has ended for good. Raises DppoError where the run failed."""
         previous = {
             n: signal.signal(n, lambda got, _: self._interrupts.append(got)) for n in (signal.SIGINT, signal.SIGTERM)
         }
@@ -97,14 +109,21 @@ class _Supervisor:
         try:
             for child in children:  # the learner first: it takes longest
                 child.start()
-            return self._watch()
+            ended_well = self._watch()
         finally:
-            end(children, ACTOR_GRACE_SECONDS)
+            last = self._learner.process
+            # the learner first: it tells the actors to end
+            end([self._learner], AT_ONCE_SECONDS if len(self._interrupts) > 1 else LEARNER_GRACE_SECONDS)
+            end(self._actors, ACTOR_GRACE_SECONDS)
             self._show_reports()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if not (ended_well or (last is not None and last.returncode == 0)):
+            return Ending.BROKEN_OFF
+        return Ending.INTERRUPTED if self._interrupts else Ending.OVER
 
     def _watch(self) -> bool:
+        """Returns whether the learner ended in order; if not, the user was in a hurry."""
         asked = 0
         while True:
             select.select([self._reports], [], [], POLL_SECONDS)
@@ -113,7 +132,7 @@ class _Supervisor:
                 asked = len(self._interrupts)
                 if asked > 1:
                     self._progress.note("ending at once")
-                    return True
+                    return False
                 self._progress.note("ending: the learner writes a checkpoint (again to end at once)")
                 if self._learner.process is not None:
                     self._learner.process.send_signal(signal.SIGTERM)
@@ -121,10 +140,11 @@ class _Supervisor:
             if code is not None:
                 if code == 0:
                     wait(self._actors, ACTOR_GRACE_SECONDS)
-                    return asked > 0
-                self._learner_failed(code)
-            if asked and self._learner.process is None:
-                return True
+                    return True
+                if code > 0 or not asked:
+                    self._learner_failed(code)
+            if asked and self._learner.process is None:  # killed: by our signal, before it was ready for that
+                return False
             if not asked:
                 self._revive()
 
