@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from processes import REPOSITORY, SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
 from simulators import BREAKING, GATED
 
