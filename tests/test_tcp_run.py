@@ -1,0 +1,160 @@
+"""A learner and actors started by hand, as on several hosts: over tcp, in any order, some of them not welcome."""
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_port, kill
+from simulators import GATED, INSTALLED, NUMBERS_VARIABLE
+
+TOTAL_STEPS = 12_000
+RUN = "run"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Commands on one port."""
+
+    place: Place
+    endpoint: str
+
+    @property
+    def files(self) -> RunFiles:
+        return RunFiles(self.place.path / RUN)
+
+    def learner(self, *arguments: str) -> Dppo:
+        """Writes a checkpoint after every update."""
+        return self.place.start(
+            "learner",
+            *SMALL,
+            *("--bind", self.endpoint, "--run.directory", RUN, "--run.total-steps", str(TOTAL_STEPS)),
+            *("--run.checkpoint-seconds", "0", *arguments),
+        )
+
+    def gated_learner(self, *arguments: str) -> Dppo:
+        return self.learner("--env", GATED, "--env.kwargs", json.dumps({"gate": str(self.place.gate)}), *arguments)
+
+    def actor(self, name: str, **variables: str) -> Dppo:
+        return self.place.start("actor", "--learner", self.endpoint, "--name", name, variables=variables)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Place() as place:
+        yield Cluster(place, f"tcp://127.0.0.1:{free_port()}")
+
+
+def test_actors_join_before_and_during_a_run_and_end_with_it(cluster: Cluster) -> None:
+    place, files = cluster.place, cluster.files
+    health = place.path / "health"
+    early = cluster.actor("early", DPPO_HEALTH_FILE=str(health))
+    place.until(health.exists, "the actor's loop turns without a learner", during=early)
+    learner = cluster.gated_learner()
+    second = cluster.actor("second")
+    place.until(lambda: {"early", "second"} <= files.trained_by_actor().keys(), "both are at work", during=learner)
+    late = cluster.actor("late")
+    place.until(lambda: files.trained_by_actor().get("late", 0) > 0, "the third contributes", during=learner)
+    place.gate.touch()
+    for command in (learner, early, second, late):
+        place.ends(command, code=0)
+    place.leaves_nothing()
+    metrics, ledger = files.metrics(), files.ledger()
+    assert_closes(ledger)
+    assert drops(ledger) == {}
+    assert ledger["closed_incarnations"] == 3
+    assert ledger["total"]["trained"] == metrics[-1]["steps"] >= TOTAL_STEPS
+    assert max(line["first_pass_ratio_error"] for line in metrics) < 1e-4
+    for actor in (early, second, late):
+        assert f"of {TOTAL_STEPS} steps are done" in actor.complained().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_an_actor_whose_environment_has_other_spaces_is_refused(cluster: Cluster) -> None:
+    place = cluster.place
+    learner = cluster.learner("--env", INSTALLED)
+    first = cluster.actor("first", **{NUMBERS_VARIABLE: "3"})
+    place.until(lambda: cluster.files.updates() >= 1, "the first update", during=learner)
+    other = cluster.actor("other", **{NUMBERS_VARIABLE: "4"})
+    place.ends(other, code=3)
+    (error,) = [line for line in other.complained().splitlines() if line.startswith("dppo: error: ")]
+    assert "spaces differ" in error
+    assert "Traceback" not in other.complained()
+    assert "other was refused" in learner.said()
+    updates = cluster.files.updates()
+    place.until(lambda: cluster.files.updates() > updates, "the run goes on", during=learner)
+    learner.signal(signal.SIGTERM)
+    place.ends(learner, code=0)
+    place.ends(first, code=0)
+    place.leaves_nothing()
+    assert_closes(cluster.files.ledger())
+
+
+@pytest.mark.slow
+def test_actors_outlive_a_killed_learner_and_work_for_the_next_one(cluster: Cluster) -> None:
+    place, files = cluster.place, cluster.files
+    learner, actors = cluster.gated_learner(), [cluster.actor("a"), cluster.actor("b")]
+    place.until(lambda: files.updates() >= 2, "the second update", during=learner)
+    kill(learner.pid)
+    place.ends(learner, code=-signal.SIGKILL)
+    done = int(files.checkpoints()[-1])
+    again = cluster.gated_learner()
+    place.until(lambda: files.epoch() == 2 and files.updates() >= done + 2, "it trains again", during=again)
+    place.gate.touch()
+    for command in (again, *actors):
+        place.ends(command, code=0)
+    place.leaves_nothing()
+    assert_closes(files.ledger())
+    assert drops(files.ledger()).keys() <= {"learner_crash", "stale"}
+    assert [line["update"] for line in files.metrics()] == list(range(1, files.updates() + 1))
+
+
+@pytest.mark.slow
+def test_the_newest_process_of_a_name_wins_and_the_older_one_is_told_why(cluster: Cluster) -> None:
+    place, files = cluster.place, cluster.files
+    learner, older = cluster.gated_learner(), cluster.actor("twin")
+    place.until(lambda: files.updates() >= 1, "the first update", during=learner)
+    newer = cluster.actor("twin")
+    place.ends(older, code=3)
+    assert "--name" in older.complained().splitlines()[-1]
+    place.gate.touch()
+    place.ends(learner, code=0)
+    place.ends(newer, code=0)
+    place.leaves_nothing()
+    assert_closes(files.ledger())
+    assert drops(files.ledger()).keys() <= {"actor_lost"}
+
+
+@pytest.mark.slow
+def test_an_actor_that_hangs_does_not_hold_the_others_up(cluster: Cluster) -> None:
+    place, files = cluster.place, cluster.files
+    learner = cluster.gated_learner("--collect.stop-grace-seconds", "1")
+    actors = {name: cluster.actor(name) for name in ("works", "hangs")}
+    place.until(lambda: actors.keys() <= files.trained_by_actor().keys(), "both are at work", during=learner)
+    actors["hangs"].signal(signal.SIGSTOP)
+    updates = files.updates()
+    place.until(lambda: files.updates() >= updates + 3, "the run goes on", during=learner)
+    actors["hangs"].signal(signal.SIGCONT)
+    trained = files.trained_by_actor()["hangs"]
+    place.until(lambda: files.trained_by_actor().get("hangs", 0) > trained, "it contributes again", during=learner)
+    place.gate.touch()
+    for command in (learner, *actors.values()):
+        place.ends(command, code=0)
+    place.leaves_nothing()
+    assert_closes(files.ledger())
+    assert drops(files.ledger()).keys() <= {"stale"}
+
+
+def test_two_learners_on_one_port_are_one_too_many(cluster: Cluster) -> None:
+    first = cluster.gated_learner()
+    cluster.place.until(lambda: "listening" in first.said(), "the learner listens", during=first)
+    second = cluster.place.start(
+        "learner", *SMALL, "--env", GATED, "--bind", cluster.endpoint, "--run.directory", "another"
+    )
+    cluster.place.ends(second, code=2)
+    (line,) = second.complained().splitlines()
+    assert cluster.endpoint in line
+    first.signal(signal.SIGINT)
+    cluster.place.ends(first, code=0)
+    cluster.place.leaves_nothing()
