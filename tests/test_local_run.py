@@ -290,3 +290,22 @@ def test_a_run_without_actors_trains_resumes_and_finishes_in_one_process(place: 
     assert files.epoch() == 2
     assert_finished(files)
     assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
+
+
+@pytest.mark.slow
+def test_environments_in_processes_of_their_own_end_with_their_actor_however_it_ends(
+    place: Place, files: RunFiles
+) -> None:
+    command = start(place, "--env.vectorization", "async", "--actors", "1", "--collect.envs-per-actor", "2")
+    place.until(lambda: files.updates() >= 1, "the first update", during=command)
+    actor = command.actors()["actor-0"]
+    workers = psutil.Process(actor).children(recursive=True)
+    assert len(workers) >= 2
+    kill(actor)
+    place.until(lambda: not any(worker.is_running() for worker in workers), "its environments end", during=command)
+    place.until(lambda: command.actors().get("actor-0", actor) != actor, "it is started again", during=command)
+    updates = files.updates()
+    place.until(lambda: files.updates() > updates, "it is at work", during=command)
+    kill(command.pid)
+    place.leaves_nothing()
+    assert_closes(files.ledger())
