@@ -4,9 +4,10 @@ import math
 
 import msgspec
 
+from learner.peers import Peer
 from learner.phases import Phase
 from learner.run import Run
-from learner.session import LearnerSession, Peer
+from learner.session import LearnerSession
 from learner.status import ActorStatus, LedgerStatus, Status
 from protocol.messages import TimeShares
 

@@ -31,7 +31,8 @@ from protocol.specs import Spec
 
 if TYPE_CHECKING:
     from learner.checkpoint import Checkpoint
-    from learner.trainer import Trainer, UpdateReport
+    from learner.trainer import Trainer
+    from learner.update import UpdateReport
 
 log = logging.getLogger("dppo.learner")
 
@@ -155,8 +156,8 @@ class Run:
         if report.first_pass_ratio_error > RATIO_TOLERANCE:
             worst = max(report.ratio_error_by_actor.items(), key=lambda item: item[1])
             log.warning(
-                "update %d: probability ratios of the first pass are off by %.2g (worst: %s), so rollouts and weights do "
-                "not belong together",
+                "update %d: probability ratios of the first pass are off by %.2g (worst: %s): rollouts and weights "
+                "do not belong together",
                 progress.updates,
                 report.first_pass_ratio_error,
                 worst[0],

@@ -32,7 +32,7 @@ from protocol.messages import (
     Welcome,
     Who,
 )
-from protocol.rollout import Counts, Segment, unpack
+from protocol.rollout import Blob, Counts, Segment, unpack
 from protocol.snapshot import Snapshot
 from protocol.specs import Spec
 
@@ -66,7 +66,7 @@ class LearnerSession:
 
     # What the shell and the trainer call
 
-    def receive(self, peer_id: bytes, message: FromActor, blob: memoryview | bytes | None, now: float) -> list[Action]:
+    def receive(self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float) -> list[Action]:
         """One message from one connection."""
         if isinstance(message, Hello):
             return self._hello(peer_id, message, now)
@@ -139,7 +139,7 @@ class LearnerSession:
         return actions
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
-        """The run is over: say BYE to all and wait for their last words. Untrained steps are dropped for that reason."""
+        """The run is over: say BYE to all, wait for their last words. Untrained steps are dropped for that reason."""
         if self.phase in (Phase.DRAINING, Phase.STOPPED):
             return []
         self.phase = following(self.phase, Event.FINISH)
@@ -158,6 +158,7 @@ class LearnerSession:
         connected = {peer.incarnation for peer in self.peers.values()}
         for incarnation in list(self.ledger.accounts):
             self.ledger.close(incarnation, "shutdown" if incarnation in connected else "actor_lost")
+        self.peers.clear()  # what they say from now on belongs to no account
 
     def waiting_for(self, now: float) -> str:
         """Who or what holds the run up, "" if nothing does."""
@@ -171,7 +172,7 @@ class LearnerSession:
     # HELLO
 
     def _hello(self, peer_id: bytes, hello: Hello, now: float) -> list[Action]:
-        if self.phase in (Phase.DRAINING, Phase.STOPPED):
+        if self.phase is Phase.STOPPED:
             return [Send(peer_id, Bye("the run is over"))]
         no = refusal(hello, run_id=self.settings.run_id, spec=self.spec, superseded=self._superseded)
         if no is not None:
@@ -209,6 +210,8 @@ class LearnerSession:
             HEARTBEAT_SECONDS,
             settings.on_stop,
         )
+        if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
+            return [*actions, Send(peer_id, Bye("the run is over"))]
         actions.append(Send(peer_id, welcome))
         if ready and self.phase is Phase.COLLECTING:
             actions += self._offer_policy(peer, now)
@@ -233,7 +236,7 @@ class LearnerSession:
 
     # Rollouts
 
-    def _rollout(self, peer: Peer, header: Rollout, blob: memoryview | bytes, now: float) -> list[Action]:
+    def _rollout(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> list[Action]:
         account = peer.account
         if header.seq <= account.watermark:
             account.duplicates += 1
@@ -255,7 +258,7 @@ class LearnerSession:
         self.batch_steps += segment.steps
         return [self._ack(peer), *self._advance(now)]
 
-    def _checked(self, peer: Peer, header: Rollout, blob: memoryview | bytes) -> Segment:
+    def _checked(self, peer: Peer, header: Rollout, blob: Blob) -> Segment:
         assert self.spec is not None, "a ready peer has a spec"
         if peer.slots.envs != header.E:
             raise ProtocolError(f"{peer.actor} ships {header.E} environments, not the {peer.slots.envs} it announced")

@@ -1,7 +1,7 @@
 """Which environments are which: hands out slots (logical environments) to actors by name.
 
-A slot keeps its number when its actor is replaced, and every new holder gets a higher `life`, so that no random stream is
-ever used twice. Pure bookkeeping.
+A slot keeps its number when its actor is replaced, and every new holder gets a higher `life`, so that no random stream
+is ever used twice. Pure bookkeeping.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ class SlotTable:
         self._by_name: dict[str, Slots] = {}
         self._holders: dict[str, bytes] = {}
         self._lives: list[int] = []  # by slot: how often it was handed out
+        self._first_life = 0  # of slots that were never handed out
 
     def assign(self, name: str, incarnation: bytes, envs: int, in_use: set[str]) -> Slots:
         """The slots of this incarnation: the ones it has, else those of its name, else free ones, else new ones.
@@ -55,7 +56,7 @@ class SlotTable:
         return first if len(self._lives) - first >= envs else None
 
     def _hand_out(self, name: str, incarnation: bytes, first: int, envs: int) -> Slots:
-        self._lives.extend([0] * (first + envs - len(self._lives)))
+        self._lives.extend([self._first_life] * (first + envs - len(self._lives)))
         life = max(self._lives[first : first + envs])
         self._lives[first : first + envs] = [life + 1] * envs
         self._by_name[name] = Slots(first, envs, life)
@@ -64,14 +65,16 @@ class SlotTable:
 
     def to_state(self) -> dict[str, Any]:
         """Plain data for JSON. Only the lives matter after a restart; names are assigned again."""
-        return {"lives": list(self._lives)}
+        return {"lives": list(self._lives), "first_life": self._first_life}
 
     @classmethod
     def from_state(cls, state: dict[str, Any], skip_lives: int = 0) -> "SlotTable":
         """The table that `to_state` described, with nobody holding a slot.
 
-        skip_lives: added to every life, for what a crashed learner handed out after its last checkpoint.
+        skip_lives: added to every life, for what a crashed learner handed out after its last checkpoint. Also to those
+        of slots that this state does not know: the crashed learner may have been the first to hand them out.
         """
         table = cls()
+        table._first_life = state.get("first_life", 0) + skip_lives
         table._lives = [life + skip_lives for life in state["lives"]]
         return table

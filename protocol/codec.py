@@ -4,6 +4,8 @@ Parsing is in two steps on purpose: msgpack under hard limits (so that a hostile
 object), then validation into a typed record. Anything wrong is a ProtocolError, raised here and nowhere else.
 """
 
+from typing import Any
+
 import msgpack
 import msgspec
 
@@ -38,7 +40,7 @@ def decode_from_learner(header: bytes, has_blob: bool) -> FromLearner:
     return message
 
 
-def _decode(header: bytes, has_blob: bool, kinds: object) -> Message:
+def _decode(header: bytes, has_blob: bool, kinds: Any) -> Any:
     if len(header) > MAX_HEADER_BYTES:
         raise ProtocolError(f"a header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are allowed")
     try:
@@ -53,8 +55,9 @@ def _decode(header: bytes, has_blob: bool, kinds: object) -> Message:
             max_map_len=0,
             max_ext_len=0,
         )
-        message: Message = msgspec.convert(fields, kinds)
-    except Exception as error:  # the parsers raise half a dozen unrelated types on hostile bytes; all mean the same
+        message = msgspec.convert(fields, kinds)
+    # the parsers raise half a dozen unrelated types on hostile bytes; all mean the same
+    except Exception as error:  # noqa: BLE001
         raise ProtocolError(f"a header that cannot be read: {type(error).__name__}: {error}"[:300]) from None
     if has_blob != isinstance(message, WITH_BLOB):
         raise ProtocolError(f"{type(message).__name__} {'without' if not has_blob else 'with'} a blob")

@@ -13,4 +13,5 @@ def launched_at() -> float:
         return float(told)
     import psutil
 
-    return time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())
+    age: float = time.time() - psutil.Process().create_time()
+    return time.monotonic() - max(0.0, age)

@@ -1,7 +1,7 @@
 """The account of every environment step: sealed = trained + pending + dropped[reason] + in flight, per incarnation.
 
-Pure bookkeeping: no clocks, no messages. A step is sealed when its actor cut the segment it is in; from then on it is in
-exactly one place.
+Pure bookkeeping: no clocks, no messages. A step is sealed when its actor cut the segment it is in; from then on it is
+in exactly one place.
 """
 
 from collections import Counter
@@ -117,7 +117,7 @@ class Ledger:
         self._fold()
 
     def close(self, incarnation: bytes, reason: DropReason) -> None:
-        """This incarnation never comes back: what is in flight is lost for that reason."""
+        """The incarnation never comes back: what is in flight is lost for that reason."""
         account = self.accounts[incarnation]
         account.give_up(reason)
         account.over = True
@@ -165,7 +165,7 @@ class Ledger:
 
 
 def imbalance(accounts: Iterable[Account]) -> str:
-    """ "" if every account closes, else one line that names the first that does not."""
+    """One line that names the first account that does not close; empty if all do."""
     for account in accounts:
         unknown = set(account.dropped) - set(get_args(DropReason))
         if account.in_flight < 0 or account.pending < 0 or unknown:

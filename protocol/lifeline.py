@@ -1,9 +1,10 @@
 """No orphans: a child of a local run ends when its parent does, however the parent died.
 
-The parent keeps the writing end of a pipe open and never writes. The kernel closes it when the parent is gone, even after
-SIGKILL, and the child's reading end says so.
+The parent keeps the writing end of a pipe open and never writes. The kernel closes it when the parent is gone, even
+after SIGKILL, and the child's reading end says so.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -21,10 +22,8 @@ def watch_parent() -> None:
 
 
 def _watch(fd: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.read(fd, 1)
-    except OSError:
-        pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(1)

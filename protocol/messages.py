@@ -1,4 +1,4 @@
-"""Every message of the protocol as a frozen record. Knows neither bytes nor sockets; see codec.py for both limits and checks.
+"""Every message of the protocol as a frozen record. Knows neither bytes nor sockets; limits and checks are in codec.py.
 
 On the wire each is a MessagePack array whose first element is the tag. Times are in seconds, clocks are monotonic and
 only ever compared with themselves.
@@ -53,7 +53,7 @@ class TimeShares(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 # From the actor
 
 
-class Hello(_Message):
+class Hello(_Message, frozen=True):
     """Opens a session, and opens it again after every reconnect or WHO."""
 
     protocol_min: Count
@@ -70,7 +70,7 @@ class Hello(_Message):
     spec: Spec | None = None
 
 
-class Have(_Message):
+class Have(_Message, frozen=True):
     """The policy is loaded."""
 
     epoch: Count
@@ -78,7 +78,7 @@ class Have(_Message):
     load_seconds: Seconds
 
 
-class Rollout(_Message):
+class Rollout(_Message, frozen=True):
     """One segment; the blob follows in frame 1."""
 
     seq: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
@@ -91,7 +91,7 @@ class Rollout(_Message):
     steps: Count
 
 
-class Stopped(_Message):
+class Stopped(_Message, frozen=True):
     """The answer to STOP: everything up to `tally.sealed_upto` has been sent, nothing else comes under that version."""
 
     epoch: Count
@@ -100,7 +100,7 @@ class Stopped(_Message):
     first_step_seconds: Seconds  # from HAVE sent to the end of the first step under this version; 0: no step taken
 
 
-class Ping(_Message):
+class Ping(_Message, frozen=True):
     """I am alive, and so is my loop."""
 
     time: float
@@ -108,7 +108,7 @@ class Ping(_Message):
     shares: TimeShares
 
 
-class Bye(_Message):
+class Bye(_Message, frozen=True):
     """Either side ends the session for good. From the learner: the run is over. From the actor: the last word."""
 
     reason: Text
@@ -118,7 +118,7 @@ class Bye(_Message):
 # From the learner
 
 
-class Welcome(_Message):
+class Welcome(_Message, frozen=True):
     """The answer to HELLO. Credit 0 and no slots while the actor has not said its spec."""
 
     protocol: Count
@@ -136,7 +136,7 @@ class Welcome(_Message):
     on_stop: Literal["keep", "drop"]
 
 
-class Reject(_Message):
+class Reject(_Message, frozen=True):
     """No. Fatal: exit. Otherwise say HELLO again after the given time."""
 
     code: Literal["protocol", "spec", "run", "superseded", "full", "envs"]
@@ -145,7 +145,7 @@ class Reject(_Message):
     retry_after_seconds: Seconds = 1.0
 
 
-class Policy(_Message):
+class Policy(_Message, frozen=True):
     """A new policy, and the signal to go on under it; the ONNX graph follows in frame 1."""
 
     epoch: Count
@@ -154,21 +154,21 @@ class Policy(_Message):
     segment_steps: Annotated[int, msgspec.Meta(ge=1, le=2**24)]  # T under this version
 
 
-class Ack(_Message):
+class Ack(_Message, frozen=True):
     """Everything up to `upto` is disposed of (accepted in the learner's memory, or refused by NACK)."""
 
     upto: Count
     credit: Count
 
 
-class Nack(_Message):
-    """This one was refused and counted as dropped; do not send it again."""
+class Nack(_Message, frozen=True):
+    """Refused and counted as dropped; do not send it again."""
 
     seq: Count
     reason: Annotated[str, msgspec.Meta(max_length=64)]
 
 
-class Stop(_Message):
+class Stop(_Message, frozen=True):
     """The batch is full: cut now, send what you have, wait for the next policy."""
 
     epoch: Count
@@ -176,13 +176,13 @@ class Stop(_Message):
     grace_seconds: Seconds
 
 
-class Pong(_Message):
+class Pong(_Message, frozen=True):
     """The answer to PING."""
 
     time: float
 
 
-class Who(_Message):
+class Who(_Message, frozen=True):
     """I do not know you (I may have restarted): say HELLO."""
 
 

@@ -6,6 +6,7 @@ so the blob carries no header of its own and its length must match exactly.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ ALIGNMENT = 64  # bytes; every array starts at a multiple of it
 MAX_STEPS = 2**24  # T * E of one rollout
 
 Leaves = dict[str, np.ndarray]  # by leaf name
+Blob = bytes | bytearray | memoryview
+_Field = tuple[str, str, str, tuple[int, ...]]  # field of Segment, leaf name or "", dtype, shape
 
 
 @dataclass(frozen=True)
@@ -81,26 +84,25 @@ def pack(spec: Spec, segment: Segment) -> bytearray:
     return blob
 
 
-def unpack(spec: Spec, counts: Counts, blob: bytes | bytearray | memoryview) -> Segment:
+def unpack(spec: Spec, counts: Counts, blob: Blob) -> Segment:
     """Views into the blob. Raises ProtocolError where the length does not match the counts or the flags disagree."""
     check_counts(counts)
     expected = blob_bytes(spec, counts)
     if len(blob) != expected:
         raise ProtocolError(f"a rollout of {counts} has {expected} bytes, not {len(blob)}")
-    groups: dict[str, Leaves] = {"observations": {}, "actions": {}, "masks": {}, "states": {}, "final_observations": {}}
-    plain: dict[str, np.ndarray] = {}
+    fields: dict[str, Any] = {"observations": {}, "actions": {}, "masks": {}, "states": {}, "final_observations": {}}
     offset = 0
     for group, name, dtype, shape in _fields(spec, counts):
         array = np.frombuffer(blob, dtype, count=_size(shape), offset=offset).reshape(shape)
         if name:
-            groups[group][name] = array
+            fields[group][name] = array
         else:
-            plain[group] = array
+            fields[group] = array
         offset += _padded(dtype, shape)
     for flag in ("terminated", "truncated", "valid"):
-        if plain[flag].view(np.uint8).max(initial=0) > 1:
+        if fields[flag].view(np.uint8).max(initial=0) > 1:
             raise ProtocolError(f"{flag} holds something else than 0 and 1")
-    segment = Segment(**groups, **plain)
+    segment = Segment(**fields)
     if segment.counts != counts:
         raise ProtocolError(f"the header says {counts.finals} truncated steps, the blob holds {segment.counts.finals}")
     return segment
@@ -115,12 +117,10 @@ def check_counts(counts: Counts) -> None:
         raise ProtocolError(f"{counts.finals} final observations and {counts.episodes} episodes are not allowed")
 
 
-def _fields(spec: Spec, counts: Counts) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
-    """(field of Segment, leaf name or "", dtype, shape) in wire order."""
+def _fields(spec: Spec, counts: Counts) -> Iterator[_Field]:
+    """All arrays in wire order."""
 
-    def leaves(
-        group: str, group_leaves: tuple[Leaf, ...], *lead: int
-    ) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
+    def leaves(group: str, group_leaves: tuple[Leaf, ...], *lead: int) -> Iterator[_Field]:
         for leaf in group_leaves:
             yield group, leaf.name, leaf.dtype, (*lead, *leaf.shape)
 

@@ -3,6 +3,7 @@
 One thread owns a socket. Only `Router.wake` may be called from another.
 """
 
+import contextlib
 import os
 import socket as sockets
 from collections.abc import Iterator
@@ -71,19 +72,17 @@ class Router:
 
     def wait(self, seconds: float) -> None:
         """Return when something arrived, when woken, or after that long."""
-        for ready, _ in self._poller.poll(seconds * 1000):
+        for ready, _ in self._poller.poll(int(seconds * 1000)):
             if ready != self._socket:
                 self._wake_read.recv(4096)
 
     def wake(self) -> None:
         """End a `wait` in another thread."""
-        try:
+        with contextlib.suppress(BlockingIOError):  # it is full of wake-ups already
             self._wake_write.send(b"\0")
-        except BlockingIOError:
-            pass  # it is full of wake-ups already
 
     def receive(self) -> Iterator[Frames | tuple[bytes, ProtocolError]]:
-        """Everything that has arrived. A message of any other form than (header) or (header, blob) comes as an error."""
+        """Everything that has arrived. A message other than (header) or (header, blob) comes as an error."""
         while True:
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -139,11 +138,13 @@ class Dealer:
 
     def wait(self, seconds: float) -> None:
         """Return when something arrived or after that long."""
-        self._socket.poll(seconds * 1000)
+        self._socket.poll(int(seconds * 1000))
 
     def receive(self) -> Iterator[tuple[bytes, memoryview | None]]:
         """Everything that has arrived, as (header, blob). Raises ProtocolError for any other number of frames."""
-        while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # cheaper than an exception, and called at every step
+        while (
+            int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
+        ):  # cheaper than an exception, and called at every step
             frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             if len(frames) > 2:
                 raise ProtocolError(f"a message of {len(frames)} frames from the learner")

@@ -7,7 +7,7 @@ state are more leaves in the same record, so they need no new wire format.
 
 import hashlib
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -85,7 +85,7 @@ def check_spec(spec: Spec) -> Spec:
     return spec
 
 
-def spec_of(observation_space: "gym.Space", action_space: "gym.Space") -> Spec:
+def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]") -> Spec:
     """The spec of one environment's spaces.
 
     Raises UsageError for spaces that cannot be trained on yet, saying which and what to do.
@@ -93,7 +93,7 @@ def spec_of(observation_space: "gym.Space", action_space: "gym.Space") -> Spec:
     return Spec(observation=(_observation_leaf(observation_space),), action=(_action_leaf(action_space),))
 
 
-def _observation_leaf(space: "gym.Space") -> Leaf:
+def _observation_leaf(space: "gym.Space[Any]") -> Leaf:
     import gymnasium as gym
 
     if isinstance(space, gym.spaces.Box):
@@ -108,7 +108,7 @@ def _observation_leaf(space: "gym.Space") -> Leaf:
     )
 
 
-def _action_leaf(space: "gym.Space") -> Leaf:
+def _action_leaf(space: "gym.Space[Any]") -> Leaf:
     import gymnasium as gym
 
     if isinstance(space, gym.spaces.Box):
@@ -123,6 +123,7 @@ def _action_leaf(space: "gym.Space") -> Leaf:
 
 def _wire_dtype(dtype: np.dtype) -> DType:
     try:
-        return msgspec.convert(dtype.newbyteorder("<").str, DType)
+        known: DType = msgspec.convert(dtype.newbyteorder("<").str, DType)
     except msgspec.ValidationError:
         raise UsageError(f"observations of dtype {dtype} cannot be shipped: use a number or bool array") from None
+    return known

@@ -82,8 +82,8 @@ def throughput(arguments: BenchThroughput) -> int:
         f"{result['steps_per_second']:,.0f} steps/s over {seconds:.1f} s ({result['updates_per_second']:.1f} updates/s)"
     )
     print(
-        f"first step {_seconds(result['first_step_seconds'])}, STOP to the last actor {_milliseconds(result['stop_seconds'])}, "
-        f"POLICY to the first step {_milliseconds(result['policy_seconds'])} (medians); "
+        f"first step {_seconds(result['first_step_seconds'])}, "
+        f"STOP to the last actor {_milliseconds(result['stop_seconds'])}, POLICY to the first step {_milliseconds(result['policy_seconds'])} (medians); "
         f"one actor {_megabytes(result['actor_pss_bytes'])}"
     )
     _write(result, arguments.output)

@@ -1,7 +1,7 @@
 """How a learner started by a local run reports to it: Status records and log lines as datagrams.
 
-Datagrams, because a full pipe would block the learner's network thread or tear a line; here a report that nobody reads is
-dropped whole.
+Datagrams, because a full pipe would block the learner's network thread or tear a line; here a report that nobody reads
+is dropped whole.
 """
 
 import logging
