@@ -7,13 +7,11 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from learner.batch import Received
 from learner.config import LearnerConfig
@@ -24,6 +22,7 @@ from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from learner.slots import SlotTable
 from learner.status import SUMMARY
+from learner.timings import Timings
 from protocol.errors import CheckpointError, UsageError
 from protocol.ledger import Ledger
 from protocol.messages import EnvSettings
@@ -50,16 +49,6 @@ class Progress:
     solved_steps: int | None = None
     solved_seconds: float | None = None  # since the launch of this start
     best_mean_return: float | None = None
-
-
-@dataclass
-class Timings:
-    """Seconds of every update of this start, for the summary."""
-
-    collect: list[float] = field(default_factory=list)
-    update: list[float] = field(default_factory=list)
-    stop: list[float] = field(default_factory=list)
-    policy: list[float] = field(default_factory=list)
 
 
 class Run:
@@ -170,8 +159,7 @@ class Run:
 
     def record(self, report: "UpdateReport", timing: dict[str, float], now: float) -> None:
         """Write the update's line of the curve."""
-        for name, seconds in timing.items():
-            getattr(self.timings, name).append(seconds)
+        self.timings.add(timing)
         mean, length = self.episodes.mean_return, self.episodes.mean_length
         values = {
             f"update/{figure.name}": float(getattr(report, figure.name))
@@ -235,7 +223,7 @@ class Run:
         """The end: last checkpoint, ledger, summary; returns the summary."""
         self.save(ledger, slots, now)
         self._writer.close()
-        progress, timings = self.progress, self.timings
+        progress = self.progress
         summary: dict[str, Any] = {
             "reason": reason,
             "env": self.config.env.id,
@@ -249,9 +237,7 @@ class Run:
             "solved_seconds": progress.solved_seconds,
             "elapsed_seconds": now - self.launched_at,
             "first_step_seconds": self.first_step_seconds,
-            "median_seconds": {
-                name: _median(getattr(timings, name)) for name in ("collect", "update", "stop", "policy")
-            },
+            "median_seconds": self.timings.medians(),
             "ledger": ledger["total"],
         }
         for name, content in (("ledger.json", ledger), (SUMMARY, summary)):
@@ -300,8 +286,3 @@ class Run:
 
 def _json(content: object) -> bytes:
     return json.dumps(content, indent=1).encode()
-
-
-def _median(values: list[float]) -> float | None:
-    finite = [value for value in values if np.isfinite(value)]
-    return median(finite) if finite else None
