@@ -72,7 +72,7 @@ class ActorDriver:
         collector = self._collector
         if self.session.state is not State.RUNNING or collector is None:
             return False
-        return collector.rows < self.session.segment_steps or self.session.may_seal
+        return self.session.may_seal if collector.rows >= self.session.segment_steps else self.session.may_open
 
     def step(self) -> None:
         """One step of every environment; a full segment is sealed first, so that its message leaves before the step."""

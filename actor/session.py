@@ -1,7 +1,7 @@
 """An actor's side of the protocol, without I/O: messages and clock readings in, things to do out.
 
-Knows the connection's state, the outbox of rollouts that the learner has not acknowledged, and credit; knows no sockets,
-no environments, no policy. The driver carries out what it returns, in order.
+Knows the connection's state, the outbox of rollouts that the learner has not acknowledged, and credit; knows no
+sockets, no environments, no policy. The driver carries out what it returns, in order.
 """
 
 from collections import deque
@@ -166,6 +166,11 @@ class ActorSession:
         return self._tally.sealed_upto < self._limit
 
     @property
+    def may_open(self) -> bool:
+        """Whether there is room for what a stop would cut: one segment beyond credit, so that no step is wasted."""
+        return self._tally.sealed_upto <= self._limit
+
+    @property
     def outbox(self) -> int:
         """Rollouts not yet acknowledged."""
         return len(self._outbox)
@@ -222,6 +227,8 @@ class ActorSession:
 
     def receive(self, message: FromLearner, blob: memoryview | bytes | None, now: float) -> list[Action]:
         """One message from the learner."""
+        if self.state is State.OVER:
+            return []
         self._heard = now
         match message:
             case Welcome():
@@ -311,7 +318,6 @@ class ActorSession:
 
     def _stop(self, stop: Stop) -> list[Action]:
         self._stopping = stop
-        self._limit += 1  # what is cut at a stop is shipped whatever the credit, so that no step is wasted
         return [Cut()]
 
     def stopped(self, first_step_seconds: float) -> list[Action]:
@@ -326,7 +332,7 @@ class ActorSession:
     # Rollouts
 
     def seal(self, segment: Segment) -> list[Action]:
-        """Give the segment a number, keep it until it is acknowledged, send it as credit allows."""
+        """Give the segment a number, send it, keep it until it is acknowledged. Ask `may_seal` for credit before."""
         if self._spec is None:
             raise RuntimeError("a segment before the environments")
         counts, tally = segment.counts, self._tally
@@ -363,7 +369,7 @@ class ActorSession:
             return []
         actions: list[Action] = []
         for parcel in self._outbox:
-            if self._sent_upto < parcel.header.seq <= self._limit:
+            if self._sent_upto < parcel.header.seq:
                 self._sent_upto = parcel.header.seq
                 actions.append(Send(parcel.header, parcel.blob))
         return actions

@@ -6,6 +6,8 @@ from protocol import PROTOCOL_VERSION
 from protocol.messages import Hello, Reject
 from protocol.specs import Spec, spec_hash
 
+MAX_ENVS = 2**16  # of one actor: slots cost memory
+
 
 def refusal(hello: Hello, *, run_id: str, spec: Spec | None, superseded: Container[bytes]) -> Reject | None:
     """Why this actor may not join, None if it may. `superseded` holds incarnations whose time is over."""
@@ -16,6 +18,8 @@ def refusal(hello: Hello, *, run_id: str, spec: Spec | None, superseded: Contain
     if hello.run_id not in ("", run_id):
         text = f"this is run {run_id}, the actor belongs to run {hello.run_id}: start a new actor"
         return Reject("run", text, fatal=True)
+    if hello.envs > MAX_ENVS:
+        return Reject("envs", f"{hello.envs} environments in one actor; at most {MAX_ENVS} are allowed", fatal=True)
     if hello.incarnation in superseded:
         return superseded_by_newer(hello.actor)
     if hello.spec is None:

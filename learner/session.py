@@ -40,7 +40,7 @@ CREDIT = 8  # rollouts in flight; with SEGMENTS_PER_BATCH 4 this is two batches'
 SEGMENTS_PER_BATCH = 4  # an actor reports this often per batch, so that STOP comes soon after the batch is full
 MAX_STRIKES = 3
 HEARTBEAT_SECONDS = 1.0
-MAX_SUPERSEDED = 4096  # remembered incarnations that a newer process of the same name replaced
+MAX_STRIKERS = 4096  # connections whose violations are counted; strangers come and go
 
 
 class LearnerSession:
@@ -59,7 +59,6 @@ class LearnerSession:
         self.latencies = Latencies()
         self.refused_messages = 0
         self._strikes: dict[bytes, int] = {}
-        self._superseded: dict[bytes, None] = {}
         self._stop_sent = 0.0
         self._drain_deadline = math.inf
         self._first_step_seconds: list[float] = []
@@ -93,6 +92,8 @@ class LearnerSession:
         """Something unreadable came from that connection: count it; three times and it is forgotten."""
         self.refused_messages += 1
         strikes = self._strikes[peer_id] = self._strikes.get(peer_id, 0) + 1
+        while len(self._strikes) > MAX_STRIKERS:
+            del self._strikes[next(iter(self._strikes))]
         if strikes < MAX_STRIKES:
             return []
         del self._strikes[peer_id]
@@ -113,6 +114,7 @@ class LearnerSession:
         actions: list[Action] = []
         for peer in [p for p in self.peers.values() if now - p.heard > self.settings.lease_seconds]:
             del self.peers[peer.id]
+            self._strikes.pop(peer.id, None)
             actions.append(Note(f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"))
         if self.phase is Phase.STOPPING and now - self._stop_sent > self.settings.stop_grace_seconds:
             for peer in self._unstopped():
@@ -157,7 +159,10 @@ class LearnerSession:
         """After STOPPED: whatever is still in flight is lost."""
         connected = {peer.incarnation for peer in self.peers.values()}
         for incarnation in list(self.ledger.accounts):
-            self.ledger.close(incarnation, "shutdown" if incarnation in connected else "actor_lost")
+            if incarnation in connected:
+                self.ledger.close(incarnation, "shutdown")
+            else:
+                self.ledger.write_off(incarnation)
         self.peers.clear()  # what they say from now on belongs to no account
 
     def waiting_for(self, now: float) -> str:
@@ -174,7 +179,7 @@ class LearnerSession:
     def _hello(self, peer_id: bytes, hello: Hello, now: float) -> list[Action]:
         if self.phase is Phase.STOPPED:
             return [Send(peer_id, Bye("the run is over"))]
-        no = refusal(hello, run_id=self.settings.run_id, spec=self.spec, superseded=self._superseded)
+        no = refusal(hello, run_id=self.settings.run_id, spec=self.spec, superseded=self.ledger.ended)
         if no is not None:
             self.peers.pop(peer_id, None)
             return [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}"), *self._advance(now)]
@@ -191,6 +196,8 @@ class LearnerSession:
         peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
         peer.steps = known.steps if known else 0
         self.peers[peer_id] = peer
+        if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
+            return [*actions, Send(peer_id, Bye("the run is over"))]
         if lost:
             actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
         if ready and not (known and known.ready):
@@ -210,11 +217,11 @@ class LearnerSession:
             HEARTBEAT_SECONDS,
             settings.on_stop,
         )
-        if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
-            return [*actions, Send(peer_id, Bye("the run is over"))]
         actions.append(Send(peer_id, welcome))
         if ready and self.phase is Phase.COLLECTING:
             actions += self._offer_policy(peer, now)
+        elif ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and (hello.epoch, hello.version) == self._current:
+            actions += self._stop(peer)  # the first one may have been lost with its old connection
         return actions
 
     def _supersede(self, peer_id: bytes, hello: Hello) -> list[Action]:
@@ -229,9 +236,6 @@ class LearnerSession:
         for incarnation, account in list(self.ledger.accounts.items()):
             if account.actor == hello.actor and incarnation != hello.incarnation and not account.over:
                 self.ledger.close(incarnation, "actor_lost")
-                self._superseded[incarnation] = None
-        while len(self._superseded) > MAX_SUPERSEDED:
-            del self._superseded[next(iter(self._superseded))]
         return actions
 
     # Rollouts
@@ -245,8 +249,7 @@ class LearnerSession:
             return [Send(peer.id, Who())]  # FIFO makes this impossible for an honest peer; HELLO sorts it out
         if self.phase in (Phase.DRAINING, Phase.STOPPED):
             return self._refuse(peer, header, "shutdown", "the run is over")
-        current = (self.snapshot.epoch, self.snapshot.version)
-        if (header.epoch, header.version) != current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
+        if (header.epoch, header.version) != self._current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
             return self._refuse(peer, header, "stale", "made under an older policy")
         try:
             segment = self._checked(peer, header, blob)
@@ -283,8 +286,8 @@ class LearnerSession:
         if self.phase is Phase.COLLECTING and self.batch_steps >= self.settings.batch_steps:
             self.phase = following(self.phase, Event.BATCH_FULL)
             self._stop_sent = now
-            stop = Stop(self.snapshot.epoch, self.snapshot.version, self.settings.stop_grace_seconds)
-            actions += [Send(peer.id, stop) for peer in self._unstopped()]
+            for peer in self._unstopped():
+                actions += self._stop(peer)
         if self.phase is Phase.STOPPING and not self._unstopped():
             self.phase = following(self.phase, Event.ALL_STOPPED)
             self.latencies = Latencies(now - self._stop_sent, max(self._first_step_seconds, default=math.nan))
@@ -292,12 +295,21 @@ class LearnerSession:
             self.phase = following(self.phase, Event.DRAINED)
         return actions
 
+    def _stop(self, peer: Peer) -> list[Action]:
+        peer.stopped = self.phase is not Phase.STOPPING  # the update does not wait for who comes back during it
+        return [Send(peer.id, Stop(*self._current, self.settings.stop_grace_seconds))]
+
+    @property
+    def _current(self) -> tuple[int, int]:
+        """Epoch and version of the newest policy."""
+        return self.snapshot.epoch, self.snapshot.version
+
     def _unstopped(self) -> list[Peer]:
         return [peer for peer in self.peers.values() if not peer.stopped]
 
     def _stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
         peer.account.observe(message.tally)
-        if (message.epoch, message.version) != (self.snapshot.epoch, self.snapshot.version):
+        if (message.epoch, message.version) != self._current:
             return []
         peer.stopped = True
         if message.first_step_seconds > 0 and peer.have_version == message.version:
@@ -338,5 +350,4 @@ class LearnerSession:
         del self.peers[peer.id]
         peer.account.observe(bye.tally)
         self.ledger.close(peer.incarnation, "shutdown")
-        self._superseded[peer.incarnation] = None
         return [Note(f"{peer.actor} left: {bye.reason}"), *self._advance(now)]

@@ -20,6 +20,8 @@ DropReason = Literal[
     "shutdown",  # undelivered or untrained when the run was ended
 ]
 
+MAX_ENDED = 4096  # remembered incarnations that may not come back
+
 
 @dataclass
 class Account:
@@ -32,6 +34,7 @@ class Account:
     pending: int = 0  # accepted, waiting for the next update
     dropped: Counter[str] = field(default_factory=Counter)  # by DropReason
     duplicates: int = 0  # rollouts, not steps
+    missing: int = 0  # of those dropped as "actor_lost": written off, and in flight again if the actor comes back
     over: bool = False  # never comes back
 
     @property
@@ -59,6 +62,8 @@ class Account:
 
     def reconcile(self, tally: Tally) -> int:
         """Book what a dead learner accepted and took along; returns those steps. For HELLO only."""
+        self.dropped["actor_lost"] -= self.missing
+        self.missing = 0
         self.observe(tally)
         lost = 0
         if tally.acked_upto > self.watermark:
@@ -83,6 +88,11 @@ class Account:
         """Nothing more will arrive from this incarnation."""
         self.dropped[reason] += self.in_flight
 
+    def write_off(self) -> None:
+        """Nothing has been heard of this incarnation for long, but it may come back to the next learner."""
+        self.missing += self.in_flight
+        self.dropped["actor_lost"] += self.in_flight
+
     def _dispose(self, seq: int) -> None:
         if seq != self.watermark + 1:
             raise ValueError(f"rollout {seq} of {self.actor} after {self.watermark}: sequence numbers must not skip")
@@ -99,6 +109,7 @@ class Ledger:
         self.accounts: dict[bytes, Account] = {}
         self.closed = Account("closed")
         self.closed_incarnations = 0
+        self.ended: dict[bytes, None] = {}  # the newest closed incarnations: they are in `closed`, so none may return
 
     def open(self, incarnation: bytes, actor: str) -> Account:
         """The account of this incarnation, new or known."""
@@ -121,7 +132,14 @@ class Ledger:
         account = self.accounts[incarnation]
         account.give_up(reason)
         account.over = True
+        self.ended[incarnation] = None
+        while len(self.ended) > MAX_ENDED:
+            del self.ended[next(iter(self.ended))]
         self._fold()
+
+    def write_off(self, incarnation: bytes) -> None:
+        """The run ends and nobody knows where this incarnation is: what is in flight is lost unless it comes back."""
+        self.accounts[incarnation].write_off()
 
     def _fold(self) -> None:
         """Sum up accounts that cannot change any more: a run of weeks must not remember every dead process."""
@@ -151,6 +169,7 @@ class Ledger:
             "total": _account_state(self.total()),
             "closed": _account_state(self.closed),
             "closed_incarnations": self.closed_incarnations,
+            "ended": [key.hex() for key in self.ended],
             "accounts": {key.hex(): _account_state(account) for key, account in self.accounts.items()},
         }
 
@@ -160,6 +179,7 @@ class Ledger:
         ledger = cls()
         ledger.closed = _account_from(state["closed"])
         ledger.closed_incarnations = state["closed_incarnations"]
+        ledger.ended = {bytes.fromhex(key): None for key in state["ended"]}
         ledger.accounts = {bytes.fromhex(key): _account_from(value) for key, value in state["accounts"].items()}
         return ledger
 
@@ -186,6 +206,7 @@ def _account_state(account: Account) -> dict[str, Any]:
         "in_flight": account.in_flight,
         "dropped": {reason: steps for reason, steps in sorted(account.dropped.items()) if steps},
         "duplicates": account.duplicates,
+        "missing": account.missing,
         "over": account.over,
     }
 
