@@ -1,0 +1,639 @@
+"""One learner's session and simulated actors on a network in memory, with every fault that a real one has, and the
+books that an onlooker who sees everything would keep.
+
+Actors are the real driver and session over simulated environments, in which every step has a number of its own that is
+also its observation: so the books know of each step under which policy it was sampled, where it went and whether it was
+trained on. The books never read the ledger; `check` compares the two. All bytes go through the codec. Time is a number.
+"""
+
+import copy
+import json
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Literal
+from unittest import mock
+
+import numpy as np
+
+from actor.driver import ActorDriver
+from actor.session import ActorSession, Exit, State
+from learner import session as learner_session
+from learner.peers import Action, Note, Send, Settings
+from learner.phases import Phase
+from learner.session import LearnerSession
+from learner.slots import SlotTable
+from protocol.codec import decode_from_actor, decode_from_learner, encode
+from protocol.errors import ProtocolError
+from protocol.ledger import Ledger, imbalance
+from protocol.messages import Ack, Bye, EnvSettings, FromActor, Hello, Nack, Ping, Rollout, Stopped, Tally, Welcome, Who
+from protocol.rollout import Segment
+from protocol.specs import Leaf, Spec
+
+RUN_ID = "run-1"
+ENVS = 2
+LEASE_SECONDS = 5.0
+GRACE_SECONDS = 1.0
+ROUND_SECONDS = 0.05
+SKIP_LIVES = 1000  # per start of the learner
+SPEC = Spec(
+    observation=(Leaf("observation", "<i8", (), "box"),), action=(Leaf("action", "<i8", (), "discrete", categories=4),)
+)
+
+Incarnation = bytes
+Identity = int  # of one step of one environment
+Sampled = tuple[int, int]  # epoch and version of the policy that a step was sampled with
+
+
+@dataclass
+class Connection:
+    """Two first-in-first-out channels between one actor and the learner."""
+
+    id: bytes
+    incarnation: Incarnation
+    up: deque[tuple[bytes, bytes | None]] = field(default_factory=deque)
+    down: deque[tuple[bytes, bytes | None]] = field(default_factory=deque)
+    open: bool = True  # at the actor's end
+    noticed: bool = False  # the learner's transport knows that it is gone
+    delivered: list[tuple[bytes, bytes | None]] = field(default_factory=list)  # to the learner
+
+
+class FakeEnvironments:
+    """Has a spec and nothing to step."""
+
+    spec = SPEC
+    description = "simulated"
+
+    def __init__(self, envs: int) -> None:
+        self.envs = envs
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class FakePolicy:
+    """The graph's bytes are the epoch and the version."""
+
+    def __init__(self, graph: bytes) -> None:
+        epoch, version = graph.split()
+        self.sampled: Sampled = (int(epoch), int(version))
+
+
+class FakeCollector:
+    """A collector whose observations are the steps' own numbers. Some rows are resets, which are no steps."""
+
+    def __init__(self, world: "Simulation", envs: int, slots: Sequence[tuple[int, int]]) -> None:
+        assert not world.streams & set(slots), f"a random stream is used twice: {slots}"
+        world.streams.update(slots)
+        self.env_seconds = self.policy_seconds = 0.0
+        self._world = world
+        self._envs = envs
+        self._policy: FakePolicy | None = None
+        self._observations: list[list[Identity]] = []
+        self._valid: list[list[bool]] = []
+        self._stepped = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self._valid)
+
+    def load(self, policy: FakePolicy) -> None:
+        assert not self.rows, "an open segment would have two policies"
+        self._policy = policy
+
+    def step(self) -> None:
+        assert self._policy is not None
+        self._stepped += 1
+        valid = [True] + [self._stepped % 5 != 4] * (self._envs - 1)
+        numbers = [next(self._world.numbers) for _ in range(self._envs)]
+        for number, is_step in zip(numbers, valid, strict=True):
+            if is_step:
+                self._world.sampled[number] = self._policy.sampled
+        self._observations.append(numbers)
+        self._valid.append(valid)
+
+    def cut(self) -> Segment | None:
+        if not self.rows:
+            return None
+        T, E = self.rows, self._envs
+        segment = Segment(
+            observations={"observation": np.array([*self._observations, [-1] * E], np.int64)},
+            actions={"action": np.zeros((T, E), np.int64)},
+            masks={},
+            states={},
+            behaviour_log_probs=np.zeros((T, E), np.float32),
+            rewards=np.zeros((T, E), np.float32),
+            terminated=np.zeros((T, E), bool),
+            truncated=np.zeros((T, E), bool),
+            valid=np.array(self._valid),
+            final_observations={"observation": np.zeros(0, np.int64)},
+            episode_returns=np.zeros(0, np.float32),
+            episode_lengths=np.zeros(0, np.int32),
+            episode_columns=np.zeros(0, np.int32),
+        )
+        self._observations, self._valid = [], []
+        return segment
+
+    def discard(self) -> int:
+        segment = self.cut()
+        if segment is None:
+            return 0
+        self._world.acting.dropped += numbers_of(segment)
+        return segment.steps
+
+
+class WatchedSession(ActorSession):
+    """The actor's session; tells the onlooker what it seals."""
+
+    process: "Process"
+
+    def seal(self, segment: Segment) -> list[Any]:
+        self.process.shipped.append(numbers_of(segment))
+        return super().seal(segment)
+
+
+@dataclass
+class Process:
+    """One life of one actor."""
+
+    name: str
+    incarnation: Incarnation
+    session: WatchedSession
+    driver: ActorDriver
+    connection: Connection | None = None
+    alive: bool = True
+    notes: list[str] = field(default_factory=list)
+    shipped: list[list[Identity]] = field(default_factory=list)  # by sequence number, from 1
+    dropped: list[Identity] = field(default_factory=list)  # cut and thrown away at a stop, in order
+
+    @property
+    def exit(self) -> Exit | None:
+        return self.driver.exit
+
+    @property
+    def sealed_steps(self) -> int:
+        return sum(map(len, self.shipped)) + len(self.dropped)
+
+    def shipped_steps(self, upto: int) -> int:
+        return sum(map(len, self.shipped[:upto]))
+
+
+@dataclass
+class Books:
+    """What the learner has been told, and where every step is. A crash takes it back to those of a checkpoint."""
+
+    watermark: dict[Incarnation, int] = field(default_factory=dict)
+    told_sealed: dict[Incarnation, int] = field(default_factory=dict)
+    told_dropped: dict[Incarnation, int] = field(default_factory=dict)
+    place: dict[Identity, str] = field(default_factory=dict)
+
+    def put(self, numbers: Sequence[Identity], place: str, *, from_: str | None = None) -> None:
+        for number in numbers:
+            assert self.place.get(number) == from_, f"step {number} goes from {self.place.get(number)} to {place}"
+            self.place[number] = place
+
+
+class Simulation:
+    """The world. Faults are methods; nothing happens by itself."""
+
+    def __init__(self, *, batch_steps: int = 40, on_stop: Literal["keep", "drop"] = "keep") -> None:
+        self.now = 100.0
+        self.batch_steps = batch_steps
+        self.on_stop = on_stop
+        self.epoch = 0
+        self.version = 0
+        self.updates = 0
+        self.numbers = count()
+        self.sampled: dict[Identity, Sampled] = {}
+        self.streams: set[tuple[int, int]] = set()
+        self.ever_trained: set[Identity] = set()
+        self.books = Books()
+        self.processes: dict[Incarnation, Process] = {}
+        self.connections: dict[bytes, Connection] = {}
+        self.checkpoints: list[tuple[str, Books]] = []
+        self.notes: list[str] = []
+        self.sent: list[Send] = []  # by this learner
+        self.learner: LearnerSession | None = None
+        self.acting: Process
+        self._watermarks: dict[Incarnation, int] = {}
+        self._patch = mock.patch.multiple(
+            "actor.driver",
+            make_environments=lambda env, envs: FakeEnvironments(envs),
+            Collector=self._collector,
+            PolicyRunner=FakePolicy,
+        )
+        self._patch.start()
+        self.checkpoints.append((json.dumps(_state(Ledger(), SlotTable(), 0)), Books()))
+        self.start_learner()
+
+    def close(self) -> None:
+        self._patch.stop()
+
+    def __enter__(self) -> "Simulation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _collector(self, environments: FakeEnvironments, *, seed: int, first_slot: int, life: int) -> FakeCollector:
+        slots = [(slot, life) for slot in range(first_slot, first_slot + environments.envs)]
+        return FakeCollector(self, environments.envs, slots)
+
+    # The learner
+
+    def start_learner(self, checkpoint: int = -1) -> None:
+        """From that checkpoint, as learner/run.py does it."""
+        assert self.learner is None
+        text, books = self.checkpoints[checkpoint]
+        state = json.loads(text)
+        self.epoch += 1
+        self.version = state["version"]
+        ledger = Ledger.from_state(state["ledger"])
+        ledger.drop_pending("learner_crash")
+        slots = SlotTable.from_state(state["slots"], skip_lives=SKIP_LIVES * self.epoch)
+        settings = Settings(
+            run_id=RUN_ID,
+            epoch=self.epoch,
+            env=EnvSettings("Fake-v0"),
+            envs_per_actor=ENVS,
+            batch_steps=self.batch_steps,
+            segment_steps=0,
+            seed=1,
+            on_stop=self.on_stop,
+            lease_seconds=LEASE_SECONDS,
+            stop_grace_seconds=GRACE_SECONDS,
+        )
+        self.learner = LearnerSession(settings, ledger, slots)
+        self.sent = []
+        self.books = copy.deepcopy(books)
+        pending = [number for number, place in self.books.place.items() if place == "pending"]
+        self.books.put(pending, "learner_crash", from_="pending")
+        self._watermarks = {}
+
+    def crash_learner(self) -> None:
+        """SIGKILL: everything in memory and in flight is gone."""
+        self.learner = None
+        for connection in self.connections.values():
+            connection.up.clear()
+            connection.down.clear()
+            connection.open = False
+            connection.noticed = True
+        for process in self.processes.values():
+            process.connection = None
+
+    def checkpoint(self) -> None:
+        """What learner/run.py keeps."""
+        assert self.learner is not None
+        state = _state(self.learner.ledger, self.learner.slots, self.version)
+        self.checkpoints.append((json.dumps(state), copy.deepcopy(self.books)))
+
+    def train(self) -> None:
+        """The trainer's turn: the first policy, or an update on a full batch and the policy that follows."""
+        learner = self.learner
+        if learner is None or learner.phase not in (Phase.WAITING, Phase.UPDATING) or learner.spec is None:
+            return
+        if learner.phase is Phase.UPDATING:
+            self._update(learner)
+        self.version += 1
+        self._do(learner.publish(self.version, b"%d %d" % (self.epoch, self.version), self.now))
+
+    def _update(self, learner: LearnerSession) -> None:
+        for received in learner.batch:
+            numbers = numbers_of(received.segment)
+            assert not self.ever_trained & set(numbers), "a step is trained on twice"
+            for number in numbers:
+                assert self.sampled[number] == (self.epoch, self.version), f"{number} is trained on off policy"
+            self.ever_trained.update(numbers)
+            self.books.put(numbers, "trained", from_="pending")
+        assert "pending" not in self.books.place.values(), "the batch misses accepted steps"
+        self.updates += 1
+
+    def tick_learner(self) -> None:
+        if self.learner is not None:
+            self._do(self.learner.tick(self.now))
+
+    def finish(self) -> None:
+        """The run is over."""
+        assert self.learner is not None
+        pending = [number for number, place in self.books.place.items() if place == "pending"]
+        self.books.put(pending, "shutdown", from_="pending")
+        self._do(self.learner.finish("the end", "shutdown", self.now))
+
+    def _do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Note):
+                self.notes.append(action.text)
+                continue
+            self.sent.append(action)
+            connection = self.connections.get(action.peer)
+            if connection is None or connection.noticed:
+                assert self.learner is not None
+                self._do(self.learner.unreachable(action.peer, self.now))
+            elif connection.open:
+                connection.down.append((encode(action.message), action.graph))
+
+    # Actors
+
+    def start(self, name: str) -> Process:
+        """A new process of that name."""
+        incarnation = len(self.processes).to_bytes(8, "big")
+        session = WatchedSession(actor=name, incarnation=incarnation, envs=0, release="test")
+        notes: list[str] = []
+        driver = ActorDriver(session, note=notes.append, clock=lambda: self.now)
+        process = Process(name, incarnation, session, driver, notes=notes)
+        session.process = process
+        self.processes[incarnation] = process
+        self.acting = process
+        self.attach(process)
+        driver.connected()
+        self._flush(process)
+        return process
+
+    @property
+    def living(self) -> list[Process]:
+        return [process for process in self.processes.values() if process.alive]
+
+    def step(self, process: Process, steps: int = 1) -> None:
+        """As many steps as it may take, up to that many."""
+        self.acting = process
+        for _ in range(steps):
+            if process.driver.exit is not None or not process.driver.may_step:
+                break
+            process.driver.step()
+            self._flush(process)
+
+    def tick(self, process: Process) -> None:
+        self.acting = process
+        if process.driver.exit is None:
+            process.driver.tick()
+        self._reconnect_if_wanted(process)
+        self._flush(process)
+
+    def terminate(self, process: Process) -> None:
+        """SIGTERM."""
+        self.acting = process
+        process.driver.drain()
+        self._flush(process)
+
+    def kill(self, process: Process, *, lose_up: bool = True) -> None:
+        """SIGKILL. What its kernel had already taken may still arrive."""
+        process.alive = False
+        self.cut(process, lose_up=lose_up, noticed=True)
+
+    def _reconnect_if_wanted(self, process: Process) -> None:
+        if process.driver.reconnect_wanted:
+            self.cut(process, lose_up=False, noticed=True)
+            process.driver.outgoing.clear()
+            self.attach(process)
+            process.driver.connected()
+
+    def _flush(self, process: Process) -> None:
+        outgoing, process.driver.outgoing = process.driver.outgoing, []
+        for send in outgoing:
+            frames = (encode(send.message), None if send.blob is None else bytes(send.blob))
+            if process.connection is not None and process.connection.open:
+                process.connection.up.append(frames)
+        if process.driver.exit is not None and process.alive:
+            process.alive = False
+            self.cut(process, lose_up=False, noticed=True)
+
+    # The network
+
+    def attach(self, process: Process) -> None:
+        """A connection as ZeroMQ makes it behind the session's back."""
+        if self.learner is None or process.connection is not None:
+            return
+        connection = Connection(b"peer-%d" % len(self.connections), process.incarnation)
+        self.connections[connection.id] = connection
+        process.connection = connection
+
+    def cut(self, process: Process, *, lose_up: bool, noticed: bool) -> None:
+        """The connection is gone with all that was on its way down; what was on its way up may still arrive."""
+        connection, process.connection = process.connection, None
+        if connection is None:
+            return
+        connection.open = False
+        connection.noticed = noticed
+        connection.down.clear()
+        if lose_up:
+            connection.up.clear()
+
+    def deliver_up(self, connection: Connection, messages: int = 1_000_000) -> None:
+        while connection.up and messages:
+            messages -= 1
+            frames = connection.up.popleft()
+            connection.delivered.append(frames)
+            self.hand_to_learner(connection, *frames)
+
+    def deliver_down(self, connection: Connection, messages: int = 1_000_000) -> None:
+        process = self.acting = self.processes[connection.incarnation]
+        while connection.down and messages and process.driver.exit is None:
+            messages -= 1
+            header, blob = connection.down.popleft()
+            process.driver.receive(decode_from_learner(header, blob is not None), blob)
+            self._reconnect_if_wanted(process)
+            self._flush(process)
+
+    def hand_to_learner(self, connection: Connection, header: bytes, blob: bytes | None) -> None:
+        learner = self.learner
+        if learner is None:
+            return
+        try:
+            message = decode_from_actor(header, blob is not None)
+        except ProtocolError as error:
+            self._do(learner.violation(connection.id, error))
+            return
+        known = connection.id in learner.peers
+        batch = len(learner.batch)
+        actions = learner.receive(connection.id, message, blob, self.now)
+        self._book(connection, message, known=known, accepted=len(learner.batch) > batch, actions=actions)
+        self._do(actions)
+
+    # The books
+
+    def _book(
+        self, connection: Connection, message: FromActor, *, known: bool, accepted: bool, actions: Sequence[Action]
+    ) -> None:
+        learner, books, incarnation = self.learner, self.books, connection.incarnation
+        assert learner is not None
+        process = self.processes[incarnation]
+        sent = [action.message for action in actions if isinstance(action, Send) and action.peer == connection.id]
+        match message:
+            case Hello():
+                if connection.id in learner.peers:
+                    self._book_tally(process, message.tally)
+                    before = books.watermark.setdefault(incarnation, 0)
+                    for numbers in process.shipped[before : message.tally.acked_upto]:
+                        books.put(numbers, "learner_crash")
+                    books.watermark[incarnation] = max(before, message.tally.acked_upto)
+            case Ping() | Stopped() | Bye() if known:
+                self._book_tally(process, message.tally)
+            case Rollout() if known:
+                refused = [m for m in sent if isinstance(m, Nack)]
+                if message.seq <= books.watermark[incarnation]:
+                    assert not accepted
+                    assert not refused
+                    assert any(isinstance(m, Ack) and m.upto == books.watermark[incarnation] for m in sent)
+                elif message.seq > books.watermark[incarnation] + 1:
+                    assert any(isinstance(m, Who) for m in sent)
+                else:
+                    assert accepted + len(refused) == 1
+                    place = "pending" if accepted else refused[0].reason.partition(":")[0]
+                    books.put(process.shipped[message.seq - 1], place)
+                    books.watermark[incarnation] = message.seq
+                    if accepted:
+                        assert numbers_of(learner.batch[-1].segment) == process.shipped[message.seq - 1]
+            case _ if not known:
+                assert sent == [Who()]
+
+    def _book_tally(self, process: Process, tally: Tally) -> None:
+        books, incarnation = self.books, process.incarnation
+        books.told_sealed[incarnation] = max(books.told_sealed.get(incarnation, 0), tally.sealed_steps)
+        before = books.told_dropped.get(incarnation, 0)
+        books.put(process.dropped[before : tally.dropped_steps], "stop_partial")
+        books.told_dropped[incarnation] = max(before, tally.dropped_steps)
+
+    def known_sealed(self, incarnation: Incarnation) -> int:
+        """Steps of which this learner knows that they were sealed."""
+        books = self.books
+        arrived = self.processes[incarnation].shipped_steps(books.watermark[incarnation])
+        return max(books.told_sealed[incarnation], arrived + books.told_dropped[incarnation])
+
+    def check(self) -> None:
+        """The ledger says what the books say, for each incarnation and in sum."""
+        for process in self.living:
+            assert process.session.outbox <= learner_session.CREDIT + 1, "the outbox is not bounded by credit"
+        learner = self.learner
+        if learner is None:
+            return
+        places = Counter(self.books.place.values())
+        accounts = learner.ledger.accounts
+        for incarnation, account in accounts.items():
+            process = self.processes[incarnation]
+            upto = self.books.watermark[incarnation]
+            assert account.watermark == upto
+            assert upto >= self._watermarks.get(incarnation, 0), "a watermark fell"
+            self._watermarks[incarnation] = upto
+            assert account.sealed == self.known_sealed(incarnation) <= process.sealed_steps
+            mine = [number for numbers in process.shipped[:upto] for number in numbers] + process.dropped
+            own = Counter(self.books.place.get(number, "nowhere") for number in mine)
+            assert account.trained == own["trained"]
+            assert account.pending == own["pending"]
+            assert account.in_flight >= 0
+        total = learner.ledger.total()
+        assert total.sealed == sum(map(self.known_sealed, self.books.watermark))
+        assert total.trained == places["trained"]
+        assert total.pending == places["pending"] == sum(received.segment.steps for received in learner.batch)
+        for reason in ("stale", "invalid", "learner_crash", "stop_partial"):
+            assert total.dropped[reason] == places[reason], reason
+        assert imbalance([learner.ledger.closed, *accounts.values()]) == ""
+        assert (
+            json.loads(json.dumps(learner.ledger.to_state())) == Ledger.from_state(learner.ledger.to_state()).to_state()
+        )
+
+    def check_end(self, told_all: Sequence[Process]) -> None:
+        """After the run: nothing is in flight, and only dead processes have steps of which nobody ever heard."""
+        learner = self.learner
+        assert learner is not None
+        self.check()
+        total = learner.ledger.total()
+        places = Counter(self.books.place.values())
+        assert total.pending == total.in_flight == 0
+        assert total.sealed == total.trained + total.dropped.total()
+        for process in told_all:
+            assert self.known_sealed(process.incarnation) == process.sealed_steps, f"{process.name} was not heard out"
+        lost = sum(map(self.known_sealed, self.books.watermark)) - sum(places.values())
+        assert total.dropped["actor_lost"] + total.dropped["shutdown"] == lost + places["shutdown"]
+        for incarnation, process in self.processes.items():
+            upto = self.books.watermark.get(incarnation, 0)
+            for numbers in process.shipped[:upto]:
+                assert all(number in self.books.place for number in numbers)
+            for numbers in process.shipped[upto:]:
+                assert not any(number in self.books.place for number in numbers)
+
+    # Calm
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.tick_learner()
+        for process in self.living:
+            self.tick(process)
+
+    def exchange(self) -> None:
+        """Deliver all that is on its way, and the answers, until nothing is."""
+        while any(c.up or c.down for c in self.connections.values()):
+            for connection in list(self.connections.values()):
+                self.deliver_up(connection)
+                self.deliver_down(connection)
+
+    def calm(self, rounds: int = 1, steps: int = 2) -> None:
+        """Everything works."""
+        for _ in range(rounds):
+            for process in self.living:
+                self.attach(process)
+                self.step(process, steps)
+            self.exchange()
+            self.train()
+            self.exchange()
+            self.pass_time(ROUND_SECONDS)
+            self.exchange()
+
+    def heal(self, names: Sequence[str]) -> None:
+        """A learner, one process of each name, fresh connections, nothing old on its way."""
+        if self.learner is None:
+            self.start_learner()
+        for connection in self.connections.values():
+            if not connection.open:
+                connection.up.clear()
+        for process in self.living:
+            self.cut(process, lose_up=True, noticed=True)
+        for name in names:
+            if not any(process.name == name and process.session.state is not State.DRAINING for process in self.living):
+                self.start(name)
+
+    def joined(self, process: Process) -> bool:
+        assert self.learner is not None
+        return any(peer.incarnation == process.incarnation and peer.ready for peer in self.learner.peers.values())
+
+    def run_until_updates(self, updates: int, rounds: int = 2000) -> None:
+        """Calm until so many more updates are done and everyone alive has joined."""
+        goal = self.updates + updates
+        for _ in range(rounds):
+            if self.updates >= goal and self.living and all(map(self.joined, self.living)):
+                return
+            self.calm()
+        raise AssertionError(
+            f"no progress: {self.updates} of {goal} updates, phase {self.learner and self.learner.phase}, "
+            f"states {[(p.name, p.session.state, p.session.policy) for p in self.living]}, notes {self.notes[-5:]}"
+        )
+
+    def end(self) -> None:
+        """Finish in calm, close the accounts, compare."""
+        learner = self.learner
+        assert learner is not None
+        survivors = self.living
+        self.finish()
+        for _ in range(200):
+            if learner.phase is Phase.STOPPED:
+                break
+            self.exchange()
+            self.pass_time(ROUND_SECONDS)
+        assert learner.phase is Phase.STOPPED
+        learner.close_accounts()
+        self.check_end(survivors)
+
+
+def welcomes(world: Simulation) -> list[Welcome]:
+    """All that this learner sent."""
+    return [send.message for send in world.sent if isinstance(send.message, Welcome)]
+
+
+def numbers_of(segment: Segment) -> list[Identity]:
+    """The numbers of the steps in it: rows that are only resets do not count."""
+    numbers: list[Identity] = segment.observations["observation"][:-1][segment.valid].tolist()
+    return numbers
+
+
+def _state(ledger: Ledger, slots: SlotTable, version: int) -> dict[str, Any]:
+    return {"ledger": ledger.to_state(), "slots": slots.to_state(), "version": version}

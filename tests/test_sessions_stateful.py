@@ -1,0 +1,165 @@
+"""Every interleaving of faults that Hypothesis can think of, against the onlooker's books (tests/sessions.py)."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sessions import Connection, Process, Simulation
+
+NAMES = ("a", "b", "c")
+MAX_PROCESSES = 12  # of one example
+EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "150"))
+
+some = st.integers(0, 11)  # which one, of those there are
+few = st.integers(1, 6)
+
+
+class Faults(RuleBasedStateMachine):
+    """Anything may happen at any time; afterwards all works again, and every step must be found."""
+
+    world: Simulation
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+
+    @initialize(
+        batch_steps=st.sampled_from([1, 12, 40]), on_stop=st.sampled_from(["keep", "drop"]), actors=st.integers(1, 3)
+    )
+    def begin(self, batch_steps: int, on_stop: str, actors: int) -> None:
+        self.world = Simulation(batch_steps=batch_steps, on_stop="drop" if on_stop == "drop" else "keep")
+        for name in NAMES[:actors]:
+            self.world.start(name)
+
+    def process(self, which: int) -> Process | None:
+        living = self.world.living
+        return living[which % len(living)] if living else None
+
+    def busy(self, which: int, direction: str) -> Connection | None:
+        connections = [c for c in self.world.connections.values() if getattr(c, direction)]
+        return connections[which % len(connections)] if connections else None
+
+    # What goes on
+
+    @rule(rounds=st.integers(1, 12), steps=few)
+    def nothing_bad_happens(self, rounds: int, steps: int) -> None:
+        self.world.calm(rounds, steps)
+
+    @rule(which=some, steps=few)
+    def an_actor_steps(self, which: int, steps: int) -> None:
+        if process := self.process(which):
+            self.world.step(process, steps)
+
+    @rule(which=some, messages=few)
+    def messages_reach_the_learner(self, which: int, messages: int) -> None:
+        if connection := self.busy(which, "up"):
+            self.world.deliver_up(connection, messages)
+
+    @rule(which=some, messages=few)
+    def messages_reach_an_actor(self, which: int, messages: int) -> None:
+        if connection := self.busy(which, "down"):
+            self.world.deliver_down(connection, messages)
+
+    @rule()
+    def the_trainer_has_its_turn(self) -> None:
+        self.world.train()
+
+    @rule(seconds=st.sampled_from([0.02, 0.3, 1.1, 6.0, 21.0, 86_400.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @rule()
+    def only_the_learners_clock_is_looked_at(self) -> None:
+        self.world.now += 1.5
+        self.world.tick_learner()
+
+    @rule()
+    def the_learner_saves(self) -> None:
+        if self.world.learner is not None:
+            self.world.checkpoint()
+
+    # What goes wrong
+
+    @rule(which=some, lose_up=st.booleans(), noticed=st.booleans())
+    def a_connection_breaks(self, which: int, lose_up: bool, noticed: bool) -> None:
+        if process := self.process(which):
+            self.world.cut(process, lose_up=lose_up, noticed=noticed)
+
+    @rule(which=some)
+    def zeromq_connects_again(self, which: int) -> None:
+        if process := self.process(which):
+            self.world.attach(process)
+
+    @rule(which=some, first=some, messages=few)
+    def an_old_connection_repeats_itself(self, which: int, first: int, messages: int) -> None:
+        old = [c for c in self.world.connections.values() if not c.open and c.delivered]
+        if old:
+            connection = old[which % len(old)]
+            start = first % len(connection.delivered)
+            for header, blob in connection.delivered[start : start + messages]:
+                self.world.hand_to_learner(connection, header, blob)
+
+    @rule(which=some)
+    def something_unreadable_arrives(self, which: int) -> None:
+        if (process := self.process(which)) and process.connection is not None:
+            self.world.hand_to_learner(process.connection, b"\xc1", None)
+
+    @precondition(lambda self: len(self.world.processes) < MAX_PROCESSES)
+    @rule(name=st.sampled_from(NAMES))
+    def a_process_starts(self, name: str) -> None:
+        self.world.start(name)
+
+    @rule(which=some, lose_up=st.booleans())
+    def an_actor_is_killed(self, which: int, lose_up: bool) -> None:
+        if process := self.process(which):
+            self.world.kill(process, lose_up=lose_up)
+
+    @precondition(lambda self: len(self.world.processes) < MAX_PROCESSES)
+    @rule(which=some, lose_up=st.booleans())
+    def an_actor_is_killed_and_replaced(self, which: int, lose_up: bool) -> None:
+        if process := self.process(which):
+            self.world.kill(process, lose_up=lose_up)
+            self.world.start(process.name)
+
+    @rule(which=some)
+    def an_actor_is_told_to_end(self, which: int) -> None:
+        if process := self.process(which):
+            self.world.terminate(process)
+
+    @rule()
+    def the_learner_is_killed(self) -> None:
+        if self.world.learner is not None:
+            self.world.crash_learner()
+
+    @rule(which=some)
+    def the_learner_starts_again_from_an_earlier_checkpoint(self, which: int) -> None:
+        if self.world.learner is None:
+            self.world.start_learner(-1 - which % len(self.world.checkpoints))
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        if hasattr(self, "world"):
+            self.world.check()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world") or self.closed:
+            return
+        self.closed = True
+        try:
+            self.world.heal(NAMES[:2])
+            self.world.run_until_updates(3)
+            self.world.check()
+            self.world.end()
+        finally:
+            self.world.close()
+
+
+TestFaults = Faults.TestCase
+TestFaults.settings = settings(
+    derandomize="DPPO_STATEFUL_EXAMPLES" not in os.environ,
+    deadline=None,
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    suppress_health_check=list(HealthCheck),
+)
