@@ -177,7 +177,8 @@ class LearnerConfig:
         if self.ppo.minibatch_steps > self.collect.batch_steps:
             raise UsageError(
                 f"ppo.minibatch_steps={self.ppo.minibatch_steps} exceeds collect.batch_steps="
-                f"{self.collect.batch_steps}: a minibatch cannot be larger than the batch. Lower the one or raise the other."
+                f"{self.collect.batch_steps}: "
+                "a minibatch cannot be larger than the batch. Lower the one or raise the other."
             )
 
     @property

@@ -219,8 +219,8 @@ class Run:
         except (CheckpointError, OSError) as error:
             log.error("%s", error)
 
-    def close(self, reason: str, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> dict[str, Any]:
-        """The end: last checkpoint, ledger, summary; returns the summary."""
+    def close(self, reason: str, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> None:
+        """The end: last checkpoint, ledger, summary."""
         self.save(ledger, slots, now)
         self._writer.close()
         progress = self.progress
@@ -245,7 +245,6 @@ class Run:
                 self.directory.write_atomic(name, _json(content))
             except OSError as error:
                 log.error("%s could not be written: %s", self.directory.path / name, error.strerror)
-        return summary
 
     def _next_version(self) -> tuple[int, bytes]:
         assert self._trainer is not None, "prepare comes first"

@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
 
 from learner.batch import Received
 from learner.config import LearnerConfig
@@ -23,16 +22,26 @@ from protocol.sockets import Router
 log = logging.getLogger("dppo.learner")
 
 WAIT_SECONDS = 0.1  # between looks at the signals
+FAREWELL_SECONDS = 5.0  # an actor that is just starting, or waiting to connect again, comes within this
 
 
 class Interrupted(Exception):
     """SIGTERM or SIGINT came."""
 
 
-def run(config: LearnerConfig, *, bind: str, observe: Callable[[Status], None], config_yaml: str) -> dict[str, Any]:
-    """Train until the run is over or a signal ends it; returns the summary (also in summary.json).
+def run(
+    config: LearnerConfig,
+    *,
+    bind: str,
+    observe: Callable[[Status], None],
+    config_yaml: str,
+    afterwards: Callable[[bool], None] | None = None,
+) -> None:
+    """Train until the run is over or a signal ends it. How it went is in summary.json.
 
     config_yaml: the resolved settings, kept in the run directory.
+    afterwards: called at the end with whether a signal ended the run, while actors that come late are still told that
+    it is over.
     Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
     """
     watch_parent()
@@ -61,7 +70,12 @@ def run(config: LearnerConfig, *, bind: str, observe: Callable[[Status], None], 
         unbalanced = imbalance([session.ledger.closed, *session.ledger.accounts.values()])
         if unbalanced:
             log.error("the ledger does not close: %s", unbalanced)
-        return this_run.close(reason, session.ledger.to_state(), session.slots.to_state(), time.monotonic())
+        this_run.close(reason, session.ledger.to_state(), session.slots.to_state(), time.monotonic())
+        if afterwards is not None:
+            farewell_until = time.monotonic() + FAREWELL_SECONDS
+            afterwards(bool(stop))
+            while not stop and time.monotonic() < farewell_until:
+                time.sleep(WAIT_SECONDS)
 
 
 def _train(run: Run, network: Network, stop: list[int]) -> tuple[str, DropReason]:

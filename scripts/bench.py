@@ -81,11 +81,13 @@ def throughput(arguments: BenchThroughput) -> int:
     print(
         f"{result['steps_per_second']:,.0f} steps/s over {seconds:.1f} s ({result['updates_per_second']:.1f} updates/s)"
     )
-    print(
-        f"first step {_seconds(result['first_step_seconds'])}, "
-        f"STOP to the last actor {_milliseconds(result['stop_seconds'])}, POLICY to the first step {_milliseconds(result['policy_seconds'])} (medians); "
-        f"one actor {_megabytes(result['actor_pss_bytes'])}"
-    )
+    for label, text in (
+        ("launch to first step", _seconds(result["first_step_seconds"])),
+        ("STOP to the last actor stopped, median", _milliseconds(result["stop_seconds"])),
+        ("POLICY to the first step under it, median", _milliseconds(result["policy_seconds"])),
+        ("memory of one actor (PSS)", _megabytes(result["actor_pss_bytes"])),
+    ):
+        print(f"{label}: {text}")
     _write(result, arguments.output)
     return 0
 

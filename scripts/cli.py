@@ -1,5 +1,6 @@
 """The command `dppo`: which words call what, and what a failure looks like. Handlers import what they need, late."""
 
+import contextlib
 import functools
 import importlib
 import json
@@ -151,9 +152,17 @@ def _learner(arguments: list[str]) -> int:
         logging.basicConfig(level=logging.INFO, handlers=[reports])
         run(observe=reports.show)
         return 0
-    with Progress() as progress:
+    from scripts.closing import close_run
+
+    with contextlib.ExitStack() as screen:
+        progress = screen.enter_context(Progress())
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[NoteHandler(progress)])
-        run(observe=progress.show)
+
+        def afterwards(interrupted: bool) -> None:
+            screen.close()
+            close_run(settings.learner.run_directory, 0 if interrupted else settings.evaluation_episodes)
+
+        run(observe=progress.show, afterwards=afterwards)
     return 0
 
 

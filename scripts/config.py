@@ -38,8 +38,11 @@ class LearnerProcessConfig:
     learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
     bind: str = "tcp://127.0.0.1:5555"
     """Where actors reach the learner: tcp://address:port, or ipc://path on one machine."""
+    evaluation_episodes: int = 20
+    """Episodes of the evaluation at the end, if this machine has the environment; 0 skips it."""
 
     def __post_init__(self) -> None:
+        _at_least(self, 0, "evaluation_episodes")
         if not self.bind.startswith(("tcp://", "ipc://")):
             raise UsageError(
                 f"bind={self.bind!r} is no endpoint: choose for example tcp://0.0.0.0:5555 or ipc:///tmp/x"
