@@ -20,6 +20,7 @@ from scripts.settings import dump_yaml
 POLL_SECONDS = 0.1
 LEARNER_GRACE_SECONDS = 15.0  # to hear the actors' last words and write a checkpoint
 ACTOR_GRACE_SECONDS = 5.0
+GOODBYE_SECONDS = 1.0  # for actors that the learner told to end; one that had not joined yet was not told
 AT_ONCE_SECONDS = 1.0
 INTERRUPTED = 130
 
@@ -139,7 +140,7 @@ class _Supervisor:
             code = self._learner.died()
             if code is not None:
                 if code == 0:
-                    wait(self._actors, ACTOR_GRACE_SECONDS)
+                    wait(self._actors, GOODBYE_SECONDS)
                     return True
                 if code > 0 or not asked:
                     self._learner_failed(code)
@@ -160,9 +161,11 @@ class _Supervisor:
             self._progress.note("the learner is back")
         for child in self._actors:
             code = child.died()
-            if code in (UsageError.exit_code, RefusedError.exit_code):
+            if code == UsageError.exit_code:
                 raise UsageError(f"{child.last_error()} (log: {child.log})")
             if code:
+                if code == RefusedError.exit_code:  # our own learner does not want what it sends
+                    raise DppoError(f"{child.name} was {child.last_error()} (log: {child.log})")
                 if child.hopeless:
                     raise DppoError(f"{child.name} keeps dying: {child.last_error()} (log: {child.log})")
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
