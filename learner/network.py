@@ -90,15 +90,17 @@ class Network:
             self.session.close_accounts()
 
     def close(self) -> None:
-        """End the thread, then the socket."""
+        """End the thread, then the socket. Raises what ended the thread before, if nobody has heard of it yet."""
         self._closing.set()
         self._router.wake()
         self._thread.join()
         self._router.close()
+        self._raise_failure()
 
     def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     # The thread
 
