@@ -7,22 +7,11 @@ send what it leaves in `outgoing`.
 import time
 from collections.abc import Callable, Sequence
 
+from actor.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
 from actor.collector import Collector
 from actor.environments import Environments, make_environments
 from actor.policy import PolicyRunner
-from actor.session import (
-    Action,
-    ActorSession,
-    Cut,
-    Exit,
-    Finish,
-    Load,
-    MakeEnvironments,
-    Note,
-    Reconnect,
-    Send,
-    State,
-)
+from actor.session import ActorSession
 from protocol.messages import EnvSettings, FromLearner, TimeShares
 
 Clock = Callable[[], float]

@@ -4,17 +4,25 @@ Knows the connection's state, the outbox of rollouts that the learner has not ac
 sockets, no environments, no policy. The driver carries out what it returns, in order.
 """
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 
+from actor.actions import (
+    Action,
+    Cut,
+    Exit,
+    Finish,
+    Load,
+    MakeEnvironments,
+    Note,
+    Reconnect,
+    Send,
+    State,
+)
+from actor.outbox import Outbox
 from protocol import PROTOCOL_VERSION
 from protocol.messages import (
     Ack,
     Bye,
-    EnvSettings,
-    FromActor,
     FromLearner,
     Have,
     Hello,
@@ -23,7 +31,6 @@ from protocol.messages import (
     Policy,
     Pong,
     Reject,
-    Rollout,
     Stop,
     Stopped,
     Tally,
@@ -31,7 +38,7 @@ from protocol.messages import (
     Welcome,
     Who,
 )
-from protocol.rollout import Segment, pack
+from protocol.rollout import Blob, Segment
 from protocol.snapshot import graph_digest
 from protocol.specs import Spec, spec_hash
 
@@ -39,85 +46,6 @@ HELLO_FIRST_SECONDS = 0.3  # repeat an unanswered HELLO after this, doubling
 HELLO_MAX_SECONDS = 2.0
 DEFAULT_LEASE_SECONDS = 10.0  # before the learner has said its own
 DRAIN_SECONDS = 20.0
-
-
-class State(Enum):
-    """What an actor is doing."""
-
-    JOINING = "joining"  # HELLO is out
-    WAITING = "waiting"  # welcomed, or stopped: no policy to act with
-    RUNNING = "running"
-    DRAINING = "draining"  # told to end: delivering what it has
-    OVER = "over"
-
-
-@dataclass(frozen=True)
-class Send:
-    """Send this; `blob` is frame 1."""
-
-    message: FromActor
-    blob: bytes | bytearray | None = None
-
-
-@dataclass(frozen=True)
-class MakeEnvironments:
-    """Build the environments, then tell `environments_ready`."""
-
-    env: EnvSettings
-    envs: int
-    seed: int
-    first_slot: int
-    life: int
-
-
-@dataclass(frozen=True)
-class Load:
-    """Cut the open segment, load this policy, then tell `loaded`."""
-
-    graph: bytes
-    epoch: int
-    version: int
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Cut the open segment now (keep or drop it as `on_stop` says), then tell `stopped`."""
-
-
-@dataclass(frozen=True)
-class Finish:
-    """Cut and seal the open segment, so that it is counted, then tell `left`."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Reconnect:
-    """Close the connection and open a new one, then tell `connected`."""
-
-
-@dataclass(frozen=True)
-class Exit:
-    """End the process."""
-
-    code: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Note:
-    """Tell the user."""
-
-    text: str
-
-
-Action = Send | MakeEnvironments | Load | Cut | Finish | Reconnect | Exit | Note
-
-
-@dataclass(frozen=True)
-class _Parcel:
-    header: Rollout
-    blob: bytearray
 
 
 class ActorSession:
@@ -137,10 +65,7 @@ class ActorSession:
         self._welcome_due = True  # HELLO is unanswered
         self._epoch = 0
         self._version = 0
-        self._outbox: deque[_Parcel] = deque()  # sealed, not acknowledged
-        self._sent_upto = 0  # on this connection
-        self._limit = 0  # newest sequence number that credit allows to be outstanding
-        self._tally = Tally()
+        self._outbox = Outbox()
         self._stopping: Stop | None = None
         self._heard = 0.0
         self._hello_at = 0.0
@@ -153,7 +78,7 @@ class ActorSession:
     @property
     def tally(self) -> Tally:
         """What has been sealed, acknowledged and dropped so far."""
-        return self._tally
+        return self._outbox.tally
 
     @property
     def policy(self) -> tuple[int, int]:
@@ -163,12 +88,12 @@ class ActorSession:
     @property
     def may_seal(self) -> bool:
         """Whether there is credit for one more rollout; without it the actor waits with a full segment."""
-        return self._tally.sealed_upto < self._limit
+        return self._outbox.has_credit
 
     @property
     def may_open(self) -> bool:
         """Whether there is room for what a stop would cut: one segment beyond credit, so that no step is wasted."""
-        return self._tally.sealed_upto <= self._limit
+        return self._outbox.has_room
 
     @property
     def outbox(self) -> int:
@@ -181,7 +106,7 @@ class ActorSession:
         """A fresh connection: introduce ourselves."""
         self._heard = now
         self._hello_wait = HELLO_FIRST_SECONDS
-        self._sent_upto = self._tally.acked_upto
+        self._outbox.send_again_after(0)
         return self._say_hello(now)
 
     def _say_hello(self, now: float) -> list[Action]:
@@ -197,7 +122,7 @@ class ActorSession:
             self.actor,
             self.incarnation,
             self._envs,
-            self._tally,
+            self._outbox.tally,
             run_id=self._welcome.run_id if self._welcome else "",
             epoch=self._epoch,
             version=self._version,
@@ -222,10 +147,10 @@ class ActorSession:
         heartbeat = self._welcome.heartbeat_seconds if self._welcome else 1.0
         if not self._welcome_due and now - self._ping_at >= heartbeat:
             self._ping_at = now
-            return [Send(Ping(now, self._tally, shares()))]
+            return [Send(Ping(now, self._outbox.tally, shares()))]
         return []
 
-    def receive(self, message: FromLearner, blob: memoryview | bytes | None, now: float) -> list[Action]:
+    def receive(self, message: FromLearner, blob: Blob | None, now: float) -> list[Action]:
         """One message from the learner."""
         if self.state is State.OVER:
             return []
@@ -241,17 +166,14 @@ class ActorSession:
             case Ack():
                 return self._acknowledged(message.upto, message.credit)
             case Nack():
-                return (
-                    [Note(f"rollout {message.seq} was refused: {message.reason}")]
-                    if "stale" not in message.reason
-                    else []
-                )
+                stale = message.reason.startswith("stale")  # nobody's fault
+                return [] if stale else [Note(f"rollout {message.seq} was refused: {message.reason}")]
             case Stop():
                 return self._stop(message)
             case Who():
                 if self._welcome_due:
                     return []  # the answer to several messages in a row; HELLO is on its way
-                self._sent_upto = self._tally.acked_upto
+                self._outbox.send_again_after(0)
                 return self._say_hello(now)
             case Bye():
                 return self._leave(message.reason)
@@ -274,7 +196,7 @@ class ActorSession:
         elif self.state is State.JOINING:
             self.state = State.WAITING
         # on a new connection everything unacknowledged goes out again
-        self._sent_upto = max(welcome.watermark, self._tally.acked_upto)
+        self._outbox.send_again_after(welcome.watermark)
         return self._acknowledged(welcome.watermark, welcome.credit)
 
     def environments_ready(self, spec: Spec, now: float) -> list[Action]:
@@ -298,7 +220,7 @@ class ActorSession:
     def left(self, reason: str) -> list[Action]:
         """Everything is sealed: the last word."""
         self.state = State.OVER
-        return [Send(Bye(reason, self._tally)), Exit(0, reason)]
+        return [Send(Bye(reason, self._outbox.tally)), Exit(0, reason)]
 
     # Policy and stop
 
@@ -327,7 +249,7 @@ class ActorSession:
             raise RuntimeError("stopped without a STOP")
         if self.state is State.RUNNING:
             self.state = State.WAITING
-        return [Send(Stopped(stop.epoch, stop.version, self._tally, first_step_seconds))]
+        return [Send(Stopped(stop.epoch, stop.version, self._outbox.tally, first_step_seconds))]
 
     # Rollouts
 
@@ -335,27 +257,12 @@ class ActorSession:
         """Give the segment a number, send it, keep it until it is acknowledged. Ask `may_seal` for credit before."""
         if self._spec is None:
             raise RuntimeError("a segment before the environments")
-        counts, tally = segment.counts, self._tally
-        seq = tally.sealed_upto + 1
-        header = Rollout(
-            seq, self._epoch, self._version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps
-        )
-        self._outbox.append(_Parcel(header, pack(self._spec, segment)))
-        self._tally = Tally(
-            seq, tally.sealed_steps + segment.steps, tally.acked_upto, tally.acked_steps, tally.dropped_steps
-        )
+        self._outbox.seal(segment, spec=self._spec, epoch=self._epoch, version=self._version)
         return self._flush()
 
     def drop(self, steps: int) -> None:
         """These steps were cut and thrown away (`on_stop=drop`)."""
-        tally = self._tally
-        self._tally = Tally(
-            tally.sealed_upto,
-            tally.sealed_steps + steps,
-            tally.acked_upto,
-            tally.acked_steps,
-            tally.dropped_steps + steps,
-        )
+        self._outbox.drop(steps)
 
     def drain(self, now: float) -> list[Action]:
         """End as soon as everything is delivered, at the latest when the grace is over."""
@@ -367,19 +274,8 @@ class ActorSession:
     def _flush(self) -> list[Action]:
         if self._welcome is None or self._welcome_due:
             return []
-        actions: list[Action] = []
-        for parcel in self._outbox:
-            if self._sent_upto < parcel.header.seq:
-                self._sent_upto = parcel.header.seq
-                actions.append(Send(parcel.header, parcel.blob))
-        return actions
+        return [Send(parcel.header, parcel.blob) for parcel in self._outbox.take_unsent()]
 
     def _acknowledged(self, upto: int, credit: int) -> list[Action]:
-        acked_upto, acked_steps = self._tally.acked_upto, self._tally.acked_steps
-        while self._outbox and self._outbox[0].header.seq <= upto:
-            parcel = self._outbox.popleft()
-            acked_upto, acked_steps = parcel.header.seq, acked_steps + parcel.header.steps
-        tally = self._tally
-        self._tally = Tally(tally.sealed_upto, tally.sealed_steps, acked_upto, acked_steps, tally.dropped_steps)
-        self._limit = max(self._limit, upto + credit) if credit else self._limit
+        self._outbox.acknowledged(upto, credit)
         return self._flush()

@@ -14,6 +14,7 @@ import zmq
 
 from protocol.codec import MAX_HEADER_BYTES
 from protocol.errors import DppoError, ProtocolError, UsageError
+from protocol.rollout import Blob
 
 Frames = tuple[bytes, bytes, memoryview | None]  # peer, header, blob
 
@@ -150,7 +151,7 @@ class Dealer:
                 raise ProtocolError(f"a message of {len(frames)} frames from the learner")
             yield frames[0].bytes, frames[1].buffer if len(frames) == 2 else None
 
-    def send(self, header: bytes, blob: bytes | bytearray | None = None) -> bool:
+    def send(self, header: bytes, blob: Blob | None = None) -> bool:
         """False where there is no connection: the session sends again once it has one."""
         try:
             self._socket.send_multipart([header] if blob is None else [header, blob], zmq.NOBLOCK, copy=False)

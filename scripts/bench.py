@@ -58,7 +58,7 @@ def solve(arguments: BenchSolve) -> int:
 
 def throughput(arguments: BenchThroughput) -> int:
     """Train for a fixed time without a target; print steady speed, memory and latencies."""
-    overrides = ("--run.total-steps", str(10**12), "--no-run.stop-at-target", *arguments.overrides)
+    overrides = ("--run.total-steps", str(10**12), "--run.stop-at-target", "false", *arguments.overrides)
     observed = _observe(arguments.env, 1, arguments.actors, overrides, seconds=arguments.seconds)
     steady = observed.curve[WARM_UP_UPDATES:]
     if len(steady) < 2:
