@@ -70,7 +70,6 @@ class Run:
         self._checkpoint: Checkpoint | None = None
         self._trainer: Trainer | None = None
         self._saved_at = launched_at
-        self._saved_update = -1
         self._resume()
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
@@ -190,7 +189,7 @@ class Run:
 
     def save(self, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> None:
         """Write a checkpoint. A full or read-only disk is reported and does not stop the run."""
-        if self._trainer is None or self._saved_update == self.progress.updates:
+        if self._trainer is None:
             return
         from learner.checkpoint import offer_best, prune, save
 
@@ -215,13 +214,12 @@ class Run:
             mean = self.episodes.mean_return if self.episodes.is_full else None
             prune(checkpoints, self.config.run.keep_checkpoints, offer_best(checkpoints, progress.updates, mean))
             self.directory.write_atomic("ledger.json", _json(ledger))
-            self._saved_update = progress.updates
         except (CheckpointError, OSError) as error:
             log.error("%s", error)
 
     def close(self, reason: str, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> None:
         """The end: last checkpoint, ledger, summary."""
-        self.save(ledger, slots, now)
+        self.save(ledger, slots, now)  # also where its update is saved: the ledger has gone on since
         self._writer.close()
         progress = self.progress
         summary: dict[str, Any] = {
