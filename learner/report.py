@@ -46,7 +46,7 @@ class Reporter:
             mean_return=run.episodes.mean_return,
             target_return=config.run.target_return,
             elapsed_seconds=now - run.launched_at,
-            waiting_for=session.waiting_for(now),
+            waiting_for=waiting_for(session, now),
             actors=self._actors(session, now),
             ledger=LedgerStatus(
                 sealed=total.sealed,
@@ -71,6 +71,17 @@ class Reporter:
             msgspec.structs.replace(row, state="gone") for name, (_, row) in self._rows.items() if name not in names
         ]
         return (*(self._rows[peer.actor][1] for peer in connected), *gone)
+
+
+def waiting_for(session: LearnerSession, now: float) -> str:
+    """Who or what holds the run up, "" if nothing does."""
+    late = session.unstopped()
+    if session.phase is Phase.STOPPING and late:
+        names = ", ".join(f"{peer.actor} (last heard {now - peer.heard:.1f} s ago)" for peer in late)
+        return f"{names}, {now - session.stop_sent_at:.1f} s after STOP"
+    if session.phase in (Phase.WAITING, Phase.COLLECTING) and not session.peers:
+        return "actors to join"
+    return ""
 
 
 def _actor(peer: Peer, now: float) -> ActorStatus:

@@ -6,12 +6,12 @@ arrived, what could not be sent and what time it is, and sends what it returns.
 
 import math
 
-from learner.admission import refusal, superseded_by_newer
 from learner.batch import Received
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Event, Phase, following
+from learner.roster import Roster
 from learner.slots import SlotTable
-from learner.validation import check_segment
+from learner.validation import checked_segment
 from protocol import PROTOCOL_VERSION
 from protocol.errors import ProtocolError
 from protocol.ledger import DropReason, Ledger
@@ -25,22 +25,19 @@ from protocol.messages import (
     Ping,
     Policy,
     Pong,
-    Reject,
     Rollout,
     Stop,
     Stopped,
     Welcome,
     Who,
 )
-from protocol.rollout import Blob, Counts, Segment, unpack
+from protocol.rollout import Blob
 from protocol.snapshot import Snapshot
 from protocol.specs import Spec
 
 CREDIT = 8  # rollouts in flight; with SEGMENTS_PER_BATCH 4 this is two batches' share
 SEGMENTS_PER_BATCH = 4  # an actor reports this often per batch, so that STOP comes soon after the batch is full
-MAX_STRIKES = 3
 HEARTBEAT_SECONDS = 1.0
-MAX_STRIKERS = 4096  # connections whose violations are counted; strangers come and go
 
 
 class LearnerSession:
@@ -49,21 +46,31 @@ class LearnerSession:
     def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None = None) -> None:
         self.settings = settings
         self.ledger = ledger
-        self.slots = slots
-        self.spec = spec
+        self.roster = Roster(settings, ledger, slots, spec)
         self.phase = Phase.WAITING
         self.snapshot = Snapshot(settings.epoch, 0, b"")
-        self.peers: dict[bytes, Peer] = {}
         self.batch: list[Received] = []
         self.batch_steps = 0
         self.latencies = Latencies()
         self.refused_messages = 0
-        self._strikes: dict[bytes, int] = {}
-        self._stop_sent = 0.0
+        self.stop_sent_at = 0.0
         self._drain_deadline = math.inf
         self._first_step_seconds: list[float] = []
 
-    # What the shell and the trainer call
+    @property
+    def peers(self) -> dict[bytes, Peer]:
+        """Live connections that said HELLO, by connection."""
+        return self.roster.peers
+
+    @property
+    def spec(self) -> Spec | None:
+        """The run's spaces, once the first actor has said them."""
+        return self.roster.spec
+
+    @property
+    def slots(self) -> SlotTable:
+        """Who has which environments."""
+        return self.roster.slots
 
     def receive(self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float) -> list[Action]:
         """One message from one connection."""
@@ -89,22 +96,13 @@ class LearnerSession:
                 return self._bye(peer, message, now)
 
     def violation(self, peer_id: bytes, error: ProtocolError) -> list[Action]:
-        """Something unreadable came from that connection: count it; three times and it is forgotten."""
+        """Something unreadable came from that connection: count it; after three the connection is sent away."""
         self.refused_messages += 1
-        strikes = self._strikes[peer_id] = self._strikes.get(peer_id, 0) + 1
-        while len(self._strikes) > MAX_STRIKERS:
-            del self._strikes[next(iter(self._strikes))]
-        if strikes < MAX_STRIKES:
-            return []
-        del self._strikes[peer_id]
-        peer = self.peers.pop(peer_id, None)
-        reject = Reject("protocol", f"{MAX_STRIKES} messages that cannot be read; the last: {error}"[:512], fatal=True)
-        return [Send(peer_id, reject), Note(f"{peer.actor if peer else 'a stranger'} was sent away: {error}")]
+        return self.roster.strike(peer_id, error)
 
     def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
         """The transport says that this connection is gone."""
-        peer = self.peers.pop(peer_id, None)
-        self._strikes.pop(peer_id, None)
+        peer = self.roster.forget(peer_id)
         if peer is None:
             return []
         return [Note(f"{peer.actor} is gone (connection lost)"), *self._advance(now)]
@@ -113,17 +111,13 @@ class LearnerSession:
         """Time passed: leases, the grace after STOP, the end of draining."""
         actions: list[Action] = []
         for peer in [p for p in self.peers.values() if now - p.heard > self.settings.lease_seconds]:
-            del self.peers[peer.id]
-            self._strikes.pop(peer.id, None)
+            self.roster.forget(peer.id)
             actions.append(Note(f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"))
-        if self.phase is Phase.STOPPING and now - self._stop_sent > self.settings.stop_grace_seconds:
-            for peer in self._unstopped():
+        if self.phase is Phase.STOPPING and now - self.stop_sent_at > self.settings.stop_grace_seconds:
+            for peer in self.unstopped():
                 peer.stopped = True
-                actions.append(
-                    Note(
-                        f"{peer.actor} did not stop within {self.settings.stop_grace_seconds:g} s; going on without it"
-                    )
-                )
+                grace = f"{self.settings.stop_grace_seconds:g} s"
+                actions.append(Note(f"{peer.actor} did not stop within {grace}; going on without it"))
         return actions + self._advance(now)
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
@@ -165,78 +159,40 @@ class LearnerSession:
                 self.ledger.write_off(incarnation)
         self.peers.clear()  # what they say from now on belongs to no account
 
-    def waiting_for(self, now: float) -> str:
-        """Who or what holds the run up, "" if nothing does."""
-        if self.phase is Phase.STOPPING:
-            late = ", ".join(f"{p.actor} (last heard {now - p.heard:.1f} s ago)" for p in self._unstopped())
-            return f"{late}, {now - self._stop_sent:.1f} s after STOP" if late else ""
-        if self.phase in (Phase.WAITING, Phase.COLLECTING) and not self.peers:
-            return "actors to join"
-        return ""
-
     # HELLO
 
     def _hello(self, peer_id: bytes, hello: Hello, now: float) -> list[Action]:
         if self.phase is Phase.STOPPED:
             return [Send(peer_id, Bye("the run is over"))]
-        no = refusal(hello, run_id=self.settings.run_id, spec=self.spec, superseded=self.ledger.ended)
-        if no is not None:
-            self.peers.pop(peer_id, None)
-            return [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}"), *self._advance(now)]
-        account = self.ledger.open(hello.incarnation, hello.actor)
-        lost = account.reconcile(hello.tally)
-        actions = self._supersede(peer_id, hello)
-        settings, envs = self.settings, hello.envs or self.settings.envs_per_actor
-        known = self.peers.get(peer_id)
-        names = {peer.actor for peer in self.peers.values()}
-        slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=names)
-        ready = hello.spec is not None
-        if ready and self.spec is None:
-            self.spec = hello.spec
-        peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
-        peer.steps = known.steps if known else 0
-        self.peers[peer_id] = peer
+        peer, actions = self.roster.admit(peer_id, hello, now)
+        if peer is None:
+            return [*actions, *self._advance(now)]
         if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
             return [*actions, Send(peer_id, Bye("the run is over"))]
-        if lost:
-            actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
-        if ready and not (known and known.ready):
-            actions.append(Note(f"{hello.actor} joined with {envs} environments"))
-        welcome = Welcome(
+        actions.append(Send(peer_id, self._welcome(peer)))
+        if peer.ready and self.phase is Phase.COLLECTING:
+            actions += self._offer_policy(peer, now)
+        elif peer.ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and hello.policy == self._current:
+            actions += self._stop(peer)  # the first one may have been lost with its old connection
+        return actions
+
+    def _welcome(self, peer: Peer) -> Welcome:
+        settings = self.settings
+        return Welcome(
             PROTOCOL_VERSION,
             settings.run_id,
             settings.epoch,
             settings.env,
-            envs,
-            slots.first,
+            peer.slots.envs,
+            peer.slots.first,
             settings.seed,
-            slots.life,
-            account.watermark,
-            CREDIT if ready else 0,
+            peer.slots.life,
+            peer.account.watermark,
+            CREDIT if peer.ready else 0,
             settings.lease_seconds,
             HEARTBEAT_SECONDS,
             settings.on_stop,
         )
-        actions.append(Send(peer_id, welcome))
-        if ready and self.phase is Phase.COLLECTING:
-            actions += self._offer_policy(peer, now)
-        elif ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and (hello.epoch, hello.version) == self._current:
-            actions += self._stop(peer)  # the first one may have been lost with its old connection
-        return actions
-
-    def _supersede(self, peer_id: bytes, hello: Hello) -> list[Action]:
-        """The newest connection of an incarnation wins, and so does the newest incarnation of a name."""
-        actions: list[Action] = []
-        for other in [p for p in self.peers.values() if p.id != peer_id]:
-            if other.incarnation == hello.incarnation:
-                del self.peers[other.id]
-            elif other.actor == hello.actor:
-                del self.peers[other.id]
-                actions.append(Send(other.id, superseded_by_newer(hello.actor)))
-        for incarnation, account in list(self.ledger.accounts.items()):
-            if account.actor == hello.actor and incarnation != hello.incarnation and not account.over:
-                self.ledger.close(incarnation, "actor_lost")
-        return actions
 
     # Rollouts
 
@@ -252,7 +208,8 @@ class LearnerSession:
         if (header.epoch, header.version) != self._current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
             return self._refuse(peer, header, "stale", "made under an older policy")
         try:
-            segment = self._checked(peer, header, blob)
+            assert self.spec is not None, "a ready peer has a spec"
+            segment = checked_segment(self.spec, header, blob, envs=peer.slots.envs)
         except ProtocolError as error:
             return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error)]
         account.accept(header.seq, segment.steps)
@@ -260,16 +217,6 @@ class LearnerSession:
         self.batch.append(Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment))
         self.batch_steps += segment.steps
         return [self._ack(peer), *self._advance(now)]
-
-    def _checked(self, peer: Peer, header: Rollout, blob: Blob) -> Segment:
-        assert self.spec is not None, "a ready peer has a spec"
-        if peer.slots.envs != header.E:
-            raise ProtocolError(f"{peer.actor} ships {header.E} environments, not the {peer.slots.envs} it announced")
-        segment = unpack(self.spec, Counts(header.T, header.E, header.finals, header.episodes), blob)
-        check_segment(self.spec, segment)
-        if segment.steps != header.steps or segment.steps == 0:
-            raise ProtocolError(f"the header says {header.steps} steps, the blob holds {segment.steps}")
-        return segment
 
     def _refuse(self, peer: Peer, header: Rollout, reason: DropReason, text: str) -> list[Action]:
         peer.account.refuse(header.seq, header.steps, reason)
@@ -285,12 +232,12 @@ class LearnerSession:
         actions: list[Action] = []
         if self.phase is Phase.COLLECTING and self.batch_steps >= self.settings.batch_steps:
             self.phase = following(self.phase, Event.BATCH_FULL)
-            self._stop_sent = now
-            for peer in self._unstopped():
+            self.stop_sent_at = now
+            for peer in self.unstopped():
                 actions += self._stop(peer)
-        if self.phase is Phase.STOPPING and not self._unstopped():
+        if self.phase is Phase.STOPPING and not self.unstopped():
             self.phase = following(self.phase, Event.ALL_STOPPED)
-            self.latencies = Latencies(now - self._stop_sent, max(self._first_step_seconds, default=math.nan))
+            self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
         if self.phase is Phase.DRAINING and (not self.peers or now >= self._drain_deadline):
             self.phase = following(self.phase, Event.DRAINED)
         return actions
@@ -304,7 +251,8 @@ class LearnerSession:
         """Epoch and version of the newest policy."""
         return self.snapshot.epoch, self.snapshot.version
 
-    def _unstopped(self) -> list[Peer]:
+    def unstopped(self) -> list[Peer]:
+        """Peers that act, or that have not answered STOP yet."""
         return [peer for peer in self.peers.values() if not peer.stopped]
 
     def _stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
@@ -341,13 +289,12 @@ class LearnerSession:
     @property
     def segment_steps(self) -> int:
         """T of a rollout message under the current actors."""
-        if self.settings.segment_steps:
-            return self.settings.segment_steps
-        envs = sum(peer.slots.envs for peer in self.peers.values() if peer.ready) or self.settings.envs_per_actor
-        return max(1, math.ceil(self.settings.batch_steps / envs / SEGMENTS_PER_BATCH))
+        settings = self.settings
+        envs = sum(peer.slots.envs for peer in self.peers.values() if peer.ready) or settings.envs_per_actor
+        return settings.segment_steps or max(1, math.ceil(settings.batch_steps / envs / SEGMENTS_PER_BATCH))
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
-        del self.peers[peer.id]
+        self.roster.forget(peer.id)
         peer.account.observe(bye.tally)
         self.ledger.close(peer.incarnation, "shutdown")
         return [Note(f"{peer.actor} left: {bye.reason}"), *self._advance(now)]

@@ -5,8 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from protocol.errors import ProtocolError
-from protocol.rollout import Segment
+from protocol.messages import Rollout
+from protocol.rollout import Blob, Counts, Segment, unpack
 from protocol.specs import Spec
+
+
+def checked_segment(spec: Spec, header: Rollout, blob: Blob, *, envs: int) -> Segment:
+    """The rollout's arrays. Raises ProtocolError where they are not what header, spec and actor promise.
+
+    envs: how many environments the actor announced.
+    """
+    if envs != header.E:
+        raise ProtocolError(f"a rollout of {header.E} environments, not of the {envs} that the actor announced")
+    segment = unpack(spec, Counts(header.T, header.E, header.finals, header.episodes), blob)
+    check_segment(spec, segment)
+    if segment.steps != header.steps or segment.steps == 0:
+        raise ProtocolError(f"the header says {header.steps} steps, the blob holds {segment.steps}")
+    return segment
 
 
 def check_segment(spec: Spec, segment: Segment) -> None:

@@ -69,6 +69,11 @@ class Hello(_Message, frozen=True):
     spec_hash: Digest = b""  # b"" while the environment is unknown: tell me which
     spec: Spec | None = None
 
+    @property
+    def policy(self) -> tuple[int, int]:
+        """Epoch and version of the policy held."""
+        return self.epoch, self.version
+
 
 class Have(_Message, frozen=True):
     """The policy is loaded."""

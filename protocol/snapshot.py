@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class Snapshot:
     version: int
     graph: bytes  # ONNX
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """16 bytes that tell a damaged graph from a whole one."""
         return graph_digest(self.graph)

@@ -1,0 +1,83 @@
+"""Who is connected: admits actors, gives them slots and accounts, replaces them, counts what strangers do wrong.
+
+Part of the learner's session; knows neither phases nor batches.
+"""
+
+from learner.admission import refusal, superseded_by_newer
+from learner.peers import Action, Note, Peer, Send, Settings
+from learner.slots import SlotTable
+from protocol.errors import ProtocolError
+from protocol.ledger import Ledger
+from protocol.messages import Hello, Reject
+from protocol.specs import Spec
+
+MAX_STRIKES = 3
+MAX_STRIKERS = 4096  # connections whose violations are counted; strangers come and go
+
+
+class Roster:
+    """All live peers of one run."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None) -> None:
+        self.peers: dict[bytes, Peer] = {}
+        self.slots = slots
+        self.spec = spec  # None until the first actor has said its own
+        self._settings = settings
+        self._ledger = ledger
+        self._strikes: dict[bytes, int] = {}
+
+    def admit(self, peer_id: bytes, hello: Hello, now: float) -> tuple[Peer | None, list[Action]]:
+        """The peer that this HELLO makes, None where it is refused, and what to send and say."""
+        no = refusal(hello, run_id=self._settings.run_id, spec=self.spec, superseded=self._ledger.ended)
+        if no is not None:
+            self.forget(peer_id)
+            return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
+        account = self._ledger.open(hello.incarnation, hello.actor)
+        lost = account.reconcile(hello.tally)
+        actions = self._supersede(peer_id, hello)
+        known = self.peers.get(peer_id)
+        envs = hello.envs or self._settings.envs_per_actor
+        names = {peer.actor for peer in self.peers.values()}
+        slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=names)
+        ready = hello.spec is not None
+        if ready and self.spec is None:
+            self.spec = hello.spec
+        peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
+        peer.steps = known.steps if known else 0
+        self.peers[peer_id] = peer
+        if lost:
+            actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
+        if ready and not (known and known.ready):
+            actions.append(Note(f"{hello.actor} joined with {envs} environments"))
+        return peer, actions
+
+    def forget(self, peer_id: bytes) -> Peer | None:
+        """That connection is no more; its account stays open."""
+        self._strikes.pop(peer_id, None)
+        return self.peers.pop(peer_id, None)
+
+    def strike(self, peer_id: bytes, error: ProtocolError) -> list[Action]:
+        """Count a violation; after three the connection is sent away."""
+        strikes = self._strikes[peer_id] = self._strikes.get(peer_id, 0) + 1
+        while len(self._strikes) > MAX_STRIKERS:
+            del self._strikes[next(iter(self._strikes))]
+        if strikes < MAX_STRIKES:
+            return []
+        peer = self.forget(peer_id)
+        text = f"{MAX_STRIKES} messages that cannot be read; the last: {error}"[:512]
+        name = peer.actor if peer else "a stranger"
+        return [Send(peer_id, Reject("protocol", text, fatal=True)), Note(f"{name} was sent away: {error}")]
+
+    def _supersede(self, peer_id: bytes, hello: Hello) -> list[Action]:
+        """The newest connection of an incarnation wins, and so does the newest incarnation of a name."""
+        actions: list[Action] = []
+        for other in [p for p in self.peers.values() if p.id != peer_id]:
+            if other.incarnation == hello.incarnation:
+                del self.peers[other.id]
+            elif other.actor == hello.actor:
+                del self.peers[other.id]
+                actions.append(Send(other.id, superseded_by_newer(hello.actor)))
+        for incarnation, account in list(self._ledger.accounts.items()):
+            if account.actor == hello.actor and incarnation != hello.incarnation and not account.over:
+                self._ledger.close(incarnation, "actor_lost")
+        return actions
