@@ -141,6 +141,8 @@ class Place:
         self._temporary = tempfile.TemporaryDirectory(prefix="dppo-test-")  # short: an ipc path has at most 107 bytes
         self.path = Path(self._temporary.name)
         self.gate = self.path / "gate"
+        self._counts = self.path / "counts"
+        self._counts.mkdir()
         self._mark = uuid.uuid4().hex
         self._commands: list[Dppo] = []
 
@@ -184,6 +186,16 @@ class Place:
         command = Dppo(process, stdout, stderr)
         self._commands.append(command)
         return command
+
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """Arguments for the environment that waits for this place's gate and counts its steps here."""
+        kwargs = {"gate": str(self.gate), "counts": str(self._counts)}
+        return ("--env", "simulators:GatedCartPole-v0", "--env.kwargs", json.dumps(kwargs))
+
+    def counted_steps(self) -> int:
+        """By the environments themselves, those that were killed left out."""
+        return sum(int(path.read_text()) for path in self._counts.iterdir())
 
     def processes(self) -> list[psutil.Process]:
         """Everything alive that one of our commands started, whoever its parent is now."""

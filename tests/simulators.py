@@ -2,30 +2,41 @@
 
 import os
 import time
+import uuid
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-GATED = "simulators:GatedCartPole-v0"
 BREAKING = "simulators:Breaking-v0"
+BLOWN_UP = "simulators:BlownUp-v0"
 INSTALLED = "simulators:Installed-v0"
 NUMBERS_VARIABLE = "TEST_OBSERVED_NUMBERS"
 SLOW_STEP_SECONDS = 0.004
 
 
 class GatedCartPole(CartPoleEnv):
-    """CartPole at a crawl until a file exists: a test acts in the middle of a run, then lets it finish at once."""
+    """CartPole at a crawl until a file exists: a test acts in the middle of a run, then lets it finish at once.
 
-    def __init__(self, gate: str) -> None:
+    Writes at its end into the folder `counts` how often it was stepped.
+    """
+
+    def __init__(self, gate: str, counts: str) -> None:
         super().__init__()
-        self._gate = gate
+        self._gate, self._counts = gate, counts
+        self._steps = 0
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self._steps += 1
         if not os.path.exists(self._gate):
             time.sleep(SLOW_STEP_SECONDS)
         return super().step(action)
+
+    def close(self) -> None:
+        super().close()
+        Path(self._counts, uuid.uuid4().hex).write_text(str(self._steps))
 
 
 class Breaking(CartPoleEnv):
@@ -40,6 +51,19 @@ class Breaking(CartPoleEnv):
         if self._steps < 0:
             raise RuntimeError("the simulator lost its licence")
         return super().step(action)
+
+
+class BlownUp(CartPoleEnv):
+    """Its simulator diverges after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self._steps -= 1
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation if self._steps > 0 else observation * np.nan, reward, terminated, truncated, info
 
 
 class Installed(gym.Env[np.ndarray, int]):
@@ -65,4 +89,5 @@ class Installed(gym.Env[np.ndarray, int]):
 
 gym.register("GatedCartPole-v0", entry_point="simulators:GatedCartPole", max_episode_steps=500)
 gym.register("Breaking-v0", entry_point="simulators:Breaking", max_episode_steps=500)
+gym.register("BlownUp-v0", entry_point="simulators:BlownUp", max_episode_steps=500)
 gym.register("Installed-v0", entry_point="simulators:Installed", max_episode_steps=100)

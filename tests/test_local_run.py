@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from processes import REPOSITORY, SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
-from simulators import BREAKING, GATED
+from simulators import BLOWN_UP, BREAKING
 
 TOTAL_STEPS = 12_000  # half a minute while the gate is shut, seconds once it is open
 RUN = "run"
@@ -22,7 +22,7 @@ def start(place: Place, *arguments: str) -> Dppo:
     return place.start(
         "train",
         *SMALL,
-        *("--env", GATED, "--env.kwargs", json.dumps({"gate": str(place.gate)})),
+        *place.gated,
         *("--run.directory", RUN, "--run.total-steps", str(TOTAL_STEPS), "--run.checkpoint-seconds", "0"),
         *("--evaluation-episodes", "0", *arguments),
     )
@@ -156,6 +156,7 @@ def test_ctrl_c_ends_a_run_cleanly_and_the_same_command_resumes_it(place: Place,
     assert files.updates() > done
     assert_finished(files)
     assert drops(files.ledger()).keys() <= {"shutdown"}
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
     assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
 
 
@@ -194,6 +195,7 @@ def test_a_run_killed_with_sigkill_leaves_no_orphans_and_a_checkpoint(place: Pla
     assert files.checkpoints()[-1] == f"{files.updates():08}"
     assert_closes(files.ledger())
     assert drops(files.ledger()).keys() <= {"shutdown"}
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
 
 
 @pytest.mark.slow
@@ -213,6 +215,7 @@ def test_a_killed_learner_is_started_again_and_keeps_its_actors(place: Place, fi
     assert files.epoch() == 2
     assert_finished(files)
     assert drops(files.ledger()).keys() <= {"learner_crash", "stale"}
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
     assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
 
 
@@ -268,6 +271,7 @@ def test_an_actor_that_is_told_to_end_loses_nothing_and_is_started_again(place: 
     place.leaves_nothing()
     assert_finished(files)
     assert drops(files.ledger()) == {}
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
     assert "actor-0 ended with" not in command.said()
     assert "was killed" not in command.said()
 
@@ -289,6 +293,7 @@ def test_a_run_without_actors_trains_resumes_and_finishes_in_one_process(place: 
     assert files.updates() > done
     assert files.epoch() == 2
     assert_finished(files)
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
     assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
 
 
@@ -309,3 +314,51 @@ def test_environments_in_processes_of_their_own_end_with_their_actor_however_it_
     kill(command.pid)
     place.leaves_nothing()
     assert_closes(files.ledger())
+
+
+@pytest.mark.slow
+def test_an_environment_that_yields_nan_ends_the_run_and_says_so(place: Place, files: RunFiles) -> None:
+    command = place.start(
+        "train",
+        *SMALL,
+        *("--env", BLOWN_UP, "--env.kwargs", json.dumps({"steps": 300}), "--run.directory", RUN),
+    )
+    place.ends(command, code=1)
+    place.leaves_nothing()
+    (line,) = command.complained().splitlines()
+    assert "actor-" in line
+    assert "observation holds NaN" in line
+    assert_closes(files.ledger())
+    assert drops(files.ledger())["invalid"] > 0
+
+
+@pytest.mark.slow
+def test_a_finished_run_that_is_started_again_changes_nothing(place: Place, files: RunFiles) -> None:
+    place.gate.touch()
+    place.ends(start(place), code=0)
+    metrics, ledger, steps = files.metrics(), files.ledger(), place.counted_steps()
+    place.ends(start(place), code=0)
+    place.leaves_nothing()
+    assert files.epoch() == 2
+    assert (files.metrics(), files.ledger()["total"], place.counted_steps()) == (metrics, ledger["total"], steps)
+
+
+@pytest.mark.slow
+def test_a_run_survives_one_kill_after_the_other(place: Place, files: RunFiles) -> None:
+    command = start(place)
+    for victim in ("actor-0", "learner", "actor-1", "learner", "actor-0"):
+        updates, pid = files.updates(), files.learner_pid()
+        # it has gone on after the previous kill: a new line in the curve, or fewer after a resume
+        place.until(lambda updates=updates: files.updates() != updates, "the next update", during=command)
+        victims = command.actors() | {"learner": pid}
+        place.until(lambda name=victim: name in command.actors() | {"learner": 0}, f"{victim} is up", during=command)
+        kill((victims | command.actors())[victim])
+    updates = files.updates()
+    place.until(lambda: files.updates() != updates, "the next update", during=command)
+    place.gate.touch()
+    place.ends(command, code=0)
+    place.leaves_nothing()
+    assert files.epoch() == 3
+    assert_finished(files)
+    assert drops(files.ledger()).keys() <= {"learner_crash", "stale", "actor_lost"}
+    assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4

@@ -1,13 +1,12 @@
 """A learner and actors started by hand, as on several hosts: over tcp, in any order, some of them not welcome."""
 
-import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_port, kill
-from simulators import GATED, INSTALLED, NUMBERS_VARIABLE
+from simulators import INSTALLED, NUMBERS_VARIABLE
 
 TOTAL_STEPS = 12_000
 RUN = "run"
@@ -30,11 +29,11 @@ class Cluster:
             "learner",
             *SMALL,
             *("--bind", self.endpoint, "--run.directory", RUN, "--run.total-steps", str(TOTAL_STEPS)),
-            *("--run.checkpoint-seconds", "0", *arguments),
+            *("--run.checkpoint-seconds", "0", "--evaluation-episodes", "0", *arguments),
         )
 
     def gated_learner(self, *arguments: str) -> Dppo:
-        return self.learner("--env", GATED, "--env.kwargs", json.dumps({"gate": str(self.place.gate)}), *arguments)
+        return self.learner(*self.place.gated, *arguments)
 
     def actor(self, name: str, **variables: str) -> Dppo:
         return self.place.start("actor", "--learner", self.endpoint, "--name", name, variables=variables)
@@ -64,6 +63,7 @@ def test_actors_join_before_and_during_a_run_and_end_with_it(cluster: Cluster) -
     assert_closes(ledger)
     assert drops(ledger) == {}
     assert ledger["closed_incarnations"] == 3
+    assert ledger["total"]["sealed"] == place.counted_steps()
     assert ledger["total"]["trained"] == metrics[-1]["steps"] >= TOTAL_STEPS
     assert max(line["first_pass_ratio_error"] for line in metrics) < 1e-4
     for actor in (early, second, late):
@@ -107,6 +107,7 @@ def test_actors_outlive_a_killed_learner_and_work_for_the_next_one(cluster: Clus
     place.leaves_nothing()
     assert_closes(files.ledger())
     assert drops(files.ledger()).keys() <= {"learner_crash", "stale"}
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
     assert [line["update"] for line in files.metrics()] == list(range(1, files.updates() + 1))
 
 
@@ -144,17 +145,27 @@ def test_an_actor_that_hangs_does_not_hold_the_others_up(cluster: Cluster) -> No
     place.leaves_nothing()
     assert_closes(files.ledger())
     assert drops(files.ledger()).keys() <= {"stale"}
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
 
 
 def test_two_learners_on_one_port_are_one_too_many(cluster: Cluster) -> None:
     first = cluster.gated_learner()
     cluster.place.until(lambda: "listening" in first.said(), "the learner listens", during=first)
     second = cluster.place.start(
-        "learner", *SMALL, "--env", GATED, "--bind", cluster.endpoint, "--run.directory", "another"
+        "learner", *SMALL, *cluster.place.gated, "--bind", cluster.endpoint, "--run.directory", "another"
     )
     cluster.place.ends(second, code=2)
     (line,) = second.complained().splitlines()
     assert cluster.endpoint in line
     first.signal(signal.SIGINT)
     cluster.place.ends(first, code=0)
+    cluster.place.leaves_nothing()
+
+
+def test_an_actor_without_a_learner_ends_when_it_is_told_to(cluster: Cluster) -> None:
+    health = cluster.place.path / "health"
+    actor = cluster.actor("lonely", DPPO_HEALTH_FILE=str(health))
+    cluster.place.until(health.exists, "its loop turns", during=actor)
+    actor.signal(signal.SIGTERM)
+    cluster.place.ends(actor, code=0)
     cluster.place.leaves_nothing()
