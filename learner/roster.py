@@ -20,6 +20,7 @@ class Roster:
 
     def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None) -> None:
         self.peers: dict[bytes, Peer] = {}
+        self.lost: dict[bytes, Peer] = {}  # nothing reaches them any more, but what they had sent may still arrive
         self.slots = slots
         self.spec = spec  # None until the first actor has said its own
         self._settings = settings
@@ -45,6 +46,7 @@ class Roster:
         peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
         peer.steps = known.steps if known else 0
         self.peers[peer_id] = peer
+        self.lost.pop(peer_id, None)
         if lost:
             actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
         if ready and not (known and known.ready):
@@ -54,7 +56,24 @@ class Roster:
     def forget(self, peer_id: bytes) -> Peer | None:
         """That connection is no more; its account stays open."""
         self._strikes.pop(peer_id, None)
+        self.lost.pop(peer_id, None)
         return self.peers.pop(peer_id, None)
+
+    def lose(self, peer_id: bytes) -> Peer | None:
+        """Nothing can be sent to that connection any more. Its last messages, BYE perhaps, may still be on the way."""
+        peer = self.peers.pop(peer_id, None)
+        if peer is not None:
+            self.lost[peer_id] = peer
+        return peer
+
+    def heard_of(self, peer_id: bytes) -> Peer | None:
+        """Who speaks on that connection, None where nobody said HELLO on it."""
+        return self.peers.get(peer_id) or self.lost.get(peer_id)
+
+    def expire_lost(self, now: float) -> None:
+        """Expect nothing more from connections that were lost a lease ago."""
+        for peer in [p for p in self.lost.values() if now - p.heard > self._settings.lease_seconds]:
+            del self.lost[peer.id]
 
     def strike(self, peer_id: bytes, error: ProtocolError) -> list[Action]:
         """Count a violation; after three the connection is sent away."""
@@ -71,11 +90,11 @@ class Roster:
     def _supersede(self, peer_id: bytes, hello: Hello) -> list[Action]:
         """The newest connection of an incarnation wins, and so does the newest incarnation of a name."""
         actions: list[Action] = []
-        for other in [p for p in self.peers.values() if p.id != peer_id]:
+        for other in [p for p in (*self.peers.values(), *self.lost.values()) if p.id != peer_id]:
             if other.incarnation == hello.incarnation:
-                del self.peers[other.id]
+                self.forget(other.id)
             elif other.actor == hello.actor:
-                del self.peers[other.id]
+                self.forget(other.id)
                 actions.append(Send(other.id, superseded_by_newer(hello.actor)))
         for incarnation, account in list(self._ledger.accounts.items()):
             if account.actor == hello.actor and incarnation != hello.incarnation and not account.over:

@@ -76,7 +76,7 @@ class LearnerSession:
         """One message from one connection."""
         if isinstance(message, Hello):
             return self._hello(peer_id, message, now)
-        peer = self.peers.get(peer_id)
+        peer = self.roster.heard_of(peer_id)
         if peer is None:
             return [Send(peer_id, Who())]
         peer.heard = now
@@ -102,7 +102,7 @@ class LearnerSession:
 
     def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
         """The transport says that this connection is gone."""
-        peer = self.roster.forget(peer_id)
+        peer = self.roster.lose(peer_id)
         if peer is None:
             return []
         return [Note(f"{peer.actor} is gone (connection lost)"), *self._advance(now)]
@@ -110,6 +110,7 @@ class LearnerSession:
     def tick(self, now: float) -> list[Action]:
         """Time passed: leases, the grace after STOP, the end of draining."""
         actions: list[Action] = []
+        self.roster.expire_lost(now)
         for peer in [p for p in self.peers.values() if now - p.heard > self.settings.lease_seconds]:
             self.roster.forget(peer.id)
             actions.append(Note(f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"))
@@ -141,6 +142,7 @@ class LearnerSession:
         self.phase = following(self.phase, Event.FINISH)
         self.ledger.drop_pending(drop)
         self.batch, self.batch_steps = [], 0
+        self.roster.lost.clear()  # those lost from now on may have said BYE first
         self._drain_deadline = now + self.settings.stop_grace_seconds
         return [Send(peer.id, Bye(reason)) for peer in self.peers.values()] + self._advance(now)
 
@@ -157,6 +159,7 @@ class LearnerSession:
                 self.ledger.close(incarnation, "shutdown")
             else:
                 self.ledger.write_off(incarnation)
+        self.roster.lost.clear()
         self.peers.clear()  # what they say from now on belongs to no account
 
     # HELLO
@@ -238,7 +241,8 @@ class LearnerSession:
         if self.phase is Phase.STOPPING and not self.unstopped():
             self.phase = following(self.phase, Event.ALL_STOPPED)
             self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
-        if self.phase is Phase.DRAINING and (not self.peers or now >= self._drain_deadline):
+        all_said = not self.peers and not self.roster.lost
+        if self.phase is Phase.DRAINING and (all_said or now >= self._drain_deadline):
             self.phase = following(self.phase, Event.DRAINED)
         return actions
 
