@@ -17,9 +17,11 @@ from unittest import mock
 
 import numpy as np
 
+from actor.actions import Exit, State
 from actor.driver import ActorDriver
-from actor.session import ActorSession, Exit, State
+from actor.session import ActorSession
 from learner import session as learner_session
+from learner.batch import Received
 from learner.peers import Action, Note, Send, Settings
 from learner.phases import Phase
 from learner.session import LearnerSession
@@ -215,6 +217,8 @@ class Simulation:
         self.notes: list[str] = []
         self.sent: list[Send] = []  # by this learner
         self.learner: LearnerSession | None = None
+        self.handed: list[Received] = []  # to the trainer, when the batch was full and all had stopped
+        self.supervised: tuple[str, ...] = ()
         self.acting: Process
         self._watermarks: dict[Incarnation, int] = {}
         self._patch = mock.patch.multiple(
@@ -299,7 +303,7 @@ class Simulation:
         self._do(learner.publish(self.version, b"%d %d" % (self.epoch, self.version), self.now))
 
     def _update(self, learner: LearnerSession) -> None:
-        for received in learner.batch:
+        for received in self.handed:
             numbers = numbers_of(received.segment)
             assert not self.ever_trained & set(numbers), "a step is trained on twice"
             for number in numbers:
@@ -321,6 +325,10 @@ class Simulation:
         self._do(self.learner.finish("the end", "shutdown", self.now))
 
     def _do(self, actions: Sequence[Action]) -> None:
+        if self.learner is not None and self.learner.phase is not Phase.UPDATING:
+            self.handed = []
+        elif self.learner is not None and not self.handed:
+            self.handed = list(self.learner.batch)
         for action in actions:
             if isinstance(action, Note):
                 self.notes.append(action.text)
@@ -376,10 +384,10 @@ class Simulation:
         process.driver.drain()
         self._flush(process)
 
-    def kill(self, process: Process, *, lose_up: bool = True) -> None:
-        """SIGKILL. What its kernel had already taken may still arrive."""
+    def kill(self, process: Process, *, lose_up: bool = True, noticed: bool = True) -> None:
+        """SIGKILL, or a host that is gone (not noticed). What the kernel had already taken may still arrive."""
         process.alive = False
-        self.cut(process, lose_up=lose_up, noticed=True)
+        self.cut(process, lose_up=lose_up, noticed=noticed)
 
     def _reconnect_if_wanted(self, process: Process) -> None:
         if process.driver.reconnect_wanted:
@@ -444,7 +452,7 @@ class Simulation:
         except ProtocolError as error:
             self._do(learner.violation(connection.id, error))
             return
-        known = connection.id in learner.peers
+        known = learner.roster.heard_of(connection.id) is not None
         batch = len(learner.batch)
         actions = learner.receive(connection.id, message, blob, self.now)
         self._book(connection, message, known=known, accepted=len(learner.batch) > batch, actions=actions)
@@ -543,6 +551,7 @@ class Simulation:
         assert total.sealed == total.trained + total.dropped.total()
         for process in told_all:
             assert self.known_sealed(process.incarnation) == process.sealed_steps, f"{process.name} was not heard out"
+            assert all(self.books.place[number] == "stop_partial" for number in process.dropped)
         lost = sum(map(self.known_sealed, self.books.watermark)) - sum(places.values())
         assert total.dropped["actor_lost"] + total.dropped["shutdown"] == lost + places["shutdown"]
         for incarnation, process in self.processes.items():
@@ -580,15 +589,16 @@ class Simulation:
             self.exchange()
 
     def heal(self, names: Sequence[str]) -> None:
-        """A learner, one process of each name, fresh connections, nothing old on its way."""
+        """A learner, nothing old on its way, and from now on someone who replaces missing processes."""
         if self.learner is None:
             self.start_learner()
         for connection in self.connections.values():
             if not connection.open:
                 connection.up.clear()
-        for process in self.living:
-            self.cut(process, lose_up=True, noticed=True)
-        for name in names:
+        self.supervised = tuple(names)
+
+    def _supervise(self) -> None:
+        for name in self.supervised:
             if not any(process.name == name and process.session.state is not State.DRAINING for process in self.living):
                 self.start(name)
 
@@ -602,6 +612,7 @@ class Simulation:
         for _ in range(rounds):
             if self.updates >= goal and self.living and all(map(self.joined, self.living)):
                 return
+            self._supervise()
             self.calm()
         raise AssertionError(
             f"no progress: {self.updates} of {goal} updates, phase {self.learner and self.learner.phase}, "

@@ -51,6 +51,11 @@ class Faults(RuleBasedStateMachine):
         if process := self.process(which):
             self.world.step(process, steps)
 
+    @rule(which=some)
+    def an_actor_steps_until_it_must_wait(self, which: int) -> None:
+        if process := self.process(which):
+            self.world.step(process, 200)
+
     @rule(which=some, messages=few)
     def messages_reach_the_learner(self, which: int, messages: int) -> None:
         if connection := self.busy(which, "up"):
@@ -110,10 +115,10 @@ class Faults(RuleBasedStateMachine):
     def a_process_starts(self, name: str) -> None:
         self.world.start(name)
 
-    @rule(which=some, lose_up=st.booleans())
-    def an_actor_is_killed(self, which: int, lose_up: bool) -> None:
+    @rule(which=some, lose_up=st.booleans(), noticed=st.booleans())
+    def an_actor_is_killed(self, which: int, lose_up: bool, noticed: bool) -> None:
         if process := self.process(which):
-            self.world.kill(process, lose_up=lose_up)
+            self.world.kill(process, lose_up=lose_up, noticed=noticed)
 
     @precondition(lambda self: len(self.world.processes) < MAX_PROCESSES)
     @rule(which=some, lose_up=st.booleans())

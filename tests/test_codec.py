@@ -1,0 +1,359 @@
+import math
+import struct
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode
+from protocol.errors import ProtocolError
+from protocol.messages import (
+    MAX_COUNT,
+    WITH_BLOB,
+    Ack,
+    Bye,
+    EnvSettings,
+    Have,
+    Hello,
+    Message,
+    Nack,
+    Ping,
+    Policy,
+    Pong,
+    Reject,
+    Rollout,
+    Stop,
+    Stopped,
+    Tally,
+    TimeShares,
+    Welcome,
+    Who,
+)
+from protocol.specs import Leaf, Spec, spec_hash
+
+SMALL = settings(derandomize=True, deadline=None, max_examples=60)
+
+counts = st.integers(0, MAX_COUNT)
+seconds = st.floats(0, 1e9)
+names = st.from_regex(r"[A-Za-z0-9_.:@-]{1,128}", fullmatch=True)
+
+
+def texts(size: int) -> st.SearchStrategy[str]:
+    return st.text(st.characters(codec="utf-8"), max_size=size)
+
+
+tallies = st.builds(Tally, counts, counts, counts, counts, counts)
+boxes = st.builds(
+    Leaf,
+    name=st.sampled_from(["action", "arm", "gripper"]),
+    dtype=st.sampled_from(["<f4", "<f8"]),
+    shape=st.sampled_from([(), (1,), (3,), (2, 2)]),
+    kind=st.just("box"),
+)
+choices = st.builds(
+    Leaf,
+    name=st.sampled_from(["action", "choice"]),
+    dtype=st.just("<i8"),
+    shape=st.just(()),
+    kind=st.just("discrete"),
+    categories=st.integers(1, 1000),
+    start=st.integers(-5, 5),
+)
+specs = st.builds(
+    Spec,
+    observation=st.tuples(st.just(Leaf("observation", "<f4", (4,), "box"))),
+    action=st.tuples(boxes | choices),
+)
+
+FROM_ACTOR: dict[type, st.SearchStrategy[Any]] = {
+    Hello: st.builds(
+        Hello,
+        protocol_min=counts,
+        protocol_max=counts,
+        release=texts(64),
+        actor=names,
+        incarnation=st.binary(min_size=8, max_size=8),
+        envs=counts,
+        tally=tallies,
+        run_id=texts(64),
+        epoch=counts,
+        version=counts,
+        spec_hash=st.binary(max_size=16),
+        spec=st.none() | specs,
+    ),
+    Have: st.builds(Have, counts, counts, seconds),
+    Rollout: st.builds(Rollout, st.integers(1, MAX_COUNT), *[counts] * 7),
+    Stopped: st.builds(Stopped, counts, counts, tallies, seconds),
+    Ping: st.builds(Ping, st.floats(allow_nan=False), tallies, st.builds(TimeShares, *[seconds] * 4)),
+    Bye: st.builds(Bye, texts(512), tallies),
+}
+FROM_LEARNER: dict[type, st.SearchStrategy[Any]] = {
+    Welcome: st.builds(
+        Welcome,
+        protocol=counts,
+        run_id=texts(64),
+        epoch=counts,
+        env=st.builds(
+            EnvSettings,
+            texts(256).filter(bool),
+            texts(500),
+            st.sampled_from(["auto", "sync", "async", "native"]),
+        ),
+        envs=counts,
+        first_slot=counts,
+        seed=counts,
+        life=counts,
+        watermark=counts,
+        credit=counts,
+        lease_seconds=seconds,
+        heartbeat_seconds=seconds,
+        on_stop=st.sampled_from(["keep", "drop"]),
+    ),
+    Reject: st.builds(
+        Reject,
+        st.sampled_from(["protocol", "spec", "run", "superseded", "full", "envs"]),
+        texts(512),
+        st.booleans(),
+        seconds,
+    ),
+    Policy: st.builds(Policy, counts, counts, st.binary(min_size=16, max_size=16), st.integers(1, 2**24)),
+    Ack: st.builds(Ack, counts, counts),
+    Nack: st.builds(Nack, counts, texts(64)),
+    Stop: st.builds(Stop, counts, counts, seconds),
+    Pong: st.builds(Pong, st.floats(allow_nan=False)),
+    Who: st.just(Who()),
+    Bye: st.builds(Bye, texts(512), tallies),
+}
+HELLO = Hello(
+    1, 1, "0.1", "host-1", b"12345678", 2, Tally(5, 40, 4, 32, 0), "run", 1, 2, b"h" * 16,
+    Spec((Leaf("observation", "<f4", (4,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=2),)),
+)  # fmt: skip
+SAMPLES: list[Message] = [
+    HELLO,
+    Have(1, 2, 0.5),
+    Rollout(1, 1, 2, 3, 4, 0, 0, 12),
+    Stopped(1, 2, Tally(), 0.5),
+    Ping(1.5, Tally(), TimeShares()),
+    Bye("enough"),
+]
+
+
+def array(message: Message) -> list[Any]:
+    """The header as plain data."""
+    fields: list[Any] = msgpack.unpackb(encode(message))
+    return fields
+
+
+def refused(header: bytes, has_blob: bool = False) -> str:
+    """Both decoders must refuse it with a ProtocolError of one short line, and with nothing else."""
+    with pytest.raises(ProtocolError) as caught:
+        decode_from_actor(header, has_blob)
+    with pytest.raises(ProtocolError):
+        decode_from_learner(header, has_blob)
+    assert len(str(caught.value)) <= 300
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", FROM_ACTOR)
+def test_what_an_actor_says_arrives_as_it_was_said(kind: type) -> None:
+    @SMALL
+    @given(FROM_ACTOR[kind])
+    def check(message: Any) -> None:
+        assert decode_from_actor(encode(message), isinstance(message, WITH_BLOB)) == message
+
+    check()
+
+
+@pytest.mark.parametrize("kind", FROM_LEARNER)
+def test_what_a_learner_says_arrives_as_it_was_said(kind: type) -> None:
+    @SMALL
+    @given(FROM_LEARNER[kind])
+    def check(message: Any) -> None:
+        assert decode_from_learner(encode(message), isinstance(message, WITH_BLOB)) == message
+
+    check()
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda m: type(m).__name__)
+def test_a_header_cut_anywhere_is_refused(message: Message) -> None:
+    header = encode(message)
+    for length in range(len(header)):
+        refused(header[:length], isinstance(message, WITH_BLOB))
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda m: type(m).__name__)
+def test_bytes_after_the_header_are_refused(message: Message) -> None:
+    refused(encode(message) + b"\0", isinstance(message, WITH_BLOB))
+
+
+def test_a_header_above_4096_bytes_is_refused_without_parsing_it() -> None:
+    assert "4096" in refused(b"\xc1" * (MAX_HEADER_BYTES + 1))
+    assert "4096" in refused(encode(SAMPLES[1]).ljust(MAX_HEADER_BYTES + 1, b"\0"))
+
+
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "wrong", [None, "text", -1, 2**63, 1.5, True, [], b"\xff" * 65, math.nan], ids=lambda value: repr(value)[:10]
+)
+def test_a_value_that_fits_no_field_is_refused_or_was_allowed_by_the_type(message: Message, wrong: Any) -> None:
+    fields = array(message)
+    for index in range(1, len(fields)):
+        changed = [*fields[:index], wrong, *fields[index + 1 :]]
+        try:
+            decoded = decode_from_actor(msgpack.packb(changed), isinstance(message, WITH_BLOB))
+        except ProtocolError:
+            continue
+        value = getattr(decoded, message.__struct_fields__[index - 1])
+        field = next(f for f in msgspec.structs.fields(type(message)) if f.name == message.__struct_fields__[index - 1])
+        assert msgspec.convert(wrong, field.type) == value or math.isnan(value)
+
+
+@pytest.mark.parametrize("field", ["seq", "epoch", "version", "T", "E", "finals", "episodes", "steps"])
+@pytest.mark.parametrize("wrong", [-1, MAX_COUNT + 1, 1.0, "1", None, True, [1]])
+def test_a_count_is_a_whole_number_in_its_range(field: str, wrong: Any) -> None:
+    fields = array(Rollout(1, 1, 2, 3, 4, 0, 0, 12))
+    fields[1 + Rollout.__struct_fields__.index(field)] = wrong
+    refused(msgpack.packb(fields), has_blob=True)
+
+
+def test_seconds_are_neither_negative_nor_endless_nor_nan() -> None:
+    for wrong in (-1.0, 2e9, math.inf, math.nan):
+        refused(msgpack.packb(["Have", 1, 2, wrong]))
+
+
+def test_a_name_that_could_break_a_log_or_a_path_is_refused() -> None:
+    for wrong in ("", "a b", "a\nb", "../a", "ä", "a" * 129, "a\n"):
+        fields = array(HELLO)
+        fields[1 + Hello.__struct_fields__.index("actor")] = wrong
+        refused(msgpack.packb(fields))
+
+
+def test_a_missing_field_is_refused() -> None:
+    for message in SAMPLES:
+        required = [f for f in msgspec.structs.fields(type(message)) if f.required]
+        refused(msgpack.packb(array(message)[: len(required)]), isinstance(message, WITH_BLOB))
+
+
+def test_an_extra_field_is_refused_also_inside() -> None:
+    for message in SAMPLES:
+        complete = msgspec.to_builtins(message)
+        assert len(complete) == len(message.__struct_fields__) + 1
+        refused(msgpack.packb([*complete, 0]), isinstance(message, WITH_BLOB))
+    fields = msgspec.to_builtins(Stopped(1, 2, Tally(), 0.5))
+    fields[3] = [*fields[3], 0]
+    refused(msgpack.packb(fields))
+
+
+def test_an_unknown_kind_of_message_is_refused() -> None:
+    for tag in ("Nobody", "", 1, None, b"Have", ["Have"]):
+        refused(msgpack.packb([tag, 1, 2, 0.5]))
+
+
+def test_a_map_instead_of_an_array_is_refused() -> None:
+    refused(msgpack.packb({"type": "Have", "epoch": 1, "version": 2, "load_seconds": 0.5}))
+    refused(msgpack.packb({}))
+    refused(msgpack.packb(["Stopped", 1, 2, {}, 0.5]))
+
+
+def test_a_header_that_is_no_array_is_refused() -> None:
+    for value in (None, 1, "Who", b"Who", 1.5, True, []):
+        refused(msgpack.packb(value))
+    refused(b"")
+
+
+def test_an_extension_type_is_refused() -> None:
+    for data in (b"", b"1234", b"12345678"):
+        refused(msgpack.packb(["Ping", msgpack.ExtType(5, data), [], []]))
+    refused(msgpack.packb(msgpack.ExtType(5, b"x")))
+    refused(msgpack.packb(["Ping", msgpack.Timestamp(1, 2), [], []]))
+
+
+@pytest.mark.parametrize("opening", [b"\x91", b"\x81\x01", b"\xdc\x00\x01", b"\xdd\x00\x00\x00\x01"])
+def test_deep_nesting_is_refused(opening: bytes) -> None:
+    for depth in (10, 400, 600, 1100, MAX_HEADER_BYTES):
+        header = (opening * depth)[: MAX_HEADER_BYTES - 1] + b"\xc0"
+        refused(header)
+
+
+def test_a_length_that_the_header_cannot_hold_is_refused() -> None:
+    for code, size in ((0xDB, "I"), (0xC6, "I"), (0xDD, "I"), (0xDF, "I"), (0xC9, "I"), (0xDA, "H"), (0xDC, "H")):
+        huge = struct.pack(f">B{size}", code, 2 ** (32 if size == "I" else 16) - 1)
+        refused(huge)
+        refused(b"\x94\xa4Have" + huge)
+        refused(huge + b"\0" * 4000)
+
+
+def test_text_that_is_not_utf8_is_refused() -> None:
+    refused(b"\x92\xa3Bye\xa2\xff\xfe")
+
+
+def test_a_message_goes_with_a_blob_exactly_where_it_should() -> None:
+    for message in SAMPLES:
+        with pytest.raises(ProtocolError, match="blob"):
+            decode_from_actor(encode(message), not isinstance(message, WITH_BLOB))
+    with pytest.raises(ProtocolError, match="Policy without a blob"):
+        decode_from_learner(encode(Policy(1, 1, b"d" * 16, 1)), has_blob=False)
+    with pytest.raises(ProtocolError, match="Who with a blob"):
+        decode_from_learner(encode(Who()), has_blob=True)
+
+
+def test_a_message_of_the_own_side_is_refused() -> None:
+    for message in (Welcome, Reject, Policy, Ack, Nack, Stop, Pong, Who):
+        example = {
+            Welcome: Welcome(1, "r", 1, EnvSettings("E"), 1, 0, 0, 0, 0, 8, 1.0, 1.0, "keep"),
+            Reject: Reject("run", "no", fatal=True),
+            Policy: Policy(1, 1, b"d" * 16, 1),
+            Ack: Ack(1, 8),
+            Nack: Nack(1, "stale"),
+            Stop: Stop(1, 1, 1.0),
+            Pong: Pong(1.0),
+            Who: Who(),
+        }[message]
+        with pytest.raises(ProtocolError):
+            decode_from_actor(encode(example), isinstance(example, WITH_BLOB))
+    for example in SAMPLES[:-1]:  # BYE goes both ways
+        with pytest.raises(ProtocolError):
+            decode_from_learner(encode(example), isinstance(example, WITH_BLOB))
+
+
+def test_a_spec_that_no_honest_peer_sends_is_refused_with_its_hello() -> None:
+    fields = array(HELLO)
+    fields[-1][0][0][2] = [2**40, 2**40]
+    refused(msgpack.packb(fields))
+
+
+def test_a_header_too_long_to_be_accepted_is_not_sent_and_says_which_and_how_long() -> None:
+    bounds = (0.5,) * 400
+    spec = Spec(HELLO.spec.observation, (Leaf("action", "<f4", (400,), "box", bounds, bounds),))  # type: ignore[union-attr]
+    with pytest.raises(Exception, match=r"Hello takes \d+ bytes; a header may take 4096"):
+        encode(Hello(1, 1, "0.1", "a", b"12345678", 2, Tally(), spec_hash=spec_hash(spec), spec=spec))
+
+
+@settings(derandomize=True, deadline=None, max_examples=1500)
+@given(st.binary(max_size=200), st.booleans())
+def test_random_bytes_are_refused_or_read_and_nothing_else(header: bytes, has_blob: bool) -> None:
+    for decode in (decode_from_actor, decode_from_learner):
+        try:
+            message = decode(header, has_blob)
+        except ProtocolError:
+            continue
+        assert isinstance(message, WITH_BLOB) == has_blob
+
+
+@settings(derandomize=True, deadline=None, max_examples=1500)
+@given(
+    st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4)
+)
+def test_a_damaged_header_is_refused_or_is_another_valid_one(message: Message, changes: list[tuple[int, int]]) -> None:
+    header = bytearray(encode(message))
+    for place, byte in changes:
+        header[place % len(header)] = byte
+    try:
+        read = decode_from_actor(bytes(header), isinstance(message, WITH_BLOB))
+    except ProtocolError:
+        return
+    again = decode_from_actor(encode(read), isinstance(read, WITH_BLOB))
+    assert again == read or "nan" in repr(read)
