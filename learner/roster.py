@@ -70,10 +70,27 @@ class Roster:
         """Who speaks on that connection, None where nobody said HELLO on it."""
         return self.peers.get(peer_id) or self.lost.get(peer_id)
 
-    def expire_lost(self, now: float) -> None:
-        """Expect nothing more from connections that were lost a lease ago."""
-        for peer in [p for p in self.lost.values() if now - p.heard > self._settings.lease_seconds]:
-            del self.lost[peer.id]
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has anything more to say."""
+        return not self.peers and not self.lost
+
+    def expire(self, now: float) -> list[Action]:
+        """Expect nothing more from who has been silent for the lease."""
+        notes: list[Action] = []
+        for peer in [p for p in (*self.peers.values(), *self.lost.values()) if self._is_overdue(p, now)]:
+            if peer.id in self.peers:
+                notes.append(Note(f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"))
+            self.forget(peer.id)
+        return notes
+
+    def _is_overdue(self, peer: Peer, now: float) -> bool:
+        return now - peer.heard > self._settings.lease_seconds
+
+    def dismiss(self) -> None:
+        """Everybody is a stranger from now on."""
+        self.peers.clear()
+        self.lost.clear()
 
     def strike(self, peer_id: bytes, error: ProtocolError) -> list[Action]:
         """Count a violation; after three the connection is sent away."""

@@ -109,11 +109,7 @@ class LearnerSession:
 
     def tick(self, now: float) -> list[Action]:
         """Time passed: leases, the grace after STOP, the end of draining."""
-        actions: list[Action] = []
-        self.roster.expire_lost(now)
-        for peer in [p for p in self.peers.values() if now - p.heard > self.settings.lease_seconds]:
-            self.roster.forget(peer.id)
-            actions.append(Note(f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"))
+        actions = self.roster.expire(now)
         if self.phase is Phase.STOPPING and now - self.stop_sent_at > self.settings.stop_grace_seconds:
             for peer in self.unstopped():
                 peer.stopped = True
@@ -159,8 +155,7 @@ class LearnerSession:
                 self.ledger.close(incarnation, "shutdown")
             else:
                 self.ledger.write_off(incarnation)
-        self.roster.lost.clear()
-        self.peers.clear()  # what they say from now on belongs to no account
+        self.roster.dismiss()  # what they say from now on belongs to no account
 
     # HELLO
 
@@ -241,8 +236,7 @@ class LearnerSession:
         if self.phase is Phase.STOPPING and not self.unstopped():
             self.phase = following(self.phase, Event.ALL_STOPPED)
             self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
-        all_said = not self.peers and not self.roster.lost
-        if self.phase is Phase.DRAINING and (all_said or now >= self._drain_deadline):
+        if self.phase is Phase.DRAINING and (self.roster.is_empty or now >= self._drain_deadline):
             self.phase = following(self.phase, Event.DRAINED)
         return actions
 
