@@ -13,6 +13,8 @@ import pytest
 from processes import REPOSITORY, SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
 from simulators import BLOWN_UP, BREAKING
 
+pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
+
 TOTAL_STEPS = 12_000  # half a minute while the gate is shut, seconds once it is open
 RUN = "run"
 

@@ -8,6 +8,8 @@ import pytest
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_port, kill
 from simulators import INSTALLED, NUMBERS_VARIABLE
 
+pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
+
 TOTAL_STEPS = 12_000
 RUN = "run"
 
