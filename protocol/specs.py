@@ -7,6 +7,7 @@ state are more leaves in the same record, so they need no new wire format.
 
 import hashlib
 import math
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to im
 
 MAX_LEAVES = 64
 MAX_DIMENSIONS = 8
+MAX_SPEC_BYTES = 3400  # what a HELLO of 4 KiB leaves: about 180 bounded actions
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # of a leaf; "" would mean no leaf in a rollout's layout
 MAX_ELEMENTS = 2**26  # of one leaf of one step: 256 MiB of float32, far above any image
 
 DType = Literal["|u1", "|i1", "|b1", "<i2", "<i4", "<i8", "<f4", "<f8"]
@@ -76,12 +79,18 @@ def check_spec(spec: Spec) -> Spec:
     if len(set(names)) != len(names):
         raise ProtocolError("the spec repeats a leaf name")
     for leaf in spec.leaves:
+        if not NAME.fullmatch(leaf.name):
+            raise ProtocolError(f"leaf name {leaf.name[:64]!r} is not allowed")
         if len(leaf.shape) > MAX_DIMENSIONS or any(size <= 0 for size in leaf.shape) or leaf.elements > MAX_ELEMENTS:
             raise ProtocolError(f"leaf {leaf.name}: shape {leaf.shape} is not allowed")
         if len(leaf.low) not in (0, leaf.elements) or len(leaf.high) != len(leaf.low):
             raise ProtocolError(f"leaf {leaf.name}: {len(leaf.low)} bounds for {leaf.elements} elements")
-        if leaf.kind == "discrete" and not 0 < leaf.categories <= 2**20:
-            raise ProtocolError(f"leaf {leaf.name}: {leaf.categories} categories are not allowed")
+        if not all(low <= high for low, high in zip(leaf.low, leaf.high, strict=True)):  # NaN is neither
+            raise ProtocolError(f"leaf {leaf.name}: a lower bound is not below its upper bound")
+        if leaf.kind == "discrete" and not (0 < leaf.categories <= 2**20 and abs(leaf.start) <= 2**31):
+            raise ProtocolError(f"leaf {leaf.name}: {leaf.categories} categories from {leaf.start} are not allowed")
+        if leaf.kind == "discrete" and leaf.dtype != "<i8":  # index arithmetic in it cannot wrap around
+            raise ProtocolError(f"leaf {leaf.name}: categories as {leaf.dtype} are not allowed")
     return spec
 
 
@@ -90,7 +99,17 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
 
     Raises UsageError for spaces that cannot be trained on yet, saying which and what to do.
     """
-    return Spec(observation=(_observation_leaf(observation_space),), action=(_action_leaf(action_space),))
+    spec = Spec(observation=(_observation_leaf(observation_space),), action=(_action_leaf(action_space),))
+    try:
+        check_spec(spec)
+    except ProtocolError as error:
+        raise UsageError(f"these spaces are not supported: {error}") from None
+    if (size := len(msgspec.msgpack.encode(spec))) > MAX_SPEC_BYTES:
+        raise UsageError(
+            f"an action space of {spec.action[0].elements} numbers is not supported: described with its bounds it takes "
+            f"{size} bytes, and a message may carry {MAX_SPEC_BYTES}"
+        )
+    return spec
 
 
 def _observation_leaf(space: "gym.Space[Any]") -> Leaf:
