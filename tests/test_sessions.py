@@ -118,6 +118,16 @@ def fill_batch(world: Simulation, process: Process) -> None:
             hear(world, process)
 
 
+def only_pings_arrive(world: Simulation, process: Process) -> None:
+    """So the learner knows of steps that it does not have."""
+    world.pass_time(HEARTBEAT_SECONDS)
+    assert process.connection is not None
+    pings = [frames for frames in process.connection.up if frames[1] is None]
+    assert pings
+    for frames in pings:
+        world.hand_to_learner(process.connection, *frames)
+
+
 def hello(**changes: Any) -> Hello:
     plain = Hello(1, 1, "test", "a", b"12345678", ENVS, Tally(), run_id=RUN_ID, spec_hash=spec_hash(SPEC), spec=SPEC)
     return Hello(**{field: changes.get(field, getattr(plain, field)) for field in plain.__struct_fields__})
@@ -765,15 +775,16 @@ def test_words_that_come_after_the_accounts_are_closed_do_no_harm(world: Simulat
 def test_an_actor_that_was_away_at_the_end_may_join_the_resumed_run_and_is_counted_once(world: Simulation) -> None:
     _, away = running(world, "a", "b")
     world.calm(10)
+    world.step(away, 9)
+    only_pings_arrive(world, away)
     world.cut(away, lose_up=True, noticed=True)
-    world.step(away, 1000)
-    away.session.tick(world.now, TimeShares)
     world.finish()
     world.exchange()
     world.now += 2 * GRACE_SECONDS
     world.tick_learner()
     learner_of(world).close_accounts()
     world.check_end([])
+    assert learner_of(world).ledger.total().dropped["actor_lost"] > 0
     world.checkpoint()
     world.crash_learner()
     world.start_learner()
@@ -858,10 +869,7 @@ def test_steps_of_a_killed_actor_that_were_on_their_way_are_booked_as_lost_once_
 ) -> None:
     victim, _ = running(world, "a", "b")
     world.step(victim, 9)
-    world.pass_time(HEARTBEAT_SECONDS)
-    assert victim.connection is not None
-    for frames in [frames for frames in victim.connection.up if frames[1] is None]:  # the PING overtakes: it tells
-        world.hand_to_learner(victim.connection, *frames)
+    only_pings_arrive(world, victim)
     world.kill(victim, lose_up=True)
     world.start("a")
     world.exchange()
