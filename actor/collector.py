@@ -1,6 +1,7 @@
 """Steps the environments with the policy and cuts what happened into segments. Knows no sockets and no learner."""
 
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +13,17 @@ from protocol.specs import Leaf, Spec
 
 FIRST_CAPACITY = 128  # rows; later segments start with room for as many rows as the last one had
 
-Ended = tuple[np.ndarray, np.ndarray, np.ndarray]  # of ended episodes: returns float32, lengths int32, columns int32
-NO_EPISODES: Ended = (np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))
+
+class Ended(NamedTuple):
+    """Ended episodes, in the order in which they ended."""
+
+    returns: np.ndarray  # float32
+    lengths: np.ndarray  # int32
+    columns: np.ndarray  # int32
+    successes: np.ndarray  # float32, NaN where not reported
+
+
+NO_EPISODES = Ended(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
 
 
 class Collector:
@@ -105,7 +115,7 @@ class _OpenSegment:
         self.capacity = capacity
         self.observations = arrays(spec.observation, capacity + 1)
         self.actions = arrays(spec.action, capacity)
-        self.log_probs, self.rewards = np.empty((2, capacity, envs), np.float32)
+        self.log_probs, self.rewards, self.successes = np.empty((3, capacity, envs), np.float32)
         self.terminated, self.truncated, self.valid = np.empty((3, capacity, envs), bool)
         self.finals: list[Leaves] = []  # of the steps that truncated an episode
         self._no_finals = {leaf.name: np.empty((0, *leaf.shape), leaf.dtype) for leaf in spec.observation}
@@ -133,6 +143,7 @@ class _OpenSegment:
         self.terminated[row] = step.terminated
         self.truncated[row] = step.truncated
         self.valid[row] = step.valid
+        self.successes[row] = step.successes
         if any(map(len, step.final_observations.values())):
             self.finals.append({name: array.copy() for name, array in step.final_observations.items()})
 
@@ -140,7 +151,7 @@ class _OpenSegment:
         """The rows so far, as views of arrays that nobody writes to any more."""
         T = self.rows
         rewards, valid = self.rewards[:T], self.valid[:T]
-        returns, lengths, columns = episodes.ended_in(rewards, self.terminated[:T] | self.truncated[:T], valid)
+        ended = episodes.ended_in(rewards, self.terminated[:T] | self.truncated[:T], valid, self.successes[:T])
         return Segment(
             observations={name: array[: T + 1] for name, array in self.observations.items()},
             actions={name: array[:T] for name, array in self.actions.items()},
@@ -155,9 +166,10 @@ class _OpenSegment:
                 name: np.concatenate([none, *(final[name] for final in self.finals)])
                 for name, none in self._no_finals.items()
             },
-            episode_returns=returns,
-            episode_lengths=lengths,
-            episode_columns=columns,
+            episode_returns=ended.returns,
+            episode_lengths=ended.lengths,
+            episode_columns=ended.columns,
+            episode_successes=ended.successes,
         )
 
     def _grow(self) -> None:
@@ -165,9 +177,9 @@ class _OpenSegment:
         for group, rows in ((self.observations, self.capacity + 1), (self.actions, self.capacity)):
             for name, array in group.items():
                 group[name] = _longer(array, rows)
-        self.log_probs, self.rewards, self.terminated, self.truncated, self.valid = (
+        self.log_probs, self.rewards, self.successes, self.terminated, self.truncated, self.valid = (
             _longer(array, self.capacity)
-            for array in (self.log_probs, self.rewards, self.terminated, self.truncated, self.valid)
+            for array in (self.log_probs, self.rewards, self.successes, self.terminated, self.truncated, self.valid)
         )
 
 
@@ -184,9 +196,11 @@ class _Episodes:
 
     def tell_later(self, segment: Segment) -> None:
         """Say again with the next segment which episodes ended in this one."""
-        self._untold = (segment.episode_returns, segment.episode_lengths, segment.episode_columns)
+        self._untold = Ended(
+            segment.episode_returns, segment.episode_lengths, segment.episode_columns, segment.episode_successes
+        )
 
-    def ended_in(self, rewards: np.ndarray, ended: np.ndarray, valid: np.ndarray) -> Ended:
+    def ended_in(self, rewards: np.ndarray, ended: np.ndarray, valid: np.ndarray, successes: np.ndarray) -> Ended:
         """The episodes that are still to be told, then those that ended in these rows [T, E], by row."""
         T, E = ended.shape
         ends = np.flatnonzero(ended.T)  # column by column, so that an episode is one piece
@@ -205,10 +219,11 @@ class _Episodes:
         order = np.lexsort((columns, rows))
         pieces = np.searchsorted(starts, ends[order], side="right") - 1
         told, self._untold = self._untold, NO_EPISODES
-        return (
-            np.append(told[0], returns[pieces].astype(np.float32)),
-            np.append(told[1], lengths[pieces].astype(np.int32)),
-            np.append(told[2], columns[order].astype(np.int32)),
+        return Ended(
+            np.append(told.returns, returns[pieces].astype(np.float32)),
+            np.append(told.lengths, lengths[pieces].astype(np.int32)),
+            np.append(told.columns, columns[order].astype(np.int32)),
+            np.append(told.successes, successes.T.reshape(-1)[ends[order]]),
         )
 
 

@@ -1,12 +1,14 @@
 """What stepping environments gives back, whichever way they are vectorized. Knows arrays; knows no Gymnasium."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from protocol.rollout import Leaves
 from protocol.specs import Spec
+
+SUCCESS = "is_success"  # what the info of an episode's last step may say: whether the task was done
 
 
 class Step(NamedTuple):
@@ -18,6 +20,7 @@ class Step(NamedTuple):
     truncated: np.ndarray  # [E] bool, never where terminated; the episode ended by a limit
     valid: np.ndarray  # [E] bool; false where the environment only reset itself and ignored the action
     final_observations: Leaves  # [k, ...] the true last observations of the k truncated columns, in column order
+    successes: np.ndarray  # [E] float32; 1 or 0 where an episode ended and its environment says which, else NaN
 
 
 class Environments(Protocol):
@@ -38,3 +41,22 @@ class Environments(Protocol):
 
     def close(self) -> None:
         """Free what the environments hold."""
+
+
+def successes_of(reported: Mapping[int, Any], none: np.ndarray) -> np.ndarray:
+    """[E] from info["is_success"] by column; `none` itself, which is all NaN, where no column has reported."""
+    if not reported:
+        return none
+    successes = none.copy()
+    for column, value in reported.items():
+        successes[column] = _as_number(value)
+    return successes
+
+
+def _as_number(value: Any) -> float:
+    """1 or 0; NaN for None and for whatever is neither true nor false."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return np.nan
+    return number if number in (0.0, 1.0) else np.nan

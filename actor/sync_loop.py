@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from actor.step import Step
+from actor.step import SUCCESS, Step, successes_of
 from protocol.errors import UsageError
 from protocol.rollout import Leaves
 from protocol.specs import spec_of
@@ -31,6 +31,8 @@ class SyncLoop:
         self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
         self._valid = np.ones(self.envs, bool)  # the same array in every step: no row is ever only a reset
         self._valid.flags.writeable = False
+        self._no_successes = np.full(self.envs, np.nan, np.float32)  # likewise, in steps that end no episode
+        self._no_successes.flags.writeable = False
 
     def reset(self, seeds: Sequence[int]) -> Leaves:
         """Start E episodes, one seed a column; leaf name -> [E, ...]."""
@@ -52,17 +54,21 @@ class SyncLoop:
         rewards = np.empty(self.envs, np.float32)
         terminated, truncated = np.zeros((2, self.envs), bool)
         finals = []
+        reported: dict[int, Any] = {}
         for column, (environment, action) in enumerate(zip(self._environments, self._actions(env_action), strict=True)):
-            observation, rewards[column], is_terminal, is_limit, _ = environment.step(action)
+            observation, rewards[column], is_terminal, is_limit, info = environment.step(action)
             if is_terminal or is_limit:
                 terminated[column] = is_terminal
                 if not is_terminal:
                     truncated[column] = True
                     finals.append(np.array(observation, self._leaf.dtype))  # a copy: reset may reuse the buffer
+                if SUCCESS in info:
+                    reported[column] = info[SUCCESS]
                 observation, _ = environment.reset()
             rows[column] = observation
         final_observations = {self._leaf.name: np.stack(finals)} if finals else self._no_finals
-        return Step({self._leaf.name: rows}, rewards, terminated, truncated, self._valid, final_observations)
+        successes = successes_of(reported, self._no_successes)
+        return Step({self._leaf.name: rows}, rewards, terminated, truncated, self._valid, final_observations, successes)
 
     def close(self) -> None:
         """Close every environment."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from actor.step import Step
+from actor.step import SUCCESS, Step, successes_of
 from protocol.errors import DppoError, UsageError
 from protocol.rollout import Leaves
 from protocol.specs import spec_of
@@ -43,6 +43,8 @@ class VectorEnvironments:
         self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
         self._all_valid = np.ones(self.envs, bool)
         self._all_valid.flags.writeable = False
+        self._no_successes = np.full(self.envs, np.nan, np.float32)
+        self._no_successes.flags.writeable = False
         self._resetting: np.ndarray | None = None  # [E] bool; whose next step is a reset; None if nobody's
 
     def reset(self, seeds: Sequence[int]) -> Leaves:
@@ -68,7 +70,8 @@ class VectorEnvironments:
         ended = terminated | limit
         if not ended.any():
             if self._resetting is None:
-                return Step(self._leaves(observations), rewards, terminated, ended, self._all_valid, self._no_finals)
+                leaves, nothing = self._leaves(observations), (self._all_valid, self._no_finals, self._no_successes)
+                return Step(leaves, rewards, terminated, ended, *nothing)
             truncated = ended
         else:
             truncated = ended & ~terminated
@@ -80,9 +83,10 @@ class VectorEnvironments:
             truncated = truncated & valid
         self._resetting = ended if self._mode is AutoresetMode.NEXT_STEP and ended.any() else None
         finals = self._finals(observations, truncated, infos)
+        successes = self._successes(terminated | truncated, infos)
         if self._mode is AutoresetMode.DISABLED and ended.any():
             observations = self._reset_ended(observations, ended)
-        return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals)
+        return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals, successes)
 
     def close(self) -> None:
         """Close the vector environment and, where it has some, its processes."""
@@ -108,6 +112,17 @@ class VectorEnvironments:
                 "no info['final_obs'] for it: the return cannot be bootstrapped. Use vectorization 'sync'."
             )
         return {self._leaf.name: np.stack([np.asarray(row, self._leaf.dtype) for row in rows])}
+
+    def _successes(self, ended: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
+        """[E] what the infos of the columns that ended report."""
+        if self._mode is AutoresetMode.SAME_STEP:
+            infos = infos.get("final_info", {})  # the others are of the new episodes
+        if SUCCESS not in infos:
+            return self._no_successes
+        said = ended & infos.get(f"_{SUCCESS}", True)  # Gymnasium's mask; an array without one is of all columns
+        return successes_of(
+            {int(column): infos[SUCCESS][column] for column in np.flatnonzero(said)}, self._no_successes
+        )
 
     def _reset_ended(self, observations: Any, ended: np.ndarray) -> np.ndarray:
         first, _ = self._vector.reset(options={"reset_mask": ended})

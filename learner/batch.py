@@ -172,6 +172,7 @@ def _stitch(segments: Sequence[Segment]) -> Segment:
         episode_returns=joined(lambda s: s.episode_returns),
         episode_lengths=joined(lambda s: s.episode_lengths),
         episode_columns=joined(lambda s: s.episode_columns),
+        episode_successes=joined(lambda s: s.episode_successes),
     )
 
 

@@ -3,11 +3,19 @@
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Episode(NamedTuple):
+    """What is kept of an episode."""
+
+    episode_return: float  # undiscounted
+    length: int  # steps
+    success: float | None = None  # 1 or 0; None where the environment does not say
 
 
 class EpisodeWindow:
-    """Returns and lengths of the last `size` episodes, and how many there were in all.
+    """Returns, lengths and successes of the last `size` episodes, and how many there were in all.
 
     An episode whose return is not finite (a simulator that blew up) is counted in `diverged`, and kept out of the
     mean, which it would make useless for the next `size` episodes.
@@ -18,13 +26,18 @@ class EpisodeWindow:
             raise ValueError(f"size={size}: a window holds at least 1 episode. Choose for example 100.")
         self.total = 0  # episodes ever added, diverged ones included
         self.diverged = 0
-        self._episodes: deque[tuple[float, int]] = deque(maxlen=size)  # (return, length in steps), oldest first
+        self._episodes: deque[Episode] = deque(maxlen=size)  # oldest first
 
-    def add(self, returns: Iterable[float], lengths: Iterable[int]) -> None:
-        """Episodes in the order in which they ended: undiscounted returns, lengths in steps, one each."""
+    def add(self, returns: Iterable[float], lengths: Iterable[int], successes: Iterable[float]) -> None:
+        """Episodes in the order in which they ended: undiscounted returns, lengths in steps, successes (1, 0 or NaN
+        where not reported), one each.
+        """
         # a list first: a mismatch must leave the window as it was
-        added = [(float(episode_return), int(length)) for episode_return, length in zip(returns, lengths, strict=True)]
-        finite = [episode for episode in added if math.isfinite(episode[0])]
+        added = [
+            Episode(float(episode_return), int(length), None if math.isnan(success) else float(success))
+            for episode_return, length, success in zip(returns, lengths, successes, strict=True)
+        ]
+        finite = [episode for episode in added if math.isfinite(episode.episode_return)]
         self._episodes.extend(finite)
         self.total += len(added)
         self.diverged += len(added) - len(finite)
@@ -37,12 +50,17 @@ class EpisodeWindow:
     @property
     def mean_return(self) -> float | None:
         """Of the episodes in the window, however few; None while there is none."""
-        return self._mean([episode_return for episode_return, _ in self._episodes])
+        return self._mean([episode.episode_return for episode in self._episodes])
 
     @property
     def mean_length(self) -> float | None:
         """In steps, of the episodes in the window; None while there is none."""
-        return self._mean([length for _, length in self._episodes])
+        return self._mean([episode.length for episode in self._episodes])
+
+    @property
+    def success_rate(self) -> float | None:
+        """0..1, of the episodes in the window that report it; None while none does."""
+        return self._mean([episode.success for episode in self._episodes if episode.success is not None])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for a checkpoint."""
@@ -56,7 +74,7 @@ class EpisodeWindow:
     def from_dict(cls, size: int, saved: Mapping[str, Any]) -> "EpisodeWindow":
         """The window that `to_dict` described; of a larger one, the newest `size` episodes."""
         window = cls(size)
-        window._episodes.extend((float(episode_return), int(length)) for episode_return, length in saved["episodes"])
+        window._episodes.extend(Episode(*episode) for episode in saved["episodes"])
         window.total = int(saved["total"])
         window.diverged = int(saved["diverged"])
         return window

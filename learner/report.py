@@ -58,6 +58,7 @@ class Reporter:
             ),
             metrics={name: value for name, value in run.metrics.items() if math.isfinite(value)},
             first_step_seconds=run.first_step_seconds,
+            success_rate=run.episodes.success_rate,
         )
 
     def _actors(self, session: LearnerSession, now: float) -> tuple[ActorStatus, ...]:

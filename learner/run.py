@@ -125,7 +125,8 @@ class Run:
         """One update on the batch."""
         assert self._trainer is not None, "prepare comes first"
         for received in batch:
-            self.episodes.add(received.segment.episode_returns, received.segment.episode_lengths)
+            segment = received.segment
+            self.episodes.add(segment.episode_returns, segment.episode_lengths, segment.episode_successes)
         progress = self.progress
         target, mean = self.config.run.target_return, self.episodes.mean_return
         steps = sum(received.segment.steps for received in batch)
@@ -176,6 +177,8 @@ class Run:
             "time/policy_seconds": timing["policy"],
             "time/steps_per_second": report.steps / max(1e-9, timing["collect"] + timing["update"]),
         }
+        if self.episodes.success_rate is not None:
+            values["rollout/success_rate"] = self.episodes.success_rate
         if self.config.run.target_return is not None:
             values["rollout/target_return"] = self.config.run.target_return
         # a categorical policy has no std: JSON, in which reports travel, has no NaN
@@ -230,6 +233,7 @@ class Run:
             "steps": progress.steps,
             "episodes": self.episodes.total,
             "mean_return": self.episodes.mean_return,
+            "success_rate": self.episodes.success_rate,
             "target_return": self.config.run.target_return,
             "solved_steps": progress.solved_steps,
             "solved_seconds": progress.solved_seconds,

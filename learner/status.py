@@ -50,3 +50,4 @@ class Status(msgspec.Struct, frozen=True):
     ledger: LedgerStatus
     metrics: dict[str, float]  # of the newest update
     first_step_seconds: float | None  # from launch to the first accepted rollout; None before
+    success_rate: float | None = None  # of the same episodes as mean_return; None where the environment does not say

@@ -51,3 +51,6 @@ def check_segment(spec: Spec, segment: Segment) -> None:
     columns = segment.episode_columns
     if columns.size and not (columns.min() >= 0 and columns.max() < segment.rewards.shape[1]):
         raise ProtocolError("an episode's column is outside the environments")
+    successes = segment.episode_successes
+    if not np.isin(successes[~np.isnan(successes)], (0, 1)).all():  # NaN: not reported
+        raise ProtocolError("an episode's success is neither 0 nor 1")

@@ -53,6 +53,7 @@ class Segment:
     episode_returns: np.ndarray  # [episodes] float32, undiscounted, as the environment paid
     episode_lengths: np.ndarray  # [episodes] int32, in steps
     episode_columns: np.ndarray  # [episodes] int32, which of the E environments
+    episode_successes: np.ndarray  # [episodes] float32: 1 or 0, NaN where the environment does not say
 
     @property
     def counts(self) -> Counts:
@@ -138,6 +139,7 @@ def _fields(spec: Spec, counts: Counts) -> Iterator[_Field]:
     yield "episode_returns", "", "<f4", (episodes,)
     yield "episode_lengths", "", "<i4", (episodes,)
     yield "episode_columns", "", "<i4", (episodes,)
+    yield "episode_successes", "", "<f4", (episodes,)
 
 
 def _size(shape: tuple[int, ...]) -> int:

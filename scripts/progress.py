@@ -117,11 +117,12 @@ def plain_line(status: Status) -> str:
 
 
 def return_text(status: Status) -> str:
-    """The mean return beside its target."""
+    """The mean return beside its target, and how many episodes succeed where that is known."""
     if status.mean_return is None:
         return "no episode yet"
     target = "" if status.target_return is None else f" (target {status.target_return:g})"
-    return f"return {status.mean_return:.1f}{target}"
+    success = "" if status.success_rate is None else f", success {status.success_rate:.0%}"
+    return f"return {status.mean_return:.1f}{target}{success}"
 
 
 def ledger_line(ledger: LedgerStatus) -> str:

@@ -67,7 +67,9 @@ def _return(status: Status, returns: Sequence[float], width: int) -> Text:
     text = Text.assemble("return ", (f"{status.mean_return:.1f}", "bold green" if solved else "bold"))
     if status.target_return is not None:
         text.append(f" of {status.target_return:g}")
-    return text.append(f"  {sparkline(list(returns)[-max(2, width - 44) :])}", style="cyan")
+    if status.success_rate is not None:
+        text.append(f"  success {status.success_rate:.0%}")
+    return text.append(f"  {sparkline(list(returns)[-max(2, width - 23 - len(text)) :])}", style="cyan")
 
 
 def _actors(status: Status, width: int, most: int) -> RenderableType:

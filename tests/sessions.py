@@ -133,6 +133,7 @@ class FakeCollector:
             episode_returns=np.zeros(0, np.float32),
             episode_lengths=np.zeros(0, np.int32),
             episode_columns=np.zeros(0, np.int32),
+            episode_successes=np.zeros(0, np.float32),
         )
         self._observations, self._valid = [], []
         return segment

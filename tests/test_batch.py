@@ -34,6 +34,7 @@ def episode_segment(seed: int, T: int, E: int) -> Segment:
         episode_returns=rng.normal(size=ends).astype(np.float32),
         episode_lengths=np.ones(ends, np.int32),
         episode_columns=np.nonzero(terminated | truncated)[1].astype(np.int32),
+        episode_successes=np.ones(ends, np.float32),
     )
 
 
@@ -73,6 +74,7 @@ def _cut(segment: Segment, cut: Callable[[np.ndarray], np.ndarray], observations
         episode_returns=segment.episode_returns[:0],
         episode_lengths=segment.episode_lengths[:0],
         episode_columns=segment.episode_columns[:0],
+        episode_successes=segment.episode_successes[:0],
     )
 
 

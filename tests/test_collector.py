@@ -4,7 +4,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from counting import ID, CountingEnv, ReusedArrays, law
+from counting import ID, CountingEnv, ReusedArrays, law, success
 from graphs import categorical_graph, gaussian_graph, tabular_graph
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
@@ -66,8 +66,11 @@ def check_rows(segment: Segment) -> None:
     assert not finals
 
 
-def slow_episodes(segments: list[Segment]) -> list[list[tuple[float, int, int]]]:
-    """(return, length, column) of the episodes that ended in each segment, added up row by row."""
+def slow_episodes(segments: list[Segment]) -> list[list[tuple[float, int, int, float]]]:
+    """(return, length, column, success) of the episodes that ended in each segment, added up row by row.
+
+    Success by the law; -1 where the environment does not say.
+    """
     envs = segments[0].rewards.shape[1]
     returns, lengths = [0.0] * envs, [0] * envs
     by_segment = []
@@ -78,14 +81,17 @@ def slow_episodes(segments: list[Segment]) -> list[list[tuple[float, int, int]]]
                 returns[column] += float(segment.rewards[t, column])
                 lengths[column] += int(segment.valid[t, column])
                 if segment.terminated[t, column] or segment.truncated[t, column]:
-                    episodes.append((returns[column], lengths[column], column))
+                    before, action = segment.observations["observation"][t, column], segment.actions["action"]
+                    said = success(law(before, int(action[t, column]))[0])
+                    episodes.append((returns[column], lengths[column], column, -1.0 if said is None else float(said)))
                     returns[column], lengths[column] = 0.0, 0
         by_segment.append(episodes)
     return by_segment
 
 
-def told_episodes(segment: Segment) -> list[tuple[float, int, int]]:
-    told = (segment.episode_returns, segment.episode_lengths, segment.episode_columns)
+def told_episodes(segment: Segment) -> list[tuple[float, int, int, float]]:
+    successes = np.nan_to_num(segment.episode_successes, nan=-1.0)
+    told = (segment.episode_returns, segment.episode_lengths, segment.episode_columns, successes)
     return list(zip(*(array.tolist() for array in told), strict=True))
 
 

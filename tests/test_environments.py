@@ -3,10 +3,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from counting import ID, CountingEnv, first_observation, law
+from counting import ID, CountingEnv, first_observation, law, success
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from actor.environments import Environments, make_environments
+from actor.step import successes_of
 from actor.sync_loop import SyncLoop
 from actor.vector_environments import VectorEnvironments
 from protocol.errors import DppoError, UsageError
@@ -22,7 +23,7 @@ class DenseFinals(VectorWrapper):
         *rest, infos = super().step(actions)
         sparse = infos.get("final_obs", [None] * self.num_envs)
         junk = np.full(4, -1, np.float32)
-        return *rest, {"final_obs": np.stack([junk if final is None else final for final in sparse])}
+        return *rest, infos | {"final_obs": np.stack([junk if final is None else final for final in sparse])}
 
 
 class JunkInResets(VectorWrapper):
@@ -58,7 +59,7 @@ def counting_vector(mode: AutoresetMode, wrap: Any = lambda vector: vector) -> E
 def by_law(environments: Environments, steps: int) -> dict[str, int]:
     """Step with random actions, compare every row with the law, and count what happened."""
     random = np.random.default_rng(1)
-    seen = {"valid": 0, "resets": 0, "terminated": 0, "truncated": 0}
+    seen = {"valid": 0, "resets": 0, "terminated": 0, "truncated": 0, "successes": 0, "failures": 0}
     state = environments.reset(SEEDS)["observation"].copy()
     np.testing.assert_array_equal(state, [first_observation(seed, 0) for seed in SEEDS])
     over = np.zeros(len(SEEDS), bool)
@@ -70,6 +71,7 @@ def by_law(environments: Environments, steps: int) -> dict[str, int]:
             following = step.observations["observation"][column]
             restarted = first_observation(SEEDS[column], int(state[column][1]) + 1)
             flags = (step.terminated[column], step.truncated[column])
+            succeeded: bool | None = None
             if over[column]:
                 assert not step.valid[column]
                 assert (step.rewards[column], *flags) == (0.0, False, False)
@@ -83,9 +85,11 @@ def by_law(environments: Environments, steps: int) -> dict[str, int]:
                 if flags[1]:
                     np.testing.assert_array_equal(finals.pop(0), expected)
                 ended = terminated or truncated
+                succeeded = success(expected) if ended else None
                 over[column] = ended and following[1] == expected[1]  # still the old episode: NEXT_STEP
                 np.testing.assert_array_equal(following, restarted if ended and not over[column] else expected)
             state[column] = following
+            np.testing.assert_equal(step.successes[column], np.float32(np.nan if succeeded is None else succeeded))
         assert not finals
         assert step.rewards.dtype == np.float32
         assert step.observations["observation"].dtype == np.float32
@@ -93,9 +97,13 @@ def by_law(environments: Environments, steps: int) -> dict[str, int]:
         seen["resets"] += int((~step.valid).sum())
         seen["terminated"] += int(step.terminated.sum())
         seen["truncated"] += int(step.truncated.sum())
+        seen["successes"] += int((step.successes == 1).sum())
+        seen["failures"] += int((step.successes == 0).sum())
     environments.close()
     assert seen["terminated"] > 10
     assert seen["truncated"] > 10
+    assert seen["successes"] > 2
+    assert seen["failures"] > 2
     return seen
 
 
@@ -159,6 +167,29 @@ def test_a_truncation_without_its_final_observation_is_an_error_not_a_guess() ->
     environments.reset(SEEDS)
     with pytest.raises(DppoError, match="final_obs"):
         [environments.step(np.zeros(len(SEEDS), int)) for _ in range(5)]
+
+
+class DenseSuccesses(VectorWrapper):
+    """Reports successes of all columns in every step, as a native vector environment does: an array without a mask."""
+
+    def step(self, actions: Any) -> Any:
+        *rest, infos = super().step(actions)
+        said = infos.get("is_success", np.zeros(self.num_envs, bool))
+        return *rest, {"is_success": np.asarray(said, bool)}
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+def test_successes_without_a_mask_count_for_every_column_that_ended(mode: AutoresetMode) -> None:
+    environments = counting_vector(mode, DenseSuccesses)
+    environments.reset(SEEDS)
+    for _ in range(20):
+        step = environments.step(np.zeros(len(SEEDS), int))
+        np.testing.assert_array_equal(np.isnan(step.successes), ~(step.terminated | step.truncated))
+
+
+@pytest.mark.parametrize("said", [None, "yes", 0.5, np.nan])
+def test_a_success_that_is_neither_true_nor_false_counts_as_not_said(said: Any) -> None:
+    assert np.isnan(successes_of({0: said}, np.full(1, np.nan, np.float32))).all()
 
 
 def test_a_vector_that_does_not_say_how_it_resets_is_refused() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from learner.episodes import EpisodeWindow
 
+NAN = math.nan
+
 
 def test_there_is_no_mean_before_the_first_episode() -> None:
     window = EpisodeWindow(3)
@@ -18,50 +20,66 @@ def test_there_is_no_mean_before_the_first_episode() -> None:
 
 def test_the_mean_is_over_what_is_there_until_the_window_is_full() -> None:
     window = EpisodeWindow(3)
-    window.add([1.0, 2.0], [10, 20])
+    window.add([1.0, 2.0], [10, 20], [NAN, NAN])
     assert (window.mean_return, window.mean_length, window.is_full) == (1.5, 15.0, False)
-    window.add([6.0], [30])
+    window.add([6.0], [30], [NAN])
     assert (window.mean_return, window.mean_length, window.is_full) == (3.0, 20.0, True)
 
 
 def test_only_the_newest_episodes_count_but_all_are_counted() -> None:
     window = EpisodeWindow(2)
-    window.add([100.0, 1.0, 2.0], [1, 1, 3])
+    window.add([100.0, 1.0, 2.0], [1, 1, 3], [NAN] * 3)
     assert window.mean_return == 1.5
     assert window.mean_length == 2.0
     assert window.total == 3
 
 
+def test_the_success_rate_is_of_the_episodes_that_report_it() -> None:
+    window = EpisodeWindow(4)
+    window.add([1.0], [1], [NAN])
+    assert window.success_rate is None
+    window.add([1.0, 1.0, 1.0], [1, 1, 1], [1.0, 0.0, 1.0])
+    assert window.success_rate == pytest.approx(2 / 3)
+    window.add([1.0, 1.0, 1.0], [1, 1, 1], [0.0, 0.0, 0.0])
+    assert window.success_rate == 0.25
+
+
+def test_a_window_saved_before_successes_were_kept_can_be_read() -> None:
+    window = EpisodeWindow.from_dict(2, {"total": 1, "diverged": 0, "episodes": [[5.0, 3]]})
+    assert (window.mean_return, window.success_rate) == (5.0, None)
+
+
 def test_arrays_of_a_rollout_can_be_added() -> None:
     window = EpisodeWindow(2)
-    window.add(np.array([1, 2], np.float32), np.array([5, 7], np.int32))
+    window.add(np.array([1, 2], np.float32), np.array([5, 7], np.int32), np.array([1, NAN], np.float32))
     assert (window.mean_return, window.mean_length) == (1.5, 6.0)
 
 
 def test_an_episode_that_diverged_is_counted_and_kept_out_of_the_mean() -> None:
     window = EpisodeWindow(3)
-    window.add([1.0, math.nan, -math.inf, 3.0], [1, 1, 1, 1])
+    window.add([1.0, math.nan, -math.inf, 3.0], [1, 1, 1, 1], [1, 1, 1, 0])
     assert (window.mean_return, window.total, window.diverged) == (2.0, 4, 2)
 
 
 def test_a_return_without_a_length_leaves_the_window_as_it_was() -> None:
     window = EpisodeWindow(3)
     with pytest.raises(ValueError, match="shorter"):
-        window.add([1.0, 2.0], [1])
+        window.add([1.0, 2.0], [1], [NAN, NAN])
     assert (window.mean_return, window.total) == (None, 0)
 
 
 def test_a_window_survives_json() -> None:
     window = EpisodeWindow(3)
-    window.add([0.1, np.float32(0.2), math.inf, 1e300, -3.0], [1, 2, 3, 4, 5])
+    window.add([0.1, np.float32(0.2), math.inf, 1e300, -3.0], [1, 2, 3, 4, 5], [0, 1, NAN, 1, 0])
     restored = EpisodeWindow.from_dict(3, json.loads(json.dumps(window.to_dict(), allow_nan=False)))
     assert restored.to_dict() == window.to_dict()
+    assert restored.success_rate == window.success_rate
     assert (restored.mean_return, restored.total, restored.diverged) == (window.mean_return, 5, 1)
 
 
 def test_a_smaller_window_takes_the_newest_of_a_larger_one() -> None:
     window = EpisodeWindow(3)
-    window.add([1.0, 2.0, 4.0], [1, 1, 1])
+    window.add([1.0, 2.0, 4.0], [1, 1, 1], [NAN] * 3)
     assert EpisodeWindow.from_dict(2, window.to_dict()).mean_return == 3.0
 
 

@@ -63,6 +63,7 @@ def random_segment(spec: Spec, seed: int, T: int, E: int, episodes: int) -> Segm
         episode_returns=array("<f4", episodes),
         episode_lengths=array("<i4", episodes),
         episode_columns=array("<i4", episodes),
+        episode_successes=array("<f4", episodes),
     )
 
 
@@ -79,7 +80,8 @@ def arrays(segment: Segment) -> list[np.ndarray]:
     found = [array for group in groups for array in getattr(segment, group).values()]
     found += [getattr(segment, n) for n in ("behaviour_log_probs", "rewards", "terminated", "truncated", "valid")]
     found += segment.final_observations.values()
-    return [*found, segment.episode_returns, segment.episode_lengths, segment.episode_columns]
+    episodes = (segment.episode_returns, segment.episode_lengths, segment.episode_columns, segment.episode_successes)
+    return [*found, *episodes]
 
 
 @SMALL

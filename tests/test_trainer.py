@@ -60,6 +60,7 @@ def acted(
         episode_returns=np.zeros(0, np.float32),
         episode_lengths=np.zeros(0, np.int32),
         episode_columns=np.zeros(0, np.int32),
+        episode_successes=np.zeros(0, np.float32),
     )
 
 
