@@ -100,7 +100,7 @@ class Roster:
         if strikes < MAX_STRIKES:
             return []
         peer = self.forget(peer_id)
-        text = f"{MAX_STRIKES} messages that cannot be read; the last: {error}"[:512]
+        text = f"{MAX_STRIKES} messages that cannot be used; the last: {error}"[:512]
         name = peer.actor if peer else "a stranger"
         return [Send(peer_id, Reject("protocol", text, fatal=True)), Note(f"{name} was sent away: {error}")]
 
