@@ -74,5 +74,5 @@ $(BIN)/python:
 
 define install
 	@echo "installing dppo[$(1)] into $(VENV); the first time takes a few minutes"
-	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[$(1)]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(1)]'
 endef
