@@ -12,9 +12,10 @@ from typing import Any
 
 import gymnasium as gym
 
+import actor.registration  # noqa: F401  so that our own environments are found without the user importing anything
 from actor.step import Environments, Step
 from actor.sync_loop import SyncLoop
-from actor.vector_environments import VectorEnvironments
+from actor.vector_environments import Seeding, VectorEnvironments
 from protocol.errors import UsageError
 from protocol.messages import EnvSettings
 
@@ -55,7 +56,9 @@ def _make_native(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments
             f"cannot make the native vector environment of {env_id} with {kwargs}: {error}. "
             "Vectorization 'sync' makes single environments, which may take other arguments."
         ) from error
-    return VectorEnvironments(vector, "native", "first_column")
+    # our own can give each column a generator; Gymnasium has no word for that
+    seeding: Seeding = "per_column" if vector.metadata.get("seed_per_column") else "first_column"
+    return VectorEnvironments(vector, "native", seeding)
 
 
 def _make_async(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments:
