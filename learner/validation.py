@@ -39,10 +39,12 @@ def check_segment(spec: Spec, segment: Segment) -> None:
             raise ProtocolError(f"{name} holds NaN or infinity")
     for leaf in (*spec.observation, *spec.action):
         if leaf.kind == "discrete":
-            group = segment.actions if leaf in spec.action else segment.observations
-            index = group[leaf.name] - leaf.start
-            valid = segment.valid if leaf in spec.action else slice(None)
-            if index[valid].size and not (index[valid].min() >= 0 and index[valid].max() < leaf.categories):
+            if leaf in spec.action:  # what a reset was asked to do was never done
+                values = segment.actions[leaf.name][segment.valid]
+            else:
+                seen, final = segment.observations[leaf.name], segment.final_observations[leaf.name]
+                values = np.concatenate([seen.ravel(), final.ravel()])
+            if not ((leaf.start <= values) & (values < leaf.start + leaf.categories)).all():
                 raise ProtocolError(f"{leaf.name} holds values outside its {leaf.categories} categories")
     if (segment.terminated & segment.truncated).any() or (
         (segment.terminated | segment.truncated) & ~segment.valid
@@ -51,6 +53,8 @@ def check_segment(spec: Spec, segment: Segment) -> None:
     columns = segment.episode_columns
     if columns.size and not (columns.min() >= 0 and columns.max() < segment.rewards.shape[1]):
         raise ProtocolError("an episode's column is outside the environments")
+    if segment.episode_lengths.min(initial=1) < 1:
+        raise ProtocolError("an episode's length is less than one step")
     successes = segment.episode_successes
     if not np.isin(successes[~np.isnan(successes)], (0, 1)).all():  # NaN: not reported
         raise ProtocolError("an episode's success is neither 0 nor 1")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from protocol.codec import MAX_HEADER_BYTES
-from protocol.errors import DppoError, ProtocolError, UsageError
+from protocol.errors import ProtocolError, UsageError
 from protocol.rollout import Blob
 
 Frames = tuple[bytes, bytes, memoryview | None]  # peer, header, blob
@@ -26,21 +26,18 @@ BACKLOG = 4096  # the default of 100 makes 1,000 joining actors retry for a seco
 
 def check_endpoint(endpoint: str) -> str:
     """The endpoint, if it is one we speak. Raises UsageError saying what is expected."""
-    parts = urlsplit(endpoint)
-    if parts.scheme == "ipc" and endpoint.removeprefix("ipc://"):
-        path = endpoint.removeprefix("ipc://")
+    scheme, _, path = endpoint.partition("://")
+    if scheme == "ipc" and path:
         if len(os.fsencode(path)) > zmq.IPC_PATH_MAX_LEN:
             raise UsageError(
                 f"{endpoint}: a socket's path may have {zmq.IPC_PATH_MAX_LEN} bytes: use a shorter directory"
             )
         return endpoint
-    if parts.scheme == "tcp" and parts.hostname:
-        try:
-            port = parts.port
-        except ValueError:
-            port = None
-        if port:
-            return endpoint
+    if scheme == "tcp":
+        with contextlib.suppress(ValueError):  # no port in it, one out of range, or brackets that do not match
+            parts = urlsplit(endpoint)
+            if parts.hostname and parts.port and not (parts.path or parts.query or parts.fragment or parts.username):
+                return endpoint
     raise UsageError(f"{endpoint!r} is not an endpoint: write tcp://host:port or ipc:///path/of/a/socket")
 
 
@@ -48,6 +45,7 @@ class Router:
     """The learner's end: any number of peers, each known by the id that ZeroMQ gave its connection."""
 
     def __init__(self, endpoint: str, max_blob_bytes: int) -> None:
+        self.endpoint = check_endpoint(endpoint)
         self._context = zmq.Context()
         socket = self._context.socket(zmq.ROUTER)
         self._socket = socket
@@ -60,7 +58,7 @@ class Router:
         socket.setsockopt(zmq.BACKLOG, BACKLOG)
         _common(socket)
         try:
-            self.endpoint = _bind(socket, endpoint)
+            _bind(socket, endpoint)
         except (zmq.ZMQError, OSError) as error:
             self.close()
             raise UsageError(f"cannot listen on {endpoint}: {error}. Is another learner running there?") from None
@@ -179,14 +177,8 @@ def _common(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.IPV6, 1)
 
 
-def _bind(socket: zmq.Socket[bytes], endpoint: str) -> str:
-    """Bind and return the address with its real port."""
-    check_endpoint(endpoint)
+def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
     if endpoint.startswith("ipc://"):
         directory = Path(endpoint.removeprefix("ipc://")).parent
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     socket.bind(endpoint)
-    bound = socket.getsockopt(zmq.LAST_ENDPOINT)
-    if not isinstance(bound, bytes):
-        raise DppoError(f"libzmq does not say where it listens on {endpoint}")
-    return bound.rstrip(b"\0").decode()

@@ -106,7 +106,7 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
         raise UsageError(f"these spaces are not supported: {error}") from None
     if (size := len(msgspec.msgpack.encode(spec))) > MAX_SPEC_BYTES:
         raise UsageError(
-            f"an action space of {spec.action[0].elements} numbers is not supported: described with its bounds it takes "
+            f"an action space of {spec.action[0].elements} numbers is not supported: with its bounds it takes "
             f"{size} bytes, and a message may carry {MAX_SPEC_BYTES}"
         )
     return spec
