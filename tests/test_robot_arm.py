@@ -161,14 +161,15 @@ def test_success_is_said_in_the_very_step_that_completes_the_hold_and_stays_said
 
 def test_leaving_starts_the_count_again() -> None:
     env = in_the_goal()
-    for _ in range(HOLD_STEPS - 1):
+    for _ in range(HOLD_STEPS - 10):
         env.step(STILL)
     for action in [1] * 9 + [-1] * 9:  # out and back
         observation, _, _, _, info = env.step(np.full(2, action))
     assert observation[0] == 1
-    assert info["held_steps"] < 4
-    for _ in range(HOLD_STEPS - 4):
+    assert info["held_steps"] == 4
+    for _ in range(HOLD_STEPS - 5):
         assert not env.step(STILL)[4]["is_success"]
+    assert env.step(STILL)[4]["is_success"]
 
 
 def test_an_episode_ends_by_its_time_limit_only() -> None:
