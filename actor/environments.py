@@ -19,7 +19,7 @@ from actor.vector_environments import Seeding, VectorEnvironments
 from protocol.errors import UsageError
 from protocol.messages import EnvSettings
 
-__all__ = ["Environments", "Step", "make_environments"]
+__all__ = ["Environments", "Step", "make_environments", "registered"]
 
 # what gymnasium.make raises for a wrong keyword argument, a missing package, a missing file
 _NOT_MADE = (gym.error.Error, ImportError, TypeError, ValueError, OSError)
@@ -30,7 +30,7 @@ def make_environments(settings: EnvSettings, envs: int) -> Environments:
     if envs < 1:
         raise UsageError(f"an actor needs at least 1 environment, not {envs}")
     kwargs = _kwargs(settings.kwargs_json)
-    native = _find(settings.id).vector_entry_point is not None
+    native = registered(settings.id).vector_entry_point is not None
     vectorization = settings.vectorization
     if vectorization == "auto":
         vectorization = "native" if native else "sync"
@@ -96,8 +96,8 @@ def _kwargs(kwargs_json: str) -> dict[str, Any]:
     return kwargs
 
 
-def _find(env_id: str) -> gym.envs.registration.EnvSpec:
-    """The registered environment; imports the module of "module:id" first, which registers it."""
+def registered(env_id: str) -> gym.envs.registration.EnvSpec:
+    """The registered environment; imports the module of "module:id" first, which registers it. Raises UsageError."""
     module, _, name = env_id.rpartition(":")
     if module:
         try:

@@ -17,7 +17,10 @@ from scripts.fields import Config, build, nearest, settings_of
 from scripts.flags import parse_flags
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
 
-LEARNER_EXTRA = ("torch", "onnx", "safetensors", "tensorboard", "matplotlib")
+EXTRAS = {
+    **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib"), "learner"),
+    **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
+}
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
 
@@ -37,9 +40,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in LEARNER_EXTRA:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
             raise
-        code = _fail(f"{error.name} is not installed, and this command needs it: pip install 'dppo[learner]'", 2)
+        code = _fail(f"{error.name} is not installed, and this command needs it: pip install 'dppo[{extra}]'", 2)
     sys.exit(code)
 
 
@@ -182,7 +186,7 @@ def _evaluate(arguments: list[str]) -> int:
     chosen = _plain("evaluate", configs.EvaluateArguments, arguments, positional="run")
     if chosen is None:
         return 0
-    from scripts.evaluate import evaluate
+    from scripts.evaluate import Watching, evaluate
 
     result = evaluate(
         chosen.run,
@@ -190,8 +194,11 @@ def _evaluate(arguments: list[str]) -> int:
         seed=chosen.seed,
         deterministic=chosen.deterministic,
         envs=chosen.envs,
+        watching=Watching(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
     )
     print(json.dumps(asdict(result)) if chosen.json else result.summary())
+    if chosen.video and not chosen.json:
+        print(f"wrote {chosen.video}")
     return 0
 
 

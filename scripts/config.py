@@ -63,12 +63,24 @@ class EvaluateArguments:
     """Take the most likely action instead of a sample."""
     envs: int = 8
     """Environments stepped together."""
+    video: str = ""
+    """Film the first episodes into this file, .mp4 or .gif (small, for a page); empty: no video."""
+    video_episodes: int = 1
+    """How many episodes the video shows."""
+    render: Literal["none", "human"] = "none"
+    """human plays the episodes one by one in a window."""
     json: bool = False
-    """Print one JSON object on standard output, returns and lengths included."""
+    """Print one JSON object on standard output: returns, lengths and successes of every episode included."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "episodes", "envs")
+        _at_least(self, 1, "episodes", "envs", "video_episodes")
         _at_least(self, 0, "seed")
+        if self.video and not self.video.endswith((".mp4", ".gif")):
+            raise UsageError(f"video={self.video} has no known format: choose a name that ends in .mp4 or .gif")
+        if self.video and self.render == "human":
+            raise UsageError("a window has no frames to film: choose --video or --render human, one after the other")
+        if self.video and self.video_episodes > self.episodes:
+            raise UsageError(f"video_episodes={self.video_episodes} exceeds episodes={self.episodes}")
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,18 @@ first N episodes that happen to end would favour short ones.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from actor.environments import Environments, make_environments
 from actor.noise import NoiseStream
 from actor.policy import PolicyRunner
+from actor.sync_loop import SyncLoop
 from learner.config import EnvConfig
 from protocol.errors import DppoError, UsageError
 from protocol.messages import EnvSettings
@@ -40,6 +43,10 @@ class EvaluationResult:
     max: float
     returns: tuple[float, ...]  # in the order of the seeds
     lengths: tuple[int, ...]  # steps
+    success_rate: float | None = None  # of the episodes that report it; None where the environment does not say
+    successes: tuple[bool | None, ...] = ()  # in the order of the seeds
+    seed: int = 1
+    video: str = ""  # file with the first episodes
 
     def summary(self) -> str:
         """One line for people."""
@@ -48,35 +55,81 @@ class EvaluationResult:
             f"{self.env}, policy version {self.policy_version}, {self.episodes} episodes, {how}: "
             f"return {self.mean:.1f} +- {self.std:.1f} ({self.min:.1f} to {self.max:.1f}), "
             f"mean length {np.mean(self.lengths):.0f} steps"
-        )
+        ) + ("" if self.success_rate is None else f", success {self.success_rate:.0%}")
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Which episodes are played one by one for people to see: the first ones, or all of them in a window."""
+
+    video: str = ""  # file, .mp4 or .gif; "": no video
+    video_episodes: int = 1
+    window: bool = False
+
+
+class Played(NamedTuple):
+    """One episode."""
+
+    episode_return: float
+    length: int  # steps
+    success: bool | None  # None: not reported
+
+
+NOBODY_WATCHES = Watching()
 
 
 def evaluate(
-    run: str, *, episodes: int = 20, seed: int = 1, deterministic: bool = True, envs: int = 8
+    run: str,
+    *,
+    episodes: int = 20,
+    seed: int = 1,
+    deterministic: bool = True,
+    envs: int = 8,
+    watching: Watching = NOBODY_WATCHES,
 ) -> EvaluationResult:
     """Play `episodes` episodes of the policy in a run directory (or of a policy.onnx that lies in one).
 
-    The result does not depend on `envs`. Raises UsageError where there is no such run or policy.
+    The result depends neither on `envs` nor on who watches. Raises UsageError where there is no such run or policy, and
+    before anything is played where it cannot be watched.
     """
     directory, policy_file = _locate(run)
     env = build(EnvConfig, _env_values(directory))
     runner = PolicyRunner(policy_file.read_bytes())
+    watched = episodes if watching.window else watching.video_episodes if watching.video else 0
+    played: list[Played] = []
+    if watched:
+        with _watched(env, watching) as environments:
+            for first in range(watched):
+                played += _play_round(environments, runner, seed, first, deterministic)
+    if watched < episodes:
+        with ExitStack() as stack:
+            environments = _unwatched(env, min(envs, episodes - watched))
+            stack.callback(environments.close)
+            for first in range(watched, episodes, environments.envs):
+                played += _play_round(environments, runner, seed, first, deterministic)
+    return _result(env.id, runner.version, deterministic, played[:episodes], seed, watching.video)
+
+
+def _unwatched(env: EnvConfig, width: int) -> Environments:
     # single environments: a native vector environment takes one seed for all of its columns
     vectorization = "sync" if env.vectorization == "auto" else env.vectorization
-    settings = EnvSettings(env.id, json.dumps(env.kwargs), vectorization)
-    width = min(envs, episodes)
-    environments = make_environments(settings, width)
-    returns: list[float] = []
-    lengths: list[int] = []
-    try:
-        for first in range(0, episodes, width):
-            noise = None if deterministic else _noise(runner, seed, first, width)
-            played = _play_round(environments, runner, evaluation_seeds(seed, first, width), noise)
-            returns += played[0].tolist()
-            lengths += played[1].tolist()
-    finally:
-        environments.close()
-    return _result(env.id, runner.version, deterministic, returns[:episodes], lengths[:episodes])
+    return make_environments(EnvSettings(env.id, json.dumps(env.kwargs), vectorization), width)
+
+
+@contextmanager
+def _watched(env: EnvConfig, watching: Watching) -> Iterator[Environments]:
+    """One environment with a window, or one whose frames go into the video."""
+    from scripts.film import film
+    from scripts.filming import Filmed, frames_per_second, make_watched
+
+    with ExitStack() as stack:
+        environment = make_watched(env, "human" if watching.window else "rgb_array")
+        stack.callback(environment.close)
+        if watching.window:
+            yield SyncLoop([environment])
+        else:
+            reel = stack.enter_context(film(Path(watching.video), frames_per_second(environment)))
+            yield SyncLoop([Filmed(environment, reel)])
 
 
 def evaluation_seeds(seed: int, first: int, count: int) -> list[int]:
@@ -91,28 +144,32 @@ def _noise(runner: PolicyRunner, seed: int, first: int, envs: int) -> NoiseStrea
 
 
 def _play_round(
-    environments: Environments, runner: PolicyRunner, seeds: Sequence[int], noise: NoiseStream | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns [E] and lengths [E] of one episode a column; what a column does after its end is ignored."""
-    columns = len(seeds)
-    returns, lengths = np.zeros(columns), np.zeros(columns, np.int64)
+    environments: Environments, runner: PolicyRunner, seed: int, first: int, deterministic: bool
+) -> list[Played]:
+    """Episodes first .. first + E - 1, one a column; what a column does after its end is ignored."""
+    columns = environments.envs
+    returns, lengths, successes = np.zeros(columns), np.zeros(columns, np.int64), np.full(columns, np.nan)
     playing = np.ones(columns, bool)
     zero = np.zeros((columns, runner.noise_size), np.float32)
-    observations = environments.reset(seeds)
+    noise = None if deterministic else _noise(runner, seed, first, columns)
+    observations = environments.reset(evaluation_seeds(seed, first, columns))
     while playing.any():
         _, env_action, _ = runner.act(observations, zero if noise is None else noise.next())
         step = environments.step(env_action)
         counted = playing & step.valid
         returns[counted] += step.rewards[counted]
         lengths[counted] += 1
-        playing &= ~(step.terminated | step.truncated)
+        ended = playing & (step.terminated | step.truncated)
+        successes[ended] = step.successes[ended]
+        playing &= ~ended
         observations = step.observations
         if lengths.max() >= LONGEST_EPISODE_STEPS:
             raise DppoError(
                 f"an episode has not ended after {LONGEST_EPISODE_STEPS:,} steps: limit it, for example with "
                 "--env.kwargs '{max_episode_steps: 1000}' when training"
             )
-    return returns, lengths
+    told = (None if np.isnan(success) else bool(success) for success in successes)
+    return [Played(*episode) for episode in zip(returns.tolist(), lengths.tolist(), told, strict=True)]
 
 
 def _locate(run: str) -> tuple[Path, Path]:
@@ -135,8 +192,10 @@ def _env_values(directory: Path) -> dict[str, object]:
 
 
 def _result(
-    env: str, version: int, deterministic: bool, returns: Sequence[float], lengths: Sequence[int]
+    env: str, version: int, deterministic: bool, played: Sequence[Played], seed: int, video: str
 ) -> EvaluationResult:
+    returns = [episode.episode_return for episode in played]
+    reported = [episode.success for episode in played if episode.success is not None]
     return EvaluationResult(
         env=env,
         policy_version=version,
@@ -147,5 +206,9 @@ def _result(
         min=float(np.min(returns)),
         max=float(np.max(returns)),
         returns=tuple(returns),
-        lengths=tuple(lengths),
+        lengths=tuple(episode.length for episode in played),
+        success_rate=float(np.mean(reported)) if reported else None,
+        successes=tuple(episode.success for episode in played),
+        seed=seed,
+        video=video,
     )

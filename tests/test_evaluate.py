@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graphs import categorical_graph, gaussian_graph
+from pictures import BLIND, PIXEL, read_gif, read_mp4
 
 from actor.noise import environment_seeds
 from protocol.errors import UsageError
-from scripts.evaluate import evaluate, evaluation_seeds
+from scripts.evaluate import Watching, evaluate, evaluation_seeds
 
 # pushes towards where the pole falls: pole angle and its velocity decide
 BALANCING = np.array([[0.0, 0.0], [0.0, 0.0], [-1.0, 1.0], [-1.0, 1.0]])
@@ -84,3 +85,71 @@ assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+UNIFORM = categorical_graph(np.zeros((4, 2)))
+
+
+def test_a_video_shows_the_first_episodes_from_their_first_to_their_last_frame(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "run", UNIFORM, f"env: {{id: '{PIXEL}'}}")
+    result = evaluate(run, episodes=5, watching=Watching(str(tmp_path / "a.gif"), 2))
+    shades = [10 * round(picture.mean() / 10) for picture in read_gif(tmp_path / "a.gif")[0]]
+    # made and tried out: episode 0; filmed: 1; reset at its end: 2; filmed: 3
+    assert shades == [50 * step + 10 * episode for episode in (1, 3) for step in range(4)]
+    assert (result.video, result.success_rate, result.successes) == (str(tmp_path / "a.gif"), 1.0, (True,) * 5)
+    assert "success 100%" in result.summary()
+
+
+def test_the_result_is_the_same_with_a_video_and_without(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "run", UNIFORM)
+    plain = evaluate(run, episodes=4, deterministic=False, envs=3)
+    filmed = evaluate(run, episodes=4, deterministic=False, envs=3, watching=Watching(str(tmp_path / "a.mp4"), 2))
+    assert (filmed.returns, filmed.lengths) == (plain.returns, plain.lengths)
+    frames, frames_per_second = read_mp4(tmp_path / "a.mp4")
+    assert frames_per_second == 50.0  # the environment's own
+    assert len(frames) == sum(plain.lengths[:2]) + 2  # and the first observation of each
+
+
+def test_a_window_shows_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    run = run_directory(tmp_path / "run", UNIFORM, "env: {id: CartPole-v1, kwargs: {max_episode_steps: 5}}")
+    shown = evaluate(run, episodes=2, watching=Watching(window=True))
+    assert shown.returns == evaluate(run, episodes=2).returns
+
+
+@pytest.mark.parametrize(
+    ("env", "complaint"),
+    [
+        (f"id: '{BLIND}'", "Blind-v0 cannot be watched: it has no render_mode rgb_array .it offers: none"),
+        (f"id: '{PIXEL}', kwargs: {{picture: broken}}", "Pixel-v0 cannot be watched: no GL context"),
+        (f"id: '{PIXEL}', kwargs: {{picture: none}}", "gave NoneType, not a picture"),
+        (f"id: '{PIXEL}', kwargs: {{colour: 1}}", "unexpected keyword argument 'colour'"),
+        ("id: Pixl-v0", "no environment 'Pixl-v0' is registered: did you mean Pixel-v0"),
+    ],
+)
+def test_what_cannot_be_filmed_is_said_and_leaves_no_file(tmp_path: Path, env: str, complaint: str) -> None:
+    run = run_directory(tmp_path / "run", UNIFORM, f"env: {{{env}}}")
+    with pytest.raises(UsageError, match=complaint):
+        evaluate(run, watching=Watching(str(tmp_path / "a.gif")))
+    assert not list(tmp_path.glob("*.gif"))
+
+
+def test_a_video_that_cannot_be_written_is_said_before_anything_is_played(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "run", UNIFORM, "env: {id: Pendulum-v1}")  # whose actions this policy does not have
+    with pytest.raises(UsageError, match=r"cannot write video .*missing/a.mp4: No such file"):
+        evaluate(run, watching=Watching(f"{tmp_path}/missing/a.mp4"))
+
+
+def test_a_window_needs_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(variable, raising=False)
+    run = run_directory(tmp_path / "run", UNIFORM)
+    with pytest.raises(UsageError, match=r"there is no display here .* film it with --video"):
+        evaluate(run, watching=Watching(window=True))
+
+
+def test_rendering_without_pygame_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    run = run_directory(tmp_path / "run", UNIFORM)
+    with pytest.raises(UsageError, match=r"pygame is not installed: pip install 'dppo\[render\]'"):
+        evaluate(run, watching=Watching(str(tmp_path / "a.gif")))

@@ -1,0 +1,114 @@
+"""An environment to watch: in a window, or frame by frame. Knows Gymnasium's render modes and their traps."""
+
+import os
+import sys
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from actor.environments import registered
+from learner.config import EnvConfig
+from protocol.errors import UsageError
+from scripts.film import Film
+
+RenderMode = Literal["rgb_array", "human"]
+DEFAULT_FRAMES_PER_SECOND = 30.0
+# what is needed to render without a screen, where the user has not chosen anything
+HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "MUJOCO_GL": "egl"}
+
+
+class Filmed(gym.Wrapper[Any, Any, Any, Any]):
+    """Films every episode that starts with a seed, from the first to the last observation.
+
+    What follows its end without a seed, the reset within the last step, is not filmed.
+    """
+
+    def __init__(self, environment: gym.Env[Any, Any], film: Film) -> None:
+        super().__init__(environment)
+        self._film = film
+        self._rolling = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As Env.reset."""
+        result = self.env.reset(seed=seed, options=options)
+        self._rolling = seed is not None
+        self._shoot()
+        return result
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As Env.step."""
+        result = self.env.step(action)
+        self._shoot()
+        if self._rolling and (result[2] or result[3]):
+            self._rolling = False
+            self._film.end_episode()
+        return result
+
+    def _shoot(self) -> None:
+        if self._rolling:
+            self._film.add(np.asarray(self.env.render()))
+
+
+def make_watched(settings: EnvConfig, mode: RenderMode) -> gym.Env[Any, Any]:
+    """One environment that renders in this mode, tried out. Raises UsageError saying what is missing."""
+    if mode == "human":
+        _need_display()
+    elif not _has_display():
+        for variable, value in HEADLESS.items():
+            os.environ.setdefault(variable, value)
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # it is printed where --json prints
+    try:
+        offered = _render_modes(settings.id)
+        if mode not in offered and not (mode == "human" and "rgb_array" in offered):
+            modes = ", ".join(offered) or "none"
+            raise UsageError(f"{settings.id} cannot be watched: it has no render_mode {mode} (it offers: {modes})")
+        environment = gym.make(settings.id, **{**settings.kwargs, "render_mode": mode, "disable_env_checker": True})
+        environment.reset(seed=0)
+        frame = environment.render() if mode == "rgb_array" else None
+    except UsageError:
+        raise
+    except Exception as error:  # a simulator's renderer fails in its own ways: pygame.error, mujoco's, GL's
+        raise UsageError(f"{settings.id} cannot be watched: {_reason(error)}") from error
+    if mode == "rgb_array" and not _is_picture(frame):
+        environment.close()
+        raise UsageError(f"{settings.id} cannot be watched: render() gave {type(frame).__name__}, not a picture")
+    return environment
+
+
+def frames_per_second(environment: gym.Env[Any, Any]) -> float:
+    """At which the environment's own clock runs, as its metadata says."""
+    return float(environment.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
+
+
+def _need_display() -> None:
+    if not _has_display() and not os.environ.get("SDL_VIDEODRIVER"):
+        raise UsageError(
+            "--render human opens a window, and there is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set): "
+            "film it with --video FILE.mp4 and watch that elsewhere"
+        )
+
+
+def _has_display() -> bool:
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _render_modes(env_id: str) -> list[str]:
+    """Without an instance, since Gymnasium only warns where a mode is not known."""
+    entry_point = registered(env_id).entry_point
+    creator = gym.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    metadata = getattr(creator, "metadata", None)
+    # a function that makes environments does not say: trying will tell
+    return ["rgb_array", "human"] if metadata is None else list(metadata.get("render_modes", []))
+
+
+def _is_picture(frame: Any) -> bool:
+    return isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    missing = isinstance(error, ImportError | gym.error.DependencyNotInstalled)
+    if missing and "pygame" in text:
+        return "pygame is not installed: pip install 'dppo[render]'"
+    return f"{text}. A package that is not installed?" if missing else text
