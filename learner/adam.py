@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 BETAS = (0.9, 0.999)
-EPSILON = 1e-5  # as in the original PPO code, not PyTorch's 1e-8
 
 
 class FlatAdam:
     """Adam (Kingma and Ba 2015, arXiv 1412.6980). Turns the modules' parameters and gradients into views of its own."""
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, modules: Sequence[nn.Module], *, epsilon: float) -> None:
         parameters = [parameter for module in modules for parameter in module.parameters()]
         self.values = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])  # [P]
         self.gradient = torch.zeros_like(self.values)
         self.first_moment = torch.zeros_like(self.values)
         self.second_moment = torch.zeros_like(self.values)
         self.steps = torch.zeros((), dtype=torch.float32, device=self.values.device)  # float: the fused kernel wants it
+        self._epsilon = epsilon
         start = 0
         for parameter in parameters:
             stop = start + parameter.numel()
@@ -52,7 +52,7 @@ class FlatAdam:
             beta2=BETAS[1],
             lr=learning_rate,
             weight_decay=0.0,
-            eps=EPSILON,
+            eps=self._epsilon,
             maximize=False,
         )
 

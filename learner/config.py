@@ -3,6 +3,7 @@
 The text below a field is its help: the command line and docs/settings.md are generated from it.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,12 @@ def _at_least(section: str, config: object, minimum: float, *names: str) -> None
     for name in names:
         if not getattr(config, name) >= minimum:
             raise UsageError(f"{section}.{name}={getattr(config, name)} must be at least {minimum}")
+
+
+def _ascending(section: str, config: object, *names: str) -> None:
+    values = [getattr(config, name) for name in names]
+    if values != sorted(values):
+        raise UsageError(f"{section}: {' <= '.join(names)} does not hold for {', '.join(map(str, values))}")
 
 
 @dataclass(frozen=True)
@@ -63,29 +70,64 @@ class CollectConfig:
 
 @dataclass(frozen=True)
 class PpoConfig:
-    """The algorithm: clipped PPO (Schulman et al. 2017, arXiv 1707.06347) with GAE."""
+    """The algorithm: PPO with GAE, clipped or with a KL penalty (Schulman et al. 2017, arXiv 1707.06347)."""
 
     gamma: float = 0.99
     """Discount."""
     gae_lambda: float = 0.95
     """GAE's lambda; 1 gives n-step returns to the end of the segment."""
+    reward_offset: float = 0.0
+    """Added to every reward that is trained on; reported returns stay what the environment paid."""
+    reward_scale: float = 1.0
+    """Rewards that are trained on are multiplied by this after the offset: (r + 8) / 8 is offset 8, scale 0.125."""
+    terminal_reward: float | None = None
+    """Trained on in place of the reward of a step that terminates its episode, before offset and scale."""
     epochs: int = 10
     """Passes over a batch."""
     minibatch_steps: int = 256
-    """Steps per optimizer step; a batch is split into nearly equal parts of about this size."""
+    """Steps per optimizer step; a batch is split into nearly equal parts of about this size; 0 takes it whole."""
     learning_rate: float = 3e-4
     """Adam's learning rate at the start."""
     learning_rate_schedule: Literal["constant", "linear", "kl"] = "constant"
     """constant, linear (to 0 at run.total_steps), or kl (x1.5 when the update moved the policy by less than half of
     target_kl, /1.5 when by more than twice of it)."""
+    adam_epsilon: float = 1e-5
+    """Adam's epsilon: 1e-5 as in the original PPO code, 1e-8 as in Adam's paper and in most libraries."""
+    critic_learning_rate: float = 0.0
+    """The critic's learning rate, with an Adam and a gradient norm of its own; 0: the policy's. The linear schedule
+    moves both, the kl schedule the policy's only."""
+    critic_epochs: int = 0
+    """Passes that train the critic alone, with its own Adam, after the policy's epochs; 0 trains both in the same ones.
+    """
     target_kl: float = 0.01
-    """KL(old || new) per update that the kl schedule aims at."""
+    """KL(old || new) per update that is aimed at: the kl schedule moves the learning rate by it and kl_penalty its
+    coefficient, and the hinge of kl_penalty begins at twice of it. Stops nothing; that is early_stop_kl."""
     early_stop_kl: float = 0.0
-    """Stop the epochs of an update once the mean KL exceeds this; 0 never stops early."""
+    """Stop the epochs (the policy's, where the critic has its own) after one whose mean KL exceeds this; 0 never stops
+    early. Each row counts as it was before its own optimizer step, so that with whole batches the stop comes one step
+    late. kl_penalty takes the analytic KL, clip an estimate from samples."""
+    surrogate: Literal["clip", "kl_penalty"] = "clip"
+    """What keeps the new policy near the old one: clip the probability ratio, or add a penalty of kl_coefficient times
+    the mean KL(old || new) to the loss."""
     clip_range: float = 0.2
-    """Clipping of the probability ratio: 1 - clip_range .. 1 + clip_range."""
+    """clip: clipping of the probability ratio, 1 - clip_range .. 1 + clip_range."""
     clip_schedule: Literal["constant", "linear"] = "constant"
     """linear shrinks clip_range to 0 at run.total_steps."""
+    kl_coefficient: float = 0.5
+    """kl_penalty: the coefficient at the start. After an update whose KL was above kl_band_high x target_kl it is
+    multiplied by kl_factor, after one below kl_band_low x target_kl divided."""
+    kl_factor: float = 2.0
+    """kl_penalty: by how much the coefficient moves; 1 leaves it alone."""
+    kl_band_low: float = 1 / 1.5
+    """kl_penalty: below this many times target_kl the coefficient falls."""
+    kl_band_high: float = 1.5
+    """kl_penalty: above this many times target_kl the coefficient rises."""
+    kl_coefficient_min: float = 1e-4
+    """kl_penalty: the coefficient falls no further."""
+    kl_coefficient_max: float = 10.0
+    """kl_penalty: the coefficient rises no further."""
+    kl_hinge: float = 0.0
+    """kl_penalty: weight of max(0, KL - 2 x target_kl)^2, which is added to the loss; 0 leaves it out."""
     entropy_coefficient: float = 0.0
     """Weight of the entropy bonus."""
     value_coefficient: float = 0.5
@@ -98,8 +140,13 @@ class PpoConfig:
     """Train the critic on returns scaled by their running mean and deviation."""
 
     def __post_init__(self) -> None:
-        _positive("ppo", self, "epochs", "minibatch_steps", "learning_rate", "target_kl", "clip_range")
+        _positive("ppo", self, "epochs", "learning_rate", "adam_epsilon", "target_kl", "clip_range", "reward_scale")
         _at_least("ppo", self, 0, "early_stop_kl", "entropy_coefficient", "value_coefficient", "max_grad_norm")
+        _at_least("ppo", self, 0, "minibatch_steps", "critic_learning_rate", "critic_epochs", "kl_hinge", "kl_band_low")
+        _at_least("ppo", self, 0, "kl_coefficient_min")
+        _at_least("ppo", self, 1, "kl_factor")
+        _ascending("ppo", self, "kl_band_low", "kl_band_high")
+        _ascending("ppo", self, "kl_coefficient_min", "kl_coefficient", "kl_coefficient_max")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")
@@ -115,8 +162,20 @@ class NetworkConfig:
     """Widths of the critic's hidden layers."""
     activation: Literal["tanh", "relu", "elu"] = "tanh"
     """Between the layers."""
+    initialisation: Literal["orthogonal", "glorot"] = "orthogonal"
+    """Weights at the start: orthogonal with gain sqrt 2 (the policy's outputs 0.01), or uniform as Glorot and Bengio,
+    which is TensorFlow's way. Biases are 0."""
+    mean: Literal["linear", "tanh"] = "linear"
+    """The Gaussian's mean: the network's output, or mean_scale times its tanh."""
+    mean_scale: float = 1.0
+    """Where a tanh mean ends, in the action's units (those of the bounds with action_bounds=rescale)."""
+    std: Literal["free", "state"] = "free"
+    """The Gaussian's standard deviation: a learned number, the same in every state (free), or an output of the network
+    (state: softplus plus std_floor)."""
+    std_floor: float = 1e-3
+    """Added to a state-dependent deviation, so that densities stay finite."""
     initial_log_std: float = 0.0
-    """Log of the Gaussian's standard deviation at the start (continuous actions; learned, the same in every state)."""
+    """Log of the Gaussian's standard deviation at the start (continuous actions); -0.3665 is softplus(0)."""
     action_bounds: Literal["clip", "rescale"] = "clip"
     """How a continuous action reaches the environment's bounds: clip it, or map -1..1 onto the bounds and clip. The
     unclipped action is what is stored and trained on, either way."""
@@ -124,6 +183,12 @@ class NetworkConfig:
     """Subtract the running mean of observations, divide by their deviation, clip to +-10."""
 
     def __post_init__(self) -> None:
+        _positive("network", self, "mean_scale", "std_floor")
+        if self.std == "state" and self.initial_log_std <= math.log(self.std_floor):
+            raise UsageError(
+                f"network.initial_log_std={self.initial_log_std} starts below network.std_floor={self.std_floor}: "
+                f"choose more than {math.log(self.std_floor):.2f}"
+            )
         for name in ("policy_hidden", "critic_hidden"):
             if any(width <= 0 for width in getattr(self, name)):
                 raise UsageError(

@@ -40,6 +40,15 @@ class Gaussian(NamedTuple):
         spread = (2 * old.log_std).exp() + (old.mean - self.mean).square()
         return (self.log_std - old.log_std + 0.5 * spread * precision - 0.5).sum(-1)
 
+    def rows(self) -> Tensor:
+        """Everything about it as one tensor with a row for each of N, [N, 2 n]: what `of_rows` takes."""
+        return torch.cat([self.mean, self.log_std.expand_as(self.mean)], -1)
+
+    @classmethod
+    def of_rows(cls, rows: Tensor) -> "Gaussian":
+        """The distribution whose `rows()` these are, or a part of them."""
+        return cls(*rows.chunk(2, -1))
+
 
 class Categorical(NamedTuple):
     """One of k choices."""
@@ -61,6 +70,15 @@ class Categorical(NamedTuple):
     def kl_from(self, old: "Categorical") -> Tensor:
         """KL(old || self), [N]: sum of p_old (log p_old - log p)."""
         return (old.log_probs.exp() * (old.log_probs - self.log_probs)).sum(-1)
+
+    def rows(self) -> Tensor:
+        """Everything about it as one tensor with a row for each of N, [N, k]: what `of_rows` takes."""
+        return self.log_probs
+
+    @classmethod
+    def of_rows(cls, rows: Tensor) -> "Categorical":
+        """The distribution whose `rows()` these are, or a part of them."""
+        return cls(rows)
 
 
 Distribution = Gaussian | Categorical

@@ -1,9 +1,10 @@
 """The gradient of PPO's loss on one minibatch. Knows networks and losses; knows no epochs and no optimizer.
 
-    loss = -L^CLIP + value_coefficient * value loss - entropy_coefficient * entropy
+    policy's loss = -surrogate + KL loss - entropy_coefficient * entropy
+    critic's loss = value_coefficient * value loss
 
 This is the way by automatic differentiation, which works for every network; `written_gradients` is the same for
-perceptrons, several times faster.
+perceptrons, several times faster. The two networks share nothing, so each has its gradient by itself.
 """
 
 from typing import NamedTuple, Protocol
@@ -11,8 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from learner.adam import FlatAdam
-from learner.losses import surrogate, value_loss
+from learner.losses import kl_loss, surrogate, value_loss
 from learner.networks import CriticNetwork, PolicyNetwork
 
 
@@ -23,8 +23,9 @@ class Rows(NamedTuple):
     actions: Tensor  # [n, a] float32, or [n] int64
     old_log_probs: Tensor  # [n]
     advantages: Tensor  # [n], normalised
-    limits: Tensor  # [n], losses.surrogate_limits of the advantages
+    limits: Tensor  # [n], losses.surrogate_limits of the advantages; infinite where nothing is clipped
     targets: Tensor  # [n], normalised returns
+    old: Tensor  # [n, k] the old distribution's rows(); [n, 0] where there is no KL penalty
 
 
 class Outputs(NamedTuple):
@@ -33,12 +34,24 @@ class Outputs(NamedTuple):
     log_probs: Tensor  # [n]
     values: Tensor  # [n], normalised
     entropies: Tensor  # [n]
+    kls: Tensor  # [n] KL(old || new); left alone where there is no KL penalty
+
+
+class KlPenalty(NamedTuple):
+    """What losses.kl_loss needs; moves from update to update."""
+
+    coefficient: float
+    hinge: float
+    hinge_from: float
 
 
 class Gradients(Protocol):
-    """Fills the parameters' gradients (overwriting) and `outputs` from `rows`."""
+    """Fills the gradients of one network's parameters (overwriting) and its part of `outputs` from `rows`."""
 
-    def __call__(self, rows: Rows, outputs: Outputs) -> None:
+    def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
+        """Rows and outputs of one minibatch, n each."""
+
+    def critic(self, rows: Rows, outputs: Outputs) -> None:
         """Rows and outputs of one minibatch, n each."""
 
 
@@ -49,26 +62,41 @@ class AutogradGradients:
         self,
         policy: PolicyNetwork,
         critic: CriticNetwork,
-        adam: FlatAdam,
         *,
         value_coefficient: float,
         entropy_coefficient: float,
     ) -> None:
-        self._policy, self._critic, self._adam = policy, critic, adam
+        self._policy, self._critic = policy, critic
         self._value_coefficient, self._entropy_coefficient = value_coefficient, entropy_coefficient
 
-    def __call__(self, rows: Rows, outputs: Outputs) -> None:
+    def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See Gradients."""
-        self._adam.gradient.zero_()  # backward() adds
+        _zero(self._policy)
         with torch.enable_grad():
             distribution = self._policy.distribution(rows.features)
-            log_probs, values = distribution.log_prob(rows.actions), self._critic(rows.features)
-            entropies = distribution.entropy()
-            gain = surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits)
-            loss = self._value_coefficient * value_loss(values, rows.targets) - gain
+            log_probs, entropies = distribution.log_prob(rows.actions), distribution.entropy()
+            loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits)
+            if penalty is not None:
+                kls = distribution.kl_from(distribution.of_rows(rows.old))  # type: ignore[arg-type]  # of one type
+                loss = loss + kl_loss(kls.mean(), *penalty)
+                outputs.kls.copy_(kls.detach())
             if self._entropy_coefficient:
                 loss = loss - self._entropy_coefficient * entropies.mean()
             loss.backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            for target, source in zip(outputs, (log_probs, values, entropies), strict=True):
-                target.copy_(source)
+        outputs.log_probs.copy_(log_probs.detach())
+        outputs.entropies.copy_(entropies.detach())
+
+    def critic(self, rows: Rows, outputs: Outputs) -> None:
+        """See Gradients."""
+        _zero(self._critic)
+        with torch.enable_grad():
+            values = self._critic(rows.features)
+            loss = self._value_coefficient * value_loss(values, rows.targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+        outputs.values.copy_(values.detach())
+
+
+def _zero(network: torch.nn.Module) -> None:
+    for parameter in network.parameters():  # backward() adds
+        if parameter.grad is not None:
+            parameter.grad.zero_()

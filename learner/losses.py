@@ -15,9 +15,25 @@ def surrogate_limits(advantages: Tensor, clip_range: float) -> Tensor:
 def surrogate(ratio: Tensor, advantages: Tensor, limits: Tensor) -> Tensor:
     """L^CLIP = mean(min(r A, clip(r, 1 - eps, 1 + eps) A)), [] (Schulman et al. 2017, arXiv 1707.06347, eq. 7).
 
-    ratio r = pi(a|s) / pi_old(a|s) [N]; advantages A [N]; limits [N] as by surrogate_limits. To be maximised.
+    ratio r = pi(a|s) / pi_old(a|s) [N]; advantages A [N]; limits [N] as by surrogate_limits, or infinite where nothing
+    is clipped. To be maximised.
     """
     return torch.minimum(ratio * advantages, limits).mean()
+
+
+def kl_loss(kl: Tensor, coefficient: float, hinge: float, hinge_from: float) -> Tensor:
+    """What KL(old || new) adds to the loss: coefficient * kl + hinge * max(0, kl - hinge_from)^2; kl [] is a mean.
+
+    Schulman et al. 2017, section 4; the hinge is that of Heess et al. 2017 (arXiv 1707.02286), who begin it at twice
+    the target.
+    """
+    loss = coefficient * kl
+    return loss + hinge * (kl - hinge_from).relu().square() if hinge else loss
+
+
+def kl_loss_slope(kl: Tensor, coefficient: float, hinge: float, hinge_from: float) -> Tensor:
+    """The derivative of kl_loss by kl, []."""
+    return (kl - hinge_from).relu().mul_(2.0 * hinge).add_(coefficient)
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:

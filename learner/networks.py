@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from learner.activations import Tanh
-from learner.distributions import Categorical, Distribution, Gaussian, Noise
+from learner.distributions import Categorical, Distribution, Noise
+from learner.heads import GaussianHead
 from protocol.errors import UsageError
 from protocol.specs import Leaf, Spec
 
@@ -22,6 +23,7 @@ OBSERVATION_CLIP = 10.0
 
 Activation = Literal["tanh", "relu", "elu"]
 ActionBounds = Literal["clip", "rescale"]
+Initialisation = Literal["orthogonal", "glorot"]
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
@@ -77,6 +79,8 @@ class PolicyNetwork(nn.Module):
         action_bounds: ActionBounds,
         normalise_observations: bool,
         generator: torch.Generator,
+        head: GaussianHead = GaussianHead(),
+        initialisation: Initialisation = "orthogonal",
     ) -> None:
         super().__init__()
         observation, action = only_leaf(spec.observation), only_leaf(spec.action)
@@ -85,10 +89,26 @@ class PolicyNetwork(nn.Module):
         self.noise: Noise = "gumbel" if self.discrete else "normal"
         self.outputs = action.categories if self.discrete else action.elements  # also the width of the noise
         self.action_shape, self.start = action.shape, action.start
-        self.body = mlp((self.encoder.features, *hidden, self.outputs), activation, head_gain=0.01, generator=generator)
+        self.head = head
+        self.body = mlp(
+            (self.encoder.features, *hidden, self.outputs if self.discrete else head.outputs(self.outputs)),
+            activation,
+            initialisation=initialisation,
+            head_gain=0.01,
+            generator=generator,
+        )
+        self.log_std: nn.Parameter | None = None  # where the deviation is the same in every state
         if not self.discrete:
-            self.log_std = nn.Parameter(torch.full((self.outputs,), float(initial_log_std)))
+            self._start_deviation_at(float(initial_log_std))
             self._register_bounds(action, action_bounds)
+
+    def _start_deviation_at(self, log_std: float) -> None:
+        if self.head.std == "free":
+            self.log_std = nn.Parameter(torch.full((self.outputs,), log_std))
+            return
+        last = self.body[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.constant_(last.bias[self.outputs :], self.head.starting_bias(log_std))
 
     def _register_bounds(self, action: Leaf, action_bounds: ActionBounds) -> None:
         """Constants for `_to_environment`; not part of the state, since the spec has them."""
@@ -125,7 +145,7 @@ class PolicyNetwork(nn.Module):
         outputs = self.body(features)
         if self.discrete:
             return Categorical(outputs.log_softmax(-1))
-        return Gaussian(outputs, self.log_std)
+        return self.head.gaussian(outputs, self.log_std)
 
     def log_prob_and_entropy(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Distribution]:
         """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape] as `forward` gives them."""
@@ -144,10 +164,18 @@ class CriticNetwork(nn.Module):
     """Features to one value, in the units of the normalised returns."""
 
     def __init__(
-        self, features: int, *, hidden: Sequence[int], activation: Activation, generator: torch.Generator
+        self,
+        features: int,
+        *,
+        hidden: Sequence[int],
+        activation: Activation,
+        generator: torch.Generator,
+        initialisation: Initialisation = "orthogonal",
     ) -> None:
         super().__init__()
-        self.body = mlp((features, *hidden, 1), activation, head_gain=1.0, generator=generator)
+        self.body = mlp(
+            (features, *hidden, 1), activation, initialisation=initialisation, head_gain=1.0, generator=generator
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """Values [N] of encoded observations [N, f]."""
@@ -156,17 +184,26 @@ class CriticNetwork(nn.Module):
 
 
 def mlp(
-    widths: Sequence[int], activation: Activation, *, head_gain: float, generator: torch.Generator
+    widths: Sequence[int],
+    activation: Activation,
+    *,
+    initialisation: Initialisation,
+    head_gain: float,
+    generator: torch.Generator,
 ) -> nn.Sequential:
-    """Linear layers with activations between them; orthogonal weights (gain sqrt 2, the last one head_gain), bias 0.
+    """Linear layers with activations between them, biases 0.
 
-    The gains are those of Andrychowicz et al. 2021 (arXiv 2006.05990, section 3.2) and of the original PPO code.
+    Orthogonal weights have gain sqrt 2, the last layer head_gain: those of Andrychowicz et al. 2021 (arXiv 2006.05990,
+    section 3.2) and of the original PPO code. Glorot: uniform in +-sqrt(6 / (inputs + outputs)).
     """
     layers: list[nn.Module] = []
     for index, (inputs, outputs) in enumerate(pairwise(widths)):
         last = index == len(widths) - 2
         linear = nn.Linear(inputs, outputs)  # not skip_init: that imports sympy, which takes 0.3 s
-        nn.init.orthogonal_(linear.weight, head_gain if last else math.sqrt(2), generator=generator)
+        if initialisation == "glorot":
+            nn.init.xavier_uniform_(linear.weight, generator=generator)
+        else:
+            nn.init.orthogonal_(linear.weight, head_gain if last else math.sqrt(2), generator=generator)
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, _ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)

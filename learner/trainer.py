@@ -4,25 +4,26 @@ clock and no files; a checkpoint is what `tensors` and `counters` return.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from learner.adam import FlatAdam
 from learner.advantages import gae
 from learner.batch import Batch, Grid, Received, assemble, flatten, lay_out
 from learner.checks import mean_kl, ratio_errors, refuse_what_is_not_finite
 from learner.config import NetworkConfig, PpoConfig
+from learner.distributions import Distribution, Gaussian
 from learner.export import PolicyExporter
-from learner.gradients import AutogradGradients, Gradients, Rows
+from learner.gradients import Rows
+from learner.heads import GaussianHead
 from learner.losses import explained_variance, surrogate_limits
 from learner.networks import CriticNetwork, PolicyNetwork, only_leaf
 from learner.normalisers import RunningMoments
-from learner.schedules import kl_adapted_rate, linear, progress
-from learner.update import EpochFigures, UpdateReport, minibatch_sizes, normalised, run_epochs
-from learner.written_gradients import WrittenGradients
+from learner.pace import Pace
+from learner.rewards import rewards_to_train_on
+from learner.steps import OptimizerSteps, Way
+from learner.update import EpochFigures, UpdateReport, minibatch_sizes, normalised, run_critic_epochs, run_epochs
 from protocol.errors import CheckpointError
 from protocol.specs import Spec
 
@@ -42,33 +43,30 @@ class Trainer:
         total_steps: int,
         device: str = "cpu",
         torch_threads: int = 1,
-        gradients: Literal["written", "autograd"] = "written",
+        gradients: Way = "written",
     ) -> None:
         torch.set_num_threads(torch_threads)
-        self._ppo, self._seed, self._total_steps, self._device = ppo, seed, total_steps, device
+        self._ppo, self._seed, self._device = ppo, seed, device
         self._observation, self._action = only_leaf(spec.observation), only_leaf(spec.action)
         self.policy, self.critic = _networks(spec, network, seed)
         self.policy.to(device)
         self.critic.to(device)
-        self._adam = FlatAdam(
-            [self.policy, self.critic]
-        )  # moves the parameters, so it comes before what refers to them
-        self._gradients = self._gradients_by(gradients)
+        self._steps = OptimizerSteps(
+            self.policy,
+            self.critic,
+            apart=bool(ppo.critic_learning_rate or ppo.critic_epochs),
+            epsilon=ppo.adam_epsilon,
+            max_grad_norm=ppo.max_grad_norm,
+            value_coefficient=ppo.value_coefficient,
+            entropy_coefficient=ppo.entropy_coefficient,
+            way=gradients,
+        )
         self._exporter = PolicyExporter(self.policy, spec)
         self._observation_moments = RunningMoments((self.policy.encoder.features,))
         self._value_moments = RunningMoments(())
         self._updates = 0
         self._steps_trained = 0
-        self._learning_rate = ppo.learning_rate
-
-    def _gradients_by(self, way: Literal["written", "autograd"]) -> Gradients:
-        coefficients = {
-            "value_coefficient": self._ppo.value_coefficient,
-            "entropy_coefficient": self._ppo.entropy_coefficient,
-        }
-        if way == "written":
-            return WrittenGradients(self.policy, self.critic, **coefficients)
-        return AutogradGradients(self.policy, self.critic, self._adam, **coefficients)
+        self._pace = Pace(ppo, total_steps)
 
     @torch.no_grad()
     def update(self, rollouts: Sequence[Received]) -> UpdateReport:
@@ -76,32 +74,20 @@ class Trainer:
         grid = lay_out(assemble(rollouts), observation=self._observation.name, action=self._action.name)
         features = self.policy.encoder(torch.from_numpy(grid.observations).to(self._device))
         batch = self._judged_by_critic(grid, features)
-        self._set_learning_rate()
-        learning_rate, clip_range = self._learning_rate, self._clip_range()
-        rows = self._rows(batch, features, clip_range)
+        self._pace.set_for(self._steps_trained)
+        rows = self._rows(batch, features)
         old = self.policy.distribution(rows.features)
         errors_by_actor = ratio_errors(old, rows, batch)
-        epochs = run_epochs(
-            rows,
-            gradients=self._gradients,
-            adam=self._adam,
-            rng=np.random.default_rng((self._seed, self._updates)),
-            epochs=self._ppo.epochs,
-            minibatch_steps=self._ppo.minibatch_steps,
-            learning_rate=learning_rate,
-            clip_range=clip_range,
-            max_grad_norm=self._ppo.max_grad_norm,
-            early_stop_kl=self._ppo.early_stop_kl,
-            normalise_minibatches=self._ppo.normalise_advantages == "minibatch",
-        )
-        kl = mean_kl(old, self.policy.distribution(rows.features))
-        if self._ppo.learning_rate_schedule == "kl":
-            self._learning_rate = kl_adapted_rate(learning_rate, kl, self._ppo.target_kl)
+        if self._pace.penalises:
+            rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
+        epochs, value_losses = self._train_on(rows)
+        new = self.policy.distribution(rows.features)
+        report = self._report(batch, epochs, value_losses, mean_kl(old, new), new, errors_by_actor)
+        self._pace.adapt_to(report.kl)
         self._normalise_from_next_version_on(grid.observations[batch.observation_rows])
         self._updates += 1
         self._steps_trained += batch.steps
-        parts = len(minibatch_sizes(batch.steps, self._ppo.minibatch_steps))
-        return self._report(batch, epochs, parts, kl, learning_rate, clip_range, errors_by_actor)
+        return report
 
     def graph_bytes(self, version: int) -> bytes:
         """The policy of this moment, to act with."""
@@ -117,7 +103,7 @@ class Trainer:
 
     def counters(self) -> dict[str, int | float]:
         """All plain numbers that a checkpoint needs. Minibatch order follows from the seed and `updates`."""
-        return {"updates": self._updates, "steps_trained": self._steps_trained, "learning_rate": self._learning_rate}
+        return {"updates": self._updates, "steps_trained": self._steps_trained, **self._pace.counters()}
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, int | float]) -> None:
@@ -134,19 +120,20 @@ class Trainer:
         if problems:
             raise CheckpointError(
                 f"the checkpoint does not fit this run: {'; '.join(sorted(problems))}. "
-                "Use the network settings and the environment that it was written with."
+                "Use the settings of networks, surrogate and critic and the environment that it was written with."
             )
         for name, tensor in self._live_tensors().items():
             tensor.copy_(tensors[name])
         self._observation_moments = _moments_from(tensors, "observations")
         self._value_moments = _moments_from(tensors, "values")
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
-        self._learning_rate = float(counters["learning_rate"])
+        self._pace.load(counters)
 
     def _live_tensors(self) -> dict[str, Tensor]:
         """What `load` writes in place: parameters and normaliser buffers, Adam's moments."""
-        groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict(), "adam": self._adam.tensors()}
-        return {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
+        groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict()}
+        networks = {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
+        return networks | self._steps.tensors()
 
     def _judged_by_critic(self, grid: Grid, features: Tensor) -> Batch:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
@@ -155,13 +142,20 @@ class Trainer:
             deviation = 1.0 / self._value_moments.scale(MOMENTS_EPSILON)
             values = (values * deviation + self._value_moments.mean).astype(np.float32)
         spread, finals = grid.spread(values)
+        rewards = rewards_to_train_on(
+            grid.rewards,
+            grid.terminated,
+            offset=self._ppo.reward_offset,
+            scale=self._ppo.reward_scale,
+            terminal=self._ppo.terminal_reward,
+        )
         flags = (grid.terminated, grid.truncated, grid.valid)
-        advantages, returns = gae(grid.rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda)
+        advantages, returns = gae(rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda)
         batch = flatten(grid, values=spread, advantages=advantages, returns=returns)
         refuse_what_is_not_finite(grid, batch)
         return batch
 
-    def _rows(self, batch: Batch, features: Tensor, clip_range: float) -> Rows:
+    def _rows(self, batch: Batch, features: Tensor) -> Rows:
         """The batch as tensors to train on: advantages and returns normalised. Merges the returns' moments."""
         targets = batch.returns
         if self._ppo.normalise_values:  # merged first, so that the targets are in the units of the newest moments
@@ -179,18 +173,33 @@ class Trainer:
             actions=actions if self.policy.discrete else actions.reshape(batch.steps, -1),
             old_log_probs=old_log_probs,
             advantages=advantages,
-            limits=surrogate_limits(advantages, clip_range),
+            limits=surrogate_limits(advantages, self._pace.clip_range),
             targets=targets_tensor,
+            old=advantages.new_empty(batch.steps, 0),
         )
 
-    def _set_learning_rate(self) -> None:
-        if self._ppo.learning_rate_schedule == "linear":
-            self._learning_rate = linear(self._ppo.learning_rate, progress(self._steps_trained, self._total_steps))
-
-    def _clip_range(self) -> float:
-        if self._ppo.clip_schedule == "linear":
-            return linear(self._ppo.clip_range, progress(self._steps_trained, self._total_steps))
-        return self._ppo.clip_range
+    def _train_on(self, rows: Rows) -> tuple[list[EpochFigures], list[float]]:
+        """All passes of one update: the figures of each, and the value losses of those that train the critic."""
+        ppo, pace, steps = self._ppo, self._pace, self._steps
+        rng = np.random.default_rng((self._seed, self._updates))
+        steps.learning_rate, steps.critic_learning_rate = pace.learning_rate, pace.critic_learning_rate
+        steps.penalty = pace.penalty
+        epochs = run_epochs(
+            rows,
+            step=steps.policy if ppo.critic_epochs else steps.both,
+            trains="policy" if ppo.critic_epochs else "both",
+            rng=rng,
+            epochs=ppo.epochs,
+            minibatch_steps=ppo.minibatch_steps,
+            clip_range=pace.clip_range,
+            early_stop_kl=ppo.early_stop_kl,
+            normalise_minibatches=ppo.normalise_advantages == "minibatch",
+        )
+        if not ppo.critic_epochs:
+            return epochs, [figures.value_loss for figures in epochs]
+        return epochs, run_critic_epochs(
+            rows, step=steps.critic, rng=rng, epochs=ppo.critic_epochs, minibatch_steps=ppo.minibatch_steps
+        )
 
     def _normalise_from_next_version_on(self, observations: np.ndarray) -> None:
         """Merge observations [steps, ...] after the update: this version's actors have acted with the old moments."""
@@ -204,28 +213,29 @@ class Trainer:
         self,
         batch: Batch,
         epochs: list[EpochFigures],
-        parts: int,
+        value_losses: list[float],
         kl: float,
-        learning_rate: float,
-        clip_range: float,
+        policy: Distribution,
         errors_by_actor: dict[str, float],
     ) -> UpdateReport:
         values, returns = torch.from_numpy(batch.old_values), torch.from_numpy(batch.returns)
+        parts = len(minibatch_sizes(batch.steps, self._ppo.minibatch_steps))
         return UpdateReport(
             steps=batch.steps,
             epochs=len(epochs),
-            optimizer_steps=len(epochs) * parts,
+            optimizer_steps=(len(epochs) + self._ppo.critic_epochs) * parts,
             policy_loss=_mean([figures.policy_loss for figures in epochs]),
-            value_loss=_mean([figures.value_loss for figures in epochs]),
+            value_loss=_mean(value_losses),
             entropy=_mean([figures.entropy for figures in epochs]),
             approx_kl=epochs[-1].approx_kl,
             kl=kl,
+            kl_coefficient=self._pace.kl_coefficient,
             clip_fraction=_mean([figures.clip_fraction for figures in epochs]),
             explained_variance=explained_variance(values, returns).item(),
             grad_norm=_mean([figures.grad_norm for figures in epochs]),
-            learning_rate=learning_rate,
-            clip_range=clip_range,
-            policy_std=math.nan if self.policy.discrete else self.policy.log_std.exp().mean().item(),
+            learning_rate=self._pace.learning_rate,
+            clip_range=self._pace.clip_range,
+            policy_std=policy.log_std.exp().mean().item() if isinstance(policy, Gaussian) else math.nan,
             first_pass_ratio_error=max(errors_by_actor.values()),
             ratio_error_by_actor=errors_by_actor,
         )
@@ -242,9 +252,15 @@ def _networks(spec: Spec, network: NetworkConfig, seed: int) -> tuple[PolicyNetw
         action_bounds=network.action_bounds,
         normalise_observations=network.normalise_observations,
         generator=generator,
+        head=GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor),
+        initialisation=network.initialisation,
     )
     critic = CriticNetwork(
-        policy.encoder.features, hidden=network.critic_hidden, activation=network.activation, generator=generator
+        policy.encoder.features,
+        hidden=network.critic_hidden,
+        activation=network.activation,
+        generator=generator,
+        initialisation=network.initialisation,
     )
     return policy, critic
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from learner.activations import Tanh, tanh_in_place
-from learner.distributions import HALF_LOG_TWO_PI
-from learner.gradients import Outputs, Rows
+from learner.gradients import KlPenalty, Outputs, Rows
 from learner.networks import CriticNetwork, PolicyNetwork
+from learner.written_heads import CategoricalSlope, FreeGaussianSlope, HeadSlope, StateGaussianSlope
 
 KEPT_SIZES = 4  # minibatches of one batch have at most two sizes
 
@@ -91,62 +91,30 @@ class WrittenGradients:
         self, policy: PolicyNetwork, critic: CriticNetwork, *, value_coefficient: float, entropy_coefficient: float
     ) -> None:
         self._policy, self._critic = WrittenMlp(policy.body), WrittenMlp(critic.body)
-        self._value_coefficient, self._entropy_coefficient = value_coefficient, entropy_coefficient
-        self._discrete = policy.discrete
-        if not policy.discrete:
-            self._log_std, self._log_std_slope = policy.log_std.detach(), _gradient(policy.log_std)
+        self._value_coefficient = value_coefficient
+        self._head_slope = _head_slope(policy, entropy_coefficient)
 
     @torch.no_grad()
-    def __call__(self, rows: Rows, outputs: Outputs) -> None:
+    def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
+        """See gradients.Gradients."""
+        heads = self._policy.forward(rows.features)
+        self._policy.backward(rows.features, self._head_slope(heads, rows, outputs, penalty))
+
+    @torch.no_grad()
+    def critic(self, rows: Rows, outputs: Outputs) -> None:
         """See gradients.Gradients."""
         values = self._critic.forward(rows.features)
         outputs.values.copy_(values.squeeze(-1))
         slope = (outputs.values - rows.targets).mul_(self._value_coefficient / len(rows.targets))
         self._critic.backward(rows.features, slope.unsqueeze(-1))
-        heads = self._policy.forward(rows.features)
-        slope = (
-            self._categorical_slope(heads, rows, outputs)
-            if self._discrete
-            else self._gaussian_slope(heads, rows, outputs)
-        )
-        self._policy.backward(rows.features, slope)
-
-    def _gaussian_slope(self, mean: Tensor, rows: Rows, outputs: Outputs) -> Tensor:
-        """The slope d loss / d mean [n, a]; writes d loss / d log_std. With z = (a - mean) / std and
-        w = d loss / d log pi: d / d mean = w z / std, d / d log_std = sum of w (z^2 - 1) - entropy_coefficient.
-        """
-        precision = (-self._log_std).exp_()
-        z = (rows.actions - mean).mul_(precision)
-        squares = z.square()
-        log_stds = self._log_std.sum()
-        constant = len(self._log_std) * HALF_LOG_TWO_PI
-        torch.add(-(log_stds + constant), squares.sum(-1), alpha=-0.5, out=outputs.log_probs)
-        outputs.entropies.copy_(log_stds + (constant + 0.5 * len(self._log_std)))
-        weights = _log_prob_slope(rows, outputs)
-        torch.mv(squares.t(), weights, out=self._log_std_slope)
-        self._log_std_slope.sub_(weights.sum()).sub_(self._entropy_coefficient)
-        return z.mul_(weights.unsqueeze(-1)).mul_(precision)
-
-    def _categorical_slope(self, logits: Tensor, rows: Rows, outputs: Outputs) -> Tensor:
-        """The slope d loss / d logits [n, k]. With w = d loss / d log pi: w (onehot(a) - p) + c p (log p + H) / n."""
-        log_probs = logits.log_softmax(-1)
-        choices = rows.actions.unsqueeze(-1)
-        outputs.log_probs.copy_(log_probs.gather(-1, choices).squeeze(-1))
-        probs = log_probs.exp()
-        torch.sum(probs * log_probs, -1, out=outputs.entropies).neg_()
-        weights = _log_prob_slope(rows, outputs).unsqueeze(-1)
-        if self._entropy_coefficient:
-            log_probs.add_(outputs.entropies.unsqueeze(-1)).mul_(self._entropy_coefficient / len(rows.actions))
-            slope = probs.mul_(log_probs.sub_(weights))
-        else:
-            slope = probs.mul_(-weights)
-        return slope.scatter_add_(-1, choices, weights)
 
 
-def _log_prob_slope(rows: Rows, outputs: Outputs) -> Tensor:
-    """d(-surrogate) / d(log pi), [n]: -r A / n, and 0 where the clip bites."""
-    products = (outputs.log_probs - rows.old_log_probs).exp_().mul_(rows.advantages)
-    return products.masked_fill_(products > rows.limits, 0.0).mul_(-1.0 / len(products))
+def _head_slope(policy: PolicyNetwork, entropy_coefficient: float) -> HeadSlope:
+    if policy.discrete:
+        return CategoricalSlope(entropy_coefficient)
+    if policy.log_std is None:
+        return StateGaussianSlope(policy.head, entropy_coefficient)
+    return FreeGaussianSlope(policy.head, policy.log_std.detach(), _gradient(policy.log_std), entropy_coefficient)
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.adam import EPSILON, FlatAdam
-from learner.gradients import AutogradGradients, Outputs, Rows
+from learner.adam import FlatAdam
+from learner.gradients import AutogradGradients, Gradients, KlPenalty, Outputs, Rows
+from learner.heads import GaussianHead
 from learner.losses import surrogate_limits
 from learner.networks import Activation, CriticNetwork, PolicyNetwork
 from learner.written_gradients import WrittenGradients
@@ -16,7 +17,20 @@ from protocol.specs import spec_of
 ACTIONS = {"box": gym.spaces.Box(-1, 1, (2,)), "discrete": gym.spaces.Discrete(4)}
 
 
-def networks(action: gym.Space, hidden: tuple[int, ...], activation: Activation) -> tuple[PolicyNetwork, CriticNetwork]:
+HEADS = {
+    "linear free": GaussianHead(),
+    "tanh free": GaussianHead(mean="tanh", mean_scale=2.0),
+    "linear state": GaussianHead(std="state", std_floor=0.01),
+    "tanh state": GaussianHead(mean="tanh", mean_scale=2.0, std="state", std_floor=0.01),
+}
+DISTRIBUTIONS = [*(("box", head) for head in HEADS), ("discrete", "linear free")]
+PENALTIES = {"clip": None, "penalty": KlPenalty(0.7, 0.0, 0.005), "hinge": KlPenalty(0.7, 3.0, 0.005)}
+EPSILON = 1e-5
+
+
+def networks(
+    action: gym.Space, hidden: tuple[int, ...], activation: Activation, head: GaussianHead = HEADS["linear free"]
+) -> tuple[PolicyNetwork, CriticNetwork]:
     generator = torch.Generator().manual_seed(0)
     policy = PolicyNetwork(
         spec_of(gym.spaces.Box(-np.inf, np.inf, (3,)), action),
@@ -26,6 +40,7 @@ def networks(action: gym.Space, hidden: tuple[int, ...], activation: Activation)
         action_bounds="clip",
         normalise_observations=False,
         generator=generator,
+        head=head,
     )
     with torch.no_grad():  # the policy's small last layer would hide what is wrong in the layers below
         for parameter in policy.body.parameters():
@@ -33,50 +48,121 @@ def networks(action: gym.Space, hidden: tuple[int, ...], activation: Activation)
     return policy, CriticNetwork(3, hidden=hidden, activation=activation, generator=generator)
 
 
-def random_rows(policy: PolicyNetwork, n: int) -> Rows:
+def random_rows(policy: PolicyNetwork, n: int, *, penalised: bool = False) -> Rows:
     generator = torch.Generator().manual_seed(1)
     features, advantages = torch.randn(n, 3, generator=generator), torch.randn(n, generator=generator)
     with torch.no_grad():
         distribution = policy.distribution(features)
         actions = distribution.sample(torch.randn(n, policy.outputs, generator=generator))
         old = distribution.log_prob(actions) + 0.3 * torch.randn(n, generator=generator)  # so that many are clipped
-    limits = surrogate_limits(advantages, 0.2)
-    return Rows(features, actions, old, advantages, limits, torch.randn(n, generator=generator))
+        old_rows = distribution.rows()
+        old_rows = old_rows + 0.5 * torch.randn(old_rows.shape, generator=generator)
+        if policy.discrete:
+            old_rows = old_rows.log_softmax(-1)
+    return Rows(
+        features,
+        actions,
+        old,
+        advantages,
+        torch.full((n,), torch.inf) if penalised else surrogate_limits(advantages, 0.2),
+        torch.randn(n, generator=generator),
+        old_rows if penalised else torch.empty(n, 0),
+    )
 
 
 def outputs_for(n: int) -> Outputs:
-    return Outputs(torch.zeros(n), torch.zeros(n), torch.zeros(n))
+    return Outputs(torch.zeros(n), torch.zeros(n), torch.zeros(n), torch.zeros(n))
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("activation", ["tanh", "relu", "elu"])
+def assert_equal_gradients(
+    policy: PolicyNetwork, critic: CriticNetwork, n: int, penalty: KlPenalty | None, entropy_coefficient: float = 0.0
+) -> None:
+    adam = FlatAdam([policy, critic], epsilon=EPSILON)
+    coefficients = {"value_coefficient": 0.7, "entropy_coefficient": entropy_coefficient}
+    rows = random_rows(policy, n, penalised=penalty is not None)
+
+    def computed(gradients: Gradients) -> tuple[Tensor, Outputs]:
+        adam.gradient.fill_(torch.nan)
+        outputs = outputs_for(n)
+        gradients.critic(rows, outputs)
+        gradients.policy(rows, outputs, penalty)
+        return adam.gradient.clone(), outputs
+
+    expected, expected_outputs = computed(AutogradGradients(policy, critic, **coefficients))
+    gradient, outputs = computed(WrittenGradients(policy, critic, **coefficients))
+    torch.testing.assert_close(gradient, expected, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(outputs, expected_outputs, atol=2e-6, rtol=1e-5)
+    assert expected.isfinite().all()
+    if penalty is not None:
+        assert outputs.kls.mean().item() > 1.5 * penalty.hinge_from  # so that the hinge does something
+
+
+@pytest.mark.parametrize(("action", "head"), DISTRIBUTIONS)
+@pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("entropy_coefficient", [0.0, 0.1])
 def test_the_written_gradients_equal_the_automatic_ones(
-    action: str, activation: Activation, entropy_coefficient: float
+    action: str, head: str, penalty: str, entropy_coefficient: float
 ) -> None:
-    policy, critic = networks(ACTIONS[action], (16, 8), activation)
-    adam = FlatAdam([policy, critic])
-    coefficients = {"value_coefficient": 0.7, "entropy_coefficient": entropy_coefficient}
-    automatic = AutogradGradients(policy, critic, adam, **coefficients)
-    written = WrittenGradients(policy, critic, **coefficients)
     for n in (50, 1, 49):
-        rows, expected_outputs, outputs = random_rows(policy, n), outputs_for(n), outputs_for(n)
-        automatic(rows, expected_outputs)
-        expected = adam.gradient.clone()
-        adam.gradient.fill_(torch.nan)
-        written(rows, outputs)
-        torch.testing.assert_close(adam.gradient, expected, atol=1e-6, rtol=1e-5)
-        torch.testing.assert_close(outputs, expected_outputs)
+        policy, critic = networks(ACTIONS[action], (16, 8), "tanh", HEADS[head])
+        assert_equal_gradients(policy, critic, n, PENALTIES[penalty], entropy_coefficient)
 
 
-def test_a_network_without_hidden_layers_works_too() -> None:
-    policy, critic = networks(ACTIONS["box"], (), "tanh")
-    adam = FlatAdam([policy, critic])
+@pytest.mark.parametrize("activation", ["relu", "elu"])
+@pytest.mark.parametrize("hidden", [(), (16,), (16, 8)])
+def test_they_do_for_every_activation_and_depth(activation: Activation, hidden: tuple[int, ...]) -> None:
+    for head in HEADS.values():
+        assert_equal_gradients(*networks(ACTIONS["box"], hidden, activation, head), 20, PENALTIES["hinge"])
+
+
+def test_each_network_has_its_gradient_by_itself() -> None:
+    policy, critic = networks(ACTIONS["box"], (8,), "relu", HEADS["tanh state"])
+    of_policy, of_critic = FlatAdam([policy], epsilon=EPSILON), FlatAdam([critic], epsilon=EPSILON)
     rows = random_rows(policy, 20)
-    AutogradGradients(policy, critic, adam, value_coefficient=0.5, entropy_coefficient=0.0)(rows, outputs_for(20))
-    expected = adam.gradient.clone()
-    WrittenGradients(policy, critic, value_coefficient=0.5, entropy_coefficient=0.0)(rows, outputs_for(20))
-    torch.testing.assert_close(adam.gradient, expected, atol=1e-6, rtol=1e-5)
+    for way in (AutogradGradients, WrittenGradients):
+        gradients = way(policy, critic, value_coefficient=0.5, entropy_coefficient=0.0)
+        for adam in (of_policy, of_critic):
+            adam.gradient.fill_(7.0)
+        gradients.critic(rows, outputs_for(20))
+        assert (of_policy.gradient == 7.0).all()
+        kept = of_critic.gradient.clone()
+        gradients.policy(rows, outputs_for(20), None)
+        assert torch.equal(of_critic.gradient, kept)
+        assert (of_policy.gradient != 7.0).all()
+
+
+@pytest.mark.parametrize(("action", "head"), DISTRIBUTIONS)
+def test_the_penalised_gradient_is_the_slope_of_the_loss_recomputed_the_slow_way(action: str, head: str) -> None:
+    policy, critic = networks(ACTIONS[action], (4,), "tanh", HEADS[head])
+    in_single_precision = random_rows(policy, 6, penalised=True)
+    rows = Rows(*(tensor.double() if tensor.is_floating_point() else tensor for tensor in in_single_precision))
+    adam = FlatAdam([policy.double()], epsilon=EPSILON)
+
+    def loss() -> float:
+        new = policy.distribution(rows.features)
+        theirs: list[torch.distributions.Distribution] = []
+        for parameters in (rows.old, new.rows()):
+            if policy.discrete:
+                theirs.append(torch.distributions.Categorical(logits=parameters))
+            else:
+                mean, log_std = parameters[:, : policy.outputs], parameters[:, policy.outputs :]
+                normal = torch.distributions.Normal(mean, log_std.exp())
+                theirs.append(torch.distributions.Independent(normal, 1))
+        kl = torch.distributions.kl_divergence(*theirs).mean().item()
+        ratio = (theirs[1].log_prob(rows.actions) - rows.old_log_probs).exp()
+        return -(ratio * rows.advantages).mean().item() + 0.7 * kl + 3.0 * max(0.0, kl - 0.005) ** 2
+
+    outputs = Outputs(*(tensor.double() for tensor in outputs_for(6)))
+    gradients = AutogradGradients(policy, critic, value_coefficient=0.5, entropy_coefficient=0.0)
+    gradients.policy(rows, outputs, PENALTIES["hinge"])
+    with torch.no_grad():
+        for value, slope in zip(adam.values, adam.gradient.tolist(), strict=True):
+            value += 1e-5
+            above = loss()
+            value -= 2e-5
+            below = loss()
+            value += 1e-5
+            assert slope == pytest.approx((above - below) / 2e-5, abs=1e-6, rel=1e-5)
 
 
 def test_the_flat_steps_equal_torchs_adam_with_its_gradient_clipping() -> None:
@@ -84,7 +170,7 @@ def test_the_flat_steps_equal_torchs_adam_with_its_gradient_clipping() -> None:
         policy, critic = networks(ACTIONS["box"], (8,), "tanh")
         parameters = [*policy.parameters(), *critic.parameters()]
         target, norm = torch.tensor([[1.0, -2.0]]), torch.zeros(())
-        flat = FlatAdam([policy, critic]) if step == "flat" else None
+        flat = FlatAdam([policy, critic], epsilon=EPSILON) if step == "flat" else None
         optimizer = torch.optim.Adam(parameters, lr=0.01, eps=EPSILON)
         for scale in (0.01, 1.0, 100.0):
             optimizer.zero_grad(set_to_none=False)
