@@ -51,8 +51,9 @@ class EvaluationResult:
     def summary(self) -> str:
         """One line for people."""
         how = "most likely actions" if self.deterministic else "sampled actions"
+        episodes = f"{self.episodes} episode{'s' * (self.episodes != 1)}"
         return (
-            f"{self.env}, policy version {self.policy_version}, {self.episodes} episodes, {how}: "
+            f"{self.env}, policy version {self.policy_version}, {episodes}, {how}: "
             f"return {self.mean:.1f} +- {self.std:.1f} ({self.min:.1f} to {self.max:.1f}), "
             f"mean length {np.mean(self.lengths):.0f} steps"
         ) + ("" if self.success_rate is None else f", success {self.success_rate:.0%}")

@@ -16,6 +16,7 @@ RenderMode = Literal["rgb_array", "human"]
 DEFAULT_FRAMES_PER_SECOND = 30.0
 # what is needed to render without a screen, where the user has not chosen anything
 HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "MUJOCO_GL": "egl"}
+WINDOWLESS_DRIVERS = ("dummy", "offscreen", "evdev")  # of SDL
 
 
 class Filmed(gym.Wrapper[Any, Any, Any, Any]):
@@ -66,6 +67,8 @@ def make_watched(settings: EnvConfig, mode: RenderMode) -> gym.Env[Any, Any]:
         environment = gym.make(settings.id, **{**settings.kwargs, "render_mode": mode, "disable_env_checker": True})
         environment.reset(seed=0)
         frame = environment.render() if mode == "rgb_array" else None
+        if mode == "human":
+            _need_window()
     except UsageError:
         raise
     except Exception as error:  # a simulator's renderer fails in its own ways: pygame.error, mujoco's, GL's
@@ -87,6 +90,16 @@ def _need_display() -> None:
             "--render human opens a window, and there is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set): "
             "film it with --video FILE.mp4 and watch that elsewhere"
         )
+
+
+def _need_window() -> None:
+    """SDL draws into the void where the display does not answer, without an error."""
+    pygame = sys.modules.get("pygame")
+    if pygame is None or not pygame.display.get_init() or os.environ.get("SDL_VIDEODRIVER"):
+        return
+    if pygame.display.get_driver() in WINDOWLESS_DRIVERS:
+        name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        raise UsageError(f"--render human opens a window, and the display {name} does not answer: use --video FILE.mp4")
 
 
 def _has_display() -> bool:

@@ -148,6 +148,14 @@ def test_a_window_needs_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         evaluate(run, watching=Watching(window=True))
 
 
+def test_a_display_that_does_not_answer_is_no_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    monkeypatch.setenv("DISPLAY", ":9876")
+    run = run_directory(tmp_path / "run", UNIFORM)
+    with pytest.raises(UsageError, match="the display :9876 does not answer"):
+        evaluate(run, watching=Watching(window=True))
+
+
 def test_rendering_without_pygame_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pygame", None)
     run = run_directory(tmp_path / "run", UNIFORM)
