@@ -50,6 +50,12 @@ class Collector:
         """Rows in the open segment."""
         return self._open.rows
 
+    @property
+    def ended_episode(self) -> bool:
+        """Whether the newest row of the open segment ended an episode."""
+        last = self.rows - 1
+        return last >= 0 and bool(self._open.terminated[last].any() or self._open.truncated[last].any())
+
     def load(self, runner: PolicyRunner) -> None:
         """Act with this policy from the next step on. A segment has one policy version, so cut the open one first."""
         if self.rows:

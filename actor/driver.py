@@ -61,20 +61,24 @@ class ActorDriver:
         collector = self._collector
         if self.session.state is not State.RUNNING or collector is None:
             return False
-        return self.session.may_seal if collector.rows >= self.session.segment_steps else self.session.may_open
+        return self.session.may_seal if self._is_full(collector) else self.session.may_open
 
     def step(self) -> None:
         """One step of every environment; a full segment is sealed first, so that its message leaves before the step."""
         collector = self._collector
         assert collector is not None, "may_step is only true with a collector"
-        if collector.rows >= self.session.segment_steps:
+        if self._is_full(collector):
             self._seal()
         collector.step()
         if self._have_sent_at is not None:
             self._first_step_seconds = self._clock() - self._have_sent_at
             self._have_sent_at = None
-        if collector.rows >= self.session.segment_steps and self.session.may_seal:
+        if self._is_full(collector) and self.session.may_seal:
             self._seal()
+
+    def _is_full(self, collector: Collector) -> bool:
+        session = self.session
+        return collector.rows >= session.segment_steps or (session.cut_at_episode_end and collector.ended_episode)
 
     def close(self) -> None:
         """End the environments."""

@@ -56,6 +56,7 @@ class ActorSession:
         self.incarnation = incarnation
         self.state = State.JOINING
         self.segment_steps = 1
+        self.cut_at_episode_end = False
         self.on_stop = "keep"
         self._envs = envs
         self._release = release
@@ -229,7 +230,7 @@ class ActorSession:
             return [Note(f"policy {policy.version} arrived damaged; connecting again"), Reconnect()]
         if self.state is State.DRAINING:
             return []
-        self.segment_steps = policy.segment_steps
+        self.segment_steps, self.cut_at_episode_end = policy.segment_steps, policy.cut_at_episode_end
         return [Load(graph, policy.epoch, policy.version)]
 
     def loaded(self, load: Load, load_seconds: float) -> list[Action]:

@@ -50,6 +50,8 @@ class CollectConfig:
     """The minimum batch: the learner sends STOP once it has this many environment steps."""
     envs_per_actor: int = 8
     """Environments that one actor steps."""
+    stop_at_episode_end: bool = False
+    """Take a batch for full also when an episode has ended in it; actors then report at once when one ends."""
     segment_steps: int = 0
     """Rows of one rollout message (T); 0 derives it from batch_steps and the number of live environments."""
     on_stop: Literal["keep", "drop"] = "keep"

@@ -1,9 +1,11 @@
 """The records that a learner's session keeps and hands out: peers, settings, what the shell has to do."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from learner.batch import Received
 from learner.slots import Slots
 from protocol.ledger import Account
 from protocol.messages import EnvSettings, FromLearner, TimeShares
@@ -42,6 +44,13 @@ class Settings:
     on_stop: Literal["keep", "drop"]
     lease_seconds: float
     stop_grace_seconds: float
+    stop_at_episode_end: bool = False
+
+    def full(self, batch: Sequence[Received], steps: int) -> bool:
+        """Whether so many accepted steps are a batch."""
+        return steps >= self.batch_steps or (
+            self.stop_at_episode_end and any(received.segment.ends_episode for received in batch)
+        )
 
 
 @dataclass

@@ -88,6 +88,7 @@ class Run:
             on_stop=config.collect.on_stop,
             lease_seconds=config.collect.lease_seconds,
             stop_grace_seconds=config.collect.stop_grace_seconds,
+            stop_at_episode_end=config.collect.stop_at_episode_end,
         )
         return LearnerSession(settings, self.ledger, self.slots, self.spec)
 

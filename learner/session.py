@@ -228,7 +228,7 @@ class LearnerSession:
     def _advance(self, now: float) -> list[Action]:
         """Whatever the table allows now."""
         actions: list[Action] = []
-        if self.phase is Phase.COLLECTING and self.batch_steps >= self.settings.batch_steps:
+        if self.phase is Phase.COLLECTING and self.settings.full(self.batch, self.batch_steps):
             self.phase = following(self.phase, Event.BATCH_FULL)
             self.stop_sent_at = now
             for peer in self.unstopped():
@@ -281,7 +281,7 @@ class LearnerSession:
         peer.policy_sent_at = now
         peer.stopped = False
         snapshot = self.snapshot
-        policy = Policy(snapshot.epoch, snapshot.version, snapshot.digest, self.segment_steps)
+        policy = Policy(*self._current, snapshot.digest, self.segment_steps, self.settings.stop_at_episode_end)
         return [Send(peer.id, policy, snapshot.graph)]
 
     @property

@@ -56,6 +56,11 @@ class Segment:
     episode_successes: np.ndarray  # [episodes] float32: 1 or 0, NaN where the environment does not say
 
     @property
+    def ends_episode(self) -> bool:
+        """Whether an episode ended in it."""
+        return bool(self.terminated.any() or self.truncated.any())
+
+    @property
     def counts(self) -> Counts:
         """The sizes that go into the ROLLOUT header."""
         T, E = self.rewards.shape

@@ -1,0 +1,201 @@
+"""The batch rule of the single-process tutorial programs: a batch is full with its steps or with an episode's end."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from counting import ID
+from graphs import categorical_graph
+from sessions import ENVS, FakeCollector, FakeEnvironments, Process, Simulation
+
+from actor.actions import State
+from actor.collector import Collector
+from actor.environments import make_environments
+from actor.policy import PolicyRunner
+from learner.config import CollectConfig, EnvConfig, LearnerConfig, RunConfig
+from learner.peers import Settings
+from learner.phases import Phase
+from learner.run import Run
+from learner.run_directory import RunDirectory
+from learner.session import CREDIT, LearnerSession
+from protocol.codec import decode_from_learner, encode
+from protocol.messages import EnvSettings, Policy
+from protocol.rollout import Segment
+
+EPISODE_ROWS = 7
+
+
+class EpisodicCollector(FakeCollector):
+    """The first environment's episodes end every EPISODE_ROWS rows, across segments."""
+
+    def __init__(self, world: Simulation, envs: int, slots: Sequence[tuple[int, int]]) -> None:
+        super().__init__(world, envs, slots)
+        self._ends: list[bool] = []
+
+    @property
+    def ended_episode(self) -> bool:
+        return bool(self._ends) and self._ends[-1]
+
+    def step(self) -> None:
+        super().step()
+        self._ends.append(self._stepped % EPISODE_ROWS == 0)
+
+    def cut(self) -> Segment | None:
+        segment = super().cut()
+        ends, self._ends = self._ends, []
+        if segment is not None:
+            segment.terminated[:, 0] = ends
+        return segment
+
+
+class Episodic(Simulation):
+    """A learner with the rule, or without it."""
+
+    def __init__(self, *, stop_at_episode_end: bool = True, batch_steps: int = 1000) -> None:
+        self.stop_at_episode_end = stop_at_episode_end
+        super().__init__(batch_steps=batch_steps)
+
+    def _collector(self, environments: FakeEnvironments, *, seed: int, first_slot: int, life: int) -> EpisodicCollector:
+        slots = [(slot, life) for slot in range(first_slot, first_slot + environments.envs)]
+        return EpisodicCollector(self, environments.envs, slots)
+
+    def start_learner(self, checkpoint: int = -1) -> None:
+        super().start_learner(checkpoint)
+        learner = learner_of(self)
+        learner.settings = replace(learner.settings, stop_at_episode_end=self.stop_at_episode_end)
+
+
+@pytest.fixture
+def world() -> Iterator[Episodic]:
+    with Episodic() as made:
+        yield made
+
+
+def learner_of(world: Simulation) -> LearnerSession:
+    assert world.learner is not None
+    return world.learner
+
+
+def running(world: Simulation, *names: str) -> list[Process]:
+    processes = [world.start(name) for name in names]
+    world.exchange()
+    world.train()
+    world.exchange()
+    return processes
+
+
+def rows_of(process: Process) -> list[int]:
+    return [-(-len(numbers) // ENVS) for numbers in process.shipped]  # one row of five is a reset of the second one
+
+
+def test_the_rule_is_off_by_default_and_says_nothing_of_episodes() -> None:
+    settings = Settings("run", 1, EnvSettings(ID), 1, 8, 0, 1, "keep", 1.0, 1.0)
+    assert not settings.stop_at_episode_end
+    assert not CollectConfig().stop_at_episode_end
+    with Episodic(stop_at_episode_end=False) as world:
+        (actor,) = running(world, "a")
+        assert not actor.session.cut_at_episode_end
+        world.step(actor, EPISODE_ROWS)
+        world.exchange()
+        assert actor.shipped == []  # a segment has 125 rows
+        assert learner_of(world).phase is Phase.COLLECTING
+
+
+def test_a_policy_without_the_word_means_no_cut_at_episode_ends() -> None:
+    told = decode_from_learner(encode(Policy(1, 1, bytes(16), 5, True)), has_blob=True)
+    assert isinstance(told, Policy)
+    assert told.cut_at_episode_end
+    assert not Policy(1, 1, bytes(16), 5).cut_at_episode_end
+
+
+def test_an_actor_cuts_its_segment_where_an_episode_ends_and_that_makes_the_batch_full(world: Episodic) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, EPISODE_ROWS - 1)
+    world.exchange()
+    assert actor.shipped == []
+    world.step(actor)
+    assert rows_of(actor) == [EPISODE_ROWS]
+    world.exchange()
+    assert learner_of(world).phase is Phase.UPDATING
+    assert learner_of(world).batch[0].segment.ends_episode
+    assert learner_of(world).batch_steps < learner_of(world).settings.batch_steps
+
+
+def test_enough_steps_fill_the_batch_without_any_end() -> None:
+    with Episodic(batch_steps=8) as world:
+        (actor,) = running(world, "a")
+        world.step(actor, 5)
+        world.exchange()
+        assert learner_of(world).phase is Phase.UPDATING
+        assert not any(received.segment.ends_episode for received in learner_of(world).batch)
+
+
+def test_the_others_ship_what_they_have_when_one_episode_ends(world: Episodic) -> None:
+    first, second = running(world, "a", "b")
+    world.step(second, 3)
+    world.step(first, EPISODE_ROWS)
+    world.exchange()
+    assert rows_of(second) == [3]
+    assert learner_of(world).phase is Phase.UPDATING
+    assert len(learner_of(world).batch) == 2
+    world.train()
+    world.exchange()
+    world.step(second, EPISODE_ROWS - 3)  # its episode went on across the stop
+    assert rows_of(second) == [3, EPISODE_ROWS - 3]
+
+
+def test_without_credit_an_actor_waits_at_the_end_of_its_episode(world: Episodic) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, 1000)  # nothing reaches the learner
+    assert len(actor.shipped) == CREDIT
+    assert not actor.driver.may_step
+    assert actor.driver._collector is not None
+    assert actor.driver._collector.rows == EPISODE_ROWS
+    world.exchange()
+    assert learner_of(world).ledger.total().pending > 0
+
+
+def test_the_books_balance_through_crashes_restarts_and_losses(world: Episodic) -> None:
+    victim, _ = running(world, "a", "b")
+    world.run_until_updates(5)
+    world.check()
+    world.checkpoint()
+    world.kill(victim)
+    world.start("a")
+    world.run_until_updates(5)
+    world.crash_learner()
+    world.calm(3)
+    world.heal(["a", "b"])
+    world.run_until_updates(5)
+    world.check()
+    assert all(process.session.state in (State.RUNNING, State.WAITING) for process in world.living)
+    world.end()
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_the_collector_knows_whether_its_newest_row_ended_an_episode(vectorization: str) -> None:
+    environments = make_environments(EnvSettings(ID, vectorization=vectorization), 2)  # type: ignore[arg-type]
+    collector = Collector(environments, seed=3, first_slot=0, life=0)
+    assert not collector.ended_episode
+    collector.load(PolicyRunner(categorical_graph(np.zeros((4, 3)), version=1)))
+    ends = 0
+    for _ in range(12):
+        collector.step()
+        said = collector.ended_episode
+        segment = collector.cut()
+        assert segment is None or segment.ends_episode == said
+        assert not collector.ended_episode  # nothing is open
+        ends += said
+    environments.close()
+    assert 0 < ends < 12
+
+
+def test_the_setting_reaches_the_session(tmp_path: Path) -> None:
+    config = LearnerConfig(
+        env=EnvConfig(id=ID), collect=CollectConfig(stop_at_episode_end=True), run=RunConfig(directory=str(tmp_path))
+    )
+    with RunDirectory.open(tmp_path) as directory:
+        run = Run(config, directory, 0.0)
+        assert run.session().settings.stop_at_episode_end
