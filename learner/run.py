@@ -62,7 +62,7 @@ class Run:
         self.progress = Progress()
         self.episodes = EpisodeWindow(config.run.return_window)
         self.ledger = Ledger()
-        self.slots = SlotTable()
+        self.slots = SlotTable(directory.epoch)
         self.spec: Spec | None = None
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
@@ -278,8 +278,6 @@ class Run:
         self.episodes = EpisodeWindow.from_dict(self.config.run.return_window, state["episodes"])
         self.ledger = Ledger.from_state(state["ledger"])
         self.ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows
-        # a learner that crashed may have handed out slots after its last checkpoint: never reuse their random streams
-        self.slots = SlotTable.from_state(state["slots"], skip_lives=1000)
         self.spec = msgspec.convert(state["spec"], Spec)
         log.info(
             "resuming %s after update %d (%d steps)", self.directory.path, self.progress.updates, self.progress.steps

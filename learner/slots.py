@@ -7,6 +7,8 @@ is ever used twice. Pure bookkeeping.
 from dataclasses import dataclass
 from typing import Any
 
+LIVES_PER_START = 2**20  # of one slot, more than a learner can hand out
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -20,11 +22,12 @@ class Slots:
 class SlotTable:
     """All slots ever handed out."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 1) -> None:
+        """start: counts the learner's starts. Each has lives of its own, whatever its predecessors saved."""
         self._by_name: dict[str, Slots] = {}
         self._holders: dict[str, bytes] = {}
-        self._lives: list[int] = []  # by slot: how often it was handed out
-        self._first_life = 0  # of slots that were never handed out
+        self._lives: list[int] = []  # by slot: the next one
+        self._first_life = (start - 1) * LIVES_PER_START
 
     def assign(self, name: str, incarnation: bytes, envs: int, in_use: set[str]) -> Slots:
         """The slots of this incarnation: the ones it has, else those of its name, else free ones, else new ones.
@@ -47,7 +50,7 @@ class SlotTable:
         return self._hand_out(name, incarnation, len(self._lives), envs)
 
     def _gap(self, envs: int) -> int | None:
-        """First of that many neighbouring slots that were once handed out and that no name holds (after a restart)."""
+        """First of that many neighbouring slots that were once handed out and that no name holds."""
         first = 0
         for held in sorted(self._by_name.values(), key=lambda slots: slots.first):
             if held.first - first >= envs:
@@ -64,17 +67,5 @@ class SlotTable:
         return self._by_name[name]
 
     def to_state(self) -> dict[str, Any]:
-        """Plain data for JSON. Only the lives matter after a restart; names are assigned again."""
-        return {"lives": list(self._lives), "first_life": self._first_life}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], skip_lives: int = 0) -> "SlotTable":
-        """The table that `to_state` described, with nobody holding a slot.
-
-        skip_lives: added to every life, for what a crashed learner handed out after its last checkpoint. Also to those
-        of slots that this state does not know: the crashed learner may have been the first to hand them out.
-        """
-        table = cls()
-        table._first_life = state.get("first_life", 0) + skip_lives
-        table._lives = [life + skip_lives for life in state["lives"]]
-        return table
+        """Plain data for who reads a checkpoint. A restart needs none of it: names and lives are given out anew."""
+        return {"lives": list(self._lives)}

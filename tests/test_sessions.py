@@ -13,7 +13,6 @@ from sessions import (
     LEASE_SECONDS,
     ROUND_SECONDS,
     RUN_ID,
-    SKIP_LIVES,
     SPEC,
     Process,
     Simulation,
@@ -299,8 +298,8 @@ def test_a_replacement_gets_the_slots_of_the_process_that_was_killed_with_new_ra
     world.exchange()
     own = [(w.first_slot, w.life) for w in welcomes(world)]
     assert newer.session.state is State.RUNNING
-    assert own[0] == (0, SKIP_LIVES)
-    assert own[-1] == (0, SKIP_LIVES + 1)
+    assert own[0] == (0, 0)
+    assert own[-1] == (0, 1)
 
 
 # Credit
@@ -686,6 +685,16 @@ def test_strangers_who_send_garbage_do_not_fill_the_memory(world: Simulation) ->
     assert len(learner.roster._strikes) < 5000
 
 
+def test_a_rollout_of_an_actor_whose_spaces_are_unknown_is_not_looked_at(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    learner = learner_of(world)
+    learner.receive(b"elsewhere", hello(actor="z", incarnation=b"stranger", spec=None, spec_hash=b""), None, world.now)
+    actions = learner.receive(b"elsewhere", Rollout(1, 1, 1, 5, 2, 0, 0, 9), b"", world.now)
+    assert actions == [Send(b"elsewhere", Who())]
+    assert learner.ledger.total().sealed == 0
+    del actor
+
+
 @pytest.mark.parametrize("field", ["steps", "E", "T", "finals"])
 def test_a_rollout_whose_header_and_blob_disagree_is_dropped_as_invalid_and_not_asked_for_again(
     world: Simulation, field: str
@@ -759,6 +768,38 @@ def test_an_actor_that_reconnects_while_the_run_ends_is_heard_out(world: Simulat
     world.check_end([patient, unlucky])
 
 
+def test_the_run_is_not_over_before_the_bye_behind_an_unanswerable_message_is_heard(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, 6)
+    world.finish()
+    hear(world, actor)
+    assert not actor.alive
+    connection = world.connections[b"peer-0"]
+    assert len(connection.up) == 3
+    world.deliver_up(connection, 1)
+    assert world.notes[-1] == "a is gone (connection lost)"
+    assert learner_of(world).phase is Phase.DRAINING
+    world.exchange()
+    assert world.notes[-1] == "a left: the end"
+    assert learner_of(world).phase is Phase.STOPPED
+    learner_of(world).close_accounts()
+    world.check_end([actor])
+    assert learner_of(world).ledger.total().dropped["actor_lost"] == 0
+
+
+def test_of_a_lost_connection_nothing_more_is_expected_after_the_lease(world: Simulation) -> None:
+    actor, _ = running(world, "a", "b")
+    assert actor.connection is not None
+    peer = actor.connection.id
+    world.kill(actor)
+    world._do(learner_of(world).unreachable(peer, world.now))
+    assert learner_of(world).roster.heard_of(peer) is not None
+    world.now += LEASE_SECONDS + 0.1
+    world.tick_learner()
+    assert learner_of(world).roster.heard_of(peer) is None
+    assert sum("silent" in note for note in world.notes) == 1  # of the other one
+
+
 def test_words_that_come_after_the_accounts_are_closed_do_no_harm(world: Simulation) -> None:
     _, slow = running(world, "a", "b")
     world.step(slow, 7)
@@ -801,6 +842,7 @@ def test_sigterm_delivers_everything_then_ends(world: Simulation) -> None:
     world.terminate(actor)
     assert actor.alive
     assert not actor.driver.may_step
+    assert [message.T for message in up(actor) if isinstance(message, Rollout)] == [5, 2]  # the partial one waits too
     for _ in range(3):
         world.exchange()
         world.pass_time(ROUND_SECONDS)

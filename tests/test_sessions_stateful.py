@@ -1,6 +1,7 @@
 """Every interleaving of faults that Hypothesis can think of, against the onlooker's books (tests/sessions.py)."""
 
 import os
+import sys
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -25,12 +26,18 @@ class Faults(RuleBasedStateMachine):
         self.closed = False
 
     @initialize(
-        batch_steps=st.sampled_from([1, 12, 40]), on_stop=st.sampled_from(["keep", "drop"]), actors=st.integers(1, 3)
+        batch_steps=st.sampled_from([1, 12, 40]),
+        on_stop=st.sampled_from(["keep", "drop"]),
+        actors=st.integers(1, 3),
+        pace=st.integers(0, 4),
+        calm=st.integers(0, 8),
     )
-    def begin(self, batch_steps: int, on_stop: str, actors: int) -> None:
+    def begin(self, batch_steps: int, on_stop: str, actors: int, pace: int, calm: int) -> None:
         self.world = Simulation(batch_steps=batch_steps, on_stop="drop" if on_stop == "drop" else "keep")
+        self.pace = pace
         for name in NAMES[:actors]:
             self.world.start(name)
+        self.world.calm(calm)
 
     def process(self, which: int) -> Process | None:
         living = self.world.living
@@ -138,20 +145,33 @@ class Faults(RuleBasedStateMachine):
             self.world.crash_learner()
 
     @rule(which=some)
+    def the_learner_is_killed_and_starts_again_from_an_earlier_checkpoint(self, which: int) -> None:
+        self.the_learner_is_killed()
+        self.the_learner_starts_again_from_an_earlier_checkpoint(which)
+
+    @rule(which=some)
     def the_learner_starts_again_from_an_earlier_checkpoint(self, which: int) -> None:
         if self.world.learner is None:
             self.world.start_learner(-1 - which % len(self.world.checkpoints))
 
     @invariant()
-    def the_books_balance(self) -> None:
-        if hasattr(self, "world"):
+    def the_books_balance_and_life_goes_on(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        self.world.check()
+        for _ in range(self.pace):
+            self.world.pulse(1 + self.pace % 3)
             self.world.check()
+        if self.pace and not self.world.living and len(self.world.processes) < MAX_PROCESSES:
+            self.world.start(NAMES[0])
 
     def teardown(self) -> None:
         if not hasattr(self, "world") or self.closed:
             return
         self.closed = True
         try:
+            if sys.exc_info()[0] is not None:
+                return  # something is broken already
             self.world.heal(NAMES[:2])
             self.world.run_until_updates(3)
             self.world.check()
