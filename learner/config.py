@@ -220,6 +220,10 @@ class RunConfig:
     """How many of the newest checkpoints to keep (the best one is kept besides)."""
     tensorboard: bool = True
     """Write TensorBoard events into the run directory."""
+    video_seconds: float = 0.0
+    """Film one episode of the newest policy every so many seconds, and once at the end, into videos/ and TensorBoard's
+    images; 0: never. A process of lowest priority does it; it needs the environment and its rendering where the learner
+    runs."""
     torch_threads: int = 1
     """PyTorch's threads; more only pay for large networks and batches."""
     device: str = "cpu"
@@ -227,7 +231,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _positive("run", self, "total_steps", "return_window", "keep_checkpoints", "torch_threads")
-        _at_least("run", self, 0, "seed", "checkpoint_seconds")
+        _at_least("run", self, 0, "seed", "checkpoint_seconds", "video_seconds")
 
 
 @dataclass(frozen=True)

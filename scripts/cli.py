@@ -9,13 +9,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from protocol.errors import DppoError, UsageError
 from scripts import config as configs
 from scripts.fields import Config, build, nearest, settings_of
 from scripts.flags import parse_flags
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
+
+if TYPE_CHECKING:
+    from learner.status import Status
 
 EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib"), "learner"),
@@ -157,16 +160,25 @@ def _learner(arguments: list[str]) -> int:
         run(observe=reports.show)
         return 0
     from scripts.closing import close_run
+    from scripts.recording import Recorder
 
-    with contextlib.ExitStack() as screen:
+    directory = settings.learner.run_directory
+    with contextlib.ExitStack() as children, contextlib.ExitStack() as screen:
         progress = screen.enter_context(Progress())
+        recorder = children.enter_context(Recorder(settings.learner.run, directory, progress.note))
         logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[NoteHandler(progress)])
 
         def afterwards(interrupted: bool) -> None:
             screen.close()
-            close_run(settings.learner.run_directory, 0 if interrupted else settings.evaluation_episodes)
+            if not interrupted:
+                recorder.film_the_end()
+            close_run(directory, 0 if interrupted else settings.evaluation_episodes)
 
-        run(observe=progress.show, afterwards=afterwards)
+        def observe(status: "Status") -> None:
+            progress.show(status)
+            recorder.look(status)
+
+        run(observe=observe, afterwards=afterwards)
     return 0
 
 

@@ -22,6 +22,7 @@ def close_run(directory: Path, episodes: int) -> None:
         directory / "ledger.json",
         directory / "metrics.jsonl",
         directory / "checkpoints",
+        directory / "videos",
     ]
     try:
         from scripts.plot import plot

@@ -66,6 +66,7 @@ class Watching:
     video: str = ""  # file, .mp4 or .gif; "": no video
     video_episodes: int = 1
     window: bool = False
+    most_frames: int | None = None  # then the film ends, and the episode with it; None: whole episodes
 
 
 class Played(NamedTuple):
@@ -130,7 +131,7 @@ def _watched(env: EnvConfig, watching: Watching) -> Iterator[Environments]:
             yield SyncLoop([environment])
         else:
             reel = stack.enter_context(film(Path(watching.video), frames_per_second(environment)))
-            yield SyncLoop([Filmed(environment, reel)])
+            yield SyncLoop([Filmed(environment, reel, watching.most_frames)])
 
 
 def evaluation_seeds(seed: int, first: int, count: int) -> list[int]:

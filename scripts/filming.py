@@ -25,29 +25,34 @@ class Filmed(gym.Wrapper[Any, Any, Any, Any]):
     What follows its end without a seed, the reset within the last step, is not filmed.
     """
 
-    def __init__(self, environment: gym.Env[Any, Any], film: Film) -> None:
+    def __init__(self, environment: gym.Env[Any, Any], film: Film, most_frames: int | None = None) -> None:
+        """An episode is truncated at most_frames; None: never."""
         super().__init__(environment)
         self._film = film
+        self._most_frames = most_frames
+        self._frames = 0  # of this episode
         self._rolling = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As Env.reset."""
         result = self.env.reset(seed=seed, options=options)
-        self._rolling = seed is not None
+        self._rolling, self._frames = seed is not None, 0
         self._shoot()
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As Env.step."""
-        result = self.env.step(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
         self._shoot()
-        if self._rolling and (result[2] or result[3]):
+        truncated = truncated or self._frames == self._most_frames
+        if self._rolling and (terminated or truncated):
             self._rolling = False
             self._film.end_episode()
-        return result
+        return observation, reward, terminated, truncated, info
 
     def _shoot(self) -> None:
         if self._rolling:
+            self._frames += 1
             self._film.add(np.asarray(self.env.render()))
 
 

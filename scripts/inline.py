@@ -23,21 +23,22 @@ from protocol.launch import launched_at
 from protocol.release import RELEASE
 from scripts.config import TrainConfig
 from scripts.progress import Progress
+from scripts.recording import Recorder
 from scripts.settings import dump_yaml
 
 PEER = b"inline"
 STATUS_SECONDS = 0.5
 
 
-def run_inline(config: TrainConfig, path: Path) -> bool:
+def run_inline(config: TrainConfig, path: Path, progress: Progress, recorder: Recorder) -> bool:
     """Train in this process; returns whether the user interrupted the run."""
     stop: list[int] = []
     previous = {n: signal.signal(n, lambda got, _: stop.append(got)) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with RunDirectory.open(path) as directory, Progress() as progress:
+        with RunDirectory.open(path) as directory, progress:
             directory.write_atomic("config.yaml", dump_yaml(config).encode())
             run = Run(config.learner, directory, launched_at())
-            Inline(run, progress, stop).train()
+            Inline(run, progress, recorder, stop).train()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -47,9 +48,10 @@ def run_inline(config: TrainConfig, path: Path) -> bool:
 class Inline:
     """One actor and the learner, taking turns."""
 
-    def __init__(self, run: Run, progress: Progress, stop: list[int]) -> None:
+    def __init__(self, run: Run, progress: Progress, recorder: Recorder, stop: list[int]) -> None:
         self._run = run
         self._progress = progress
+        self._recorder = recorder
         self._stop = stop
         self._reporter = Reporter(run)
         self._session: LearnerSession = run.session()
@@ -77,7 +79,7 @@ class Inline:
         while session.phase is not Phase.STOPPED:
             self._turn()
         session.close_accounts()
-        self._progress.show(self._reporter.status(session, time.monotonic()))
+        self._show(time.monotonic())
         self._driver.close()
         run.close(reason, session.ledger.to_state(), session.slots.to_state(), time.monotonic())
 
@@ -133,7 +135,12 @@ class Inline:
             self._shown_at = now
             driver.tick()
             self._do(session.tick(now))
-            self._progress.show(self._reporter.status(session, now))
+            self._show(now)
+
+    def _show(self, now: float) -> None:
+        status = self._reporter.status(self._session, now)
+        self._progress.show(status)
+        self._recorder.look(status)
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:

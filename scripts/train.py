@@ -15,6 +15,7 @@ from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.processes import Child, Lifeline, end, wait
 from scripts.progress import Progress
+from scripts.recording import Recorder
 from scripts.settings import dump_yaml
 
 POLL_SECONDS = 0.1
@@ -29,12 +30,17 @@ def run(config: TrainConfig) -> int:
     """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails."""
     started = launched_at()
     directory = config.learner.run_directory
-    if config.actors == 0:
-        from scripts.inline import run_inline
+    progress = Progress()
+    with Recorder(config.learner.run, directory, progress.note) as recorder:
+        if config.actors == 0:
+            from scripts.inline import run_inline
 
-        ending = Ending.INTERRUPTED if run_inline(config, directory) else Ending.OVER
-    else:
-        ending = _run_processes(config, directory, started)
+            interrupted = run_inline(config, directory, progress, recorder)
+            ending = Ending.INTERRUPTED if interrupted else Ending.OVER
+        else:
+            ending = _run_processes(config, directory, started, progress, recorder)
+        if ending is Ending.OVER:
+            recorder.film_the_end()
     if ending is Ending.BROKEN_OFF:
         print(f"\ninterrupted before the learner could say how the run went; what it saved: {directory}/checkpoints")
         return INTERRUPTED
@@ -52,7 +58,9 @@ class Ending(Enum):
     BROKEN_OFF = "broken off"  # interrupted, and it did not get to that
 
 
-def _run_processes(config: TrainConfig, directory: Path, started: float) -> Ending:
+def _run_processes(
+    config: TrainConfig, directory: Path, started: float, progress: Progress, recorder: Recorder
+) -> Ending:
     logs = directory / "logs"
     try:
         logs.mkdir(parents=True, exist_ok=True)
@@ -86,18 +94,21 @@ def _run_processes(config: TrainConfig, directory: Path, started: float) -> Endi
             )
             for i in range(config.actors)
         ]
-        return _Supervisor(learner, actors, ours, stack.enter_context(Progress())).run()
+        return _Supervisor(learner, actors, ours, stack.enter_context(progress), recorder).run()
 
 
 class _Supervisor:
     """Watches the children until the learner has ended."""
 
-    def __init__(self, learner: Child, actors: list[Child], reports: socket.socket, progress: Progress) -> None:
+    def __init__(
+        self, learner: Child, actors: list[Child], reports: socket.socket, progress: Progress, recorder: Recorder
+    ) -> None:
         self._learner = learner
         self._actors = actors
         self._reports = reports
         self._reports.setblocking(False)
         self._progress = progress
+        self._recorder = recorder
         self._interrupts: list[int] = []
         self._newest: Status | None = None
 
@@ -184,3 +195,4 @@ class _Supervisor:
             else:
                 self._newest = report.status
                 self._progress.show(report.status)
+                self._recorder.look(report.status)

@@ -161,3 +161,10 @@ def test_rendering_without_pygame_names_the_extra(tmp_path: Path, monkeypatch: p
     run = run_directory(tmp_path / "run", UNIFORM)
     with pytest.raises(UsageError, match=r"pygame is not installed: pip install 'dppo\[render\]'"):
         evaluate(run, watching=Watching(str(tmp_path / "a.gif")))
+
+
+def test_a_film_may_end_before_its_episode(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "run", UNIFORM, f"env: {{id: '{PIXEL}'}}")
+    watching = Watching(str(tmp_path / "a.gif"), most_frames=2)
+    assert evaluate(run, episodes=1, watching=watching).lengths == (1,)
+    assert len(read_gif(tmp_path / "a.gif")[0]) == 2

@@ -16,6 +16,8 @@ from learner.trainer import Trainer
 from protocol.specs import spec_of
 from scripts.config import TrainConfig
 from scripts.inline import run_inline
+from scripts.progress import Progress
+from scripts.recording import Recorder
 
 EPISODE_STEPS = 20
 GAMMA = 0.9
@@ -62,7 +64,9 @@ def train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Train:
     def run(config: LearnerConfig) -> RunFiles:
         files = RunFiles(tmp_path / str(len(runs)))
         runs.append(files)
-        assert not run_inline(TrainConfig(config, actors=0), files.path)
+        progress = Progress()
+        with Recorder(config.run, files.path, progress.note) as recorder:
+            assert not run_inline(TrainConfig(config, actors=0), files.path, progress, recorder)
         assert_closes(files.ledger())
         assert drops(files.ledger()) == {}
         assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
