@@ -43,6 +43,8 @@ class ActorDriver:
     def receive(self, message: FromLearner, blob: memoryview | bytes | None) -> None:
         """A message from the learner."""
         self._do(self.session.receive(message, blob, self._clock()))
+        if not self.session.rows_left and self.session.may_seal:  # credit has come for the rest of the share
+            self._seal()
 
     def tick(self) -> None:
         """Time passed."""
@@ -59,7 +61,7 @@ class ActorDriver:
     def may_step(self) -> bool:
         """Whether there is a policy to act with and room for the step."""
         collector = self._collector
-        if self.session.state is not State.RUNNING or collector is None:
+        if self.session.state is not State.RUNNING or collector is None or not self.session.rows_left:
             return False
         return self.session.may_seal if self._is_full(collector) else self.session.may_open
 
@@ -70,6 +72,7 @@ class ActorDriver:
         if self._is_full(collector):
             self._seal()
         collector.step()
+        self.session.rows_left -= 1
         if self._have_sent_at is not None:
             self._first_step_seconds = self._clock() - self._have_sent_at
             self._have_sent_at = None
@@ -78,7 +81,9 @@ class ActorDriver:
 
     def _is_full(self, collector: Collector) -> bool:
         session = self.session
-        return collector.rows >= session.segment_steps or (session.cut_at_episode_end and collector.ended_episode)
+        if collector.rows >= session.segment_steps or not session.rows_left:
+            return True
+        return session.cut_at_episode_end and collector.ended_episode
 
     def close(self) -> None:
         """End the environments."""

@@ -4,6 +4,7 @@ Knows the connection's state, the outbox of rollouts that the learner has not ac
 sockets, no environments, no policy. The driver carries out what it returns, in order.
 """
 
+import math
 from collections.abc import Callable
 
 from actor.actions import (
@@ -57,6 +58,7 @@ class ActorSession:
         self.state = State.JOINING
         self.segment_steps = 1
         self.cut_at_episode_end = False
+        self.rows_left = math.inf  # under the policy held
         self.on_stop = "keep"
         self._envs = envs
         self._release = release
@@ -231,6 +233,7 @@ class ActorSession:
         if self.state is State.DRAINING:
             return []
         self.segment_steps, self.cut_at_episode_end = policy.segment_steps, policy.cut_at_episode_end
+        self.rows_left = policy.rows or math.inf
         return [Load(graph, policy.epoch, policy.version)]
 
     def loaded(self, load: Load, load_seconds: float) -> list[Action]:

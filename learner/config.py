@@ -52,6 +52,9 @@ class CollectConfig:
     """Environments that one actor steps."""
     stop_at_episode_end: bool = False
     """Take a batch for full also when an episode has ended in it; actors then report at once when one ends."""
+    even_shares: bool = False
+    """No actor collects more than its share of batch_steps under one policy: batches are hardly larger than
+    batch_steps, which matters where they are tiny, and the slowest actor sets the pace."""
     segment_steps: int = 0
     """Rows of one rollout message (T); 0 derives it from batch_steps and the number of live environments."""
     on_stop: Literal["keep", "drop"] = "keep"

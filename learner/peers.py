@@ -45,6 +45,7 @@ class Settings:
     lease_seconds: float
     stop_grace_seconds: float
     stop_at_episode_end: bool = False
+    even_shares: bool = False
 
     def full(self, batch: Sequence[Received], steps: int) -> bool:
         """Whether so many accepted steps are a batch."""
@@ -72,7 +73,13 @@ class Peer:
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted
     shares: TimeShares = field(default_factory=TimeShares)
-    was_full: bool = False
+    rows: int = 0  # accepted under the newest policy, and not more than `share`
+    share: int = 0  # rows that it stops after by itself; 0: only at STOP
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it has stopped by itself, with its whole share delivered."""
+        return 0 < self.share <= self.rows
 
 
 @dataclass

@@ -89,6 +89,7 @@ class Run:
             lease_seconds=config.collect.lease_seconds,
             stop_grace_seconds=config.collect.stop_grace_seconds,
             stop_at_episode_end=config.collect.stop_at_episode_end,
+            even_shares=config.collect.even_shares,
         )
         return LearnerSession(settings, self.ledger, self.slots, self.spec)
 

@@ -46,7 +46,9 @@ class LearnerSession:
     def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None = None) -> None:
         self.settings = settings
         self.ledger = ledger
+        self.slots = slots
         self.roster = Roster(settings, ledger, slots, spec)
+        self.peers = self.roster.peers  # live connections that said HELLO, by connection
         self.phase = Phase.WAITING
         self.snapshot = Snapshot(settings.epoch, 0, b"")
         self.batch: list[Received] = []
@@ -58,19 +60,9 @@ class LearnerSession:
         self._first_step_seconds: list[float] = []
 
     @property
-    def peers(self) -> dict[bytes, Peer]:
-        """Live connections that said HELLO, by connection."""
-        return self.roster.peers
-
-    @property
     def spec(self) -> Spec | None:
         """The run's spaces, once the first actor has said them."""
         return self.roster.spec
-
-    @property
-    def slots(self) -> SlotTable:
-        """Who has which environments."""
-        return self.roster.slots
 
     def receive(self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float) -> list[Action]:
         """One message from one connection."""
@@ -212,6 +204,7 @@ class LearnerSession:
             return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error)]
         account.accept(header.seq, segment.steps)
         peer.steps += segment.steps
+        peer.rows += header.T
         self.batch.append(Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment))
         self.batch_steps += segment.steps
         return [self._ack(peer), *self._advance(now)]
@@ -233,6 +226,9 @@ class LearnerSession:
             self.stop_sent_at = now
             for peer in self.unstopped():
                 actions += self._stop(peer)
+        if self.phase is Phase.COLLECTING and all(peer.exhausted for peer in self.unstopped()):
+            for peer in self.unstopped():  # someone died with its share, or rows were resets: another round
+                actions += self._offer_policy(peer, now)
         if self.phase is Phase.STOPPING and not self.unstopped():
             self.phase = following(self.phase, Event.ALL_STOPPED)
             self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
@@ -280,16 +276,20 @@ class LearnerSession:
         peer.sent_version = self.snapshot.version
         peer.policy_sent_at = now
         peer.stopped = False
-        snapshot = self.snapshot
-        policy = Policy(*self._current, snapshot.digest, self.segment_steps, self.settings.stop_at_episode_end)
-        return [Send(peer.id, policy, snapshot.graph)]
+        peer.rows, peer.share = 0, self._share() if self.settings.even_shares else 0
+        cut = self.settings.stop_at_episode_end
+        policy = Policy(*self._current, self.snapshot.digest, self.segment_steps, cut, peer.share)
+        return [Send(peer.id, policy, self.snapshot.graph)]
 
     @property
     def segment_steps(self) -> int:
         """T of a rollout message under the current actors."""
-        settings = self.settings
-        envs = sum(peer.slots.envs for peer in self.peers.values() if peer.ready) or settings.envs_per_actor
-        return settings.segment_steps or max(1, math.ceil(settings.batch_steps / envs / SEGMENTS_PER_BATCH))
+        return self.settings.segment_steps or math.ceil(self._share() / SEGMENTS_PER_BATCH)
+
+    def _share(self) -> int:
+        """Rows of every environment that make a batch together."""
+        envs = sum(peer.slots.envs for peer in self.peers.values() if peer.ready) or self.settings.envs_per_actor
+        return math.ceil(self.settings.batch_steps / envs)
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self.roster.forget(peer.id)

@@ -158,6 +158,7 @@ class Policy(_Message, frozen=True):
     digest: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     segment_steps: Annotated[int, msgspec.Meta(ge=1, le=2**24)]  # T under this version
     cut_at_episode_end: bool = False  # a segment is also full with the step that ended an episode
+    rows: Count = 0  # stop by yourself after so many steps of every environment; 0: only at STOP
 
 
 class Ack(_Message, frozen=True):

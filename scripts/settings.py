@@ -40,8 +40,8 @@ class Layer:
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the package."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    """The presets that come with the package; those in folders are called folder/name."""
+    return sorted(path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.rglob("*.yaml"))
 
 
 def preset_of(env_id: str) -> str:

@@ -178,11 +178,25 @@ def test_flags_have_short_forms_negations_lists_and_negative_numbers() -> None:
 def test_every_preset_loads_and_comes_back_equal(name: str, tmp_path: Path) -> None:
     resolved = resolve(TrainConfig, flags={}, environ={}, preset=name)
     config = resolved.config
+    assert config.learner.run.total_steps < RunConfig().total_steps
+    file = yaml_file(tmp_path, dump_yaml(config))
+    assert resolve(TrainConfig, file=file, flags={}, environ={}, preset="none").config == config
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if "/" not in name])
+def test_a_preset_named_like_an_environment_is_found_by_it_and_has_a_target(name: str) -> None:
+    config = resolve(TrainConfig, flags={}, environ={}, preset=name).config
     assert config.learner.env.id == name
     assert config.learner.run.target_return is not None
-    assert config.learner.run.total_steps < RunConfig().total_steps
-    assert resolve(TrainConfig, file=yaml_file(tmp_path, dump_yaml(config)), flags={}, environ={}).config == config
-    assert resolve(TrainConfig, flags={"env.id": name}, environ={}).config == config  # found by the environment's id
+    assert resolve(TrainConfig, flags={"env.id": name}, environ={}).config == config
+
+
+def test_presets_in_folders_write_to_run_directories_of_their_own() -> None:
+    names = [name for name in preset_names() if "/" in name]
+    directories = [
+        resolve(TrainConfig, flags={}, environ={}, preset=name).config.learner.run.directory for name in names
+    ]
+    assert directories == [f"runs/{name}" for name in names]
 
 
 def test_presets_for_the_two_first_environments_exist() -> None:
@@ -201,7 +215,7 @@ def test_no_preset_where_none_is_wanted_or_none_is_there() -> None:
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"did you mean CartPole-v1.*choose one of CartPole-v1, Pendulum-v1, none"):
+    with pytest.raises(UsageError, match=r"did you mean CartPole-v1.*choose one of CartPole-v1, Pendulum-v1, .*none"):
         resolve(TrainConfig, flags={}, environ={}, preset="Cartpole-v1")
 
 
