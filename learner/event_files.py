@@ -28,6 +28,13 @@ def scalars_record(wall_time: float, step: int, values: Mapping[str, float]) -> 
     return _record(Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
 
 
+def graph_record(wall_time: float, graph: bytes) -> bytes:
+    """One event with a serialised tensorflow.GraphDef."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return _record(Event(wall_time=wall_time, graph_def=graph).SerializeToString())
+
+
 def gif_record(wall_time: float, step: int, tag: str, gif: bytes) -> bytes:
     """One event with a picture, which moves if the GIF does: what torch's add_video needs moviepy for."""
     from tensorboard.compat.proto.event_pb2 import Event

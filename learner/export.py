@@ -63,9 +63,6 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
     policy = copy.deepcopy(policy).cpu().eval()
     for index, tensor in enumerate(policy.state_dict().values()):
         tensor.fill_(0.01 * (index + 1))
-    leaf = only_leaf(spec.observation)
-    observation = torch.zeros((2, *leaf.shape), dtype=_TORCH_DTYPES[leaf.dtype])
-    noise = torch.zeros(2, policy.outputs)
     file = io.BytesIO()
     with warnings.catch_warnings():
         # the newer exporter takes 6 s instead of 0.3 s; the older one says on every call that it is the older one
@@ -73,7 +70,7 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
             warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
         torch.onnx.export(
             policy,
-            (observation, noise),
+            example_inputs(policy, spec, rows=2),
             file,  # type: ignore[arg-type]  # the annotation knows the newer exporter only
             dynamo=False,
             opset_version=OPSET,
@@ -84,6 +81,12 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
         )
     model: ModelProto = ModelProto.FromString(file.getvalue())
     return model
+
+
+def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Tensor, Tensor]:
+    """(observation [rows, *shape], noise [rows, n]) to trace the policy with, on the CPU."""
+    leaf = only_leaf(spec.observation)
+    return torch.zeros((rows, *leaf.shape), dtype=_TORCH_DTYPES[leaf.dtype]), torch.zeros(rows, policy.outputs)
 
 
 def _slot(initializers: dict[str, TensorProto], name: str, tensor: Tensor) -> TensorProto:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from learner.event_files import first_records, scalars_record
+from learner.event_files import first_records, graph_record, scalars_record
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_DIRECTORY = "tb"
@@ -62,6 +62,15 @@ class MetricsWriter:
         if self._tensorboard:
             self._write_events(steps, values)
 
+    def write_graph(self, graph: Callable[[], bytes]) -> None:
+        """The networks for TensorBoard's Graphs tab: what `graph` returns, a serialised tensorflow.GraphDef."""
+        if not self._tensorboard:
+            return
+        try:
+            self._append_event(graph_record(time.time(), graph()))
+        except RuntimeError as error:  # a network that PyTorch cannot trace can still be trained
+            self._warn(f"no graph of the networks in TensorBoard: {error}")
+
     def close(self) -> None:
         """Everything is in the files when this returns (as it is after every write)."""
         self._lines.close()
@@ -69,19 +78,24 @@ class MetricsWriter:
             self._events.close()
 
     def _write_events(self, steps: int, values: Mapping[str, float]) -> None:
+        try:
+            self._append_event(
+                scalars_record(time.time(), steps, {name: float(value) for name, value in values.items()})
+            )
+        except ImportError as error:
+            self._tensorboard = False
+            self._warn(f"no TensorBoard events: {error}. Install dppo[learner] or set run.tensorboard to false.")
+
+    def _append_event(self, event: bytes) -> None:
         now = time.time()
         try:
             if self._events is None:
                 self._events_head = first_records(now, from_step=self._resumed_steps + 1)
                 self._events = self._new_event_file(now)
-            event = scalars_record(now, steps, {name: float(value) for name, value in values.items()})
             self._events.append(self._events_head + event)
             self._events_head = b""
         except OSError as error:
             self._report("TensorBoard events", error)
-        except ImportError as error:
-            self._tensorboard = False
-            self._warn(f"no TensorBoard events: {error}. Install dppo[learner] or set run.tensorboard to false.")
 
     def _new_event_file(self, now: float) -> "AppendedFile":
         directory = self._directory / EVENTS_DIRECTORY

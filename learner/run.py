@@ -187,6 +187,15 @@ class Run:
         self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
         elapsed = self.progress.trained_seconds + now - self.launched_at
         self._writer.write(self.progress.updates, self.progress.steps, elapsed, values)
+        if self.progress.updates == 1:  # not before: 30 ms that the start can do without; the actors are at work now
+            self._writer.write_graph(self._graph)
+
+    def _graph(self) -> bytes:
+        from learner.network_graph import network_graph
+
+        assert self._trainer is not None, "prepare comes first"
+        assert self.spec is not None, "prepare comes first"
+        return network_graph(self._trainer.policy, self._trainer.critic, self.spec)
 
     def checkpoint_due(self, now: float) -> bool:
         """Whether it is time to save."""
