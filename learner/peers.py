@@ -73,7 +73,7 @@ class Peer:
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted
     shares: TimeShares = field(default_factory=TimeShares)
-    rows: int = 0  # accepted under the newest policy, and not more than `share`
+    rows: int = 0  # arrived under the newest policy, and not more than `share`
     share: int = 0  # rows that it stops after by itself; 0: only at STOP
 
     @property

@@ -197,14 +197,15 @@ class LearnerSession:
             return self._refuse(peer, header, "shutdown", "the run is over")
         if (header.epoch, header.version) != self._current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
             return self._refuse(peer, header, "stale", "made under an older policy")
+        peer.rows += header.T  # whatever is in it: its actor does not step them again
         try:
             assert self.spec is not None, "a ready peer has a spec"
             segment = checked_segment(self.spec, header, blob, envs=peer.slots.envs)
         except ProtocolError as error:
-            return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error)]
+            refused = [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error)]
+            return [*refused, *self._advance(now)]
         account.accept(header.seq, segment.steps)
         peer.steps += segment.steps
-        peer.rows += header.T
         self.batch.append(Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment))
         self.batch_steps += segment.steps
         return [self._ack(peer), *self._advance(now)]

@@ -10,9 +10,9 @@ import copy
 import json
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Literal
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -40,6 +40,18 @@ GRACE_SECONDS = 1.0
 ROUND_SECONDS = 0.05
 SPEC = Spec(
     observation=(Leaf("observation", "<i8", (), "box"),), action=(Leaf("action", "<i8", (), "discrete", categories=4),)
+)
+SETTINGS = Settings(
+    run_id=RUN_ID,
+    epoch=0,
+    env=EnvSettings("Fake-v0"),
+    envs_per_actor=ENVS,
+    batch_steps=40,
+    segment_steps=0,
+    seed=1,
+    on_stop="keep",
+    lease_seconds=LEASE_SECONDS,
+    stop_grace_seconds=GRACE_SECONDS,
 )
 
 Incarnation = bytes
@@ -82,7 +94,7 @@ class FakePolicy:
 
 
 class FakeCollector:
-    """A collector whose observations are the steps' own numbers. Some rows are resets, which are no steps."""
+    """A collector whose observations are the steps' own numbers. Some rows are resets, some end an episode."""
 
     def __init__(self, world: "Simulation", envs: int, slots: Sequence[tuple[int, int]]) -> None:
         assert not world.streams & set(slots), f"a random stream is used twice: {slots}"
@@ -93,11 +105,16 @@ class FakeCollector:
         self._policy: FakePolicy | None = None
         self._observations: list[list[Identity]] = []
         self._valid: list[list[bool]] = []
+        self._ends: list[bool] = []  # the first column's episode
         self._stepped = 0
 
     @property
     def rows(self) -> int:
         return len(self._valid)
+
+    @property
+    def ended_episode(self) -> bool:
+        return bool(self._ends) and self._ends[-1]
 
     def load(self, policy: FakePolicy) -> None:
         assert not self.rows, "an open segment would have two policies"
@@ -113,6 +130,7 @@ class FakeCollector:
                 self._world.sampled[number] = self._policy.sampled
         self._observations.append(numbers)
         self._valid.append(valid)
+        self._ends.append(self._stepped % 9 == 5)
 
     def cut(self) -> Segment | None:
         if not self.rows:
@@ -125,7 +143,7 @@ class FakeCollector:
             states={},
             behaviour_log_probs=np.zeros((T, E), np.float32),
             rewards=np.zeros((T, E), np.float32),
-            terminated=np.zeros((T, E), bool),
+            terminated=np.array(self._ends)[:, None] & (np.arange(E) == 0),
             truncated=np.zeros((T, E), bool),
             valid=np.array(self._valid),
             final_observations={"observation": np.zeros(0, np.int64)},
@@ -134,7 +152,7 @@ class FakeCollector:
             episode_columns=np.zeros(0, np.int32),
             episode_successes=np.zeros(0, np.float32),
         )
-        self._observations, self._valid = [], []
+        self._observations, self._valid, self._ends = [], [], []
         return segment
 
     def discard(self) -> int:
@@ -199,10 +217,10 @@ class Books:
 class Simulation:
     """The world. Faults are methods; nothing happens by itself."""
 
-    def __init__(self, *, batch_steps: int = 40, on_stop: Literal["keep", "drop"] = "keep") -> None:
+    def __init__(self, **settings: Any) -> None:
+        """settings: what differs from the plain ones."""
         self.now = 100.0
-        self.batch_steps = batch_steps
-        self.on_stop = on_stop
+        self.settings = replace(SETTINGS, **settings)
         self.epoch = 0
         self.version = 0
         self.updates = 0
@@ -256,19 +274,7 @@ class Simulation:
         ledger = Ledger.from_state(state["ledger"])
         ledger.drop_pending("learner_crash")
         slots = SlotTable(self.epoch)
-        settings = Settings(
-            run_id=RUN_ID,
-            epoch=self.epoch,
-            env=EnvSettings("Fake-v0"),
-            envs_per_actor=ENVS,
-            batch_steps=self.batch_steps,
-            segment_steps=0,
-            seed=1,
-            on_stop=self.on_stop,
-            lease_seconds=LEASE_SECONDS,
-            stop_grace_seconds=GRACE_SECONDS,
-        )
-        self.learner = LearnerSession(settings, ledger, slots)
+        self.learner = LearnerSession(replace(self.settings, epoch=self.epoch), ledger, slots)
         self.sent = []
         self.books = copy.deepcopy(books)
         pending = [number for number, place in self.books.place.items() if place == "pending"]
@@ -442,6 +448,13 @@ class Simulation:
             process.driver.receive(decode_from_learner(header, blob is not None), blob)
             self._reconnect_if_wanted(process)
             self._flush(process)
+
+    def damage(self, connection: Connection) -> None:
+        """The next rollout on its way up gets another content of the same length."""
+        for place, (header, blob) in enumerate(connection.up):
+            if blob is not None:
+                connection.up[place] = (header, b"\xff" * len(blob))
+                break
 
     def hand_to_learner(self, connection: Connection, header: bytes, blob: bytes | None) -> None:
         learner = self.learner

@@ -718,6 +718,17 @@ def test_a_rollout_whose_header_and_blob_disagree_is_dropped_as_invalid_and_not_
     assert learner_of(world).refused_messages == 1
 
 
+def test_a_damaged_rollout_is_made_up_for_where_every_actor_has_its_share() -> None:
+    with Simulation(even_shares=True) as world:
+        actor, _ = running(world, "a", "b")
+        world.step(actor, 100)
+        assert actor.connection is not None
+        world.damage(actor.connection)
+        world.run_until_updates(3, rounds=50)
+        assert learner_of(world).ledger.total().dropped["invalid"] > 0
+        world.end()
+
+
 def test_a_process_that_claims_absurdly_many_environments_gets_no_slots(world: Simulation) -> None:
     actions = learner_of(world).receive(b"elsewhere", hello(envs=2**50), None, world.now)
     assert isinstance(actions[0], Send)

@@ -10,7 +10,7 @@ from sessions import Connection, Process, Simulation
 
 NAMES = ("a", "b", "c")
 MAX_PROCESSES = 12  # of one example
-EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "250"))
 
 some = st.integers(0, 11)  # which one, of those there are
 few = st.integers(1, 6)
@@ -31,9 +31,10 @@ class Faults(RuleBasedStateMachine):
         actors=st.integers(1, 3),
         pace=st.integers(0, 4),
         calm=st.integers(0, 8),
+        fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"even_shares": True}]),
     )
-    def begin(self, batch_steps: int, on_stop: str, actors: int, pace: int, calm: int) -> None:
-        self.world = Simulation(batch_steps=batch_steps, on_stop="drop" if on_stop == "drop" else "keep")
+    def begin(self, batch_steps: int, on_stop: str, actors: int, pace: int, calm: int, fills: dict[str, bool]) -> None:
+        self.world = Simulation(batch_steps=batch_steps, on_stop=on_stop, **fills)
         self.pace = pace
         for name in NAMES[:actors]:
             self.world.start(name)
@@ -116,6 +117,11 @@ class Faults(RuleBasedStateMachine):
     def something_unreadable_arrives(self, which: int) -> None:
         if (process := self.process(which)) and process.connection is not None:
             self.world.hand_to_learner(process.connection, b"\xc1", None)
+
+    @rule(which=some)
+    def a_rollout_is_damaged(self, which: int) -> None:
+        if connection := self.busy(which, "up"):
+            self.world.damage(connection)
 
     @precondition(lambda self: len(self.world.processes) < MAX_PROCESSES)
     @rule(name=st.sampled_from(NAMES))
