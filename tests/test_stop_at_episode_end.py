@@ -1,14 +1,13 @@
 """The batch rule of the single-process tutorial programs: a batch is full with its steps or with an episode's end."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from counting import ID
 from graphs import categorical_graph
-from sessions import ENVS, FakeCollector, FakeEnvironments, Process, Simulation
+from sessions import ENVS, Process, Simulation
 
 from actor.actions import State
 from actor.collector import Collector
@@ -22,54 +21,13 @@ from learner.run_directory import RunDirectory
 from learner.session import CREDIT, LearnerSession
 from protocol.codec import decode_from_learner, encode
 from protocol.messages import EnvSettings, Policy
-from protocol.rollout import Segment
 
-EPISODE_ROWS = 7
-
-
-class EpisodicCollector(FakeCollector):
-    """The first environment's episodes end every EPISODE_ROWS rows, across segments."""
-
-    def __init__(self, world: Simulation, envs: int, slots: Sequence[tuple[int, int]]) -> None:
-        super().__init__(world, envs, slots)
-        self._ends: list[bool] = []
-
-    @property
-    def ended_episode(self) -> bool:
-        return bool(self._ends) and self._ends[-1]
-
-    def step(self) -> None:
-        super().step()
-        self._ends.append(self._stepped % EPISODE_ROWS == 0)
-
-    def cut(self) -> Segment | None:
-        segment = super().cut()
-        ends, self._ends = self._ends, []
-        if segment is not None:
-            segment.terminated[:, 0] = ends
-        return segment
-
-
-class Episodic(Simulation):
-    """A learner with the rule, or without it."""
-
-    def __init__(self, *, stop_at_episode_end: bool = True, batch_steps: int = 1000) -> None:
-        self.stop_at_episode_end = stop_at_episode_end
-        super().__init__(batch_steps=batch_steps)
-
-    def _collector(self, environments: FakeEnvironments, *, seed: int, first_slot: int, life: int) -> EpisodicCollector:
-        slots = [(slot, life) for slot in range(first_slot, first_slot + environments.envs)]
-        return EpisodicCollector(self, environments.envs, slots)
-
-    def start_learner(self, checkpoint: int = -1) -> None:
-        super().start_learner(checkpoint)
-        learner = learner_of(self)
-        learner.settings = replace(learner.settings, stop_at_episode_end=self.stop_at_episode_end)
+FIRST_ROWS, LATER_ROWS = 5, 9  # of the simulated actors' episodes
 
 
 @pytest.fixture
-def world() -> Iterator[Episodic]:
-    with Episodic() as made:
+def world() -> Iterator[Simulation]:
+    with Simulation(batch_steps=1000, stop_at_episode_end=True) as made:
         yield made
 
 
@@ -94,10 +52,10 @@ def test_the_rule_is_off_by_default_and_says_nothing_of_episodes() -> None:
     settings = Settings("run", 1, EnvSettings(ID), 1, 8, 0, 1, "keep", 1.0, 1.0)
     assert not settings.stop_at_episode_end
     assert not CollectConfig().stop_at_episode_end
-    with Episodic(stop_at_episode_end=False) as world:
+    with Simulation(batch_steps=1000) as world:
         (actor,) = running(world, "a")
         assert not actor.session.cut_at_episode_end
-        world.step(actor, EPISODE_ROWS)
+        world.step(actor, FIRST_ROWS)
         world.exchange()
         assert actor.shipped == []  # a segment has 125 rows
         assert learner_of(world).phase is Phase.COLLECTING
@@ -110,13 +68,13 @@ def test_a_policy_without_the_word_means_no_cut_at_episode_ends() -> None:
     assert not Policy(1, 1, bytes(16), 5).cut_at_episode_end
 
 
-def test_an_actor_cuts_its_segment_where_an_episode_ends_and_that_makes_the_batch_full(world: Episodic) -> None:
+def test_an_actor_cuts_its_segment_where_an_episode_ends_and_that_makes_the_batch_full(world: Simulation) -> None:
     (actor,) = running(world, "a")
-    world.step(actor, EPISODE_ROWS - 1)
+    world.step(actor, FIRST_ROWS - 1)
     world.exchange()
     assert actor.shipped == []
     world.step(actor)
-    assert rows_of(actor) == [EPISODE_ROWS]
+    assert rows_of(actor) == [FIRST_ROWS]
     world.exchange()
     assert learner_of(world).phase is Phase.UPDATING
     assert learner_of(world).batch[0].segment.ends_episode
@@ -124,40 +82,40 @@ def test_an_actor_cuts_its_segment_where_an_episode_ends_and_that_makes_the_batc
 
 
 def test_enough_steps_fill_the_batch_without_any_end() -> None:
-    with Episodic(batch_steps=8) as world:
+    with Simulation(batch_steps=6, stop_at_episode_end=True) as world:
         (actor,) = running(world, "a")
-        world.step(actor, 5)
+        world.step(actor, FIRST_ROWS - 1)
         world.exchange()
         assert learner_of(world).phase is Phase.UPDATING
         assert not any(received.segment.ends_episode for received in learner_of(world).batch)
 
 
-def test_the_others_ship_what_they_have_when_one_episode_ends(world: Episodic) -> None:
+def test_the_others_ship_what_they_have_when_one_episode_ends(world: Simulation) -> None:
     first, second = running(world, "a", "b")
     world.step(second, 3)
-    world.step(first, EPISODE_ROWS)
+    world.step(first, FIRST_ROWS)
     world.exchange()
     assert rows_of(second) == [3]
     assert learner_of(world).phase is Phase.UPDATING
     assert len(learner_of(world).batch) == 2
     world.train()
     world.exchange()
-    world.step(second, EPISODE_ROWS - 3)  # its episode went on across the stop
-    assert rows_of(second) == [3, EPISODE_ROWS - 3]
+    world.step(second, FIRST_ROWS - 3)  # its episode went on across the stop
+    assert rows_of(second) == [3, FIRST_ROWS - 3]
 
 
-def test_without_credit_an_actor_waits_at_the_end_of_its_episode(world: Episodic) -> None:
+def test_without_credit_an_actor_waits_at_the_end_of_its_episode(world: Simulation) -> None:
     (actor,) = running(world, "a")
     world.step(actor, 1000)  # nothing reaches the learner
     assert len(actor.shipped) == CREDIT
     assert not actor.driver.may_step
     assert actor.driver._collector is not None
-    assert actor.driver._collector.rows == EPISODE_ROWS
+    assert actor.driver._collector.rows == LATER_ROWS
     world.exchange()
     assert learner_of(world).ledger.total().pending > 0
 
 
-def test_the_books_balance_through_crashes_restarts_and_losses(world: Episodic) -> None:
+def test_the_books_balance_through_crashes_restarts_and_losses(world: Simulation) -> None:
     victim, _ = running(world, "a", "b")
     world.run_until_updates(5)
     world.check()
