@@ -220,7 +220,7 @@ def _plot(arguments: list[str]) -> int:
         return 0
     from scripts.plot import plot
 
-    print(f"wrote {plot(chosen.runs, chosen.output, x=chosen.x)}")
+    print(f"wrote {plot(chosen.runs, chosen.output, x=chosen.x, y=chosen.y)}")
     return 0
 
 

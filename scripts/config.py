@@ -85,14 +85,18 @@ class EvaluateArguments:
 
 @dataclass(frozen=True)
 class PlotArguments:
-    """Draw learning curves; several runs of one environment become a median and a band."""
+    """Draw learning curves, a panel an environment; several runs become their median and a band."""
 
     runs: tuple[str, ...]
-    """Run directories."""
+    """Run directories, or JSON files with a curve of the tutorial's programs. LABEL=PATH puts it into a named series
+    with a colour of its own; PATH may be a pattern, in quotes: "ours=runs/Pendulum-*" "original=curves/DPPO_*.json"."""
     output: str = ""
     """Picture to write (png, svg or pdf); empty: curve.png in the first run directory."""
     x: Literal["steps", "time"] = "steps"
     """Horizontal axis: environment steps, or seconds since the run began."""
+    y: Literal["return", "length", "success"] = "return"
+    """Vertical axis, over recent training episodes: their mean return, their mean length in steps, or how many
+    succeeded (where the environment says so)."""
 
 
 @dataclass(frozen=True)

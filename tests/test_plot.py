@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from protocol.errors import UsageError
-from scripts.plot import band, plot, read_curve
+from scripts.curves import YAxis, read_curve, read_curves
+from scripts.plot import band, plot
 
 
 def run_directory(path: Path, returns: list[float | None], env: str = "Pendulum-v1", seconds: float = 0.5) -> str:
@@ -30,7 +31,7 @@ def test_a_curve_starts_with_the_first_mean_return_and_ignores_a_torn_line(tmp_p
     assert (curve.env, curve.target) == ("Pendulum-v1", -200.0)
     np.testing.assert_array_equal(curve.steps, [200, 300])
     np.testing.assert_array_equal(curve.seconds, [1.0, 1.5])
-    np.testing.assert_array_equal(curve.returns, [-900, -500])
+    np.testing.assert_array_equal(curve.values, [-900, -500])
 
 
 def test_a_run_without_settings_is_named_by_its_directory(tmp_path: Path) -> None:
@@ -56,6 +57,110 @@ def test_several_runs_become_one_picture_in_the_first_of_them(tmp_path: Path, x:
     written = plot(runs, x=x)
     assert written == tmp_path / "a" / "curve.png"
     assert written.read_bytes().startswith(b"\x89PNG")
+
+
+def tutorial_curve(path: Path, **columns: list[object]) -> str:
+    """Four threads of 100-step episodes whose return counts up; their last ones are cut short."""
+    lengths = [100] * 300 + [40, 30, 20, 10]
+    curve = {
+        "env_steps": [min(100 * (i + 1), 30_000) + 2 * (i >= 300) for i in range(304)],
+        "wall_s": [0.5 * i for i in range(304)],
+        "ret": [float(i) for i in range(304)],
+        "length": lengths,
+        "extra": [[int(i >= 150), 0] for i in range(304)],
+    }
+    path.write_text(json.dumps({"name": "DPPO", "curve": curve | columns}))
+    return str(path)
+
+
+def test_a_curve_of_the_tutorial_is_smoothed_over_100_whole_episodes(tmp_path: Path) -> None:
+    curve = read_curve(Path(tutorial_curve(tmp_path / "DPPO_s0.json")))
+    assert (curve.env, curve.name, len(curve.values)) == ("", "DPPO_s0", 300)
+    np.testing.assert_allclose(curve.values[[0, 1, 99, 100, 299]], [0, 0.5, 49.5, 50.5, 249.5])
+    np.testing.assert_array_equal(curve.x("steps")[[0, -1]], [100, 30_000])
+    np.testing.assert_array_equal(curve.x("time")[[0, -1]], [0, 149.5])
+
+
+@pytest.mark.parametrize(("y", "last"), [("length", 100.0), ("success", 1.0)])
+def test_lengths_and_successes_can_be_read_of_the_tutorial(tmp_path: Path, y: YAxis, last: float) -> None:
+    curve = read_curve(Path(tutorial_curve(tmp_path / "a.json")), y)
+    assert curve.values[-1] == last
+    assert curve.values[0] == (100.0 if y == "length" else 0.0)
+
+
+def test_lengths_and_successes_of_a_run_are_in_its_metrics(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "a", [None, 1.0, 2.0])
+    row = '{"update": 4, "steps": 400, "elapsed_seconds": 9, "mean_return": 3, "mean_length": 7, "success_rate": 0.5}'
+    with (tmp_path / "a" / "metrics.jsonl").open("a") as file:
+        file.write(row + "\n")
+    assert read_curve(Path(run), "length").values.tolist() == [7]
+    assert (read_curve(Path(run), "success").values.tolist(), read_curve(Path(run), "success").target) == ([0.5], None)
+    assert read_curve(Path(run)).values.tolist() == [1, 2, 3]
+
+
+def test_labels_make_series_and_a_curve_without_an_environment_joins_the_only_one(tmp_path: Path) -> None:
+    for name in ("ours-1", "ours-2"):
+        run_directory(tmp_path / name, [1.0, 2.0])
+    original = tutorial_curve(tmp_path / "DPPO_s0.json")
+    curves = read_curves([f"ours={tmp_path}/ours-*", f"the original={original}"], "return")
+    assert [(curve.label, curve.env, curve.name) for curve in curves] == [
+        ("ours", "Pendulum-v1", "ours-1"),
+        ("ours", "Pendulum-v1", "ours-2"),
+        ("the original", "Pendulum-v1", "DPPO_s0"),
+    ]
+    run_directory(tmp_path / "cart", [1.0], env="CartPole-v1")
+    curves = read_curves([f"{tmp_path}/ours-1", f"{tmp_path}/cart", f"the original={original}"], "return")
+    assert [curve.env for curve in curves] == ["Pendulum-v1", "CartPole-v1", "the original"]
+
+
+def test_a_path_with_an_equals_sign_is_a_path(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "lr=3e-4", [1.0])
+    assert [(curve.label, curve.name) for curve in read_curves([run], "return")] == [("", "lr=3e-4")]
+
+
+def test_environments_with_other_arguments_are_others(tmp_path: Path) -> None:
+    for mode in ("easy", "hard"):
+        run_directory(tmp_path / mode, [1.0])
+        (tmp_path / mode / "config.yaml").write_text(f"env: {{id: RobotArm-v0, kwargs: {{mode: {mode}}}}}\n")
+    curves = read_curves([f"{tmp_path}/*"], "return")
+    assert [curve.env for curve in curves] == ["RobotArm-v0 (mode easy)", "RobotArm-v0 (mode hard)"]
+
+
+@pytest.mark.parametrize("panels", [1, 2, 4])
+def test_every_environment_has_its_own_panel(tmp_path: Path, panels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import pyplot
+
+    titles: list[str] = []
+    monkeypatch.setattr(
+        pyplot, "close", lambda figure: titles.extend(axes.get_title() for axes in figure.axes if axes.get_visible())
+    )
+    runs = [run_directory(tmp_path / f"{seed}-{i}", [1.0, 2.0], env=f"E{i}-v0") for seed in "ab" for i in range(panels)]
+    plot(runs, str(tmp_path / "a.png"))
+    monkeypatch.undo()
+    pyplot.close("all")
+    assert titles == [f"E{i}-v0" for i in range(panels)]
+
+
+@pytest.mark.parametrize(
+    ("content", "y", "complaint"),
+    [
+        ("[1]", "return", "a.json is no curve of the tutorial: TypeError"),
+        ('{"curve": {}}', "return", "a.json is no curve of the tutorial: KeyError 'env_steps'"),
+        ("{", "return", "a.json is no curve of the tutorial: JSONDecodeError"),
+        ("", "success", "no mean success yet: nobody reported whether an episode succeeded"),
+    ],
+)
+def test_a_file_without_the_curve_is_said(tmp_path: Path, content: str, y: YAxis, complaint: str) -> None:
+    file = tutorial_curve(tmp_path / "a.json", extra=[0.0] * 304)
+    if content:
+        (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UsageError, match=complaint):
+        read_curve(Path(file), y)
+
+
+def test_a_pattern_that_matches_nothing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing matches .*none-\*"):
+        plot([f"ours={tmp_path}/none-*"])
 
 
 def test_other_formats_by_name(tmp_path: Path) -> None:
