@@ -13,7 +13,6 @@ import numpy as np
 from protocol.errors import ProtocolError
 from protocol.specs import Leaf, Spec
 
-ALIGNMENT = 64  # bytes; every array starts at a multiple of it
 MAX_STEPS = 2**24  # T * E of one rollout
 
 Leaves = dict[str, np.ndarray]  # by leaf name
@@ -74,11 +73,11 @@ class Segment:
 
 def blob_bytes(spec: Spec, counts: Counts) -> int:
     """Exact length of the blob of such a rollout."""
-    return sum(_padded(dtype, shape) for _, _, dtype, shape in _fields(spec, counts))
+    return sum(_bytes(dtype, shape) for _, _, dtype, shape in _fields(spec, counts))
 
 
 def pack(spec: Spec, segment: Segment) -> bytearray:
-    """The segment's arrays, one after the other at 64-byte-aligned offsets."""
+    """The segment's arrays, one after the other without gaps, those of the largest numbers first."""
     counts = segment.counts
     blob = bytearray(blob_bytes(spec, counts))
     offset = 0
@@ -86,7 +85,7 @@ def pack(spec: Spec, segment: Segment) -> bytearray:
         source = getattr(segment, group)[name] if name else getattr(segment, group)
         target = np.frombuffer(blob, dtype, count=_size(shape), offset=offset).reshape(shape)
         np.copyto(target, source)
-        offset += _padded(dtype, shape)
+        offset += _bytes(dtype, shape)
     return blob
 
 
@@ -104,7 +103,7 @@ def unpack(spec: Spec, counts: Counts, blob: Blob) -> Segment:
             fields[group][name] = array
         else:
             fields[group] = array
-        offset += _padded(dtype, shape)
+        offset += _bytes(dtype, shape)
     for flag in ("terminated", "truncated", "valid"):
         if fields[flag].view(np.uint8).max(initial=0) > 1:
             raise ProtocolError(f"{flag} holds something else than 0 and 1")
@@ -123,8 +122,16 @@ def check_counts(counts: Counts) -> None:
         raise ProtocolError(f"{counts.finals} final observations and {counts.episodes} episodes are not allowed")
 
 
-def _fields(spec: Spec, counts: Counts) -> Iterator[_Field]:
-    """All arrays in wire order."""
+def _fields(spec: Spec, counts: Counts) -> list[_Field]:
+    """All arrays in wire order: by falling size of their numbers, so that each is aligned to its own without padding.
+
+    Padding would make the exact length a weaker check: a wrong T could hide in it.
+    """
+    return sorted(_named(spec, counts), key=lambda field: -np.dtype(field[2]).itemsize)
+
+
+def _named(spec: Spec, counts: Counts) -> Iterator[_Field]:
+    """All arrays in the order of the record."""
 
     def leaves(group: str, group_leaves: tuple[Leaf, ...], *lead: int) -> Iterator[_Field]:
         for leaf in group_leaves:
@@ -154,5 +161,5 @@ def _size(shape: tuple[int, ...]) -> int:
     return size
 
 
-def _padded(dtype: str, shape: tuple[int, ...]) -> int:
-    return -(-_size(shape) * np.dtype(dtype).itemsize // ALIGNMENT) * ALIGNMENT
+def _bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    return _size(shape) * np.dtype(dtype).itemsize

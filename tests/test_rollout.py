@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from protocol.errors import ProtocolError
-from protocol.rollout import ALIGNMENT, MAX_STEPS, Counts, Leaves, Segment, blob_bytes, check_counts, pack, unpack
+from protocol.rollout import MAX_STEPS, Counts, Leaves, Segment, blob_bytes, check_counts, pack, unpack
 from protocol.specs import Leaf, Spec
 
 DTYPES = ["|u1", "|i1", "|b1", "<i2", "<i4", "<i8", "<f4", "<f8"]
@@ -81,7 +81,7 @@ def arrays(segment: Segment) -> list[np.ndarray]:
     found += [getattr(segment, n) for n in ("behaviour_log_probs", "rewards", "terminated", "truncated", "valid")]
     found += segment.final_observations.values()
     episodes = (segment.episode_returns, segment.episode_lengths, segment.episode_columns, segment.episode_successes)
-    return [*found, *episodes]
+    return sorted([*found, *episodes], key=lambda array: -array.itemsize)
 
 
 @SMALL
@@ -97,18 +97,25 @@ def test_a_segment_arrives_bit_for_bit(spec: Spec, seed: int, T: int, E: int, ep
 
 @SMALL
 @given(specs(), st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 4), st.integers(0, 3))
-def test_every_array_starts_at_a_multiple_of_64_bytes_and_the_padding_is_zero(
+def test_arrays_follow_each_other_without_gaps_and_each_is_aligned_to_its_numbers(
     spec: Spec, seed: int, T: int, E: int, episodes: int
 ) -> None:
     segment = random_segment(spec, seed, T, E, episodes)
     blob = bytes(pack(spec, segment))
     offset = 0
     for array in arrays(segment):
+        assert offset % array.itemsize == 0
         assert blob[offset : offset + array.nbytes] == array.tobytes()
-        end = offset + array.nbytes
-        offset = -(-end // ALIGNMENT) * ALIGNMENT
-        assert blob[end:offset] == bytes(offset - end)
+        offset += array.nbytes
     assert offset == len(blob) == blob_bytes(spec, segment.counts)
+
+
+@SMALL
+@given(specs(), st.integers(1, 5), st.integers(1, 4), st.sampled_from([-1, 1]))
+def test_a_header_with_another_T_is_refused_by_the_length_alone(spec: Spec, T: int, E: int, difference: int) -> None:
+    counts = random_segment(spec, 1, T, E, 1).counts
+    assume(T + difference > 0)
+    assert blob_bytes(spec, dataclasses.replace(counts, T=T + difference)) != blob_bytes(spec, counts)
 
 
 @SMALL
@@ -139,7 +146,7 @@ def test_a_flag_that_is_neither_0_nor_1_is_refused(flag: str, value: int) -> Non
     blob = pack(PLAIN, segment)
     order = list(arrays(segment))
     target = next(n for n, array in enumerate(order) if array is getattr(segment, flag))
-    offset = sum(-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in order[:target])
+    offset = sum(array.nbytes for array in order[:target])
     blob[offset + 5] = value
     with pytest.raises(ProtocolError, match=f"{flag} holds something else than 0 and 1"):
         unpack(PLAIN, segment.counts, blob)
@@ -151,10 +158,7 @@ def test_a_header_that_counts_other_truncations_than_the_flags_is_refused() -> N
     counts = segment.counts
     assert counts.finals > 1
     flags = list(arrays(segment))
-    offset = sum(
-        -(-array.nbytes // ALIGNMENT) * ALIGNMENT
-        for array in flags[: next(n for n, a in enumerate(flags) if a is segment.truncated)]
-    )
+    offset = sum(array.nbytes for array in flags[: next(n for n, a in enumerate(flags) if a is segment.truncated)])
     for change in (0, 1):
         blob = pack(PLAIN, segment)
         place = int(np.flatnonzero(segment.truncated.ravel() == (change == 0))[0])
