@@ -6,7 +6,10 @@ help.
 
 from dataclasses import dataclass
 
+import msgspec
+
 from protocol.errors import UsageError
+from protocol.messages import Name
 
 
 @dataclass(frozen=True)
@@ -23,5 +26,11 @@ class ActorConfig:
     def __post_init__(self) -> None:
         if not self.learner.startswith(("tcp://", "ipc://")):
             raise UsageError(f"learner={self.learner!r} is no endpoint: give for example tcp://host:5555 or ipc://path")
+        try:
+            msgspec.convert(self.name or "unnamed", Name)
+        except msgspec.ValidationError:
+            raise UsageError(
+                f"name={self.name!r} cannot be used: take up to 128 letters, digits and any of . _ : @ -"
+            ) from None
         if self.envs < 0:
             raise UsageError(f"envs={self.envs} must be at least 0 (0: as many as the learner says)")

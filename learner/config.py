@@ -3,12 +3,15 @@
 The text below a field is its help: the command line and docs/settings.md are generated from it.
 """
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from protocol.errors import UsageError
+
+MAX_KWARGS_CHARACTERS = 2048  # protocol.messages.EnvSettings
 
 
 def _positive(section: str, config: object, *names: str) -> None:
@@ -40,6 +43,22 @@ class EnvConfig:
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"
     """How an actor steps several environments: native (the environment's own vector version), sync (one after the
     other), async (one process each); auto takes native where there is one, else sync."""
+
+    def __post_init__(self) -> None:
+        try:
+            length = len(self.kwargs_json)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"env.kwargs={self.kwargs} must be plain JSON values: {error}") from None
+        if length > MAX_KWARGS_CHARACTERS:
+            raise UsageError(
+                f"env.kwargs takes {length} characters of JSON; {MAX_KWARGS_CHARACTERS} fit into a message to an "
+                "actor. Put large values into a file that the environment reads."
+            )
+
+    @property
+    def kwargs_json(self) -> str:
+        """The keyword arguments as actors are told them."""
+        return json.dumps(self.kwargs)
 
 
 @dataclass(frozen=True)

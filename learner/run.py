@@ -76,11 +76,11 @@ class Run:
 
     def session(self) -> LearnerSession:
         """The learner's side of the protocol for this run."""
-        config, env = self.config, self.config.env
+        config = self.config
         settings = Settings(
             run_id=self.directory.run_id,
             epoch=self.directory.epoch,
-            env=EnvSettings(env.id, json.dumps(env.kwargs), env.vectorization),
+            env=EnvSettings(config.env.id, config.env.kwargs_json, config.env.vectorization),
             envs_per_actor=config.collect.envs_per_actor,
             batch_steps=config.collect.batch_steps,
             segment_steps=config.collect.segment_steps,

@@ -255,3 +255,15 @@ def test_a_required_setting_says_how_to_give_it() -> None:
 
 def test_the_nearest_name_is_nothing_when_nothing_is_near() -> None:
     assert nearest("qqqqqq", ["ppo.gamma"]) == ""
+
+
+def test_keyword_arguments_that_do_not_fit_into_a_message_are_refused_before_anything_starts() -> None:
+    with pytest.raises(UsageError, match="2048 fit into a message"):
+        EnvConfig(kwargs={"text": "x" * 3000})
+    with pytest.raises(UsageError, match="plain JSON"):
+        EnvConfig(kwargs={"set": {1, 2}})
+
+
+def test_a_name_that_no_learner_would_take_is_refused_before_the_first_message() -> None:
+    with pytest.raises(UsageError, match="letters, digits"):
+        ActorConfig(learner="tcp://host:5555", name="two words")
