@@ -27,6 +27,7 @@ log = logging.getLogger("dppo.learner")
 
 TICK_SECONDS = 0.05
 STATUS_SECONDS = 0.5
+SETTLE_SECONDS = 0.01  # most that publishing waits for actors far away
 
 
 class Network:
@@ -43,7 +44,7 @@ class Network:
         self._outgoing: deque[Send] = deque()
         self._batches: queue.SimpleQueue[list[Received]] = queue.SimpleQueue()
         self._spec = threading.Event()
-        self._sent = threading.Event()
+        self._settled = threading.Event()  # every policy sent has been loaded
         self._closing = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
@@ -68,16 +69,17 @@ class Network:
         return None
 
     def publish(self, version: int, graph: bytes) -> None:
-        """Hand a new policy to everyone; returns when it is with ZeroMQ.
+        """Hand a new policy to everyone; returns when all have loaded it, or a moment later.
 
         Waiting here is what makes it fast: a training thread that ran on would keep the interpreter to itself for up to
-        5 ms at a time while every actor is idle.
+        5 ms at a time, and a core from the actors, while every actor is idle. What it has to do can be done while they
+        step.
         """
-        self._sent.clear()
         with self.lock:
+            self._settled.clear()
             self._act(self.session.publish(version, graph, time.monotonic()))
         self._router.wake()
-        self._sent.wait(TICK_SECONDS)
+        self._settled.wait(SETTLE_SECONDS)
 
     def finish(self, reason: str, drop: DropReason) -> None:
         """End the run and wait until the actors have said their last words (the session bounds the wait)."""
@@ -131,7 +133,9 @@ class Network:
                     report_at = now + STATUS_SECONDS
                     self._report(self.session, now)
             self._send_out()
-            self._sent.set()
+            with self.lock:
+                if not any(peer.have_version < peer.sent_version for peer in self.session.peers.values()):
+                    self._settled.set()
             health.touch(now)
 
     def _take_in(self) -> None:
