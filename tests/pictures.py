@@ -21,8 +21,8 @@ def read_gif(path: Path) -> tuple[list[np.ndarray], list[int], int]:
         for index in range(image.n_frames):
             image.seek(index)
             pictures.append(np.asarray(image.convert("RGB")))
-            durations.append(image.info["duration"])
-        return pictures, durations, image.info["loop"]
+            durations.append(image.info.get("duration", 0))
+        return pictures, durations, image.info.get("loop", 0)
 
 
 def read_mp4(path: Path) -> tuple[np.ndarray, float]:

@@ -58,6 +58,17 @@ def test_a_large_picture_is_scaled_down_in_a_gif_and_what_stands_still_costs_lit
     assert (tmp_path / "a.gif").stat().st_size < 50_000
 
 
+def test_plain_colours_stay_what_they_are_beside_thousands_of_others(tmp_path: Path) -> None:
+    paper, disc = (248, 247, 244), (238, 236, 230)
+    picture = np.full((SIDE, SIDE, 3), paper, np.uint8)
+    picture[20:40, 20:40] = disc
+    picture[44:] = np.random.default_rng(1).integers(0, 256, (20, SIDE, 3))
+    with film(tmp_path / "a.gif", 20.0) as reel:
+        reel.add(picture)
+    ((shown,), _, _) = read_gif(tmp_path / "a.gif")
+    np.testing.assert_array_equal(shown[:44], picture[:44])
+
+
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (51, 63)])
 def test_an_mp4_has_every_frame_in_its_size_made_even(tmp_path: Path, height: int, width: int) -> None:
     write(tmp_path / "a.mp4", 6, height=height, width=width)
