@@ -175,3 +175,11 @@ def test_a_rollout_of_resets_only_is_refused() -> None:
     )
     with pytest.raises(ProtocolError, match="0 steps"):
         checked_segment(BOX, header(empty), pack(BOX, empty), envs=E)
+
+
+@pytest.mark.parametrize("success", [0.5, -1.0, 2.0, np.inf])
+def test_a_success_is_0_or_1_or_not_reported(success: float) -> None:
+    for honest in (0.0, 1.0, np.nan):
+        check_segment(BOX, with_value(segment(BOX), "episode_successes", (1,), honest))
+    with pytest.raises(ProtocolError, match="success is neither 0 nor 1"):
+        check_segment(BOX, with_value(segment(BOX), "episode_successes", (1,), success))
