@@ -17,7 +17,7 @@ from learner.status import Status
 from protocol.launch import launched_at
 from protocol.ledger import DropReason, imbalance
 from protocol.lifeline import watch_parent
-from protocol.sockets import Router
+from protocol.sockets import Router, leaves_this_machine
 
 log = logging.getLogger("dppo.learner")
 
@@ -64,6 +64,8 @@ def run(
         stack.callback(network.close)
         network.start()
         log.info("listening on %s", router.endpoint)
+        if leaves_this_machine(bind):
+            log.warning("connections are not encrypted, and whoever reaches %s may join: trust this network", bind)
         reason, drop = _train(this_run, network, stop)
         network.finish(reason, drop)
         observe(reporter.status(session, time.monotonic()))

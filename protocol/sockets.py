@@ -41,6 +41,12 @@ def check_endpoint(endpoint: str) -> str:
     raise UsageError(f"{endpoint!r} is not an endpoint: write tcp://host:port or ipc:///path/of/a/socket")
 
 
+def leaves_this_machine(endpoint: str) -> bool:
+    """Whether strangers on other hosts can reach a socket bound there."""
+    parts = urlsplit(endpoint)
+    return parts.scheme == "tcp" and parts.hostname not in ("127.0.0.1", "::1", "localhost")
+
+
 class Router:
     """The learner's end: any number of peers, each known by the id that ZeroMQ gave its connection."""
 

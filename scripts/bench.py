@@ -39,6 +39,8 @@ class Observed:
 def solve(arguments: BenchSolve) -> int:
     """Train until solved with several seeds; print a row a seed and the medians."""
     rows = []
+    conditions = _conditions(arguments.env, arguments.actors, arguments.overrides)
+    print(_conditions_line(conditions), flush=True)
     for seed in range(1, arguments.seeds + 1):
         observed = _observe(arguments.env, seed, arguments.actors, arguments.overrides)
         row = _solve_row(observed)
@@ -46,7 +48,7 @@ def solve(arguments: BenchSolve) -> int:
         print(_solve_line(row), flush=True)
     result = {
         "bench": "solve",
-        **_conditions(arguments.env, arguments.actors, arguments.overrides),
+        **conditions,
         "solved": sum(row["solved_seconds"] is not None for row in rows),
         "median": _medians(rows),
         "runs": rows,
@@ -58,6 +60,8 @@ def solve(arguments: BenchSolve) -> int:
 
 def throughput(arguments: BenchThroughput) -> int:
     """Train for a fixed time without a target; print steady speed, memory and latencies."""
+    conditions = _conditions(arguments.env, arguments.actors, arguments.overrides)
+    print(_conditions_line(conditions), flush=True)
     overrides = ("--run.total-steps", str(10**12), "--run.stop-at-target", "false", *arguments.overrides)
     observed = _observe(arguments.env, 1, arguments.actors, overrides, seconds=arguments.seconds)
     steady = observed.curve[WARM_UP_UPDATES:]
@@ -69,7 +73,7 @@ def throughput(arguments: BenchThroughput) -> int:
     seconds = last["elapsed_seconds"] - first["elapsed_seconds"]
     result = {
         "bench": "throughput",
-        **_conditions(arguments.env, arguments.actors, arguments.overrides),
+        **conditions,
         "window_seconds": seconds,
         "steps_per_second": (last["steps"] - first["steps"]) / seconds,
         "updates_per_second": (last["update"] - first["update"]) / seconds,
@@ -211,6 +215,13 @@ def _conditions(env: str, actors: int, overrides: Sequence[str]) -> dict[str, An
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load_before": os.getloadavg()[0],
     }
+
+
+def _conditions_line(conditions: dict[str, Any]) -> str:
+    return (
+        f"{conditions['env']}, {conditions['actors']} actors; {conditions['cores']} cores ({conditions['cpu']}), "
+        f"load {conditions['load_before']:.1f}"
+    )
 
 
 def _write(result: dict[str, Any], output: str) -> None:

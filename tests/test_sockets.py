@@ -12,7 +12,7 @@ import zmq
 
 from protocol.codec import MAX_HEADER_BYTES
 from protocol.errors import ProtocolError, UsageError
-from protocol.sockets import Dealer, Frames, Router, check_endpoint
+from protocol.sockets import Dealer, Frames, Router, check_endpoint, leaves_this_machine
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 10.0
@@ -275,3 +275,18 @@ def test_what_is_no_endpoint_is_refused_in_one_line_before_any_socket_is_made(ba
             refuse(bad)
         assert "\n" not in str(caught.value)
         assert bad in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "leaves"),
+    [
+        ("tcp://127.0.0.1:5555", False),
+        ("tcp://[::1]:5555", False),
+        ("tcp://localhost:5555", False),
+        ("ipc:///tmp/learner", False),
+        ("tcp://0.0.0.0:5555", True),
+        ("tcp://192.0.2.7:5555", True),
+    ],
+)
+def test_an_address_that_other_hosts_reach_is_told_from_one_of_this_machine(endpoint: str, leaves: bool) -> None:
+    assert leaves_this_machine(endpoint) is leaves
