@@ -1,54 +1,33 @@
 """Measures real runs from outside: time until solved over seeds, and steady throughput. Reports; never judges."""
 
 import json
-import os
-import platform
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
-
 from protocol.errors import DppoError
-from protocol.release import RELEASE
-from scripts.config import BenchSolve, BenchThroughput
+from scripts.config import BenchPreset, BenchSolve, BenchThroughput
+from scripts.observing import Observed, conditions, observe
 
-SAMPLE_SECONDS = 0.5
 WARM_UP_UPDATES = 3
-
-
-@dataclass
-class Observed:
-    """One run of `dppo train`, watched from outside."""
-
-    seed: int
-    summary: dict[str, Any]
-    curve: list[dict[str, Any]]
-    actor_pss_bytes: list[int] = field(default_factory=list)  # peak of each actor process
-    load_before: float = 0.0  # 1-minute load average when it was launched
+CURVE_POINTS = 200  # of each run in a preset's file
+SUCCESS = 0.98  # of the last episodes: the arm's target
 
 
 def solve(arguments: BenchSolve) -> int:
     """Train until solved with several seeds; print a row a seed and the medians."""
     rows = []
-    conditions = _conditions(arguments.env, arguments.actors, arguments.overrides)
-    print(_conditions_line(conditions), flush=True)
+    about = _about(arguments.env, arguments.actors, arguments.overrides)
+    print(_about_line(about), flush=True)
     for seed in range(1, arguments.seeds + 1):
-        observed = _observe(arguments.env, seed, arguments.actors, arguments.overrides)
+        observed = observe(_train_arguments(arguments.env, arguments.actors, arguments.overrides), seed)
         row = _solve_row(observed)
         rows.append(row)
         print(_solve_line(row), flush=True)
     result = {
         "bench": "solve",
-        **conditions,
+        **about,
         "solved": sum(row["solved_seconds"] is not None for row in rows),
         "median": _medians(rows),
         "runs": rows,
@@ -60,10 +39,10 @@ def solve(arguments: BenchSolve) -> int:
 
 def throughput(arguments: BenchThroughput) -> int:
     """Train for a fixed time without a target; print steady speed, memory and latencies."""
-    conditions = _conditions(arguments.env, arguments.actors, arguments.overrides)
-    print(_conditions_line(conditions), flush=True)
+    about = _about(arguments.env, arguments.actors, arguments.overrides)
+    print(_about_line(about), flush=True)
     overrides = ("--run.total-steps", str(10**12), "--run.stop-at-target", "false", *arguments.overrides)
-    observed = _observe(arguments.env, 1, arguments.actors, overrides, seconds=arguments.seconds)
+    observed = observe(_train_arguments(arguments.env, arguments.actors, overrides), 1, seconds=arguments.seconds)
     steady = observed.curve[WARM_UP_UPDATES:]
     if len(steady) < 2:
         raise DppoError(
@@ -73,7 +52,7 @@ def throughput(arguments: BenchThroughput) -> int:
     seconds = last["elapsed_seconds"] - first["elapsed_seconds"]
     result = {
         "bench": "throughput",
-        **conditions,
+        **about,
         "window_seconds": seconds,
         "steps_per_second": (last["steps"] - first["steps"]) / seconds,
         "updates_per_second": (last["update"] - first["update"]) / seconds,
@@ -96,57 +75,49 @@ def throughput(arguments: BenchThroughput) -> int:
     return 0
 
 
-def _observe(env: str, seed: int, actors: int, overrides: Sequence[str], seconds: float | None = None) -> Observed:
-    """Run `dppo train` in a directory of its own, to its end or interrupted after that many seconds."""
-    with tempfile.TemporaryDirectory(prefix="dppo-bench-") as directory:
-        run = Path(directory) / "run"
-        command = [sys.executable, "-m", "scripts.cli", "train", "--env", env, "--seed", str(seed)]
-        command += ["--actors", str(actors), "--run.directory", str(run), "--evaluation-episodes", "0", *overrides]
-        load = os.getloadavg()[0]
-        with (Path(directory) / "output").open("w+") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-            try:
-                pss = _watch(process, seconds)
-            finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-            output.seek(0)
-            text = output.read().strip()
-        if process.returncode not in (0, 130) or not (run / "summary.json").exists():
-            raise DppoError(f"`{' '.join(command)}` failed: {text.splitlines()[-1] if text else 'it printed nothing'}")
-        summary = json.loads((run / "summary.json").read_bytes())
-        metrics = run / "metrics.jsonl"
-        curve = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
-    return Observed(seed, summary, curve, pss, load)
+def preset(arguments: BenchPreset) -> int:
+    """Train a preset to the end of its budget with several seeds; print a row a seed, keep every curve."""
+    about = {"preset": arguments.preset, "overrides": list(arguments.overrides), **conditions()}
+    print(_about_line(about), flush=True)
+    runs = []
+    for seed in range(1, arguments.seeds + 1):
+        observed = observe(("--preset", arguments.preset, *arguments.overrides), seed)
+        runs.append(_preset_row(observed))
+        print(_preset_line(runs[-1]), flush=True)
+    _write({"bench": "preset", **about, "runs": runs}, arguments.output)
+    return 0
 
 
-def _watch(process: subprocess.Popen[bytes] | subprocess.Popen[str], seconds: float | None) -> list[int]:
-    """Wait for its end, or interrupt it once it has trained that long; returns the peak PSS of each actor."""
-    peaks: dict[int, int] = {}
-    deadline = None
-    started = time.monotonic()
-    while process.poll() is None:
-        for child in _actors_of(process.pid):
-            try:
-                peaks[child.pid] = max(peaks.get(child.pid, 0), child.memory_full_info().pss)
-            except (psutil.Error, AttributeError):  # it ended; or a system that does not count PSS
-                continue
-        if seconds is not None and deadline is None and peaks:
-            deadline = started + seconds + 5.0  # the start is not measured
-        if deadline is not None and time.monotonic() > deadline:
-            process.send_signal(signal.SIGINT)
-            deadline = None
-            seconds = None
-        time.sleep(SAMPLE_SECONDS)
-    return sorted(peaks.values())
+def _preset_row(observed: Observed) -> dict[str, Any]:
+    """The state at the end (means of the last episodes), and the curve thinned out."""
+    curve, summary = observed.curve, observed.summary
+    first, last = curve[min(WARM_UP_UPDATES, len(curve) - 1)], curve[-1]
+    seconds = last["elapsed_seconds"] - first["elapsed_seconds"]
+    reached = (row["steps"] for row in curve if (row.get("success_rate") or 0.0) >= SUCCESS)
+    names = ("steps", "elapsed_seconds", "mean_return", "mean_length", "success_rate")
+    every = max(1, len(curve) // CURVE_POINTS)
+    return {
+        "seed": observed.seed,
+        "env": summary["env"],
+        "steps": summary["steps"],
+        "mean_return": summary["mean_return"],
+        "mean_length": last["mean_length"],
+        "success_rate": last.get("success_rate"),
+        "first_success_steps": next(reached, None),
+        "steps_per_second": (last["steps"] - first["steps"]) / seconds if seconds > 0 else None,
+        "stale_steps": summary["ledger"]["dropped"].get("stale", 0),  # made under an older policy: never trained on
+        "first_pass_ratio_error": max(row["first_pass_ratio_error"] for row in curve),
+        "load": observed.load_before,
+        "curve": [{name: row.get(name) for name in names} for row in [*curve[::every], last]],
+    }
 
 
-def _actors_of(pid: int) -> list[psutil.Process]:
-    try:
-        return [child for child in psutil.Process(pid).children() if "actor" in child.cmdline()]
-    except psutil.Error:
-        return []
+def _preset_line(row: dict[str, Any]) -> str:
+    success = "" if row["success_rate"] is None else f", success {100 * row['success_rate']:.0f} %"
+    return (
+        f"seed {row['seed']}: {row['steps']:,} steps, return {row['mean_return']:.1f}, "
+        f"length {row['mean_length']:.0f}{success}, {row['steps_per_second'] or 0:,.0f} steps/s"
+    )
 
 
 def _solve_row(observed: Observed) -> dict[str, Any]:
@@ -201,27 +172,18 @@ def _share(curve: Sequence[dict[str, Any]], name: str) -> float:
     return float(part / sum(row["collect_seconds"] + row["update_seconds"] for row in curve))
 
 
-def _conditions(env: str, actors: int, overrides: Sequence[str]) -> dict[str, Any]:
-    from learner.provenance import cpu_model
-
-    return {
-        "env": env,
-        "actors": actors,
-        "overrides": list(overrides),
-        "date": datetime.now(UTC).date().isoformat(),
-        "release": RELEASE,
-        "python": platform.python_version(),
-        "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "load_before": os.getloadavg()[0],
-    }
+def _about(env: str, actors: int, overrides: Sequence[str]) -> dict[str, Any]:
+    return {"env": env, "actors": actors, "overrides": list(overrides), **conditions()}
 
 
-def _conditions_line(conditions: dict[str, Any]) -> str:
-    return (
-        f"{conditions['env']}, {conditions['actors']} actors; {conditions['cores']} cores ({conditions['cpu']}), "
-        f"load {conditions['load_before']:.1f}"
-    )
+def _train_arguments(env: str, actors: int, overrides: Sequence[str]) -> tuple[str, ...]:
+    return ("--env", env, "--actors", str(actors), *overrides)
+
+
+def _about_line(about: dict[str, Any]) -> str:
+    """What is measured, and on what."""
+    what = about.get("preset") or f"{about['env']}, {about['actors']} actors"
+    return f"{what}; {about['cores']} cores ({about['cpu']}), load {about['load_before']:.1f}"
 
 
 def _write(result: dict[str, Any], output: str) -> None:

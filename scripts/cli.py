@@ -229,6 +229,11 @@ def _bench_solve(arguments: list[str]) -> int:
     return 0 if chosen is None else int(_entry("scripts.bench", "solve")(chosen))
 
 
+def _bench_preset(arguments: list[str]) -> int:
+    chosen = _plain("bench preset", configs.BenchPreset, arguments, positional="preset")
+    return 0 if chosen is None else int(_entry("scripts.bench", "preset")(chosen))
+
+
 def _bench_throughput(arguments: list[str]) -> int:
     chosen = _plain("bench throughput", configs.BenchThroughput, arguments, positional="env")
     return 0 if chosen is None else int(_entry("scripts.bench", "throughput")(chosen))
@@ -247,6 +252,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "plot": _plot,
     "bench solve": _bench_solve,
+    "bench preset": _bench_preset,
     "bench throughput": _bench_throughput,
 }
 

@@ -120,6 +120,23 @@ class BenchSolve:
 
 
 @dataclass(frozen=True)
+class BenchPreset:
+    """Train a preset to the end of its budget with several seeds; report every seed and keep the curves."""
+
+    preset: str
+    """A preset's name, for example tutorial-tuned/dppo."""
+    seeds: int = 5
+    """Runs, with run.seed 1, 2, ..."""
+    output: str = ""
+    """JSON file to write besides the table."""
+    overrides: tuple[str, ...] = field(default=(), metadata=REST)
+    """What follows `--` is handed to every `dppo train`."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "seeds")
+
+
+@dataclass(frozen=True)
 class BenchThroughput:
     """Measure steps per second, memory and latencies of a run that goes on for a fixed time."""
 

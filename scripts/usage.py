@@ -23,6 +23,7 @@ commands:
   evaluate          play a trained policy on episodes it never saw
   plot              draw learning curves
   bench solve       time until solved, over several seeds
+  bench preset      a preset's whole budget, over several seeds
   bench throughput  steps per second, memory and latencies
 
   --version         print the version

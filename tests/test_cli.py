@@ -70,7 +70,7 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     out = capsys.readouterr().out
-    for command in ("train", "learner", "actor", "evaluate", "plot", "bench solve", "bench throughput"):
+    for command in ("train", "learner", "actor", "evaluate", "plot", "bench solve", "bench preset", "bench throughput"):
         assert f"\n  {command} " in out
 
 
@@ -116,6 +116,7 @@ def test_help_mentions_every_setting_with_text(capsys: pytest.CaptureFixture[str
         (("evaluate",), ("--episodes", "--json", "Run directory")),
         (("plot",), ("--output", "{steps,time}")),
         (("bench", "solve"), ("--seeds", "--actors")),
+        (("bench", "preset"), ("--seeds", "--output")),
         (("bench", "throughput"), ("--seconds", "--output")),
     ],
 )

@@ -40,7 +40,7 @@ MAY_READ_THE_CLOCK = {
     "scripts/progress.py": "how often to draw; the clock can be handed in",
     "scripts/health.py": "a command of its own: how old the sign of life is",
     "scripts/record.py": "TensorBoard's events carry the time of day",
-    "scripts/bench.py": "measures runs from outside",
+    "scripts/observing.py": "measures runs from outside",
 }
 
 
