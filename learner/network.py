@@ -43,6 +43,7 @@ class Network:
         self._report = report
         self._outgoing: deque[Send] = deque()
         self._batches: queue.SimpleQueue[list[Received]] = queue.SimpleQueue()
+        self._handed_over: list[Received] | None = None  # the newest batch that the trainer got
         self._spec = threading.Event()
         self._settled = threading.Event()  # every policy sent has been loaded
         self._closing = threading.Event()
@@ -119,14 +120,12 @@ class Network:
         while not (self._closing.is_set() and not self._outgoing):
             self._router.wait(TICK_SECONDS)
             with self.lock:
-                before = self.session.phase
                 self._take_in()
                 now = time.monotonic()
                 if now >= tick_at:
                     tick_at = now + TICK_SECONDS
                     self._act(self.session.tick(now))
-                if self.session.phase is Phase.UPDATING and before is not Phase.UPDATING:
-                    self._batches.put(self.session.batch)
+                self._hand_over()
                 if self.session.spec is not None:
                     self._spec.set()
                 if now >= report_at:
@@ -134,9 +133,16 @@ class Network:
                     self._report(self.session, now)
             self._send_out()
             with self.lock:
+                self._hand_over()  # STOP may have been unsendable, and its peer the last one awaited
                 if not any(peer.have_version < peer.sent_version for peer in self.session.peers.values()):
                     self._settled.set()
             health.touch(now)
+
+    def _hand_over(self) -> None:
+        """Give the batch to the trainer, once, however the phase came to be UPDATING."""
+        if self.session.phase is Phase.UPDATING and self.session.batch is not self._handed_over:
+            self._handed_over = self.session.batch
+            self._batches.put(self._handed_over)
 
     def _take_in(self) -> None:
         for peer, header, *rest in self._router.receive():

@@ -1,0 +1,74 @@
+"""The network thread hands every full batch to the trainer, whatever it was that filled it."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any, cast
+
+from learner.network import Network
+from learner.peers import Action, Send
+from learner.phases import Phase
+from learner.session import LearnerSession
+from protocol.messages import Who
+from protocol.sockets import Router
+
+PATIENCE_SECONDS = 20.0
+
+
+class DeadEnd:
+    """A router whose peers are all gone."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        self._woken.wait(seconds)
+        self._woken.clear()
+
+    def receive(self) -> Iterator[Any]:
+        return iter(())
+
+    def send(self, *_: object) -> bool:
+        return False
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def close(self) -> None:
+        pass
+
+
+class StoppingSession:
+    """Its only peer dies before STOP reaches it: the phase moves on when the message cannot be sent."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.COLLECTING
+        self.batch: list[Any] = ["the batch"]
+        self.peers: dict[bytes, Any] = {}
+        self.spec = None
+
+    def tick(self, now: float) -> list[Action]:
+        if self.phase is not Phase.COLLECTING:
+            return []
+        self.phase = Phase.STOPPING
+        return [Send(b"gone", Who())]
+
+    def unreachable(self, peer: bytes, now: float) -> list[Action]:
+        self.phase = Phase.UPDATING
+        return []
+
+    def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
+        self.phase, self.batch = Phase.COLLECTING, ["the next batch"]
+        return []
+
+
+def test_a_batch_that_became_full_because_a_peer_was_unreachable_reaches_the_trainer_once() -> None:
+    session = StoppingSession()
+    network = Network(cast(Router, DeadEnd()), cast(LearnerSession, session), lambda *_: None)
+    network.start()
+    try:
+        assert network.batch(PATIENCE_SECONDS) == ["the batch"]
+        network.publish(2, b"")
+        assert network.batch(PATIENCE_SECONDS) == ["the next batch"]
+        assert network.batch(0.0) is None
+    finally:
+        network.close()
