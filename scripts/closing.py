@@ -13,7 +13,14 @@ def close_run(directory: Path, episodes: int) -> None:
 
     What cannot be drawn is said and does not fail the run, which is over.
     """
-    summary: dict[str, Any] = json.loads((directory / SUMMARY).read_bytes())
+    try:
+        summary: dict[str, Any] = json.loads((directory / SUMMARY).read_bytes())
+    except (OSError, ValueError) as error:
+        raise DppoError(
+            f"the run is over, and how it went could not be read from {directory / SUMMARY}: "
+            f"{getattr(error, 'strerror', None) or error}. Is the disk full? "
+            "Free space and start the same command again."
+        ) from None
     print(f"\n{closing_text(summary)}")
     if episodes and (directory / "policy.onnx").exists():
         print(_evaluation(directory, episodes))
