@@ -195,7 +195,9 @@ class Window:
         self._pygame.display.quit()
 
 
-_WITHOUT_DISPLAY = "Without a display use render_mode 'rgb_array', which draws pictures and videos."
+_WITHOUT_DISPLAY = (
+    "Without a display use render_mode 'rgb_array' (dppo evaluate: --video), which draws pictures and videos."
+)
 
 
 def _turns(pygame: ModuleType, keys: set[int]) -> np.ndarray:

@@ -199,15 +199,22 @@ def _evaluate(arguments: list[str]) -> int:
     if chosen is None:
         return 0
     from scripts.evaluate import Watching, evaluate
+    from scripts.filming import WindowClosed
 
-    result = evaluate(
-        chosen.run,
-        episodes=chosen.episodes,
-        seed=chosen.seed,
-        deterministic=chosen.deterministic,
-        envs=chosen.envs,
-        watching=Watching(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
-    )
+    try:
+        result = evaluate(
+            chosen.run,
+            episodes=chosen.episodes,
+            seed=chosen.seed,
+            deterministic=chosen.deterministic,
+            envs=chosen.envs,
+            watching=Watching(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
+        )
+    except WindowClosed:
+        print("the window was closed before an episode was over: there is no result", file=sys.stderr)
+        return 0
+    if result.episodes < chosen.episodes:
+        print(f"the window was closed after {result.episodes} of {chosen.episodes} episodes", file=sys.stderr)
     print(json.dumps(asdict(result)) if chosen.json else result.summary())
     if chosen.video and not chosen.json:
         print(f"wrote {chosen.video}")

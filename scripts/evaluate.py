@@ -22,6 +22,8 @@ from protocol.errors import DppoError, UsageError
 from protocol.messages import EnvSettings
 from scripts.config import TrainConfig
 from scripts.fields import build
+from scripts.film import film
+from scripts.filming import Filmed, WindowClosed, frames_per_second, make_watched
 from scripts.settings import load_config_file
 
 EVALUATION_KEY = 0x0E7A1  # training's streams have spawn keys of three numbers, these of two: never the same stream
@@ -91,8 +93,9 @@ def evaluate(
 ) -> EvaluationResult:
     """Play `episodes` episodes of the policy in a run directory (or of a policy.onnx that lies in one).
 
-    The result depends neither on `envs` nor on who watches. Raises UsageError where there is no such run or policy, and
-    before anything is played where it cannot be watched.
+    The result depends neither on `envs` nor on who watches; a window that is closed ends the evaluation with the
+    episodes that are over. Raises UsageError where there is no such run or policy, and before anything is played where
+    it cannot be watched; WindowClosed where no episode is over.
     """
     directory, policy_file = _locate(run)
     env = build(EnvConfig, _env_values(directory))
@@ -100,9 +103,13 @@ def evaluate(
     watched = episodes if watching.window else watching.video_episodes if watching.video else 0
     played: list[Played] = []
     if watched:
-        with _watched(env, watching) as environments:
-            for first in range(watched):
-                played += _play_round(environments, runner, seed, first, deterministic)
+        try:
+            with _watched(env, watching) as environments:
+                for first in range(watched):
+                    played += _play_round(environments, runner, seed, first, deterministic)
+        except WindowClosed:
+            if not played:
+                raise
     if watched < episodes:
         with ExitStack() as stack:
             environments = _unwatched(env, min(envs, episodes - watched))
@@ -121,9 +128,6 @@ def _unwatched(env: EnvConfig, width: int) -> Environments:
 @contextmanager
 def _watched(env: EnvConfig, watching: Watching) -> Iterator[Environments]:
     """One environment with a window, or one whose frames go into the video."""
-    from scripts.film import film
-    from scripts.filming import Filmed, frames_per_second, make_watched
-
     with ExitStack() as stack:
         environment = make_watched(env, "human" if watching.window else "rgb_array")
         stack.callback(environment.close)

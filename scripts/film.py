@@ -43,12 +43,15 @@ def film(path: Path, frames_per_second: float) -> Iterator[Film]:
     if path.suffix not in FORMATS:
         raise UsageError(f"video {path} has no known format: choose a name that ends in .mp4 or .gif")
     if path.is_dir():
-        raise UsageError(f"cannot write video {path}: it is a directory")
+        raise UsageError(f"cannot write video {path}: it is a directory. Choose the name of a file.")
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         unfinished.touch()
     except OSError as error:
-        raise UsageError(f"cannot write video {path}: {error.strerror or error}") from None
+        raise UsageError(
+            f"cannot write video {path}: {error.strerror or error}. "
+            "Choose a name in a folder that exists and can be written to."
+        ) from None
     try:
         encoder = (Mp4 if path.suffix == ".mp4" else Gif)(unfinished, frames_per_second)
         try:

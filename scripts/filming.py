@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -17,6 +19,10 @@ DEFAULT_FRAMES_PER_SECOND = 30.0
 # what is needed to render without a screen, where the user has not chosen anything
 HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "MUJOCO_GL": "egl"}
 WINDOWLESS_DRIVERS = ("dummy", "offscreen", "evdev")  # of SDL
+
+
+class WindowClosed(Exception):
+    """Whoever watched has closed the window. Not an error: it is how watching ends."""
 
 
 class Filmed(gym.Wrapper[Any, Any, Any, Any]):
@@ -56,8 +62,50 @@ class Filmed(gym.Wrapper[Any, Any, Any, Any]):
             self._film.add(np.asarray(self.env.render()))
 
 
+class Shown(gym.Wrapper[Any, Any, Any, Any]):
+    """Raises WindowClosed out of the first step or reset after the window was closed, whatever the environment does.
+
+    Most of Gymnasium's never look; others end the program, as `RobotArm-v0` does. The reset within an episode's last
+    step is left out: nobody plays what follows, and an episode that is over must not be lost to a window closed then.
+    """
+
+    def __init__(self, environment: gym.Env[Any, Any]) -> None:
+        super().__init__(environment)
+        self._last: Any = None  # observation
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As Env.reset; without a seed nothing happens."""
+        if seed is None:
+            return self._last, {}
+        with _until_closed():
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As Env.step."""
+        with _until_closed():
+            result = self.env.step(action)
+        self._last = result[0]
+        return result
+
+
+@contextmanager
+def _until_closed() -> Iterator[None]:
+    pygame = sys.modules.get("pygame")
+    if pygame is not None and pygame.display.get_init() and pygame.event.get(pygame.QUIT):
+        raise WindowClosed
+    try:
+        yield
+    except SystemExit as end:
+        if end.code:
+            raise
+        raise WindowClosed from None
+
+
 def make_watched(settings: EnvConfig, mode: RenderMode) -> gym.Env[Any, Any]:
-    """One environment that renders in this mode, tried out. Raises UsageError saying what is missing."""
+    """One environment that renders in this mode, tried out. Raises UsageError saying what is missing.
+
+    In a window it raises WindowClosed, now or later, once that was closed.
+    """
     if mode == "human":
         _need_display()
     elif not _has_display():
@@ -70,11 +118,13 @@ def make_watched(settings: EnvConfig, mode: RenderMode) -> gym.Env[Any, Any]:
             modes = ", ".join(offered) or "none"
             raise UsageError(f"{settings.id} cannot be watched: it has no render_mode {mode} (it offers: {modes})")
         environment = gym.make(settings.id, **{**settings.kwargs, "render_mode": mode, "disable_env_checker": True})
+        if mode == "human":
+            environment = Shown(environment)
         environment.reset(seed=0)
         frame = environment.render() if mode == "rgb_array" else None
         if mode == "human":
             _need_window()
-    except UsageError:
+    except (UsageError, WindowClosed):
         raise
     except Exception as error:  # a simulator's renderer fails in its own ways: pygame.error, mujoco's, GL's
         raise UsageError(f"{settings.id} cannot be watched: {_reason(error)}") from error

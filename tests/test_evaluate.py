@@ -1,17 +1,24 @@
 """Evaluation: fixed seeds, one episode each, the actors' own code, no torch."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
+import pygame
 import pytest
 from graphs import categorical_graph, gaussian_graph
 from pictures import BLIND, PIXEL, read_gif, read_mp4
 
 from actor.noise import environment_seeds
+from actor.policy import PolicyRunner
 from protocol.errors import UsageError
+from scripts.cli import main
 from scripts.evaluate import Watching, evaluate, evaluation_seeds
+from scripts.filming import Shown, WindowClosed
 
 # pushes towards where the pole falls: pole angle and its velocity decide
 BALANCING = np.array([[0.0, 0.0], [0.0, 0.0], [-1.0, 1.0], [-1.0, 1.0]])
@@ -115,6 +122,92 @@ def test_a_window_shows_every_episode(tmp_path: Path, monkeypatch: pytest.Monkey
     run = run_directory(tmp_path / "run", UNIFORM, "env: {id: CartPole-v1, kwargs: {max_episode_steps: 5}}")
     shown = evaluate(run, episodes=2, watching=Watching(window=True))
     assert shown.returns == evaluate(run, episodes=2).returns
+
+
+@pytest.fixture
+def window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that nobody sees."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+
+def close_before_action(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The window gets what the button that closes it sends."""
+    act, actions = PolicyRunner.act, itertools.count(1)
+
+    def closing(runner: PolicyRunner, *arguments: Any) -> Any:
+        if next(actions) == number:
+            pygame.event.post(pygame.event.Event(pygame.QUIT))
+        return act(runner, *arguments)
+
+    monkeypatch.setattr(PolicyRunner, "act", closing)
+
+
+FIVE_STEPS = {
+    "CartPole-v1": UNIFORM,  # never looks whether its window was closed
+    "RobotArm-v0": gaussian_graph(np.zeros((8, 2)), np.zeros(2), bound=1.0),  # looks, and ends the program
+}
+
+
+@pytest.mark.usefixtures("window")
+@pytest.mark.parametrize("env", FIVE_STEPS)
+def test_closing_the_window_ends_the_evaluation_with_the_episodes_that_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], env: str
+) -> None:
+    config = f"env: {{id: {env}, kwargs: {{max_episode_steps: 5}}}}"
+    run = run_directory(tmp_path / "run", FIVE_STEPS[env], config)
+    whole = evaluate(run, episodes=2)
+    close_before_action(monkeypatch, 13)  # in the middle of the third episode
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", run, "--render", "human", "--episodes", "4"])
+    said = capsys.readouterr()
+    assert end.value.code == 0
+    assert said.out == f"{whole.summary()}\n"
+    assert said.err == "the window was closed after 2 of 4 episodes\n"
+
+
+@pytest.mark.usefixtures("window")
+@pytest.mark.parametrize("env", FIVE_STEPS)
+def test_closing_the_window_in_the_first_episode_is_one_line_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], env: str
+) -> None:
+    run = run_directory(tmp_path / "run", FIVE_STEPS[env], f"env: {{id: {env}}}")
+    close_before_action(monkeypatch, 2)
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", run, "--render", "human", "--json"])
+    said = capsys.readouterr()
+    assert (end.value.code, said.out) == (0, "")
+    assert said.err == "the window was closed before an episode was over: there is no result\n"
+
+
+class Leaving(gym.Env[np.ndarray, int]):
+    """Ends the program when it is stepped."""
+
+    def __init__(self, code: int | None) -> None:
+        self._code = code
+
+    def step(self, action: int) -> Any:
+        sys.exit(self._code)
+
+
+@pytest.mark.parametrize(("code", "raised"), [(0, WindowClosed), (None, WindowClosed), (3, SystemExit)])
+def test_an_environment_that_ends_the_program_well_had_its_window_closed(
+    code: int | None, raised: type[BaseException]
+) -> None:
+    with pytest.raises(raised):
+        Shown(Leaving(code)).step(0)
+
+
+@pytest.mark.usefixtures("window")
+def test_an_episode_that_is_over_is_not_lost_to_a_window_closed_right_after_it() -> None:
+    environment = Shown(gym.make("CartPole-v1", render_mode="human", max_episode_steps=1))
+    environment.reset(seed=1)
+    observation, _, _, truncated, _ = environment.step(0)
+    assert truncated
+    pygame.event.post(pygame.event.Event(pygame.QUIT))
+    np.testing.assert_array_equal(environment.reset()[0], observation)
+    with pytest.raises(WindowClosed):
+        environment.reset(seed=2)
+    environment.close()
 
 
 @pytest.mark.parametrize(
