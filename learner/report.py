@@ -76,10 +76,10 @@ class Reporter:
 
 def waiting_for(session: LearnerSession, now: float) -> str:
     """Who or what holds the run up, "" if nothing does."""
-    late = session.unstopped()
+    late = session.cycle.unstopped()
     if session.phase is Phase.STOPPING and late:
         names = ", ".join(f"{peer.actor} (last heard {now - peer.heard:.1f} s ago)" for peer in late)
-        return f"{names}, {now - session.stop_sent_at:.1f} s after STOP"
+        return f"{names}, {now - session.cycle.stop_sent_at:.1f} s after STOP"
     if session.phase in (Phase.WAITING, Phase.COLLECTING) and not session.peers:
         return "actors to join"
     return ""

@@ -3,52 +3,34 @@
 The shell and the inline run give it batches and publish what it returns. It keeps no clock: times are handed in.
 """
 
-import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from learner.batch import Received
 from learner.config import LearnerConfig
 from learner.episodes import EpisodeWindow
+from learner.figures import figures
 from learner.metrics import MetricsWriter
 from learner.peers import Settings
 from learner.run_directory import RunDirectory
+from learner.saving import Progress, Resumed, Saver, resume
 from learner.session import LearnerSession
 from learner.slots import SlotTable
 from learner.status import SUMMARY
 from learner.timings import Timings
-from protocol.errors import CheckpointError, UsageError
 from protocol.ledger import Ledger
 from protocol.messages import EnvSettings
 from protocol.specs import Spec
 
 if TYPE_CHECKING:
-    from learner.checkpoint import Checkpoint
     from learner.trainer import Trainer
     from learner.update import UpdateReport
 
 log = logging.getLogger("dppo.learner")
 
 RATIO_TOLERANCE = 1e-4  # of the first pass: beyond it someone acted with other weights than we think
-
-
-@dataclass
-class Progress:
-    """Counters of a run, as they go into checkpoints."""
-
-    updates: int = 0
-    version: int = 0
-    steps: int = 0  # trained
-    trained_seconds: float = 0.0  # of all starts together, up to this one
-    solved_steps: int | None = None
-    solved_seconds: float | None = None  # since the launch of this start
-    best_mean_return: float | None = None
 
 
 class Run:
@@ -67,10 +49,12 @@ class Run:
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
         self.first_step_seconds: float | None = None
-        self._checkpoint: Checkpoint | None = None
         self._trainer: Trainer | None = None
-        self._saved_at = launched_at
-        self._resume()
+        self._saver = Saver(directory, config, launched_at)
+        self._resumed: Resumed | None = resume(directory, config)
+        if self._resumed is not None:
+            self.progress, self.episodes = self._resumed.progress, self._resumed.episodes
+            self.ledger, self.spec = self._resumed.ledger, self._resumed.spec
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
 
@@ -108,9 +92,9 @@ class Run:
             device=run.device,
             torch_threads=run.torch_threads,
         )
-        if self._checkpoint is not None:
-            self._trainer.load(self._checkpoint.tensors, self._checkpoint.state["trainer"])
-            self._checkpoint = None
+        if self._resumed is not None:
+            self._trainer.load(self._resumed.tensors, self._resumed.trainer)
+            self._resumed = None
         return self._next_version()
 
     @property
@@ -162,27 +146,7 @@ class Run:
     def record(self, report: "UpdateReport", timing: dict[str, float], now: float) -> None:
         """Write the update's line of the curve."""
         self.timings.add(timing)
-        mean, length = self.episodes.mean_return, self.episodes.mean_length
-        values = {
-            f"update/{figure.name}": float(getattr(report, figure.name))
-            for figure in fields(report)
-            if figure.name not in ("steps", "ratio_error_by_actor")
-        }
-        values |= {
-            "rollout/mean_return": math.nan if mean is None else mean,
-            "rollout/mean_length": math.nan if length is None else length,
-            "rollout/episodes": float(self.episodes.total),
-            "rollout/batch_steps": float(report.steps),
-            "time/collect_seconds": timing["collect"],
-            "time/update_seconds": timing["update"],
-            "time/stop_seconds": timing["stop"],
-            "time/policy_seconds": timing["policy"],
-            "time/steps_per_second": report.steps / max(1e-9, timing["collect"] + timing["update"]),
-        }
-        if self.episodes.success_rate is not None:
-            values["rollout/success_rate"] = self.episodes.success_rate
-        if self.config.run.target_return is not None:
-            values["rollout/target_return"] = self.config.run.target_return
+        values = figures(report, self.episodes, timing, self.config.run.target_return)
         # a categorical policy has no std: JSON, in which reports travel, has no NaN
         self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
         elapsed = self.progress.trained_seconds + now - self.launched_at
@@ -199,37 +163,21 @@ class Run:
 
     def checkpoint_due(self, now: float) -> bool:
         """Whether it is time to save."""
-        return now - self._saved_at >= self.config.run.checkpoint_seconds
+        return self._saver.due(now)
 
     def save(self, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> None:
         """Write a checkpoint. A full or read-only disk is reported and does not stop the run."""
         if self._trainer is None:
             return
-        from learner.checkpoint import offer_best, prune, save
-
-        self._saved_at = now
-        progress = self.progress
-        state = {
-            "progress": {
-                **msgspec.to_builtins(progress),
-                "trained_seconds": progress.trained_seconds + now - self.launched_at,
-            },
-            "trainer": self._trainer.counters(),
-            "episodes": self.episodes.to_dict(),
-            "ledger": ledger,
-            "slots": slots,
-            "spec": msgspec.to_builtins(self.spec),
-            "env": self.config.env.id,
-            "seed": self.config.run.seed,
-        }
-        checkpoints = self.directory.checkpoints
-        try:
-            save(checkpoints, progress.updates, self._trainer.tensors(), state)
-            mean = self.episodes.mean_return if self.episodes.is_full else None
-            prune(checkpoints, self.config.run.keep_checkpoints, offer_best(checkpoints, progress.updates, mean))
-            self.directory.write_atomic("ledger.json", _json(ledger))
-        except (CheckpointError, OSError) as error:
-            log.error("%s", error)
+        self._saver.save(
+            self._trainer,
+            progress=self.progress,
+            episodes=self.episodes,
+            spec=self.spec,
+            ledger=ledger,
+            slots=slots,
+            now=now,
+        )
 
     def close(self, reason: str, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> None:
         """The end: last checkpoint, ledger, summary."""
@@ -255,7 +203,7 @@ class Run:
         }
         for name, content in (("ledger.json", ledger), (SUMMARY, summary)):
             try:
-                self.directory.write_atomic(name, _json(content))
+                self.directory.write_json(name, content)
             except OSError as error:
                 log.error("%s could not be written: %s", self.directory.path / name, error.strerror)
 
@@ -268,31 +216,3 @@ class Run:
         except OSError as error:
             log.error("policy.onnx could not be written: %s", error.strerror)
         return self.progress.version, graph
-
-    def _resume(self) -> None:
-        if not any(Path(self.directory.checkpoints).iterdir()):
-            return
-        from learner.checkpoint import newest
-
-        checkpoint = newest(self.directory.checkpoints, log.warning)
-        if checkpoint is None:
-            return
-        state = checkpoint.state
-        if state["env"] != self.config.env.id:
-            raise UsageError(
-                f"{self.directory.path} holds a run of {state['env']}, not of {self.config.env.id}: "
-                "choose another run.directory"
-            )
-        self._checkpoint = checkpoint
-        self.progress = Progress(**state["progress"])
-        self.episodes = EpisodeWindow.from_dict(self.config.run.return_window, state["episodes"])
-        self.ledger = Ledger.from_state(state["ledger"])
-        self.ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows
-        self.spec = msgspec.convert(state["spec"], Spec)
-        log.info(
-            "resuming %s after update %d (%d steps)", self.directory.path, self.progress.updates, self.progress.steps
-        )
-
-
-def _json(content: object) -> bytes:
-    return json.dumps(content, indent=1).encode()

@@ -88,6 +88,10 @@ class RunDirectory:
         """Replace file `name`; readers see the old content or the new. Not fsynced, so cheap. Raises OSError."""
         replace_file(self.path / name, content)
 
+    def write_json(self, name: str, content: object) -> None:
+        """As write_atomic, of plain values as JSON."""
+        self.write_atomic(name, json.dumps(content, indent=1).encode())
+
     def close(self) -> None:
         """Give up the lock; another learner may open the directory from here on."""
         fcntl.flock(self._lock, fcntl.LOCK_UN)  # closing alone would leave it with a forked child

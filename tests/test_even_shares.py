@@ -1,7 +1,6 @@
 """Even shares: no actor collects more than its part of a batch, and nobody waits for ever for a part that is lost."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from sessions import ENVS, LEASE_SECONDS, Process, Simulation
@@ -15,9 +14,7 @@ BATCH_STEPS = 24  # of two actors with ENVS environments each
 
 @pytest.fixture
 def world() -> Iterator[Simulation]:
-    with Simulation(batch_steps=BATCH_STEPS) as made:
-        learner = learner_of(made)
-        learner.settings = replace(learner.settings, even_shares=True)
+    with Simulation(batch_steps=BATCH_STEPS, even_shares=True) as made:
         yield made
 
 
@@ -58,7 +55,9 @@ def test_another_round_begins_when_all_shares_are_in_and_some_rows_were_no_steps
     for actor in actors:
         rows_until_it_waits(world, actor)
     world.exchange()
-    assert 0 < learner_of(world).batch_steps < BATCH_STEPS  # the simulated environments reset themselves in some rows
+    assert (
+        0 < learner_of(world).cycle.batch_steps < BATCH_STEPS
+    )  # the simulated environments reset themselves in some rows
     assert all(rows_until_it_waits(world, actor) > 0 for actor in actors)
     world.exchange()
     assert learner_of(world).phase is Phase.UPDATING
@@ -77,7 +76,7 @@ def test_an_actor_that_dies_with_its_share_is_made_up_for_by_another_round_of_th
         rows_until_it_waits(world, survivor)
         if learner_of(world).phase is not Phase.COLLECTING:
             break
-    assert learner_of(world).batch_steps >= BATCH_STEPS
+    assert learner_of(world).cycle.batch_steps >= BATCH_STEPS
 
 
 def test_without_even_shares_an_actor_goes_on_until_it_is_stopped() -> None:

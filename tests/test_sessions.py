@@ -181,10 +181,10 @@ def test_slots_are_handed_out_side_by_side(world: Simulation) -> None:
 
 def test_the_segment_length_is_derived_from_the_environments_that_take_part(world: Simulation) -> None:
     running(world, "a")
-    assert learner_of(world).segment_steps == 5  # 40 steps of 2 environments in 4 segments
+    assert learner_of(world).cycle.segment_steps == 5  # 40 steps of 2 environments in 4 segments
     world.start("b")
     world.exchange()
-    assert learner_of(world).segment_steps == 3
+    assert learner_of(world).cycle.segment_steps == 3
 
 
 @pytest.mark.parametrize(
@@ -546,7 +546,7 @@ def test_a_repeated_rollout_is_acknowledged_again_and_not_trained_on(world: Simu
     assert [message.upto for message in down(actor) if isinstance(message, Ack)] == [1, 1]
     (account,) = learner_of(world).ledger.accounts.values()
     assert account.duplicates == 1
-    assert account.pending == learner_of(world).batch_steps == actor.sealed_steps
+    assert account.pending == learner_of(world).cycle.batch_steps == actor.sealed_steps
     world.check()
 
 

@@ -78,7 +78,7 @@ def test_an_actor_cuts_its_segment_where_an_episode_ends_and_that_makes_the_batc
     world.exchange()
     assert learner_of(world).phase is Phase.UPDATING
     assert learner_of(world).batch[0].segment.ends_episode
-    assert learner_of(world).batch_steps < learner_of(world).settings.batch_steps
+    assert learner_of(world).cycle.batch_steps < learner_of(world).settings.batch_steps
 
 
 def test_enough_steps_fill_the_batch_without_any_end() -> None:

@@ -1,0 +1,144 @@
+"""Stop and go: the phases of a learner's session, the batch that is collected in them, STOP and POLICY to the peers.
+
+Part of the learner's session, without I/O; knows neither HELLO nor the ledger.
+"""
+
+import math
+
+from learner.batch import Received
+from learner.peers import Action, Latencies, Note, Peer, Send, Settings
+from learner.phases import Event, Phase, following
+from learner.roster import Roster
+from protocol.messages import Bye, Have, Policy, Stop, Stopped
+from protocol.snapshot import Snapshot
+
+SEGMENTS_PER_BATCH = 4  # an actor reports this often per batch, so that STOP comes soon after the batch is full
+
+
+class StopAndGo:
+    """Who runs under which policy, and when all must stop. Methods return what the shell has to do, in order."""
+
+    def __init__(self, settings: Settings, roster: Roster) -> None:
+        self.phase = Phase.WAITING
+        self.snapshot = Snapshot(settings.epoch, 0, b"")
+        self.batch: list[Received] = []
+        self.batch_steps = 0
+        self.latencies = Latencies()
+        self.stop_sent_at = 0.0
+        self._settings = settings
+        self._roster = roster
+        self._peers = roster.peers
+        self._drain_deadline = math.inf
+        self._first_step_seconds: list[float] = []
+
+    @property
+    def current(self) -> tuple[int, int]:
+        """Epoch and version of the newest policy."""
+        return self.snapshot.epoch, self.snapshot.version
+
+    def unstopped(self) -> list[Peer]:
+        """Peers that act, or that have not answered STOP yet."""
+        return [peer for peer in self._peers.values() if not peer.stopped]
+
+    def collect(self, received: Received) -> None:
+        """One more accepted rollout for the batch."""
+        self.batch.append(received)
+        self.batch_steps += received.segment.steps
+
+    def clear_batch(self) -> None:
+        """The batch is done with."""
+        self.batch, self.batch_steps = [], 0
+
+    def advance(self, now: float) -> list[Action]:
+        """Whatever the table allows now."""
+        actions: list[Action] = []
+        if self.phase is Phase.COLLECTING and self._settings.full(self.batch, self.batch_steps):
+            self.phase = following(self.phase, Event.BATCH_FULL)
+            self.stop_sent_at = now
+            for peer in self.unstopped():
+                actions += self.stop(peer)
+        if self.phase is Phase.COLLECTING and all(peer.exhausted for peer in self.unstopped()):
+            for peer in self.unstopped():  # someone died with its share, or rows were resets: another round
+                actions += self.offer_policy(peer, now)
+        if self.phase is Phase.STOPPING and not self.unstopped():
+            self.phase = following(self.phase, Event.ALL_STOPPED)
+            self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
+        if self.phase is Phase.DRAINING and (self._roster.is_empty or now >= self._drain_deadline):
+            self.phase = following(self.phase, Event.DRAINED)
+        return actions
+
+    def give_up_late(self, now: float) -> list[Action]:
+        """Go on without those that have not answered STOP within the grace."""
+        actions: list[Action] = []
+        if self.phase is Phase.STOPPING and now - self.stop_sent_at > self._settings.stop_grace_seconds:
+            for peer in self.unstopped():
+                peer.stopped = True
+                grace = f"{self._settings.stop_grace_seconds:g} s"
+                actions.append(Note(f"{peer.actor} did not stop within {grace}; going on without it"))
+        return actions
+
+    def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
+        """A new policy: everyone goes on under this one."""
+        self.phase = following(self.phase, Event.PUBLISHED)
+        self.clear_batch()
+        self.snapshot = Snapshot(self._settings.epoch, version, graph)
+        self._first_step_seconds = []
+        actions: list[Action] = []
+        for peer in self._peers.values():
+            actions += self.offer_policy(peer, now)
+        return actions
+
+    def finish(self, reason: str, now: float) -> list[Action]:
+        """The run is over: BYE to all, and a deadline for their last words."""
+        self.phase = following(self.phase, Event.FINISH)
+        self.clear_batch()
+        self._drain_deadline = now + self._settings.stop_grace_seconds
+        return [Send(peer.id, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
+
+    def stop(self, peer: Peer) -> list[Action]:
+        """Tell it to cut now."""
+        peer.stopped = self.phase is not Phase.STOPPING  # the update does not wait for who comes back during it
+        return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]
+
+    def stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
+        """Its answer to STOP."""
+        if (message.epoch, message.version) != self.current:
+            return []
+        peer.stopped = True
+        if message.first_step_seconds > 0 and peer.have_version == message.version:
+            self._first_step_seconds.append(peer.have_at - peer.policy_sent_at + message.first_step_seconds)
+        return self.advance(now)
+
+    def have(self, peer: Peer, have: Have, now: float) -> list[Action]:
+        """It has loaded a policy."""
+        if have.epoch != self.snapshot.epoch:
+            return []
+        peer.have_version = have.version
+        peer.have_at = now
+        return self.offer_policy(peer, now) if peer.policy_due else []
+
+    def offer_policy(self, peer: Peer, now: float) -> list[Action]:
+        """Send the newest policy, at most one in flight: a slow reader skips versions."""
+        if not peer.ready or self.phase is not Phase.COLLECTING:
+            return []
+        if peer.sent_version > peer.have_version:
+            peer.policy_due = True
+            return []
+        peer.policy_due = False
+        peer.sent_version = self.snapshot.version
+        peer.policy_sent_at = now
+        peer.stopped = False
+        peer.rows, peer.share = 0, self._share() if self._settings.even_shares else 0
+        cut = self._settings.stop_at_episode_end
+        policy = Policy(*self.current, self.snapshot.digest, self.segment_steps, cut, peer.share)
+        return [Send(peer.id, policy, self.snapshot.graph)]
+
+    @property
+    def segment_steps(self) -> int:
+        """T of a rollout message under the current actors."""
+        return self._settings.segment_steps or math.ceil(self._share() / SEGMENTS_PER_BATCH)
+
+    def _share(self) -> int:
+        """Rows of every environment that make a batch together."""
+        envs = sum(peer.slots.envs for peer in self._peers.values() if peer.ready) or self._settings.envs_per_actor
+        return math.ceil(self._settings.batch_steps / envs)
