@@ -1,4 +1,4 @@
-"""Learning curves out of files: metrics.jsonl of our runs, and the JSON curves of the original tutorial's programs.
+"""Learning curves out of files: metrics.jsonl of our runs, what `dppo bench preset` wrote, the original tutorial's JSON.
 
 Knows files and numbers; knows no picture.
 """
@@ -45,7 +45,7 @@ def read_curves(arguments: Sequence[str], y: YAxis) -> list[Curve]:
 
     Where only one environment is named, curves that do not say theirs are taken to be of that one. Raises UsageError.
     """
-    curves = [read_curve(path, y, label) for label, path in _named_paths(arguments)]
+    curves = [curve for label, path in _named_paths(arguments) for curve in _read(path, y, label)]
     known = {curve.env for curve in curves if curve.env}
     default = known.pop() if len(known) == 1 else ""
     return [
@@ -56,12 +56,17 @@ def read_curves(arguments: Sequence[str], y: YAxis) -> list[Curve]:
     ]
 
 
-def read_curve(path: Path, y: YAxis = "return", label: str = "") -> Curve:
-    """A run directory, or a JSON file of one of the tutorial's programs. Raises UsageError."""
-    curve = _tutorial_curve(path, y, label) if path.suffix == ".json" else _run_curve(path, y, label)
-    if not len(curve.values):
+def _read(path: Path, y: YAxis, label: str) -> list[Curve]:
+    """Of a run directory, of a file that `dppo bench preset` wrote (a curve a seed), or of one of the tutorial's."""
+    if path.suffix != ".json":
+        curves = [_run_curve(path, y, label)]
+    else:
+        content = _json(path)
+        benched = content.get("bench") == "preset"
+        curves = _bench_curves(path, content, y, label) if benched else [_tutorial_curve(path, content, y, label)]
+    if not all(len(curve.values) for curve in curves):
         raise UsageError(f"{path} has no mean {y} yet{_NOT_REPORTED.get(y, '')}: there is nothing to draw")
-    return curve
+    return curves
 
 
 def _named_paths(arguments: Sequence[str]) -> list[tuple[str, Path]]:
@@ -81,15 +86,33 @@ def _run_curve(run: Path, y: YAxis, label: str) -> Curve:
     """Updates before the first ended episode are left out."""
     file = run / "metrics.jsonl"
     lines = _text(file, "Give a run directory such as runs/CartPole-v1").splitlines()
-    rows = [row for row in map(_row, lines) if row is not None and row.get(_KEYS[y]) is not None]
+    rows = [row for row in map(_row, lines) if row is not None]
+    target = rows[-1].get("target_return") if rows and y == "return" else None
+    return _curve_of(rows, y, env=_env_of(run), name=run.name, label=label, target=target)
+
+
+def _bench_curves(file: Path, content: dict[str, Any], y: YAxis, label: str) -> list[Curve]:
+    try:
+        return [
+            _curve_of(run["curve"], y, env=run["env"], name=f"{file.stem} seed {run['seed']}", label=label, target=None)
+            for run in content["runs"]
+        ]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _no_curve(file, "`dppo bench preset`", error) from None
+
+
+def _curve_of(
+    rows: Sequence[dict[str, Any]], y: YAxis, *, env: str, name: str, label: str, target: float | None
+) -> Curve:
+    rows = [row for row in rows if row.get(_KEYS[y]) is not None]
     return Curve(
-        env=_env_of(run),
-        name=run.name,
+        env=env,
+        name=name,
         label=label,
         steps=np.array([row["steps"] for row in rows], float),
         seconds=np.maximum.accumulate(np.array([row["elapsed_seconds"] for row in rows], float)),
         values=np.array([row[_KEYS[y]] for row in rows], float),
-        target=rows[-1].get("target_return") if rows and y == "return" else None,
+        target=target,
     )
 
 
@@ -114,14 +137,13 @@ def _env_of(run: Path) -> str:
     return f"{values.get('env.id', run.name)}{f' ({kwargs})' if kwargs else ''}"
 
 
-def _tutorial_curve(file: Path, y: YAxis, label: str) -> Curve:
+def _tutorial_curve(file: Path, content: dict[str, Any], y: YAxis, label: str) -> Curve:
     """{"curve": {"env_steps": [...], "wall_s": [...], "ret": [...], "length": [...], "extra": [...]}}, one an episode.
 
     `extra` of the arm is (ever got the point, has it at the end). Smoothed as our mean return is: over the last 100
     episodes. Those that the program's end cut short are left out. An "env" in the file says which environment it was.
     """
     try:
-        content = json.loads(_text(file, "Give a run directory, or a file with a tutorial's curve"))
         columns = content["curve"]
         steps, seconds, lengths = (np.array(columns[name], float) for name in ("env_steps", "wall_s", "length"))
         values = {"return": columns["ret"], "length": lengths, "success": _successes(columns["extra"])}[y]
@@ -130,7 +152,7 @@ def _tutorial_curve(file: Path, y: YAxis, label: str) -> Curve:
         whole = ~cut_short[: len(values)]
         env = str(content.get("env", ""))
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise UsageError(f"{file} is no curve of the tutorial: {type(error).__name__} {error}") from None
+        raise _no_curve(file, "the tutorial", error) from None
     if not len(values):
         whole = np.zeros(0, bool)
         steps, seconds = steps[:0], seconds[:0]
@@ -138,7 +160,7 @@ def _tutorial_curve(file: Path, y: YAxis, label: str) -> Curve:
 
 
 def _successes(extra: Sequence[Any]) -> list[float]:
-    return [float(told[0]) for told in extra] if isinstance(extra[0], list) else []
+    return [float(told[0]) for told in extra] if extra and isinstance(extra[0], list) else []
 
 
 def _means(values: np.ndarray) -> np.ndarray:
@@ -148,6 +170,20 @@ def _means(values: np.ndarray) -> np.ndarray:
     starts = np.maximum(0, ends - WINDOW_EPISODES)
     means: np.ndarray = (sums[ends] - sums[starts]) / (ends - starts)
     return means
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_text(file, "Give a run directory, or a file with a tutorial's curve"))
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}")
+    except (ValueError, TypeError) as error:
+        raise _no_curve(file, "the tutorial", error) from None
+    return content
+
+
+def _no_curve(file: Path, whose: str, error: Exception) -> UsageError:
+    return UsageError(f"{file} is no curve of {whose}: {type(error).__name__} {error}")
 
 
 def _text(file: Path, hint: str) -> str:

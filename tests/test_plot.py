@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from protocol.errors import UsageError
-from scripts.curves import YAxis, read_curve, read_curves
+from scripts.curves import Curve, YAxis, read_curves
 from scripts.plot import band, plot
 
 
@@ -23,11 +23,17 @@ def run_directory(path: Path, returns: list[float | None], env: str = "Pendulum-
     return str(path)
 
 
+def read_curve(path: str, y: YAxis = "return") -> Curve:
+    """The only one in there."""
+    (curve,) = read_curves([path], y)
+    return curve
+
+
 def test_a_curve_starts_with_the_first_mean_return_and_ignores_a_torn_line(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "a", [None, -900.0, -500.0])
     with (tmp_path / "a" / "metrics.jsonl").open("a") as file:
         file.write('{"update": 4, "ste')
-    curve = read_curve(Path(run))
+    curve = read_curve(run)
     assert (curve.env, curve.target) == ("Pendulum-v1", -200.0)
     np.testing.assert_array_equal(curve.steps, [200, 300])
     np.testing.assert_array_equal(curve.seconds, [1.0, 1.5])
@@ -37,12 +43,12 @@ def test_a_curve_starts_with_the_first_mean_return_and_ignores_a_torn_line(tmp_p
 def test_a_run_without_settings_is_named_by_its_directory(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "mine", [1.0])
     (tmp_path / "mine" / "config.yaml").unlink()
-    assert read_curve(Path(run)).env == "mine"
+    assert read_curve(run).env == "mine"
 
 
 def test_the_band_is_worst_median_and_best_and_a_solved_run_keeps_its_last_value(tmp_path: Path) -> None:
     runs = [[0.0, 10.0, 20.0], [0.0, 20.0, 40.0], [0.0, 30.0]]
-    curves = [read_curve(Path(run_directory(tmp_path / str(i), values))) for i, values in enumerate(runs)]
+    curves = [read_curve(run_directory(tmp_path / str(i), values)) for i, values in enumerate(runs)]
     grid, low, median, high = band(curves, "steps")
     assert (grid[0], grid[-1]) == (100, 300)
     assert (low[-1], median[-1], high[-1]) == (20, 30, 40)
@@ -74,8 +80,8 @@ def tutorial_curve(path: Path, **columns: list[object]) -> str:
 
 
 def test_a_curve_of_the_tutorial_is_smoothed_over_100_whole_episodes(tmp_path: Path) -> None:
-    curve = read_curve(Path(tutorial_curve(tmp_path / "DPPO_s0.json")))
-    assert (curve.env, curve.name, len(curve.values)) == ("", "DPPO_s0", 300)
+    curve = read_curve(tutorial_curve(tmp_path / "DPPO_s0.json"))
+    assert (curve.env, curve.name, len(curve.values)) == ("DPPO_s0", "DPPO_s0", 300)  # it does not say its own
     np.testing.assert_allclose(curve.values[[0, 1, 99, 100, 299]], [0, 0.5, 49.5, 50.5, 249.5])
     np.testing.assert_array_equal(curve.x("steps")[[0, -1]], [100, 30_000])
     np.testing.assert_array_equal(curve.x("time")[[0, -1]], [0, 149.5])
@@ -83,7 +89,7 @@ def test_a_curve_of_the_tutorial_is_smoothed_over_100_whole_episodes(tmp_path: P
 
 @pytest.mark.parametrize(("y", "last"), [("length", 100.0), ("success", 1.0)])
 def test_lengths_and_successes_can_be_read_of_the_tutorial(tmp_path: Path, y: YAxis, last: float) -> None:
-    curve = read_curve(Path(tutorial_curve(tmp_path / "a.json")), y)
+    curve = read_curve(tutorial_curve(tmp_path / "a.json"), y)
     assert curve.values[-1] == last
     assert curve.values[0] == (100.0 if y == "length" else 0.0)
 
@@ -93,9 +99,37 @@ def test_lengths_and_successes_of_a_run_are_in_its_metrics(tmp_path: Path) -> No
     row = '{"update": 4, "steps": 400, "elapsed_seconds": 9, "mean_return": 3, "mean_length": 7, "success_rate": 0.5}'
     with (tmp_path / "a" / "metrics.jsonl").open("a") as file:
         file.write(row + "\n")
-    assert read_curve(Path(run), "length").values.tolist() == [7]
-    assert (read_curve(Path(run), "success").values.tolist(), read_curve(Path(run), "success").target) == ([0.5], None)
-    assert read_curve(Path(run)).values.tolist() == [1, 2, 3]
+    assert read_curve(run, "length").values.tolist() == [7]
+    assert (read_curve(run, "success").values.tolist(), read_curve(run, "success").target) == ([0.5], None)
+    assert read_curve(run).values.tolist() == [1, 2, 3]
+
+
+def test_a_file_of_dppo_bench_preset_is_a_curve_a_seed(tmp_path: Path) -> None:
+    rows = [{"steps": 10, "elapsed_seconds": 1.0, "mean_return": None}, {"steps": 20, "elapsed_seconds": 2.0}]
+    runs = [
+        {
+            "seed": seed,
+            "env": "Pendulum-v1",
+            "curve": [*rows, {"steps": 30, "elapsed_seconds": 3.0, "mean_return": -seed}],
+        }
+        for seed in (1, 2)
+    ]
+    file = tmp_path / "clip.json"
+    file.write_text(json.dumps({"bench": "preset", "runs": runs}))
+    curves = read_curves([f"ours={file}"], "return")
+    assert [(curve.env, curve.name, curve.label) for curve in curves] == [
+        ("Pendulum-v1", "clip seed 1", "ours"),
+        ("Pendulum-v1", "clip seed 2", "ours"),
+    ]
+    assert [(curve.steps.tolist(), curve.seconds.tolist(), curve.values.tolist()) for curve in curves] == [
+        ([30], [3.0], [-1]),
+        ([30], [3.0], [-2]),
+    ]
+    with pytest.raises(UsageError, match="nothing to draw"):
+        read_curves([str(file)], "success")
+    file.write_text(json.dumps({"bench": "preset", "runs": [{"seed": 1}]}))
+    with pytest.raises(UsageError, match="no curve of `dppo bench preset`: KeyError 'curve'"):
+        read_curves([str(file)], "return")
 
 
 def test_labels_make_series_and_a_curve_without_an_environment_joins_the_only_one(tmp_path: Path) -> None:
@@ -155,7 +189,7 @@ def test_a_file_without_the_curve_is_said(tmp_path: Path, content: str, y: YAxis
     if content:
         (tmp_path / "a.json").write_text(content)
     with pytest.raises(UsageError, match=complaint):
-        read_curve(Path(file), y)
+        read_curve(file, y)
 
 
 def test_a_pattern_that_matches_nothing_is_said(tmp_path: Path) -> None:
