@@ -11,8 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from protocol.codec import MAX_HEADER_BYTES
+from protocol.connections import Connections
 from protocol.errors import ProtocolError, UsageError
 from protocol.rollout import Blob
 
@@ -21,6 +23,8 @@ Frames = tuple[bytes, bytes, memoryview | None]  # peer, header, blob
 HEARTBEAT_MILLISECONDS = 1000
 HEARTBEAT_TIMEOUT_MILLISECONDS = 3000  # a cut network is noticed by both sides within this, keepalive takes 27 s
 HANDSHAKE_MILLISECONDS = 2000  # libzmq's 30 s lets idle strangers use up the file descriptors
+MESSAGES_AT_ONCE = 1000  # read before other work has its turn
+FRAMES_AT_ONCE = 10_000  # of a message that is thrown away
 BACKLOG = 4096  # the default of 100 makes 1,000 joining actors retry for a second
 
 
@@ -63,6 +67,9 @@ class Router:
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
         socket.setsockopt(zmq.BACKLOG, BACKLOG)
         _common(socket)
+        self._connections = Connections()
+        self._discarding = False  # the rest of a message of too many frames is still to be read
+        self._events = _monitor(self._context, socket)
         try:
             _bind(socket, endpoint)
         except (zmq.ZMQError, OSError) as error:
@@ -87,19 +94,56 @@ class Router:
             self._wake_write.send(b"\0")
 
     def receive(self) -> Iterator[Frames | tuple[bytes, ProtocolError]]:
-        """Everything that has arrived. A message other than (header) or (header, blob) comes as an error."""
-        while True:
-            try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+        """What has arrived, up to a bound: more is left for the next call.
+
+        A message other than (header) or (header, blob) comes as an error; its other frames are read and thrown away.
+        """
+        self._follow_connections()
+        for _ in range(MESSAGES_AT_ONCE):
+            if self._discarding and not self._discard():
                 return
-            peer = frames[0].bytes
-            if len(frames) == 2:
-                yield peer, frames[1].bytes, None
-            elif len(frames) == 3:
-                yield peer, frames[1].bytes, frames[2].buffer
+            try:
+                peer = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                self._connections.all_read()
+                return
+            header = self._socket.recv(zmq.NOBLOCK, copy=False)
+            if peer not in self._connections:
+                self._connections.bind(peer, int(header.get(zmq.SRCFD)))
+            blob = self._socket.recv(zmq.NOBLOCK, copy=False) if header.more else None
+            if blob is not None and blob.more:
+                self._discarding = True
+                yield peer, ProtocolError("a message of more than 2 frames")
+            elif len(header) > MAX_HEADER_BYTES:  # said here too, so that it is never copied
+                yield peer, ProtocolError(f"a header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are allowed")
             else:
-                yield peer, ProtocolError(f"a message of {len(frames) - 1} frames")
+                yield peer, header.bytes, None if blob is None else blob.buffer
+
+    def _discard(self) -> bool:
+        """Read on to the end of the message, one slice of it; False where it has not come to the end."""
+        for _ in range(FRAMES_AT_ONCE):
+            if not self._socket.recv(zmq.NOBLOCK, copy=False).more:
+                self._discarding = False
+                return True
+        return False
+
+    def disconnect(self, peer: bytes) -> bool:
+        """End the peer's connection at once, and free what has been received on it.
+
+        What was sent to it a moment ago is lost. False where there is no such connection (any more).
+        """
+        self._follow_connections()
+        if peer not in self._connections and self.send(peer, b""):
+            self._connections.confirm(peer)
+        return self._connections.shut(peer)
+
+    def _follow_connections(self) -> None:
+        while int(self._events.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            event = recv_monitor_message(self._events, zmq.NOBLOCK)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._connections.accepted(event["value"])
+            elif event["event"] == zmq.EVENT_DISCONNECTED:
+                self._connections.ended(event["value"])
 
     def send(self, peer: bytes, header: bytes, blob: bytes | None = None) -> bool:
         """False where the peer is gone or does not read."""
@@ -116,6 +160,8 @@ class Router:
 
     def close(self) -> None:
         """Close the socket, giving what was sent last half a second to leave."""
+        self._socket.disable_monitor()
+        self._events.close(linger=0)
         self._socket.close(linger=500)
         self._context.term()
         for end in ("_wake_read", "_wake_write"):
@@ -181,6 +227,16 @@ def _common(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MILLISECONDS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MILLISECONDS)
     socket.setsockopt(zmq.IPV6, 1)
+
+
+def _monitor(context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """Where libzmq tells which connections come and go."""
+    address = "inproc://connections"
+    socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+    events: zmq.Socket[bytes] = context.socket(zmq.PAIR)
+    events.setsockopt(zmq.RCVHWM, 0)  # at a limit libzmq's thread would wait for us, and every connection with it
+    events.connect(address)
+    return events
 
 
 def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:

@@ -12,7 +12,7 @@ import zmq
 
 from protocol.codec import MAX_HEADER_BYTES
 from protocol.errors import ProtocolError, UsageError
-from protocol.sockets import Dealer, Frames, Router, check_endpoint, leaves_this_machine
+from protocol.sockets import FRAMES_AT_ONCE, Dealer, Frames, Router, check_endpoint, leaves_this_machine
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 10.0
@@ -152,9 +152,63 @@ def test_a_message_of_too_many_frames_is_reported_with_its_sender(router: Router
         message = first(router)
         assert len(message) == 2
         assert isinstance(message[1], ProtocolError)
-        assert f"{frames} frames" in str(message[1])
+        assert "more than 2 frames" in str(message[1])
         rude.send(b"polite")
         assert first(router)[:2] == (message[0], b"polite")
+
+
+def test_a_header_above_the_limit_is_reported_with_its_sender(router: Router, dealer: Dealer) -> None:
+    say(dealer, bytes(MAX_HEADER_BYTES + 1))
+    message = first(router)
+    assert isinstance(message[1], ProtocolError)
+    assert str(MAX_HEADER_BYTES) in str(message[1])
+
+
+def test_a_message_of_very_many_frames_is_read_in_slices_and_holds_up_nobody_for_long(router: Router) -> None:
+    frames = 5 * FRAMES_AT_ONCE
+    with zmq.Context() as context, context.socket(zmq.DEALER) as rude:
+        rude.linger = 0
+        rude.connect(router.endpoint)
+        rude.send_multipart([b""] * frames)
+        rude.send(b"polite")
+        message = first(router)
+        assert isinstance(message[1], ProtocolError)
+        assert next(router.receive(), None) is None  # a slice, after which the caller has its turn
+        assert first(router)[:2] == (message[0], b"polite")
+
+
+def is_reachable(router: Router, peer: bytes) -> bool:
+    """Whether libzmq takes a message for that peer."""
+    return router.send(peer, b"are you there?")
+
+
+def test_a_disconnected_peer_is_gone_at_once_and_others_are_not(router: Router, dealer: Dealer) -> None:
+    other = Dealer(router.endpoint)
+    say(dealer, b"hello")
+    peer = first(router)[0]
+    say(other, b"hello")
+    neighbour = first(router)[0]
+    assert router.disconnect(peer)
+    until(router.wait, lambda: None if is_reachable(router, peer) else True)
+    assert is_reachable(router, neighbour)
+    dealer.reconnect()
+    say(dealer, b"hello again")
+    again = first(router)
+    assert again[0] not in (peer, neighbour)
+    assert next(router.receive(), None) is None
+    assert router.disconnect(again[0])  # its descriptor is the one that was shut
+    assert is_reachable(router, neighbour)
+    other.close()
+
+
+def test_who_is_gone_or_never_was_there_is_not_disconnected(router: Router) -> None:
+    dealer = Dealer(router.endpoint)
+    say(dealer, b"hello")
+    peer = first(router)[0]
+    dealer.close()
+    until(router.wait, lambda: None if is_reachable(router, peer) else True)
+    assert not router.disconnect(peer)
+    assert not router.disconnect(b"nobody")
 
 
 def test_an_actor_refuses_a_message_of_too_many_frames(endpoint: str) -> None:

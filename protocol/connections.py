@@ -1,0 +1,107 @@
+"""Which connection of the operating system a peer is on, so that it can be shut at once.
+
+libzmq has no call for that, but it tells which file descriptors it accepts and gives up, and each message says on which
+it came. A descriptor is a number that the next connection gets again, so a connection is known by the inode of its
+socket, which is not. Knows descriptors; knows no zmq and no messages.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+
+
+@dataclass
+class Connection:
+    """One accepted connection, from when libzmq says so until it says that it has ended."""
+
+    fd: int
+    inode: int
+    settled: bool  # whatever is read from now on with this descriptor came on this connection
+    peer: bytes | None = None  # who speaks on it, once a message has come
+    claimant: bytes | None = None  # who probably does: a message came before this was settled
+
+
+class Connections:
+    """All live connections of a listening socket. One thread uses it: the one that reads the messages."""
+
+    def __init__(self) -> None:
+        self._by_fd: dict[int, Connection] = {}
+        self._by_peer: dict[bytes, Connection] = {}
+        self._used: set[int] = set()  # descriptors that an earlier connection had
+        self._unsettled: list[Connection] = []
+
+    def __len__(self) -> int:
+        return len(self._by_fd)
+
+    def __contains__(self, peer: bytes) -> bool:
+        return peer in self._by_peer
+
+    def accepted(self, fd: int) -> None:
+        """A stranger connected."""
+        self.ended(fd)  # should its end not have been told
+        try:
+            inode = os.fstat(fd).st_ino
+        except OSError:  # it has ended already, and that will be told next
+            return
+        connection = Connection(fd, inode, settled=fd not in self._used)
+        self._used.add(fd)
+        self._by_fd[fd] = connection
+        if not connection.settled:
+            self._unsettled.append(connection)
+
+    def ended(self, fd: int) -> bytes | None:
+        """The connection with that descriptor is no more; returns whose it was."""
+        connection = self._by_fd.pop(fd, None)
+        if connection is None or connection.peer is None:
+            return None
+        if self._by_peer.get(connection.peer) is connection:
+            del self._by_peer[connection.peer]
+        return connection.peer
+
+    def all_read(self) -> None:
+        """Nothing that arrived before now is unread: no message of an earlier connection can come up any more."""
+        for connection in self._unsettled:
+            connection.settled = True
+        self._unsettled.clear()
+
+    def bind(self, peer: bytes, fd: int) -> None:
+        """A message of that peer came on that descriptor. Not believed while it may be an earlier connection's."""
+        connection = self._by_fd.get(fd)
+        if connection is None or connection.peer is not None:
+            return
+        connection.claimant = peer
+        if connection.settled:
+            self._believe(connection)
+
+    def confirm(self, peer: bytes) -> None:
+        """The peer has been found to be alive: the claim that it made before its connection was settled holds."""
+        for connection in self._by_fd.values():
+            if connection.claimant == peer and connection.settled and connection.peer is None:
+                self._believe(connection)
+
+    def _believe(self, connection: Connection) -> None:
+        assert connection.claimant is not None, "somebody spoke on it"
+        connection.peer = connection.claimant
+        self._by_peer[connection.peer] = connection
+
+    def shut(self, peer: bytes) -> bool:
+        """End the peer's connection at once: libzmq then frees all that it holds of it. False where it is unknown."""
+        connection = self._by_peer.get(peer)
+        return connection is not None and shut_connection(connection)
+
+
+def shut_connection(connection: Connection) -> bool:
+    """Shut both directions. False where it has ended, though another may have its descriptor by now."""
+    try:
+        own = os.dup(connection.fd)  # from here on nobody can put another connection behind it
+    except OSError:
+        return False
+    if os.fstat(own).st_ino != connection.inode:
+        os.close(own)
+        return False
+    with socket.socket(fileno=own) as handle:
+        try:
+            handle.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the other end was faster
+            return False
+    return True
