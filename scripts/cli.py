@@ -8,12 +8,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from protocol.errors import DppoError, UsageError
 from scripts import config as configs
-from scripts.fields import Config, build, nearest, settings_of
+from scripts.fields import REST, Config, build, nearest, settings_of
 from scripts.flags import parse_flags
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
 
@@ -129,9 +129,10 @@ def _plain(command: str, config: type[Config], arguments: list[str], positional:
         name = missing[0] if missing[0] == positional else f"--{missing[0]}"
         raise UsageError(f"{name} is missing: see dppo {command} --help")
     rest: dict[str, Any] = {}
-    if flags.rest and not command.startswith("bench"):
+    takes_rest = any(field.metadata == REST for field in fields(config))  # type: ignore[arg-type]
+    if flags.rest and not takes_rest:
         raise UsageError(f"unexpected argument {flags.rest[0]} after --")
-    if command.startswith("bench"):
+    if takes_rest:
         parse_flags(flags.rest, settings_of(configs.TrainConfig), extra=("config", "preset"))  # fail now, not in a run
         rest = {"overrides": tuple(flags.rest)}
     return build(config, flags.values | rest)
@@ -246,6 +247,11 @@ def _bench_throughput(arguments: list[str]) -> int:
     return 0 if chosen is None else int(_entry("scripts.bench", "throughput")(chosen))
 
 
+def _bench_chaos(arguments: list[str]) -> int:
+    chosen = _plain("bench chaos", configs.BenchChaos, arguments)
+    return 0 if chosen is None else int(_entry("scripts.chaos.bench", "chaos")(chosen))
+
+
 def _entry(module: str, function: str) -> Callable[..., Any]:
     """A command's entry point, imported only when the command runs."""
     entry: Callable[..., Any] = getattr(importlib.import_module(module), function)
@@ -261,6 +267,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "bench solve": _bench_solve,
     "bench preset": _bench_preset,
     "bench throughput": _bench_throughput,
+    "bench chaos": _bench_chaos,
 }
 
 if __name__ == "__main__":

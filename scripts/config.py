@@ -156,3 +156,27 @@ class BenchThroughput:
         _at_least(self, 0, "actors")
         if self.seconds <= 0:
             raise UsageError(f"seconds={self.seconds} must be above 0")
+
+
+@dataclass(frozen=True)
+class BenchChaos:
+    """Kill, stop, cut off and attack real learners and actors on this machine, and check every promise.
+
+    Exits 1 where one does not hold. What needs root or tools that are missing is skipped, with the reason.
+    """
+
+    only: tuple[str, ...] = ()
+    """Names of faults, for example kill-actors,kill-learner; empty: all of them."""
+    short: bool = False
+    """Some seconds for each fault: what is done without --full."""
+    full: bool = False
+    """As long for each fault as its figures need: about an hour and a half in all."""
+    seed: int = 1
+    """Chooses victims and moments."""
+    output: str = ""
+    """JSON file to write besides the table."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "seed")
+        if self.short and self.full:
+            raise UsageError("--short and --full exclude each other: choose one")

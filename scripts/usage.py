@@ -25,6 +25,7 @@ commands:
   bench solve       time until solved, over several seeds
   bench preset      a preset's whole budget, over several seeds
   bench throughput  steps per second, memory and latencies
+  bench chaos       kill, cut off and attack real processes, check every promise
 
   --version         print the version
   --help            this text; `dppo COMMAND --help` lists every setting

@@ -41,6 +41,9 @@ MAY_READ_THE_CLOCK = {
     "scripts/health.py": "a command of its own: how old the sign of life is",
     "scripts/record.py": "TensorBoard's events carry the time of day",
     "scripts/observing.py": "measures runs from outside",
+    "scripts/chaos/bench.py": "how long a fault took",
+    "scripts/chaos/cluster.py": "a shell: processes under faults",
+    "scripts/chaos/workers.py": "a shell: when a process was started",
 }
 
 

@@ -1,0 +1,49 @@
+"""The faults that the bench knows: name, what happens, and the function that does it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scripts.chaos.figures import Figure
+
+Form = Literal["short", "full"]
+
+
+class Skip(Exception):
+    """The fault cannot be tried here; says why."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where one fault plays, and for how long."""
+
+    directory: Path
+    form: Form
+    seed: int = 1  # chooses victims and moments
+
+    @property
+    def is_full(self) -> bool:
+        """Whether figures that need a long time are judged."""
+        return self.form == "full"
+
+    def pick(self, short: float, full: float) -> float:
+        """The number for this form: seconds, or how often."""
+        return full if self.is_full else short
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the table."""
+
+    name: str
+    title: str
+    play: Callable[[Scene], list[Figure]]
+
+
+def known() -> dict[str, Fault]:
+    """Every fault, by name, in the order in which they are played."""
+    from scripts.chaos import kill_actors, kill_both, kill_learner, pauses, terminations
+
+    modules = (kill_actors, kill_learner, kill_both, pauses, terminations)
+    return {fault.name: fault for module in modules for fault in module.FAULTS}

@@ -1,0 +1,113 @@
+"""A process of the chaos bench: started, started again when it dies, as an engine would. Knows no training."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from protocol.lifeline import LIFELINE_VARIABLE
+from scripts.processes import Lifeline
+
+
+@dataclass
+class Worker:
+    """`dppo <arguments>` under supervision."""
+
+    name: str
+    arguments: tuple[str, ...]
+    log: Path  # standard output and error of all its lives
+    lifeline: Lifeline
+    environment: Mapping[str, str] = field(default_factory=dict)
+    host: tuple[str, ...] = ()  # what to put before the command, to run it on another host
+    restart_seconds: float | None = 0.2  # after a death; None: it stays dead
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    started_at: float = 0.0  # monotonic
+    exits: list[int] = field(default_factory=list)  # negative: the signal
+    killed: int = 0  # times that the bench killed it itself
+    _start_at: float | None = None
+
+    def start(self) -> None:
+        """Begin a life. A session of its own: Ctrl-C reaches the bench only, which ends everything in order."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
+        self.starts += 1
+        self.started_at = time.monotonic()
+        self._start_at = None
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self.host, sys.executable, "-m", "scripts.cli", *self.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**own, **self.environment, LIFELINE_VARIABLE: str(self.lifeline.read_fd)},
+                pass_fds=(self.lifeline.read_fd,),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Of the life that runs. Raises RuntimeError between lives."""
+        if self.process is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, as far as we have looked."""
+        return self.process is not None
+
+    def look(self, now: float) -> None:
+        """Take note of a death; start it again once its pause is over."""
+        if self.process is not None and (code := self.process.poll()) is not None:
+            self.exits.append(code)
+            self.process = None
+            self._start_at = None if self.restart_seconds is None else now + self.restart_seconds
+        if self.process is None and self._start_at is not None and now >= self._start_at:
+            self.start()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the life that runs, if one does."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and nobody is surprised by it."""
+        if self.process is not None and self.process.poll() is None:
+            self.killed += 1
+            self.process.kill()
+
+    def stay_dead(self) -> None:
+        """Its next death is its last."""
+        self.restart_seconds = None
+        self._start_at = None
+
+    def end(self) -> None:
+        """Whatever state it is in, it is gone when this returns."""
+        self.stay_dead()
+        if self.process is not None:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+            self.exits.append(self.process.returncode)
+            self.process = None
+
+    def said(self) -> str:
+        """All that it wrote, in all its lives."""
+        try:
+            return self.log.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    @property
+    def unexpected_exits(self) -> list[int]:
+        """Exit codes other than 0 that the bench did not cause by killing it."""
+        bad = [code for code in self.exits if code != 0]
+        for _ in range(self.killed):
+            with contextlib.suppress(ValueError):
+                bad.remove(-signal.SIGKILL)
+        return bad

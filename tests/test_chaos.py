@@ -1,0 +1,124 @@
+"""The chaos bench in its short form: every fault once, on real processes. The full form is for `dppo bench chaos`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from scripts.chaos.bench import chosen, play
+from scripts.chaos.faults import known
+from scripts.chaos.figures import Outcome, at_least, at_most, holds, none_of, reported
+from scripts.chaos.samples import slope
+from scripts.chaos.watching import RunWatch, open_accounts
+from scripts.cli import main
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", list(known()))
+def test_every_promise_holds_under(name: str) -> None:
+    (fault,) = chosen((name,))
+    outcome = play(fault, "short", seed=1)
+    if outcome.skipped:
+        pytest.skip(outcome.skipped)
+    failed = [f"{figure.name}: {figure.text()} (pass if {figure.limit})" for figure in outcome.figures]
+    failed = [text for text, figure in zip(failed, outcome.figures, strict=True) if not figure.passed]
+    assert outcome.passed, f"{outcome.broken} {failed}; everything that was written: {outcome.kept}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_bench_leaves_no_process_behind(number: int) -> None:
+    mark = f"chaos-test-{os.getpid()}-{number}"
+    environment = {**os.environ, "TEST_STARTED_BY": mark}
+    command = [sys.executable, "-m", "scripts.cli", "bench", "chaos", "--only", "stop-learner"]
+    bench = subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while len(started_by(mark)) < 6 and time.monotonic() < deadline:  # bench, learner, four actors
+            time.sleep(0.05)
+        assert len(started_by(mark)) >= 6
+        bench.send_signal(number)
+        assert bench.wait(60) == 130
+        while started_by(mark) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert started_by(mark) == []
+    finally:
+        bench.kill()
+        bench.wait()
+
+
+def started_by(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("TEST_STARTED_BY") == mark:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def test_a_fault_that_there_is_not_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "chaos", "--only", "earthquake"])
+    assert end.value.code == 2
+    assert "kill-actors" in capsys.readouterr().err
+
+
+def test_a_limit_that_is_not_met_fails_the_outcome_and_so_does_a_figure_that_never_came() -> None:
+    good = [at_most("a", 1.0, 1.0), at_least("b", 2.0, 1.0), holds("c", True), none_of("d", []), reported("e", None)]
+    assert Outcome("fault", "title", figures=good).verdict == "passed"
+    bad = [at_most("a", 1.1, 1.0), at_most("a", None, 1.0), at_least("b", None, 1.0), holds("c", False)]
+    for figure in [*bad, none_of("d", ["found"])]:
+        assert Outcome("fault", "title", figures=[*good, figure]).verdict == "failed"
+    assert Outcome("fault", "title", broken="no update").verdict == "failed"
+
+
+def test_the_slope_of_a_straight_line_is_its_slope() -> None:
+    assert slope([(0.0, 1.0), (1.0, 3.0), (3.0, 7.0)]) == pytest.approx(2.0)
+    assert slope([(0.0, 1.0)]) == 0.0
+
+
+def test_an_account_with_a_step_missing_is_open() -> None:
+    whole = {"actor": "a", "sealed": 7, "trained": 5, "pending": 0, "in_flight": 0, "dropped": {"stale": 2}}
+    assert open_accounts({"total": whole, "closed": whole, "accounts": {"00": whole}}) == []
+    (text,) = open_accounts({"total": whole, "closed": whole, "accounts": {"00": {**whole, "trained": 4}}})
+    assert "4 trained" in text
+
+
+def test_the_watch_reads_updates_once_and_sees_a_curve_cut_back_by_a_restart(tmp_path: Path) -> None:
+    curve, watch = tmp_path / "metrics.jsonl", RunWatch(tmp_path)
+    line = '{"update": %d, "steps": 8, "mean_return": null}\n'
+    watch.look(0.0)
+    curve.write_text(line % 1 + line % 2 + '{"update": 3, "st')
+    watch.look(1.0)
+    watch.look(2.0)
+    assert [(update.number, update.at) for update in watch.updates] == [(1, 1.0), (2, 1.0)]
+    curve.write_text(line % 1)
+    watch.look(3.0)
+    curve.write_text(line % 1 + line % 2)
+    watch.look(4.0)
+    assert [update.number for update in watch.updates] == [1, 2, 2]
+
+
+def test_the_watch_sees_a_version_that_falls(tmp_path: Path) -> None:
+    watch = RunWatch(tmp_path)
+    identity, policy = tmp_path / "run.json", tmp_path / "policy.onnx"
+    for at, (epoch, version) in enumerate(((1, 1), (1, 2), (2, 2), (2, 1))):
+        identity.write_text(f'{{"epoch": {epoch}}}')
+        policy.write_bytes(b"..\x0a\x0cdppo.version\x12\x01%d.." % version)
+        os.utime(identity, ns=(0, 10 * at + 1))
+        os.utime(policy, ns=(0, 10 * at + 2))
+        watch.look(0.0)
+    assert watch.versions == [(1, 1), (1, 2), (2, 2), (2, 1)]
+    assert watch.falls() == ["(2, 1) after (2, 2)"]
