@@ -88,8 +88,8 @@ class PlotArguments:
     """Draw learning curves, a panel an environment; several runs become their median and a band."""
 
     runs: tuple[str, ...]
-    """Run directories, or JSON files: what `dppo bench preset` wrote, curves of the tutorial's programs. LABEL=PATH puts
-    it into a named series with a colour of its own; PATH may be a pattern, in quotes: "ours=runs/Pendulum-*"
+    """Run directories, or JSON files: of `dppo bench preset`, or curves of the tutorial's programs. LABEL=PATH puts it
+    into a named series with a colour of its own; PATH may be a pattern, in quotes: "ours=runs/Pendulum-*"
     "original=curves/DPPO_*.json"."""
     output: str = ""
     """Picture to write (png, svg or pdf); empty: curve.png in the first run directory."""

@@ -1,4 +1,4 @@
-"""Learning curves out of files: metrics.jsonl of our runs, what `dppo bench preset` wrote, the original tutorial's JSON.
+"""Learning curves out of files: metrics.jsonl of our runs, JSON of `dppo bench preset` and of the original tutorial.
 
 Knows files and numbers; knows no picture.
 """
