@@ -8,11 +8,12 @@ import time
 from actor.driver import ActorDriver
 from actor.session import ActorSession
 from protocol.codec import decode_from_learner, encode
+from protocol.endpoints import check_endpoint
 from protocol.errors import DppoError, ProtocolError, RefusedError
 from protocol.health import HealthFile
 from protocol.lifeline import watch_parent
 from protocol.release import RELEASE
-from protocol.sockets import Dealer, check_endpoint
+from protocol.sockets import Dealer
 
 log = logging.getLogger("dppo.actor")
 

@@ -14,10 +14,11 @@ from learner.run import Run
 from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from learner.status import Status
+from protocol.endpoints import leaves_this_machine
 from protocol.launch import launched_at
 from protocol.ledger import DropReason, imbalance
 from protocol.lifeline import watch_parent
-from protocol.sockets import Router, leaves_this_machine
+from protocol.sockets import Router
 
 log = logging.getLogger("dppo.learner")
 

@@ -1,22 +1,25 @@
-"""ZeroMQ sockets with the options that keep the protocol's promises. The one place, with security.py, that knows zmq.
+"""ZeroMQ sockets with the options that keep the protocol's promises. With security.py, zap.py, monitor.py and
+intruder.py the only place that knows zmq.
 
 One thread owns a socket. Only `Router.wake` may be called from another.
 """
 
 import contextlib
-import os
 import socket as sockets
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from protocol.codec import MAX_HEADER_BYTES
 from protocol.connections import Connections
+from protocol.endpoints import check_endpoint, wants_ipv6
 from protocol.errors import ProtocolError, UsageError
+from protocol.monitor import Monitor, Seen
 from protocol.rollout import Blob
+from protocol.security import ClientSecurity, ServerSecurity, check_library, public_key
+from protocol.zap import DOMAIN, Guard
 
 Frames = tuple[bytes, bytes, memoryview | None]  # peer, header, blob
 
@@ -28,37 +31,18 @@ FRAMES_AT_ONCE = 10_000  # of a message that is thrown away
 BACKLOG = 4096  # the default of 100 makes 1,000 joining actors retry for a second
 
 
-def check_endpoint(endpoint: str) -> str:
-    """The endpoint, if it is one we speak. Raises UsageError saying what is expected."""
-    scheme, _, path = endpoint.partition("://")
-    if scheme == "ipc" and path:
-        if len(os.fsencode(path)) > zmq.IPC_PATH_MAX_LEN:
-            raise UsageError(
-                f"{endpoint}: a socket's path may have {zmq.IPC_PATH_MAX_LEN} bytes: use a shorter directory"
-            )
-        return endpoint
-    if scheme == "tcp":
-        with contextlib.suppress(ValueError):  # no port in it, one out of range, or brackets that do not match
-            parts = urlsplit(endpoint)
-            if parts.hostname and parts.port and not (parts.path or parts.query or parts.fragment or parts.username):
-                return endpoint
-    raise UsageError(f"{endpoint!r} is not an endpoint: write tcp://host:port or ipc:///path/of/a/socket")
-
-
-def leaves_this_machine(endpoint: str) -> bool:
-    """Whether strangers on other hosts can reach a socket bound there."""
-    parts = urlsplit(endpoint)
-    return parts.scheme == "tcp" and parts.hostname not in ("127.0.0.1", "::1", "localhost")
-
-
 class Router:
     """The learner's end: any number of peers, each known by the id that ZeroMQ gave its connection."""
 
-    def __init__(self, endpoint: str, max_blob_bytes: int) -> None:
+    def __init__(self, endpoint: str, max_blob_bytes: int, security: ServerSecurity | None = None) -> None:
+        """security: who may come in; None: whoever reaches it. Raises UsageError."""
         self.endpoint = check_endpoint(endpoint)
+        check_library()
         self._context = zmq.Context()
         socket = self._context.socket(zmq.ROUTER)
         self._socket = socket
+        self._guard: Guard | None = None
+        self._newest: zmq.Frame | None = None
         # all before bind: libzmq copies options into the listener
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an error instead of silence when a peer is gone or full
         socket.setsockopt(
@@ -67,10 +51,17 @@ class Router:
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
         socket.setsockopt(zmq.BACKLOG, BACKLOG)
         _common(socket)
+        socket.setsockopt(zmq.IPV6, wants_ipv6(endpoint))
         self._connections = Connections()
         self._discarding = False  # the rest of a message of too many frames is still to be read
         self._events = _monitor(self._context, socket)
         try:
+            if security is not None:
+                socket.setsockopt(zmq.CURVE_SERVER, 1)
+                socket.setsockopt(zmq.CURVE_SECRETKEY, security.secret_key)
+                socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
+                socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without it the domain alone lets everybody in
+                self._guard = Guard(self._context, security)
             _bind(socket, endpoint)
         except (zmq.ZMQError, OSError) as error:
             self.close()
@@ -81,6 +72,21 @@ class Router:
         self._poller = zmq.Poller()
         self._poller.register(socket, zmq.POLLIN)
         self._poller.register(self._wake_read, zmq.POLLIN)
+
+    @property
+    def address(self) -> str:
+        """The endpoint with numbers in it, also where a name or an interface was given."""
+        return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).decode().rstrip("\0")
+
+    @property
+    def guard(self) -> Guard | None:
+        """Who decides about connections; None where there are no keys."""
+        return self._guard
+
+    @property
+    def user(self) -> str:
+        """By whose key the message came that `receive` gave last; "" where there are no keys."""
+        return str(self._newest.get("User-Id")) if self._guard is not None and self._newest is not None else ""
 
     def wait(self, seconds: float) -> None:
         """Return when something arrived, when woken, or after that long."""
@@ -107,7 +113,7 @@ class Router:
             except zmq.Again:
                 self._connections.all_read()
                 return
-            header = self._socket.recv(zmq.NOBLOCK, copy=False)
+            header = self._newest = self._socket.recv(zmq.NOBLOCK, copy=False)
             if peer not in self._connections:
                 self._connections.bind(peer, int(header.get(zmq.SRCFD)))
             blob = self._socket.recv(zmq.NOBLOCK, copy=False) if header.more else None
@@ -160,10 +166,14 @@ class Router:
 
     def close(self) -> None:
         """Close the socket, giving what was sent last half a second to leave."""
+        if self._guard is not None:
+            self._guard.closing()
         self._socket.disable_monitor()
         self._events.close(linger=0)
         self._socket.close(linger=500)
         self._context.term()
+        if self._guard is not None:
+            self._guard.join()
         for end in ("_wake_read", "_wake_write"):
             if hasattr(self, end):
                 getattr(self, end).close()
@@ -172,8 +182,10 @@ class Router:
 class Dealer:
     """An actor's end: one learner, reconnecting by itself after a lost connection."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, security: ClientSecurity | None = None) -> None:
+        check_library()
         self._endpoint = endpoint
+        self._security = security
         self._context = zmq.Context()
         self._open()
 
@@ -183,9 +195,21 @@ class Dealer:
         socket.setsockopt(zmq.RECONNECT_IVL, 100)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000 if self._endpoint.startswith("tcp") else 500)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, 3000)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # longer than the learner's own: it is the one that is busy
         _common(socket)
+        socket.setsockopt(zmq.IPV6, wants_ipv6(self._endpoint))
+        if self._security is not None:
+            secret_key = self._security.secret_key
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, public_key(secret_key))
+            socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
+            socket.setsockopt(zmq.CURVE_SERVERKEY, self._security.server_key)
+        self._monitor = Monitor(socket)
         socket.connect(self._endpoint)
         self._socket = socket
+
+    def events(self) -> Iterator[Seen]:
+        """What has become of the connection since the last call."""
+        return self._monitor.events()
 
     def wait(self, seconds: float) -> None:
         """Return when something arrived or after that long."""
@@ -211,11 +235,13 @@ class Dealer:
 
     def reconnect(self) -> None:
         """A new socket: libzmq gives up for good after some errors, and a new one asks for the address again."""
+        self._monitor.close()
         self._socket.close(linger=0)
         self._open()
 
     def close(self) -> None:
         """Close the socket, giving what was sent last half a second to leave."""
+        self._monitor.close()
         self._socket.close(linger=500)
         self._context.term()
 
@@ -226,7 +252,6 @@ def _common(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.RCVHWM, 1000)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MILLISECONDS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MILLISECONDS)
-    socket.setsockopt(zmq.IPV6, 1)
 
 
 def _monitor(context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
