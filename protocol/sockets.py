@@ -6,16 +6,17 @@ One thread owns a socket. Only `Router.wake` may be called from another.
 
 import contextlib
 import socket as sockets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from protocol.codec import MAX_HEADER_BYTES
-from protocol.connections import Connections
+from protocol.connections import Connections, shut_connection
 from protocol.endpoints import check_endpoint, wants_ipv6
 from protocol.errors import ProtocolError, UsageError
+from protocol.ingress import Excess
 from protocol.monitor import Monitor, Seen
 from protocol.rollout import Blob
 from protocol.security import ClientSecurity, ServerSecurity, check_library, public_key
@@ -53,6 +54,7 @@ class Router:
         _common(socket)
         socket.setsockopt(zmq.IPV6, wants_ipv6(endpoint))
         self._connections = Connections()
+        self._all_read = True  # by the newest `receive`
         self._discarding = False  # the rest of a message of too many frames is still to be read
         self._events = _monitor(self._context, socket)
         try:
@@ -105,6 +107,7 @@ class Router:
         A message other than (header) or (header, blob) comes as an error; its other frames are read and thrown away.
         """
         self._follow_connections()
+        self._all_read = False
         for _ in range(MESSAGES_AT_ONCE):
             if self._discarding and not self._discard():
                 return
@@ -112,11 +115,15 @@ class Router:
                 peer = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 self._connections.all_read()
+                self._all_read = True
                 return
             header = self._newest = self._socket.recv(zmq.NOBLOCK, copy=False)
-            if peer not in self._connections:
-                self._connections.bind(peer, int(header.get(zmq.SRCFD)))
             blob = self._socket.recv(zmq.NOBLOCK, copy=False) if header.more else None
+            connection = self._connections.of(peer)
+            if connection is None:
+                self._connections.bind(peer, int(header.get(zmq.SRCFD)))
+            else:
+                connection.meter.message(len(header) + (0 if blob is None else len(blob)))
             if blob is not None and blob.more:
                 self._discarding = True
                 yield peer, ProtocolError("a message of more than 2 frames")
@@ -139,9 +146,22 @@ class Router:
         What was sent to it a moment ago is lost. False where there is no such connection (any more).
         """
         self._follow_connections()
-        if peer not in self._connections and self.send(peer, b""):
+        if self._connections.of(peer) is None and self.send(peer, b""):
             self._connections.confirm(peer)
         return self._connections.shut(peer)
+
+    def end_excess(self, allowed_bytes: Callable[[bytes | None], int], total_bytes: int) -> list[Excess]:
+        """End the connections that have sent more, not handed on yet, than they may; call it after `receive`, often.
+
+        allowed_bytes: of a peer; None stands for who has not said anything yet.
+        total_bytes: of all together; above it the largest have to go.
+        """
+        self._connections.measure(allowed_bytes, all_read=self._all_read)
+        return [
+            Excess(connection.peer, holding.held_bytes, holding.allowed_bytes)
+            for connection, holding in self._connections.excess(total_bytes)
+            if shut_connection(connection)
+        ]
 
     def _follow_connections(self) -> None:
         while int(self._events.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
