@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,13 +20,15 @@ from scripts.chaos.report import show
 from scripts.config import BenchChaos
 from scripts.observing import conditions
 
+LINE_CHARACTERS = 140  # of the table in a file
+
 
 def chaos(arguments: BenchChaos) -> int:
     """Play the chosen faults; 0 where every promise held, 1 where one did not."""
     faults = chosen(arguments.only)
     form: Form = "full" if arguments.full else "short"
     about = {"bench": "chaos", "form": form, **conditions()}
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LINE_CHARACTERS)
     console.print(f"{form} form; {about['cores']} cores ({about['cpu']}), load {about['load_before']:.1f}")
     outcomes: list[Outcome] = []
     with _terminable():

@@ -43,6 +43,7 @@ class Plan:
     kwargs: dict[str, Any] = field(default_factory=dict)  # of an environment other than PACED
     settings: tuple[str, ...] = ()  # further flags of the learner
     variables: dict[str, str] = field(default_factory=dict)  # of the learner
+    run: Path | None = None  # run directory; None: below the fault's own
     harmless: str = ""  # regular expression: trouble in the learner's log that this fault is expected to cause
 
 
@@ -66,7 +67,7 @@ class Cluster:
         self.directory = directory
         self.counts = directory / "counts"
         self.counts.mkdir(parents=True)
-        self.watch = RunWatch(directory / "run")
+        self.watch = RunWatch(plan.run or directory / "run")
         self.samples: list[Sample] = []  # of the learner
         self.endpoint = f"tcp://{address}:{free_port()}"
         self._lifeline = Lifeline()
@@ -151,6 +152,12 @@ class Cluster:
         later = [update.at for update in self.watch.updates if update.at > since]
         return later[0] - since if later else None
 
+    def next_policy(self, seconds: float, *, after: float) -> float | None:
+        """Seconds from `after` until a policy is published, None where none is in time."""
+        self.until(lambda: self.watch.policies_at and self.watch.policies_at[-1] > after, seconds)
+        later = [at for at in self.watch.policies_at if at > after]
+        return later[0] - after if later else None
+
     def _turn(self) -> None:
         now = self.now
         for worker in self.workers:
@@ -219,6 +226,13 @@ class Cluster:
         return Figure(
             "steps that killed actors had not told of", counted - sealed, f"in {kills} kills", ">= 0", counted >= sealed
         )
+
+
+def only_dropped(cluster: Cluster, *reasons: str) -> Figure:
+    """After `finish`: no step was dropped for another reason."""
+    dropped = cluster.watch.ledger()["total"]["dropped"]
+    others = [f"{reason} {steps}" for reason, steps in dropped.items() if steps and reason not in reasons]
+    return none_of(f"steps dropped otherwise than {', '.join(reasons)}", others)
 
 
 def free_port() -> int:

@@ -8,6 +8,7 @@ from typing import Literal
 from scripts.chaos.figures import Figure
 
 Form = Literal["short", "full"]
+PATIENCE = 4.0  # with a machine that is busy with other things
 
 
 class Skip(Exception):
@@ -27,6 +28,10 @@ class Scene:
         """Whether figures that need a long time are judged."""
         return self.form == "full"
 
+    def within(self, seconds: float) -> float:
+        """The limit of a time: as promised in the full form, which wants a quiet machine; the short one runs anywhere."""
+        return seconds if self.is_full else PATIENCE * seconds
+
     def pick(self, short: float, full: float) -> float:
         """The number for this form: seconds, or how often."""
         return full if self.is_full else short
@@ -43,7 +48,7 @@ class Fault:
 
 def known() -> dict[str, Fault]:
     """Every fault, by name, in the order in which they are played."""
-    from scripts.chaos import kill_actors, kill_both, kill_learner, pauses, terminations
+    from scripts.chaos import disks, kill_actors, kill_both, kill_learner, partitions, pauses, terminations
 
-    modules = (kill_actors, kill_learner, kill_both, pauses, terminations)
+    modules = (kill_actors, kill_learner, kill_both, partitions, pauses, disks, terminations)
     return {fault.name: fault for module in modules for fault in module.FAULTS}

@@ -8,6 +8,7 @@ from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, holds, reported
 
 REJOIN_SECONDS = 5.0
+NAMED_SECONDS = 6.0  # the grace after STOP (5 s), and a line of the learner a moment later
 
 
 def play_actor(scene: Scene) -> list[Figure]:
@@ -26,6 +27,7 @@ def play_actor(scene: Scene) -> list[Figure]:
         cluster.live(max(0.0, stopped_at + seconds - cluster.now))
         resumed_at = cluster.now
         gaps = [stopped_at, *(u.at for u in cluster.watch.between(stopped_at, resumed_at)), resumed_at]
+        longest = max(b - a for a, b in itertools.pairwise(gaps))
         without = cluster.watch.updates_per_second(stopped_at, resumed_at)
         before = cluster.learner.said().count(f"{victim.name} joined")
         victim.signal(signal.SIGCONT)
@@ -33,10 +35,10 @@ def play_actor(scene: Scene) -> list[Figure]:
         cluster.live(1)
         return [
             reported("stood still for", seconds, "s"),
-            at_most("named by the learner after", named, 5.5, "s"),
-            at_most("longest wait of the others", max(b - a for a, b in itertools.pairwise(gaps)), 5.5, "s"),
+            at_most("named by the learner after", named, scene.within(NAMED_SECONDS), "s"),
+            at_most("longest wait of the others", longest, scene.within(NAMED_SECONDS), "s"),
             reported("updates/s without it, of calm", 100 * without / calm if calm else None, "%"),
-            at_most("back after SIGCONT within", rejoined, REJOIN_SECONDS, "s"),
+            at_most("back after SIGCONT within", rejoined, scene.within(REJOIN_SECONDS), "s"),
             *cluster.finish(),
         ]
 
@@ -57,7 +59,7 @@ def play_learner(scene: Scene) -> list[Figure]:
         later = cluster.watch.updates_per_second(cluster.now - 1, cluster.now)
         return [
             reported("stood still for", seconds, "s"),
-            at_most("first update after SIGCONT", update, REJOIN_SECONDS, "s"),
+            at_most("first update after SIGCONT", update, scene.within(REJOIN_SECONDS), "s"),
             at_least("updates/s afterwards", later, 1),
             holds("every actor lived through it", starts == len(cluster.actors)),
             *cluster.finish(),

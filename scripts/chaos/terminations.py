@@ -2,7 +2,7 @@
 
 import signal
 
-from scripts.chaos.cluster import END_SECONDS, Cluster, Plan
+from scripts.chaos.cluster import END_SECONDS, Cluster, Plan, only_dropped
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_most, holds
 from scripts.chaos.watching import open_accounts
@@ -26,11 +26,10 @@ def play_actors(scene: Scene) -> list[Figure]:
             slowest = max(slowest, GRACE_SECONDS if took is None else took)
             codes += actor.exits[exits:]
         ends = cluster.finish()
-        dropped = cluster.watch.ledger()["total"]["dropped"]
         return [
             at_most("slowest end", slowest, GRACE_SECONDS - 1, "s"),
             holds("all exit codes 0", bool(codes) and not any(codes), str(codes)),
-            holds("nothing dropped but at the learner's end", set(dropped) <= {"shutdown"}, str(dropped)),
+            only_dropped(cluster, "shutdown"),
             *ends,
         ]
 

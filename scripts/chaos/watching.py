@@ -31,13 +31,14 @@ class RunWatch:
         self.path = path
         self.updates: list[Update] = []  # as seen: numbers repeat where a learner was killed before its checkpoint
         self.versions: list[tuple[int, int]] = []  # (epoch, version) of every policy seen
+        self.policies_at: list[float] = []  # when they were seen
         self._offset = 0
         self._policy_seen = 0  # modification time, nanoseconds
 
     def look(self, now: float) -> None:
         """Read what is new."""
         self._look_at_curve(now)
-        self._look_at_policy()
+        self._look_at_policy(now)
 
     def _look_at_curve(self, now: float) -> None:
         try:
@@ -57,7 +58,7 @@ class RunWatch:
                 continue  # torn by a kill; the next learner takes it away
             self.updates.append(Update(now, int(row["update"]), int(row["steps"]), row["mean_return"]))
 
-    def _look_at_policy(self) -> None:
+    def _look_at_policy(self, now: float) -> None:
         policy, identity = self.path / "policy.onnx", self.path / "run.json"
         try:
             written = policy.stat().st_mtime_ns
@@ -71,6 +72,7 @@ class RunWatch:
         if match is not None and belongs:  # else a learner is just starting, and this is the dead one's policy
             self._policy_seen = written
             self.versions.append((epoch, int(match[1])))
+            self.policies_at.append(now)
 
     @property
     def newest(self) -> int:
