@@ -1,11 +1,12 @@
 """Checkpoints on disk: written whole or not at all, checked byte by byte when read. Knows nothing of what is in them.
 
-A checkpoint is a directory named after its update, with `state.safetensors` (tensors) and `state.json` (everything
-else, and the digests of both files). It comes into being by one rename, so it exists completely or not at all.
+A lasting checkpoint is a directory named after its update, with `state.safetensors` (tensors) and `state.json`
+(everything else, and the digests of both files), and survives a power failure. Between two of them there is `recent`,
+one file with all of it, which survives the death of the process only and is cheap enough for every update. Each comes
+into being by one rename, so it exists completely or not at all.
 """
 
 import contextlib
-import hashlib
 import json
 import re
 import secrets
@@ -19,16 +20,23 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from learner.checkpoint_document import (
+    RECENT_FILE,
+    STATE_FILE,
+    TENSORS_FILE,
+    check_tensors,
+    document_of,
+    listed,
+    read_document,
+    readable_first,
+    update_of,
+)
+from learner.failpoints import reach
 from learner.replacing_files import replace_file_durably, sync_directory, write_durably
-from protocol.errors import CheckpointError, UsageError
+from protocol.errors import CheckpointError
 
-FORMAT = 1
-TENSORS_FILE = "state.safetensors"
-STATE_FILE = "state.json"
 BEST_FILE = "best.json"
 
-# `.old`: what a checkpoint of the same update replaced; only there for the moment between two renames
-_NAME = re.compile(r"(\d{8,})(\.old)?")
 _TEMPORARY = re.compile(r"\.writing-([0-9a-f]+)-\d+")
 # random, not the pid: in a container a restarted learner gets the pid of the dead one
 _WRITER = secrets.token_hex(8)
@@ -52,7 +60,7 @@ def save(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], stat
     stay as they are, and the caller may go on, loudly.
     """
     blob = safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
-    document = _document(update, blob, state)
+    document = document_of(update, blob, state)
     target = directory / f"{update:08d}"
     temporary = directory / f".writing-{_WRITER}-{update}"
     try:
@@ -73,20 +81,32 @@ def save(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], stat
     return target
 
 
+def save_recent(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    """Replace `recent`: when this returns, it survives the death of this process. Raises as `save` does."""
+    blob = safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+    temporary = directory / f".{RECENT_FILE}.new"
+    try:
+        temporary.write_bytes(document_of(update, blob, state) + b"\n" + blob)
+        reach("before-checkpoint-rename")
+        temporary.replace(directory / RECENT_FILE)
+        reach("after-checkpoint-rename")
+    except OSError as error:
+        raise CheckpointError(
+            f"recent checkpoint {update} could not be written to {directory}: {error.strerror or error}. Free disk "
+            "space or permissions: a learner that is killed before that loses more than its last update."
+        ) from error
+
+
 def read(path: Path) -> Checkpoint:
-    """The checkpoint in directory `path`.
+    """The checkpoint at `path`.
 
     Raises CheckpointError where a byte of it is missing or wrong, UsageError where it is of another release's format.
     """
     try:
-        document = _parse((path / STATE_FILE).read_bytes())
-        if document["format"] != FORMAT:
-            raise UsageError(
-                f"checkpoint {path} has format {document['format']}, this release reads {FORMAT}: "
-                "use the release that wrote it, or choose another run.directory"
-            )
-        blob = (path / TENSORS_FILE).read_bytes()
-        _check_tensors(blob, document["tensors"])
+        document, blob = read_document(path)
+        if blob is None:
+            blob = (path / TENSORS_FILE).read_bytes()
+        check_tensors(blob, document["tensors"])
         tensors = safetensors.torch.load(blob)
     except (OSError, ValueError, SafetensorError) as error:
         why = (
@@ -105,7 +125,7 @@ def newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     none is readable (training from scratch over them would be worse than stopping), UsageError as `read` does.
     """
     try:
-        paths = _listed(directory)
+        paths = readable_first(directory)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -151,48 +171,16 @@ def prune(directory: Path, keep: int, best: int | None) -> None:
     if keep < 1:
         raise ValueError(f"keep={keep}: at least the newest checkpoint must stay")
     with contextlib.suppress(OSError):
-        paths = _listed(directory)
-        updates = list(dict.fromkeys(_update(path) for path in paths))
+        paths = listed(directory)
+        updates = list(dict.fromkeys(update_of(path) for path in paths))
         kept = {*updates[:keep], best}
         for path in paths:
             replaced = path.suffix == ".old" and path.with_suffix("").exists()
-            if replaced or _update(path) not in kept:
+            if replaced or update_of(path) not in kept:
                 shutil.rmtree(path, ignore_errors=True)
         for path in directory.iterdir():
             if (match := _TEMPORARY.fullmatch(path.name)) and match[1] != _WRITER:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _document(update: int, blob: bytes, state: Mapping[str, Any]) -> bytes:
-    tensors = {"bytes": len(blob), "blake2b": _digest(blob)}
-    return _encode({"format": FORMAT, "update": update, "tensors": tensors, "state": dict(state)})
-
-
-def _encode(content: Mapping[str, Any]) -> bytes:
-    body = json.dumps(content, allow_nan=False)
-    return json.dumps({**content, "blake2b": _digest(body.encode())}, allow_nan=False).encode()
-
-
-def _parse(raw: bytes) -> dict[str, Any]:
-    """The content of a `state.json`. Raises ValueError unless it is byte for byte what `_encode` writes."""
-    try:
-        content = json.loads(raw)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or content.pop("blake2b", None) is None or _encode(content) != raw:
-        raise ValueError(f"{STATE_FILE} is damaged ({len(raw)} bytes)")
-    return content
-
-
-def _check_tensors(blob: bytes, expected: Mapping[str, Any]) -> None:
-    if len(blob) != expected["bytes"]:
-        raise ValueError(f"{TENSORS_FILE} has {len(blob)} of {expected['bytes']} bytes")
-    if _digest(blob) != expected["blake2b"]:
-        raise ValueError(f"{TENSORS_FILE} is damaged: its digest differs")
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=32).hexdigest()
 
 
 def _move_into_place(temporary: Path, target: Path) -> None:
@@ -201,7 +189,9 @@ def _move_into_place(temporary: Path, target: Path) -> None:
     if target.exists():
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
+    reach("before-checkpoint-rename")
     temporary.rename(target)
+    reach("after-checkpoint-rename")
     sync_directory(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -211,21 +201,11 @@ def _set_aside_newer(directory: Path, update: int) -> None:
 
     They must neither be the newest at the next start nor take a place in `prune`; they are kept as `.damaged`.
     """
-    for path in _listed(directory):
-        if _update(path) > update:
+    for path in listed(directory):
+        if update_of(path) > update:
             damaged = path.with_name(f"{path.name}.damaged")
             shutil.rmtree(damaged, ignore_errors=True)
             path.rename(damaged)
-
-
-def _listed(directory: Path) -> list[Path]:
-    """Checkpoint directories, newest first; of one update, the plain one before the `.old` one."""
-    names = sorted((path for path in directory.iterdir() if _NAME.fullmatch(path.name)), key=lambda path: path.name)
-    return sorted(names, key=_update, reverse=True)
-
-
-def _update(path: Path) -> int:
-    return int(path.stem)
 
 
 def _recorded_best(directory: Path) -> tuple[int | None, float | None]:

@@ -237,7 +237,11 @@ class RunConfig:
     return_window: int = 100
     """Episodes in the mean return."""
     checkpoint_seconds: float = 10.0
-    """Write a checkpoint at the first update after this long; one is always written at the end."""
+    """Write a lasting checkpoint at the first update after this long; one is always written at the end."""
+    checkpoint_share: float = 0.1
+    """After every other update a recent checkpoint is written, without waiting for the disk, so that a killed learner
+    loses one update at most; where updates are so short that this would take more than this share of the time, after as
+    many of them as it allows. 0: never."""
     keep_checkpoints: int = 3
     """How many of the newest checkpoints to keep (the best one is kept besides)."""
     tensorboard: bool = True
@@ -253,7 +257,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _positive("run", self, "total_steps", "return_window", "keep_checkpoints", "torch_threads")
-        _at_least("run", self, 0, "seed", "checkpoint_seconds", "video_seconds")
+        _at_least("run", self, 0, "seed", "checkpoint_seconds", "checkpoint_share", "video_seconds")
 
 
 @dataclass(frozen=True)

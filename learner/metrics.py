@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from learner.appended_file import AppendedFile
 from learner.event_files import first_records, graph_record, scalars_record
 
 METRICS_FILE = "metrics.jsonl"
@@ -97,7 +98,7 @@ class MetricsWriter:
         except OSError as error:
             self._report("TensorBoard events", error)
 
-    def _new_event_file(self, now: float) -> "AppendedFile":
+    def _new_event_file(self, now: float) -> AppendedFile:
         directory = self._directory / EVENTS_DIRECTORY
         directory.mkdir(exist_ok=True)
         # readers go through the files by name: the count keeps two starts within one second in order
@@ -111,33 +112,6 @@ class MetricsWriter:
                 f"{what} in {self._directory} could not be written: {error.strerror or error}. Training goes on; "
                 "the curve has a gap until there is space or permission again."
             )
-
-
-class AppendedFile:
-    """A file that grows by whole records: one that fails halfway is taken back, so that the next is readable."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = -1
-
-    def append(self, record: bytes) -> None:
-        """Write all of it or nothing; visible to readers when this returns. Raises OSError."""
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        size = os.fstat(self._descriptor).st_size
-        rest = memoryview(record)
-        try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-        except OSError:
-            os.ftruncate(self._descriptor, size)
-            raise
-
-    def close(self) -> None:
-        """A later append opens it again."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 def _cut_after(file: Path, update: int) -> int:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from learner.batch import Received
+from learner.entries import Entry
+from learner.failpoints import reach
 from learner.peers import Action, Note, Send
 from learner.phases import Phase
 from learner.session import LearnerSession
@@ -34,12 +36,20 @@ class Network:
     """Runs a LearnerSession on a Router in a thread of its own."""
 
     def __init__(
-        self, router: Router, session: LearnerSession, report: Callable[[LearnerSession, float], None]
+        self,
+        router: Router,
+        session: LearnerSession,
+        record: Callable[[Entry], None],
+        report: Callable[[LearnerSession, float], None],
     ) -> None:
-        """report: called in the network thread with the session, locked, every half second and at phase changes."""
+        """record: called under `lock`, before what depends on the entry is sent.
+
+        report: called in the network thread with the session, locked, every half second and at phase changes.
+        """
         self.session = session
         self.lock = threading.Lock()
         self._router = router
+        self._record = record
         self._report = report
         self._outgoing: deque[Send] = deque()
         self._batches: queue.SimpleQueue[list[Received]] = queue.SimpleQueue()
@@ -162,6 +172,10 @@ class Network:
             match action:
                 case Send():
                     self._outgoing.append(action)
+                case Entry():
+                    self._record(action)
+                    if action.kind == "accepted":
+                        reach("after-accept")
                 case Note():
                     log.info(action.text)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from learner.batch import Received
+from learner.entries import Entry
 from learner.slots import Slots
 from protocol.ledger import Account
 from protocol.messages import EnvSettings, FromLearner, TimeShares
@@ -27,7 +28,7 @@ class Note:
     text: str
 
 
-Action = Send | Note
+Action = Send | Note | Entry  # an entry is for the journal, before what follows it is sent
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Part of the learner's session; knows neither phases nor batches.
 """
 
 from learner.admission import refusal, superseded_by_newer
+from learner.entries import Entry
 from learner.peers import Action, Note, Peer, Send, Settings
 from learner.slots import SlotTable
 from protocol.errors import ProtocolError
@@ -36,6 +37,8 @@ class Roster:
         account = self._ledger.open(hello.incarnation, hello.actor)
         lost = account.reconcile(hello.tally)
         actions = self._supersede(peer_id, hello)
+        if lost:
+            actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
         known = self.peers.get(peer_id)
         envs = hello.envs or self._settings.envs_per_actor
         names = {peer.actor for peer in self.peers.values()}

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from learner.batch import Received
 from learner.config import LearnerConfig
-from learner.episodes import EpisodeWindow
+from learner.failpoints import reach
 from learner.figures import figures
+from learner.journal import Journal
 from learner.metrics import MetricsWriter
 from learner.peers import Settings
 from learner.run_directory import RunDirectory
-from learner.saving import Progress, Resumed, Saver, resume
+from learner.saving import Books, Content, Saver, resume
 from learner.session import LearnerSession
 from learner.slots import SlotTable
 from learner.status import SUMMARY
 from learner.timings import Timings
-from protocol.ledger import Ledger
 from protocol.messages import EnvSettings
 from protocol.specs import Spec
 
 if TYPE_CHECKING:
+    from learner.checkpoint import Checkpoint
     from learner.trainer import Trainer
     from learner.update import UpdateReport
 
@@ -41,20 +42,17 @@ class Run:
         self.config = config
         self.directory = directory
         self.launched_at = launched_at
-        self.progress = Progress()
-        self.episodes = EpisodeWindow(config.run.return_window)
-        self.ledger = Ledger()
         self.slots = SlotTable(directory.epoch)
-        self.spec: Spec | None = None
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
         self.first_step_seconds: float | None = None
+        self.journal = Journal(directory.path, log.warning)
         self._trainer: Trainer | None = None
-        self._saver = Saver(directory, config, launched_at)
-        self._resumed: Resumed | None = resume(directory, config)
-        if self._resumed is not None:
-            self.progress, self.episodes = self._resumed.progress, self._resumed.episodes
-            self.ledger, self.spec = self._resumed.ledger, self._resumed.spec
+        resumed = resume(directory, config)
+        self.progress, self.episodes = resumed.progress, resumed.episodes
+        self.ledger, self.spec = resumed.ledger, resumed.spec
+        self._checkpoint: Checkpoint | None = resumed.checkpoint
+        self._saver = Saver(directory, config, self.journal, launched_at)
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
 
@@ -92,9 +90,9 @@ class Run:
             device=run.device,
             torch_threads=run.torch_threads,
         )
-        if self._resumed is not None:
-            self._trainer.load(self._resumed.tensors, self._resumed.trainer)
-            self._resumed = None
+        if self._checkpoint is not None:
+            self._trainer.load(self._checkpoint.tensors, self._checkpoint.state["trainer"])
+            self._checkpoint = None
         return self._next_version()
 
     @property
@@ -126,6 +124,7 @@ class Run:
             progress.solved_steps = progress.steps + steps
             progress.solved_seconds = now - self.launched_at
         report = self._trainer.update(batch)
+        reach("mid-update")
         progress.updates += 1
         progress.steps += steps
         if report.first_pass_ratio_error > RATIO_TOLERANCE:
@@ -165,23 +164,27 @@ class Run:
         """Whether it is time to save."""
         return self._saver.due(now)
 
-    def save(self, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> None:
-        """Write a checkpoint. A full or read-only disk is reported and does not stop the run."""
-        if self._trainer is None:
-            return
-        self._saver.save(
-            self._trainer,
-            progress=self.progress,
-            episodes=self.episodes,
-            spec=self.spec,
-            ledger=ledger,
-            slots=slots,
-            now=now,
-        )
+    def books(self, session: LearnerSession) -> Books:
+        """Where every step is now; under the session's lock."""
+        return Books(session.ledger.to_state(), session.slots.to_state(), self.journal.position)
 
-    def close(self, reason: str, ledger: dict[str, Any], slots: dict[str, Any], now: float) -> None:
+    def save(self, books: Books, now: float) -> None:
+        """Write the checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
+        if self._trainer is not None:
+            self._saver.save(self._content(self._trainer, books), now)
+
+    def saving_took(self, seconds: float) -> None:
+        """How long the newest `save` took: recent checkpoints must not cost more than their share of the time."""
+        self._saver.took(seconds)
+
+    def _content(self, trainer: "Trainer", books: Books) -> Content:
+        return Content(trainer, self.progress, self.episodes, self.spec, books)
+
+    def close(self, reason: str, books: Books, now: float) -> None:
         """The end: last checkpoint, ledger, summary."""
-        self.save(ledger, slots, now)  # also where its update is saved: the ledger has gone on since
+        if self._trainer is not None:  # also where its update is saved: the ledger has gone on since
+            self._saver.save_lastingly(self._content(self._trainer, books), now)
+        self.journal.close()
         self._writer.close()
         progress = self.progress
         summary: dict[str, Any] = {
@@ -199,9 +202,9 @@ class Run:
             "elapsed_seconds": now - self.launched_at,
             "first_step_seconds": self.first_step_seconds,
             "median_seconds": self.timings.medians(),
-            "ledger": ledger["total"],
+            "ledger": books.ledger["total"],
         }
-        for name, content in (("ledger.json", ledger), (SUMMARY, summary)):
+        for name, content in (("ledger.json", books.ledger), (SUMMARY, summary)):
             try:
                 self.directory.write_json(name, content)
             except OSError as error:

@@ -1,22 +1,24 @@
 """What a checkpoint of a run holds, when one is due, and how a run goes on from the newest one. Keeps no clock."""
 
 import logging
-from collections.abc import Mapping
+import math
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from learner.config import LearnerConfig
+from learner.entries import replay
 from learner.episodes import EpisodeWindow
+from learner.journal import Journal, Position, entries_after
 from learner.run_directory import RunDirectory
 from protocol.errors import CheckpointError, UsageError
 from protocol.ledger import Ledger
 from protocol.specs import Spec
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from learner.checkpoint import Checkpoint
     from learner.trainer import Trainer
 
 log = logging.getLogger("dppo.learner")
@@ -36,95 +38,149 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Books:
+    """Where every step is, at one moment: what a checkpoint keeps of the session."""
+
+    ledger: dict[str, Any]
+    slots: dict[str, Any]
+    journal: Position  # entries behind it are not in the ledger
+
+
+@dataclass(frozen=True)
 class Resumed:
-    """A run as its newest readable checkpoint knows it."""
+    """A run as its newest readable checkpoint and the journal behind it know it; a new run where there is neither."""
 
     progress: Progress
     episodes: EpisodeWindow
     ledger: Ledger
-    spec: Spec
-    tensors: "Mapping[str, Tensor]"
-    trainer: dict[str, Any]  # its counters
+    spec: Spec | None
+    checkpoint: "Checkpoint | None"
 
 
-def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed | None:
-    """The newest readable checkpoint; None where the run has none.
+def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
+    """What this start goes on from.
 
-    Raises UsageError where it is of another environment, CheckpointError where none of several can be read.
+    Raises UsageError where the checkpoint is of another environment, CheckpointError where none of several can be read.
     """
+    checkpoint = _newest(directory)
+    progress, episodes, ledger = Progress(), EpisodeWindow(config.run.return_window), Ledger()
+    spec, position = None, Position(0, 0)
+    if checkpoint is not None:
+        state = checkpoint.state
+        if state["env"] != config.env.id:
+            raise UsageError(
+                f"{directory.path} holds a run of {state['env']}, not of {config.env.id}: choose another run.directory"
+            )
+        progress = Progress(**state["progress"])
+        episodes = EpisodeWindow.from_dict(config.run.return_window, state["episodes"])
+        ledger = Ledger.from_state(state["ledger"])
+        ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows
+        spec = msgspec.convert(state["spec"], Spec)
+        position = Position(*state.get("journal", (0, 0)))
+        log.info("resuming %s after update %d (%d steps)", directory.path, progress.updates, progress.steps)
+    try:
+        replayed = replay(ledger, entries_after(directory.path, position))
+    except OSError as error:
+        raise CheckpointError(
+            f"the journal in {directory.path / 'journal'} cannot be read: {error.strerror or error}. Make it readable."
+        ) from error
+    progress.version = max(progress.version, replayed.version)  # what a dead learner published is not published again
+    if replayed.rollouts:
+        log.info("%d steps of %d rollouts had gone to a learner that died; booked", replayed.steps, replayed.rollouts)
+    return Resumed(progress, episodes, ledger, spec, checkpoint)
+
+
+def _newest(directory: RunDirectory) -> "Checkpoint | None":
     if not any(directory.checkpoints.iterdir()):
         return None
     from learner.checkpoint import newest
 
-    checkpoint = newest(directory.checkpoints, log.warning)
-    if checkpoint is None:
-        return None
-    state = checkpoint.state
-    if state["env"] != config.env.id:
-        raise UsageError(
-            f"{directory.path} holds a run of {state['env']}, not of {config.env.id}: choose another run.directory"
-        )
-    progress = Progress(**state["progress"])
-    ledger = Ledger.from_state(state["ledger"])
-    ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows
-    log.info("resuming %s after update %d (%d steps)", directory.path, progress.updates, progress.steps)
-    return Resumed(
-        progress=progress,
-        episodes=EpisodeWindow.from_dict(config.run.return_window, state["episodes"]),
-        ledger=ledger,
-        spec=msgspec.convert(state["spec"], Spec),
-        tensors=checkpoint.tensors,
-        trainer=state["trainer"],
-    )
+    return newest(directory.checkpoints, log.warning)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What goes into a checkpoint."""
+
+    trainer: "Trainer"
+    progress: Progress
+    episodes: EpisodeWindow
+    spec: Spec | None
+    books: Books
 
 
 class Saver:
-    """Writes a run's checkpoints."""
+    """Writes a run's checkpoints: a lasting one from time to time, a recent one after every update between them."""
 
-    def __init__(self, directory: RunDirectory, config: LearnerConfig, launched_at: float) -> None:
+    def __init__(self, directory: RunDirectory, config: LearnerConfig, journal: Journal, launched_at: float) -> None:
         """launched_at: on the clock that the other methods' `now` is on."""
         self._directory = directory
-        self._config = config
+        self._env = config.env.id
+        self._config = config.run
+        self._journal = journal
         self._launched_at = launched_at
-        self._saved_at = launched_at
+        self._lasting_at = launched_at
+        self._recent_at = -math.inf
+        self._recent_seconds = 0.0  # that the newest recent one took
+        self._files: deque[int] = deque(maxlen=config.run.keep_checkpoints)  # of the journal, by lasting checkpoint
 
     def due(self, now: float) -> bool:
-        """Whether it is time to save."""
-        return now - self._saved_at >= self._config.run.checkpoint_seconds
+        """Whether it is time for a checkpoint of either kind."""
+        share = self._config.checkpoint_share
+        return self._lasting_due(now) or (share > 0 and self._recent_seconds <= share * (now - self._recent_at))
 
-    def save(
-        self,
-        trainer: "Trainer",
-        *,
-        progress: Progress,
-        episodes: EpisodeWindow,
-        spec: Spec | None,
-        ledger: dict[str, Any],
-        slots: dict[str, Any],
-        now: float,
-    ) -> None:
-        """Write a checkpoint and what of the run depends on it. A full or read-only disk is reported, no more."""
+    def save(self, content: Content, now: float) -> None:
+        """The checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
+        if self._lasting_due(now):
+            self.save_lastingly(content, now)
+            return
+        from learner.checkpoint import save_recent
+
+        self._recent_at = now
+        try:
+            tensors = content.trainer.tensors()
+            save_recent(self._directory.checkpoints, content.progress.updates, tensors, self._state(content, now))
+        except CheckpointError as error:
+            log.error("%s", error)
+
+    def took(self, seconds: float) -> None:
+        """How long the newest call of `save` took."""
+        if self._recent_at > self._lasting_at:
+            self._recent_seconds = seconds
+
+    def save_lastingly(self, content: Content, now: float) -> None:
+        """A checkpoint that survives a power failure, and ledger.json. Reports what cannot be written."""
         from learner.checkpoint import offer_best, prune, save
 
-        self._saved_at = now
-        state = {
+        self._lasting_at = now
+        checkpoints, update = self._directory.checkpoints, content.progress.updates
+        try:
+            save(checkpoints, update, content.trainer.tensors(), self._state(content, now))
+            self._files.append(content.books.journal.file)
+            mean = content.episodes.mean_return if content.episodes.is_full else None
+            prune(checkpoints, self._config.keep_checkpoints, offer_best(checkpoints, update, mean))
+            if len(self._files) == self._files.maxlen:
+                self._journal.forget_before(self._files[0])
+            self._directory.write_json("ledger.json", content.books.ledger)
+        except (CheckpointError, OSError) as error:
+            log.error("%s", error)
+
+    def _lasting_due(self, now: float) -> bool:
+        return now - self._lasting_at >= self._config.checkpoint_seconds
+
+    def _state(self, content: Content, now: float) -> dict[str, Any]:
+        progress, books = content.progress, content.books
+        return {
             "progress": {
                 **msgspec.to_builtins(progress),
                 "trained_seconds": progress.trained_seconds + now - self._launched_at,
             },
-            "trainer": trainer.counters(),
-            "episodes": episodes.to_dict(),
-            "ledger": ledger,
-            "slots": slots,
-            "spec": msgspec.to_builtins(spec),
-            "env": self._config.env.id,
-            "seed": self._config.run.seed,
+            "trainer": content.trainer.counters(),
+            "episodes": content.episodes.to_dict(),
+            "ledger": books.ledger,
+            "journal": list(books.journal),
+            "slots": books.slots,
+            "spec": msgspec.to_builtins(content.spec),
+            "env": self._env,
+            "seed": self._config.seed,
         }
-        checkpoints = self._directory.checkpoints
-        try:
-            save(checkpoints, progress.updates, trainer.tensors(), state)
-            mean = episodes.mean_return if episodes.is_full else None
-            prune(checkpoints, self._config.run.keep_checkpoints, offer_best(checkpoints, progress.updates, mean))
-            self._directory.write_json("ledger.json", ledger)
-        except (CheckpointError, OSError) as error:
-            log.error("%s", error)

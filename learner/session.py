@@ -5,6 +5,7 @@ The shell tells it what arrived, what could not be sent and what time it is, and
 """
 
 from learner.batch import Received
+from learner.entries import Entry
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Phase
 from learner.roster import Roster
@@ -120,7 +121,7 @@ class LearnerSession:
             raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
         actions = self.cycle.publish(version, graph, now)
         self.ledger.train()
-        return actions
+        return [Entry("published", version), *actions]
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
         """The run is over: say BYE to all, wait for their last words. Untrained steps are dropped for that reason."""
@@ -203,11 +204,13 @@ class LearnerSession:
         account.accept(header.seq, segment.steps)
         peer.steps += segment.steps
         self.cycle.collect(Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment))
-        return [self._ack(peer), *self.cycle.advance(now)]
+        entry = Entry.of(account, peer.incarnation, "accepted", segment.steps)
+        return [entry, self._ack(peer), *self.cycle.advance(now)]
 
     def _refuse(self, peer: Peer, header: Rollout, reason: DropReason, text: str) -> list[Action]:
         peer.account.refuse(header.seq, header.steps, reason)
-        return [Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), self._ack(peer)]
+        entry = Entry.of(peer.account, peer.incarnation, reason, header.steps)
+        return [entry, Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), self._ack(peer)]
 
     def _ack(self, peer: Peer) -> Send:
         return Send(peer.id, Ack(peer.account.watermark, CREDIT))
@@ -215,5 +218,6 @@ class LearnerSession:
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self.roster.forget(peer.id)
         peer.account.observe(bye.tally)
+        entry = Entry.of(peer.account, peer.incarnation, "told", 0)
         self.ledger.close(peer.incarnation, "shutdown")
-        return [Note(f"{peer.actor} left: {bye.reason}"), *self.cycle.advance(now)]
+        return [entry, Note(f"{peer.actor} left: {bye.reason}"), *self.cycle.advance(now)]

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 
 from learner.batch import Received
 from learner.config import LearnerConfig
+from learner.failpoints import check as check_failpoint
+from learner.failpoints import reach
 from learner.network import Network
 from learner.report import Reporter
 from learner.run import Run
@@ -45,6 +47,7 @@ def run(
     it is over.
     Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
     """
+    check_failpoint()
     watch_parent()
     stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,7 +64,7 @@ def run(
             observe(reporter.status(session, now))
 
         router = Router(bind, config.collect.max_rollout_bytes)
-        network = Network(router, session, report)
+        network = Network(router, session, this_run.journal.append, report)
         stack.callback(network.close)
         network.start()
         log.info("listening on %s", router.endpoint)
@@ -73,7 +76,7 @@ def run(
         unbalanced = imbalance([session.ledger.closed, *session.ledger.accounts.values()])
         if unbalanced:
             log.error("the ledger does not close: %s", unbalanced)
-        this_run.close(reason, session.ledger.to_state(), session.slots.to_state(), time.monotonic())
+        this_run.close(reason, this_run.books(session), time.monotonic())
         if afterwards is not None:
             farewell_until = time.monotonic() + FAREWELL_SECONDS
             afterwards(bool(stop))
@@ -101,7 +104,10 @@ def _train(run: Run, network: Network, stop: list[int]) -> tuple[str, DropReason
             latencies = network.session.latencies
             updated_at = time.monotonic()
             if not run.over:
-                network.publish(*run.next_graph())
+                version, graph = run.next_graph()
+                reach("before-publish")
+                network.publish(version, graph)
+                reach("after-publish")
             else:
                 run.next_graph()
                 network.session.mark_trained()
@@ -115,8 +121,9 @@ def _train(run: Run, network: Network, stop: list[int]) -> tuple[str, DropReason
             run.record(report, timing, updated_at)
             if run.checkpoint_due(updated_at):
                 with network.lock:
-                    ledger, slots = network.session.ledger.to_state(), network.session.slots.to_state()
-                run.save(ledger, slots, updated_at)
+                    books = run.books(network.session)
+                run.save(books, updated_at)
+                run.saving_took(time.monotonic() - collecting_since)
     except Interrupted:
         return "interrupted", "shutdown"
     return run.over, "shutdown"

@@ -62,17 +62,21 @@ class Account:
 
     def reconcile(self, tally: Tally) -> int:
         """Book what a dead learner accepted and took along; returns those steps. For HELLO only."""
-        self.dropped["actor_lost"] -= self.missing
-        self.missing = 0
+        self.back()
         self.observe(tally)
         lost = 0
-        if tally.acked_upto > self.watermark:
+        if tally.acked_upto >= self.watermark:
             disposed = self.trained + self.pending + self.dropped.total() - self.dropped["stop_partial"]
             lost = max(0, tally.acked_steps - disposed)
             self.dropped["learner_crash"] += lost
             self.watermark = tally.acked_upto
             self._at_least_what_arrived()
         return lost
+
+    def back(self) -> None:
+        """It is heard of again: what was written off is in flight."""
+        self.dropped["actor_lost"] -= self.missing
+        self.missing = 0
 
     def train(self) -> None:
         """All accepted steps went through an update."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from actor.driver import ActorDriver
 from actor.session import ActorSession
 from learner.batch import Received
-from learner.peers import Action, Send
+from learner.entries import Entry
+from learner.peers import Action, Note, Send
 from learner.phases import Phase
 from learner.report import Reporter
 from learner.run import Run
@@ -81,7 +82,7 @@ class Inline:
         session.close_accounts()
         self._show(time.monotonic())
         self._driver.close()
-        run.close(reason, session.ledger.to_state(), session.slots.to_state(), time.monotonic())
+        run.close(reason, run.books(session), time.monotonic())
 
     def _collect(self) -> list[Received] | None:
         """Turns until the batch is there; None when interrupted."""
@@ -113,7 +114,8 @@ class Inline:
         }
         run.record(report, timing, updated_at)
         if run.checkpoint_due(updated_at):
-            run.save(session.ledger.to_state(), session.slots.to_state(), updated_at)
+            run.save(run.books(session), updated_at)
+            run.saving_took(time.monotonic() - updated_at)
         return time.monotonic()
 
     def _turn(self) -> None:
@@ -144,7 +146,10 @@ class Inline:
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
-            if isinstance(action, Send):
-                self._to_actor.append(action)
-            else:
-                self._progress.note(action.text)
+            match action:
+                case Send():
+                    self._to_actor.append(action)
+                case Entry():
+                    self._run.journal.append(action)
+                case Note():
+                    self._progress.note(action.text)

@@ -7,11 +7,11 @@ trained on. The books never read the ledger; `check` compares the two. All bytes
 """
 
 import copy
+import itertools
 import json
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import Any
 from unittest import mock
 
@@ -22,6 +22,7 @@ from actor.driver import ActorDriver
 from actor.session import ActorSession
 from learner import session as learner_session
 from learner.batch import Received
+from learner.entries import Entry, replay, unpack
 from learner.peers import Action, Note, Send, Settings
 from learner.phases import Phase
 from learner.session import LearnerSession
@@ -199,6 +200,17 @@ class Process:
         return sum(map(len, self.shipped[:upto]))
 
 
+@dataclass(frozen=True)
+class Disposal:
+    """What an entry of the journal stands for, as the onlooker saw it."""
+
+    incarnation: Incarnation
+    upto: int  # the watermark from here on
+    place: str  # of the rollouts up to there, for a learner that knows only the journal
+    told_sealed: int
+    told_dropped: int
+
+
 @dataclass
 class Books:
     """What the learner has been told, and where every step is. A crash takes it back to those of a checkpoint."""
@@ -224,7 +236,7 @@ class Simulation:
         self.epoch = 0
         self.version = 0
         self.updates = 0
-        self.numbers = count()
+        self.numbers = itertools.count()
         self.sampled: dict[Identity, Sampled] = {}
         self.streams: set[tuple[int, int]] = set()
         self.ever_trained: set[Identity] = set()
@@ -235,6 +247,9 @@ class Simulation:
         self.notes: list[str] = []
         self.sent: list[Send] = []  # by this learner
         self.learner: LearnerSession | None = None
+        self.journal: list[bytes] = []  # a file for every learner that was
+        self.disposals: list[list[Disposal | None]] = []  # by file and entry; None: a version published
+        self.versions: list[int] = []  # published, by any learner
         self.handed: list[Received] = []  # to the trainer, when the batch was full and all had stopped
         self.supervised: tuple[str, ...] = ()
         self.acting: Process
@@ -246,7 +261,7 @@ class Simulation:
             PolicyRunner=FakePolicy,
         )
         self._patch.start()
-        self.checkpoints.append((json.dumps(_state(Ledger(), 0)), Books()))
+        self.checkpoints.append((json.dumps(_state(Ledger(), 0, (0, 0))), Books()))
         self.start_learner()
 
     def close(self) -> None:
@@ -264,21 +279,38 @@ class Simulation:
 
     # The learner
 
-    def start_learner(self, checkpoint: int = -1) -> None:
-        """From that checkpoint, as learner/run.py does it."""
+    def start_learner(self, checkpoint: int = -1, *, torn_bytes: int = 0) -> None:
+        """From that checkpoint and the journal behind it, as learner/saving.py does it.
+
+        torn_bytes: the end of the newest file that a power failure took.
+        """
         assert self.learner is None
+        if torn_bytes and self.journal:
+            self.journal[-1] = self.journal[-1][:-torn_bytes]
+            del self.disposals[-1][len(list(unpack(self.journal[-1]))) :]
+            self.versions = []  # which was the newest is lost as well
         text, books = self.checkpoints[checkpoint]
         state = json.loads(text)
         self.epoch += 1
-        self.version = state["version"]
         ledger = Ledger.from_state(state["ledger"])
         ledger.drop_pending("learner_crash")
+        file, records = state["journal"]
+        files = [list(unpack(content)) for content in self.journal[file:]]
+        behind = [entry for number, entries in enumerate(files) for entry in entries[0 if number else records :]]
+        replayed = replay(ledger, behind)
+        self.version = max(state["version"], replayed.version)
         slots = SlotTable(self.epoch)
         self.learner = LearnerSession(replace(self.settings, epoch=self.epoch), ledger, slots)
         self.sent = []
         self.books = copy.deepcopy(books)
         pending = [number for number, place in self.books.place.items() if place == "pending"]
         self.books.put(pending, "learner_crash", from_="pending")
+        known = [self.disposals[file][records:], *self.disposals[file + 1 :]] if file < len(self.disposals) else []
+        for disposal in itertools.chain.from_iterable(known):
+            if disposal is not None:
+                self._book_disposal(disposal)
+        self.journal.append(b"")
+        self.disposals.append([])
         self._watermarks = {}
 
     def crash_learner(self) -> None:
@@ -295,7 +327,8 @@ class Simulation:
     def checkpoint(self) -> None:
         """What learner/run.py keeps."""
         assert self.learner is not None
-        state = _state(self.learner.ledger, self.version)
+        position = (len(self.disposals) - 1, len(self.disposals[-1]))
+        state = _state(self.learner.ledger, self.version, position)
         self.checkpoints.append((json.dumps(state), copy.deepcopy(self.books)))
 
     def train(self) -> None:
@@ -306,6 +339,8 @@ class Simulation:
         if learner.phase is Phase.UPDATING:
             self._update(learner)
         self.version += 1
+        assert not self.versions or self.version > self.versions[-1], "versions only rise"
+        self.versions.append(self.version)
         self._do(learner.publish(self.version, b"%d %d" % (self.epoch, self.version), self.now))
 
     def _update(self, learner: LearnerSession) -> None:
@@ -338,6 +373,9 @@ class Simulation:
         for action in actions:
             if isinstance(action, Note):
                 self.notes.append(action.text)
+                continue
+            if isinstance(action, Entry):
+                self._journal(action)
                 continue
             self.sent.append(action)
             connection = self.connections.get(action.peer)
@@ -508,6 +546,35 @@ class Simulation:
             case _ if not known:
                 assert sent == [Who()]
 
+    def _journal(self, entry: Entry) -> None:
+        self.journal[-1] += entry.pack()
+        if entry.kind == "published":
+            self.disposals[-1].append(None)
+            return
+        incarnation, books = entry.incarnation, self.books
+        upto = books.watermark[incarnation]
+        newest = self.processes[incarnation].shipped[upto - 1][:1] if upto else []
+        place = books.place[newest[0]] if newest else ""
+        lost = place in ("pending", "trained")
+        self.disposals[-1].append(
+            Disposal(
+                incarnation,
+                upto,
+                "learner_crash" if lost else place,
+                self.known_sealed(incarnation),
+                books.told_dropped.get(incarnation, 0),
+            )
+        )
+
+    def _book_disposal(self, disposal: Disposal) -> None:
+        books, incarnation = self.books, disposal.incarnation
+        process = self.processes[incarnation]
+        before = books.watermark.setdefault(incarnation, 0)
+        for numbers in process.shipped[before : disposal.upto]:
+            books.put(numbers, disposal.place)
+        books.watermark[incarnation] = max(before, disposal.upto)
+        self._book_tally(process, Tally(sealed_steps=disposal.told_sealed, dropped_steps=disposal.told_dropped))
+
     def _book_tally(self, process: Process, tally: Tally) -> None:
         books, incarnation = self.books, process.incarnation
         books.told_sealed[incarnation] = max(books.told_sealed.get(incarnation, 0), tally.sealed_steps)
@@ -669,5 +736,5 @@ def numbers_of(segment: Segment) -> list[Identity]:
     return numbers
 
 
-def _state(ledger: Ledger, version: int) -> dict[str, Any]:
-    return {"ledger": ledger.to_state(), "version": version}
+def _state(ledger: Ledger, version: int, journal: tuple[int, int]) -> dict[str, Any]:
+    return {"ledger": ledger.to_state(), "version": version, "journal": journal}

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner import checkpoint
+from learner import checkpoint, checkpoint_document
 from protocol.errors import CheckpointError, UsageError
 
 TENSORS = {
@@ -164,7 +164,7 @@ def test_an_intact_checkpoint_of_another_format_stops_instead_of_falling_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_small(tmp_path, 1)
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(checkpoint_document, "FORMAT", 2)
     save_small(tmp_path, 2)
     monkeypatch.undo()
     with pytest.raises(UsageError, match="has format 2, this release reads 1"):

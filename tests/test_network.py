@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, cast
 
+from learner.entries import Entry
 from learner.network import Network
 from learner.peers import Action, Send
 from learner.phases import Phase
@@ -61,9 +62,13 @@ class StoppingSession:
         return []
 
 
+def no_entry(entry: Entry) -> None:
+    raise AssertionError(f"nothing was accepted: {entry}")
+
+
 def test_a_batch_that_became_full_because_a_peer_was_unreachable_reaches_the_trainer_once() -> None:
     session = StoppingSession()
-    network = Network(cast(Router, DeadEnd()), cast(LearnerSession, session), lambda *_: None)
+    network = Network(cast(Router, DeadEnd()), cast(LearnerSession, session), no_entry, lambda *_: None)
     network.start()
     try:
         assert network.batch(PATIENCE_SECONDS) == ["the batch"]

@@ -26,7 +26,7 @@ from actor.actions import Send as ActorSend
 from actor.driver import ActorDriver
 from actor.session import DRAIN_SECONDS, HELLO_FIRST_SECONDS, HELLO_MAX_SECONDS, ActorSession
 from learner.admission import MAX_ENVS, refusal
-from learner.peers import Note, Send, Settings
+from learner.peers import Send, Settings
 from learner.phases import Phase
 from learner.report import waiting_for
 from learner.roster import MAX_STRIKES
@@ -903,6 +903,66 @@ def test_nothing_wakes_an_actor_that_has_ended(world: Simulation) -> None:
 # Crashes
 
 
+def test_what_a_dead_learner_had_accepted_is_booked_from_its_journal_also_if_no_actor_comes_back(
+    world: Simulation,
+) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, 10)
+    world.exchange()
+    accepted = learner_of(world).ledger.total().pending
+    assert accepted == actor.sealed_steps > 0
+    world.crash_learner()
+    world.kill(actor)
+    world.start_learner()
+    world.check()
+    total = learner_of(world).ledger.total()
+    assert total.dropped["learner_crash"] == total.sealed == accepted
+
+
+def test_an_update_that_no_checkpoint_knows_is_booked_as_lost_and_its_version_is_not_published_again(
+    world: Simulation,
+) -> None:
+    running(world, "a", "b")
+    world.run_until_updates(1)
+    world.checkpoint()
+    kept = learner_of(world).ledger.total().trained
+    world.run_until_updates(1)
+    lost = learner_of(world).ledger.total().trained - kept
+    version = learner_of(world).snapshot.version
+    world.crash_learner()
+    world.start_learner()
+    assert learner_of(world).ledger.total().dropped["learner_crash"] >= lost > 0
+    world.run_until_updates(1)
+    assert learner_of(world).snapshot.version > version
+    world.end()
+
+
+def test_the_journal_of_an_earlier_checkpoint_is_booked_once_however_often_the_learner_dies(world: Simulation) -> None:
+    running(world, "a", "b")
+    for _ in range(3):
+        world.run_until_updates(1)
+        world.checkpoint()
+    for checkpoint in (-1, -2, -1, 0):
+        world.calm(3)
+        world.crash_learner()
+        world.start_learner(checkpoint)
+        world.check()
+    world.run_until_updates(2)
+    world.end()
+
+
+def test_of_a_torn_entry_the_actor_itself_tells_the_next_learner(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, 10)
+    world.exchange()
+    accepted = learner_of(world).ledger.total().pending
+    world.crash_learner()
+    world.start_learner(torn_bytes=1)
+    assert 0 < learner_of(world).ledger.total().dropped["learner_crash"] < accepted
+    world.run_until_updates(1)
+    assert learner_of(world).ledger.total().dropped["learner_crash"] == accepted
+
+
 def test_what_a_dead_learner_had_accepted_is_booked_when_its_actors_come_back(world: Simulation) -> None:
     (actor,) = running(world, "a")
     world.step(actor, 10)
@@ -910,7 +970,7 @@ def test_what_a_dead_learner_had_accepted_is_booked_when_its_actors_come_back(wo
     accepted = learner_of(world).ledger.total().pending
     assert accepted == actor.sealed_steps > 0
     world.crash_learner()
-    world.start_learner()
+    world.start_learner(torn_bytes=len(world.journal[-1]))
     world.run_until_updates(1)
     assert learner_of(world).ledger.total().dropped["learner_crash"] == accepted
     assert any("accepted by a learner that died" in note for note in world.notes)
@@ -970,7 +1030,6 @@ def test_the_driver_steps_real_environments_with_real_policies_through_many_vers
             version = learner.snapshot.version + 1
             answers += learner.publish(version, categorical_graph(np.zeros((4, 3)), version=version), now[0])
         for answer in answers:
-            assert isinstance(answer, (Send, Note))
             if isinstance(answer, Send):
                 header = encode(answer.message)
                 driver.receive(decode_from_learner(header, answer.graph is not None), answer.graph)

@@ -160,6 +160,11 @@ class Faults(RuleBasedStateMachine):
         if self.world.learner is None:
             self.world.start_learner(-1 - which % len(self.world.checkpoints))
 
+    @rule(torn_bytes=st.sampled_from([1, 170, 500, 100_000]))
+    def the_machine_goes_down_and_the_end_of_the_journal_with_it(self, torn_bytes: int) -> None:
+        self.the_learner_is_killed()
+        self.world.start_learner(torn_bytes=torn_bytes)
+
     @invariant()
     def the_books_balance_and_life_goes_on(self) -> None:
         if not hasattr(self, "world"):

@@ -1,0 +1,31 @@
+"""A file that grows by whole records. Knows nothing of what is in them."""
+
+import os
+from pathlib import Path
+
+
+class AppendedFile:
+    """A file that grows by whole records: one that fails halfway is taken back, so that the next is readable."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def append(self, record: bytes) -> None:
+        """Write all of it or nothing; visible to readers when this returns. Raises OSError."""
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        size = os.fstat(self._descriptor).st_size
+        rest = memoryview(record)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            os.ftruncate(self._descriptor, size)
+            raise
+
+    def close(self) -> None:
+        """A later append opens it again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,188 @@
+"""The journal of acknowledged rollouts: whole after SIGKILL, readable up to a torn end, retried on a full disk."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learner import appended_file
+from learner.entries import RECORD_BYTES, Entry, replay, unpack
+from learner.journal import Journal, Position, entries_after
+from protocol.ledger import Ledger, imbalance
+
+INCARNATION = b"12345678"
+START = Position(0, 0)
+
+
+def silent(text: str) -> None:
+    raise AssertionError(f"unexpected warning: {text}")
+
+
+def accepted(seq: int, steps: int = 10) -> Entry:
+    return Entry("accepted", seq, steps, INCARNATION, "host/7", sealed=seq * steps)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path, silent)
+    yield journal
+    journal.close()
+
+
+@given(
+    st.builds(
+        Entry,
+        kind=st.sampled_from(["accepted", "told", "published", "stale", "invalid", "learner_crash", "shutdown"]),
+        seq=st.integers(0, 2**53),
+        steps=st.integers(0, 2**53),
+        incarnation=st.binary(min_size=8, max_size=8),
+        actor=st.text("abcXYZ019_.:@-", max_size=128),
+        sealed=st.integers(0, 2**53),
+        dropped=st.integers(0, 2**53),
+    )
+)
+def test_an_entry_is_read_as_it_was_written(entry: Entry) -> None:
+    assert len(entry.pack()) == RECORD_BYTES
+    assert list(unpack(entry.pack())) == [entry]
+
+
+@given(st.integers(0, 3 * RECORD_BYTES - 1), st.integers(1, 255))
+def test_what_follows_a_damaged_byte_is_not_believed(place: int, change: int) -> None:
+    content = bytearray(b"".join(accepted(seq).pack() for seq in (1, 2, 3)))
+    content[place] ^= change
+    assert list(unpack(bytes(content))) == [accepted(seq) for seq in (1, 2, 3)][: place // RECORD_BYTES]
+
+
+def test_a_torn_end_costs_only_the_torn_entry() -> None:
+    content = b"".join(accepted(seq).pack() for seq in (1, 2, 3))
+    for length in range(len(content)):
+        assert [entry.seq for entry in unpack(content[:length])] == [1, 2, 3][: length // RECORD_BYTES]
+
+
+def test_every_start_writes_a_file_of_its_own_so_that_a_torn_end_stays_an_end(tmp_path: Path, journal: Journal) -> None:
+    journal.append(accepted(1))
+    journal.append(accepted(2))
+    first = tmp_path / "journal" / "00000001"
+    first.write_bytes(first.read_bytes()[:-1])
+    second = Journal(tmp_path, silent)
+    second.append(accepted(3))
+    second.close()
+    assert [entry.seq for entry in entries_after(tmp_path, START)] == [1, 3]
+
+
+def test_only_what_is_behind_a_checkpoints_position_is_read(tmp_path: Path, journal: Journal) -> None:
+    positions = []
+    for seq in range(1, 7):
+        positions.append(journal.position)
+        journal.append(accepted(seq))
+        if seq == 3:
+            journal.begin_file()
+    for seq, position in enumerate(positions, start=1):
+        assert [entry.seq for entry in entries_after(tmp_path, position)] == list(range(seq, 7))
+    assert list(entries_after(tmp_path, journal.position)) == []
+
+
+def test_files_that_no_checkpoint_needs_are_deleted(tmp_path: Path, journal: Journal) -> None:
+    journal.append(accepted(1))
+    journal.begin_file()
+    journal.append(accepted(2))
+    journal.forget_before(journal.position.file)
+    assert [entry.seq for entry in entries_after(tmp_path, START)] == [2]
+
+
+def test_entries_are_there_after_sigkill(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from learner.entries import Entry
+from learner.journal import Journal
+journal = Journal(Path({str(tmp_path)!r}), print)
+for seq in range(1, 101):
+    journal.append(Entry("accepted", seq, 10, {INCARNATION!r}, "host/7", seq * 10))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent.parent, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert list(entries_after(tmp_path, START)) == [accepted(seq) for seq in range(1, 101)]
+
+
+def test_a_full_disk_is_said_once_and_the_entries_are_written_when_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    journal = Journal(tmp_path, said.append)
+    journal.append(accepted(1))
+    real, room = os.write, [RECORD_BYTES // 2]
+
+    def full(descriptor: int, content: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken, room[0] = room[0], 0  # half a record, then nothing
+        return real(descriptor, bytes(content)[:taken])
+
+    monkeypatch.setattr(appended_file.os, "write", full)
+    for seq in (2, 3, 4):
+        journal.append(accepted(seq))
+    assert [entry.seq for entry in entries_after(tmp_path, START)] == [1]
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+    monkeypatch.undo()
+    journal.append(accepted(5))
+    journal.close()
+    assert [entry.seq for entry in entries_after(tmp_path, START)] == [1, 2, 3, 4, 5]
+    assert len(said) == 2
+    assert "written again" in said[1]
+
+
+def test_a_directory_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / "journal").write_text("in the way")
+    journal = Journal(tmp_path, said.append)
+    journal.append(accepted(1))
+    (tmp_path / "journal").unlink()
+    journal.append(accepted(2))
+    journal.close()
+    assert [entry.seq for entry in entries_after(tmp_path, START)] == [1, 2]
+
+
+def test_replaying_twice_books_once_and_what_was_accepted_is_lost_with_its_learner() -> None:
+    entries = [
+        accepted(1),
+        Entry("stale", 2, 7, INCARNATION, "host/7", 17),
+        Entry("told", 2, 0, INCARNATION, "host/7", sealed=30, dropped=4),
+        Entry("published", 9),
+    ]
+    ledger = Ledger()
+    first, second = replay(ledger, entries), replay(ledger, entries)
+    assert (first.rollouts, first.steps, first.version) == (2, 17, 9)
+    assert (second.rollouts, second.steps) == (0, 0)
+    account = ledger.accounts[INCARNATION]
+    assert +account.dropped == {"learner_crash": 10, "stale": 7, "stop_partial": 4}
+    assert (account.actor, account.watermark, account.sealed, account.in_flight) == ("host/7", 2, 30, 9)
+    assert imbalance([account]) == ""
+
+
+def test_an_incarnation_that_the_checkpoint_has_closed_is_not_booked_again() -> None:
+    ledger = Ledger()
+    ledger.open(INCARNATION, "host/7").accept(1, 10)
+    ledger.close(INCARNATION, "actor_lost")
+    ledger.train()
+    replay(ledger, [accepted(1)])
+    assert ledger.total().sealed == ledger.total().trained == 10
+
+
+def test_steps_written_off_and_delivered_after_all_are_counted_once() -> None:
+    ledger = Ledger()
+    account = ledger.open(INCARNATION, "host/7")
+    account.sealed = 10
+    ledger.write_off(INCARNATION)
+    assert account.dropped["actor_lost"] == 10
+    replay(ledger, [accepted(1)])
+    assert account.sealed == account.dropped["learner_crash"] == account.dropped.total() == 10
