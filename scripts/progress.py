@@ -70,21 +70,29 @@ class Progress:
     def note(self, text: str) -> None:
         """A line that stays, above the table."""
         if self._live is None:
-            print(text, file=self._stream, flush=True)
+            self._print(text)
         else:
             self._live.console.print(text, markup=False, highlight=False)
 
     def _draw(self, status: Status) -> None:
         self._drawn_phase = status.phase
         if self._live is None:
-            print(plain_line(status), file=self._stream, flush=True)
+            self._print(plain_line(status))
             if status.phase == LAST_PHASE:
-                print(ledger_line(status.ledger), file=self._stream, flush=True)
+                self._print(ledger_line(status.ledger))
         else:
             from scripts.table import table
 
             width, height = self._live.console.size
             self._live.update(table(status, self._returns, width, height), refresh=True)
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, file=self._stream, flush=True)
+        except BrokenPipeError:  # nobody reads any more, as after `| head`
+            raise
+        except OSError:  # the disk that our output goes to is full: no reason to end a run, and the next line may fit
+            return
 
 
 class NoteHandler(logging.Handler):

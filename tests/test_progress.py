@@ -1,6 +1,7 @@
 """What a run looks like while it happens: lines in a file, a table on a terminal."""
 
 import contextlib
+import errno
 import io
 import logging
 from dataclasses import dataclass
@@ -173,3 +174,33 @@ def test_small_forms() -> None:
     assert sparkline([1.0]) == ""
     assert sparkline([2.0, 2.0]) == "▁▁"
     assert [clock_text(s) for s in (4.25, 75, 3723)] == ["4.2 s", "1:15", "1:02:03"]
+
+
+class FullDisk(io.StringIO):
+    """A file whose disk is full until `free` is set."""
+
+    free = False
+    error: type[OSError] = OSError
+
+    def write(self, text: str) -> int:
+        if not self.free:
+            raise self.error(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_full_disk_below_its_own_output_does_not_end_a_run() -> None:
+    stream, clock = FullDisk(), Clock()
+    with Progress(stream, clock=clock) as progress:
+        progress.note("lost")
+        progress.show(STATUS)
+        stream.free = True
+        progress.note("said")
+    assert "lost" not in stream.getvalue()
+    assert "said" in stream.getvalue()
+
+
+def test_a_reader_that_has_gone_is_not_taken_for_a_full_disk() -> None:
+    stream = FullDisk()
+    stream.error = BrokenPipeError
+    with pytest.raises(BrokenPipeError):
+        Progress(stream).note("nobody reads this")

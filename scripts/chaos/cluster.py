@@ -66,7 +66,9 @@ class Cluster:
         self.plan = plan
         self.directory = directory
         self.counts = directory / "counts"
-        self.counts.mkdir(parents=True)
+        self.breaks = directory / "breaks"
+        for made in (self.counts, self.breaks):
+            made.mkdir(parents=True)
         self.watch = RunWatch(plan.run or directory / "run")
         self.samples: list[Sample] = []  # of the learner
         self.endpoint = f"tcp://{address}:{free_port()}"
@@ -81,7 +83,7 @@ class Cluster:
         plan = self.plan
         kwargs = plan.kwargs
         if plan.env == PACED:
-            kwargs = {"seconds": plan.step_seconds, "counts": str(self.counts)}
+            kwargs = {"seconds": plan.step_seconds, "counts": str(self.counts), "breaks": str(self.breaks)}
         return (
             *("learner", "--preset", "none", "--env", plan.env, "--env.kwargs", json.dumps(kwargs)),
             *("--bind", self.endpoint, "--run.directory", str(self.watch.path), "--run.total-steps", str(10**9)),
@@ -220,11 +222,11 @@ class Cluster:
     def _counted_figure(self, sealed: int) -> Figure:
         """The environments' own count against the ledger's: equal where no actor was killed with its open segment."""
         counted = counted_steps(self.counts)
-        kills = sum(actor.killed for actor in self.actors)
-        if kills == 0:
+        deaths = sum(actor.violent_deaths for actor in self.actors)
+        if deaths == 0:
             return holds("steps counted by the environments = sealed", counted == sealed, f"{counted} != {sealed}")
         return Figure(
-            "steps that killed actors had not told of", counted - sealed, f"in {kills} kills", ">= 0", counted >= sealed
+            "steps that dead actors had not told of", counted - sealed, f"in {deaths} deaths", ">= 0", counted >= sealed
         )
 
 

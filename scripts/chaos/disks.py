@@ -23,12 +23,36 @@ def play_full(scene: Scene) -> list[Figure]:
     with _file_system(scene.directory / "disk") as disk, _cluster(scene, disk) as cluster:
         filler = disk / "filler"
 
-        def fill() -> None:
-            with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(4096))
+        return _under(scene, cluster, lambda: _fill(filler), filler.unlink)
 
-        return _under(scene, cluster, fill, filler.unlink)
+
+def play_full_with_log(scene: Scene) -> list[Figure]:
+    """The learner's own output goes to the full disk as well: it cannot even say so, and goes on."""
+    with _file_system(scene.directory / "disk") as disk, _cluster(scene, disk) as cluster:
+        cluster.learner.log = disk / "learner.log"
+        cluster.start()
+        cluster.live(1)
+        reached, filler = cluster.watch.newest, disk / "filler"
+        _fill(filler)
+        _fill(cluster.learner.log)  # to the end of the page that it has already
+        cluster.live(scene.pick(5, 20))
+        filler.unlink()
+        kept = _newest_checkpoint(cluster)
+        back = cluster.until(lambda: _newest_checkpoint(cluster) > kept, RECOVERED_SECONDS)
+        curve = cluster.next_update(RECOVERED_SECONDS)
+        return [
+            at_most("learner deaths", len(cluster.learner.exits), 0),
+            at_least("updates since the disk was full", cluster.watch.newest - reached, 2),
+            at_most("first checkpoint afterwards", back, RECOVERED_SECONDS, "s"),
+            at_most("curve goes on", curve, RECOVERED_SECONDS, "s"),
+            *cluster.finish(),
+        ]
+
+
+def _fill(file: Path) -> None:
+    with file.open("ab", buffering=0) as content, contextlib.suppress(OSError):
+        while True:
+            content.write(bytes(4096))
 
 
 def play_read_only(scene: Scene) -> list[Figure]:
@@ -191,6 +215,7 @@ def _call(*command: str) -> None:
 
 FAULTS = (
     Fault("disk-full", "no byte left on the run's disk, then space again", play_full),
+    Fault("disk-full-log", "the same, with the learner's own output on that disk", play_full_with_log),
     Fault("read-only", "the run directory becomes read-only, then writable again", play_read_only),
     Fault("damaged", "checkpoints cut short, a bit flipped, all damaged", play_damaged),
 )

@@ -29,7 +29,7 @@ class Scene:
         return self.form == "full"
 
     def within(self, seconds: float) -> float:
-        """The limit of a time: as promised in the full form, which wants a quiet machine; the short one runs anywhere."""
+        """The limit of a time: as promised in the full form, on a quiet machine; some times that in the short one."""
         return seconds if self.is_full else PATIENCE * seconds
 
     def pick(self, short: float, full: float) -> float:

@@ -2,12 +2,15 @@
 
 Paced-v0 is CartPole at the speed of a slow simulator, so that the machine is not busy and a fault's effect is seen. It
 counts its steps where a kill -9 cannot undo them: what the ledger says is compared to that.
+A file in the folder `breaks` breaks one of them, whichever sees it first: its name says how.
 """
 
+import ctypes
 import mmap
 import os
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -16,14 +19,17 @@ from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 PACED = "scripts.chaos.simulators:Paced-v0"
 COUNT_BYTES = 8
+LOOK_EVERY_STEPS = 20
+FOR_EVER_SECONDS = 10**6
 
 
 class Paced(gym.Wrapper[Any, Any, Any, Any]):
     """CartPole whose step takes so many seconds; counts steps in a file of its own below `counts`."""
 
-    def __init__(self, seconds: float, counts: str) -> None:
+    def __init__(self, seconds: float, counts: str, breaks: str) -> None:
         super().__init__(CartPoleEnv())
         self._seconds = seconds
+        self._breaks = Path(breaks)
         self._steps = 0
         with Path(counts, uuid.uuid4().hex).open("w+b") as file:
             file.truncate(COUNT_BYTES)
@@ -32,9 +38,44 @@ class Paced(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """One step of CartPole."""
         time.sleep(self._seconds)
+        if self._steps % LOOK_EVERY_STEPS == 0:
+            for file in self._breaks.iterdir():
+                self._break(file)
         self._steps += 1
         self._count[:] = self._steps.to_bytes(COUNT_BYTES, "little")
         return super().step(action)
+
+    def _break(self, file: Path) -> None:
+        """Break as the file says, unless another environment was first."""
+        try:
+            file.unlink()
+        except FileNotFoundError:
+            return
+        BREAKS[file.name]()
+
+
+def _sleep() -> None:
+    time.sleep(FOR_EVER_SECONDS)
+
+
+def _hold_the_interpreter() -> None:
+    ctypes.PyDLL(None).sleep(FOR_EVER_SECONDS)  # PyDLL does not let go of it, as C code that hangs does not
+
+
+def _raise() -> None:
+    raise RuntimeError("the simulator lost its licence")
+
+
+def _segfault() -> None:
+    ctypes.string_at(0)
+
+
+BREAKS: dict[str, Callable[[], None]] = {
+    "sleeps": _sleep,
+    "holds-the-gil": _hold_the_interpreter,
+    "raises": _raise,
+    "segfaults": _segfault,
+}
 
 
 def counted_steps(directory: Path) -> int:

@@ -30,6 +30,7 @@ class Worker:
     started_at: float = 0.0  # monotonic
     exits: list[int] = field(default_factory=list)  # negative: the signal
     killed: int = 0  # times that the bench killed it itself
+    violent_deaths: int = 0  # lives that did not end by exit code 0, whoever ended them
     _start_at: float | None = None
 
     def start(self) -> None:
@@ -65,6 +66,7 @@ class Worker:
         """Take note of a death; start it again once its pause is over."""
         if self.process is not None and (code := self.process.poll()) is not None:
             self.exits.append(code)
+            self.violent_deaths += code != 0
             self.process = None
             self._start_at = None if self.restart_seconds is None else now + self.restart_seconds
         if self.process is None and self._start_at is not None and now >= self._start_at:
@@ -95,6 +97,13 @@ class Worker:
             self.process.wait()
             self.exits.append(self.process.returncode)
             self.process = None
+
+    def excuse(self, code: int) -> bool:
+        """Take back one life that ended with this code: the fault wanted it. False where there is none."""
+        with contextlib.suppress(ValueError):
+            self.exits.remove(code)
+            return True
+        return False
 
     def said(self) -> str:
         """All that it wrote, in all its lives."""
