@@ -11,10 +11,12 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     DPPO_HEALTH_FILE=/tmp/dppo.health
+# /dppo/join: what is written there belongs to the group dppo, which is how actors can read the learner's join line. A new
+# volume takes owner and mode from here.
 # HOME: the learner may run under any user id, which need not have a home.
 ENV HOME=/tmp USER=dppo
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp dppo \
- && mkdir -p /dppo/runs && chown -R dppo:dppo /dppo
+ && mkdir -p /dppo/runs /dppo/join && chown -R dppo:dppo /dppo && chmod 2770 /dppo/join
 WORKDIR /dppo
 
 # Everything that a build leaves behind stays in this stage: it hands on requirement lists and one wheel.

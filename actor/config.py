@@ -4,27 +4,37 @@ Everything else (which environment, how long a segment is) the learner tells its
 help.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from protocol.errors import UsageError
 from protocol.messages import Name
 
+SECRET = {"secret": True}  # metadata of a field that is never printed
+
 
 @dataclass(frozen=True)
 class ActorConfig:
     """Run one actor: join a learner, step its environment, send rollouts."""
 
-    learner: str
-    """The learner's endpoint: tcp://host:port, or ipc://path on one machine."""
+    join: str = field(default="", metadata=SECRET)
+    """The line that the learner printed (dppo1....@host:port); - reads it from standard input. Arguments can be seen in
+    the list of processes: DPPO_JOIN and join_file cannot."""
+    join_file: str = ""
+    """A file with that line, not open to others than owner and group; the actor waits until it is there."""
+    learner: str = ""
+    """The learner's endpoint: ipc://path on one machine, without a join line; or tcp://host:port to reach the learner
+    elsewhere than its join line says, through a tunnel for example."""
+    insecure: bool = False
+    """Join without keys a learner on this machine that was started with --insecure."""
     name: str = ""
     """What the learner calls this actor; empty: host name and process number."""
     envs: int = 0
     """Environments that this actor steps; 0: as many as the learner says."""
 
     def __post_init__(self) -> None:
-        if not self.learner.startswith(("tcp://", "ipc://")):
+        if self.learner and not self.learner.startswith(("tcp://", "ipc://")):
             raise UsageError(f"learner={self.learner!r} is no endpoint: give for example tcp://host:5555 or ipc://path")
         try:
             msgspec.convert(self.name or "unnamed", Name)

@@ -90,6 +90,10 @@ class ActorDriver:
         if self._environments is not None:
             self._environments.close()
 
+    def obey(self, actions: Sequence[Action]) -> None:
+        """What the shell's view of the connection asks for."""
+        self._do(actions)
+
     # What the session asks for
 
     def _do(self, actions: Sequence[Action]) -> None:

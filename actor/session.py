@@ -143,6 +143,8 @@ class ActorSession:
         lease = self._welcome.lease_seconds if self._welcome else DEFAULT_LEASE_SECONDS
         if now - self._heard > lease:
             self._heard = now
+            if self._welcome is None:  # what an actor waits for that has never got through, its handshake says
+                return [Reconnect()]
             return [Note(f"nothing heard from the learner for {lease:g} s; connecting again"), Reconnect()]
         if self._welcome_due and now - self._hello_at >= self._hello_wait:
             self._hello_wait = min(2 * self._hello_wait, HELLO_MAX_SECONDS)

@@ -6,27 +6,31 @@ import signal
 import time
 
 from actor.driver import ActorDriver
+from actor.handshake import SILENT_SECONDS, Handshake
 from actor.session import ActorSession
+from actor.way_in import WayIn
 from protocol.codec import decode_from_learner, encode
-from protocol.endpoints import check_endpoint
+from protocol.dealer import Dealer
 from protocol.errors import DppoError, ProtocolError, RefusedError
+from protocol.greeting import mechanism_at
 from protocol.health import HealthFile
 from protocol.lifeline import watch_parent
 from protocol.release import RELEASE
-from protocol.sockets import Dealer
+from protocol.security import ClientSecurity
 
 log = logging.getLogger("dppo.actor")
 
 TICK_SECONDS = 0.05
+GREETING_SECONDS = 1.0
 
 
-def run(endpoint: str, *, name: str = "", envs: int = 0) -> None:
-    """Step environments for the learner at `endpoint` until it says that the run is over.
+def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
+    """Step environments for the learner until it says that the run is over.
 
     name: "" takes host name and process id; envs: 0 as the learner says.
-    Raises RefusedError when the learner refuses this actor, DppoError when environments cannot be made.
+    Raises RefusedError when the learner refuses this actor, UsageError when the join line cannot be used, DppoError
+    when environments cannot be made.
     """
-    check_endpoint(endpoint)
     watch_parent()
     session = ActorSession(
         actor=name or f"{os.uname().nodename}-{os.getpid()}", incarnation=os.urandom(8), envs=envs, release=RELEASE
@@ -35,10 +39,17 @@ def run(endpoint: str, *, name: str = "", envs: int = 0) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.append(True))
     stop: list[bool] = []
-    dealer = Dealer(endpoint)
+    health = HealthFile()
+    found = _find(way_in, health, stop)
+    if found is None:
+        log.info("%s ends: stopped", session.actor)
+        return
+    endpoint, security = found
+    dealer = Dealer(endpoint, security)
     try:
         driver.connected()
-        _loop(driver, dealer, stop)
+        handshake = Handshake(endpoint, has_token=security is not None, now=time.monotonic())
+        _loop(driver, dealer, handshake, health, stop)
     finally:
         driver.close()
         dealer.close()
@@ -48,8 +59,24 @@ def run(endpoint: str, *, name: str = "", envs: int = 0) -> None:
     log.info("%s ends: %s", session.actor, exit_.reason if exit_ else "stopped")
 
 
-def _loop(driver: ActorDriver, dealer: Dealer, stop: list[bool]) -> None:
-    health = HealthFile()
+def _find(way_in: WayIn, health: HealthFile, stop: list[bool]) -> tuple[str, ClientSecurity | None] | None:
+    """Endpoint and keys, as soon as the file with the join line is there; None when told to stop before."""
+    since = time.monotonic()
+    told = False
+    while not stop:
+        found = way_in.find()
+        if found is not None:
+            return found
+        now = time.monotonic()
+        if now - since > SILENT_SECONDS and not told:
+            told = True
+            log.info("%s is not there yet: waiting for the learner to write it", way_in.join_file)
+        health.touch(now)
+        time.sleep(TICK_SECONDS)
+    return None
+
+
+def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: HealthFile, stop: list[bool]) -> None:
     tick_at = 0.0
     while driver.exit is None:
         if driver.may_step:
@@ -65,12 +92,21 @@ def _loop(driver: ActorDriver, dealer: Dealer, stop: list[bool]) -> None:
             if stop:
                 driver.drain()
             driver.tick()
+            _watch_connection(driver, dealer, handshake, now)
             health.touch(now)
             if driver.reconnect_wanted:
                 dealer.reconnect()
                 driver.outgoing.clear()
                 driver.connected()
             _exchange(driver, dealer)
+
+
+def _watch_connection(driver: ActorDriver, dealer: Dealer, handshake: Handshake, now: float) -> None:
+    for seen in dealer.events():
+        driver.obey(handshake.saw(seen, now))
+    if handshake.wants_greeting:
+        driver.obey(handshake.greeted(mechanism_at(dealer.endpoint, GREETING_SECONDS), now))
+    driver.obey(handshake.tick(now))
 
 
 def _exchange(driver: ActorDriver, dealer: Dealer) -> None:

@@ -6,6 +6,7 @@ from protocol import PROTOCOL_VERSION
 from protocol.messages import Hello, Reject
 from protocol.specs import Spec, spec_hash
 
+ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
 MAX_ENVS = 2**16  # of one actor: slots cost memory
 
 

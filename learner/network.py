@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from learner.admission import ENDED
 from learner.batch import Received
 from learner.entries import Entry
 from learner.failpoints import reach
+from learner.gate import Gate
 from learner.peers import Action, Note, Send
 from learner.phases import Phase
 from learner.session import LearnerSession
@@ -22,6 +24,7 @@ from protocol.codec import decode_from_actor, encode
 from protocol.errors import ProtocolError
 from protocol.health import HealthFile
 from protocol.ledger import DropReason
+from protocol.messages import Hello
 from protocol.sockets import Router
 from protocol.specs import Spec
 
@@ -29,6 +32,7 @@ log = logging.getLogger("dppo.learner")
 
 TICK_SECONDS = 0.05
 STATUS_SECONDS = 0.5
+GATE_SECONDS = 1.0  # a revoked token is of no use any more after this
 SETTLE_SECONDS = 0.01  # most that publishing waits for actors far away
 
 
@@ -41,16 +45,20 @@ class Network:
         session: LearnerSession,
         record: Callable[[Entry], None],
         report: Callable[[LearnerSession, float], None],
+        gate: Gate | None = None,
     ) -> None:
         """record: called under `lock`, before what depends on the entry is sent.
 
         report: called in the network thread with the session, locked, every half second and at phase changes.
+        gate: who may stay; None where nobody needs a token.
         """
         self.session = session
         self.lock = threading.Lock()
         self._router = router
         self._record = record
         self._report = report
+        self._gate = gate
+        self._leaving: list[bytes] = []  # told to go; their connections are shut a moment later
         self._outgoing: deque[Send] = deque()
         self._batches: queue.SimpleQueue[list[Received]] = queue.SimpleQueue()
         self._handed_over: list[Received] | None = None  # the newest batch that the trainer got
@@ -126,7 +134,7 @@ class Network:
 
     def _serve(self) -> None:
         health = HealthFile()
-        tick_at = report_at = 0.0
+        tick_at = report_at = gate_at = 0.0
         while not (self._closing.is_set() and not self._outgoing):
             self._router.wait(TICK_SECONDS)
             with self.lock:
@@ -146,7 +154,23 @@ class Network:
                 self._hand_over()  # STOP may have been unsendable, and its peer the last one awaited
                 if not any(peer.have_version < peer.sent_version for peer in self.session.peers.values()):
                     self._settled.set()
+            if self._gate is not None and now >= gate_at:
+                gate_at = now + GATE_SECONDS
+                self._tend(self._gate, now)
             health.touch(now)
+
+    def _tend(self, gate: Gate, now: float) -> None:
+        """Look after the guard, and send those away whose token has ended."""
+        if self._router.guard is not None:
+            self._router.guard.tend()
+        for peer in self._leaving:
+            self._router.disconnect(peer)
+        gate.flush()
+        gate.refresh()
+        with self.lock:
+            actions = self.session.expel(gate.is_valid, now)
+            self._act(actions)
+        self._leaving = [action.peer for action in actions if isinstance(action, Send) and action.message == ENDED]
 
     def _hand_over(self) -> None:
         """Give the batch to the trainer, once, however the phase came to be UPDATING."""
@@ -165,7 +189,11 @@ class Network:
             except ProtocolError as error:
                 self._act(self.session.violation(peer, error))
                 continue
-            self._act(self.session.receive(peer, message, blob, now))
+            token = self._router.user if isinstance(message, Hello) else ""
+            if token and self._gate is not None and not self._gate.is_valid(token):
+                self._outgoing.append(Send(peer, ENDED))  # its connection is about to be shut
+                continue
+            self._act(self.session.receive(peer, message, blob, now, token))
 
     def _act(self, actions: Sequence[Action]) -> None:
         for action in actions:

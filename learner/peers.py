@@ -66,6 +66,7 @@ class Peer:
     account: Account
     heard: float
     ready: bool  # its spec is known to be ours
+    token: str = ""  # by which it came, "" where none is needed
     sent_version: int = 0  # newest POLICY sent
     have_version: int = 0
     policy_due: bool = False  # a newer one waits for HAVE

@@ -3,7 +3,9 @@
 Part of the learner's session; knows neither phases nor batches.
 """
 
-from learner.admission import refusal, superseded_by_newer
+from collections.abc import Callable
+
+from learner.admission import ENDED, refusal, superseded_by_newer
 from learner.entries import Entry
 from learner.peers import Action, Note, Peer, Send, Settings
 from learner.slots import SlotTable
@@ -28,7 +30,7 @@ class Roster:
         self._ledger = ledger
         self._strikes: dict[bytes, int] = {}
 
-    def admit(self, peer_id: bytes, hello: Hello, now: float) -> tuple[Peer | None, list[Action]]:
+    def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
         """The peer that this HELLO makes, None where it is refused, and what to send and say."""
         no = refusal(hello, run_id=self._settings.run_id, spec=self.spec, superseded=self._ledger.ended)
         if no is not None:
@@ -46,14 +48,14 @@ class Roster:
         ready = hello.spec is not None
         if ready and self.spec is None:
             self.spec = hello.spec
-        peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
+        peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready, token=token)
         peer.steps = known.steps if known else 0
         self.peers[peer_id] = peer
         self.lost.pop(peer_id, None)
         if lost:
             actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
         if ready and not (known and known.ready):
-            actions.append(Note(f"{hello.actor} joined with {envs} environments"))
+            actions.append(Note(f"{hello.actor} joined with {envs} environments{f' (token {token})' if token else ''}"))
         return peer, actions
 
     def forget(self, peer_id: bytes) -> Peer | None:
@@ -72,6 +74,16 @@ class Roster:
     def heard_of(self, peer_id: bytes) -> Peer | None:
         """Who speaks on that connection, None where nobody said HELLO on it."""
         return self.peers.get(peer_id) or self.lost.get(peer_id)
+
+    def expel(self, may_stay: Callable[[str], bool]) -> list[Action]:
+        """Forget those whose token has ended; they cannot come back, so their accounts are closed."""
+        actions: list[Action] = []
+        for peer in [p for p in (*self.peers.values(), *self.lost.values()) if p.token and not may_stay(p.token)]:
+            self.forget(peer.id)
+            if not peer.account.over:
+                self._ledger.close(peer.incarnation, "actor_lost")
+            actions += [Send(peer.id, ENDED), Note(f"{peer.actor} was sent away: its token {peer.token} has ended")]
+        return actions
 
     @property
     def is_empty(self) -> bool:

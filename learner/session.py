@@ -4,6 +4,8 @@ Knows who says what, credit and the ledger (stop and go is in stop_and_go.py); k
 The shell tells it what arrived, what could not be sent and what time it is, and sends what it returns.
 """
 
+from collections.abc import Callable
+
 from learner.batch import Received
 from learner.entries import Entry
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
@@ -74,10 +76,12 @@ class LearnerSession:
         """Of the newest update."""
         return self.cycle.latencies
 
-    def receive(self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float) -> list[Action]:
-        """One message from one connection."""
+    def receive(
+        self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float, token: str = ""
+    ) -> list[Action]:
+        """One message from one connection. `token` is what a HELLO came by, "" where none is needed."""
         if isinstance(message, Hello):
-            return self._hello(peer_id, message, now)
+            return self._hello(peer_id, message, now, token)
         peer = self.roster.heard_of(peer_id)
         if peer is None:
             return [Send(peer_id, Who())]
@@ -102,6 +106,11 @@ class LearnerSession:
         """Something unreadable came from that connection: count it; after three the connection is sent away."""
         self.refused_messages += 1
         return self.roster.strike(peer_id, error)
+
+    def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:
+        """Send everybody away whose token has ended."""
+        actions = self.roster.expel(may_stay)
+        return [*actions, *self.cycle.advance(now)] if actions else []
 
     def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
         """The transport says that this connection is gone."""
@@ -148,10 +157,10 @@ class LearnerSession:
 
     # HELLO
 
-    def _hello(self, peer_id: bytes, hello: Hello, now: float) -> list[Action]:
+    def _hello(self, peer_id: bytes, hello: Hello, now: float, token: str) -> list[Action]:
         if self.phase is Phase.STOPPED:
             return [Send(peer_id, Bye("the run is over"))]
-        peer, actions = self.roster.admit(peer_id, hello, now)
+        peer, actions = self.roster.admit(peer_id, hello, now, token)
         if peer is None:
             return [*actions, *self.cycle.advance(now)]
         if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from learner.batch import Received
 from learner.config import LearnerConfig
+from learner.door import Listening, open_door
 from learner.failpoints import check as check_failpoint
 from learner.failpoints import reach
 from learner.network import Network
@@ -16,11 +17,9 @@ from learner.run import Run
 from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from learner.status import Status
-from protocol.endpoints import leaves_this_machine
 from protocol.launch import launched_at
 from protocol.ledger import DropReason, imbalance
 from protocol.lifeline import watch_parent
-from protocol.sockets import Router
 
 log = logging.getLogger("dppo.learner")
 
@@ -35,7 +34,7 @@ class Interrupted(Exception):
 def run(
     config: LearnerConfig,
     *,
-    bind: str,
+    listening: Listening,
     observe: Callable[[Status], None],
     config_yaml: str,
     afterwards: Callable[[bool], None] | None = None,
@@ -63,13 +62,10 @@ def run(
         def report(session: LearnerSession, now: float) -> None:
             observe(reporter.status(session, now))
 
-        router = Router(bind, config.collect.max_rollout_bytes)
-        network = Network(router, session, this_run.journal.append, report)
+        router, gate = open_door(listening, config.collect.max_rollout_bytes, directory.path)
+        network = Network(router, session, this_run.journal.append, report, gate)
         stack.callback(network.close)
         network.start()
-        log.info("listening on %s", router.endpoint)
-        if leaves_this_machine(bind):
-            log.warning("connections are not encrypted, and whoever reaches %s may join: trust this network", bind)
         reason, drop = _train(this_run, network, stop)
         network.finish(reason, drop)
         observe(reporter.status(session, time.monotonic()))

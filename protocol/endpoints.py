@@ -53,3 +53,12 @@ def wants_ipv6(endpoint: str) -> int:
     except OSError:  # an interface's name, or one that is not known yet
         return 0
     return int(all(family == socket.AF_INET6 for family, *_ in found))
+
+
+def host_and_port(endpoint: str) -> tuple[str, int]:
+    """Of a tcp endpoint; port 0 where it names none. Raises UsageError."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(endpoint)
+        if parts.scheme == "tcp" and parts.hostname and not (parts.path or parts.query or parts.username):
+            return parts.hostname, parts.port or 0
+    raise UsageError(f"{endpoint.removeprefix('tcp://')!r} is not host:port")

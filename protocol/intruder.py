@@ -3,8 +3,9 @@
 import zmq
 
 from protocol.errors import DppoError
-from protocol.monitor import Monitor, Seen
+from protocol.monitor import Monitor
 from protocol.security import new_secret_key, public_key
+from protocol.seen import Seen
 from protocol.sockets import Router
 
 TIMEOUT_MILLISECONDS = 5000  # it takes 2; this is for a machine that is very busy

@@ -144,7 +144,7 @@ class Welcome(_Message, frozen=True):
 class Reject(_Message, frozen=True):
     """No. Fatal: exit. Otherwise say HELLO again after the given time."""
 
-    code: Literal["protocol", "spec", "run", "superseded", "full", "envs"]
+    code: Literal["protocol", "spec", "run", "superseded", "full", "envs", "token"]
     text: Text
     fatal: bool
     retry_after_seconds: Seconds = 1.0

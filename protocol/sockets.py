@@ -1,5 +1,4 @@
-"""ZeroMQ sockets with the options that keep the protocol's promises. With security.py, zap.py, monitor.py and
-intruder.py the only place that knows zmq.
+"""The learner's ZeroMQ socket, with the options that keep the protocol's promises.
 
 One thread owns a socket. Only `Router.wake` may be called from another.
 """
@@ -14,12 +13,10 @@ from zmq.utils.monitor import recv_monitor_message
 
 from protocol.codec import MAX_HEADER_BYTES
 from protocol.connections import Connections, shut_connection
-from protocol.endpoints import check_endpoint, wants_ipv6
+from protocol.endpoints import check_endpoint, leaves_this_machine, wants_ipv6
 from protocol.errors import ProtocolError, UsageError
 from protocol.ingress import Excess
-from protocol.monitor import Monitor, Seen
-from protocol.rollout import Blob
-from protocol.security import ClientSecurity, ServerSecurity, check_library, public_key
+from protocol.security import ServerSecurity, check_library
 from protocol.zap import DOMAIN, Guard
 
 Frames = tuple[bytes, bytes, memoryview | None]  # peer, header, blob
@@ -36,9 +33,11 @@ class Router:
     """The learner's end: any number of peers, each known by the id that ZeroMQ gave its connection."""
 
     def __init__(self, endpoint: str, max_blob_bytes: int, security: ServerSecurity | None = None) -> None:
-        """security: who may come in; None: whoever reaches it. Raises UsageError."""
+        """security: who may come in; may be None over ipc and on loopback only. Raises UsageError."""
         self.endpoint = check_endpoint(endpoint)
         check_library()
+        if security is None and leaves_this_machine(endpoint):
+            raise UsageError(f"{endpoint} can be reached from other hosts: without keys anybody could join and listen")
         self._context = zmq.Context()
         socket = self._context.socket(zmq.ROUTER)
         self._socket = socket
@@ -51,7 +50,7 @@ class Router:
         )  # the default lets strangers park gigabytes
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
         socket.setsockopt(zmq.BACKLOG, BACKLOG)
-        _common(socket)
+        common_options(socket)
         socket.setsockopt(zmq.IPV6, wants_ipv6(endpoint))
         self._connections = Connections()
         self._all_read = True  # by the newest `receive`
@@ -199,74 +198,8 @@ class Router:
                 getattr(self, end).close()
 
 
-class Dealer:
-    """An actor's end: one learner, reconnecting by itself after a lost connection."""
-
-    def __init__(self, endpoint: str, security: ClientSecurity | None = None) -> None:
-        check_library()
-        self._endpoint = endpoint
-        self._security = security
-        self._context = zmq.Context()
-        self._open()
-
-    def _open(self) -> None:
-        socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # queue only to a live connection: the outbox is ours, not libzmq's
-        socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000 if self._endpoint.startswith("tcp") else 500)
-        socket.setsockopt(zmq.CONNECT_TIMEOUT, 3000)
-        socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # longer than the learner's own: it is the one that is busy
-        _common(socket)
-        socket.setsockopt(zmq.IPV6, wants_ipv6(self._endpoint))
-        if self._security is not None:
-            secret_key = self._security.secret_key
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, public_key(secret_key))
-            socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
-            socket.setsockopt(zmq.CURVE_SERVERKEY, self._security.server_key)
-        self._monitor = Monitor(socket)
-        socket.connect(self._endpoint)
-        self._socket = socket
-
-    def events(self) -> Iterator[Seen]:
-        """What has become of the connection since the last call."""
-        return self._monitor.events()
-
-    def wait(self, seconds: float) -> None:
-        """Return when something arrived or after that long."""
-        self._socket.poll(int(seconds * 1000))
-
-    def receive(self) -> Iterator[tuple[bytes, memoryview | None]]:
-        """Everything that has arrived, as (header, blob). Raises ProtocolError for any other number of frames."""
-        while (
-            int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
-        ):  # cheaper than an exception, and called at every step
-            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            if len(frames) > 2:
-                raise ProtocolError(f"a message of {len(frames)} frames from the learner")
-            yield frames[0].bytes, frames[1].buffer if len(frames) == 2 else None
-
-    def send(self, header: bytes, blob: Blob | None = None) -> bool:
-        """False where there is no connection: the session sends again once it has one."""
-        try:
-            self._socket.send_multipart([header] if blob is None else [header, blob], zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return False
-        return True
-
-    def reconnect(self) -> None:
-        """A new socket: libzmq gives up for good after some errors, and a new one asks for the address again."""
-        self._monitor.close()
-        self._socket.close(linger=0)
-        self._open()
-
-    def close(self) -> None:
-        """Close the socket, giving what was sent last half a second to leave."""
-        self._monitor.close()
-        self._socket.close(linger=500)
-        self._context.term()
-
-
-def _common(socket: zmq.Socket[bytes]) -> None:
+def common_options(socket: zmq.Socket[bytes]) -> None:
+    """What both ends need."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, 1000)  # counts messages, roughly; credit is what bounds bytes
     socket.setsockopt(zmq.RCVHWM, 1000)

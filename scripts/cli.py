@@ -24,6 +24,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib"), "learner"),
     **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
 }
+GROUPS = ("bench", "token")  # commands of two words
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
 
@@ -70,10 +71,11 @@ def _dispatch(arguments: list[str]) -> int:
 
         print(f"dppo {metadata.version('dppo')}")
         return 0
-    if command == "bench":
-        command = f"bench {rest[0]}" if rest and not rest[0].startswith("-") else "bench"
-        rest = rest[1:] if command != "bench" else rest
-        if command == "bench":
+    if command in GROUPS:
+        group = command
+        command = f"{group} {rest[0]}" if rest and not rest[0].startswith("-") else group
+        rest = rest[1:] if command != group else rest
+        if command == group:
             print(OVERVIEW, end="", file=sys.stdout if {"--help", "-h"} & set(rest) else sys.stderr)
             return 0 if {"--help", "-h"} & set(rest) else 2
     if command not in COMMANDS:
@@ -126,7 +128,7 @@ def _plain(command: str, config: type[Config], arguments: list[str], positional:
     flags = parse_flags(arguments, settings, positional=positional)
     missing = [path for path, setting in settings.items() if setting.required and path not in flags.values]
     if missing:
-        name = missing[0] if missing[0] == positional else f"--{missing[0]}"
+        name = missing[0] if missing[0] in positional.split() else f"--{missing[0]}"
         raise UsageError(f"{name} is missing: see dppo {command} --help")
     rest: dict[str, Any] = {}
     takes_rest = any(field.metadata == REST for field in fields(config))  # type: ignore[arg-type]
@@ -153,8 +155,11 @@ def _learner(arguments: list[str]) -> int:
     from scripts.progress import NoteHandler, Progress
 
     settings, reports = resolved.config, reports_from_environment()
+    from learner.door import Listening
+
+    listening = Listening(settings.bind, settings.advertise, settings.join_file, insecure=settings.insecure)
     run = functools.partial(
-        _entry("learner.shell", "run"), settings.learner, bind=settings.bind, config_yaml=dump_yaml(settings)
+        _entry("learner.shell", "run"), settings.learner, listening=listening, config_yaml=dump_yaml(settings)
     )
     if reports is not None:  # a local run started us, and shows what we report
         logging.basicConfig(level=logging.INFO, handlers=[reports])
@@ -190,8 +195,11 @@ def _actor(arguments: list[str]) -> int:
     if resolved is None:
         return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from scripts.joining import way_in
+
     settings = resolved.config
-    _entry("actor.shell", "run")(settings.learner, name=settings.name, envs=settings.envs)
+    way = way_in(settings, resolved.sources)
+    _entry("actor.shell", "run")(way, name=settings.name, envs=settings.envs)
     return 0
 
 
@@ -252,6 +260,15 @@ def _bench_chaos(arguments: list[str]) -> int:
     return 0 if chosen is None else int(_entry("scripts.chaos.bench", "chaos")(chosen))
 
 
+def _token(action: str, arguments: list[str]) -> int:
+    from scripts import tokens
+
+    config = tokens.ARGUMENTS[action]
+    positional = "run name" if "name" in settings_of(config) else "run"
+    chosen = _plain(f"token {action}", config, arguments, positional=positional)
+    return 0 if chosen is None else int(_entry("scripts.tokens", action)(chosen))
+
+
 def _entry(module: str, function: str) -> Callable[..., Any]:
     """A command's entry point, imported only when the command runs."""
     entry: Callable[..., Any] = getattr(importlib.import_module(module), function)
@@ -267,6 +284,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "bench solve": _bench_solve,
     "bench preset": _bench_preset,
     "bench throughput": _bench_throughput,
+    **{f"token {action}": functools.partial(_token, action) for action in ("list", "add", "rotate", "revoke", "show")},
     "bench chaos": _bench_chaos,
 }
 

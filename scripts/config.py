@@ -37,7 +37,15 @@ class LearnerProcessConfig:
 
     learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
     bind: str = "tcp://127.0.0.1:5555"
-    """Where actors reach the learner: tcp://address:port, or ipc://path on one machine."""
+    """Where actors reach the learner: tcp://address:port (0.0.0.0: all networks), encrypted and only with a token; or
+    ipc://path on one machine."""
+    advertise: str = ""
+    """Host or host:port in the printed join line, where other hosts know this one by another name; empty: found out."""
+    join_file: str = ""
+    """Write the join line to this file instead of printing it, readable for the owner; also for the group if the
+    directory is setgid."""
+    insecure: bool = False
+    """No keys, no encryption: on loopback only, to measure what they cost."""
     evaluation_episodes: int = 20
     """Episodes of the evaluation at the end, if this machine has the environment; 0 skips it."""
 

@@ -18,4 +18,6 @@ if [ "$uid" = 0 ]; then
     # Fails where the mount is read-only (TensorBoard), which needs no ownership.
     chown -R "$uid:$gid" "$runs" 2>/dev/null || true
 fi
+# Where the join line goes; its group, which the actors are in, stays.
+[ ! -d /dppo/join ] || chown "$uid" /dppo/join 2>/dev/null || true
 exec setpriv --reuid="$uid" --regid="$gid" --clear-groups "$@"

@@ -82,6 +82,11 @@ def values_of(config: object, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def secrets_of(config: type[object]) -> set[str]:
+    """The settings at the top that must never be shown."""
+    return {field.name for field in dataclasses.fields(config) if field.metadata.get("secret")}  # type: ignore[arg-type]
+
+
 def build(config: type[Config], values: Mapping[str, Any], prefix: str = "") -> Config:
     """A configuration from values by path; what is not given keeps its default. Raises UsageError out of the checks."""
     arguments: dict[str, Any] = {}

@@ -33,7 +33,7 @@ def parse_flags(
     extra: Sequence[str] = (),
     switches: Sequence[str] = (),
 ) -> Flags:
-    """Values by path. `positional` names the setting that takes arguments without a flag. Raises UsageError."""
+    """Values by path. `positional` names the settings that take arguments without a flag. Raises UsageError."""
     flags = Flags()
     loose: list[str] = []
     queue = list(arguments)
@@ -49,7 +49,7 @@ def parse_flags(
             shown, equals, attached = argument.partition("=")
             _read_flag(shown, [attached] if equals else None, queue, settings, extra, switches, flags)
     if loose:
-        flags.values[positional] = _positional_value(loose, settings[positional])
+        flags.values |= _positional_values(loose, [settings[name] for name in positional.split()])
     return flags
 
 
@@ -91,7 +91,7 @@ def _read_flag(
 def _value_text(shown: str, attached: list[str] | None, queue: list[str]) -> str:
     if attached is not None:
         return attached[0]
-    if not queue or (queue[0].startswith("-") and not _is_number(queue[0])):
+    if not queue or (queue[0].startswith("-") and queue[0] != "-" and not _is_number(queue[0])):
         raise UsageError(f"{shown} needs a value")
     return queue.pop(0)
 
@@ -103,12 +103,13 @@ def _take_values(shown: str, queue: list[str]) -> list[str]:
     return values
 
 
-def _positional_value(loose: list[str], setting: Setting) -> Any:
-    if get_origin(setting.type) is tuple:
-        return tuple(loose)
-    if len(loose) > 1:
-        raise UsageError(f"unexpected argument {loose[1]}: {setting.path} is already {loose[0]}")
-    return loose[0]
+def _positional_values(loose: list[str], settings: Sequence[Setting]) -> dict[str, Any]:
+    if get_origin(settings[0].type) is tuple:
+        return {settings[0].path: tuple(loose)}
+    if len(loose) > len(settings):
+        last = len(settings) - 1
+        raise UsageError(f"unexpected argument {loose[last + 1]}: {settings[last].path} is already {loose[last]}")
+    return {setting.path: text for setting, text in zip(settings, loose, strict=False)}
 
 
 def _is_number(text: str) -> bool:

@@ -72,7 +72,7 @@ class Progress:
         if self._live is None:
             self._print(text)
         else:
-            self._live.console.print(text, markup=False, highlight=False)
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)  # a join line is one line
 
     def _draw(self, status: Status) -> None:
         self._drawn_phase = status.phase

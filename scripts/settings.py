@@ -14,7 +14,18 @@ import yaml
 
 from protocol.errors import UsageError
 from scripts.config import LearnerProcessConfig, TrainConfig
-from scripts.fields import Config, Setting, Yaml, YamlDumper, build, convert, nearest, settings_of, values_of
+from scripts.fields import (
+    Config,
+    Setting,
+    Yaml,
+    YamlDumper,
+    build,
+    convert,
+    nearest,
+    secrets_of,
+    settings_of,
+    values_of,
+)
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT = "default"
@@ -188,7 +199,8 @@ def dump_yaml(config: object, sources: Mapping[str, str] | None = None) -> str:
     """The configuration as YAML, one line a setting; it loads back equal. With `sources`, a comment says who set it."""
     lines: list[tuple[str, str]] = []
     section = ""
-    for path, value in values_of(config).items():
+    shown = dict.fromkeys((path for path in secrets_of(type(config)) if getattr(config, path)), "(hidden)")
+    for path, value in (values_of(config) | shown).items():
         head, dot, name = path.rpartition(".")
         if head != section and head:
             lines.append((f"{head}:", ""))

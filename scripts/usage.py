@@ -22,6 +22,7 @@ commands:
   actor             run one actor that joins a learner
   evaluate          play a trained policy on episodes it never saw
   plot              draw learning curves
+  token list        who may join a run over the network; also: token add, rotate, revoke, show
   bench solve       time until solved, over several seeds
   bench preset      a preset's whole budget, over several seeds
   bench throughput  steps per second, memory and latencies
@@ -120,7 +121,11 @@ def _for_tyro(config: type[object], layers: tuple[type[object], ...] = ()) -> An
             default = dataclasses.field(default_factory=kind)
             fields.append((field.name, Annotated[kind, flat] if field.metadata == FLATTENED else kind, default))
         else:
-            fields.append((field.name, Annotated[kind, tyro.conf.arg(help=texts[field.name])], default))
+            required = field.default is field.default_factory is dataclasses.MISSING
+            metavar = field.name.upper() if required and not layers else None  # an argument without a flag
+            fields.append(
+                (field.name, Annotated[kind, tyro.conf.arg(help=texts[field.name], metavar=metavar)], default)
+            )
     for layer in layers:
         kind = _for_tyro(layer)
         fields.append((layer.__name__, Annotated[kind, flat], dataclasses.field(default_factory=kind)))

@@ -1,5 +1,6 @@
 """The command line: what a user reads and what the shell gets, for good commands and bad ones."""
 
+import io
 import json
 import os
 import subprocess
@@ -12,8 +13,11 @@ from typing import Any
 import pytest
 
 import scripts.cli
+from actor.way_in import WayIn
 from learner.config import LearnerConfig
+from learner.door import Listening
 from protocol.errors import DppoError, RefusedError
+from protocol.join_line import JoinLine
 from scripts.cli import main
 from scripts.config import BenchSolve, BenchThroughput, TrainConfig
 from scripts.fields import settings_of
@@ -112,7 +116,12 @@ def test_help_mentions_every_setting_with_text(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (("actor",), ("--learner", "--name", "--envs", "(required)")),
+        (("actor",), ("--join", "--join-file", "--learner", "--name", "--envs")),
+        (("token", "list"), ("Run directory",)),
+        (("token", "add"), ("NAME", "--expires", "--address")),
+        (("token", "rotate"), ("--name", "--keep", "--expires")),
+        (("token", "revoke"), ("NAME", "or id")),
+        (("token", "show"), ("Run directory",)),
         (("evaluate",), ("--episodes", "--json", "Run directory")),
         (("plot",), ("--output", "{steps,time}")),
         (("bench", "solve"), ("--seeds", "--actors")),
@@ -149,7 +158,19 @@ def test_every_command_has_help(
         (("train", "--config", "/nowhere.yaml"), "cannot read /nowhere.yaml"),
         (("train", "--collect.batch-steps", "64"), "ppo.minibatch_steps=256 exceeds collect.batch_steps=64"),
         (("learner", "--bind", "5555"), "bind='5555' is no endpoint"),
-        (("actor",), "learner is missing: give --learner VALUE"),
+        (("actor",), "an actor needs the line that the learner printed: give --join LINE"),
+        (("actor", "--learner", "tcp://h:1"), "an actor needs the line that the learner printed"),
+        (("actor", "--learner", "tcp://h:1", "--insecure"), "insecure is for a learner on this machine"),
+        (("actor", "--join", "dppo1.AAAA@h:1"), "the join line has a typing error"),
+        (("actor", "--join", "x", "--join-file", "y"), "join and join_file are both given"),
+        (
+            ("learner", "--preset", "none", "--bind", "tcp://0.0.0.0:5555", "--insecure"),
+            "would let anybody join and listen",
+        ),
+        (("token", "lst"), "unknown command token lst (did you mean token list?)"),
+        (("token", "list"), "run is missing: see dppo token list --help"),
+        (("token", "add", "/nowhere"), "name is missing: see dppo token add --help"),
+        (("token", "add", "run", "name", "more"), "unexpected argument more: name is already name"),
         (("actor", "--learner", "host:1"), "learner='host:1' is no endpoint"),
         (("actor", "--learner", "tcp://h:1", "--preset", "none"), "unknown flag --preset"),
         (("evaluate",), "run is missing: see dppo evaluate --help"),
@@ -190,7 +211,7 @@ def test_learner_gets_its_address_and_its_settings_as_yaml(entries: Entries) -> 
     calls, _ = entries
     assert run("learner", "--bind", "ipc:///tmp/somewhere", "--preset", "none") == 0
     ((module, _, (config,), rest),) = calls
-    assert (module, config, rest["bind"]) == ("learner.shell", LearnerConfig(), "ipc:///tmp/somewhere")
+    assert (module, config, rest["listening"]) == ("learner.shell", LearnerConfig(), Listening("ipc:///tmp/somewhere"))
     assert "bind: 'ipc:///tmp/somewhere'" in rest["config_yaml"]
 
 
@@ -203,13 +224,70 @@ def test_a_learner_of_a_local_run_takes_its_file_and_no_preset(
     monkeypatch.setenv("DPPO_PPO__GAMMA", "0.5")
     assert run("learner") == 0
     ((_, _, (config,), rest),) = calls
-    assert (config.env.id, config.ppo.gamma, rest["bind"]) == ("Pendulum-v1", 0.99, "ipc://x")
+    assert (config.env.id, config.ppo.gamma, rest["listening"].bind) == ("Pendulum-v1", 0.99, "ipc://x")
+
+
+LINE = str(JoinLine(bytes(32), bytes(4), bytes(range(32)), "host:5555"))
 
 
 def test_actor_gets_its_learner(entries: Entries) -> None:
     calls, _ = entries
-    assert run("actor", "--learner", "tcp://host:5555", "--envs", "4") == 0
-    assert calls == [("actor.shell", "run", ("tcp://host:5555",), {"name": "", "envs": 4})]
+    assert run("actor", "--learner", "ipc:///tmp/x", "--envs", "4") == 0
+    assert run("actor", "--join", LINE) == 0
+    assert run("actor", "--learner", "tcp://localhost:5555", "--insecure") == 0
+    assert [(module, function, *args, rest) for module, function, args, rest in calls] == [
+        ("actor.shell", "run", WayIn("ipc:///tmp/x"), {"name": "", "envs": 4}),
+        ("actor.shell", "run", WayIn(join=LINE), {"name": "", "envs": 0}),
+        ("actor.shell", "run", WayIn("tcp://localhost:5555", insecure=True), {"name": "", "envs": 0}),
+    ]
+
+
+def test_the_join_line_comes_from_the_environment_too_and_is_not_handed_on(
+    monkeypatch: pytest.MonkeyPatch, entries: Entries
+) -> None:
+    monkeypatch.setenv("DPPO_JOIN", LINE)
+    assert run("actor") == 0
+    assert entries[0][0][2] == (WayIn(join=LINE),)
+    assert "DPPO_JOIN" not in os.environ
+
+
+def test_a_flag_counts_more_than_the_environment_for_the_way_to_the_learner(
+    monkeypatch: pytest.MonkeyPatch, entries: Entries
+) -> None:
+    monkeypatch.setenv("DPPO_JOIN", LINE)
+    assert run("actor", "--join-file", "somewhere") == 0
+    assert entries[0][0][2] == (WayIn(join_file="somewhere"),)
+
+
+def test_the_join_line_comes_from_standard_input_too(monkeypatch: pytest.MonkeyPatch, entries: Entries) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"dppo actor --join {LINE}\n"))
+    assert run("actor", "--join", "-") == 0
+    ((_, _, (way_in,), _),) = entries[0]
+    found = way_in.find()
+    assert found is not None
+    assert found[0] == "tcp://host:5555"
+
+
+def test_an_empty_standard_input_is_no_join_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "there is no join line on standard input" in failed(capsys, "actor", "--join", "-")
+
+
+def test_an_actor_of_a_local_run_does_not_care_for_join_lines(
+    monkeypatch: pytest.MonkeyPatch, entries: Entries
+) -> None:
+    monkeypatch.setenv("DPPO_JOIN", "-")
+    assert run("actor", "--learner", "ipc:///tmp/x") == 0
+    assert entries[0][0][2][0].find() == ("ipc:///tmp/x", None)
+
+
+def test_print_config_does_not_show_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("actor", "--join", LINE, "--print-config") == 0
+    out = capsys.readouterr().out
+    assert "join: (hidden)" in out
+    assert LINE[:20] not in out
 
 
 def test_bench_gets_its_arguments_and_passes_on_what_follows(entries: Entries) -> None:

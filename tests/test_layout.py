@@ -23,6 +23,7 @@ NOT_IMPORTED_BY = {
 }
 MAY_IMPORT_ZMQ = {
     "protocol/sockets.py",
+    "protocol/dealer.py",
     "protocol/security.py",  # keys
     "protocol/zap.py",  # who may come in, which libzmq asks over a socket
     "protocol/monitor.py",  # what becomes of a connection, which libzmq says over a socket
@@ -38,6 +39,7 @@ MAY_READ_THE_CLOCK = {
     "actor/driver.py": "measures where an actor's time goes; the clock can be handed in",
     "actor/collector.py": "measures environments and policy in every step; decides nothing by it",
     "learner/shell.py": "a shell",
+    "learner/door.py": "the shell's part that opens the port: tokens expire by the time of day",
     "learner/network.py": "the shell's thread that owns the socket",
     "learner/metrics.py": "TensorBoard's events carry the time of day",
     "protocol/launch.py": "when the command was launched",
@@ -45,6 +47,7 @@ MAY_READ_THE_CLOCK = {
     "scripts/processes.py": "a shell: delays and deadlines of child processes",
     "scripts/progress.py": "how often to draw; the clock can be handed in",
     "scripts/health.py": "a command of its own: how old the sign of life is",
+    "scripts/tokens.py": "a command of its own: tokens are made and expire by the time of day",
     "scripts/record.py": "TensorBoard's events carry the time of day",
     "scripts/observing.py": "measures runs from outside",
     "scripts/chaos/bench.py": "how long a fault took",

@@ -11,11 +11,12 @@ from doors import Door
 from processes import free_port
 
 import protocol.security
+from protocol.dealer import Dealer
 from protocol.errors import DppoError, UsageError
 from protocol.intruder import check_that_strangers_are_refused
-from protocol.monitor import Seen
 from protocol.security import ClientSecurity, check_library, fingerprint, new_secret_key, public_key
-from protocol.sockets import Dealer, Router
+from protocol.seen import Seen
+from protocol.sockets import Router
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 20.0
@@ -197,6 +198,12 @@ def test_the_test_of_our_own_door_finds_one_without_keys() -> None:
     with pytest.raises(DppoError, match="random key was not refused"):
         check_that_strangers_are_refused(plain, public_key(new_secret_key()))
     plain.close()
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://[::]:5555", "tcp://eth0:5555"])
+def test_without_keys_a_router_does_not_listen_where_other_hosts_can_reach_it(endpoint: str) -> None:
+    with pytest.raises(UsageError, match="other hosts"):
+        Router(endpoint, MAX_BLOB_BYTES)
 
 
 @pytest.mark.parametrize("bind", ["tcp://0.0.0.0:{port}", "tcp://*:{port}", "tcp://127.0.0.1:{port}"])

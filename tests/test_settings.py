@@ -8,7 +8,7 @@ import pytest
 from actor.config import ActorConfig
 from learner.config import CollectConfig, EnvConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
 from protocol.errors import UsageError
-from scripts.config import LearnerProcessConfig, TrainConfig
+from scripts.config import BenchSolve, LearnerProcessConfig, TrainConfig
 from scripts.fields import build, nearest, settings_of, values_of
 from scripts.flags import parse_flags
 from scripts.settings import dump_yaml, load_config_file, preset_names, preset_of, resolve, resolve_file
@@ -248,8 +248,12 @@ def test_a_child_of_a_local_run_reads_its_file_and_nothing_else(
 
 
 def test_a_required_setting_says_how_to_give_it() -> None:
-    with pytest.raises(UsageError, match="learner is missing: give --learner VALUE or set DPPO_LEARNER"):
-        resolve(ActorConfig, flags={}, environ={})
+    with pytest.raises(UsageError, match="env is missing: give --env VALUE or set DPPO_ENV"):
+        resolve(BenchSolve, flags={}, environ={})
+    assert resolve(BenchSolve, flags={}, environ={"DPPO_ENV": "X-v0"}).config.env == "X-v0"
+
+
+def test_where_the_learner_is_comes_from_the_environment_too() -> None:
     assert resolve(ActorConfig, flags={}, environ={"DPPO_LEARNER": "tcp://a:1"}).config.learner == "tcp://a:1"
 
 

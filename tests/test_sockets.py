@@ -11,9 +11,10 @@ import pytest
 import zmq
 
 from protocol.codec import MAX_HEADER_BYTES
+from protocol.dealer import Dealer
 from protocol.endpoints import check_endpoint, leaves_this_machine
 from protocol.errors import ProtocolError, UsageError
-from protocol.sockets import FRAMES_AT_ONCE, Dealer, Frames, Router
+from protocol.sockets import FRAMES_AT_ONCE, Frames, Router
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 10.0

@@ -38,7 +38,8 @@ class Cluster:
         return self.learner(*self.place.gated, *arguments)
 
     def actor(self, name: str, **variables: str) -> Dppo:
-        return self.place.start("actor", "--learner", self.endpoint, "--name", name, variables=variables)
+        join_file = str(self.files.path / "access" / "join")  # waited for, as on a host that shares the directory
+        return self.place.start("actor", "--join-file", join_file, "--name", name, variables=variables)
 
 
 @pytest.fixture

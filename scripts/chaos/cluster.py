@@ -101,7 +101,10 @@ class Cluster:
     def actor(self, name: str, **variables: str) -> Worker:
         """An actor of this run, not started yet."""
         return self.worker(
-            name, "actor", "--learner", self.endpoint, "--name", name, host=self._actor_host, variables=variables
+            name,
+            *("actor", "--join-file", str(self.watch.path / "access" / "join"), "--name", name),
+            host=self._actor_host,
+            variables=variables,
         )
 
     def __enter__(self) -> Self:

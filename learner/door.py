@@ -1,0 +1,120 @@
+"""Opens the learner's port: keys, guard, the test of the door, and the line that lets actors in."""
+
+import ipaddress
+import logging
+import os
+import socket
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from learner.access import Access
+from learner.gate import Gate
+from protocol.endpoints import check_endpoint, host_and_port, leaves_this_machine
+from protocol.errors import UsageError
+from protocol.intruder import check_that_strangers_are_refused
+from protocol.join_line import JoinLine
+from protocol.security import public_key
+from protocol.sockets import Router
+
+log = logging.getLogger("dppo.learner")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How actors reach the learner."""
+
+    bind: str  # tcp://address:port or ipc://path
+    advertise: str = ""  # host or host:port that join lines name; "": found out
+    join_file: str = ""  # where else to write the join line
+    insecure: bool = False  # no keys; loopback only
+
+    def __post_init__(self) -> None:
+        check_endpoint(self.bind)
+        if self.insecure and leaves_this_machine(self.bind):
+            raise UsageError(
+                f"{self.bind} can be reached from other hosts, and --insecure would let anybody join and listen: "
+                "leave it out, or bind to 127.0.0.1"
+            )
+
+
+def open_door(listening: Listening, max_blob_bytes: int, run_directory: Path) -> tuple[Router, Gate | None]:
+    """Listen. Over tcp only to those with a token, after a test that strangers are refused.
+
+    Raises UsageError where the address or the files of the keys cannot be used, DppoError where the test fails.
+    """
+    if listening.bind.startswith("ipc://") or listening.insecure:
+        router = Router(listening.bind, max_blob_bytes)
+        log.info("listening on %s", router.endpoint)
+        if listening.insecure:
+            log.warning("--insecure: whoever is on this machine may join, and nothing is encrypted")
+        return router, None
+    access = Access.open(run_directory, time.time())
+    gate = Gate(access, wall=time.time, monotonic=time.monotonic)
+    router = Router(listening.bind, max_blob_bytes, gate.security())
+    try:
+        check_that_strangers_are_refused(router, public_key(access.secret_key()))
+        line = access.announce(_address(listening.advertise, router.address), time.time())
+        log.info("listening on %s", router.endpoint)
+        _tell(line, listening.join_file, run_directory)
+    except BaseException:
+        router.close()
+        raise
+    return router, gate
+
+
+def _tell(line: JoinLine | None, join_file: str, run_directory: Path) -> None:
+    if line is None:
+        log.info("the first token is no longer valid; for another line: dppo token add %s NAME", run_directory)
+    elif join_file:
+        write_join_file(Path(join_file), line)
+        log.info("actors join with: dppo actor --join-file %s", join_file)
+    else:
+        log.info(
+            "actors join with this line, which is a secret (more of them: dppo token add %s NAME):",
+            run_directory,
+        )
+        log.info("dppo actor --join %s", line)
+
+
+def write_join_file(path: Path, line: JoinLine) -> None:
+    """For its owner only; also for the group, where the directory hands its group down (setgid). Raises UsageError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        shared = path.parent.stat().st_mode & stat.S_ISGID
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o640 if shared else 0o600)
+            file.write(f"{line}\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"join_file={path} cannot be written: {error.strerror or error}") from None
+
+
+def _address(advertise: str, bound: str) -> str:
+    """host:port for the join line; `bound` is the endpoint in numbers."""
+    host, port = host_and_port(bound)
+    if advertise:
+        parts = host_and_port(f"tcp://{advertise}")
+        host, port = parts[0], parts[1] or port
+    elif ipaddress.ip_address(host).is_unspecified:
+        host = _this_host(ipaddress.ip_address(host).version)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _this_host(version: int) -> str:
+    """An address of this machine that others may reach; nothing is sent to find it."""
+    outside = [(socket.AF_INET, "192.0.2.1")]  # reserved for documentation
+    if version == 6:
+        outside.append((socket.AF_INET6, "2001:db8::1"))
+    for family, address in outside:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((address, 9))
+            except OSError:  # no such network here
+                continue
+            host: str = probe.getsockname()[0]
+            return host
+    return socket.gethostname()

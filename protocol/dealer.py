@@ -1,0 +1,80 @@
+"""The actor's ZeroMQ socket, with the options that keep the protocol's promises. One thread owns it."""
+
+from collections.abc import Iterator
+
+import zmq
+
+from protocol.endpoints import wants_ipv6
+from protocol.errors import ProtocolError
+from protocol.monitor import Monitor
+from protocol.rollout import Blob
+from protocol.security import ClientSecurity, check_library, public_key
+from protocol.seen import Seen
+from protocol.sockets import common_options
+
+
+class Dealer:
+    """An actor's end: one learner, reconnecting by itself after a lost connection."""
+
+    def __init__(self, endpoint: str, security: ClientSecurity | None = None) -> None:
+        check_library()
+        self.endpoint = endpoint
+        self._security = security
+        self._context = zmq.Context()
+        self._open()
+
+    def _open(self) -> None:
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # queue only to a live connection: the outbox is ours, not libzmq's
+        socket.setsockopt(zmq.RECONNECT_IVL, 100)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 5000 if self.endpoint.startswith("tcp") else 500)
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, 3000)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # longer than the learner's own: it is the one that is busy
+        common_options(socket)
+        socket.setsockopt(zmq.IPV6, wants_ipv6(self.endpoint))
+        if self._security is not None:
+            secret_key = self._security.secret_key
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, public_key(secret_key))
+            socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
+            socket.setsockopt(zmq.CURVE_SERVERKEY, self._security.server_key)
+        self._monitor = Monitor(socket)
+        socket.connect(self.endpoint)
+        self._socket = socket
+
+    def events(self) -> Iterator[Seen]:
+        """What has become of the connection since the last call."""
+        return self._monitor.events()
+
+    def wait(self, seconds: float) -> None:
+        """Return when something arrived or after that long."""
+        self._socket.poll(int(seconds * 1000))
+
+    def receive(self) -> Iterator[tuple[bytes, memoryview | None]]:
+        """Everything that has arrived, as (header, blob). Raises ProtocolError for any other number of frames."""
+        while (
+            int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
+        ):  # cheaper than an exception, and called at every step
+            frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            if len(frames) > 2:
+                raise ProtocolError(f"a message of {len(frames)} frames from the learner")
+            yield frames[0].bytes, frames[1].buffer if len(frames) == 2 else None
+
+    def send(self, header: bytes, blob: Blob | None = None) -> bool:
+        """False where there is no connection: the session sends again once it has one."""
+        try:
+            self._socket.send_multipart([header] if blob is None else [header, blob], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return False
+        return True
+
+    def reconnect(self) -> None:
+        """A new socket: libzmq gives up for good after some errors, and a new one asks for the address again."""
+        self._monitor.close()
+        self._socket.close(linger=0)
+        self._open()
+
+    def close(self) -> None:
+        """Close the socket, giving what was sent last half a second to leave."""
+        self._monitor.close()
+        self._socket.close(linger=500)
+        self._context.term()
