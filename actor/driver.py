@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from actor.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
+from actor.activity import Activity
 from actor.collector import Collector
+from actor.crash_reports import CrashReports
 from actor.environments import Environments, make_environments
 from actor.policy import PolicyRunner
 from actor.session import ActorSession
-from protocol.messages import EnvSettings, FromLearner, TimeShares
+from actor.step import Crash
+from protocol.messages import EnvSettings, FromLearner, TimeShares, Trouble
 
 Clock = Callable[[], float]
 
@@ -27,6 +30,8 @@ class ActorDriver:
         self.reconnect_wanted = False
         self.send_seconds = 0.0
         self.idle_seconds = 0.0
+        self.activity = Activity()  # of this thread, for who watches it from another
+        self._crashes = CrashReports()
         self._note = note
         self._clock = clock
         self._collector: Collector | None = None
@@ -118,12 +123,28 @@ class ActorDriver:
                     self._note(action.text)
 
     def _make(self, action: MakeEnvironments) -> None:
+        activity = self.activity
+        activity.limit_seconds = action.env.step_timeout_seconds
+        activity.begin("making the environments")
         self._environments = make_environments(action.env, action.envs)
+        activity.environments = self._environments
         self._collector = Collector(
-            self._environments, seed=action.seed, first_slot=action.first_slot, life=action.life
+            self._environments,
+            seed=action.seed,
+            first_slot=action.first_slot,
+            life=action.life,
+            on_crash=self._crashed,
+            activity=activity,
         )
         self._note(f"stepping {action.envs} x {action.env.id} ({self._environments.description})")
         self._do(self.session.environments_ready(self._environments.spec, self._clock()))
+
+    def _crashed(self, crash: Crash) -> None:
+        self.session.count_restart()
+        line = self._crashes.line_for(crash)
+        if line:
+            self._note(self._crashes.traceback_of(crash))
+            self.outgoing.append(Send(Trouble(self.session.incarnation, "crashed", line)))
 
     def _load(self, load: Load) -> None:
         assert self._collector is not None, "a learner sends no policy before it knows the spec"

@@ -8,7 +8,8 @@ import difflib
 import functools
 import importlib
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import gymnasium as gym
 
@@ -16,10 +17,13 @@ import actor.registration  # noqa: F401  so that our own environments are found 
 from actor.step import Environments, Step
 from actor.sync_loop import SyncLoop
 from actor.vector_environments import Seeding, VectorEnvironments
-from protocol.errors import UsageError
+from actor.workers import make_in_worker
+from protocol.errors import DppoError, UsageError
 from protocol.messages import EnvSettings
 
 __all__ = ["Environments", "Step", "make_environments", "registered"]
+
+_Made = TypeVar("_Made")
 
 # what gymnasium.make raises for a wrong keyword argument, a missing package, a missing file
 _NOT_MADE = (gym.error.Error, ImportError, TypeError, ValueError, OSError)
@@ -41,16 +45,19 @@ def make_environments(settings: EnvSettings, envs: int) -> Environments:
     try:
         if vectorization == "async":
             return _make_async(settings.id, kwargs, envs)
+        make = functools.partial(gym.make, settings.id, **{"disable_env_checker": True, **kwargs})
         # Gymnasium's checker looks at the first step only; one copy of its warnings is enough
-        return SyncLoop([gym.make(settings.id, **{"disable_env_checker": i > 0, **kwargs}) for i in range(envs)])
+        first = gym.make(settings.id, **kwargs)
+        return SyncLoop([first, *(make() for _ in range(envs - 1))], again(make))
     except _NOT_MADE as error:
         raise UsageError(f"cannot make {settings.id} with {kwargs}: {error}") from error
 
 
 def _make_native(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments:
+    # make_vec passes the registered time limit on as max_episode_steps
+    make = functools.partial(gym.make_vec, env_id, num_envs=envs, vectorization_mode="vector_entry_point", **kwargs)
     try:
-        # make_vec passes the registered time limit on as max_episode_steps
-        vector = gym.make_vec(env_id, num_envs=envs, vectorization_mode="vector_entry_point", **kwargs)
+        vector = make()
     except _NOT_MADE as error:
         raise UsageError(
             f"cannot make the native vector environment of {env_id} with {kwargs}: {error}. "
@@ -58,32 +65,33 @@ def _make_native(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments
         ) from error
     # our own can give each column a generator; Gymnasium has no word for that
     seeding: Seeding = "per_column" if vector.metadata.get("seed_per_column") else "first_column"
-    return VectorEnvironments(vector, "native", seeding)
+    return VectorEnvironments(vector, "native", seeding, again(make))
 
 
 def _make_async(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments:
     """One process an environment; SAME_STEP, because the process can reset without another message."""
-    make_one = functools.partial(_make_self_seeding, env_id, kwargs)
-    vector = gym.vector.AsyncVectorEnv(
+    make_one = functools.partial(make_in_worker, env_id, kwargs)
+    make = functools.partial(
+        gym.vector.AsyncVectorEnv,
         [make_one] * envs,
         context="spawn",  # a fork would copy the locks of zmq's and onnxruntime's threads
         autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,
     )
-    return VectorEnvironments(vector, "async", "per_column")
+    return VectorEnvironments(make(), "async", "per_column", again(make))
 
 
-class _SeedsActionSpace(gym.Wrapper[Any, Any, Any, Any]):
-    """Seeds the action space too, in the process where the environment is."""
+def again(make: Callable[[], _Made]) -> Callable[[], _Made]:
+    """Make what could be made before. What goes wrong now is no wrong setting; whatever it is, it ends the actor."""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As Env.reset."""
-        if seed is not None:
-            self.action_space.seed(seed)
-        return self.env.reset(seed=seed, options=options)
+    def make_again() -> _Made:
+        try:
+            return make()
+        except Exception as error:
+            raise DppoError(
+                f"the environment crashed and cannot be made again: {type(error).__name__}: {error}"
+            ) from error
 
-
-def _make_self_seeding(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
-    return _SeedsActionSpace(gym.make(env_id, **kwargs))
+    return make_again
 
 
 def _kwargs(kwargs_json: str) -> dict[str, Any]:

@@ -58,5 +58,10 @@ def environment_seeds(seed: int, *, first_slot: int, envs: int, life: int) -> li
     ]
 
 
-def _sequence(seed: int, slot: int, life: int, stream: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(slot, life, stream))
+def restart_seed(seed: int, *, slot: int, life: int, restart: int) -> int:
+    """For the environment of that slot once it has been made again; restart: 1 the first time in this life."""
+    return int(_sequence(seed, slot, life, ENVIRONMENT_STREAM, restart).generate_state(1)[0]) >> 1
+
+
+def _sequence(seed: int, slot: int, life: int, *stream: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(slot, life, *stream))

@@ -55,6 +55,10 @@ class Outbox:
             tally, sealed_steps=tally.sealed_steps + steps, dropped_steps=tally.dropped_steps + steps
         )
 
+    def count_restart(self) -> None:
+        """An environment crashed and is made again."""
+        self.tally = msgspec.structs.replace(self.tally, env_restarts=self.tally.env_restarts + 1)
+
     def acknowledged(self, upto: int, credit: int) -> None:
         """The learner has disposed of everything up to there, and takes that many more."""
         acked_upto, acked_steps = self.tally.acked_upto, self.tally.acked_steps

@@ -270,6 +270,10 @@ class ActorSession:
         """These steps were cut and thrown away (`on_stop=drop`)."""
         self._outbox.drop(steps)
 
+    def count_restart(self) -> None:
+        """An environment crashed and is made again."""
+        self._outbox.count_restart()
+
     def drain(self, now: float) -> list[Action]:
         """End as soon as everything is delivered, at the latest when the grace is over."""
         if self.state not in (State.DRAINING, State.OVER):

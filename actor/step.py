@@ -1,14 +1,29 @@
 """What stepping environments gives back, whichever way they are vectorized. Knows arrays; knows no Gymnasium."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from actor.whereabouts import place_of_error
 from protocol.rollout import Leaves
 from protocol.specs import Spec
 
 SUCCESS = "is_success"  # what the info of an episode's last step may say: whether the task was done
+
+
+class Crash(NamedTuple):
+    """An environment raised something, or gave numbers that are not finite, instead of doing its step or reset."""
+
+    column: int | None  # None: a vector environment that does not say whose
+    during: Literal["step", "reset"]
+    error: BaseException
+
+    def __str__(self) -> str:
+        whose = "the vector environment" if self.column is None else f"environment {self.column}"
+        place = place_of_error(self.error)
+        what = f"{type(self.error).__name__}: {self.error}"
+        return f"{whose} failed in {self.during}: {what}{f' ({place})' * bool(place)}"
 
 
 class Step(NamedTuple):
@@ -21,23 +36,40 @@ class Step(NamedTuple):
     valid: np.ndarray  # [E] bool; false where the environment only reset itself and ignored the action
     final_observations: Leaves  # [k, ...] the true last observations of the k truncated columns, in column order
     successes: np.ndarray  # [E] float32; 1 or 0 where an episode ended and its environment says which, else NaN
+    crashes: Sequence[Crash] = ()  # those columns' observations mean nothing: `restart` them before the next step
 
 
 class Environments(Protocol):
     """E environments stepped together. Autoreset modes end here: what comes out reads the same for all of them.
 
     Under NEXT_STEP autoreset `observations` of an ended column are its last ones, and the row after it is not valid.
+    A column that crashed in its step has a row that is not valid; one that crashed in the reset after its episode's end
+    has a whole row and lacks only the new episode's first observation.
     """
 
     spec: Spec
     envs: int
     description: str  # which implementation was picked and how it resets, for the log
+    indivisible: bool  # one of them cannot be made again without the others
+    column: int | None  # whose turn it is, for who watches from another thread; None: all at once
 
     def reset(self, seeds: Sequence[int]) -> Leaves:
         """Start E episodes, one seed a column; leaf name -> [E, ...]."""
 
     def step(self, env_action: np.ndarray) -> Step:
         """Do env_action [E, ...], which is ready for the environments: clipped, shifted, scaled."""
+
+    def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
+        """Make these again, all of them where they are indivisible, and start new episodes; leaf name -> [k, ...].
+
+        Raises DppoError where they cannot be made, and whatever their resets raise.
+        """
+
+    def waiting_for(self) -> Sequence[int]:
+        """Columns whose processes have not answered yet. May be called from another thread."""
+
+    def tell_stack(self, column: int) -> None:
+        """Have that column's process, if it has its own, write its stack to standard error. Likewise."""
 
     def close(self) -> None:
         """Free what the environments hold."""

@@ -5,15 +5,18 @@ The modes, https://farama.org/Vector-Autoreset-Mode:
   the new episode's first observation. That row is no transition and is marked as not valid.
 - SAME_STEP: an ended column returns the new episode's first observation; the last one is in info["final_obs"].
 - DISABLED: we reset the ended columns ourselves.
+
+Where one environment crashes, or its process dies, the state of the whole vector is unknown: it is made again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from actor.step import SUCCESS, Step, successes_of
+from actor.step import SUCCESS, Crash, Step, successes_of
+from actor.workers import end_vector, tell_stack, unanswered, worker_failure
 from protocol.errors import DppoError, UsageError
 from protocol.rollout import Leaves
 from protocol.specs import spec_of
@@ -28,7 +31,17 @@ class VectorEnvironments:
     implementations have one generator for all their columns, so there an episode depends on how many columns there are.
     """
 
-    def __init__(self, vector: VectorEnv[Any, Any, Any], kind: str, seeding: Seeding) -> None:
+    indivisible = True
+    column: int | None = None
+
+    def __init__(
+        self,
+        vector: VectorEnv[Any, Any, Any],
+        kind: str,
+        seeding: Seeding,
+        make: Callable[[], VectorEnv[Any, Any, Any]] | None = None,
+    ) -> None:
+        """make: another one like it, for `restart`."""
         self.spec = spec_of(vector.single_observation_space, vector.single_action_space)
         self.envs = vector.num_envs
         self._mode = _autoreset_mode(vector)
@@ -37,6 +50,7 @@ class VectorEnvironments:
             + ("a seed for each" if seeding == "per_column" else "one seed for all of them")
         )
         self._vector = vector
+        self._make = make
         self._seeding = seeding
         (self._leaf,) = self.spec.observation
         self._action_dtype = vector.single_action_space.dtype
@@ -61,10 +75,42 @@ class VectorEnvironments:
             observations, _ = self._vector.reset(seed=int(seeds[0]))
         return self._leaves(observations)
 
+    def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
+        """Make the whole vector again and start E episodes; leaf name -> [E, ...]."""
+        assert self._make is not None, "who restarts says how to make"
+        end_vector(self._vector)
+        self._vector = self._make()
+        return self.reset(seeds)
+
+    def waiting_for(self) -> Sequence[int]:
+        """Columns whose processes have not answered yet."""
+        return unanswered(self._vector)
+
+    def tell_stack(self, column: int) -> None:
+        """Have that column's process write its stack to standard error."""
+        tell_stack(self._vector, column)
+
     def step(self, env_action: np.ndarray) -> Step:
         """Do env_action [E, ...]."""
-        result = self._vector.step(env_action.astype(self._action_dtype, copy=False))
-        observations, rewards, terminated, limit, infos = result
+        try:
+            return self._step(env_action)
+        except DppoError:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises, it is made again
+            return self._nothing(error)
+
+    def _nothing(self, error: BaseException) -> Step:
+        """A row in which nothing was done."""
+        column, error = worker_failure(self._vector, error)
+        zeros, false = np.zeros(self.envs, np.float32), np.zeros(self.envs, bool)
+        leaves = {self._leaf.name: np.zeros((self.envs, *self._leaf.shape), self._leaf.dtype)}
+        crashes = [Crash(column, "step", error)]
+        return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes)
+
+    def _step(self, env_action: np.ndarray) -> Step:
+        observations, rewards, terminated, limit, infos = self._vector.step(
+            env_action.astype(self._action_dtype, copy=False)
+        )
         rewards = np.asarray(rewards, np.float32)
         terminated = np.asarray(terminated, bool)
         ended = terminated | limit
@@ -90,7 +136,7 @@ class VectorEnvironments:
 
     def close(self) -> None:
         """Close the vector environment and, where it has some, its processes."""
-        self._vector.close()
+        end_vector(self._vector)
 
     def _leaves(self, observations: Any) -> Leaves:
         return {self._leaf.name: np.asarray(observations, self._leaf.dtype)}

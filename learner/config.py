@@ -44,7 +44,13 @@ class EnvConfig:
     """How an actor steps several environments: native (the environment's own vector version), sync (one after the
     other), async (one process each); auto takes native where there is one, else sync."""
 
+    step_timeout_seconds: float = 60.0
+    """A step, a reset, or the making of an environment that takes longer is hung: its actor reports where, writes the
+    stack to its log and ends with code 1, so that whoever started it can start another; 0: wait for ever. In a run
+    without actor processes it is only reported."""
+
     def __post_init__(self) -> None:
+        _at_least("env", self, 0, "step_timeout_seconds")
         try:
             length = len(self.kwargs_json)
         except (TypeError, ValueError) as error:

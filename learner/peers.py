@@ -75,6 +75,9 @@ class Peer:
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted
     shares: TimeShares = field(default_factory=TimeShares)
+    doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere
+    notes: int = 0  # about its environments
+    refused: set[str] = field(default_factory=set)  # arrays of its rollouts that were not finite
     rows: int = 0  # arrived under the newest policy, and not more than `share`
     share: int = 0  # rows that it stops after by itself; 0: only at STOP
 

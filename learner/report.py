@@ -78,7 +78,10 @@ def waiting_for(session: LearnerSession, now: float) -> str:
     """Who or what holds the run up, "" if nothing does."""
     late = session.cycle.unstopped()
     if session.phase is Phase.STOPPING and late:
-        names = ", ".join(f"{peer.actor} (last heard {now - peer.heard:.1f} s ago)" for peer in late)
+        names = ", ".join(
+            f"{peer.actor} (last heard {now - peer.heard:.1f} s ago{f', {peer.doing}' * bool(peer.doing)})"
+            for peer in late
+        )
         return f"{names}, {now - session.cycle.stop_sent_at:.1f} s after STOP"
     if session.phase in (Phase.WAITING, Phase.COLLECTING) and not session.peers:
         return "actors to join"

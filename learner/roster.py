@@ -85,6 +85,10 @@ class Roster:
             actions += [Send(peer.id, ENDED), Note(f"{peer.actor} was sent away: its token {peer.token} has ended")]
         return actions
 
+    def of_incarnation(self, incarnation: bytes) -> Peer | None:
+        """That process's live connection, if it has one."""
+        return next((peer for peer in self.peers.values() if peer.incarnation == incarnation), None)
+
     @property
     def is_empty(self) -> bool:
         """Whether nobody has anything more to say."""

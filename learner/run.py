@@ -45,6 +45,7 @@ class Run:
         self.slots = SlotTable(directory.epoch)
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
+        self.env_restarts = 0  # never falls, though accounts are summed up while it is read
         self.first_step_seconds: float | None = None
         self.journal = Journal(directory.path, log.warning)
         self._trainer: Trainer | None = None
@@ -62,7 +63,9 @@ class Run:
         settings = Settings(
             run_id=self.directory.run_id,
             epoch=self.directory.epoch,
-            env=EnvSettings(config.env.id, config.env.kwargs_json, config.env.vectorization),
+            env=EnvSettings(
+                config.env.id, config.env.kwargs_json, config.env.vectorization, config.env.step_timeout_seconds
+            ),
             envs_per_actor=config.collect.envs_per_actor,
             batch_steps=config.collect.batch_steps,
             segment_steps=config.collect.segment_steps,
@@ -145,7 +148,9 @@ class Run:
     def record(self, report: "UpdateReport", timing: dict[str, float], now: float) -> None:
         """Write the update's line of the curve."""
         self.timings.add(timing)
+        self.env_restarts = max(self.env_restarts, self.ledger.env_restarts)
         values = figures(report, self.episodes, timing, self.config.run.target_return)
+        values["rollout/env_restarts"] = float(self.env_restarts)
         # a categorical policy has no std: JSON, in which reports travel, has no NaN
         self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
         elapsed = self.progress.trained_seconds + now - self.launched_at
@@ -196,6 +201,7 @@ class Run:
             "episodes": self.episodes.total,
             "mean_return": self.episodes.mean_return,
             "success_rate": self.episodes.success_rate,
+            "env_restarts": books.ledger["total"]["env_restarts"],
             "target_return": self.config.run.target_return,
             "solved_steps": progress.solved_steps,
             "solved_seconds": progress.solved_seconds,

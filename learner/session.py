@@ -13,7 +13,8 @@ from learner.phases import Phase
 from learner.roster import Roster
 from learner.slots import SlotTable
 from learner.stop_and_go import StopAndGo
-from learner.validation import checked_segment
+from learner.troubles import Troubles
+from learner.validation import NotFinite, checked_segment
 from protocol import PROTOCOL_VERSION
 from protocol.errors import ProtocolError
 from protocol.ledger import DropReason, Ledger
@@ -28,6 +29,7 @@ from protocol.messages import (
     Pong,
     Rollout,
     Stopped,
+    Trouble,
     Welcome,
     Who,
 )
@@ -49,6 +51,7 @@ class LearnerSession:
         self.roster = Roster(settings, ledger, slots, spec)
         self.peers = self.roster.peers  # live connections that said HELLO, by connection
         self.cycle = StopAndGo(settings, self.roster)
+        self.troubles = Troubles(self.roster)
         self.refused_messages = 0
 
     @property
@@ -82,10 +85,12 @@ class LearnerSession:
         """One message from one connection. `token` is what a HELLO came by, "" where none is needed."""
         if isinstance(message, Hello):
             return self._hello(peer_id, message, now, token)
+        if isinstance(message, Trouble):
+            return self.troubles.said(message)
         peer = self.roster.heard_of(peer_id)
         if peer is None:
             return [Send(peer_id, Who())]
-        peer.heard = now
+        peer.heard, peer.doing = now, ""
         match message:
             case Rollout():
                 assert blob is not None, "the codec lets no ROLLOUT through without its blob"
@@ -207,6 +212,9 @@ class LearnerSession:
         try:
             assert self.spec is not None, "a ready peer has a spec"
             segment = checked_segment(self.spec, header, blob, envs=peer.slots.envs)
+        except NotFinite as error:  # an honest actor with a broken environment, or our own policy: no strike
+            refused = self._refuse(peer, header, "invalid", str(error))
+            return [*refused, *self.troubles.refused(peer, error.array), *self.cycle.advance(now)]
         except ProtocolError as error:
             refused = [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error)]
             return [*refused, *self.cycle.advance(now)]

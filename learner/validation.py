@@ -10,6 +10,14 @@ from protocol.rollout import Blob, Counts, Segment, unpack
 from protocol.specs import Spec
 
 
+class NotFinite(ProtocolError):
+    """An array of a rollout, which `array` names, holds NaN or infinity."""
+
+    def __init__(self, array: str) -> None:
+        super().__init__(f"{array} holds NaN or infinity")
+        self.array = array
+
+
 def checked_segment(spec: Spec, header: Rollout, blob: Blob, *, envs: int) -> Segment:
     """The rollout's arrays. Raises ProtocolError where they are not what header, spec and actor promise.
 
@@ -36,7 +44,7 @@ def check_segment(spec: Spec, segment: Segment) -> None:
     ]
     for name, array in arrays:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ProtocolError(f"{name} holds NaN or infinity")
+            raise NotFinite(name)
     for leaf in (*spec.observation, *spec.action):
         if leaf.kind == "discrete":
             if leaf in spec.action:  # what a reset was asked to do was never done

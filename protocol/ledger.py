@@ -36,6 +36,7 @@ class Account:
     duplicates: int = 0  # rollouts, not steps
     missing: int = 0  # of those dropped as "actor_lost": written off, and in flight again if the actor comes back
     over: bool = False  # never comes back
+    env_restarts: int = 0  # environments that its actor made again because they crashed
 
     @property
     def in_flight(self) -> int:
@@ -58,6 +59,7 @@ class Account:
         """The actor's own count. Counts only rise; an older one that arrives late changes nothing."""
         self.dropped["stop_partial"] = max(self.dropped["stop_partial"], tally.dropped_steps)
         self.sealed = max(self.sealed, tally.sealed_steps)
+        self.env_restarts = max(self.env_restarts, tally.env_restarts)
         self._at_least_what_arrived()
 
     def reconcile(self, tally: Tally) -> int:
@@ -154,6 +156,7 @@ class Ledger:
             self.closed.trained += account.trained
             self.closed.dropped.update(account.dropped)
             self.closed.duplicates += account.duplicates
+            self.closed.env_restarts += account.env_restarts
         self.closed_incarnations += len(done)
 
     def total(self) -> Account:
@@ -165,7 +168,13 @@ class Ledger:
             total.pending += account.pending
             total.dropped.update(account.dropped)
             total.duplicates += account.duplicates
+            total.env_restarts += account.env_restarts
         return total
+
+    @property
+    def env_restarts(self) -> int:
+        """Of all actors. May be read beside another thread that writes, and is then exact a moment later."""
+        return self.closed.env_restarts + sum(account.env_restarts for account in list(self.accounts.values()))
 
     def to_state(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -212,6 +221,7 @@ def _account_state(account: Account) -> dict[str, Any]:
         "duplicates": account.duplicates,
         "missing": account.missing,
         "over": account.over,
+        "env_restarts": account.env_restarts,
     }
 
 

@@ -31,6 +31,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     acked_upto: Count = 0  # newest sequence number that a learner disposed of
     acked_steps: Count = 0
     dropped_steps: Count = 0  # sealed, then dropped here, at a stop (`on_stop=drop`)
+    env_restarts: Count = 0  # environments made again because they crashed
 
 
 class EnvSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -39,6 +40,7 @@ class EnvSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]  # Gymnasium id, or "module:id"
     kwargs_json: Annotated[str, msgspec.Meta(max_length=2048)] = "{}"
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"
+    step_timeout_seconds: Seconds = 60.0  # a step, a reset or a making that takes longer is hung; 0: none is
 
 
 class TimeShares(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -111,6 +113,16 @@ class Ping(_Message, frozen=True):
     time: float
     tally: Tally
     shares: TimeShares
+
+
+class Trouble(_Message, frozen=True):
+    """Something is wrong with the environments. Of an incarnation, not of a connection: while its main thread is stuck
+    in an environment, an actor's watchdog says so on a connection of its own.
+    """
+
+    incarnation: Incarnation
+    kind: Literal["stuck", "crashed"]
+    text: Text  # one line for the user: where it is stuck, or what crashed and how often
 
 
 class Bye(_Message, frozen=True):
@@ -193,7 +205,7 @@ class Who(_Message, frozen=True):
     """I do not know you (I may have restarted): say HELLO."""
 
 
-FromActor = Hello | Have | Rollout | Stopped | Ping | Bye
+FromActor = Hello | Have | Rollout | Stopped | Ping | Trouble | Bye
 FromLearner = Welcome | Reject | Policy | Ack | Nack | Stop | Pong | Who | Bye
 Message = FromActor | FromLearner
 

@@ -162,6 +162,10 @@ def _play_round(
     while playing.any():
         _, env_action, _ = runner.act(observations, zero if noise is None else noise.next())
         step = environments.step(env_action)
+        for crash in step.crashes:  # an episode that breaks off has no return: there is nothing to report
+            if isinstance(crash.error, WindowClosed):
+                raise crash.error
+            raise DppoError(f"{crash}; so its episode cannot be played to its end") from crash.error
         counted = playing & step.valid
         returns[counted] += step.rewards[counted]
         lengths[counted] += 1

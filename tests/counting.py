@@ -70,13 +70,14 @@ class ReusedArrays:
 
     def __init__(self, environments: Environments) -> None:
         self.spec, self.envs, self.description = environments.spec, environments.envs, environments.description
-        self.reset, self.close = environments.reset, environments.close
+        self.indivisible, self.column = environments.indivisible, environments.column
+        self.reset, self.restart, self.close = environments.reset, environments.restart, environments.close
         self._step = environments.step
         self._buffers: dict[Any, np.ndarray] = {}
 
     def step(self, env_action: np.ndarray) -> Step:
         arrays = self._step(env_action)
-        for field, array in enumerate(arrays):
+        for field, array in enumerate(arrays[:7]):
             for key, value in (array if isinstance(array, dict) else {"": array}).items():
                 buffer = self._buffers.setdefault((field, key, value.shape), np.empty_like(value))
                 buffer[...] = value

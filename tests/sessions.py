@@ -273,7 +273,9 @@ class Simulation:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _collector(self, environments: FakeEnvironments, *, seed: int, first_slot: int, life: int) -> FakeCollector:
+    def _collector(
+        self, environments: FakeEnvironments, *, seed: int, first_slot: int, life: int, **_: Any
+    ) -> FakeCollector:
         slots = [(slot, life) for slot in range(first_slot, first_slot + environments.envs)]
         return FakeCollector(self, environments.envs, slots)
 

@@ -29,6 +29,7 @@ from protocol.messages import (
     Stopped,
     Tally,
     TimeShares,
+    Trouble,
     Welcome,
     Who,
 )
@@ -45,7 +46,7 @@ def texts(size: int) -> st.SearchStrategy[str]:
     return st.text(st.characters(codec="utf-8"), max_size=size)
 
 
-tallies = st.builds(Tally, counts, counts, counts, counts, counts)
+tallies = st.builds(Tally, *[counts] * 6)
 boxes = st.builds(
     Leaf,
     name=st.sampled_from(["action", "arm", "gripper"]),
@@ -88,6 +89,7 @@ FROM_ACTOR: dict[type, st.SearchStrategy[Any]] = {
     Rollout: st.builds(Rollout, st.integers(1, MAX_COUNT), *[counts] * 7),
     Stopped: st.builds(Stopped, counts, counts, tallies, seconds),
     Ping: st.builds(Ping, st.floats(allow_nan=False), tallies, st.builds(TimeShares, *[seconds] * 4)),
+    Trouble: st.builds(Trouble, st.binary(min_size=8, max_size=8), st.sampled_from(["stuck", "crashed"]), texts(512)),
     Bye: st.builds(Bye, texts(512), tallies),
 }
 FROM_LEARNER: dict[type, st.SearchStrategy[Any]] = {
@@ -101,6 +103,7 @@ FROM_LEARNER: dict[type, st.SearchStrategy[Any]] = {
             texts(256).filter(bool),
             texts(500),
             st.sampled_from(["auto", "sync", "async", "native"]),
+            seconds,
         ),
         envs=counts,
         first_slot=counts,

@@ -272,18 +272,6 @@ def test_a_step_without_a_policy_is_refused() -> None:
         source.step()
 
 
-def test_a_broken_reward_spoils_its_own_episode_and_no_other() -> None:
-    class OnceNan(gym.RewardWrapper):
-        def reward(self, reward: float) -> float:
-            return reward if self.unwrapped._episode else float("nan")
-
-    segment = collect(collector(SyncLoop([OnceNan(CountingEnv()) for _ in range(2)])), 30)
-    for column in range(2):
-        returns = segment.episode_returns[segment.episode_columns == column]
-        assert np.isnan(returns[0])
-        assert np.isfinite(returns[1:]).all()
-
-
 def test_time_is_told_apart_and_can_be_set_back() -> None:
     source = collector(counting(2, None))
     collect(source, 3)

@@ -15,7 +15,7 @@ from pictures import BLIND, PIXEL, read_gif, read_mp4
 
 from actor.noise import environment_seeds
 from actor.policy import PolicyRunner
-from protocol.errors import UsageError
+from protocol.errors import DppoError, UsageError
 from scripts.cli import main
 from scripts.evaluate import Watching, evaluate, evaluation_seeds
 from scripts.filming import Shown, WindowClosed
@@ -146,6 +146,12 @@ FIVE_STEPS = {
     "CartPole-v1": UNIFORM,  # never looks whether its window was closed
     "RobotArm-v0": gaussian_graph(np.zeros((8, 2)), np.zeros(2), bound=1.0),  # looks, and ends the program
 }
+
+
+def test_an_environment_that_fails_is_one_line(tmp_path: Path) -> None:
+    run = run_directory(tmp_path / "run", UNIFORM, "env: {id: 'simulators:Breaking-v0', kwargs: {steps: 3}}")
+    with pytest.raises(DppoError, match=r"RuntimeError: the simulator lost its licence .*; so its episode cannot be"):
+        evaluate(run, episodes=2)
 
 
 @pytest.mark.usefixtures("window")

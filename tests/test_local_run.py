@@ -251,7 +251,7 @@ def test_an_environment_that_fails_in_every_life_ends_the_run_and_says_why(place
     command = place.start(
         "train",
         *SMALL,
-        *("--env", BREAKING, "--env.kwargs", json.dumps({"steps": 30}), "--run.directory", RUN),
+        *("--env", BREAKING, "--env.kwargs", json.dumps({"steps": 0}), "--run.directory", RUN),
     )
     place.ends(command, code=1)
     place.leaves_nothing()
@@ -319,19 +319,50 @@ def test_environments_in_processes_of_their_own_end_with_their_actor_however_it_
 
 
 @pytest.mark.slow
-def test_an_environment_that_yields_nan_ends_the_run_and_says_so(place: Place, files: RunFiles) -> None:
+@pytest.mark.parametrize("actors", [2, 0])
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (BREAKING, "failed in step: RuntimeError: the simulator lost its licence (simulators.py"),
+        (BLOWN_UP, "failed in step: NotFinite: observation is NaN or infinite"),
+    ],
+)
+def test_an_environment_that_fails_now_and_then_is_made_again_and_counted(
+    place: Place, files: RunFiles, env: str, said: str, actors: int
+) -> None:
+    command = place.start(
+        "train",
+        *(*SMALL, "--actors", str(actors), "--evaluation-episodes", "0", "--run.total-steps", "5000"),
+        *("--env", env, "--env.kwargs", json.dumps({"steps": 300}), "--run.directory", RUN),
+    )
+    place.ends(command, code=0)
+    place.leaves_nothing()
+    assert command.complained() == ""
+    assert said in command.said()
+    assert "keeps" not in command.said()
+    assert_closes(files.ledger())
+    assert drops(files.ledger()) == {}
+    restarts = files.summary()["env_restarts"]
+    assert restarts == files.ledger()["total"]["env_restarts"]
+    assert 8 <= restarts < 5000 / 300 + 20
+    assert files.metrics()[-1]["env_restarts"] > 0
+    if actors:
+        log = (files.path / "logs" / "actor-0.log").read_text()
+        assert log.count("Traceback") == (env == BREAKING)  # once for a kind
+
+
+@pytest.mark.slow
+def test_an_environment_that_yields_nothing_but_nan_ends_the_run_and_says_so(place: Place) -> None:
     command = place.start(
         "train",
         *SMALL,
-        *("--env", BLOWN_UP, "--env.kwargs", json.dumps({"steps": 300}), "--run.directory", RUN),
+        *("--env", BLOWN_UP, "--env.kwargs", json.dumps({"steps": 0}), "--run.directory", RUN),
     )
     place.ends(command, code=1)
     place.leaves_nothing()
     (line,) = command.complained().splitlines()
     assert "actor-" in line
-    assert "observation holds NaN" in line
-    assert_closes(files.ledger())
-    assert drops(files.ledger())["invalid"] > 0
+    assert "observation is NaN" in line
 
 
 @pytest.mark.slow

@@ -1,0 +1,32 @@
+"""Where in the code something happened, in a few words: the innermost function outside Python's own library."""
+
+import sysconfig
+import traceback
+from pathlib import Path
+from types import FrameType
+
+_LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+_PACKAGES = ("site-packages", "dist-packages")  # installed below the library's folder, and not part of it
+
+
+def place_of_error(error: BaseException) -> str:
+    """Where it was raised, as "reacher.py:44 in step"; "" where nothing says so."""
+    return _place([(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)])
+
+
+def place_of_frame(frame: FrameType | None) -> str:
+    """Where a thread whose innermost frame is this one is now, in the same words."""
+    return _place(list(traceback.walk_stack(frame))[::-1] if frame is not None else [])
+
+
+def _place(frames: list[tuple[FrameType, int]]) -> str:
+    """frames: the innermost one last."""
+    own = [(frame, line) for frame, line in frames if not is_library(frame.f_code.co_filename)]
+    for frame, line in (own or frames)[-1:]:
+        return f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+    return ""
+
+
+def is_library(file: str) -> bool:
+    """Whether the file belongs to Python's own library: who waits in `time` or `socket` was sent there by someone."""
+    return file.startswith(("<frozen", *_LIBRARY)) and not any(part in _PACKAGES for part in Path(file).parts)

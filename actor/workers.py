@@ -1,0 +1,133 @@
+"""The processes of an asynchronous vector environment: what runs in each, which one failed, how all of them end.
+
+Knows how Gymnasium keeps them. One that hangs answers no request to close, and one whose actor was killed is told by
+nobody: so here they are killed, and end by themselves with their actor.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import wait
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.vector import AsyncVectorEnv, VectorEnv
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+SECONDS_TO_END = 2.0  # for a process whose pipe is closed already, or that was killed
+TELL_STACK = signal.SIGUSR1
+
+
+def make_in_worker(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    """Called in the new process. (Gymnasium also calls it once in the actor's, to look at the spaces.)"""
+    if multiprocessing.parent_process() is not None:
+        _end_with_actor()
+        faulthandler.enable()
+        faulthandler.register(TELL_STACK, all_threads=True)  # answered also where something holds the interpreter
+    return _SeedsActionSpace(gym.make(env_id, **kwargs))
+
+
+class _SeedsActionSpace(gym.Wrapper[Any, Any, Any, Any]):
+    """Seeds the action space too, in the process where the environment is."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As Env.reset."""
+        if seed is not None:
+            self.action_space.seed(seed)
+        return self.env.reset(seed=seed, options=options)
+
+
+def _end_with_actor() -> None:
+    """No orphans, whatever the environment is doing. On Linux the kernel sees to it, else a thread."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # also there: the actor may have died before that line
+    threading.Thread(target=_watch_actor, name="lifeline", daemon=True).start()
+
+
+def _watch_actor() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a worker watches"
+    parent.join()
+    os._exit(1)
+
+
+def worker_failure(vector: VectorEnv[Any, Any, Any], error: BaseException) -> tuple[int | None, BaseException]:
+    """Whose failure it was that the vector's step raised, and what; a dead process is named with how it died."""
+    workers = vector.unwrapped
+    if not isinstance(workers, AsyncVectorEnv):
+        return None, error
+    if isinstance(error, EOFError | OSError):  # the other end of a pipe is gone
+        ended = wait([process.sentinel for process in workers.processes], SECONDS_TO_END)
+        for column, process in enumerate(workers.processes):
+            if process.sentinel in ended:
+                process.join()
+                return column, ChildProcessError(f"its process {how_it_ended(process.exitcode or 0)}")
+    for column, pipe in enumerate(workers.parent_pipes):
+        if pipe is None:  # Gymnasium's mark for one that raised; it wraps what was raised into another of its kind
+            raised = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error
+            return column, raised
+    return None, error
+
+
+def how_it_ended(code: int) -> str:
+    """In words: "was killed by SIGSEGV", "ended with code 7"."""
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-code}"
+
+
+def unanswered(vector: VectorEnv[Any, Any, Any]) -> list[int]:
+    """Columns whose processes have not answered the request that the vector waits for. From any thread."""
+    workers = vector.unwrapped
+    if not isinstance(workers, AsyncVectorEnv):
+        return []
+    waiting = []
+    for column, pipe in enumerate(workers.parent_pipes):
+        with contextlib.suppress(OSError, ValueError):  # closed a moment ago
+            if pipe is not None and not pipe.poll():
+                waiting.append(column)
+    return waiting
+
+
+def tell_stack(vector: VectorEnv[Any, Any, Any], column: int) -> None:
+    """Have that process write its stack to its standard error, which is the actor's."""
+    workers = vector.unwrapped
+    if isinstance(workers, AsyncVectorEnv):
+        process = workers.processes[column]
+        if process.pid is not None and process.is_alive():
+            os.kill(process.pid, TELL_STACK)
+
+
+def end_vector(vector: VectorEnv[Any, Any, Any]) -> None:
+    """Close it, whatever state it is in; processes that do not end by themselves are killed."""
+    workers = vector.unwrapped
+    if not isinstance(workers, AsyncVectorEnv):
+        with contextlib.suppress(Exception):  # it may be broken: that it cannot even be closed is no news
+            vector.close()
+        return
+    if workers.closed:
+        return
+    workers.closed = True
+    for pipe in workers.parent_pipes:
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.send(("close", None))
+    deadline = SECONDS_TO_END
+    for process in workers.processes:
+        process.join(deadline)
+        if process.is_alive():
+            deadline = 0.0  # the others have had that time as well
+            process.kill()
+            process.join()
+    for pipe in workers.parent_pipes:
+        if pipe is not None:
+            pipe.close()

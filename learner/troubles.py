@@ -1,0 +1,48 @@
+"""What goes wrong with actors' environments, as their actors say it: who is stuck where, what crashed. For people only.
+
+Nothing is decided by it: a stuck actor is given up by the grace and the lease like any other that is silent.
+"""
+
+from learner.peers import Action, Note, Peer
+from learner.roster import Roster
+from protocol.messages import Trouble
+
+MOST_NOTES = 50  # of one peer: whoever says more has been heard
+
+
+class Troubles:
+    """Of all actors of one run."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._roster = roster
+
+    def said(self, trouble: Trouble) -> list[Action]:
+        """An actor, or the watchdog of one, which has a connection of its own. Strangers are not listened to."""
+        peer = self._roster.of_incarnation(trouble.incarnation)
+        if peer is None:
+            return []
+        text = printable(trouble.text)
+        if trouble.kind == "crashed":
+            return self._note(peer, text)
+        known, peer.doing = peer.doing, text
+        return [] if known else self._note(peer, f"stuck {text}")
+
+    def refused(self, peer: Peer, what: str) -> list[Action]:
+        """A rollout held numbers that are not finite. Once for each array: its actor is told of every rollout."""
+        if what in peer.refused:
+            return []
+        peer.refused.add(what)
+        hint = "look at what the environment returns" if what in ("observation", "reward") else "has training diverged?"
+        return self._note(peer, f"{what} holds NaN or infinity, and its rollouts are refused: {hint}")
+
+    def _note(self, peer: Peer, text: str) -> list[Action]:
+        peer.notes += 1
+        if peer.notes > MOST_NOTES:
+            return []
+        last = "; no more will be said about its environments" * (peer.notes == MOST_NOTES)
+        return [Note(f"{peer.actor}: {text}{last}")]
+
+
+def printable(text: str) -> str:
+    """One line without what would steer a terminal: it comes from another process, and was made by an environment."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
