@@ -88,7 +88,7 @@ class Cluster:
             *("learner", "--preset", "none", "--env", plan.env, "--env.kwargs", json.dumps(kwargs)),
             *("--bind", self.endpoint, "--run.directory", str(self.watch.path), "--run.total-steps", str(10**9)),
             *("--collect.batch-steps", str(plan.batch_steps), "--collect.envs-per-actor", str(plan.envs)),
-            *("--ppo.epochs", "4", "--ppo.minibatch-steps", "128", "--run.checkpoint-seconds", "0"),
+            *("--ppo.epochs", "4", "--ppo.minibatch-steps", "128"),
             *("--evaluation-episodes", "0", "--run.tensorboard", "false", *plan.settings),
         )
 

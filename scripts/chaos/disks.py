@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from learner.checkpoint_document import readable_first
 from scripts.chaos.cluster import Cluster, Plan, is_root
 from scripts.chaos.faults import Fault, Scene, Skip
 from scripts.chaos.figures import Figure, at_least, at_most, holds, none_of, reported
@@ -37,8 +38,8 @@ def play_full_with_log(scene: Scene) -> list[Figure]:
         _fill(cluster.learner.log)  # to the end of the page that it has already
         cluster.live(scene.pick(5, 20))
         filler.unlink()
-        kept = _newest_checkpoint(cluster)
-        back = cluster.until(lambda: _newest_checkpoint(cluster) > kept, RECOVERED_SECONDS)
+        written = _written(cluster)
+        back = cluster.until(lambda: _written(cluster) > written, RECOVERED_SECONDS)
         curve = cluster.next_update(RECOVERED_SECONDS)
         return [
             at_most("learner deaths", len(cluster.learner.exits), 0),
@@ -81,10 +82,10 @@ def _under(scene: Scene, cluster: Cluster, begin: Callable[[], None], stop: Call
     cluster.live(scene.pick(4, 20))
     updates = _printed(cluster) - first
     told = re.findall(SAID, cluster.learner.said()[before:])
-    kept = _newest_checkpoint(cluster)
+    kept, written = len(_checkpoints(cluster)), _written(cluster)
     deaths = len(cluster.learner.exits)
     stop()
-    back = cluster.until(lambda: _newest_checkpoint(cluster) > kept, RECOVERED_SECONDS)
+    back = cluster.until(lambda: _written(cluster) > written, RECOVERED_SECONDS)
     curve = cluster.next_update(RECOVERED_SECONDS)
     return [
         at_least("updates while nothing could be written", updates, 1),
@@ -100,7 +101,8 @@ def _under(scene: Scene, cluster: Cluster, begin: Callable[[], None], stop: Call
 def play_damaged(scene: Scene) -> list[Figure]:
     """The newest checkpoint is cut short, then one with a flipped bit, then all of them are."""
     figures = []
-    plan = Plan(actors=2, harmless=r"Falling back|checkpoints? .*cannot be read|can be read")
+    settings = ("--run.checkpoint-seconds", "1")
+    plan = Plan(actors=2, settings=settings, harmless=r"Falling back|checkpoints? .*cannot be read|can be read")
     with Cluster(scene.directory, plan) as cluster:
         cluster.start()
         for name, damage in (("cut short", _cut_short), ("with a flipped bit", _flip)):
@@ -133,7 +135,7 @@ def play_damaged(scene: Scene) -> list[Figure]:
 
 def _restart_after(scene: Scene, cluster: Cluster, name: str, damage: Callable[[Path], None]) -> list[Figure]:
     _kill(cluster)
-    newest = _checkpoints(cluster)[-1]
+    newest = _checkpoints(cluster)[0]
     damage(newest)
     said = len(cluster.learner.said())
     cluster.learner.start()
@@ -156,25 +158,35 @@ def _kill(cluster: Cluster) -> None:
 
 
 def _cut_short(checkpoint: Path) -> None:
-    file = checkpoint / "state.safetensors"
+    file = _tensors(checkpoint)
     with file.open("r+b") as content:
         content.truncate(file.stat().st_size // 2)
 
 
 def _flip(checkpoint: Path) -> None:
-    file = checkpoint / "state.safetensors"
+    file = _tensors(checkpoint)
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[-len(content) // 4] ^= 1
     file.write_bytes(content)
 
 
+def _tensors(checkpoint: Path) -> Path:
+    """The file that they are in: a recent checkpoint is one file, a lasting one a directory."""
+    return checkpoint if checkpoint.is_file() else checkpoint / "state.safetensors"
+
+
 def _checkpoints(cluster: Cluster) -> list[Path]:
-    """Oldest first."""
-    return sorted(p for p in (cluster.watch.path / "checkpoints").iterdir() if p.name.isdigit())
+    """In the order in which a learner tries them."""
+    return readable_first(cluster.watch.path / "checkpoints")
 
 
-def _newest_checkpoint(cluster: Cluster) -> int:
-    return max((int(path.name) for path in _checkpoints(cluster)), default=0)
+def _written(cluster: Cluster) -> int:
+    """When the newest checkpoint was written, in nanoseconds; 0 for none."""
+    times = []
+    for path in _checkpoints(cluster):
+        with contextlib.suppress(FileNotFoundError):  # just replaced
+            times.append(path.stat().st_mtime_ns)
+    return max(times, default=0)
 
 
 def _printed(cluster: Cluster) -> int:

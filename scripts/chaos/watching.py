@@ -88,9 +88,12 @@ class RunWatch:
         return len(self.between(start, end)) / (end - start)
 
     def falls(self) -> list[str]:
-        """Where a version came after a higher one."""
+        """Where a version came after a higher one, or after itself in the same life of the learner.
+
+        A learner that is killed between writing policy.onnx and publishing it has given the number to nobody.
+        """
         pairs = itertools.pairwise(self.versions)
-        return [f"{after} after {before}" for before, after in pairs if not after > before]
+        return [f"{after} after {before}" for before, after in pairs if not after > before or after[1] < before[1]]
 
     def ledger(self) -> dict[str, Any]:
         """As written at the end. Raises OSError, ValueError."""
