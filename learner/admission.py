@@ -7,6 +7,7 @@ from protocol.messages import Hello, Reject
 from protocol.specs import Spec, spec_hash
 
 ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
+FULL_RETRY_SECONDS = 5.0
 MAX_ENVS = 2**16  # of one actor: slots cost memory
 
 
@@ -31,6 +32,12 @@ def refusal(hello: Hello, *, run_id: str, spec: Spec | None, superseded: Contain
         text = f"the environment's spaces differ from the run's: {hello.spec} against {spec}"
         return Reject("spec", text[:512], fatal=True)
     return None
+
+
+def full(actors: int) -> Reject:
+    """The answer to one too many."""
+    text = f"{actors} actors are connected, which is collect.max_actors; trying again"
+    return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
 
 
 def superseded_by_newer(actor: str) -> Reject:

@@ -91,10 +91,17 @@ class CollectConfig:
     """Silence after which learner and actor give each other up; must exceed the longest environment step."""
     max_rollout_bytes: int = 64 * 2**20
     """Largest rollout message that the learner accepts."""
+    max_ingress_bytes: int = 0
+    """What all actors together may have sent that the learner has not read yet, or that waits for the next update;
+    above it no credit is given, and then the connections that hold most are ended. 0: 256 MiB, more for large batches.
+    """
+    max_actors: int = 10_000
+    """Further ones are told to come back later."""
 
     def __post_init__(self) -> None:
         _positive("collect", self, "batch_steps", "envs_per_actor", "stop_grace_seconds", "max_rollout_bytes")
-        _at_least("collect", self, 0, "segment_steps")
+        _positive("collect", self, "max_actors")
+        _at_least("collect", self, 0, "segment_steps", "max_ingress_bytes")
         _at_least("collect", self, 1.0, "lease_seconds")
 
 

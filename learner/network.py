@@ -11,20 +11,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from learner.admission import ENDED
 from learner.batch import Received
 from learner.entries import Entry
 from learner.failpoints import reach
 from learner.gate import Gate
-from learner.peers import Action, Note, Send
+from learner.peers import Action, Kick, Note, Send
 from learner.phases import Phase
 from learner.session import LearnerSession
 from learner.status import Status
-from protocol.codec import decode_from_actor, encode
-from protocol.errors import ProtocolError
+from learner.turnstile import Turnstile
+from protocol.codec import encode
 from protocol.health import HealthFile
 from protocol.ledger import DropReason
-from protocol.messages import Hello
 from protocol.sockets import Router
 from protocol.specs import Spec
 
@@ -58,7 +56,7 @@ class Network:
         self._record = record
         self._report = report
         self._gate = gate
-        self._leaving: list[bytes] = []  # told to go; their connections are shut a moment later
+        self._turnstile = Turnstile(router, session, gate)
         self._outgoing: deque[Send] = deque()
         self._batches: queue.SimpleQueue[list[Received]] = queue.SimpleQueue()
         self._handed_over: list[Received] | None = None  # the newest batch that the trainer got
@@ -142,6 +140,7 @@ class Network:
                 now = time.monotonic()
                 if now >= tick_at:
                     tick_at = now + TICK_SECONDS
+                    self._act(self._turnstile.tick(now))
                     self._act(self.session.tick(now))
                 self._hand_over()
                 if self.session.spec is not None:
@@ -163,14 +162,10 @@ class Network:
         """Look after the guard, and send those away whose token has ended."""
         if self._router.guard is not None:
             self._router.guard.tend()
-        for peer in self._leaving:
-            self._router.disconnect(peer)
         gate.flush()
         gate.refresh()
         with self.lock:
-            actions = self.session.expel(gate.is_valid, now)
-            self._act(actions)
-        self._leaving = [action.peer for action in actions if isinstance(action, Send) and action.message == ENDED]
+            self._act(self.session.expel(gate.is_valid, now))
 
     def _hand_over(self) -> None:
         """Give the batch to the trainer, once, however the phase came to be UPDATING."""
@@ -179,31 +174,21 @@ class Network:
             self._batches.put(self._handed_over)
 
     def _take_in(self) -> None:
-        for peer, header, *rest in self._router.receive():
-            now = time.monotonic()
-            try:
-                if isinstance(header, ProtocolError):
-                    raise header
-                blob = rest[0]
-                message = decode_from_actor(header, blob is not None)
-            except ProtocolError as error:
-                self._act(self.session.violation(peer, error))
-                continue
-            token = self._router.user if isinstance(message, Hello) else ""
-            if token and self._gate is not None and not self._gate.is_valid(token):
-                self._outgoing.append(Send(peer, ENDED))  # its connection is about to be shut
-                continue
-            self._act(self.session.receive(peer, message, blob, now, token))
+        for actions in self._turnstile.arrivals(time.monotonic):
+            self._act(actions)
 
     def _act(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
                 case Send():
+                    self._turnstile.sending(action)
                     self._outgoing.append(action)
                 case Entry():
                     self._record(action)
                     if action.kind == "accepted":
                         reach("after-accept")
+                case Kick():
+                    self._turnstile.kick(action, time.monotonic())
                 case Note():
                     log.info(action.text)
 
@@ -212,7 +197,7 @@ class Network:
             send = self._outgoing.popleft()
             if not self._router.send(send.peer, encode(send.message), send.graph):
                 with self.lock:
-                    self._act(self.session.unreachable(send.peer, time.monotonic()))
+                    self._act(self._turnstile.unsendable(send.peer, time.monotonic()))
 
 
 StatusObserver = Callable[[Status], None]

@@ -28,7 +28,14 @@ class Note:
     text: str
 
 
-Action = Send | Note | Entry  # an entry is for the journal, before what follows it is sent
+@dataclass(frozen=True)
+class Kick:
+    """The shell ends the connection, once what was sent has had time to arrive."""
+
+    peer: bytes
+
+
+Action = Send | Note | Kick | Entry  # an entry is for the journal, before what follows it is sent
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Settings:
     on_stop: Literal["keep", "drop"]
     lease_seconds: float
     stop_grace_seconds: float
+    max_ingress_bytes: int = 0  # 0: derive
+    max_actors: int = 10_000
     stop_at_episode_end: bool = False
     even_shares: bool = False
 
@@ -74,6 +83,7 @@ class Peer:
     have_at: float = 0.0
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted
+    credit_upto: int = 0  # newest sequence number that it has credit for
     shares: TimeShares = field(default_factory=TimeShares)
     doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere
     notes: int = 0  # about its environments

@@ -5,17 +5,15 @@ Part of the learner's session; knows neither phases nor batches.
 
 from collections.abc import Callable
 
-from learner.admission import ENDED, refusal, superseded_by_newer
+from learner.admission import ENDED, full, refusal, superseded_by_newer
+from learner.conduct import Conduct
 from learner.entries import Entry
-from learner.peers import Action, Note, Peer, Send, Settings
+from learner.peers import Action, Kick, Note, Peer, Send, Settings
 from learner.slots import SlotTable
-from protocol.errors import ProtocolError
+from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import Ledger
 from protocol.messages import Hello, Reject
 from protocol.specs import Spec
-
-MAX_STRIKES = 3
-MAX_STRIKERS = 4096  # connections whose violations are counted; strangers come and go
 
 
 class Roster:
@@ -28,7 +26,12 @@ class Roster:
         self.spec = spec  # None until the first actor has said its own
         self._settings = settings
         self._ledger = ledger
-        self._strikes: dict[bytes, int] = {}
+        self.conduct = Conduct()
+        self._names: set[str] = set()  # of `peers`
+        self._connections: dict[str, set[bytes]] = {}  # by actor, of `peers` and `lost`
+        self._lives: dict[str, set[bytes]] = {}  # by actor: incarnations whose account may be open
+        for incarnation, account in ledger.accounts.items():
+            self._lives.setdefault(account.actor, set()).add(incarnation)
 
     def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
         """The peer that this HELLO makes, None where it is refused, and what to send and say."""
@@ -36,6 +39,8 @@ class Roster:
         if no is not None:
             self.forget(peer_id)
             return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
+        if len(self.peers) >= self._settings.max_actors and hello.actor not in self._connections:
+            return None, [Send(peer_id, full(self._settings.max_actors))]
         account = self._ledger.open(hello.incarnation, hello.actor)
         lost = account.reconcile(hello.tally)
         actions = self._supersede(peer_id, hello)
@@ -43,31 +48,49 @@ class Roster:
             actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
         known = self.peers.get(peer_id)
         envs = hello.envs or self._settings.envs_per_actor
-        names = {peer.actor for peer in self.peers.values()}
-        slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=names)
+        slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=self._names)
         ready = hello.spec is not None
         if ready and self.spec is None:
             self.spec = hello.spec
         peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready, token=token)
         peer.steps = known.steps if known else 0
+        self.forget(peer_id)
         self.peers[peer_id] = peer
-        self.lost.pop(peer_id, None)
+        self._names.add(hello.actor)
+        self._connections.setdefault(hello.actor, set()).add(peer_id)
         if lost:
             actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
         if ready and not (known and known.ready):
             actions.append(Note(f"{hello.actor} joined with {envs} environments{f' (token {token})' if token else ''}"))
         return peer, actions
 
+    def check_identity(self, peer_id: bytes, hello: Hello) -> None:
+        """Raises HostileError where a connection or an incarnation changes hands, which no process can do."""
+        peer = self.peers.get(peer_id)
+        if peer is not None and peer.incarnation != hello.incarnation:
+            raise HostileError(f"{peer.actor} says HELLO as another process on the same connection")
+        account = self._ledger.accounts.get(hello.incarnation)
+        if account is not None and account.actor != hello.actor:
+            raise HostileError(f"{hello.actor} says HELLO with the incarnation of {account.actor}")
+
     def forget(self, peer_id: bytes) -> Peer | None:
         """That connection is no more; its account stays open."""
-        self._strikes.pop(peer_id, None)
-        self.lost.pop(peer_id, None)
-        return self.peers.pop(peer_id, None)
+        lost, peer = self.lost.pop(peer_id, None), self.peers.pop(peer_id, None)
+        gone = peer or lost
+        if gone is not None:
+            connections = self._connections[gone.actor]
+            connections.discard(peer_id)
+            if not connections:
+                del self._connections[gone.actor]
+        if peer is not None:
+            self._names.discard(peer.actor)
+        return peer
 
     def lose(self, peer_id: bytes) -> Peer | None:
         """Nothing can be sent to that connection any more. Its last messages, BYE perhaps, may still be on the way."""
         peer = self.peers.pop(peer_id, None)
         if peer is not None:
+            self._names.discard(peer.actor)
             self.lost[peer_id] = peer
         return peer
 
@@ -82,7 +105,8 @@ class Roster:
             self.forget(peer.id)
             if not peer.account.over:
                 self._ledger.close(peer.incarnation, "actor_lost")
-            actions += [Send(peer.id, ENDED), Note(f"{peer.actor} was sent away: its token {peer.token} has ended")]
+            note = Note(f"{peer.actor} was sent away: its token {peer.token} has ended")
+            actions += [Send(peer.id, ENDED), Kick(peer.id), note]
         return actions
 
     def of_incarnation(self, incarnation: bytes) -> Peer | None:
@@ -106,33 +130,39 @@ class Roster:
     def _is_overdue(self, peer: Peer, now: float) -> bool:
         return now - peer.heard > self._settings.lease_seconds
 
+    def forget_lost(self) -> None:
+        """Expect nothing more of those whose connections have ended."""
+        for peer_id in list(self.lost):
+            self.forget(peer_id)
+
     def dismiss(self) -> None:
         """Everybody is a stranger from now on."""
         self.peers.clear()
         self.lost.clear()
+        self._names.clear()
+        self._connections.clear()
 
-    def strike(self, peer_id: bytes, error: ProtocolError) -> list[Action]:
-        """Count a violation; after three the connection is sent away."""
-        strikes = self._strikes[peer_id] = self._strikes.get(peer_id, 0) + 1
-        while len(self._strikes) > MAX_STRIKERS:
-            del self._strikes[next(iter(self._strikes))]
-        if strikes < MAX_STRIKES:
+    def strike(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
+        """Count a violation; after three, or one that no actor of ours can have made, the connection is sent away."""
+        if not self.conduct.strike(peer_id, error, now):
             return []
         peer = self.forget(peer_id)
-        text = f"{MAX_STRIKES} messages that cannot be used; the last: {error}"[:512]
+        text = f"messages that cannot be used; the last: {error}"[:512]
         name = peer.actor if peer else "a stranger"
-        return [Send(peer_id, Reject("protocol", text, fatal=True)), Note(f"{name} was sent away: {error}")]
+        note = Note(f"{name} was sent away: {error}")
+        return [Send(peer_id, Reject("protocol", text, fatal=True)), Kick(peer_id), note]
 
     def _supersede(self, peer_id: bytes, hello: Hello) -> list[Action]:
         """The newest connection of an incarnation wins, and so does the newest incarnation of a name."""
         actions: list[Action] = []
-        for other in [p for p in (*self.peers.values(), *self.lost.values()) if p.id != peer_id]:
-            if other.incarnation == hello.incarnation:
-                self.forget(other.id)
-            elif other.actor == hello.actor:
-                self.forget(other.id)
+        for other in [self.heard_of(peer_id) for peer_id in self._connections.get(hello.actor, set()) - {peer_id}]:
+            assert other is not None, "the index says so"
+            self.forget(other.id)
+            if other.incarnation != hello.incarnation:
                 actions.append(Send(other.id, superseded_by_newer(hello.actor)))
-        for incarnation, account in list(self._ledger.accounts.items()):
-            if account.actor == hello.actor and incarnation != hello.incarnation and not account.over:
+        for incarnation in self._lives.pop(hello.actor, set()) - {hello.incarnation}:
+            account = self._ledger.accounts.get(incarnation)
+            if account is not None and not account.over:
                 self._ledger.close(incarnation, "actor_lost")
+        self._lives[hello.actor] = {hello.incarnation}
         return actions

@@ -73,6 +73,8 @@ class Run:
             on_stop=config.collect.on_stop,
             lease_seconds=config.collect.lease_seconds,
             stop_grace_seconds=config.collect.stop_grace_seconds,
+            max_ingress_bytes=config.collect.max_ingress_bytes,
+            max_actors=config.collect.max_actors,
             stop_at_episode_end=config.collect.stop_at_episode_end,
             even_shares=config.collect.even_shares,
         )

@@ -7,7 +7,9 @@ The shell tells it what arrived, what could not be sent and what time it is, and
 from collections.abc import Callable
 
 from learner.batch import Received
+from learner.conduct import HELLO_MESSAGES, Conduct
 from learner.entries import Entry
+from learner.intake import STRANGER_BYTES, allowed_bytes, rollout_bytes, total_bytes
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Phase
 from learner.roster import Roster
@@ -16,7 +18,7 @@ from learner.stop_and_go import StopAndGo
 from learner.troubles import Troubles
 from learner.validation import NotFinite, checked_segment
 from protocol import PROTOCOL_VERSION
-from protocol.errors import ProtocolError
+from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import DropReason, Ledger
 from protocol.messages import (
     Ack,
@@ -53,11 +55,36 @@ class LearnerSession:
         self.cycle = StopAndGo(settings, self.roster)
         self.troubles = Troubles(self.roster)
         self.refused_messages = 0
+        self._allowed_bytes: dict[int, int] = {}  # by environments of an actor
 
     @property
     def spec(self) -> Spec | None:
         """The run's spaces, once the first actor has said them."""
         return self.roster.spec
+
+    @property
+    def conduct(self) -> Conduct:
+        """How each connection behaves."""
+        return self.roster.conduct
+
+    def allowed_bytes(self, peer_id: bytes | None) -> int:
+        """What that connection may have sent that was not read yet; None: one that has not said anything."""
+        if self.spec is None:
+            return STRANGER_BYTES
+        settings = self.settings
+        peer = self.peers.get(peer_id) if peer_id is not None else None  # strangers may have known the last learner
+        envs = peer.slots.envs if peer is not None else settings.envs_per_actor
+        allowed = self._allowed_bytes.get(envs)
+        if allowed is None:
+            steps = settings.batch_steps, settings.segment_steps
+            largest = rollout_bytes(self.spec, batch_steps=steps[0], segment_steps=steps[1], envs=envs)
+            allowed = self._allowed_bytes[envs] = allowed_bytes(largest, credit=CREDIT)
+        return allowed
+
+    @property
+    def total_bytes(self) -> int:
+        """What all together may have sent that was not read yet, and what may wait for the next update."""
+        return total_bytes(self.settings.max_ingress_bytes, self.allowed_bytes(None))
 
     @property
     def phase(self) -> Phase:
@@ -89,7 +116,7 @@ class LearnerSession:
             return self.troubles.said(message)
         peer = self.roster.heard_of(peer_id)
         if peer is None:
-            return [Send(peer_id, Who())]
+            return self._ask(peer_id, now)
         peer.heard, peer.doing = now, ""
         match message:
             case Rollout():
@@ -107,10 +134,10 @@ class LearnerSession:
             case Bye():
                 return self._bye(peer, message, now)
 
-    def violation(self, peer_id: bytes, error: ProtocolError) -> list[Action]:
+    def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
         """Something unreadable came from that connection: count it; after three the connection is sent away."""
         self.refused_messages += 1
-        return self.roster.strike(peer_id, error)
+        return [*self.roster.strike(peer_id, error, now), *self.cycle.advance(now)]
 
     def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:
         """Send everybody away whose token has ended."""
@@ -119,6 +146,7 @@ class LearnerSession:
 
     def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
         """The transport says that this connection is gone."""
+        self.conduct.forget(peer_id)
         peer = self.roster.lose(peer_id)
         if peer is None:
             return []
@@ -135,14 +163,14 @@ class LearnerSession:
             raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
         actions = self.cycle.publish(version, graph, now)
         self.ledger.train()
-        return [Entry("published", version), *actions]
+        return [Entry("published", version), *self._credit_withheld(), *actions]
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
         """The run is over: say BYE to all, wait for their last words. Untrained steps are dropped for that reason."""
         if self.phase in (Phase.DRAINING, Phase.STOPPED):
             return []
         self.ledger.drop_pending(drop)
-        self.roster.lost.clear()  # those lost from now on may have said BYE first
+        self.roster.forget_lost()  # those lost from now on may have said BYE first
         return self.cycle.finish(reason, now)
 
     def mark_trained(self) -> None:
@@ -160,9 +188,17 @@ class LearnerSession:
                 self.ledger.write_off(incarnation)
         self.roster.dismiss()  # what they say from now on belongs to no account
 
+    def _ask(self, peer_id: bytes, now: float) -> list[Action]:
+        return [Send(peer_id, Who())] if self.conduct.may_be_asked(peer_id, now) else []
+
     # HELLO
 
     def _hello(self, peer_id: bytes, hello: Hello, now: float, token: str) -> list[Action]:
+        try:
+            self.conduct.spend(peer_id, now, HELLO_MESSAGES)
+            self.roster.check_identity(peer_id, hello)
+        except HostileError as error:
+            return self.violation(peer_id, error, now)
         if self.phase is Phase.STOPPED:
             return [Send(peer_id, Bye("the run is over"))]
         peer, actions = self.roster.admit(peer_id, hello, now, token)
@@ -179,6 +215,8 @@ class LearnerSession:
 
     def _welcome(self, peer: Peer) -> Welcome:
         settings = self.settings
+        credit = CREDIT if peer.ready else 0
+        peer.credit_upto = peer.account.watermark + credit
         return Welcome(
             PROTOCOL_VERSION,
             settings.run_id,
@@ -189,7 +227,7 @@ class LearnerSession:
             settings.seed,
             peer.slots.life,
             peer.account.watermark,
-            CREDIT if peer.ready else 0,
+            credit,
             settings.lease_seconds,
             HEARTBEAT_SECONDS,
             settings.on_stop,
@@ -203,9 +241,12 @@ class LearnerSession:
             account.duplicates += 1
             return [self._ack(peer)]
         if header.seq != account.watermark + 1 or not peer.ready:
-            return [Send(peer.id, Who())]  # FIFO makes this impossible for an honest peer; HELLO sorts it out
+            return self._ask(peer.id, now)  # FIFO makes this impossible for an honest peer; HELLO sorts it out
         if self.phase in (Phase.DRAINING, Phase.STOPPED):
             return self._refuse(peer, header, "shutdown", "the run is over")
+        if header.seq > peer.credit_upto + 1:  # one more than credit is what a stop cuts
+            error = HostileError(f"rollout {header.seq}, with credit up to {peer.credit_upto}")
+            return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]
         if (header.epoch, header.version) != self.cycle.current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
             return self._refuse(peer, header, "stale", "made under an older policy")
         peer.rows += header.T  # whatever is in it: its actor does not step them again
@@ -216,11 +257,11 @@ class LearnerSession:
             refused = self._refuse(peer, header, "invalid", str(error))
             return [*refused, *self.troubles.refused(peer, error.array), *self.cycle.advance(now)]
         except ProtocolError as error:
-            refused = [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error)]
-            return [*refused, *self.cycle.advance(now)]
+            return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]
         account.accept(header.seq, segment.steps)
         peer.steps += segment.steps
-        self.cycle.collect(Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment))
+        self.conduct.give_back(peer.id, 1)
+        self.cycle.collect(Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment), len(blob))
         entry = Entry.of(account, peer.incarnation, "accepted", segment.steps)
         return [entry, self._ack(peer), *self.cycle.advance(now)]
 
@@ -230,7 +271,14 @@ class LearnerSession:
         return [entry, Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), self._ack(peer)]
 
     def _ack(self, peer: Peer) -> Send:
-        return Send(peer.id, Ack(peer.account.watermark, CREDIT))
+        credit = CREDIT if self.cycle.batch_bytes < self.total_bytes else 0  # until the next update
+        if credit:
+            peer.credit_upto = max(peer.credit_upto, peer.account.watermark + credit)
+        return Send(peer.id, Ack(peer.account.watermark, credit))
+
+    def _credit_withheld(self) -> list[Action]:
+        """There is room again: what was withheld is given."""
+        return [self._ack(peer) for peer in self.peers.values() if peer.credit_upto < peer.account.watermark + CREDIT]
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self.roster.forget(peer.id)

@@ -4,6 +4,7 @@ A slot keeps its number when its actor is replaced, and every new holder gets a 
 is ever used twice. Pure bookkeeping.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ class SlotTable:
         self._lives: list[int] = []  # by slot: the next one
         self._first_life = (start - 1) * LIVES_PER_START
 
-    def assign(self, name: str, incarnation: bytes, envs: int, in_use: set[str]) -> Slots:
+    def assign(self, name: str, incarnation: bytes, envs: int, in_use: Container[str]) -> Slots:
         """The slots of this incarnation: the ones it has, else those of its name, else free ones, else new ones.
 
         in_use: names whose slots must not be taken over.
@@ -43,14 +44,16 @@ class SlotTable:
         gap = self._gap(envs)
         if gap is not None:
             return self._hand_out(name, incarnation, gap, envs)
-        for other, slots in sorted(self._by_name.items(), key=lambda item: item[1].first):
-            if other not in in_use and slots.envs == envs:
-                del self._by_name[other], self._holders[other]
-                return self._hand_out(name, incarnation, slots.first, envs)
-        return self._hand_out(name, incarnation, len(self._lives), envs)
+        free = ((s.first, other) for other, s in self._by_name.items() if s.envs == envs and other not in in_use)
+        first, other = min(free, default=(len(self._lives), ""))
+        if other:
+            del self._by_name[other], self._holders[other]
+        return self._hand_out(name, incarnation, first, envs)
 
     def _gap(self, envs: int) -> int | None:
         """First of that many neighbouring slots that were once handed out and that no name holds."""
+        if len(self._lives) - sum(held.envs for held in self._by_name.values()) < envs:
+            return None
         first = 0
         for held in sorted(self._by_name.values(), key=lambda slots: slots.first):
             if held.first - first >= envs:

@@ -6,13 +6,12 @@ Part of the learner's session, without I/O; knows neither HELLO nor the ledger.
 import math
 
 from learner.batch import Received
+from learner.intake import SEGMENTS_PER_BATCH
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Event, Phase, following
 from learner.roster import Roster
 from protocol.messages import Bye, Have, Policy, Stop, Stopped
 from protocol.snapshot import Snapshot
-
-SEGMENTS_PER_BATCH = 4  # an actor reports this often per batch, so that STOP comes soon after the batch is full
 
 
 class StopAndGo:
@@ -23,6 +22,7 @@ class StopAndGo:
         self.snapshot = Snapshot(settings.epoch, 0, b"")
         self.batch: list[Received] = []
         self.batch_steps = 0
+        self.batch_bytes = 0
         self.latencies = Latencies()
         self.stop_sent_at = 0.0
         self._settings = settings
@@ -40,14 +40,15 @@ class StopAndGo:
         """Peers that act, or that have not answered STOP yet."""
         return [peer for peer in self._peers.values() if not peer.stopped]
 
-    def collect(self, received: Received) -> None:
-        """One more accepted rollout for the batch."""
+    def collect(self, received: Received, size: int) -> None:
+        """One more accepted rollout for the batch, of that many bytes."""
         self.batch.append(received)
+        self.batch_bytes += size
         self.batch_steps += received.segment.steps
 
     def clear_batch(self) -> None:
         """The batch is done with."""
-        self.batch, self.batch_steps = [], 0
+        self.batch, self.batch_steps, self.batch_bytes = [], 0, 0
 
     def advance(self, now: float) -> list[Action]:
         """Whatever the table allows now."""

@@ -35,8 +35,10 @@ class Connection:
         """What has come in, as the kernel counts it; None where it does not: unix sockets, and not on Linux."""
         if not hasattr(socket, "TCP_INFO"):
             return None
-        # all three given, so that no system call is made to find them out
-        handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=self.fd)
+        try:  # all three given, so that no system call is made to find them out
+            handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=self.fd)
+        except OSError:  # it has ended, and that will be told next
+            return None
         try:
             info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
         except OSError:

@@ -25,3 +25,7 @@ class CheckpointError(DppoError):
 
 class ProtocolError(DppoError):
     """A peer sent something that the protocol does not allow: drop it, count it, strike the peer."""
+
+
+class HostileError(ProtocolError):
+    """No peer of ours can have sent this, whatever its release and whatever happened to it: end its connection."""

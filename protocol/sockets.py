@@ -14,7 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 from protocol.codec import MAX_HEADER_BYTES
 from protocol.connections import Connections, shut_connection
 from protocol.endpoints import check_endpoint, leaves_this_machine, wants_ipv6
-from protocol.errors import ProtocolError, UsageError
+from protocol.errors import HostileError, ProtocolError, UsageError
 from protocol.ingress import Excess
 from protocol.security import ServerSecurity, check_library
 from protocol.zap import DOMAIN, Guard
@@ -54,6 +54,7 @@ class Router:
         socket.setsockopt(zmq.IPV6, wants_ipv6(endpoint))
         self._connections = Connections()
         self._all_read = True  # by the newest `receive`
+        self._departed: list[bytes] = []
         self._discarding = False  # the rest of a message of too many frames is still to be read
         self._events = _monitor(self._context, socket)
         try:
@@ -125,9 +126,9 @@ class Router:
                 connection.meter.message(len(header) + (0 if blob is None else len(blob)))
             if blob is not None and blob.more:
                 self._discarding = True
-                yield peer, ProtocolError("a message of more than 2 frames")
+                yield peer, HostileError("a message of more than 2 frames")
             elif len(header) > MAX_HEADER_BYTES:  # said here too, so that it is never copied
-                yield peer, ProtocolError(f"a header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are allowed")
+                yield peer, HostileError(f"a header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are allowed")
             else:
                 yield peer, header.bytes, None if blob is None else blob.buffer
 
@@ -138,6 +139,11 @@ class Router:
                 self._discarding = False
                 return True
         return False
+
+    def departed(self) -> list[bytes]:
+        """Whose connections have ended since the last call; what they said last has been received."""
+        departed, self._departed = self._departed, []
+        return departed
 
     def disconnect(self, peer: bytes) -> bool:
         """End the peer's connection at once, and free what has been received on it.
@@ -168,7 +174,9 @@ class Router:
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._connections.accepted(event["value"])
             elif event["event"] == zmq.EVENT_DISCONNECTED:
-                self._connections.ended(event["value"])
+                peer = self._connections.ended(event["value"])
+                if peer is not None:
+                    self._departed.append(peer)
 
     def send(self, peer: bytes, header: bytes, blob: bytes | None = None) -> bool:
         """False where the peer is gone or does not read."""

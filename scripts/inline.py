@@ -12,7 +12,7 @@ from actor.driver import ActorDriver
 from actor.session import ActorSession
 from learner.batch import Received
 from learner.entries import Entry
-from learner.peers import Action, Note, Send
+from learner.peers import Action, Kick, Note, Send
 from learner.phases import Phase
 from learner.report import Reporter
 from learner.run import Run
@@ -153,3 +153,5 @@ class Inline:
                     self._run.journal.append(action)
                 case Note():
                     self._progress.note(action.text)
+                case Kick():
+                    raise RuntimeError("the actor in this process sent what no actor sends")

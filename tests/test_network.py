@@ -31,6 +31,15 @@ class DeadEnd:
     def send(self, *_: object) -> bool:
         return False
 
+    def departed(self) -> list[bytes]:
+        return []
+
+    def disconnect(self, peer: bytes) -> bool:
+        return False
+
+    def end_excess(self, *_: object) -> list[Any]:
+        return []
+
     def wake(self) -> None:
         self._woken.set()
 
@@ -46,6 +55,10 @@ class StoppingSession:
         self.batch: list[Any] = ["the batch"]
         self.peers: dict[bytes, Any] = {}
         self.spec = None
+        self.total_bytes = 0
+
+    def allowed_bytes(self, peer: bytes | None) -> int:
+        return 0
 
     def tick(self, now: float) -> list[Action]:
         if self.phase is not Phase.COLLECTING:

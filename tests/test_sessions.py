@@ -26,14 +26,15 @@ from actor.actions import Send as ActorSend
 from actor.driver import ActorDriver
 from actor.session import DRAIN_SECONDS, HELLO_FIRST_SECONDS, HELLO_MAX_SECONDS, ActorSession
 from learner.admission import MAX_ENVS, refusal
-from learner.peers import Send, Settings
+from learner.conduct import MAX_RECORDS, MAX_STRIKES
+from learner.peers import Kick, Send, Settings
 from learner.phases import Phase
 from learner.report import waiting_for
-from learner.roster import MAX_STRIKES
 from learner.session import CREDIT, HEARTBEAT_SECONDS, LearnerSession
 from learner.slots import SlotTable
 from protocol import PROTOCOL_VERSION
 from protocol.codec import decode_from_actor, decode_from_learner, encode
+from protocol.errors import ProtocolError
 from protocol.ledger import Ledger
 from protocol.messages import (
     Ack,
@@ -575,8 +576,7 @@ def test_several_unknown_messages_lead_to_one_hello(world: Simulation) -> None:
     world.attach(actor)
     world.step(actor, 30)
     deliver(world, actor)
-    assert len(down(actor)) > 1
-    assert {type(message) for message in down(actor)} == {Who}
+    assert [type(message) for message in down(actor)] == [Who]
     hear(world, actor)
     assert [type(message) for message in up(actor)] == [Hello]
 
@@ -680,9 +680,9 @@ def test_after_three_unreadable_messages_a_peer_is_sent_away(world: Simulation) 
 
 def test_strangers_who_send_garbage_do_not_fill_the_memory(world: Simulation) -> None:
     learner = learner_of(world)
-    for number in range(5000):
-        learner.violation(b"%d" % number, ValueError("garbage"))  # type: ignore[arg-type]
-    assert len(learner.roster._strikes) < 5000
+    for number in range(2 * MAX_RECORDS):
+        learner.violation(b"%d" % number, ProtocolError("garbage"), world.now)
+    assert len(learner.conduct) == MAX_RECORDS
 
 
 def test_a_rollout_of_an_actor_whose_spaces_are_unknown_is_not_looked_at(world: Simulation) -> None:
@@ -1061,3 +1061,52 @@ def test_the_driver_steps_real_environments_with_real_policies_through_many_vers
                 assert np.array_equal(observations[t + 1, column], expected)
                 checked += 1
     assert checked > 50
+
+
+# Who may come, and as whom
+
+
+def test_beyond_the_most_actors_one_more_is_told_to_come_back_and_a_restarted_one_is_not() -> None:
+    with Simulation(max_actors=2) as world:
+        running(world, "a", "b")
+        third = world.start("c")
+        deliver(world, third)
+        hear(world, third)
+        assert third.exit is None
+        assert any("2 actors are connected" in note for note in third.notes)
+        again = world.start("b")
+        deliver(world, again)
+        learner = learner_of(world)
+        assert sorted(peer.actor for peer in learner.peers.values()) == ["a", "b"]
+        assert {peer.incarnation for peer in learner.peers.values()} >= {again.incarnation}
+
+
+def test_a_connection_cannot_become_another_process(world: Simulation) -> None:
+    running(world, "a")
+    learner = learner_of(world)
+    learner.receive(b"x", hello(actor="x", incarnation=b"x" * 8), None, world.now)
+    actions = learner.receive(b"x", hello(actor="y", incarnation=b"y" * 8), None, world.now)
+    assert Kick(b"x") in actions
+    assert b"x" not in learner.peers
+    assert b"y" * 8 not in learner.ledger.accounts
+
+
+def test_nobody_takes_over_the_account_of_another(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    learner = learner_of(world)
+    actions = learner.receive(b"x", hello(actor="x", incarnation=actor.incarnation), None, world.now)
+    assert Kick(b"x") in actions
+    assert [peer.actor for peer in learner.peers.values()] == ["a"]
+
+
+def test_connections_leave_nothing_behind(world: Simulation) -> None:
+    learner = learner_of(world)
+    for number in range(1000):
+        peer, incarnation = b"%d" % number, number.to_bytes(8, "big")
+        learner.receive(peer, hello(actor=f"a{number % 3}", incarnation=incarnation), None, world.now)
+        learner.unreachable(peer, world.now)
+    learner.tick(world.now + 2 * LEASE_SECONDS)
+    roster = learner.roster
+    left = [roster.peers, roster.lost, roster._connections, roster._names, learner.conduct]
+    assert [len(table) for table in left] == [0] * 5
+    assert len(roster._lives) == 3
