@@ -151,7 +151,7 @@ class Network:
             self._send_out()
             with self.lock:
                 self._hand_over()  # STOP may have been unsendable, and its peer the last one awaited
-                if not any(peer.have_version < peer.sent_version for peer in self.session.peers.values()):
+                if not self._settled.is_set() and self.session.cycle.all_have_loaded:
                     self._settled.set()
             if self._gate is not None and now >= gate_at:
                 gate_at = now + GATE_SECONDS

@@ -1,11 +1,9 @@
 """The records that a learner's session keeps and hands out: peers, settings, what the shell has to do."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from learner.batch import Received
 from learner.entries import Entry
 from learner.slots import Slots
 from protocol.ledger import Account
@@ -56,12 +54,6 @@ class Settings:
     max_actors: int = 10_000
     stop_at_episode_end: bool = False
     even_shares: bool = False
-
-    def full(self, batch: Sequence[Received], steps: int) -> bool:
-        """Whether so many accepted steps are a batch."""
-        return steps >= self.batch_steps or (
-            self.stop_at_episode_end and any(received.segment.ends_episode for received in batch)
-        )
 
 
 @dataclass

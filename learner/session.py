@@ -207,6 +207,8 @@ class LearnerSession:
         if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
             return [*actions, Send(peer_id, Bye("the run is over"))]
         actions.append(Send(peer_id, self._welcome(peer)))
+        if hello.policy == self.cycle.current:
+            peer.have_version = hello.version
         if peer.ready and self.phase is Phase.COLLECTING:
             actions += self.cycle.offer_policy(peer, now)
         elif peer.ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and hello.policy == self.cycle.current:

@@ -29,6 +29,8 @@ class StopAndGo:
         self._roster = roster
         self._peers = roster.peers
         self._drain_deadline = math.inf
+        self._awaited: list[Peer] = []  # STOPPING: among them are all that have not answered
+        self._episode_ended = False  # in the batch
         self._first_step_seconds: list[float] = []
 
     @property
@@ -44,29 +46,46 @@ class StopAndGo:
         """One more accepted rollout for the batch, of that many bytes."""
         self.batch.append(received)
         self.batch_bytes += size
+        self._episode_ended |= self._settings.stop_at_episode_end and received.segment.ends_episode
         self.batch_steps += received.segment.steps
 
     def clear_batch(self) -> None:
         """The batch is done with."""
-        self.batch, self.batch_steps, self.batch_bytes = [], 0, 0
+        self.batch, self.batch_steps, self.batch_bytes, self._episode_ended = [], 0, 0, False
 
     def advance(self, now: float) -> list[Action]:
         """Whatever the table allows now."""
         actions: list[Action] = []
-        if self.phase is Phase.COLLECTING and self._settings.full(self.batch, self.batch_steps):
+        is_collecting = self.phase is Phase.COLLECTING
+        if is_collecting and (self.batch_steps >= self._settings.batch_steps or self._episode_ended):
             self.phase = following(self.phase, Event.BATCH_FULL)
             self.stop_sent_at = now
+            self._awaited = []
             for peer in self.unstopped():
                 actions += self.stop(peer)
-        if self.phase is Phase.COLLECTING and all(peer.exhausted for peer in self.unstopped()):
+        elif is_collecting and self._settings.even_shares and all(peer.exhausted for peer in self.unstopped()):
             for peer in self.unstopped():  # someone died with its share, or rows were resets: another round
                 actions += self.offer_policy(peer, now)
-        if self.phase is Phase.STOPPING and not self.unstopped():
+        if self.phase is Phase.STOPPING and self._all_have_stopped():
             self.phase = following(self.phase, Event.ALL_STOPPED)
             self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
         if self.phase is Phase.DRAINING and (self._roster.is_empty or now >= self._drain_deadline):
             self.phase = following(self.phase, Event.DRAINED)
         return actions
+
+    def _all_have_stopped(self) -> bool:
+        """Whether nobody is awaited any more. Looks at each peer once an update, not with every message."""
+        while self._awaited:
+            peer = self._awaited[-1]
+            if not peer.stopped and self._peers.get(peer.id) is peer:
+                return False
+            self._awaited.pop()
+        return True
+
+    @property
+    def all_have_loaded(self) -> bool:
+        """Whether everyone acts under the newest policy, those apart that are still reading an older one."""
+        return not any(peer.have_version < peer.sent_version == self.snapshot.version for peer in self._peers.values())
 
     def give_up_late(self, now: float) -> list[Action]:
         """Go on without those that have not answered STOP within the grace."""
@@ -84,9 +103,10 @@ class StopAndGo:
         self.clear_batch()
         self.snapshot = Snapshot(self._settings.epoch, version, graph)
         self._first_step_seconds = []
+        share = self._share()
         actions: list[Action] = []
         for peer in self._peers.values():
-            actions += self.offer_policy(peer, now)
+            actions += self.offer_policy(peer, now, share)
         return actions
 
     def finish(self, reason: str, now: float) -> list[Action]:
@@ -97,8 +117,11 @@ class StopAndGo:
         return [Send(peer.id, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
 
     def stop(self, peer: Peer) -> list[Action]:
-        """Tell it to cut now."""
-        peer.stopped = self.phase is not Phase.STOPPING  # the update does not wait for who comes back during it
+        """Tell it to cut now. Awaited is who acts; who still reads its policy has nothing to send."""
+        acts = peer.have_version == self.snapshot.version
+        peer.stopped = self.phase is not Phase.STOPPING or not acts  # nor for who comes back during the update
+        if not peer.stopped:
+            self._awaited.append(peer)
         return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]
 
     def stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
@@ -116,10 +139,16 @@ class StopAndGo:
             return []
         peer.have_version = have.version
         peer.have_at = now
+        if self.phase is Phase.STOPPING and have.version == self.snapshot.version and peer.stopped:
+            peer.stopped = False  # it begins only now; STOP is already on the way
+            self._awaited.append(peer)
         return self.offer_policy(peer, now) if peer.policy_due else []
 
-    def offer_policy(self, peer: Peer, now: float) -> list[Action]:
-        """Send the newest policy, at most one in flight: a slow reader skips versions."""
+    def offer_policy(self, peer: Peer, now: float, share: int = 0) -> list[Action]:
+        """Send the newest policy, at most one in flight: a slow reader skips versions.
+
+        share: of the batch, in rows of every environment; 0: find it out.
+        """
         if not peer.ready or self.phase is not Phase.COLLECTING:
             return []
         if peer.sent_version > peer.have_version:
@@ -129,9 +158,11 @@ class StopAndGo:
         peer.sent_version = self.snapshot.version
         peer.policy_sent_at = now
         peer.stopped = False
-        peer.rows, peer.share = 0, self._share() if self._settings.even_shares else 0
+        share = share or self._share()
+        peer.rows, peer.share = 0, share if self._settings.even_shares else 0
         cut = self._settings.stop_at_episode_end
-        policy = Policy(*self.current, self.snapshot.digest, self.segment_steps, cut, peer.share)
+        segment_steps = self._settings.segment_steps or math.ceil(share / SEGMENTS_PER_BATCH)
+        policy = Policy(*self.current, self.snapshot.digest, segment_steps, cut, peer.share)
         return [Send(peer.id, policy, self.snapshot.graph)]
 
     @property

@@ -1110,3 +1110,38 @@ def test_connections_leave_nothing_behind(world: Simulation) -> None:
     left = [roster.peers, roster.lost, roster._connections, roster._names, learner.conduct]
     assert [len(table) for table in left] == [0] * 5
     assert len(roster._lives) == 3
+
+
+# Slow readers
+
+
+def test_who_still_reads_its_policy_is_not_waited_for(world: Simulation) -> None:
+    fast, slow = running(world, "fast", "slow")
+    world.run_until_updates(1)
+    assert slow.connection is not None
+    learner = learner_of(world)
+    unread: list[tuple[bytes, bytes | None]] = []
+    for _ in range(200):  # nothing reaches it, and it still says PING
+        unread += slow.connection.down
+        slow.connection.down.clear()
+        world.pass_time(ROUND_SECONDS)
+        for process in (fast, slow):
+            world.tick(process)
+            world.step(process, 3)
+        deliver(world, fast)
+        deliver(world, slow)
+        world.tick_learner()
+        world.train()
+        hear(world, fast)
+        if world.updates >= 6:
+            break
+    assert world.updates >= 6, "the slow one held up the others"
+    late = [note for note in world.notes if "did not stop" in note]
+    assert len(late) <= 1, "once it was acting when it fell silent"
+    assert slow.connection.id in learner.peers
+    assert sum(graph is not None for _, graph in unread) == 1, "one policy under way, whatever was published since"
+    assert sum(isinstance(decode_from_learner(h, g is not None), Stop) for h, g in unread) <= 2
+    slow.connection.down.extend(unread)
+    world.calm(10)
+    assert slow.session.policy == learner.cycle.current, "it skipped the versions in between"
+    world.end()
