@@ -56,8 +56,11 @@ def _read_private(path: Path) -> str | None:
         return None
     except OSError as error:
         raise UsageError(f"join_file={path} cannot be read: {error.strerror or error}") from None
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISDIR(mode):
+        os.close(descriptor)
+        raise UsageError(f"join_file={path} is a directory: give the file in it")
     with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode) and mode & 0o027:  # the group may read: that is how containers share a secret
             raise UsageError(
                 f"join_file={path} is open to others (mode {stat.S_IMODE(mode):03o}), and it is a secret: chmod 600 it"

@@ -72,7 +72,7 @@ def _tell(line: JoinLine | None, join_file: str, run_directory: Path) -> None:
         log.info("actors join with: dppo actor --join-file %s", join_file)
     else:
         log.info(
-            "actors join with this line, which is a secret (more of them: dppo token add %s NAME):",
+            "actors join with this line, a secret (more of them: dppo token add %s NAME):",
             run_directory,
         )
         log.info("dppo actor --join %s", line)

@@ -117,10 +117,10 @@ class _Seldom:
             if not self._held or self._is_early():
                 return
             self._said_at = self._clock()
-            ((text, _),) = self._held.most_common(1)
-            count = self._held.total()
+            count, most = self._held.total(), self._held.most_common(3)
             self._held.clear()
-        log.warning("%s: %d times more, most often %s", self._what, count, text)
+        texts = "; ".join(f"{text} ({times})" for text, times in most)
+        log.warning("%s: %d times more, most often %s", self._what, count, texts)
 
     def _is_early(self) -> bool:
         return self._said_at is not None and self._clock() - self._said_at < SECONDS_BETWEEN_LINES

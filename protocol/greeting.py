@@ -5,7 +5,9 @@ import socket
 from protocol.endpoints import host_and_port
 from protocol.errors import UsageError
 
-_GREETING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0" + b"NULL".ljust(20, b"\0") + b"\0" * 32
+# signature and version 3; with more of it the other side may hang up before it has said its own mechanism
+_OPENING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0"
+_GREETING_BYTES = 64
 _MECHANISM = slice(12, 32)
 
 
@@ -14,10 +16,10 @@ def mechanism_at(endpoint: str, timeout_seconds: float) -> str:
     try:
         with socket.create_connection(host_and_port(endpoint), timeout_seconds) as connection:
             connection.settimeout(timeout_seconds)
-            connection.sendall(_GREETING)
+            connection.sendall(_OPENING)
             greeting = b""
-            while len(greeting) < len(_GREETING):
-                part = connection.recv(len(_GREETING) - len(greeting))
+            while len(greeting) < _GREETING_BYTES:
+                part = connection.recv(_GREETING_BYTES - len(greeting))
                 if not part:
                     return ""
                 greeting += part

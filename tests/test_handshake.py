@@ -1,0 +1,271 @@
+"""What an actor makes of what its socket reports: which failures end it, which it waits for, and what it says."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from doors import Door
+from processes import free_port
+
+from actor.actions import Action, Exit, Note, Reconnect
+from actor.handshake import HUNG_UP_SECONDS, HUNG_UP_TIMES, REPEAT_SECONDS, RETRY_SECONDS, SILENT_SECONDS, Handshake
+from actor.way_in import WayIn
+from protocol.errors import UsageError
+from protocol.greeting import mechanism_at
+from protocol.join_line import JoinLine
+from protocol.seen import Seen
+from protocol.sockets import Router
+
+LINE = JoinLine(bytes(32), bytes(4), bytes(range(32)), "host:5555")
+
+
+def handshake(*, has_token: bool = True) -> Handshake:
+    return Handshake("tcp://host:5555", has_token=has_token, now=0.0)
+
+
+def the_exit(actions: list[Action]) -> Exit:
+    (action,) = actions
+    assert isinstance(action, Exit)
+    assert action.code == 3
+    assert "tcp://host:5555" in action.reason
+    assert "\n" not in action.reason
+    return action
+
+
+def the_note(actions: list[Action]) -> str:
+    (action,) = actions
+    assert isinstance(action, Note)
+    assert "tcp://host:5555" in action.text or "name" in action.text
+    return action.text
+
+
+def test_a_token_that_is_not_accepted_ends_the_actor_and_says_what_to_do() -> None:
+    assert "ask for a new line" in the_exit(handshake().saw(Seen.NOT_AUTHORISED, 0.1)).reason
+
+
+def test_a_learner_that_wants_a_token_says_so_to_an_actor_without() -> None:
+    assert "without a token" in the_exit(handshake(has_token=False).saw(Seen.OTHER_MECHANISM, 0.1)).reason
+
+
+def test_an_actor_with_a_token_does_not_talk_to_a_learner_without_encryption() -> None:
+    assert "not encrypted" in the_exit(handshake().saw(Seen.OTHER_MECHANISM, 0.1)).reason
+
+
+def hang_up(attempts: Handshake, since: float, seconds: float, times: int) -> None:
+    for number in range(times):
+        now = since + seconds * number / (times - 1)
+        assert attempts.saw(Seen.CONNECTED, now) == []
+        assert attempts.saw(Seen.HUNG_UP, now) == []
+        assert attempts.saw(Seen.LOST, now) == []
+
+
+def test_a_learner_that_keeps_hanging_up_is_asked_what_it_is_and_another_key_ends_the_actor() -> None:
+    attempts = handshake()
+    hang_up(attempts, 0.0, HUNG_UP_SECONDS, HUNG_UP_TIMES)
+    assert attempts.wants_greeting
+    assert "another key" in the_exit(attempts.greeted("CURVE", 6.0)).reason
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(HUNG_UP_SECONDS - 0.1, 50), (HUNG_UP_SECONDS, HUNG_UP_TIMES - 1)])
+def test_a_few_hang_ups_in_a_short_time_are_nothing(seconds: float, times: int) -> None:
+    attempts = handshake()
+    hang_up(attempts, 0.0, seconds, times)
+    assert not attempts.wants_greeting
+
+
+def test_a_proxy_without_a_learner_behind_it_is_waited_for() -> None:
+    attempts = handshake()
+    hang_up(attempts, 0.0, HUNG_UP_SECONDS, HUNG_UP_TIMES)
+    assert attempts.greeted("", 6.0) == []
+    assert not attempts.wants_greeting
+    hang_up(attempts, 6.0, HUNG_UP_SECONDS, HUNG_UP_TIMES)
+    assert attempts.wants_greeting
+
+
+@pytest.mark.parametrize("between", [Seen.WELCOME, Seen.NO_ANSWER, Seen.NOBODY_THERE])
+def test_what_comes_in_between_starts_the_count_of_hang_ups_anew(between: Seen) -> None:
+    attempts = handshake()
+    hang_up(attempts, 0.0, HUNG_UP_SECONDS - 1, HUNG_UP_TIMES)
+    attempts.saw(between, 4.5)
+    hang_up(attempts, 5.0, 1.0, HUNG_UP_TIMES)
+    assert not attempts.wants_greeting
+
+
+@pytest.mark.parametrize(("mechanism", "word"), [("NULL", "not encrypted"), ("PLAIN", "not encrypted")])
+def test_what_hangs_up_and_is_no_curve_server_is_not_ours(mechanism: str, word: str) -> None:
+    attempts = handshake()
+    hang_up(attempts, 0.0, HUNG_UP_SECONDS, HUNG_UP_TIMES)
+    assert word in the_exit(attempts.greeted(mechanism, 6.0)).reason
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (None, "no learner answers"),
+        (Seen.NOBODY_THERE, "no learner answers"),
+        (Seen.NO_SUCH_HOST, "name of the learner's host is unknown"),
+        (Seen.CONNECTED, "accepts connections, but nothing answers"),
+        (Seen.NO_ANSWER, "does not finish the handshake"),
+        (Seen.CANNOT_TELL, "cannot check tokens"),
+        (Seen.NOT_OURS, "does not speak ZeroMQ"),
+        (Seen.HUNG_UP, "hangs up"),
+    ],
+)
+def test_an_actor_that_waits_says_for_what_after_a_while_and_now_and_then(seen: Seen | None, words: str) -> None:
+    attempts = handshake()
+    if seen is not None:
+        assert attempts.saw(seen, SILENT_SECONDS - 0.1) == []
+    assert attempts.tick(SILENT_SECONDS - 0.05) == []
+    assert words in the_note(attempts.tick(SILENT_SECONDS))
+    later = SILENT_SECONDS + REPEAT_SECONDS
+    assert [a for a in attempts.tick(later - 0.1) if isinstance(a, Note)] == []
+    assert words in the_note([a for a in attempts.tick(later) if isinstance(a, Note)])
+
+
+def test_an_actor_that_got_through_has_nothing_to_say_until_the_connection_is_lost_for_a_while() -> None:
+    attempts = handshake()
+    attempts.saw(Seen.WELCOME, 1.0)
+    assert attempts.tick(100.0) == []
+    attempts.saw(Seen.LOST, 100.0)
+    assert attempts.tick(100.0 + SILENT_SECONDS - 0.1) == []
+    attempts.saw(Seen.NOBODY_THERE, 101.0)
+    assert "no learner answers" in the_note(attempts.tick(100.0 + SILENT_SECONDS))
+    attempts.saw(Seen.WELCOME, 110.0)
+    assert attempts.tick(1000.0) == []
+
+
+@pytest.mark.parametrize("seen", [Seen.CANNOT_TELL, Seen.NOT_OURS])
+def test_what_libzmq_takes_for_final_is_tried_again(seen: Seen) -> None:
+    attempts = handshake()
+    attempts.saw(seen, 0.5)
+    assert attempts.tick(0.5 + RETRY_SECONDS - 0.1) == []
+    assert attempts.tick(0.5 + RETRY_SECONDS) == [Reconnect()]
+    assert [a for a in attempts.tick(0.6 + RETRY_SECONDS) if isinstance(a, Reconnect)] == []
+
+
+def test_a_token_can_be_revoked_at_any_time() -> None:
+    attempts = handshake()
+    attempts.saw(Seen.WELCOME, 1.0)
+    attempts.saw(Seen.LOST, 50.0)
+    the_exit(attempts.saw(Seen.NOT_AUTHORISED, 50.2))
+
+
+# What a port is
+
+
+@contextmanager
+def serving(answer: bytes) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(64)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+def test_a_port_says_what_it_is_without_any_key() -> None:
+    for mechanism, security in (("CURVE", Door().server), ("NULL", None)):
+        with closing(Router(f"tcp://127.0.0.1:{free_port()}", 1000, security)) as router:
+            for _ in range(20):
+                assert mechanism_at(router.endpoint, 10.0) == mechanism
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xff", b"HTTP/1.1 400 Bad Request\r\n\r\n" + b" " * 64])
+def test_what_does_not_speak_zeromq_is_nothing(answer: bytes) -> None:
+    with serving(answer) as endpoint:
+        assert mechanism_at(endpoint, 10.0) == ""
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://no-such-host.invalid:1", "ipc:///tmp/x"])
+def test_where_nobody_is_there_is_nothing(endpoint: str) -> None:
+    assert mechanism_at(endpoint, 10.0) == ""
+
+
+# The way in
+
+
+def test_the_line_says_where_the_learner_is_and_by_what_key() -> None:
+    found = WayIn(join=str(LINE)).find()
+    assert found is not None
+    endpoint, security = found
+    assert endpoint == "tcp://host:5555"
+    assert security is not None
+    assert (security.server_key, security.secret_key) == (LINE.server_key, LINE.secret)
+
+
+def test_another_address_keeps_the_key() -> None:
+    found = WayIn("tcp://127.0.0.1:7777", join=str(LINE)).find()
+    assert found is not None
+    assert found[0] == "tcp://127.0.0.1:7777"
+    assert found[1] is not None
+
+
+def test_a_file_is_waited_for_and_then_read(tmp_path: Path) -> None:
+    file = tmp_path / "line"
+    way_in = WayIn(join_file=str(file))
+    assert way_in.find() is None
+    file.touch(0o600)
+    file.write_text(f"dppo actor --join {LINE}\n")
+    found = way_in.find()
+    assert found is not None
+    assert found[0] == "tcp://host:5555"
+
+
+@pytest.mark.parametrize("bits", [0o600, 0o400, 0o440, 0o640])
+def test_a_file_for_owner_and_group_is_taken(tmp_path: Path, bits: int) -> None:
+    (tmp_path / "line").write_text(str(LINE))
+    (tmp_path / "line").chmod(bits)
+    assert WayIn(join_file=str(tmp_path / "line")).find() is not None
+
+
+@pytest.mark.parametrize("bits", [0o644, 0o604, 0o660, 0o602, 0o666])
+def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, bits: int) -> None:
+    (tmp_path / "line").write_text(str(LINE))
+    (tmp_path / "line").chmod(bits)
+    with pytest.raises(UsageError, match=f"open to others .mode {bits:03o}.*chmod 600") as caught:
+        WayIn(join_file=str(tmp_path / "line")).find()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_read_whatever_its_mode(tmp_path: Path) -> None:
+    """As the shell's <(pass show dppo) gives."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o644)
+    thread = threading.Thread(target=lambda: pipe.write_text(f"{LINE}\n"))
+    thread.start()
+    assert WayIn(join_file=str(pipe)).find() is not None
+    thread.join()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"tcp://host:5555\n"])
+def test_a_file_with_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "line").touch(0o600)
+    (tmp_path / "line").write_bytes(content)
+    with pytest.raises(UsageError):
+        WayIn(join_file=str(tmp_path / "line")).find()
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="join_file"):
+        WayIn(join_file=str(tmp_path)).find()
+
+
+@pytest.mark.parametrize("learner", ["tcp://10.0.0.1:5555", "tcp://learner:5555", ""])
+def test_going_without_keys_is_for_this_machine_only(learner: str) -> None:
+    with pytest.raises(UsageError, match="insecure is for a learner on this machine"):
+        WayIn(learner, insecure=True)
+    assert WayIn("tcp://127.0.0.1:5555", insecure=True).find() == ("tcp://127.0.0.1:5555", None)
+
+
+def test_the_secret_is_not_in_what_a_traceback_shows() -> None:
+    assert str(LINE)[10:40] not in repr(WayIn(join=str(LINE)))

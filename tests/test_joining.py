@@ -1,0 +1,235 @@
+"""Joining over tcp, with real processes and with a peer that does not keep to the rules."""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from doors import Door
+from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_port
+
+from learner.access import Access
+from learner.gate import Gate
+from learner.network import Network
+from learner.peers import Settings
+from learner.session import LearnerSession
+from learner.slots import SlotTable
+from protocol.codec import decode_from_learner, encode
+from protocol.dealer import Dealer
+from protocol.join_line import JoinLine
+from protocol.ledger import Ledger
+from protocol.messages import EnvSettings, FromLearner, Hello, Reject, Tally, Welcome
+from protocol.security import ClientSecurity, new_secret_key, public_key
+from protocol.seen import Seen
+from protocol.sockets import Router
+
+pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
+
+RUN = "run"
+STEPS = 12_000
+DEADLINE_SECONDS = 30.0
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with Place() as made:
+        yield made
+
+
+def learner(place: Place, port: int, *arguments: str) -> Dppo:
+    return place.start(
+        "learner",
+        *SMALL,
+        *place.gated,
+        *("--bind", f"tcp://127.0.0.1:{port}", "--run.directory", RUN, "--run.total-steps", str(STEPS)),
+        *("--run.checkpoint-seconds", "0", "--evaluation-episodes", "0", *arguments),
+    )
+
+
+def printed_line(place: Place, command: Dppo) -> JoinLine:
+    """What the user would copy."""
+    place.until(lambda: "dppo actor --join dppo1." in command.said(), "the line is printed", during=command)
+    (line,) = [line for line in command.said().splitlines() if line.startswith("dppo actor --join ")]
+    return JoinLine.parse(line)
+
+
+def joined(place: Place, command: Dppo, line: JoinLine, name: str) -> Dppo:
+    """An actor at work."""
+    actor = place.start("actor", "--join", str(line), "--name", name)
+    place.until(
+        lambda: RunFiles(place.path / RUN).trained_by_actor().get(name, 0) > 0, f"{name} is at work", during=command
+    )
+    return actor
+
+
+def error_of(command: Dppo) -> str:
+    """The one line that it complained with."""
+    assert "Traceback" not in command.complained()
+    (line,) = [line for line in command.complained().splitlines() if line.startswith("dppo: error: ")]
+    return line.removeprefix("dppo: error: ")
+
+
+def test_the_printed_line_lets_in_and_nothing_else_does(place: Place) -> None:
+    port = free_port()
+    command = learner(place, port)
+    line = printed_line(place, command)
+    assert line.address == f"127.0.0.1:{port}"
+    access, endpoint = Access(place.path / RUN), f"tcp://127.0.0.1:{port}"
+    expired, revoked = new_secret_key(), new_secret_key()
+    now = time.time()
+    access.change(lambda book: book.add("expired", public_key(expired), now - 100, 50))
+    access.change(lambda book: book.add("revoked", public_key(revoked), now))
+    access.change(lambda book: book.revoke("revoked", now))
+    stranger = dataclasses.replace(line, secret=new_secret_key())
+    other_learner = dataclasses.replace(line, server_key=public_key(new_secret_key()))
+    refused = {
+        "does not accept this token": [
+            place.start("actor", "--join", str(dataclasses.replace(line, secret=secret)))
+            for secret in (stranger.secret, expired, revoked)
+        ],
+        "another key than this token expects": [place.start("actor", "--join", str(other_learner))],
+        "lets nobody in without a token": [place.start("actor", "--learner", endpoint, "--insecure")],
+    }
+    good = joined(place, command, line, "good")
+    for words, commands in refused.items():
+        for one in commands:
+            place.ends(one, code=3)
+            assert words in error_of(one)
+            assert endpoint in error_of(one)
+    mistyped = place.start("actor", variables={"DPPO_JOIN": str(line).replace("dppo1.", "dppo1.x", 1)})
+    place.ends(mistyped, code=2)
+    assert "typing error" in error_of(mistyped)
+    place.gate.touch()
+    place.ends(command, code=0)
+    place.ends(good, code=0)
+    said = command.said()
+    assert "unknown key" in said
+    assert "127.0.0.1, key" in said
+    assert "good joined with 4 environments (token default." in said
+    ledger = RunFiles(place.path / RUN).ledger()
+    assert_closes(ledger)
+    assert (ledger["closed_incarnations"], drops(ledger)) == (1, {})
+
+
+def test_a_revoked_token_ends_its_actors_and_no_others(place: Place) -> None:
+    files = RunFiles(place.path / RUN)
+    command = learner(place, free_port())
+    kept = joined(place, command, printed_line(place, command), "kept")
+    adding = place.start("token", "add", RUN, "laptop", "--expires", "1d")
+    place.ends(adding, code=0)
+    sent_away = joined(place, command, JoinLine.parse(adding.said()), "laptop")
+    place.ends(place.start("token", "revoke", RUN, "laptop"), code=0)
+    place.ends(sent_away, code=3)
+    assert "ask for a new line" in error_of(sent_away)
+    again = place.start("actor", "--join", adding.said(), "--name", "laptop")
+    place.ends(again, code=3)
+    updates = files.updates()
+    place.until(lambda: files.updates() > updates, "the run goes on", during=command)
+    place.gate.touch()
+    place.ends(command, code=0)
+    place.ends(kept, code=0)
+    assert "laptop was sent away: its token laptop." in command.said()
+    assert_closes(files.ledger())
+    assert drops(files.ledger()).keys() <= {"actor_lost"}
+
+
+@pytest.mark.slow
+def test_a_learner_started_again_prints_the_same_line_and_keeps_no_line_in_its_settings(place: Place) -> None:
+    port = free_port()
+    lines = []
+    for _ in range(2):
+        command = learner(place, port)
+        lines.append(printed_line(place, command))
+        command.process.terminate()
+        place.ends(command, code=0)
+    assert lines[0] == lines[1]
+    assert "dppo1." not in (place.path / RUN / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_an_actor_that_finds_nobody_says_so_and_ends_when_told_to(place: Place) -> None:
+    line = JoinLine(bytes(32), bytes(4), new_secret_key(), f"127.0.0.1:{free_port()}")
+    actor = place.start("actor", "--join", str(line))
+    place.until(lambda: "no learner answers" in actor.complained(), "it says what it waits for", during=actor)
+    missing = place.start("actor", "--join-file", "not/there")
+    place.until(lambda: "not/there is not there yet" in missing.complained(), "so does the other", during=missing)
+    for command in (actor, missing):
+        command.process.terminate()
+        place.ends(command, code=0)
+
+
+# A peer that stays when it is told to go
+
+
+def hello(peer: Dealer) -> None:
+    message = Hello(1, 1, "0", "rude", b"12345678", 1, Tally())
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not peer.send(encode(message)):
+        assert time.monotonic() < deadline
+        peer.wait(0.01)
+
+
+def answer(peer: Dealer) -> FromLearner:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline:
+        for header, blob in peer.receive():
+            return decode_from_learner(header, blob is not None)
+        peer.wait(0.05)
+    raise AssertionError("no answer")
+
+
+def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(tmp_path: Path) -> None:
+    access = Access.open(tmp_path, time.time())
+    gate = Gate(access, wall=time.time, monotonic=time.monotonic)
+    router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, gate.security())
+    settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
+    session = LearnerSession(settings, Ledger(), SlotTable(1))
+    network = Network(router, session, lambda _: None, lambda *_: None, gate)
+    network.start()
+    line = access.announce(router.address.removeprefix("tcp://"), time.time())
+    assert line is not None
+    with closing(network), closing(Dealer(router.endpoint, ClientSecurity(line.server_key, line.secret))) as rude:
+        hello(rude)
+        assert isinstance(answer(rude), Welcome)
+        assert [peer.token for peer in session.peers.values()] == [f"default.{line.token_id.hex()}"]
+        access.change(lambda book: book.revoke("default", time.time()))
+        refusal = answer(rude)
+        assert isinstance(refusal, Reject)
+        assert (refusal.code, refusal.fatal) == ("token", True)
+        hello(rude)  # on the connection that is still there, or was a moment ago
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        seen: list[Seen] = []
+        while Seen.NOT_AUTHORISED not in seen:
+            assert time.monotonic() < deadline, seen
+            seen += rude.events()
+            rude.wait(0.05)
+        assert seen.index(Seen.LOST) < seen.index(Seen.NOT_AUTHORISED)
+        assert session.peers == {}
+        assert session.ledger.accounts == {}
+
+
+def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = Door()
+    gate = Gate(Access.open(tmp_path, time.time()), wall=time.time, monotonic=time.monotonic)
+    router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, door.server)
+    settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
+    network = Network(router, LearnerSession(settings, Ledger(), SlotTable(1)), lambda _: None, lambda *_: None, gate)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    door.broken = SystemExit
+    network.start()
+    guard = router.guard
+    assert guard is not None
+    with closing(network), closing(Dealer(router.endpoint, door.client)) as dealer:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not door.asked:
+            assert time.monotonic() < deadline
+            dealer.wait(0.02)
+        door.broken = None
+        seen: list[Seen] = []
+        while Seen.WELCOME not in seen:
+            assert time.monotonic() < deadline, seen
+            seen += dealer.events()
+            dealer.wait(0.02)
+        assert guard.restarts == 1
