@@ -177,16 +177,19 @@ class Cluster:
     # The end
 
     def finish(self, *, learner_may_die: bool = False) -> list[Figure]:
-        """SIGTERM to the learner, which tells its actors; then what every fault must leave behind."""
+        """SIGTERM to the actors, then to the learner; then what every fault must leave behind."""
         for worker in self.workers:
             worker.stay_dead()
-        asked = self.now
+        actors = [*self.actors, *self.others]
+        for actor in actors:
+            actor.signal(signal.SIGTERM)
+        gone = self.until(lambda: not any(actor.alive for actor in actors), END_SECONDS)
         self.learner.signal(signal.SIGTERM)
         ended = self.until(lambda: not self.learner.alive, END_SECONDS)
-        self.until(lambda: not any(worker.alive for worker in self.workers), max(1.0, END_SECONDS - (self.now - asked)))
         left = [worker.name for worker in self.workers if worker.alive]
         figures = [
             reported("updates", len(self.watch.updates)),
+            reported("actors end after SIGTERM", gone, "s"),
             reported("learner end after SIGTERM", ended, "s"),
             none_of("processes that did not end", left),
             *self._learner_figures(learner_may_die),
@@ -225,7 +228,7 @@ class Cluster:
     def _counted_figure(self, sealed: int) -> Figure:
         """The environments' own count against the ledger's: equal where no actor was killed with its open segment."""
         counted = counted_steps(self.counts)
-        deaths = sum(actor.violent_deaths for actor in self.actors)
+        deaths = sum(worker.violent_deaths for worker in [*self.actors, *self.others])
         if deaths == 0:
             return holds("steps counted by the environments = sealed", counted == sealed, f"{counted} != {sealed}")
         return Figure(

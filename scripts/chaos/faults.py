@@ -48,7 +48,29 @@ class Fault:
 
 def known() -> dict[str, Fault]:
     """Every fault, by name, in the order in which they are played."""
-    from scripts.chaos import disks, kill_actors, kill_both, kill_learner, partitions, pauses, terminations
+    from scripts.chaos import (
+        disks,
+        kill_actors,
+        kill_both,
+        kill_learner,
+        partitions,
+        pauses,
+        slow_reader,
+        soak,
+        strangers,
+        terminations,
+    )
 
-    modules = (kill_actors, kill_learner, kill_both, partitions, pauses, disks, terminations)
+    modules = (
+        kill_actors,
+        kill_learner,
+        kill_both,
+        partitions,
+        pauses,
+        slow_reader,
+        disks,
+        strangers,
+        terminations,
+        soak,
+    )
     return {fault.name: fault for module in modules for fault in module.FAULTS}

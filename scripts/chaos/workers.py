@@ -24,6 +24,7 @@ class Worker:
     lifeline: Lifeline
     environment: Mapping[str, str] = field(default_factory=dict)
     host: tuple[str, ...] = ()  # what to put before the command, to run it on another host
+    program: tuple[str, ...] = ("-m", "scripts.cli")
     restart_seconds: float | None = 0.2  # after a death; None: it stays dead
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
@@ -41,7 +42,7 @@ class Worker:
         self._start_at = None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.host, sys.executable, "-m", "scripts.cli", *self.arguments],
+                [*self.host, sys.executable, *self.program, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
