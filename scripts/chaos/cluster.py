@@ -27,6 +27,7 @@ from scripts.processes import Lifeline
 TURN_SECONDS = 0.03
 SAMPLE_SECONDS = 1.0
 JOIN_SECONDS = 60.0  # until the first updates, on a busy machine
+START_SECONDS = 10.0  # a process that was just started may still be importing
 END_SECONDS = 30.0  # the grace within which everything ends after SIGTERM
 TROUBLE = re.compile(r"Traceback|Error\b|error:|not close|do not belong together|could not be|cannot be read", re.I)
 
@@ -181,9 +182,13 @@ class Cluster:
         for worker in self.workers:
             worker.stay_dead()
         actors = [*self.actors, *self.others]
+        asked = self.now
         for actor in actors:
             actor.signal(signal.SIGTERM)
         gone = self.until(lambda: not any(actor.alive for actor in actors), END_SECONDS)
+        for actor in actors:
+            if asked - actor.started_at < START_SECONDS:
+                actor.excuse(-signal.SIGTERM)  # it had not got so far as to say what it does about signals
         self.learner.signal(signal.SIGTERM)
         ended = self.until(lambda: not self.learner.alive, END_SECONDS)
         left = [worker.name for worker in self.workers if worker.alive]

@@ -15,6 +15,7 @@ RESUME_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 LOST_UPDATES = 1
 OFTEN = "after-accept"  # reached with every rollout; the other points once an update
+SHORT_POINTS = ("after-accept", "mid-update", "before-checkpoint-rename")
 _RESUMED = re.compile(r"resuming .* after update (\d+)")
 
 
@@ -47,7 +48,7 @@ def play_points(scene: Scene) -> list[Figure]:
         cluster.start()
         learner = cluster.learner
         learner.kill()
-        for point in POINTS * int(scene.pick(1, 5)):
+        for point in POINTS * 5 if scene.is_full else SHORT_POINTS:
             learner.environment = {VARIABLE: f"{point}:{30 if point == OFTEN else 3}"}
             restarts.append(_start_again(cluster))
             deaths = len(learner.exits)

@@ -87,7 +87,7 @@ def _endure(scene: Scene, cluster: Cluster, cut_at: float, hosts: Hosts) -> list
                 noticed[side] = cluster.now - cut_at
         return False
 
-    cluster.until(look, scene.pick(7, 30))
+    cluster.until(look, scene.pick(6, 30))
     healed_at = cluster.now
     hosts.heal()
     update = cluster.next_update(RECOVERED_SECONDS + 10, after=healed_at)

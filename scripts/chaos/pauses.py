@@ -5,7 +5,7 @@ import signal
 
 from scripts.chaos.cluster import Cluster, Plan
 from scripts.chaos.faults import Fault, Scene
-from scripts.chaos.figures import Figure, at_least, at_most, holds, reported
+from scripts.chaos.figures import Figure, at_most, holds, reported
 
 REJOIN_SECONDS = 5.0
 NAMED_SECONDS = 6.0  # the grace after STOP (5 s), and a line of the learner a moment later
@@ -55,12 +55,11 @@ def play_learner(scene: Scene) -> list[Figure]:
         resumed_at = cluster.now
         cluster.learner.signal(signal.SIGCONT)
         update = cluster.next_update(20, after=resumed_at)
-        cluster.live(2)
-        later = cluster.watch.updates_per_second(cluster.now - 1, cluster.now)
+        another = cluster.next_update(20)
         return [
             reported("stood still for", seconds, "s"),
             at_most("first update after SIGCONT", update, scene.within(REJOIN_SECONDS), "s"),
-            at_least("updates/s afterwards", later, 1),
+            at_most("and another", another, scene.within(REJOIN_SECONDS), "s"),
             holds("every actor lived through it", starts == len(cluster.actors)),
             *cluster.finish(),
         ]
