@@ -52,6 +52,7 @@ MAY_READ_THE_CLOCK = {
     "scripts/observing.py": "measures runs from outside",
     "scripts/chaos/bench.py": "how long a fault took",
     "scripts/chaos/cluster.py": "a shell: processes under faults",
+    "scripts/chaos/relays.py": "a shell: how fast bytes are passed on",
     "scripts/chaos/workers.py": "a shell: when a process was started",
 }
 
