@@ -13,6 +13,7 @@ from learner.session import CREDIT, LearnerSession
 from protocol.codec import decode_from_actor
 from protocol.errors import ProtocolError
 from protocol.messages import Hello, Policy
+from protocol.open_files import actors_that_fit, raise_limit
 from protocol.sockets import Router
 
 log = logging.getLogger("dppo.learner")
@@ -29,6 +30,8 @@ class Turnstile:
         self._router = router
         self._session = session
         self._gate = gate
+        self._room = actors_that_fit(raise_limit())
+        self._warned = False
         self._kicks: dict[bytes, float] = {}  # when to end those connections
 
     def arrivals(self, clock: Callable[[], float]) -> Iterator[Sequence[Action]]:
@@ -80,6 +83,10 @@ class Turnstile:
                 if not self._router.disconnect(peer):  # it went by itself
                     session.conduct.forget(peer)
         notes = []
+        if len(session.peers) > self._room and not self._warned:
+            self._warned = True
+            text = f"{len(session.peers)} actors, and file descriptors for {self._room}: allow more (ulimit -Hn)"
+            notes.append(Note(f"{text}, or others cannot connect"))
         for excess in self._router.end_excess(session.allowed_bytes, session.total_bytes):
             session.refused_messages += 1
             known = session.peers.get(excess.peer) if excess.peer is not None else None

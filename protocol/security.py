@@ -67,6 +67,11 @@ def check_library() -> None:
         )
 
 
+def libzmq_version() -> str:
+    """Of the library below pyzmq."""
+    return str(zmq.zmq_version())
+
+
 def new_secret_key() -> bytes:
     """A random secret key, 32 bytes."""
     return _plain(zmq.curve_keypair()[1])

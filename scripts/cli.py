@@ -269,6 +269,13 @@ def _token(action: str, arguments: list[str]) -> int:
     return 0 if chosen is None else int(_entry("scripts.tokens", action)(chosen))
 
 
+def _doctor(arguments: list[str]) -> int:
+    from scripts.doctor.command import DoctorArguments
+
+    chosen = _plain("doctor", DoctorArguments, arguments, positional="run")
+    return 0 if chosen is None else int(_entry("scripts.doctor.command", "doctor")(chosen))
+
+
 def _entry(module: str, function: str) -> Callable[..., Any]:
     """A command's entry point, imported only when the command runs."""
     entry: Callable[..., Any] = getattr(importlib.import_module(module), function)
@@ -281,6 +288,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "actor": _actor,
     "evaluate": _evaluate,
     "plot": _plot,
+    "doctor": _doctor,
     "bench solve": _bench_solve,
     "bench preset": _bench_preset,
     "bench throughput": _bench_throughput,

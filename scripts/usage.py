@@ -22,6 +22,7 @@ commands:
   actor             run one actor that joins a learner
   evaluate          play a trained policy on episodes it never saw
   plot              draw learning curves
+  doctor            check this machine, a run's keys, and the way to a learner
   token list        who may join a run over the network; also: token add, rotate, revoke, show
   bench solve       time until solved, over several seeds
   bench preset      a preset's whole budget, over several seeds
