@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from scripts.chaos.faults import known
 from scripts.chaos.figures import Outcome, at_least, at_most, holds, none_of, reported
+from scripts.chaos.relays import Relay
 from scripts.chaos.samples import slope
 from scripts.chaos.watching import RunWatch, open_accounts
 from scripts.cli import main
@@ -151,3 +153,19 @@ def test_the_watch_sees_a_version_that_does_not_rise(tmp_path: Path) -> None:
         watch.look(0.0)
     assert watch.versions == [(1, 1), (1, 2), (2, 2), (3, 1)]
     assert watch.falls() == ["(3, 1) after (2, 2)"]
+
+
+def test_a_relay_passes_bytes_on_both_ways_and_keeps_what_was_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as learner, Relay(learner.getsockname()) as relay:
+        port = int(relay.endpoint.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as actor:
+            inside, _ = learner.accept()
+            with inside:
+                inside.settimeout(10)
+                actor.sendall(b"hello")
+                assert inside.recv(16) == b"hello"
+                inside.sendall(b"welcome")
+                assert actor.recv(16) == b"welcome"
+    assert relay.sent == b"hello"
+    assert relay.received_bytes == 7
+    assert relay.connections == 1

@@ -50,6 +50,7 @@ def known() -> dict[str, Fault]:
     """Every fault, by name, in the order in which they are played."""
     from scripts.chaos import (
         disks,
+        garbage,
         kill_actors,
         kill_both,
         kill_learner,
@@ -68,6 +69,7 @@ def known() -> dict[str, Fault]:
         partitions,
         pauses,
         slow_reader,
+        garbage,
         disks,
         strangers,
         terminations,
