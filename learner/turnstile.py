@@ -87,7 +87,7 @@ class Turnstile:
             self._warned = True
             text = f"{len(session.peers)} actors, and file descriptors for {self._room}: allow more (ulimit -Hn)"
             notes.append(Note(f"{text}, or others cannot connect"))
-        for excess in self._router.end_excess(session.allowed_bytes, session.total_bytes):
+        for excess in self._router.end_excess(session.allowed_bytes, session.total_bytes, now):
             session.refused_messages += 1
             known = session.peers.get(excess.peer) if excess.peer is not None else None
             name = known.actor if known is not None else "a stranger"

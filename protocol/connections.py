@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from protocol.ingress import Holding, Meter, excess
 
 MEASURED_AT_ONCE = 200  # connections, in turn: each takes 8 microseconds
+SILENT_SECONDS = 10.0  # an actor says HELLO at once; whoever says nothing takes up a file
 NOTHING_BYTES = 4096  # held, and not worth a record
 TCP_INFO_BYTES = 136  # of struct tcp_info, up to and with tcpi_bytes_received
 BYTES_RECEIVED_OFFSET = 128
@@ -30,6 +31,7 @@ class Connection:
     claimant: bytes | None = None  # who probably does: a message came before this was settled
     meter: Meter = field(default_factory=Meter)
     holding: Holding | None = None  # when it was last measured
+    seen_at: float | None = None  # when it was first measured
 
     def received_bytes(self) -> int | None:
         """What has come in, as the kernel counts it; None where it does not: unix sockets, and not on Linux."""
@@ -116,17 +118,24 @@ class Connections:
         connection.peer = connection.claimant
         self._by_peer[connection.peer] = connection
 
-    def measure(self, allowed_bytes: Callable[[bytes | None], int], *, all_read: bool) -> None:
-        """Ask the kernel what has come in; of many connections only some at a time.
+    def measure(self, allowed_bytes: Callable[[bytes | None], int], now: float, *, all_read: bool) -> list[Connection]:
+        """Ask the kernel what has come in; of many connections only some at a time. Returns those that say nothing.
 
         allowed_bytes: of a peer, None standing for a stranger. all_read: no complete message is left unread.
         """
         if not self._to_measure:
             self._to_measure = list(self._by_fd)
+        silent = []
         for fd in self._to_measure[-MEASURED_AT_ONCE:]:
             connection = self._by_fd.get(fd)
-            received = None if connection is None else connection.received_bytes()
-            if connection is None or received is None:
+            if connection is None:
+                continue
+            if connection.seen_at is None:
+                connection.seen_at = now
+            elif connection.claimant is None and now - connection.seen_at > SILENT_SECONDS:
+                silent.append(connection)
+            received = connection.received_bytes()
+            if received is None:
                 continue
             if all_read:
                 connection.meter.all_read(received)
@@ -134,6 +143,7 @@ class Connections:
             big = held > NOTHING_BYTES
             connection.holding = Holding(fd, held, allowed_bytes(connection.peer)) if big else None
         del self._to_measure[-MEASURED_AT_ONCE:]
+        return silent
 
     def excess(self, total_bytes: int) -> list[tuple[Connection, Holding]]:
         """Those that hold more than they may, or that are the largest when all together hold more than the total."""

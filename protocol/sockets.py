@@ -121,7 +121,7 @@ class Router:
             blob = self._socket.recv(zmq.NOBLOCK, copy=False) if header.more else None
             connection = self._connections.of(peer)
             if connection is None:
-                self._connections.bind(peer, int(header.get(zmq.SRCFD)))
+                self._bind_connection(peer, header)
             else:
                 connection.meter.message(len(header) + (0 if blob is None else len(blob)))
             if blob is not None and blob.more:
@@ -131,6 +131,13 @@ class Router:
                 yield peer, HostileError(f"a header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are allowed")
             else:
                 yield peer, header.bytes, None if blob is None else blob.buffer
+
+    def _bind_connection(self, peer: bytes, frame: zmq.Frame) -> None:
+        try:
+            fd = int(frame.get(zmq.SRCFD))
+        except zmq.ZMQError:  # it speaks a ZMTP of before 2013, which has no such thing; it will be ended as silent
+            return
+        self._connections.bind(peer, fd)
 
     def _discard(self) -> bool:
         """Read on to the end of the message, one slice of it; False where it has not come to the end."""
@@ -155,13 +162,15 @@ class Router:
             self._connections.confirm(peer)
         return self._connections.shut(peer)
 
-    def end_excess(self, allowed_bytes: Callable[[bytes | None], int], total_bytes: int) -> list[Excess]:
+    def end_excess(self, allowed_bytes: Callable[[bytes | None], int], total_bytes: int, now: float) -> list[Excess]:
         """End the connections that have sent more, not handed on yet, than they may; call it after `receive`, often.
 
+        Those that never say anything are ended as well, and not worth a word.
         allowed_bytes: of a peer; None stands for who has not said anything yet.
         total_bytes: of all together; above it the largest have to go.
         """
-        self._connections.measure(allowed_bytes, all_read=self._all_read)
+        for connection in self._connections.measure(allowed_bytes, now, all_read=self._all_read):
+            shut_connection(connection)
         return [
             Excess(connection.peer, holding.held_bytes, holding.allowed_bytes)
             for connection, holding in self._connections.excess(total_bytes)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import zmq
 
+from protocol.connections import SILENT_SECONDS
 from protocol.errors import ProtocolError
 from protocol.ingress import Excess, Holding, Meter, excess
 from protocol.sockets import Router
@@ -105,7 +106,7 @@ def watch(router: Router, until: float, allowed_bytes: int, total_bytes: int = 1
         router.wait(0.05)
         for _ in router.receive():
             pass
-        ended = router.end_excess(lambda peer: allowed_bytes, total_bytes)
+        ended = router.end_excess(lambda peer: allowed_bytes, total_bytes, 0.0)
         if ended:
             return ended
     return []
@@ -154,7 +155,7 @@ def test_an_honest_peer_is_never_ended_however_much_it_sends_in_all(router: Rout
         while received < 600 and time.monotonic() < until:
             router.wait(0.05)
             received += sum(not isinstance(message[1], ProtocolError) for message in router.receive())
-            assert router.end_excess(lambda peer: 40 * MEGABYTE, 10**12) == []
+            assert router.end_excess(lambda peer: 40 * MEGABYTE, 10**12, 0.0) == []
         assert received == 600
         router.receive()
         for _ in range(20):  # one at a time, as credit has it: nothing adds up
@@ -200,3 +201,38 @@ def test_an_address_within_this_machine_is_not_measured(tmp_path: Path) -> None:
         honest.send(b"hello" + os.urandom(1000))
         assert watch(router, time.monotonic() + 0.2, 0, 0) == []
     router.close()
+
+
+def test_who_never_says_anything_is_ended_after_a_while_and_who_spoke_is_not(router: Router) -> None:
+    address = ("127.0.0.1", int(router.endpoint.rpartition(":")[2]))
+    with zmq.Context() as context, context.socket(zmq.DEALER) as quiet, plain.create_connection(address) as old:
+        quiet.linger = 0
+        quiet.connect(router.endpoint)
+        quiet.send(b"hello")
+        old.sendall(
+            b"\x01\x00" + b"\x04\x00abc"
+        )  # ZMTP 1.0: an anonymous peer and a message, of which nothing is known
+        heard = []
+        deadline = time.monotonic() + 10
+        while len(heard) < 2 and time.monotonic() < deadline:
+            router.wait(0.02)
+            heard += [message[1] for message in router.receive()]
+        assert sorted(heard) == [b"abc", b"hello"]
+        router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0)
+        router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0 + SILENT_SECONDS + 1)
+        old.settimeout(10)
+        with suppress(ConnectionError):
+            while old.recv(4096):
+                pass
+        quiet.send(b"still here")
+        assert next(iter(watch_for(router)))[1] == b"still here"
+
+
+def watch_for(router: Router) -> list[tuple[bytes, object]]:
+    """The next messages."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        router.wait(0.02)
+        if found := [(message[0], message[1]) for message in router.receive()]:
+            return found
+    return []
