@@ -9,7 +9,7 @@ from collections.abc import Callable
 from learner.batch import Received
 from learner.conduct import HELLO_MESSAGES, Conduct
 from learner.entries import Entry
-from learner.intake import STRANGER_BYTES, allowed_bytes, rollout_bytes, total_bytes
+from learner.intake import SEGMENT_BYTES, STRANGER_BYTES, allowed_bytes, rollout_bytes, total_bytes
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Phase
 from learner.roster import Roster
@@ -263,7 +263,9 @@ class LearnerSession:
         account.accept(header.seq, segment.steps)
         peer.steps += segment.steps
         self.conduct.give_back(peer.id, 1)
-        self.cycle.collect(Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment), len(blob))
+        self.cycle.collect(
+            Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment), SEGMENT_BYTES + len(blob)
+        )
         entry = Entry.of(account, peer.incarnation, "accepted", segment.steps)
         return [entry, self._ack(peer), *self.cycle.advance(now)]
 

@@ -43,7 +43,7 @@ def check_segment(spec: Spec, segment: Segment) -> None:
         ("episode_return", segment.episode_returns),
     ]
     for name, array in arrays:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.size and array.dtype.kind == "f" and not np.isfinite(array).all():
             raise NotFinite(name)
     for leaf in (*spec.observation, *spec.action):
         if leaf.kind == "discrete":
@@ -54,15 +54,16 @@ def check_segment(spec: Spec, segment: Segment) -> None:
                 values = np.concatenate([seen.ravel(), final.ravel()])
             if not ((leaf.start <= values) & (values < leaf.start + leaf.categories)).all():
                 raise ProtocolError(f"{leaf.name} holds values outside its {leaf.categories} categories")
-    if (segment.terminated & segment.truncated).any() or (
-        (segment.terminated | segment.truncated) & ~segment.valid
-    ).any():
+    ended = segment.terminated | segment.truncated
+    if ended.any() and ((segment.terminated & segment.truncated) | (ended & ~segment.valid)).any():
         raise ProtocolError("a step is both terminated and truncated, or a reset ends an episode")
     columns = segment.episode_columns
-    if columns.size and not (columns.min() >= 0 and columns.max() < segment.rewards.shape[1]):
+    if not columns.size:  # no episode ended: most rollouts of short segments
+        return
+    if not (columns.min() >= 0 and columns.max() < segment.rewards.shape[1]):
         raise ProtocolError("an episode's column is outside the environments")
     if segment.episode_lengths.min(initial=1) < 1:
         raise ProtocolError("an episode's length is less than one step")
     successes = segment.episode_successes
-    if not np.isin(successes[~np.isnan(successes)], (0, 1)).all():  # NaN: not reported
+    if not ((successes == 0) | (successes == 1) | np.isnan(successes)).all():  # NaN: not reported
         raise ProtocolError("an episode's success is neither 0 nor 1")

@@ -16,12 +16,20 @@ from protocol.sockets import common_options
 class Dealer:
     """An actor's end: one learner, reconnecting by itself after a lost connection."""
 
-    def __init__(self, endpoint: str, security: ClientSecurity | None = None) -> None:
+    def __init__(
+        self, endpoint: str, security: ClientSecurity | None = None, *, sibling: "Dealer | None" = None
+    ) -> None:
+        """sibling: share its threads, and be closed before it."""
         check_library()
         self.endpoint = endpoint
         self._security = security
-        self._context = zmq.Context()
+        self._is_sibling = sibling is not None
+        self._context: zmq.Context[zmq.Socket[bytes]] = sibling._context if sibling is not None else zmq.Context()
         self._open()
+
+    def sibling(self) -> "Dealer":
+        """Another connection to the same place, in the same threads."""
+        return Dealer(self.endpoint, self._security, sibling=self)
 
     def _open(self) -> None:
         socket = self._context.socket(zmq.DEALER)
@@ -77,4 +85,5 @@ class Dealer:
         """Close the socket, giving what was sent last half a second to leave."""
         self._monitor.close()
         self._socket.close(linger=500)
-        self._context.term()
+        if not self._is_sibling:
+            self._context.term()

@@ -4,6 +4,7 @@ Time runs down (T rows), environments across (E columns). The layout follows fro
 so the blob carries no header of its own and its length must match exactly.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -73,15 +74,19 @@ class Segment:
 
 def blob_bytes(spec: Spec, counts: Counts) -> int:
     """Exact length of the blob of such a rollout."""
-    return sum(_bytes(dtype, shape) for _, _, dtype, shape in _fields(spec, counts))
+    return _total(_fields(spec, counts))
+
+
+def _total(fields: list[_Field]) -> int:
+    return sum(_bytes(dtype, shape) for _, _, dtype, shape in fields)
 
 
 def pack(spec: Spec, segment: Segment) -> bytearray:
     """The segment's arrays, one after the other without gaps, those of the largest numbers first."""
-    counts = segment.counts
-    blob = bytearray(blob_bytes(spec, counts))
+    layout = _fields(spec, segment.counts)
+    blob = bytearray(_total(layout))
     offset = 0
-    for group, name, dtype, shape in _fields(spec, counts):
+    for group, name, dtype, shape in layout:
         source = getattr(segment, group)[name] if name else getattr(segment, group)
         target = np.frombuffer(blob, dtype, count=_size(shape), offset=offset).reshape(shape)
         np.copyto(target, source)
@@ -92,12 +97,13 @@ def pack(spec: Spec, segment: Segment) -> bytearray:
 def unpack(spec: Spec, counts: Counts, blob: Blob) -> Segment:
     """Views into the blob. Raises ProtocolError where the length does not match the counts or the flags disagree."""
     check_counts(counts)
-    expected = blob_bytes(spec, counts)
+    layout = _fields(spec, counts)
+    expected = _total(layout)
     if len(blob) != expected:
         raise ProtocolError(f"a rollout of {counts} has {expected} bytes, not {len(blob)}")
     fields: dict[str, Any] = {"observations": {}, "actions": {}, "masks": {}, "states": {}, "final_observations": {}}
     offset = 0
-    for group, name, dtype, shape in _fields(spec, counts):
+    for group, name, dtype, shape in layout:
         array = np.frombuffer(blob, dtype, count=_size(shape), offset=offset).reshape(shape)
         if name:
             fields[group][name] = array
@@ -127,7 +133,7 @@ def _fields(spec: Spec, counts: Counts) -> list[_Field]:
 
     Padding would make the exact length a weaker check: a wrong T could hide in it.
     """
-    return sorted(_named(spec, counts), key=lambda field: -np.dtype(field[2]).itemsize)
+    return sorted(_named(spec, counts), key=lambda field: -_itemsize(field[2]))
 
 
 def _named(spec: Spec, counts: Counts) -> Iterator[_Field]:
@@ -162,4 +168,9 @@ def _size(shape: tuple[int, ...]) -> int:
 
 
 def _bytes(dtype: str, shape: tuple[int, ...]) -> int:
-    return _size(shape) * np.dtype(dtype).itemsize
+    return _size(shape) * _itemsize(dtype)
+
+
+@functools.cache
+def _itemsize(dtype: str) -> int:
+    return np.dtype(dtype).itemsize

@@ -25,6 +25,7 @@ HEARTBEAT_MILLISECONDS = 1000
 HEARTBEAT_TIMEOUT_MILLISECONDS = 3000  # a cut network is noticed by both sides within this, keepalive takes 27 s
 HANDSHAKE_MILLISECONDS = 2000  # libzmq's 30 s lets idle strangers use up the file descriptors
 MESSAGES_AT_ONCE = 1000  # read before other work has its turn
+COPIED_BYTES = 65536  # up to here a copy is cheaper than none (docs/decisions.md)
 FRAMES_AT_ONCE = 10_000  # of a message that is thrown away
 BACKLOG = 4096  # the default of 100 makes 1,000 joining actors retry for a second
 
@@ -130,7 +131,7 @@ class Router:
             elif len(header) > MAX_HEADER_BYTES:  # said here too, so that it is never copied
                 yield peer, HostileError(f"a header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are allowed")
             else:
-                yield peer, header.bytes, None if blob is None else blob.buffer
+                yield peer, header.bytes, None if blob is None else _kept(blob)
 
     def _bind_connection(self, peer: bytes, frame: zmq.Frame) -> None:
         try:
@@ -222,6 +223,11 @@ def common_options(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.RCVHWM, 1000)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MILLISECONDS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MILLISECONDS)
+
+
+def _kept(blob: zmq.Frame) -> memoryview:
+    """The frame's content. A small one is copied: it would hold on to all of the buffer that it was received into."""
+    return memoryview(blob.bytes) if len(blob) <= COPIED_BYTES else blob.buffer
 
 
 def _monitor(context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:

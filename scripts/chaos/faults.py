@@ -49,6 +49,7 @@ class Fault:
 def known() -> dict[str, Fault]:
     """Every fault, by name, in the order in which they are played."""
     from scripts.chaos import (
+        crowd,
         disks,
         garbage,
         kill_actors,
@@ -70,6 +71,7 @@ def known() -> dict[str, Fault]:
         pauses,
         slow_reader,
         garbage,
+        crowd,
         disks,
         strangers,
         terminations,

@@ -1,0 +1,184 @@
+"""Both sides of a crowd, without environments and training: a learner's network thread, and many actors' sessions.
+
+    python -m scripts.chaos.herd learner ENDPOINT DIRECTORY      prints a line of figures as JSON, ten a second
+    python -m scripts.chaos.herd actors JOIN_FILE FIRST COUNT    from a line on standard input to its end
+
+Keys, sockets, sessions, codec and ledger are the real ones. A rollout is one step; a version follows on a full batch.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from actor.actions import Action, Cut, Load, MakeEnvironments, Reconnect, Send
+from actor.session import ActorSession
+from learner.door import Listening, open_door
+from learner.network import Network
+from learner.peers import Settings
+from learner.session import LearnerSession
+from learner.slots import SlotTable
+from protocol.codec import decode_from_learner, encode
+from protocol.dealer import Dealer
+from protocol.join_line import JoinLine
+from protocol.ledger import Ledger
+from protocol.messages import EnvSettings, TimeShares
+from protocol.open_files import raise_limit
+from protocol.rollout import Segment
+from protocol.security import ClientSecurity
+from protocol.specs import Leaf, Spec
+
+SPEC = Spec(
+    observation=(Leaf("observation", "<f4", (4,), "box"),),
+    action=(Leaf("action", "<i8", (), "discrete", categories=2),),
+)
+GRAPH = bytes(30_000)  # of a policy with two layers of 64
+BATCH_STEPS = 10_000
+MAX_BLOB_BYTES = 2**20
+REPORT_SECONDS = 0.1
+TICK_SECONDS = 0.25  # of one simulated actor
+REST_SECONDS = 0.002  # when no actor had anything to do
+
+
+def serve(endpoint: str, directory: Path) -> None:
+    """The learner, until standard input ends."""
+    logging.basicConfig(level=logging.WARNING)
+    raise_limit()
+    settings = Settings(
+        run_id="crowd", epoch=int(time.time()), env=EnvSettings("none"), envs_per_actor=1, batch_steps=BATCH_STEPS,
+        segment_steps=1, seed=1, on_stop="keep", lease_seconds=10.0, stop_grace_seconds=5.0,
+    )  # fmt: skip
+    session = LearnerSession(settings, Ledger(), SlotTable(settings.epoch % 1000 + 1), SPEC)
+    router, gate = open_door(Listening(endpoint, join_file=str(directory / "join")), MAX_BLOB_BYTES, directory)
+    network = Network(router, session, lambda entry: None, lambda session, now: None, gate)
+    network.start()
+    ending = _end_of_input()
+    process, version, report_at = psutil.Process(), 1, 0.0
+    network.publish(version, GRAPH)
+    while not ending.is_set():
+        if network.batch(REPORT_SECONDS) is not None:
+            version += 1
+            network.publish(version, GRAPH)
+        now = time.monotonic()
+        if now >= report_at:
+            report_at = now + REPORT_SECONDS
+            with network.lock:
+                total = session.ledger.total()
+                ready = sum(peer.ready for peer in session.peers.values())
+            accepted = total.trained + total.pending
+            memory = process.memory_info().rss
+            figures = {"at": now, "ready": ready, "accepted": accepted, "version": version, "memory": memory}
+            figures |= {"cpu": sum(process.cpu_times()[:2]), "refused": session.refused_messages}
+            print(json.dumps(figures), flush=True)
+    network.close()
+
+
+def _end_of_input() -> threading.Event:
+    """Set once standard input has ended."""
+    ending = threading.Event()
+
+    def read() -> None:
+        sys.stdin.read()
+        ending.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    return ending
+
+
+class Simulated:
+    """One actor: the real session; its environments and its policy are nothing."""
+
+    def __init__(self, dealer: Dealer, name: str, now: float) -> None:
+        self._dealer = dealer
+        self._session = ActorSession(actor=name, incarnation=os.urandom(8), envs=1, release="crowd")
+        self._tick_at = now
+        self._do(self._session.connected(now), now)
+
+    def turn(self, now: float) -> bool:
+        """Whatever there is to do; whether there was anything."""
+        busy = False
+        for header, blob in self._dealer.receive():
+            self._do(self._session.receive(decode_from_learner(header, blob is not None), blob, now), now)
+            busy = True
+        if self._session.state.name == "RUNNING" and self._session.may_seal:
+            self._do(self._session.seal(SEGMENT), now)
+            busy = True
+        if now >= self._tick_at:
+            self._tick_at = now + TICK_SECONDS
+            list(self._dealer.events())
+            self._do(self._session.tick(now, TimeShares), now)
+        return busy
+
+    def _do(self, actions: list[Action], now: float) -> None:
+        session = self._session
+        for action in actions:
+            match action:
+                case Send():
+                    self._dealer.send(encode(action.message), action.blob)
+                case MakeEnvironments():
+                    self._do(session.environments_ready(SPEC, now), now)
+                case Load():
+                    self._do(session.loaded(action, 0.001), now)
+                case Cut():
+                    self._do(session.stopped(0.0), now)
+                case Reconnect():
+                    self._dealer.reconnect()
+                    self._do(session.connected(now), now)
+                case _:
+                    pass
+
+
+def _segment() -> Segment:
+    one = np.zeros((1, 1), bool)
+    return Segment(
+        observations={"observation": np.zeros((2, 1, 4), np.float32)}, actions={"action": np.zeros((1, 1), np.int64)},
+        masks={}, states={}, behaviour_log_probs=np.full((1, 1), -0.7, np.float32),
+        rewards=np.ones((1, 1), np.float32), terminated=one, truncated=one, valid=~one,
+        final_observations={"observation": np.zeros((0, 4), np.float32)},
+        episode_returns=np.zeros(0, np.float32), episode_lengths=np.zeros(0, np.int32),
+        episode_columns=np.zeros(0, np.int32), episode_successes=np.zeros(0, np.float32),
+    )  # fmt: skip
+
+
+SEGMENT = _segment()
+
+
+def act(join_file: Path, first: int, count: int) -> None:
+    """That many actors in one thread, until standard input ends."""
+    raise_limit()
+    line = JoinLine.parse(join_file.read_text())
+    security = ClientSecurity(line.server_key, line.secret)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    ending = _end_of_input()
+    dealers = [Dealer(line.endpoint, security)]
+    dealers += [dealers[0].sibling() for _ in range(count - 1)]
+    now = time.monotonic()
+    actors = [Simulated(dealer, f"a{first + number}", now) for number, dealer in enumerate(dealers)]
+    while not ending.is_set():
+        now = time.monotonic()
+        if not sum([actor.turn(now) for actor in actors]):
+            time.sleep(REST_SECONDS)
+    for dealer in reversed(dealers):
+        dealer.close()
+
+
+def main(arguments: list[str]) -> None:
+    """The command."""
+    match arguments:
+        case ["learner", endpoint, directory]:
+            serve(endpoint, Path(directory))
+        case ["actors", join_file, first, count]:
+            act(Path(join_file), int(first), int(count))
+        case _:
+            raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
