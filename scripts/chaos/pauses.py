@@ -22,8 +22,9 @@ def play_actor(scene: Scene) -> list[Figure]:
         victim = cluster.actors[0]
         stopped_at = cluster.now
         calm = cluster.watch.updates_per_second(calm_from, stopped_at)
+        said = len(cluster.learner.said())
         victim.signal(signal.SIGSTOP)
-        named = cluster.until(lambda: _names(cluster, victim.name), seconds)
+        named = cluster.until(lambda: _names(cluster.learner.said()[said:], victim.name), seconds)
         cluster.live(max(0.0, stopped_at + seconds - cluster.now))
         resumed_at = cluster.now
         gaps = [stopped_at, *(u.at for u in cluster.watch.between(stopped_at, resumed_at)), resumed_at]
@@ -65,10 +66,10 @@ def play_learner(scene: Scene) -> list[Figure]:
         ]
 
 
-def _names(cluster: Cluster, actor: str) -> bool:
+def _names(said: str, actor: str) -> bool:
     """Whether the learner has said that it waits for this actor, or goes on without it."""
-    lines = cluster.learner.said().splitlines()
-    return any(actor in line and ("waiting" in line or "without it" in line or "gone" in line) for line in lines)
+    words = ("waiting", "without it", "gone", "did not stop")
+    return any(actor in line and any(word in line for word in words) for line in said.splitlines())
 
 
 FAULTS = (
