@@ -39,20 +39,26 @@ class PolicyExporter:
 
     def __init__(self, policy: PolicyNetwork, spec: Spec) -> None:
         self._policy = policy
-        self._model = _trace(policy, spec)
-        initializers = {initializer.name: initializer for initializer in self._model.graph.initializer}
-        self._slots = [_slot(initializers, name, tensor) for name, tensor in policy.state_dict().items()]
+        model = _trace(policy, spec)
+        indices = {initializer.name: index for index, initializer in enumerate(model.graph.initializer)}
+        initializers = {initializer.name: initializer for initializer in model.graph.initializer}
+        for name, tensor in policy.state_dict().items():
+            _slot(initializers, name, tensor).ClearField("raw_data")
+        self._slots = [indices[name] for name in policy.state_dict()]  # of the initializer that holds each tensor
         metadata = {"dppo.noise": policy.noise, "dppo.version": "", "dppo.spec": msgspec.json.encode(spec).decode()}
         for key, value in metadata.items():
-            self._model.metadata_props.add(key=key, value=value)
-        self._version = next(entry for entry in self._model.metadata_props if entry.key == "dppo.version")
+            model.metadata_props.add(key=key, value=value)
+        self._version = next(i for i, entry in enumerate(model.metadata_props) if entry.key == "dppo.version")
+        self._template: bytes = model.SerializeToString()  # everything but weights and version
 
     def graph_bytes(self, version: int) -> bytes:
         """The graph with the policy's weights and normaliser of this moment."""
-        self._version.value = str(version)
-        for initializer, tensor in zip(self._slots, self._policy.state_dict().values(), strict=True):
-            initializer.raw_data = tensor.cpu().numpy().tobytes()
-        graph: bytes = self._model.SerializeToString()
+        # a new message each time: protobuf frees what a field held before only together with its whole message
+        model = ModelProto.FromString(self._template)
+        model.metadata_props[self._version].value = str(version)
+        for index, tensor in zip(self._slots, self._policy.state_dict().values(), strict=True):
+            model.graph.initializer[index].raw_data = tensor.cpu().numpy().tobytes()
+        graph: bytes = model.SerializeToString()
         return graph
 
 

@@ -3,6 +3,7 @@ import msgspec
 import numpy as np
 import onnx
 import onnxruntime
+import psutil
 import pytest
 import torch
 
@@ -115,3 +116,24 @@ def test_a_weight_that_the_exporter_hid_is_an_error_that_names_it() -> None:
             "body",
             torch.zeros(2, 3),
         )
+
+
+def test_memory_does_not_grow_with_the_versions_published() -> None:
+    """Found by half an hour of chaos: the graph's message kept the weights of every version that there had ever been."""
+    spec = spec_of(gym.spaces.Box(-np.inf, np.inf, (4,)), gym.spaces.Discrete(2))
+    policy = PolicyNetwork(
+        spec,
+        hidden=(512, 512),
+        activation="tanh",
+        initial_log_std=-1.0,
+        action_bounds="rescale",
+        normalise_observations=True,
+        generator=torch.Generator().manual_seed(3),
+    )
+    exporter = PolicyExporter(policy, spec)
+    graph = exporter.graph_bytes(0)
+    assert len(graph) > 1e6
+    before = psutil.Process().memory_info().rss
+    for version in range(100):
+        exporter.graph_bytes(version)
+    assert psutil.Process().memory_info().rss - before < 20 * len(graph)
