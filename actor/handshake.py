@@ -39,6 +39,11 @@ class Handshake:
         self._hung_up_since = now
 
     @property
+    def is_through(self) -> bool:
+        """Whether there is a connection; while there is none, `tick` says why."""
+        return self._through
+
+    @property
     def wants_greeting(self) -> bool:
         """Whether it is time to ask the other side what it is: hanging up alone may be a proxy's doing."""
         return self._wants_greeting

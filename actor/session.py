@@ -19,7 +19,9 @@ from actor.actions import (
     Send,
     State,
 )
+from actor.contact import Contact, Due
 from actor.outbox import Outbox
+from actor.waiting import Waits
 from protocol import PROTOCOL_VERSION
 from protocol.messages import (
     Ack,
@@ -43,16 +45,16 @@ from protocol.rollout import Blob, Segment
 from protocol.snapshot import graph_digest
 from protocol.specs import Spec, spec_hash
 
-HELLO_FIRST_SECONDS = 0.3  # repeat an unanswered HELLO after this, doubling
-HELLO_MAX_SECONDS = 2.0
-DEFAULT_LEASE_SECONDS = 10.0  # before the learner has said its own
-DRAIN_SECONDS = 20.0
+DRAIN_SECONDS = 5.0  # `docker stop` kills after 10
 
 
 class ActorSession:
     """One incarnation's conversation with its learner, across any number of connections."""
 
-    def __init__(self, *, actor: str, incarnation: bytes, envs: int, release: str) -> None:
+    def __init__(
+        self, *, actor: str, incarnation: bytes, envs: int, release: str, born: int = 0, learner: str = ""
+    ) -> None:
+        """born: when the process started, microseconds since 1970; learner: its address, for notes."""
         self.actor = actor
         self.incarnation = incarnation
         self.state = State.JOINING
@@ -60,20 +62,19 @@ class ActorSession:
         self.cut_at_episode_end = False
         self.rows_left = math.inf  # under the policy held
         self.on_stop = "keep"
+        self.is_reached = True  # there is a connection; the shell knows, and says itself why there is none
+        self._born = born
+        self._waits = Waits(learner)
         self._envs = envs
         self._release = release
         self._spec: Spec | None = None
         self._made: MakeEnvironments | None = None
         self._welcome: Welcome | None = None
-        self._welcome_due = True  # HELLO is unanswered
+        self._contact = Contact()
         self._epoch = 0
         self._version = 0
         self._outbox = Outbox()
         self._stopping: Stop | None = None
-        self._heard = 0.0
-        self._hello_at = 0.0
-        self._hello_wait = HELLO_FIRST_SECONDS
-        self._ping_at = 0.0
         self._drain_deadline = 0.0
 
     # State that the driver reads
@@ -107,16 +108,15 @@ class ActorSession:
 
     def connected(self, now: float) -> list[Action]:
         """A fresh connection: introduce ourselves."""
-        self._heard = now
-        self._hello_wait = HELLO_FIRST_SECONDS
+        self._contact.connected(now)
         self._outbox.send_again_after(0)
         return self._say_hello(now)
 
     def _say_hello(self, now: float) -> list[Action]:
-        self._hello_at = now
+        self._contact.said_hello(now)
         if self.state is State.WAITING:
             self.state = State.JOINING  # a running actor goes on running, as far as its credit reaches
-        self._welcome_due = True
+        self._waits.asked(now)
         spec = self._spec
         hello = Hello(
             PROTOCOL_VERSION,
@@ -131,6 +131,7 @@ class ActorSession:
             version=self._version,
             spec_hash=spec_hash(spec) if spec else b"",
             spec=spec,
+            born=self._born,
         )
         return [Send(hello)]
 
@@ -139,44 +140,52 @@ class ActorSession:
         if self.state is State.OVER:
             return []
         if self.state is State.DRAINING and (not self._outbox or now >= self._drain_deadline):
-            return self._leave("drained" if not self._outbox else "the grace ended with rollouts undelivered")
-        lease = self._welcome.lease_seconds if self._welcome else DEFAULT_LEASE_SECONDS
-        if now - self._heard > lease:
-            self._heard = now
-            if self._welcome is None:  # what an actor waits for that has never got through, its handshake says
+            return self._leave("the grace ended" if self._outbox else "drained")
+        return [*self._waits.tick(self._lack, self.is_reached, now), *self._keep_in_touch(now, shares)]
+
+    @property
+    def _lack(self) -> str:
+        """What keeps the actor from stepping, "" where nothing does."""
+        if self.state is State.WAITING:
+            return "no policy"
+        return "no credit" if self.state is State.RUNNING and self.rows_left and not self.may_open else ""
+
+    def _keep_in_touch(self, now: float, shares: Callable[[], TimeShares]) -> list[Action]:
+        match self._contact.due(now):
+            case Due.RECONNECT:
                 return [Reconnect()]
-            return [Note(f"nothing heard from the learner for {lease:g} s; connecting again"), Reconnect()]
-        if self._welcome_due and now - self._hello_at >= self._hello_wait:
-            self._hello_wait = min(2 * self._hello_wait, HELLO_MAX_SECONDS)
-            return self._say_hello(now)
-        heartbeat = self._welcome.heartbeat_seconds if self._welcome else 1.0
-        if not self._welcome_due and now - self._ping_at >= heartbeat:
-            self._ping_at = now
-            return [Send(Ping(now, self._outbox.tally, shares()))]
-        return []
+            case Due.HELLO:
+                return self._say_hello(now)
+            case Due.PING:
+                self._waits.asked(now)
+                return [Send(Ping(now, self._outbox.tally, shares()))]
+            case Due.NOTHING:
+                return []
 
     def receive(self, message: FromLearner, blob: Blob | None, now: float) -> list[Action]:
         """One message from the learner."""
         if self.state is State.OVER:
             return []
-        self._heard = now
+        self._contact.heard(now)
+        self._waits.heard(now)
         match message:
             case Welcome():
-                return self._welcomed(message)
+                return [*self._waits.welcomed(), *self._welcomed(message)]
             case Reject():
                 return self._rejected(message, now)
             case Policy():
                 assert blob is not None, "the codec lets no POLICY through without its blob"
+                self._waits.got_work(now)
                 return self._policy(message, bytes(blob))
             case Ack():
                 return self._acknowledged(message.upto, message.credit)
             case Nack():
-                stale = message.reason.startswith("stale")  # nobody's fault
-                return [] if stale else [Note(f"rollout {message.seq} was refused: {message.reason}")]
+                expected = message.reason.startswith(("stale", "shutdown"))  # nobody's fault
+                return [] if expected else [Note(f"rollout {message.seq} was refused: {message.reason}")]
             case Stop():
                 return self._stop(message)
             case Who():
-                if self._welcome_due:
+                if self._contact.unanswered:
                     return []  # the answer to several messages in a row; HELLO is on its way
                 self._outbox.send_again_after(0)
                 return self._say_hello(now)
@@ -189,7 +198,7 @@ class ActorSession:
         if self._made is not None and (welcome.env, welcome.envs) != (self._made.env, self._made.envs):
             self.state = State.OVER
             return [Exit(3, f"the learner now wants {welcome.envs} x {welcome.env.id}; start a new actor for it")]
-        self._welcome_due = False
+        self._contact.welcomed(welcome)
         self._welcome = welcome
         self.on_stop = welcome.on_stop
         if self._made is None:
@@ -213,10 +222,8 @@ class ActorSession:
         if reject.fatal:
             self.state = State.OVER
             return [Exit(3, f"refused by the learner: {reject.text}")]
-        self._hello_at = now
-        self._hello_wait = reject.retry_after_seconds
-        self._welcome_due = True
-        return [Note(f"not yet: {reject.text}")]
+        self._contact.refused_for_now(reject.retry_after_seconds, now)
+        return [*self._waits.put_off(reject.text)]
 
     def _leave(self, reason: str) -> list[Action]:
         self.state = State.DRAINING
@@ -225,7 +232,7 @@ class ActorSession:
     def left(self, reason: str) -> list[Action]:
         """Everything is sealed: the last word."""
         self.state = State.OVER
-        return [Send(Bye(reason, self._outbox.tally)), Exit(0, reason)]
+        return [Send(Bye(reason, self._outbox.tally)), Exit(0, reason + self._outbox.undelivered)]
 
     # Policy and stop
 
@@ -282,7 +289,7 @@ class ActorSession:
         return []
 
     def _flush(self) -> list[Action]:
-        if self._welcome is None or self._welcome_due:
+        if self._welcome is None or self._contact.unanswered:
             return []
         return [Send(parcel.header, parcel.blob) for parcel in self._outbox.take_unsent()]
 

@@ -32,19 +32,21 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
     when environments cannot be made.
     """
     watch_parent()
-    session = ActorSession(
-        actor=name or f"{os.uname().nodename}-{os.getpid()}", incarnation=os.urandom(8), envs=envs, release=RELEASE
-    )
-    driver = ActorDriver(session, note=log.info)
+    name = name or f"{os.uname().nodename}-{os.getpid()}"
+    born = time.time_ns() // 1000
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.append(True))
     stop: list[bool] = []
     health = HealthFile()
     found = _find(way_in, health, stop)
     if found is None:
-        log.info("%s ends: stopped", session.actor)
+        log.info("%s ends: stopped", name)
         return
     endpoint, security = found
+    session = ActorSession(
+        actor=name, incarnation=os.urandom(8), envs=envs, release=RELEASE, born=born, learner=endpoint
+    )
+    driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)
     try:
         driver.connected()
@@ -56,7 +58,7 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
     exit_ = driver.exit
     if exit_ is not None and exit_.code:
         raise RefusedError(exit_.reason) if exit_.code == RefusedError.exit_code else DppoError(exit_.reason)
-    log.info("%s ends: %s", session.actor, exit_.reason if exit_ else "stopped")
+    log.info("%s ends: %s", name, exit_.reason if exit_ else "stopped")
 
 
 def _find(way_in: WayIn, health: HealthFile, stop: list[bool]) -> tuple[str, ClientSecurity | None] | None:
@@ -107,6 +109,7 @@ def _watch_connection(driver: ActorDriver, dealer: Dealer, handshake: Handshake,
     if handshake.wants_greeting:
         driver.obey(handshake.greeted(mechanism_at(dealer.endpoint, GREETING_SECONDS), now))
     driver.obey(handshake.tick(now))
+    driver.session.is_reached = handshake.is_through
 
 
 def _exchange(driver: ActorDriver, dealer: Dealer) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Container
 
+from learner.peers import Peer, Settings
 from protocol import PROTOCOL_VERSION
-from protocol.messages import Hello, Reject
+from protocol.messages import Hello, Reject, Welcome
 from protocol.specs import Spec, spec_hash
 
 ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
@@ -44,3 +45,22 @@ def superseded_by_newer(actor: str) -> Reject:
     """The answer to a process whose name a newer one has taken."""
     text = f"a newer process has taken the name {actor}: give every actor its own --name"
     return Reject("superseded", text, fatal=True)
+
+
+def welcome(settings: Settings, peer: Peer, *, credit: int, heartbeat_seconds: float) -> Welcome:
+    """The answer to a process that may join."""
+    return Welcome(
+        PROTOCOL_VERSION,
+        settings.run_id,
+        settings.epoch,
+        settings.env,
+        peer.slots.envs,
+        peer.slots.first,
+        settings.seed,
+        peer.slots.life,
+        peer.account.watermark,
+        credit,
+        settings.lease_seconds,
+        heartbeat_seconds,
+        settings.on_stop,
+    )

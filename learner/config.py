@@ -85,8 +85,9 @@ class CollectConfig:
     on_stop: Literal["keep", "drop"] = "keep"
     """What an actor does at STOP with the segment it has begun: ship it, bootstrapped (keep), or throw it away (drop,
     which biases batches towards short episodes and is only here to compare)."""
-    stop_grace_seconds: float = 5.0
-    """How long the learner waits after STOP for actors that have not answered."""
+    stop_grace_seconds: float = 3.0
+    """How long the learner waits after STOP for actors that have not answered; then it names them and goes on without
+    them."""
     lease_seconds: float = 10.0
     """Silence after which learner and actor give each other up; must exceed the longest environment step."""
     max_rollout_bytes: int = 64 * 2**20

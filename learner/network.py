@@ -102,6 +102,15 @@ class Network:
         """End the run and wait until the actors have said their last words (the session bounds the wait)."""
         with self.lock:
             self._act(self.session.finish(reason, drop, time.monotonic()))
+        self._await_end()
+
+    def leave(self) -> None:
+        """End this learner but not its run: actors stop and wait for the next one (the session bounds the wait)."""
+        with self.lock:
+            self._act(self.session.leave(time.monotonic()))
+        self._await_end()
+
+    def _await_end(self) -> None:
         self._router.wake()
         while self._thread.is_alive() and self.session.phase is not Phase.STOPPED:
             time.sleep(0.005)

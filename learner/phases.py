@@ -11,6 +11,7 @@ class Phase(Enum):
     STOPPING = "stopping"  # the batch is full, STOP is out, answers are awaited
     UPDATING = "updating"  # the batch is being trained on
     DRAINING = "draining"  # the run is over, actors say BYE
+    LEAVING = "leaving"  # this learner ends and the run does not: actors stop, and wait for the next learner
     STOPPED = "stopped"
 
 
@@ -21,6 +22,7 @@ class Event(Enum):
     BATCH_FULL = "batch full"
     ALL_STOPPED = "all stopped"
     FINISH = "finish"
+    LEAVE = "leave"
     DRAINED = "drained"
 
 
@@ -33,7 +35,12 @@ TABLE: dict[tuple[Phase, Event], Phase] = {
     (Phase.COLLECTING, Event.FINISH): Phase.DRAINING,
     (Phase.STOPPING, Event.FINISH): Phase.DRAINING,
     (Phase.UPDATING, Event.FINISH): Phase.DRAINING,
+    (Phase.WAITING, Event.LEAVE): Phase.LEAVING,
+    (Phase.COLLECTING, Event.LEAVE): Phase.LEAVING,
+    (Phase.STOPPING, Event.LEAVE): Phase.LEAVING,
+    (Phase.UPDATING, Event.LEAVE): Phase.LEAVING,
     (Phase.DRAINING, Event.DRAINED): Phase.STOPPED,
+    (Phase.LEAVING, Event.DRAINED): Phase.STOPPED,
 }
 
 

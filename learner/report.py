@@ -4,6 +4,7 @@ import math
 
 import msgspec
 
+from learner import waiting
 from learner.peers import Peer
 from learner.phases import Phase
 from learner.run import Run
@@ -76,16 +77,9 @@ class Reporter:
 
 def waiting_for(session: LearnerSession, now: float) -> str:
     """Who or what holds the run up, "" if nothing does."""
-    late = session.cycle.unstopped()
-    if session.phase is Phase.STOPPING and late:
-        names = ", ".join(
-            f"{peer.actor} (last heard {now - peer.heard:.1f} s ago{f', {peer.doing}' * bool(peer.doing)})"
-            for peer in late
-        )
-        return f"{names}, {now - session.cycle.stop_sent_at:.1f} s after STOP"
-    if session.phase in (Phase.WAITING, Phase.COLLECTING) and not session.peers:
-        return "actors to join"
-    return ""
+    if session.phase is Phase.COLLECTING and session.peers:
+        return ""  # that is the work; when it lasts, the session speaks of it
+    return waiting.waiting_for(session.roster, session.cycle, now)
 
 
 def _actor(peer: Peer, now: float) -> ActorStatus:

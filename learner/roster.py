@@ -3,6 +3,7 @@
 Part of the learner's session; knows neither phases nor batches.
 """
 
+import math
 from collections.abc import Callable
 
 from learner.admission import ENDED, full, refusal, superseded_by_newer
@@ -14,6 +15,11 @@ from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import Ledger
 from protocol.messages import Hello, Reject
 from protocol.specs import Spec
+
+CLAIM_SECONDS = 1.0  # between two HELLOs that prove their process alive
+MAX_CLAIMS = 4096
+ABSENT_SECONDS = 60.0  # without a connection, after which an account is written off
+ABSENCE_LOOK_SECONDS = 1.0
 
 
 class Roster:
@@ -32,16 +38,20 @@ class Roster:
         self._lives: dict[str, set[bytes]] = {}  # by actor: incarnations whose account may be open
         for incarnation, account in ledger.accounts.items():
             self._lives.setdefault(account.actor, set()).add(incarnation)
+        self._claims: dict[bytes, float] = {}  # since when an incarnation has asked for a name that a younger one has
+        self._absent_since: dict[bytes, float] = {}  # incarnations with an account and no connection
+        self._absence_at = -math.inf
 
     def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
         """The peer that this HELLO makes, None where it is refused, and what to send and say."""
         no = refusal(hello, run_id=self._settings.run_id, spec=self.spec, superseded=self._ledger.ended)
+        no = no or self._contest(hello, now)
         if no is not None:
             self.forget(peer_id)
             return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
         if len(self.peers) >= self._settings.max_actors and hello.actor not in self._connections:
             return None, [Send(peer_id, full(self._settings.max_actors))]
-        account = self._ledger.open(hello.incarnation, hello.actor)
+        account = self._ledger.open(hello.incarnation, hello.actor, hello.born)
         lost = account.reconcile(hello.tally)
         actions = self._supersede(peer_id, hello)
         if lost:
@@ -125,7 +135,48 @@ class Roster:
             if peer.id in self.peers:
                 notes.append(Note(f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"))
             self.forget(peer.id)
+        if now - self._absence_at >= ABSENCE_LOOK_SECONDS:
+            self._absence_at = now
+            self._write_off_absent(now)
         return notes
+
+    def _write_off_absent(self, now: float) -> None:
+        """Accounts must not stay open for processes that died; whoever comes back gets its own back."""
+        here = {peer.incarnation for peer in (*self.peers.values(), *self.lost.values())}
+        absent = [key for key, account in self._ledger.accounts.items() if key not in here and not account.away]
+        self._absent_since = {key: self._absent_since.get(key, now) for key in absent}
+        for key, since in self._absent_since.items():
+            if now - since >= ABSENT_SECONDS:
+                self._ledger.write_off(key)
+
+    def _contest(self, hello: Hello, now: float) -> Reject | None:
+        """Not this one, where a process that started later has the name: this HELLO may be a dead process's, delayed.
+
+        Clocks differ, so it may be the newer one all the same: once the other is gone it gets the name by asking again,
+        which no dead process does.
+        """
+        holder = self._younger(hello)
+        if holder is None:
+            self._claims.pop(hello.incarnation, None)
+            return None
+        first = self._claims.setdefault(hello.incarnation, now)
+        while len(self._claims) > MAX_CLAIMS:
+            del self._claims[next(iter(self._claims))]
+        if any(peer.incarnation == holder for peer in self.peers.values()):
+            if now - first > 2 * self._settings.lease_seconds:
+                return superseded_by_newer(hello.actor)
+        elif now - first >= CLAIM_SECONDS:
+            del self._claims[hello.incarnation]
+            return None
+        text = f"a process that started later has the name {hello.actor}; it is free once that one is gone"
+        return Reject("superseded", text, fatal=False, retry_after_seconds=CLAIM_SECONDS)
+
+    def _younger(self, hello: Hello) -> bytes | None:
+        for incarnation in self._lives.get(hello.actor, set()) - {hello.incarnation}:
+            account = self._ledger.accounts.get(incarnation)
+            if account is not None and not account.over and account.born > hello.born:
+                return incarnation
+        return None
 
     def _is_overdue(self, peer: Peer, now: float) -> bool:
         return now - peer.heard > self._settings.lease_seconds

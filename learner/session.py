@@ -6,6 +6,7 @@ The shell tells it what arrived, what could not be sent and what time it is, and
 
 from collections.abc import Callable
 
+from learner.admission import welcome
 from learner.batch import Received
 from learner.conduct import HELLO_MESSAGES, Conduct
 from learner.entries import Entry
@@ -17,7 +18,7 @@ from learner.slots import SlotTable
 from learner.stop_and_go import StopAndGo
 from learner.troubles import Troubles
 from learner.validation import NotFinite, checked_segment
-from protocol import PROTOCOL_VERSION
+from learner.waiting import Waits
 from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import DropReason, Ledger
 from protocol.messages import (
@@ -56,6 +57,8 @@ class LearnerSession:
         self.troubles = Troubles(self.roster)
         self.refused_messages = 0
         self._allowed_bytes: dict[int, int] = {}  # by environments of an actor
+        self._left = False
+        self._waits = Waits(self.roster, self.cycle)
 
     @property
     def spec(self) -> Spec | None:
@@ -110,6 +113,8 @@ class LearnerSession:
         self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float, token: str = ""
     ) -> list[Action]:
         """One message from one connection. `token` is what a HELLO came by, "" where none is needed."""
+        if self._left and self.phase is Phase.STOPPED:
+            return []  # the next learner answers
         if isinstance(message, Hello):
             return self._hello(peer_id, message, now, token)
         if isinstance(message, Trouble):
@@ -154,7 +159,7 @@ class LearnerSession:
 
     def tick(self, now: float) -> list[Action]:
         """Time passed: leases, the grace after STOP, the end of draining."""
-        actions = self.roster.expire(now)
+        actions = self.roster.expire(now) + self._waits.tick(now)
         return actions + self.cycle.give_up_late(now) + self.cycle.advance(now)
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
@@ -173,14 +178,23 @@ class LearnerSession:
         self.roster.forget_lost()  # those lost from now on may have said BYE first
         return self.cycle.finish(reason, now)
 
+    def leave(self, now: float) -> list[Action]:
+        """The learner ends and its run does not: STOP to all, who then wait for the next learner; so there is no BYE.
+
+        What is on its way is taken in; untrained steps are dropped as "shutdown".
+        """
+        self._left = True
+        self.ledger.drop_pending("shutdown")
+        return self.cycle.leave(now)
+
     def mark_trained(self) -> None:
         """The update on the current batch is done, though no policy follows (the run ends here)."""
         self.ledger.train()
         self.cycle.clear_batch()
 
     def close_accounts(self) -> None:
-        """After STOPPED: whatever is still in flight is lost."""
-        connected = {peer.incarnation for peer in self.peers.values()}
+        """After STOPPED: whatever is still in flight is lost, unless its actor can deliver it to the next learner."""
+        connected = set() if self._left else {peer.incarnation for peer in self.peers.values()}
         for incarnation in list(self.ledger.accounts):
             if incarnation in connected:
                 self.ledger.close(incarnation, "shutdown")
@@ -201,6 +215,8 @@ class LearnerSession:
             return self.violation(peer_id, error, now)
         if self.phase is Phase.STOPPED:
             return [Send(peer_id, Bye("the run is over"))]
+        if self.phase is Phase.LEAVING:
+            return []  # the next learner answers
         peer, actions = self.roster.admit(peer_id, hello, now, token)
         if peer is None:
             return [*actions, *self.cycle.advance(now)]
@@ -216,24 +232,9 @@ class LearnerSession:
         return actions
 
     def _welcome(self, peer: Peer) -> Welcome:
-        settings = self.settings
         credit = CREDIT if peer.ready else 0
         peer.credit_upto = peer.account.watermark + credit
-        return Welcome(
-            PROTOCOL_VERSION,
-            settings.run_id,
-            settings.epoch,
-            settings.env,
-            peer.slots.envs,
-            peer.slots.first,
-            settings.seed,
-            peer.slots.life,
-            peer.account.watermark,
-            credit,
-            settings.lease_seconds,
-            HEARTBEAT_SECONDS,
-            settings.on_stop,
-        )
+        return welcome(self.settings, peer, credit=credit, heartbeat_seconds=HEARTBEAT_SECONDS)
 
     # Rollouts
 
@@ -244,8 +245,8 @@ class LearnerSession:
             return [self._ack(peer)]
         if header.seq != account.watermark + 1 or not peer.ready:
             return self._ask(peer.id, now)  # FIFO makes this impossible for an honest peer; HELLO sorts it out
-        if self.phase in (Phase.DRAINING, Phase.STOPPED):
-            return self._refuse(peer, header, "shutdown", "the run is over")
+        if self.phase in (Phase.DRAINING, Phase.LEAVING, Phase.STOPPED):
+            return self._refuse(peer, header, "shutdown", "this learner ends")
         if header.seq > peer.credit_upto + 1:  # one more than credit is what a stop cuts
             error = HostileError(f"rollout {header.seq}, with credit up to {peer.credit_upto}")
             return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Literal
 
 from learner.batch import Received
 from learner.config import LearnerConfig
@@ -18,7 +19,7 @@ from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from learner.status import Status
 from protocol.launch import launched_at
-from protocol.ledger import DropReason, imbalance
+from protocol.ledger import imbalance
 from protocol.lifeline import watch_parent
 
 log = logging.getLogger("dppo.learner")
@@ -38,10 +39,12 @@ def run(
     observe: Callable[[Status], None],
     config_yaml: str,
     afterwards: Callable[[bool], None] | None = None,
+    on_signal: Literal["leave", "end"] = "leave",
 ) -> None:
     """Train until the run is over or a signal ends it. How it went is in summary.json.
 
     config_yaml: the resolved settings, kept in the run directory.
+    on_signal: leave the actors waiting for the next learner, or end the run, and them with it.
     afterwards: called at the end with whether a signal ended the run, while actors that come late are still told that
     it is over.
     Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
@@ -66,13 +69,17 @@ def run(
         network = Network(router, session, this_run.journal.append, report, gate)
         stack.callback(network.close)
         network.start()
-        reason, drop = _train(this_run, network, stop)
-        network.finish(reason, drop)
+        reason = _train(this_run, network, stop)
+        if reason is None and on_signal == "leave":
+            log.info("this learner ends; its actors wait for the next one: the same command goes on with the run")
+            network.leave()
+        else:
+            network.finish(reason or "interrupted", "shutdown")
         observe(reporter.status(session, time.monotonic()))
         unbalanced = imbalance([session.ledger.closed, *session.ledger.accounts.values()])
         if unbalanced:
             log.error("the ledger does not close: %s", unbalanced)
-        this_run.close(reason, this_run.books(session), time.monotonic())
+        this_run.close(reason or "interrupted", this_run.books(session), time.monotonic())
         if afterwards is not None:
             farewell_until = time.monotonic() + FAREWELL_SECONDS
             afterwards(bool(stop))
@@ -80,8 +87,8 @@ def run(
                 time.sleep(WAIT_SECONDS)
 
 
-def _train(run: Run, network: Network, stop: list[int]) -> tuple[str, DropReason]:
-    """The training loop; returns why it ended."""
+def _train(run: Run, network: Network, stop: list[int]) -> str | None:
+    """The training loop; returns why the run is over, None where a signal came first."""
     try:
         import learner.trainer  # noqa: F401 -- torch, while the actors start
 
@@ -121,8 +128,8 @@ def _train(run: Run, network: Network, stop: list[int]) -> tuple[str, DropReason
                 run.save(books, updated_at)
                 run.saving_took(time.monotonic() - collecting_since)
     except Interrupted:
-        return "interrupted", "shutdown"
-    return run.over, "shutdown"
+        return None
+    return run.over
 
 
 def _next_batch(run: Run, network: Network, stop: list[int]) -> list[Received]:

@@ -71,6 +71,8 @@ class StopAndGo:
             self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
         if self.phase is Phase.DRAINING and (self._roster.is_empty or now >= self._drain_deadline):
             self.phase = following(self.phase, Event.DRAINED)
+        if self.phase is Phase.LEAVING and (not self.unstopped() or now >= self._drain_deadline):
+            self.phase = following(self.phase, Event.DRAINED)
         return actions
 
     def _all_have_stopped(self) -> bool:
@@ -94,7 +96,8 @@ class StopAndGo:
             for peer in self.unstopped():
                 peer.stopped = True
                 grace = f"{self._settings.stop_grace_seconds:g} s"
-                actions.append(Note(f"{peer.actor} did not stop within {grace}; going on without it"))
+                silent = f"last heard {now - peer.heard:.1f} s ago{f', {peer.doing}' * bool(peer.doing)}"
+                actions.append(Note(f"{peer.actor} did not stop within {grace} ({silent}); going on without it"))
         return actions
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
@@ -116,10 +119,22 @@ class StopAndGo:
         self._drain_deadline = now + self._settings.stop_grace_seconds
         return [Send(peer.id, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
 
+    def leave(self, now: float) -> list[Action]:
+        """The learner ends: STOP to all who act, and a deadline for what they have begun."""
+        told = self.phase is Phase.STOPPING
+        self.phase = following(self.phase, Event.LEAVE)
+        self.clear_batch()
+        self._drain_deadline = now + self._settings.stop_grace_seconds
+        actions: list[Action] = []
+        for peer in [] if told else self.unstopped():
+            actions += self.stop(peer)
+        return actions + self.advance(now)
+
     def stop(self, peer: Peer) -> list[Action]:
         """Tell it to cut now. Awaited is who acts; who still reads its policy has nothing to send."""
         acts = peer.have_version == self.snapshot.version
-        peer.stopped = self.phase is not Phase.STOPPING or not acts  # nor for who comes back during the update
+        # nobody waits for who comes back during the update
+        peer.stopped = self.phase not in (Phase.STOPPING, Phase.LEAVING) or not acts
         if not peer.stopped:
             self._awaited.append(peer)
         return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]

@@ -20,6 +20,7 @@ DropReason = Literal[
     "shutdown",  # undelivered or untrained when the run was ended
 ]
 
+MAX_AWAY = 1024  # accounts that are kept open for actors that have gone without a word
 MAX_ENDED = 4096  # remembered incarnations that may not come back
 
 
@@ -37,6 +38,8 @@ class Account:
     missing: int = 0  # of those dropped as "actor_lost": written off, and in flight again if the actor comes back
     over: bool = False  # never comes back
     env_restarts: int = 0  # environments that its actor made again because they crashed
+    away: bool = False  # written off; may come back
+    born: int = 0  # when its process started, as it says; orders those of one name
 
     @property
     def in_flight(self) -> int:
@@ -79,6 +82,7 @@ class Account:
         """It is heard of again: what was written off is in flight."""
         self.dropped["actor_lost"] -= self.missing
         self.missing = 0
+        self.away = False
 
     def train(self) -> None:
         """All accepted steps went through an update."""
@@ -98,6 +102,7 @@ class Account:
         """Nothing has been heard of this incarnation for long, but it may come back to the next learner."""
         self.missing += self.in_flight
         self.dropped["actor_lost"] += self.in_flight
+        self.away = True
 
     def _dispose(self, seq: int) -> None:
         if seq != self.watermark + 1:
@@ -117,9 +122,11 @@ class Ledger:
         self.closed_incarnations = 0
         self.ended: dict[bytes, None] = {}  # the newest closed incarnations: they are in `closed`, so none may return
 
-    def open(self, incarnation: bytes, actor: str) -> Account:
+    def open(self, incarnation: bytes, actor: str, born: int = 0) -> Account:
         """The account of this incarnation, new or known."""
-        return self.accounts.setdefault(incarnation, Account(actor))
+        account = self.accounts.setdefault(incarnation, Account(actor))
+        account.born = max(account.born, born)
+        return account
 
     def train(self) -> None:
         """One update consumed everything pending."""
@@ -144,8 +151,14 @@ class Ledger:
         self._fold()
 
     def write_off(self, incarnation: bytes) -> None:
-        """The run ends and nobody knows where this incarnation is: what is in flight is lost unless it comes back."""
+        """Nobody knows where this incarnation is: what is in flight is lost unless it comes back.
+
+        Of those that have been away for longest only MAX_AWAY may still come back: every pid makes an account.
+        """
         self.accounts[incarnation].write_off()
+        away = [key for key, account in self.accounts.items() if account.away and not account.over]
+        for key in away[: max(0, len(away) - MAX_AWAY)]:
+            self.close(key, "actor_lost")
 
     def _fold(self) -> None:
         """Sum up accounts that cannot change any more: a run of weeks must not remember every dead process."""
@@ -222,6 +235,8 @@ def _account_state(account: Account) -> dict[str, Any]:
         "missing": account.missing,
         "over": account.over,
         "env_restarts": account.env_restarts,
+        "away": account.away,
+        "born": account.born,
     }
 
 

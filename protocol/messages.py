@@ -70,6 +70,9 @@ class Hello(_Message, frozen=True):
     version: Count = 0  # of the policy held, 0: none
     spec_hash: Digest = b""  # b"" while the environment is unknown: tell me which
     spec: Spec | None = None
+    born: Count = (
+        0  # when its process started: microseconds since 1970 by its clock. Of two with one name the later wins
+    )
 
     @property
     def policy(self) -> tuple[int, int]:

@@ -163,7 +163,7 @@ def _learner(arguments: list[str]) -> int:
     )
     if reports is not None:  # a local run started us, and shows what we report
         logging.basicConfig(level=logging.INFO, handlers=[reports])
-        run(observe=reports.show)
+        run(observe=reports.show, on_signal="end")
         return 0
     from scripts.closing import close_run
     from scripts.recording import Recorder

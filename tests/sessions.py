@@ -327,8 +327,25 @@ class Simulation:
         for process in self.processes.values():
             process.connection = None
 
+    def leave_learner(self) -> None:
+        """SIGTERM to a learner whose run is not over: all stop, it writes a checkpoint and is gone."""
+        assert self.learner is not None
+        pending = [number for number, place in self.books.place.items() if place == "pending"]
+        self.books.put(pending, "shutdown", from_="pending")
+        self._do(self.learner.leave(self.now))
+        for _ in range(200):
+            if self.learner.phase is Phase.STOPPED:
+                break
+            self.exchange()
+            self.pass_time(ROUND_SECONDS)
+        assert self.learner.phase is Phase.STOPPED
+        self.learner.close_accounts()
+        self.check()
+        self.checkpoint()
+        self.crash_learner()
+
     def checkpoint(self) -> None:
-        """What learner/run.py keeps."""
+        """What learner/saving.py keeps."""
         assert self.learner is not None
         position = (len(self.disposals) - 1, len(self.disposals[-1]))
         state = _state(self.learner.ledger, self.version, position)
@@ -393,10 +410,17 @@ class Simulation:
 
     # Actors
 
-    def start(self, name: str) -> Process:
-        """A new process of that name."""
+    def start(self, name: str, *, clock_ahead: int = 0) -> Process:
+        """A new process of that name, on a host whose clock is that far ahead."""
         incarnation = len(self.processes).to_bytes(8, "big")
-        session = WatchedSession(actor=name, incarnation=incarnation, envs=0, release="test")
+        session = WatchedSession(
+            actor=name,
+            incarnation=incarnation,
+            envs=0,
+            release="test",
+            born=1000 + len(self.processes) + clock_ahead,
+            learner="tcp://learner:5555",
+        )
         notes: list[str] = []
         driver = ActorDriver(session, note=notes.append, clock=lambda: self.now)
         process = Process(name, incarnation, session, driver, notes=notes)

@@ -24,9 +24,10 @@ def test_every_phase_is_reached_and_every_event_is_used() -> None:
     assert reached == set(Phase)
 
 
-def test_a_run_can_be_finished_from_every_phase_in_which_it_is_not_over() -> None:
-    for phase in set(Phase) - {Phase.DRAINING, Phase.STOPPED}:
+def test_a_run_can_be_finished_or_left_from_every_phase_in_which_it_is_not_over() -> None:
+    for phase in set(Phase) - {Phase.DRAINING, Phase.LEAVING, Phase.STOPPED}:
         assert following(phase, Event.FINISH) is Phase.DRAINING
+        assert following(phase, Event.LEAVE) is Phase.LEAVING
 
 
 def test_nothing_follows_the_end() -> None:

@@ -23,8 +23,9 @@ from sessions import (
 from actor.actions import Exit as ExitAction
 from actor.actions import Reconnect, State
 from actor.actions import Send as ActorSend
+from actor.contact import HELLO_FIRST_SECONDS, HELLO_MAX_SECONDS
 from actor.driver import ActorDriver
-from actor.session import DRAIN_SECONDS, HELLO_FIRST_SECONDS, HELLO_MAX_SECONDS, ActorSession
+from actor.session import DRAIN_SECONDS, ActorSession
 from learner.admission import MAX_ENVS, refusal
 from learner.conduct import MAX_RECORDS, MAX_STRIKES
 from learner.peers import Kick, Send, Settings
@@ -129,7 +130,18 @@ def only_pings_arrive(world: Simulation, process: Process) -> None:
 
 
 def hello(**changes: Any) -> Hello:
-    plain = Hello(1, 1, "test", "a", b"12345678", ENVS, Tally(), run_id=RUN_ID, spec_hash=spec_hash(SPEC), spec=SPEC)
+    plain = Hello(
+        PROTOCOL_VERSION,
+        PROTOCOL_VERSION,
+        "test",
+        "a",
+        b"12345678",
+        ENVS,
+        Tally(),
+        run_id=RUN_ID,
+        spec_hash=spec_hash(SPEC),
+        spec=SPEC,
+    )
     return Hello(**{field: changes.get(field, getattr(plain, field)) for field in plain.__struct_fields__})
 
 
@@ -877,7 +889,7 @@ def test_sigterm_without_a_learner_ends_after_the_grace(world: Simulation) -> No
     world.pass_time(0.2)
     assert actor.exit is not None
     assert actor.exit.code == 0
-    assert "undelivered" in actor.exit.reason
+    assert "steps in 2 rollouts were not delivered" in actor.exit.reason
 
 
 def test_sigterm_before_the_learner_was_ever_there_ends_at_once(world: Simulation) -> None:

@@ -124,9 +124,17 @@ class Faults(RuleBasedStateMachine):
             self.world.damage(connection)
 
     @precondition(lambda self: len(self.world.processes) < MAX_PROCESSES)
-    @rule(name=st.sampled_from(NAMES))
-    def a_process_starts(self, name: str) -> None:
-        self.world.start(name)
+    @rule(name=st.sampled_from(NAMES), clock_ahead=st.sampled_from([0, 0, 0, 100, -100]))
+    def a_process_starts(self, name: str, clock_ahead: int) -> None:
+        self.world.start(name, clock_ahead=clock_ahead)
+
+    @rule(seconds=st.sampled_from([1.0, 4.0, 8.0]))
+    def the_network_is_cut_for_everyone(self, seconds: float) -> None:
+        for process in self.world.living:
+            self.world.cut(process, lose_up=True, noticed=False)
+        self.world.pass_time(seconds)
+        for process in self.world.living:
+            self.world.attach(process)
 
     @rule(which=some, lose_up=st.booleans(), noticed=st.booleans())
     def an_actor_is_killed(self, which: int, lose_up: bool, noticed: bool) -> None:
@@ -149,6 +157,13 @@ class Faults(RuleBasedStateMachine):
     def the_learner_is_killed(self) -> None:
         if self.world.learner is not None:
             self.world.crash_learner()
+
+    @rule(seconds=st.sampled_from([0.0, 3.0, 70.0]))
+    def the_learner_leaves_and_the_next_one_comes(self, seconds: float) -> None:
+        if self.world.learner is not None:
+            self.world.leave_learner()
+            self.world.pass_time(seconds)
+            self.world.start_learner()
 
     @rule(which=some)
     def the_learner_is_killed_and_starts_again_from_an_earlier_checkpoint(self, which: int) -> None:

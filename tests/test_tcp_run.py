@@ -89,6 +89,7 @@ def test_an_actor_whose_environment_has_other_spaces_is_refused(cluster: Cluster
     place.until(lambda: cluster.files.updates() > updates, "the run goes on", during=learner)
     learner.signal(signal.SIGTERM)
     place.ends(learner, code=0)
+    first.signal(signal.SIGTERM)  # it would wait for the next learner
     place.ends(first, code=0)
     place.leaves_nothing()
     assert_closes(cluster.files.ledger())

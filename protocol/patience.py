@@ -1,0 +1,36 @@
+"""When to speak of a wait: first after a few seconds, then with doubling intervals. Keeps no clock."""
+
+from dataclasses import dataclass
+from typing import Any
+
+MAX_USUAL_SECONDS = 60.0
+
+
+@dataclass
+class Patience:
+    """Watches what one side waits for, one thing at a time."""
+
+    first_seconds: float
+    usual_seconds: float = (
+        0.0  # the longest wait that ended by itself and was allowed to count: longer ones are spoken of
+    )
+    _what: Any = None
+    _since: float = 0.0
+    _speak_at: float = 0.0
+    spoken: bool = False  # of the present wait
+
+    def look(self, what: Any, now: float) -> float | None:
+        """How long the wait for `what` has lasted if it is time to say so; None otherwise. what: None where none is."""
+        if what != self._what:
+            self._what, self._since, self.spoken = what, now, False
+            self._speak_at = now + max(self.first_seconds, 2 * self.usual_seconds)
+        if what is None or now < self._speak_at:
+            return None
+        waited = now - self._since
+        self._speak_at, self.spoken = now + waited, True
+        return waited
+
+    def was_usual(self, now: float) -> None:
+        """The present wait ends as it should: waits of this length are nothing to speak of from now on."""
+        if self._what is not None:
+            self.usual_seconds = max(self.usual_seconds, min(MAX_USUAL_SECONDS, now - self._since))

@@ -1,0 +1,138 @@
+"""A learner killed at the worst places, or told to go, and started again by the same command; its actors stay."""
+
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops
+
+from learner.failpoints import POINTS, VARIABLE
+
+pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
+
+RUN = "run"
+RESUMED = re.compile(r"resuming .* after update (\d+)")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Commands on one socket, with the usual checkpoints."""
+
+    place: Place
+
+    @property
+    def files(self) -> RunFiles:
+        return RunFiles(self.place.path / RUN)
+
+    @property
+    def endpoint(self) -> str:
+        return f"ipc://{self.place.path}/learner"
+
+    def learner(self, *arguments: str, **variables: str) -> Dppo:
+        return self.place.start(
+            *("learner", *SMALL, *self.place.gated, "--bind", self.endpoint, "--run.directory", RUN),
+            *("--run.total-steps", "12000", "--evaluation-episodes", "0", *arguments),
+            variables=variables,
+        )
+
+    def actor(self, name: str) -> Dppo:
+        return self.place.start("actor", "--learner", self.endpoint, "--name", name)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with Place() as place:
+        yield Cluster(place)
+
+
+def resumed_after(learner: Dppo) -> int:
+    found = RESUMED.findall(learner.said())
+    return int(found[-1]) if found else 0
+
+
+def finish(cluster: Cluster, *commands: Dppo) -> None:
+    """To the end of the run; every step that the environments took is in the ledger."""
+    place, files = cluster.place, cluster.files
+    place.gate.touch()
+    for command in commands:
+        place.ends(command, code=0)
+    place.leaves_nothing()
+    assert_closes(files.ledger())
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
+    assert [line["update"] for line in files.metrics()] == list(range(1, files.updates() + 1))
+
+
+def kill_at(cluster: Cluster, point: str, *arguments: str) -> None:
+    """Once killed there, the same command goes on and the books are whole."""
+    place, files = cluster.place, cluster.files
+    first = cluster.learner(*arguments, **{VARIABLE: f"{point}:4"})
+    actors = [cluster.actor("a"), cluster.actor("b")]
+    place.ends(first, code=-signal.SIGKILL)
+    done = files.updates()
+    again = cluster.learner(*arguments)
+    place.until(lambda: files.epoch() == 2 and files.updates() > done, "it trains again", during=again)
+    assert done - resumed_after(again) <= 1
+    finish(cluster, again, *actors)
+    assert drops(files.ledger()).keys() <= {"learner_crash", "stale"}
+    for actor in actors:
+        assert "refused" not in actor.complained()
+
+
+def test_a_learner_killed_before_its_newest_version_is_in_a_checkpoint_loses_one_update_and_no_step(
+    cluster: Cluster,
+) -> None:
+    kill_at(cluster, "after-publish")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", [point for point in POINTS if point != "after-publish"])
+def test_a_learner_killed_at_a_named_place_loses_one_update_at_most_and_no_step(cluster: Cluster, point: str) -> None:
+    kill_at(cluster, point)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["before-checkpoint-rename", "after-checkpoint-rename"])
+def test_the_same_holds_for_lasting_checkpoints(cluster: Cluster, point: str) -> None:
+    kill_at(cluster, point, "--run.checkpoint-seconds", "0")
+
+
+def test_a_failpoint_that_does_not_exist_is_an_error_of_usage(cluster: Cluster) -> None:
+    learner = cluster.learner(**{VARIABLE: "between-the-lines"})
+    cluster.place.ends(learner, code=2)
+    assert "after-accept" in learner.complained()
+
+
+def test_a_learner_that_is_told_to_go_loses_nothing_and_its_actors_wait_for_the_next_one(cluster: Cluster) -> None:
+    place, files = cluster.place, cluster.files
+    first, actors = cluster.learner(), [cluster.actor("a"), cluster.actor("b")]
+    place.until(lambda: files.updates() >= 2, "the second update", during=first)
+    first.signal(signal.SIGTERM)
+    place.ends(first, code=0)
+    done = files.updates()
+    assert files.checkpoints()[-1] == f"{done:08}"
+    assert_closes(files.ledger())
+    assert files.summary()["reason"] == "interrupted"
+    place.until(lambda: "is gone; waiting for it" in actors[0].complained(), "the actor says so", during=actors[0])
+    again = cluster.learner()
+    place.until(lambda: files.updates() > done, "it trains again", during=again)
+    assert resumed_after(again) == done
+    for actor in actors:
+        assert actor.complained().count("is gone; waiting for it") <= 1
+        assert "is back" in actor.complained() or "is gone" not in actor.complained()
+    finish(cluster, again, *actors)
+    assert drops(files.ledger()).keys() <= {"shutdown"}
+
+
+def test_an_actor_whose_learner_is_gone_ends_when_told_to_and_says_what_it_could_not_deliver(cluster: Cluster) -> None:
+    place, files = cluster.place, cluster.files
+    learner, actor = cluster.learner(), cluster.actor("a")
+    place.until(lambda: files.updates() >= 1, "the first update", during=learner)
+    learner.signal(signal.SIGKILL)
+    place.ends(learner, code=-signal.SIGKILL)
+    actor.signal(signal.SIGTERM)
+    place.ends(actor, code=0)
+    last = actor.complained().splitlines()[-1]
+    assert re.search(r"a ends: (drained|the grace ended; \d+ steps in \d+ rollouts were not delivered)$", last), last
+    place.leaves_nothing()
