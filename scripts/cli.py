@@ -240,24 +240,16 @@ def _plot(arguments: list[str]) -> int:
     return 0
 
 
-def _bench_solve(arguments: list[str]) -> int:
-    chosen = _plain("bench solve", configs.BenchSolve, arguments, positional="env")
-    return 0 if chosen is None else int(_entry("scripts.bench", "solve")(chosen))
+def _ledger(arguments: list[str]) -> int:
+    module = importlib.import_module("scripts.ledger")
+    chosen = _plain("ledger", module.LedgerArguments, arguments, positional="run")
+    return 0 if chosen is None else int(module.show(chosen))
 
 
-def _bench_preset(arguments: list[str]) -> int:
-    chosen = _plain("bench preset", configs.BenchPreset, arguments, positional="preset")
-    return 0 if chosen is None else int(_entry("scripts.bench", "preset")(chosen))
-
-
-def _bench_throughput(arguments: list[str]) -> int:
-    chosen = _plain("bench throughput", configs.BenchThroughput, arguments, positional="env")
-    return 0 if chosen is None else int(_entry("scripts.bench", "throughput")(chosen))
-
-
-def _bench_chaos(arguments: list[str]) -> int:
-    chosen = _plain("bench chaos", configs.BenchChaos, arguments)
-    return 0 if chosen is None else int(_entry("scripts.chaos.bench", "chaos")(chosen))
+def _bench(what: str, arguments: list[str]) -> int:
+    module, config, positional = BENCHES[what]
+    chosen = _plain(f"bench {what}", config, arguments, positional=positional)
+    return 0 if chosen is None else int(_entry(module, what)(chosen))
 
 
 def _token(action: str, arguments: list[str]) -> int:
@@ -282,6 +274,13 @@ def _entry(module: str, function: str) -> Callable[..., Any]:
     return entry
 
 
+BENCHES: dict[str, tuple[str, type[Any], str]] = {
+    "solve": ("scripts.bench", configs.BenchSolve, "env"),
+    "preset": ("scripts.bench", configs.BenchPreset, "preset"),
+    "throughput": ("scripts.bench", configs.BenchThroughput, "env"),
+    "chaos": ("scripts.chaos.bench", configs.BenchChaos, ""),
+}
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "learner": _learner,
@@ -289,11 +288,9 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "plot": _plot,
     "doctor": _doctor,
-    "bench solve": _bench_solve,
-    "bench preset": _bench_preset,
-    "bench throughput": _bench_throughput,
+    "ledger": _ledger,
+    **{f"bench {what}": functools.partial(_bench, what) for what in BENCHES},
     **{f"token {action}": functools.partial(_token, action) for action in ("list", "add", "rotate", "revoke", "show")},
-    "bench chaos": _bench_chaos,
 }
 
 if __name__ == "__main__":

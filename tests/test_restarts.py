@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops
 
+from learner.audit import audit
 from learner.failpoints import POINTS, VARIABLE
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
@@ -62,6 +63,7 @@ def finish(cluster: Cluster, *commands: Dppo) -> None:
     assert_closes(files.ledger())
     assert files.ledger()["total"]["sealed"] == place.counted_steps()
     assert [line["update"] for line in files.metrics()] == list(range(1, files.updates() + 1))
+    assert audit(files.path).problems == ()
 
 
 def kill_at(cluster: Cluster, point: str, *arguments: str) -> None:
@@ -71,6 +73,7 @@ def kill_at(cluster: Cluster, point: str, *arguments: str) -> None:
     actors = [cluster.actor("a"), cluster.actor("b")]
     place.ends(first, code=-signal.SIGKILL)
     done = files.updates()
+    assert audit(files.path).problems == ()
     again = cluster.learner(*arguments)
     place.until(lambda: files.epoch() == 2 and files.updates() > done, "it trains again", during=again)
     assert done - resumed_after(again) <= 1

@@ -1,0 +1,160 @@
+"""`dppo ledger`: closes where the books close, and names the account where they do not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from learner import checkpoint
+from learner.audit import audit
+from learner.entries import Entry
+from learner.journal import Journal
+from protocol.ledger import Ledger
+from scripts.cli import main
+
+ALICE, BOB = b"alice---", b"bob-----"
+
+
+def silent(text: str) -> None:
+    raise AssertionError(f"unexpected warning: {text}")
+
+
+def books() -> Ledger:
+    """40 steps trained, 10 of an actor that ended."""
+    ledger = Ledger()
+    ledger.open(ALICE, "alice").accept(1, 30)
+    ledger.open(BOB, "bob").accept(1, 10)
+    ledger.train()
+    ledger.open(BOB, "bob").refuse(2, 5, "stale")
+    ledger.close(BOB, "shutdown")
+    return ledger
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A learner was killed after update 3, with one rollout accepted and one refused behind its checkpoint."""
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "run.json").write_text('{"run_id": "1234", "epoch": 1}')
+    ledger = books().to_state()
+    journal = Journal(run, silent)
+    journal.append(Entry("accepted", 1, 30, ALICE, "alice", 30))
+    state = {"ledger": ledger, "progress": {"steps": 40}, "journal": list(journal.position)}
+    checkpoint.save(run / "checkpoints", 2, {"w": torch.zeros(3)}, state)
+    checkpoint.save_recent(run / "checkpoints", 3, {"w": torch.zeros(3)}, state)
+    journal.append(Entry("accepted", 2, 7, ALICE, "alice", 37))
+    journal.append(Entry("stale", 3, 6, ALICE, "alice", 43))
+    journal.close()
+    (run / "ledger.json").write_text(json.dumps(ledger))
+    lines = [{"update": update, "steps": steps} for update, steps in ((1, 10), (2, 40), (3, 40), (4, 55))]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["ledger", *arguments])
+    return int(ended.value.code or 0)
+
+
+def test_books_that_close_are_shown_with_what_the_journal_adds(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(str(run)) == 0
+    said = capsys.readouterr()
+    assert "58 steps sealed = 40 trained + 18 dropped (learner_crash 7, stale 11) + 0 in flight: closed" in said.out
+    assert "checkpoints/recent (update 3, 40 steps) and 2 rollouts (13 steps)" in said.out
+    assert "alice" in said.out
+    assert said.err == ""
+
+
+def test_as_json_it_is_the_same(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(str(run), "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["closes"] is True
+    assert shown["total"]["sealed"] == 58
+    assert shown["accounts"][ALICE.hex()]["dropped"] == {"learner_crash": 7, "stale": 6}
+    assert shown["journal"] == {"rollouts": 2, "steps": 13}
+
+
+def change_json(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def lose_a_step(ledger: dict[str, Any]) -> None:
+    ledger["accounts"][ALICE.hex()]["trained"] -= 1
+
+
+def forget_the_closed(ledger: dict[str, Any]) -> None:
+    ledger["total"]["sealed"] -= 15
+    ledger["total"]["trained"] -= 10
+    ledger["total"]["dropped"] = {}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lose_a_step, f"ledger.json: alice ({ALICE.hex()}): sealed 30 is not 29"),
+        (forget_the_closed, "ledger.json: total: sealed 30 is not the sum of its accounts, 45"),
+    ],
+)
+def test_an_account_of_ledger_json_that_does_not_close_is_named(
+    run: Path, capsys: pytest.CaptureFixture[str], change: Callable[[dict[str, Any]], None], words: str
+) -> None:
+    change_json(run / "ledger.json", change)
+    assert command(str(run)) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dppo: error: ")
+    assert words in line
+
+
+def test_a_rollout_that_is_in_no_entry_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    journal = Journal(run, silent)
+    journal.append(Entry("accepted", 5, 7, ALICE, "alice", 50))
+    journal.close()
+    assert command(str(run)) == 1
+    assert f"journal: alice ({ALICE.hex()}): rollout 4 is in no entry" in capsys.readouterr().err
+
+
+def test_steps_that_the_trainer_has_not_counted_are_named(run: Path) -> None:
+    state = {"ledger": books().to_state(), "progress": {"steps": 41}, "journal": [9, 0]}
+    checkpoint.save(run / "checkpoints", 5, {"w": torch.zeros(3)}, state)
+    assert audit(run).problems == (
+        "checkpoints/00000005: total: trained 40 is not the 41 steps that the trainer has counted",
+    )
+
+
+def test_a_curve_that_says_otherwise_is_named(run: Path) -> None:
+    file = run / "metrics.jsonl"
+    file.write_text(file.read_text().replace('"steps": 40', '"steps": 39'))
+    (problem,) = audit(run).problems
+    assert problem.startswith("metrics.jsonl: update 3: 39 steps")
+
+
+def test_an_unreadable_newest_checkpoint_is_passed_over_as_the_learner_would(run: Path) -> None:
+    recent = run / "checkpoints" / "recent"
+    recent.write_bytes(recent.read_bytes()[:50])
+    found = audit(run)
+    assert (found.checkpoint, found.problems) == ("checkpoints/00000002", ())
+
+
+def test_a_run_that_has_not_learned_yet_closes(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    assert command(str(tmp_path)) == 0
+
+
+def test_without_a_run_it_is_an_error_of_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(str(tmp_path)) == 2
+    assert "no run directory" in capsys.readouterr().err
+
+
+def test_several_checkpoints_of_which_none_is_readable_are_an_error(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in ("recent", "00000002/state.json"):
+        (run / "checkpoints" / path).write_bytes(b"?")
+    assert command(str(run)) == 1
+    assert "none of the 2 checkpoints" in capsys.readouterr().err
