@@ -1,8 +1,8 @@
 """The journal on the disk: an entry for every rollout acknowledged, so that the books of a killed learner are whole.
 
 Written by the network thread before the ACK leaves, without fsync: it survives the death of the process, not of the
-machine. A new file begins with every start, after every failure to write and with every lasting checkpoint, so that
-only a file's end can be torn.
+machine. A new file begins with every start and after every failure to write, so that only a file's end can be torn, and
+with a checkpoint when the old one has become long, so that it can be deleted once no checkpoint needs it.
 """
 
 import re
@@ -15,6 +15,7 @@ from learner.appended_file import AppendedFile
 from learner.entries import RECORD_BYTES, Entry, unpack
 
 DIRECTORY = "journal"
+LONG_RECORDS = 4096
 MAX_WAITING = 100_000  # records that wait for a full disk, 17 MB
 
 _NAME = re.compile(r"(\d{8,})")
@@ -75,6 +76,11 @@ class Journal:
     def position(self) -> Position:
         """Where the next entry goes."""
         return self._position
+
+    def turn_over(self) -> None:
+        """A checkpoint is about to contain everything so far: go on in a new file if this one is long."""
+        if self._position.records >= LONG_RECORDS:
+            self.begin_file()
 
     def begin_file(self) -> None:
         """The next entry goes into a new file."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from learner.batch import Received
+from learner.complaints import Complaints
 from learner.config import LearnerConfig
 from learner.failpoints import reach
 from learner.figures import figures
@@ -53,6 +54,7 @@ class Run:
         self.progress, self.episodes = resumed.progress, resumed.episodes
         self.ledger, self.spec = resumed.ledger, resumed.spec
         self._checkpoint: Checkpoint | None = resumed.checkpoint
+        self._complaints = Complaints(log.error)
         self._saver = Saver(directory, config, self.journal, launched_at)
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
@@ -173,6 +175,7 @@ class Run:
 
     def books(self, session: LearnerSession) -> Books:
         """Where every step is now; under the session's lock."""
+        self.journal.turn_over()
         return Books(session.ledger.to_state(), session.slots.to_state(), self.journal.position)
 
     def save(self, books: Books, now: float) -> None:
@@ -225,5 +228,7 @@ class Run:
         try:
             self.directory.write_atomic("policy.onnx", graph)
         except OSError as error:
-            log.error("policy.onnx could not be written: %s", error.strerror)
+            self._complaints.failed("policy.onnx", f"policy.onnx could not be written: {error.strerror}")
+        else:
+            self._complaints.worked("policy.onnx")
         return self.progress.version, graph

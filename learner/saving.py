@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from learner.complaints import Complaints
 from learner.config import LearnerConfig
 from learner.entries import replay
 from learner.episodes import EpisodeWindow
@@ -119,6 +120,7 @@ class Saver:
         self._config = config.run
         self._journal = journal
         self._launched_at = launched_at
+        self._complaints = Complaints(log.error)
         self._lasting_at = launched_at
         self._recent_at = -math.inf
         self._recent_seconds = 0.0  # that the newest recent one took
@@ -141,7 +143,9 @@ class Saver:
             tensors = content.trainer.tensors()
             save_recent(self._directory.checkpoints, content.progress.updates, tensors, self._state(content, now))
         except CheckpointError as error:
-            log.error("%s", error)
+            self._complaints.failed("the recent checkpoint", error)
+        else:
+            self._complaints.worked("the recent checkpoint")
 
     def took(self, seconds: float) -> None:
         """How long the newest call of `save` took."""
@@ -163,7 +167,9 @@ class Saver:
                 self._journal.forget_before(self._files[0])
             self._directory.write_json("ledger.json", content.books.ledger)
         except (CheckpointError, OSError) as error:
-            log.error("%s", error)
+            self._complaints.failed("the checkpoint", error)
+        else:
+            self._complaints.worked("the checkpoint")
 
     def _lasting_due(self, now: float) -> bool:
         return now - self._lasting_at >= self._config.checkpoint_seconds

@@ -1,0 +1,22 @@
+"""What goes wrong again and again is said the first time, then whenever it has happened twice as often."""
+
+from collections.abc import Callable
+
+
+class Complaints:
+    """About several things, each by its name."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._times: dict[str, int] = {}
+
+    def failed(self, what: str, why: object) -> None:
+        """It went wrong."""
+        times = self._times[what] = self._times.get(what, 0) + 1
+        if times & (times - 1) == 0:
+            self._say(f"{why} ({times} times so far; training goes on)" if times > 1 else str(why))
+
+    def worked(self, what: str) -> None:
+        """It did not go wrong."""
+        if self._times.pop(what, 0):
+            self._say(f"{what} can be written again")
