@@ -119,7 +119,7 @@ def test_a_weight_that_the_exporter_hid_is_an_error_that_names_it() -> None:
 
 
 def test_memory_does_not_grow_with_the_versions_published() -> None:
-    """Found by half an hour of chaos: the graph's message kept the weights of every version that there had ever been."""
+    """Found by half an hour of chaos: the graph's message kept the weights of every version there ever was."""
     spec = spec_of(gym.spaces.Box(-np.inf, np.inf, (4,)), gym.spaces.Discrete(2))
     policy = PolicyNetwork(
         spec,
