@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from learner.audit import audit
 from protocol.errors import DppoError
 from scripts.chaos.figures import Figure, holds, none_of, reported
 from scripts.chaos.samples import Sample, sample
@@ -222,6 +223,7 @@ class Cluster:
         dropped = {reason: steps for reason, steps in total["dropped"].items() if steps}
         figures = [
             none_of("accounts that do not close", open_accounts(ledger)),
+            none_of("dppo ledger finds", self.audited()),
             reported("steps sealed", total["sealed"]),
             reported("steps trained", total["trained"]),
             reported("steps dropped", " ".join(f"{reason} {steps}" for reason, steps in dropped.items()) or "none"),
@@ -229,6 +231,13 @@ class Cluster:
         if self.plan.env == PACED:
             figures.append(self._counted_figure(total["sealed"]))
         return figures
+
+    def audited(self) -> list[str]:
+        """What `dppo ledger` has to say against the run's books, as they are on the disk now."""
+        try:
+            return list(audit(self.watch.path).problems)
+        except DppoError as error:
+            return [str(error)]
 
     def _counted_figure(self, sealed: int) -> Figure:
         """The environments' own count against the ledger's: equal where no actor was killed with its open segment."""

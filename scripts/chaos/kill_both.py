@@ -45,7 +45,7 @@ def play(scene: Scene) -> list[Figure]:
         ]
         figures.append(reported("best mean return of 100 training episodes", best))
         if scene.is_full:
-            played = evaluate(str(cluster.watch.path), episodes=40, seed=1, deterministic=True, envs=8).mean_return
+            played = evaluate(str(cluster.watch.path), episodes=40, seed=1, deterministic=True, envs=8).mean
             figures += [
                 reported("return of the final policy, 40 episodes", played),
                 at_least("the better of the two", max(best or 0.0, played), TARGET_RETURN),

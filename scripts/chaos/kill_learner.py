@@ -26,6 +26,7 @@ class Restart:
     policy_seconds: float | None  # from its start until it published a policy; None: it never did
     update_seconds: float | None  # from its start to its first new update
     lost_updates: int  # done before, and to be done again
+    problems: list[str]  # of the books that the dead one left
 
 
 def play_random(scene: Scene) -> list[Figure]:
@@ -70,11 +71,12 @@ def _start_again(cluster: Cluster) -> Restart:
     cluster.until(lambda: not learner.alive, PATIENCE_SECONDS)
     cluster.watch.look(cluster.now)
     reached = cluster.watch.newest
+    problems = cluster.audited()
     learner.start()
     policy = cluster.next_policy(PATIENCE_SECONDS, after=learner.started_at)
     update = cluster.next_update(PATIENCE_SECONDS, after=learner.started_at)
     again = _RESUMED.findall(learner.said())
-    return Restart(policy, update, reached - int(again[-1]) if again else reached)
+    return Restart(policy, update, reached - int(again[-1]) if again else reached, problems)
 
 
 def _figures(scene: Scene, restarts: list[Restart]) -> list[Figure]:
@@ -88,6 +90,7 @@ def _figures(scene: Scene, restarts: list[Restart]) -> list[Figure]:
         at_most("start to the first policy, worst", max(policies, default=None), limit, "s"),
         reported("start to the first new update, median", median(updates) if updates else None, "s"),
         reported("start to the first new update, worst", max(updates, default=None), "s"),
+        none_of("books of dead learners that do not close", [text for r in restarts for text in r.problems]),
         at_most("updates lost by a kill, worst", max((r.lost_updates for r in restarts), default=None), LOST_UPDATES),
     ]
 
