@@ -5,8 +5,8 @@ from collections import Counter
 
 from actor.step import Crash
 from actor.whereabouts import place_of_error
+from protocol.messages import MAX_TEXT
 
-MAX_LINE = 512  # protocol.messages.Text
 MAX_KINDS = 64  # an environment could raise a new kind at every step
 
 
@@ -27,7 +27,7 @@ class CrashReports:
             return ""
         count = f"; {times} times so far" if times > 1 else ""
         line = " ".join(str(crash).split())
-        return line[: MAX_LINE - len(count)] + count
+        return line[: MAX_TEXT - len(count)] + count
 
     def traceback_of(self, crash: Crash) -> str:
         """For the log: all that is known."""

@@ -125,8 +125,7 @@ class ActorDriver:
     def _make(self, action: MakeEnvironments) -> None:
         activity = self.activity
         activity.limit_seconds = action.env.step_timeout_seconds
-        activity.begin("making the environments")
-        self._environments = make_environments(action.env, action.envs)
+        self._environments = make_environments(action.env, action.envs, activity.begin)
         activity.environments = self._environments
         self._collector = Collector(
             self._environments,

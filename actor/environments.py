@@ -29,8 +29,14 @@ _Made = TypeVar("_Made")
 _NOT_MADE = (gym.error.Error, ImportError, TypeError, ValueError, OSError)
 
 
-def make_environments(settings: EnvSettings, envs: int) -> Environments:
-    """`envs` environments as the settings say. Raises UsageError saying what is wrong with which setting."""
+def make_environments(
+    settings: EnvSettings, envs: int, begin: Callable[[str], None] = lambda what: None
+) -> Environments:
+    """`envs` environments as the settings say. Raises UsageError saying what is wrong with which setting.
+
+    begin: told before each thing that takes its time, for who watches from another thread.
+    """
+    begin(f"making {settings.id}")
     if envs < 1:
         raise UsageError(f"an actor needs at least 1 environment, not {envs}")
     kwargs = _kwargs(settings.kwargs_json)
@@ -47,8 +53,11 @@ def make_environments(settings: EnvSettings, envs: int) -> Environments:
             return _make_async(settings.id, kwargs, envs)
         make = functools.partial(gym.make, settings.id, **{"disable_env_checker": True, **kwargs})
         # Gymnasium's checker looks at the first step only; one copy of its warnings is enough
-        first = gym.make(settings.id, **kwargs)
-        return SyncLoop([first, *(make() for _ in range(envs - 1))], again(make))
+        environments = [gym.make(settings.id, **kwargs)]
+        for column in range(1, envs):
+            begin(f"making {settings.id}, environment {column}")
+            environments.append(make())
+        return SyncLoop(environments, again(make))
     except _NOT_MADE as error:
         raise UsageError(f"cannot make {settings.id} with {kwargs}: {error}") from error
 

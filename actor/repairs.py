@@ -144,7 +144,7 @@ class Repairs:
                 )
                 for column in columns
             ]
-            self._activity.begin("making an environment again")
+            self._activity.begin("a restart")
             try:
                 observations = environments.restart(columns, seeds)
                 _refuse_what_is_not_finite(observations)

@@ -1,13 +1,17 @@
 """An actor process: clock, socket, signals around the driver. Decides nothing."""
 
+import faulthandler
 import logging
+import math
 import os
 import signal
 import time
+from collections.abc import Callable
 
 from actor.driver import ActorDriver
 from actor.handshake import SILENT_SECONDS, Handshake
 from actor.session import ActorSession
+from actor.watchdog import Watchdog
 from actor.way_in import WayIn
 from protocol.codec import decode_from_learner, encode
 from protocol.dealer import Dealer
@@ -15,6 +19,7 @@ from protocol.errors import DppoError, ProtocolError, RefusedError
 from protocol.greeting import mechanism_at
 from protocol.health import HealthFile
 from protocol.lifeline import watch_parent
+from protocol.messages import MAX_TEXT, Trouble
 from protocol.release import RELEASE
 from protocol.security import ClientSecurity
 
@@ -22,6 +27,8 @@ log = logging.getLogger("dppo.actor")
 
 TICK_SECONDS = 0.05
 GREETING_SECONDS = 1.0
+CONNECTING_SECONDS = 0.2  # for the watchdog's connection
+QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for the log
 
 
 def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
@@ -32,6 +39,7 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
     when environments cannot be made.
     """
     watch_parent()
+    faulthandler.enable()  # an environment's segmentation fault leaves its stack in the log
     name = name or f"{os.uname().nodename}-{os.getpid()}"
     born = time.time_ns() // 1000
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,17 +56,50 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
     )
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)
+    hotline = _Hotline(session.incarnation, lambda: Dealer(endpoint, security))
+    watchdog = Watchdog(driver.activity, tell=hotline.say, must_end=lambda: bool(stop))
+    watchdog.start()
     try:
         driver.connected()
         handshake = Handshake(endpoint, has_token=security is not None, now=time.monotonic())
         _loop(driver, dealer, handshake, health, stop)
     finally:
+        watchdog.close()
         driver.close()
         dealer.close()
+        hotline.close()
     exit_ = driver.exit
     if exit_ is not None and exit_.code:
         raise RefusedError(exit_.reason) if exit_.code == RefusedError.exit_code else DppoError(exit_.reason)
     log.info("%s ends: %s", name, exit_.reason if exit_ else "stopped")
+
+
+class _Hotline:
+    """The watchdog's own way to the learner: the socket of a thread that is stuck is not to be touched by another."""
+
+    def __init__(self, incarnation: bytes, connect: Callable[[], Dealer]) -> None:
+        self._incarnation = incarnation
+        self._connect = connect
+        self._dealer: Dealer | None = None  # opened with the first word, which is lost: the next come soon
+        self._said_at = -math.inf
+
+    def say(self, where: str) -> None:
+        """Where the main thread is stuck; for the log only once in a while."""
+        now = time.monotonic()
+        if now - self._said_at > QUIET_SECONDS:
+            log.warning("stuck %s", where)
+        self._said_at = now
+        if self._dealer is None:
+            self._dealer = self._connect()
+            self._dealer.wait(CONNECTING_SECONDS)
+        for _ in self._dealer.events():
+            pass
+        self._dealer.send(encode(Trouble(self._incarnation, "stuck", where[:MAX_TEXT])))
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._dealer is not None:
+            self._dealer.close()
 
 
 def _find(way_in: WayIn, health: HealthFile, stop: list[bool]) -> tuple[str, ClientSecurity | None] | None:

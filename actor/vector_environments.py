@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from actor.step import SUCCESS, Crash, Step, successes_of
-from actor.workers import end_vector, tell_stack, unanswered, worker_failure
+from actor.workers import Answers, end_vector, tell_stack, worker_failure
 from protocol.errors import DppoError, UsageError
 from protocol.rollout import Leaves
 from protocol.specs import spec_of
@@ -32,7 +32,7 @@ class VectorEnvironments:
     """
 
     indivisible = True
-    column: int | None = None
+    column: int | None = None  # all at once; the processes that are awaited say `waiting_for`
 
     def __init__(
         self,
@@ -51,6 +51,7 @@ class VectorEnvironments:
         )
         self._vector = vector
         self._make = make
+        self._answers = _answers(vector)
         self._seeding = seeding
         (self._leaf,) = self.spec.observation
         self._action_dtype = vector.single_action_space.dtype
@@ -80,11 +81,12 @@ class VectorEnvironments:
         assert self._make is not None, "who restarts says how to make"
         end_vector(self._vector)
         self._vector = self._make()
+        self._answers = _answers(self._vector)
         return self.reset(seeds)
 
     def waiting_for(self) -> Sequence[int]:
         """Columns whose processes have not answered yet."""
-        return unanswered(self._vector)
+        return self._answers.missing() if self._answers is not None else ()
 
     def tell_stack(self, column: int) -> None:
         """Have that column's process write its stack to standard error."""
@@ -108,9 +110,16 @@ class VectorEnvironments:
         return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes)
 
     def _step(self, env_action: np.ndarray) -> Step:
-        observations, rewards, terminated, limit, infos = self._vector.step(
-            env_action.astype(self._action_dtype, copy=False)
-        )
+        actions = env_action.astype(self._action_dtype, copy=False)
+        if self._answers is None:
+            result = self._vector.step(actions)
+        else:
+            workers = self._vector.unwrapped
+            assert isinstance(workers, AsyncVectorEnv), "only processes answer"
+            workers.step_async(actions)
+            self._answers.wait()
+            result = workers.step_wait()
+        observations, rewards, terminated, limit, infos = result
         rewards = np.asarray(rewards, np.float32)
         terminated = np.asarray(terminated, bool)
         ended = terminated | limit
@@ -176,6 +185,11 @@ class VectorEnvironments:
         shape = (self.envs, *(1 for _ in self._leaf.shape))
         merged: np.ndarray = np.where(ended.reshape(shape), first, observations)
         return merged
+
+
+def _answers(vector: VectorEnv[Any, Any, Any]) -> Answers | None:
+    """Of its processes; None where it has none, or is wrapped in something that takes part in a step."""
+    return Answers(vector) if isinstance(vector, AsyncVectorEnv) else None
 
 
 def _autoreset_mode(vector: VectorEnv[Any, Any, Any]) -> AutoresetMode:

@@ -9,6 +9,7 @@ import ctypes
 import faulthandler
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import threading
@@ -85,17 +86,39 @@ def how_it_ended(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def unanswered(vector: VectorEnv[Any, Any, Any]) -> list[int]:
-    """Columns whose processes have not answered the request that the vector waits for. From any thread."""
-    workers = vector.unwrapped
-    if not isinstance(workers, AsyncVectorEnv):
-        return []
-    waiting = []
-    for column, pipe in enumerate(workers.parent_pipes):
-        with contextlib.suppress(OSError, ValueError):  # closed a moment ago
-            if pipe is not None and not pipe.poll():
-                waiting.append(column)
-    return waiting
+class Answers:
+    """Waits for the processes one after the other, so that it is known at any time for whom: Gymnasium reads the pipes
+    in the same order, and an empty pipe may be one that was read already. 1 us a process.
+    """
+
+    def __init__(self, workers: AsyncVectorEnv[Any, Any]) -> None:
+        self.column: int | None = None  # whose answer is awaited; None: nobody's
+        self._pipes = workers.parent_pipes
+        self._polls = []
+        for pipe in self._pipes:
+            poll = select.poll()
+            poll.register(pipe.fileno(), select.POLLIN)
+            self._polls.append(poll)
+
+    def wait(self) -> None:
+        """Return when every process has answered, or is gone."""
+        for column, poll in enumerate(self._polls):
+            self.column = column
+            poll.poll()
+        self.column = None
+
+    def missing(self) -> list[int]:
+        """Columns that have not answered yet. May be called from another thread."""
+        awaited = self.column
+        if awaited is None:
+            return []
+        later = []
+        for column in range(awaited + 1, len(self._pipes)):
+            pipe = self._pipes[column]
+            with contextlib.suppress(OSError):  # closed a moment ago
+                if pipe is not None and not pipe.poll():
+                    later.append(column)
+        return [awaited, *later]
 
 
 def tell_stack(vector: VectorEnv[Any, Any, Any], column: int) -> None:

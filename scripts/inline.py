@@ -10,6 +10,7 @@ from pathlib import Path
 
 from actor.driver import ActorDriver
 from actor.session import ActorSession
+from actor.watchdog import Watchdog
 from learner.batch import Received
 from learner.entries import Entry
 from learner.peers import Action, Kick, Note, Send
@@ -34,7 +35,14 @@ STATUS_SECONDS = 0.5
 def run_inline(config: TrainConfig, path: Path, progress: Progress, recorder: Recorder) -> bool:
     """Train in this process; returns whether the user interrupted the run."""
     stop: list[int] = []
-    previous = {n: signal.signal(n, lambda got, _: stop.append(got)) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, frame: object) -> None:
+        if stop:  # the step of an environment that never ends can only be broken off
+            raise KeyboardInterrupt
+        stop.append(number)
+        progress.note("ending after this step or update (again to end at once)")
+
+    previous = {n: signal.signal(n, end) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         with RunDirectory.open(path) as directory, progress:
             directory.write_atomic("config.yaml", dump_yaml(config).encode())
@@ -60,9 +68,25 @@ class Inline:
         self._driver = ActorDriver(actor, note=progress.note)
         self._to_actor: deque[Send] = deque()
         self._shown_at = 0.0
+        self._noted_turn = -1  # of the environments, that was said to be stuck
 
     def train(self) -> None:
         """Until the run is over or interrupted."""
+        # tells and never ends: whoever runs everything in one process may be sitting in a debugger
+        watchdog = Watchdog(self._driver.activity, tell=self._note_stuck, must_end=None)
+        watchdog.start()
+        try:
+            self._train()
+        finally:
+            watchdog.close()
+
+    def _note_stuck(self, where: str) -> None:
+        turn = self._driver.activity.turns
+        if turn != self._noted_turn:
+            self._noted_turn = turn
+            self._progress.note(f"stuck {where}")
+
+    def _train(self) -> None:
         run, session = self._run, self._session
         self._driver.connected()
         while session.spec is None:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from protocol.lifeline import LIFELINE_VARIABLE
+from scripts.last_words import HUNG, ended_in_order, last_words
 
 QUICK_SECONDS = 10.0  # a child that lives shorter than this did not get to work
 MAX_QUICK_DEATHS = 5
 FIRST_DELAY_SECONDS = 0.1
 CLEAN_END_SECONDS = 3.0  # an actor that ended well was told so, and its learner is about to end too
 MAX_DELAY_SECONDS = 5.0
+LOG_BYTES = 100_000  # from its end, enough for the stacks of many threads
 
 
 class Lifeline:
@@ -43,14 +45,19 @@ class Child:
     pass_fds: tuple[int, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
+    worked: bool = False  # in this life, as far as whoever watches it has seen
+    words: str = ""  # what it wrote in the life that is over
     _quick_deaths: int = 0
     _started: float = 0.0
     _start_at: float = 0.0
+    _log_start: int = 0  # of this life
 
     def start(self) -> None:
         """Start the process in a session of its own: Ctrl-C reaches the parent only, which ends all in order."""
         self._started = time.monotonic()
+        self.worked = False
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, *self.arguments],
                 stdin=subprocess.DEVNULL,
@@ -69,15 +76,26 @@ class Child:
         if code is None:
             return None
         self.process = None
+        self.words = self._read_words()
         if code == 0:
             self._start_at = time.monotonic() + CLEAN_END_SECONDS
-            return code
+        else:
+            self.count_death()
+        return code
+
+    def count_death(self) -> None:
+        """It did not end as it should: it is started again after a delay, which grows."""
         self.deaths += 1
-        quick = time.monotonic() - self._started < QUICK_SECONDS
+        lived = time.monotonic() - self._started
+        quick = lived < QUICK_SECONDS or (not self.worked and self.last_error().startswith(HUNG))
         self._quick_deaths = self._quick_deaths + 1 if quick else 1
         delay = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (self._quick_deaths - 1))
         self._start_at = time.monotonic() + delay
-        return code
+
+    @property
+    def ended_in_order(self) -> bool:
+        """Whether it said why it ended, after an exit code of 0."""
+        return ended_in_order(self.words)
 
     @property
     def hopeless(self) -> bool:
@@ -92,11 +110,13 @@ class Child:
         return True
 
     def last_error(self) -> str:
-        """The last line that it wrote, without the program's name."""
-        with contextlib.suppress(OSError):
-            lines = self.log.read_text(errors="replace").strip().splitlines()
-            if lines:
-                return lines[-1].removeprefix("dppo: error: ")
+        """What it said about its end in one line, without the program's name; "" where it said nothing."""
+        return last_words(self.words)
+
+    def _read_words(self) -> str:
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(self._log_start, self.log.stat().st_size - LOG_BYTES))
+            return log.read().decode(errors="replace")
         return ""
 
 

@@ -13,6 +13,7 @@ from protocol.errors import DppoError, RefusedError, UsageError
 from protocol.launch import LAUNCHED_VARIABLE, launched_at
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import LearnerProcessConfig, TrainConfig
+from scripts.last_words import death
 from scripts.processes import Child, Lifeline, end, wait
 from scripts.progress import Progress
 from scripts.recording import Recorder
@@ -111,6 +112,7 @@ class _Supervisor:
         self._recorder = recorder
         self._interrupts: list[int] = []
         self._newest: Status | None = None
+        self._delivered: dict[str, int] = {}  # steps of every actor, in the newest status
 
     def run(self) -> Ending:
         """Until the learner has ended for good. Raises DppoError where the run failed."""
@@ -165,24 +167,43 @@ class _Supervisor:
         if code > 0 or child.hopeless:
             kind: type[DppoError] = {2: UsageError, 3: RefusedError}.get(code, DppoError)
             raise kind(f"{child.last_error() or f'the learner ended with code {code}'} (log: {child.log})")
-        self._progress.note(f"the learner was killed by signal {-code}; starting it again from its newest checkpoint")
+        self._progress.note(f"the learner {death(code)}; starting it again from its newest checkpoint")
 
     def _revive(self) -> None:
         if self._learner.restart_if_due():
             self._progress.note("the learner is back")
         for child in self._actors:
             code = child.died()
-            if code == UsageError.exit_code:
-                raise UsageError(f"{child.last_error()} (log: {child.log})")
-            if code:
-                if code == RefusedError.exit_code:  # our own learner does not want what it sends
-                    raise DppoError(f"{child.name} was {child.last_error()} (log: {child.log})")
-                if child.hopeless:
-                    raise DppoError(f"{child.name} keeps dying: {child.last_error()} (log: {child.log})")
-                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-                self._progress.note(f"{child.name} {how}; starting it again")
+            if code is not None:
+                self._actor_ended(child, code)
             if child.restart_if_due():
                 self._progress.note(f"{child.name} is back")
+
+    def _actor_ended(self, child: Child, code: int) -> None:
+        """Say how; raise DppoError where there is no point in another one."""
+        error = child.last_error()
+        if code == 0:
+            if child.ended_in_order:
+                return
+            child.count_death()  # an environment ended the process, and called it success
+        if code == UsageError.exit_code and error:
+            raise UsageError(f"{error} (log: {child.log})")
+        if code == RefusedError.exit_code and error:  # our own learner does not want what it sends
+            raise DppoError(f"{child.name} was {error} (log: {child.log})")
+        how = f"{death(code)}{f' ({error})' * bool(error)}"
+        if child.hopeless:
+            raise DppoError(f"{child.name} keeps dying: it {how} (log: {child.log})")
+        self._progress.note(f"{child.name} {how}; starting it again")
+
+    def _note_work(self, status: Status) -> None:
+        """Who has delivered steps in this life of its process."""
+        delivered = {row.name: row.steps for row in status.actors}
+        for child in self._actors:
+            steps = delivered.get(child.name, 0)
+            # rows of an actor that was replaced may be those of its predecessor for a while
+            if steps > self._delivered.get(child.name, 0) and child.process is not None:
+                child.worked = True
+            self._delivered[child.name] = steps
 
     def _show_reports(self) -> None:
         while True:
@@ -194,5 +215,6 @@ class _Supervisor:
                 self._progress.note(report.text)
             else:
                 self._newest = report.status
+                self._note_work(report.status)
                 self._progress.show(report.status)
                 self._recorder.look(report.status)

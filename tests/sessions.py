@@ -257,7 +257,7 @@ class Simulation:
         self._watermarks: dict[Incarnation, int] = {}
         self._patch = mock.patch.multiple(
             "actor.driver",
-            make_environments=lambda env, envs: FakeEnvironments(envs),
+            make_environments=lambda env, envs, begin: FakeEnvironments(envs),
             Collector=self._collector,
             PolicyRunner=FakePolicy,
         )

@@ -36,6 +36,7 @@ MAY_READ_THE_CLOCK = {
     "actor/shell.py": "a shell",
     "actor/driver.py": "measures where an actor's time goes; the clock can be handed in",
     "actor/collector.py": "measures environments and policy in every step; decides nothing by it",
+    "actor/watchdog.py": "the shell's thread that watches the main one; what it sees is judged in watching.py",
     "learner/shell.py": "a shell",
     "learner/door.py": "the shell's part that opens the port: tokens expire by the time of day",
     "learner/network.py": "the shell's thread that owns the socket",

@@ -110,7 +110,7 @@ def test_rollouts_that_went_over_the_wire_fit_the_weights_in_every_update(finish
 
 def test_a_killed_actor_is_replaced_and_costs_only_what_it_had_not_delivered(finished: Finished) -> None:
     assert finished.replaced_by != finished.killed
-    assert "actor-0 was killed by signal 9; starting it again" in finished.said
+    assert "actor-0 was killed by SIGKILL; starting it again" in finished.said
     assert drops(finished.files.ledger()).keys() <= {"actor_lost"}
     assert finished.files.ledger()["closed_incarnations"] == 3
     assert finished.files.epoch() == 1

@@ -1,0 +1,96 @@
+"""A thread that watches the main one while that is in the hands of an environment: says where it is stuck, and ends the
+process when it is hung.
+
+It also keeps a second watchdog from biting, one of C code that needs no interpreter (Python's faulthandler): where an
+environment holds the interpreter no thread of ours can run, so nobody keeps it, and it writes the stack and ends the
+process. Both cost the main thread nothing: it stores two fields a step.
+"""
+
+import contextlib
+import faulthandler
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from actor.activity import Activity
+from actor.watching import Stuck, Watch
+from actor.whereabouts import place_of_frame
+
+log = logging.getLogger("dppo.actor")
+
+LOOK_SECONDS = 0.5
+STACK_SECONDS = 0.3  # for the processes of an asynchronous vector to write theirs
+
+
+class Watchdog:
+    """Watches the thread that makes it."""
+
+    def __init__(self, activity: Activity, *, tell: Callable[[str], None], must_end: Callable[[], bool] | None) -> None:
+        """tell: called in the watchdog's thread, at every look, with where the main thread is stuck.
+
+        must_end: whether the process has been told to end, which a stuck main thread does not hear. None: never end
+        this process, only tell.
+        """
+        self._activity = activity
+        self._tell = tell
+        self._must_end = must_end
+        self._main = threading.get_ident()
+        self._watch = Watch()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Start watching."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching. Returns when nothing more will be told."""
+        self._over.set()
+        self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
+
+    def _run(self) -> None:
+        while not self._over.wait(LOOK_SECONDS):
+            limit = self._activity.limit_seconds
+            if limit and self._must_end is not None:
+                # from now on again: whoever can run this does not hold the interpreter
+                faulthandler.dump_traceback_later(limit + LOOK_SECONDS, exit=True)
+            stuck = self._watch.look(self._activity, time.monotonic())
+            try:
+                if stuck is not None:
+                    self._is_stuck(stuck)
+            except Exception:  # without this thread the other watchdog would bite a process that does nothing wrong
+                log.exception("the watchdog cannot say where the main thread is stuck")
+
+    def _is_stuck(self, stuck: Stuck) -> None:
+        environments = self._activity.environments
+        waiting = environments.waiting_for() if environments is not None else ()
+        where = stuck.words(place_of_frame(sys._current_frames().get(self._main)), waiting)
+        self._tell(where)
+        if self._must_end is None:
+            return
+        if stuck.hung:
+            self._end(f"environment hung {where}", waiting, "; to allow more: --env.step-timeout-seconds")
+        elif self._must_end():
+            self._end(f"told to end while stuck {where}", waiting, "")
+
+    def _end(self, what: str, waiting: Sequence[int], advice: str) -> NoReturn:
+        with contextlib.suppress(Exception):  # whatever happens here, the process ends
+            sys.stdout.flush()
+            sys.stderr.flush()
+            faulthandler.dump_traceback(all_threads=True)
+            environments = self._activity.environments
+            for column in waiting:
+                assert environments is not None, "they said who is awaited"
+                print(f"\nthe process of environment {column}:", file=sys.stderr, flush=True)
+                environments.tell_stack(column)
+                time.sleep(STACK_SECONDS)
+            for child in multiprocessing.active_children():
+                child.kill()
+            print(f"dppo: error: {what}; the stack is in the log{advice}", file=sys.stderr, flush=True)
+        os._exit(1)

@@ -1,0 +1,73 @@
+"""What the log of a process says about its end, in one line: its own error, or Python's report of a fatal signal, or of
+an interpreter that was held too long. Pure: text in, text out.
+"""
+
+import re
+import signal
+from pathlib import Path
+
+from actor.whereabouts import is_library
+
+ERROR = "dppo: error: "
+HUNG = "environment hung"  # how such an error begins, actor/watchdog.py
+_STACK_LINE = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)$')
+_THREAD = re.compile(r"^(Current t|T)hread 0x[0-9a-f]+")
+_HELD = re.compile(r"^Timeout \((?P<time>[\d:.]+)\)!$")  # faulthandler.dump_traceback_later
+_FATAL = re.compile(r"^Fatal Python error: (?P<what>.+)$")
+TAIL_LINES = 400  # of a log: the stacks of all threads
+
+
+def last_words(log: str) -> str:
+    """The newest error in it; "" where the process ended without a word."""
+    lines = log.rstrip().splitlines()[-TAIL_LINES:]
+    for line in reversed(lines):  # its children may have written after it
+        if line.startswith(ERROR):
+            return line.removeprefix(ERROR)
+    for start in range(len(lines) - 1, -1, -1):
+        held, fatal = _HELD.match(lines[start]), _FATAL.match(lines[start])
+        if held:
+            return f"{HUNG}: the interpreter was held for {_seconds(held['time']):.0f} s{_place(lines[start:])}"
+        if fatal:
+            return f"{fatal['what']}{_place(lines[start:])}"
+    return lines[-1] if any(line.startswith("Traceback ") for line in lines) else ""
+
+
+def ended_in_order(log: str) -> bool:
+    """Whether the process said why it ends (actor/shell.py): no environment took it along with a code of 0."""
+    return any(" ends: " in line for line in log.rstrip().splitlines()[-1:])
+
+
+def death(code: int) -> str:
+    """How a process ended: "was killed by SIGSEGV", "ended with code 1"."""
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"was killed by signal {-code}"
+
+
+def _seconds(clock: str) -> float:
+    """Of h:mm:ss.ssssss."""
+    hours, minutes, seconds = clock.split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+
+
+def _place(lines: list[str]) -> str:
+    """The innermost function outside Python's library of the thread to blame: the current one, else the main one.
+
+    The main one is the last that is listed, for it is the oldest.
+    """
+    frames: list[re.Match[str]] = []
+    is_current = False
+    for line in lines:
+        if _THREAD.match(line):
+            if is_current:
+                break
+            is_current, frames = line.startswith("Current"), []
+        elif frame := _STACK_LINE.match(line):
+            frames.append(frame)
+    own = [frame for frame in frames if not is_library(frame["file"])]
+    for frame in (own or frames)[:1]:
+        return f" in {frame['function']} ({Path(frame['file']).name}:{frame['line']})"
+    return ""

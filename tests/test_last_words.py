@@ -1,0 +1,59 @@
+"""What the log of a dead process says about its end."""
+
+import pytest
+
+from scripts.last_words import HUNG, death, ended_in_order, last_words
+
+ENVIRONMENT_STACK = """\
+  File "/home/me/sim.py", line 105 in advance
+  File "/home/me/sim.py", line 92 in step
+  File "/home/me/venv/lib/python3.11/site-packages/gymnasium/core.py", line 342 in step
+"""
+OTHER_THREAD = """\
+Thread 0x00007f7dc17306c0 (most recent call first):
+  File "/home/me/actor/watchdog.py", line 55 in _run
+
+"""
+HELD = f"""\
+stepping 4 x Sim-v0 (sync)
+Timeout (0:01:00.500000)!
+{OTHER_THREAD}Thread 0x00007f7dcc69fb80 (most recent call first):
+{ENVIRONMENT_STACK}"""
+SEGFAULT = f"""\
+stepping 4 x Sim-v0 (sync)
+Fatal Python error: Segmentation fault
+
+{OTHER_THREAD}Current thread 0x00007f1e99a63b80 (most recent call first):
+{ENVIRONMENT_STACK}
+{OTHER_THREAD}Extension modules: yaml._yaml, msgspec._core (total: 15)
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", ""),
+        ("stepping 4 x Sim-v0 (sync)\n", ""),
+        ("hello\ndppo: error: no such thing\n", "no such thing"),
+        ("dppo: error: no such thing\nresource_tracker: warns\n", "no such thing"),
+        ("Traceback (most recent call last):\n  File x\nKeyError: 3\n", "KeyError: 3"),
+        (HELD, f"{HUNG}: the interpreter was held for 60 s in advance (sim.py:105)"),
+        (SEGFAULT, "Segmentation fault in advance (sim.py:105)"),
+    ],
+)
+def test_last_words(log: str, words: str) -> None:
+    assert last_words(log) == words
+
+
+def test_an_end_in_order_is_told_from_a_process_that_an_environment_took_along() -> None:
+    assert ended_in_order("stepping\nactor-0 ends: drained\n")
+    assert not ended_in_order("stepping 4 x Sim-v0\n")
+    assert not ended_in_order("")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(7, "ended with code 7"), (0, "ended with code 0"), (-11, "was killed by SIGSEGV"), (-40, "by signal 40")],
+)
+def test_deaths(code: int, said: str) -> None:
+    assert death(code).endswith(said)
