@@ -51,6 +51,7 @@ def known() -> dict[str, Fault]:
     from scripts.chaos import (
         crowd,
         disks,
+        environments,
         garbage,
         kill_actors,
         kill_both,
@@ -69,6 +70,7 @@ def known() -> dict[str, Fault]:
         kill_both,
         partitions,
         pauses,
+        environments,
         slow_reader,
         garbage,
         crowd,
