@@ -13,6 +13,8 @@ from learner.roster import Roster
 from protocol.messages import Bye, Have, Policy, Stop, Stopped
 from protocol.snapshot import Snapshot
 
+LOADING_SECONDS = 0.5  # whoever takes longer to receive and load a policy is not waited for at STOP
+
 
 class StopAndGo:
     """Who runs under which policy, and when all must stop. Methods return what the shell has to do, in order."""
@@ -92,6 +94,9 @@ class StopAndGo:
     def give_up_late(self, now: float) -> list[Action]:
         """Go on without those that have not answered STOP within the grace."""
         actions: list[Action] = []
+        for peer in self._awaited if self.phase is Phase.STOPPING else ():
+            if peer.have_version < self.snapshot.version and now - peer.policy_sent_at > LOADING_SECONDS:
+                peer.stopped = True  # it still reads its policy, and has nothing to send under it
         if self.phase is Phase.STOPPING and now - self.stop_sent_at > self._settings.stop_grace_seconds:
             for peer in self.unstopped():
                 peer.stopped = True
@@ -131,10 +136,9 @@ class StopAndGo:
         return actions + self.advance(now)
 
     def stop(self, peer: Peer) -> list[Action]:
-        """Tell it to cut now. Awaited is who acts; who still reads its policy has nothing to send."""
-        acts = peer.have_version == self.snapshot.version
+        """Tell it to cut now."""
         # nobody waits for who comes back during the update
-        peer.stopped = self.phase not in (Phase.STOPPING, Phase.LEAVING) or not acts
+        peer.stopped = self.phase not in (Phase.STOPPING, Phase.LEAVING)
         if not peer.stopped:
             self._awaited.append(peer)
         return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]

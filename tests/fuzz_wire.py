@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +34,8 @@ from protocol.messages import FromLearner, Hello, Ping, Pong, Tally, TimeShares,
 from protocol.sockets import Router
 
 DEADLINE_SECONDS = 60.0
+PEERS_AT_ONCE = 200
+MESSAGES_EACH = 5  # a few more than are borne
 MAX_BLOB_BYTES = 10**6
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 READY = b"\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
@@ -43,7 +45,8 @@ READY = b"\x04\x26\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00
 class Outcome:
     """What the honest ones saw."""
 
-    messages: int
+    messages: int  # that were sent
+    refused: int  # by the learner, after a look; it does not look at what follows a kick
     connections: int
     longest_silence_seconds: float  # of the learner, for an actor that was there
     join_seconds: float  # of another one, afterwards
@@ -52,7 +55,7 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"{self.messages} messages, {self.connections} raw connections: longest silence "
+            f"{self.messages} messages ({self.refused} refused), {self.connections} raw connections: longest silence "
             f"{self.longest_silence_seconds:.2f} s, joined afterwards in {self.join_seconds:.2f} s, memory "
             f"+{self.grown_bytes / 2**20:.1f} MiB, {'alive' if self.alive else 'DEAD'}"
         )
@@ -68,6 +71,7 @@ def serve(endpoint: str) -> None:
     network.publish(1, bytes(10_000))
     sys.stdin.read()
     network.close()  # raises what ended the thread
+    print(session.refused_messages, flush=True)
 
 
 class Honest:
@@ -113,8 +117,8 @@ def replace_hello(name: str) -> Hello:
 
 
 @contextmanager
-def learner() -> Iterator[tuple[str, psutil.Process]]:
-    """A serving process, and where."""
+def learner() -> Iterator[tuple[str, psutil.Process, Callable[[], int]]]:
+    """Where it serves, its process, and what ends it and tells how much it refused."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
@@ -127,15 +131,25 @@ def learner() -> Iterator[tuple[str, psutil.Process]]:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "listening\n"
-        yield endpoint, psutil.Process(process.pid)
-        process.stdin.close()
-        assert process.wait(DEADLINE_SECONDS) == 0, "the learner's process failed"
+
+        def end() -> int:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.close()
+            refused = process.stdout.readline()
+            assert process.wait(DEADLINE_SECONDS) == 0, "the learner's process failed"
+            return int(refused)
+
+        try:
+            yield endpoint, psutil.Process(process.pid), end
+        finally:
+            process.kill()
 
 
 def storm(messages: int, connections: int, seed: int = 1) -> Outcome:
     """Everything at once, then a look at what is left."""
     draw = random.Random(seed)
-    with learner() as (endpoint, process), zmq.Context() as context:
+    with learner() as (endpoint, process, end), zmq.Context() as context:
         honest = Honest(context, endpoint, "honest")
         honest.join()
         for _ in range(20):
@@ -150,7 +164,7 @@ def storm(messages: int, connections: int, seed: int = 1) -> Outcome:
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            said = _say(context, endpoint, messages, draw)
+            said = _say(endpoint, messages, draw)
             raw = _scribble(endpoint, connections, draw)
         finally:
             ending.set()
@@ -160,20 +174,22 @@ def storm(messages: int, connections: int, seed: int = 1) -> Outcome:
         late = Honest(context, endpoint, "late")
         joined = late.join()
         late.close()
-        return Outcome(said, raw, max(silences), joined, process.memory_info().rss - before, alive)
+        grown = process.memory_info().rss - before
+        return Outcome(said, end(), raw, max(silences), joined, grown, alive)
 
 
-def _say(context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, messages: int, draw: random.Random) -> int:
+def _say(endpoint: str, messages: int, draw: random.Random) -> int:
     """Mutated messages of several authorised peers, who come back when they are sent away."""
     said = 0
     while said < messages:
-        sockets = [context.socket(zmq.DEALER) for _ in range(20)]
+        context = zmq.Context()
+        sockets = [context.socket(zmq.DEALER) for _ in range(PEERS_AT_ONCE)]
         for one in sockets:
             one.linger = 0
             one.sndtimeo = 1000
             one.connect(endpoint)
         try:
-            for _ in range(50):
+            for _ in range(MESSAGES_EACH):
                 for one in sockets:
                     frames = [mutated(draw), *([draw.randbytes(draw.randrange(300))] if draw.random() < 0.4 else [])]
                     if draw.random() < 0.002:
@@ -183,7 +199,8 @@ def _say(context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, messages: int
                         said += 1
         finally:
             for one in sockets:
-                one.close(linger=100)
+                one.close(linger=200)
+            context.term()  # waits for that
     return said
 
 

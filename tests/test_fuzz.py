@@ -41,6 +41,7 @@ def test_a_hundred_thousand_mutated_headers(seed: int) -> None:
 def test_a_storm_over_the_wire_leaves_the_learner_as_it_was() -> None:
     outcome: Outcome = storm(messages=10_000, connections=1000)
     assert outcome.alive
+    assert outcome.refused > 1000
     assert outcome.longest_silence_seconds < 1
     assert outcome.join_seconds < 3
     assert outcome.grown_bytes < 50 * MEGABYTE

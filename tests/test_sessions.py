@@ -33,6 +33,7 @@ from learner.phases import Phase
 from learner.report import waiting_for
 from learner.session import CREDIT, HEARTBEAT_SECONDS, LearnerSession
 from learner.slots import SlotTable
+from learner.stop_and_go import LOADING_SECONDS
 from protocol import PROTOCOL_VERSION
 from protocol.codec import decode_from_actor, decode_from_learner, encode
 from protocol.errors import ProtocolError
@@ -1157,3 +1158,26 @@ def test_who_still_reads_its_policy_is_not_waited_for(world: Simulation) -> None
     world.calm(10)
     assert slow.session.policy == learner.cycle.current, "it skipped the versions in between"
     world.end()
+
+
+def test_who_is_only_just_loading_its_policy_is_waited_for_and_no_step_goes_stale(world: Simulation) -> None:
+    fast, slow = running(world, "fast", "slow")
+    world.run_until_updates(1)
+    learner = learner_of(world)
+    held_from = world.now
+    while learner.phase is not Phase.STOPPING:  # the fast one fills the batch while the other's messages are on the way
+        world.pass_time(0.01)
+        world.step(fast, 40)
+        deliver(world, fast)
+        world.tick_learner()
+        world.train()
+        hear(world, fast)
+        assert world.now - held_from < LOADING_SECONDS / 2
+    hear(world, fast)
+    deliver(world, fast)
+    world.tick_learner()
+    assert learner.phase is Phase.STOPPING
+    hear(world, slow)
+    deliver(world, slow)
+    assert learner.phase is Phase.UPDATING
+    assert learner.ledger.total().dropped["stale"] == 0
