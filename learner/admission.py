@@ -41,6 +41,12 @@ def full(actors: int) -> Reject:
     return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
 
 
+def of_another_token(actor: str) -> Reject:
+    """The answer to who would take the name of an actor that somebody else runs."""
+    text = f"the name {actor} belongs to an actor that came by another token: give this one its own --name"
+    return Reject("superseded", text, fatal=True)
+
+
 def superseded_by_newer(actor: str) -> Reject:
     """The answer to a process whose name a newer one has taken."""
     text = f"a newer process has taken the name {actor}: give every actor its own --name"

@@ -6,7 +6,7 @@ Part of the learner's session; knows neither phases nor batches.
 import math
 from collections.abc import Callable
 
-from learner.admission import ENDED, full, refusal, superseded_by_newer
+from learner.admission import ENDED, full, of_another_token, refusal, superseded_by_newer
 from learner.conduct import Conduct
 from learner.entries import Entry
 from learner.peers import Action, Kick, Note, Peer, Send, Settings
@@ -49,6 +49,9 @@ class Roster:
         if no is not None:
             self.forget(peer_id)
             return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
+        if self._is_anothers(hello.actor, token):
+            no = of_another_token(hello.actor)
+            return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
         if len(self.peers) >= self._settings.max_actors and hello.actor not in self._connections:
             return None, [Send(peer_id, full(self._settings.max_actors))]
         account = self._ledger.open(hello.incarnation, hello.actor, hello.born)
@@ -73,6 +76,11 @@ class Roster:
         if ready and not (known and known.ready):
             actions.append(Note(f"{hello.actor} joined with {envs} environments{f' (token {token})' if token else ''}"))
         return peer, actions
+
+    def _is_anothers(self, actor: str, token: str) -> bool:
+        """Whether a live actor has that name and came by a token of another name (rotation keeps the name)."""
+        live = [self.peers[peer_id] for peer_id in self._connections.get(actor, ()) if peer_id in self.peers]
+        return any(peer.token.partition(".")[0] != token.partition(".")[0] for peer in live)
 
     def check_identity(self, peer_id: bytes, hello: Hello) -> None:
         """Raises HostileError where a connection or an incarnation changes hands, which no process can do."""

@@ -13,7 +13,7 @@ from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_p
 from learner.access import Access
 from learner.gate import Gate
 from learner.network import Network
-from learner.peers import Settings
+from learner.peers import Send, Settings
 from learner.session import LearnerSession
 from learner.slots import SlotTable
 from protocol.codec import decode_from_learner, encode
@@ -233,3 +233,47 @@ def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatc
             seen += dealer.events()
             dealer.wait(0.02)
         assert guard.restarts == 1
+
+
+def session_with_an_actor(token: str) -> LearnerSession:
+    settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
+    session = LearnerSession(settings, Ledger(), SlotTable(1))
+    session.receive(b"a", Hello(1, 1, "0", "name", b"aaaaaaaa", 1, Tally()), None, 0.0, token)
+    assert [peer.token for peer in session.peers.values()] == [token]
+    return session
+
+
+def test_nobody_takes_the_name_of_an_actor_that_came_by_another_token() -> None:
+    session = session_with_an_actor("laptop.1111")
+    actions = session.receive(b"b", Hello(1, 1, "0", "name", b"bbbbbbbb", 1, Tally()), None, 1.0, "desk.2222")
+    (reject,) = [action.message for action in actions if isinstance(action, Send)]
+    assert isinstance(reject, Reject)
+    assert reject.fatal
+    assert "--name" in reject.text
+    assert list(session.peers) == [b"a"]
+
+
+def test_after_a_rotation_the_same_name_may_come_by_the_new_secret() -> None:
+    session = session_with_an_actor("laptop.1111")
+    session.receive(b"b", Hello(1, 1, "0", "name", b"bbbbbbbb", 1, Tally()), None, 1.0, "laptop.2222")
+    assert list(session.peers) == [b"b"]
+
+
+def test_a_name_is_free_again_once_its_actor_has_gone() -> None:
+    session = session_with_an_actor("laptop.1111")
+    session.unreachable(b"a", 1.0)
+    session.receive(b"b", Hello(1, 1, "0", "name", b"bbbbbbbb", 1, Tally()), None, 2.0, "desk.2222")
+    assert list(session.peers) == [b"b"]
+
+
+def test_those_whose_token_has_ended_are_told_and_their_accounts_closed() -> None:
+    session = session_with_an_actor("laptop.1111")
+    session.receive(
+        b"b", Hello(1, 1, "0", "other", b"bbbbbbbb", 1, Tally(sealed_upto=1, sealed_steps=7)), None, 1.0, ""
+    )
+    assert session.expel(lambda token: True, 2.0) == []
+    actions = session.expel(lambda token: False, 2.0)
+    assert [action.peer for action in actions if isinstance(action, Send)] == [b"a"], "who needs no token may stay"
+    assert list(session.peers) == [b"b"]
+    assert set(session.ledger.accounts) == {b"bbbbbbbb"}
+    assert session.ledger.closed_incarnations == 1
