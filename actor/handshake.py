@@ -11,6 +11,9 @@ SILENT_SECONDS = 3.0  # before the first word about what one waits for
 REPEAT_SECONDS = 30.0
 HUNG_UP_SECONDS = 5.0  # a learner that hangs up for so long does not want our key; its guard is back after 1 s
 HUNG_UP_TIMES = 4
+AT_ONCE_SECONDS = (
+    1.0  # later than this a learner hangs up because a handshake takes too long: at its HANDSHAKE_IVL, 2 s
+)
 RETRY_SECONDS = 2.0  # after a failure that libzmq itself takes for final
 
 _WHY = {
@@ -37,6 +40,8 @@ class Handshake:
         self._retry_at: float | None = None
         self._hung_up = 0
         self._hung_up_since = now
+        self._ticked_at = now
+        self._connected_after = now  # the connection is younger than that
 
     @property
     def is_through(self) -> bool:
@@ -58,6 +63,10 @@ class Handshake:
         if self._through:
             self._through = False
             self._say_at = now + SILENT_SECONDS
+        if seen is Seen.CONNECTED:
+            self._connected_after = self._ticked_at
+        if seen is Seen.HUNG_UP and now - self._connected_after > AT_ONCE_SECONDS:
+            seen = Seen.NO_ANSWER  # or we were too busy to tell: no reason to conclude anything
         if seen is Seen.HUNG_UP:
             self._state = seen
             return self._note_hang_up(now)
@@ -95,7 +104,8 @@ class Handshake:
         return []
 
     def tick(self, now: float) -> list[Action]:
-        """Time passed."""
+        """Time passed, and everything that had happened before `now` has been handed in."""
+        self._ticked_at = now
         actions: list[Action] = []
         if self._through:
             return actions

@@ -22,6 +22,7 @@ from protocol.lifeline import watch_parent
 from protocol.messages import MAX_TEXT, Trouble
 from protocol.release import RELEASE
 from protocol.security import ClientSecurity
+from protocol.seen import Seen
 
 log = logging.getLogger("dppo.actor")
 
@@ -139,6 +140,7 @@ def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: Hea
             health.touch(now)
             if driver.reconnect_wanted:
                 dealer.reconnect()
+                handshake.saw(Seen.LOST, now)  # what the old socket had to say is lost with it
                 driver.outgoing.clear()
                 driver.connected()
             _exchange(driver, dealer)
@@ -146,7 +148,7 @@ def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: Hea
 
 def _watch_connection(driver: ActorDriver, dealer: Dealer, handshake: Handshake, now: float) -> None:
     for seen in dealer.events():
-        driver.obey(handshake.saw(seen, now))
+        driver.obey(handshake.saw(seen, time.monotonic()))  # not before it happened
     if handshake.wants_greeting:
         driver.obey(handshake.greeted(mechanism_at(dealer.endpoint, GREETING_SECONDS), now))
     driver.obey(handshake.tick(now))

@@ -90,7 +90,7 @@ def write_join_file(path: Path, line: JoinLine) -> None:
             file.write(f"{line}\n")
         temporary.replace(path)
     except OSError as error:
-        raise UsageError(f"join_file={path} cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"write_join_file={path} cannot be written: {error.strerror or error}") from None
 
 
 def _address(advertise: str, bound: str) -> str:

@@ -157,7 +157,7 @@ def _learner(arguments: list[str]) -> int:
     settings, reports = resolved.config, reports_from_environment()
     from learner.door import Listening
 
-    listening = Listening(settings.bind, settings.advertise, settings.join_file, insecure=settings.insecure)
+    listening = Listening(settings.bind, settings.advertise, settings.write_join_file, insecure=settings.insecure)
     run = functools.partial(
         _entry("learner.shell", "run"), settings.learner, listening=listening, config_yaml=dump_yaml(settings)
     )

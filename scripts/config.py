@@ -41,7 +41,7 @@ class LearnerProcessConfig:
     ipc://path on one machine."""
     advertise: str = ""
     """Host or host:port in the printed join line, where other hosts know this one by another name; empty: found out."""
-    join_file: str = ""
+    write_join_file: str = ""
     """Write the join line to this file instead of printing it, readable for the owner; also for the group if the
     directory is setgid."""
     insecure: bool = False

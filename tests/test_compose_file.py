@@ -31,8 +31,8 @@ def flags(service: dict[str, Any], config: type[object]) -> dict[str, Any]:
 def test_learner_and_actors_share_the_join_line_and_nothing_else(compose: dict[str, Any]) -> None:
     learner, actor = compose["services"]["learner"], compose["services"]["actor"]
     written = flags(learner, LearnerProcessConfig)
-    assert Path(written["join_file"]).parent == Path(JOIN)
-    assert flags(actor, ActorConfig) == {"join_file": written["join_file"]}
+    assert Path(written["write_join_file"]).parent == Path(JOIN)
+    assert flags(actor, ActorConfig) == {"join_file": written["write_join_file"]}
     assert f"join:{JOIN}" in learner["volumes"]
     assert actor["volumes"] == [f"join:{JOIN}:ro"]
     assert "join" in compose["volumes"]

@@ -12,7 +12,15 @@ from doors import Door
 from processes import free_port
 
 from actor.actions import Action, Exit, Note, Reconnect
-from actor.handshake import HUNG_UP_SECONDS, HUNG_UP_TIMES, REPEAT_SECONDS, RETRY_SECONDS, SILENT_SECONDS, Handshake
+from actor.handshake import (
+    AT_ONCE_SECONDS,
+    HUNG_UP_SECONDS,
+    HUNG_UP_TIMES,
+    REPEAT_SECONDS,
+    RETRY_SECONDS,
+    SILENT_SECONDS,
+    Handshake,
+)
 from actor.way_in import WayIn
 from protocol.errors import UsageError
 from protocol.greeting import mechanism_at
@@ -55,9 +63,11 @@ def test_an_actor_with_a_token_does_not_talk_to_a_learner_without_encryption() -
     assert "not encrypted" in the_exit(handshake().saw(Seen.OTHER_MECHANISM, 0.1)).reason
 
 
-def hang_up(attempts: Handshake, since: float, seconds: float, times: int) -> None:
+def hang_up(attempts: Handshake, since: float, seconds: float, times: int, *, after: float = 0.05) -> None:
+    """That many connections in that time, each ended by the other side so long after a tick that did not know it."""
     for number in range(times):
         now = since + seconds * number / (times - 1)
+        attempts.tick(now - after)
         assert attempts.saw(Seen.CONNECTED, now) == []
         assert attempts.saw(Seen.HUNG_UP, now) == []
         assert attempts.saw(Seen.LOST, now) == []
@@ -75,6 +85,15 @@ def test_a_few_hang_ups_in_a_short_time_are_nothing(seconds: float, times: int) 
     attempts = handshake()
     hang_up(attempts, 0.0, seconds, times)
     assert not attempts.wants_greeting
+
+
+def test_a_learner_too_busy_to_finish_handshakes_has_not_another_key() -> None:
+    """It hangs up as well, after two seconds; an actor that is as busy hears of both at the same moment."""
+    attempts = handshake()
+    hang_up(attempts, 0.0, 60.0, 20, after=AT_ONCE_SECONDS + 0.1)
+    assert not attempts.wants_greeting
+    (note,) = [action for action in attempts.tick(100.0) if isinstance(action, Note)]
+    assert "does not finish the handshake" in note.text
 
 
 def test_a_proxy_without_a_learner_behind_it_is_waited_for() -> None:
@@ -118,6 +137,8 @@ def test_what_hangs_up_and_is_no_curve_server_is_not_ours(mechanism: str, word: 
 def test_an_actor_that_waits_says_for_what_after_a_while_and_now_and_then(seen: Seen | None, words: str) -> None:
     attempts = handshake()
     if seen is not None:
+        attempts.tick(SILENT_SECONDS - 0.2)
+        assert attempts.saw(Seen.CONNECTED, SILENT_SECONDS - 0.1) == []
         assert attempts.saw(seen, SILENT_SECONDS - 0.1) == []
     assert attempts.tick(SILENT_SECONDS - 0.05) == []
     assert words in the_note(attempts.tick(SILENT_SECONDS))

@@ -16,6 +16,7 @@ from learner.network import Network
 from learner.peers import Send, Settings
 from learner.session import LearnerSession
 from learner.slots import SlotTable
+from protocol import PROTOCOL_VERSION
 from protocol.codec import decode_from_learner, encode
 from protocol.dealer import Dealer
 from protocol.join_line import JoinLine
@@ -160,11 +161,47 @@ def test_an_actor_that_finds_nobody_says_so_and_ends_when_told_to(place: Place) 
         place.ends(command, code=0)
 
 
+@pytest.mark.slow
+def test_without_keys_only_who_asks_for_it_joins(place: Place) -> None:
+    port = free_port()
+    endpoint = f"tcp://127.0.0.1:{port}"
+    command = learner(place, port, "--insecure")
+    place.until(lambda: "listening" in command.said(), "it listens", during=command)
+    assert "whoever is on this machine may join" in command.said()
+    line = JoinLine(public_key(new_secret_key()), bytes(4), new_secret_key(), f"127.0.0.1:{port}")
+    careful = place.start("actor", "--join", str(line))
+    open_ = place.start("actor", "--learner", endpoint, "--insecure", "--name", "open")
+    place.ends(careful, code=3)
+    assert "not encrypted" in error_of(careful)
+    place.gate.touch()
+    place.ends(command, code=0)
+    place.ends(open_, code=0)
+    assert not (place.path / RUN / "access").exists()
+
+
+@pytest.mark.slow
+def test_a_line_is_written_to_a_file_instead_of_being_printed(place: Place) -> None:
+    file = place.path / "shared" / "line"
+    file.parent.mkdir()
+    file.parent.chmod(0o2770)
+    actor = place.start("actor", "--join-file", str(file))
+    command = learner(place, free_port(), "--write-join-file", str(file))
+    place.gate.touch()
+    place.ends(command, code=0)
+    place.ends(actor, code=0)
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert "dppo1." not in command.said() + command.complained()
+
+
 # A peer that stays when it is told to go
 
 
+def said(name: str, incarnation: bytes) -> Hello:
+    return Hello(PROTOCOL_VERSION, PROTOCOL_VERSION, "0", name, incarnation, 1, Tally())
+
+
 def hello(peer: Dealer) -> None:
-    message = Hello(1, 1, "0", "rude", b"12345678", 1, Tally())
+    message = said("rude", b"12345678")
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not peer.send(encode(message)):
         assert time.monotonic() < deadline
@@ -238,14 +275,14 @@ def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatc
 def session_with_an_actor(token: str) -> LearnerSession:
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
     session = LearnerSession(settings, Ledger(), SlotTable(1))
-    session.receive(b"a", Hello(1, 1, "0", "name", b"aaaaaaaa", 1, Tally()), None, 0.0, token)
+    session.receive(b"a", said("name", b"aaaaaaaa"), None, 0.0, token)
     assert [peer.token for peer in session.peers.values()] == [token]
     return session
 
 
 def test_nobody_takes_the_name_of_an_actor_that_came_by_another_token() -> None:
     session = session_with_an_actor("laptop.1111")
-    actions = session.receive(b"b", Hello(1, 1, "0", "name", b"bbbbbbbb", 1, Tally()), None, 1.0, "desk.2222")
+    actions = session.receive(b"b", said("name", b"bbbbbbbb"), None, 1.0, "desk.2222")
     (reject,) = [action.message for action in actions if isinstance(action, Send)]
     assert isinstance(reject, Reject)
     assert reject.fatal
@@ -255,21 +292,25 @@ def test_nobody_takes_the_name_of_an_actor_that_came_by_another_token() -> None:
 
 def test_after_a_rotation_the_same_name_may_come_by_the_new_secret() -> None:
     session = session_with_an_actor("laptop.1111")
-    session.receive(b"b", Hello(1, 1, "0", "name", b"bbbbbbbb", 1, Tally()), None, 1.0, "laptop.2222")
+    session.receive(b"b", said("name", b"bbbbbbbb"), None, 1.0, "laptop.2222")
     assert list(session.peers) == [b"b"]
 
 
 def test_a_name_is_free_again_once_its_actor_has_gone() -> None:
     session = session_with_an_actor("laptop.1111")
     session.unreachable(b"a", 1.0)
-    session.receive(b"b", Hello(1, 1, "0", "name", b"bbbbbbbb", 1, Tally()), None, 2.0, "desk.2222")
+    session.receive(b"b", said("name", b"bbbbbbbb"), None, 2.0, "desk.2222")
     assert list(session.peers) == [b"b"]
 
 
 def test_those_whose_token_has_ended_are_told_and_their_accounts_closed() -> None:
     session = session_with_an_actor("laptop.1111")
     session.receive(
-        b"b", Hello(1, 1, "0", "other", b"bbbbbbbb", 1, Tally(sealed_upto=1, sealed_steps=7)), None, 1.0, ""
+        b"b",
+        said("other", b"bbbbbbbb"),
+        None,
+        1.0,
+        "",
     )
     assert session.expel(lambda token: True, 2.0) == []
     actions = session.expel(lambda token: False, 2.0)
