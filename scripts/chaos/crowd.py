@@ -72,13 +72,15 @@ def play(scene: Scene) -> list[Figure]:
     arrived = (window[-1]["accepted"] - window[0]["accepted"]) / seconds if seconds else None
     cores = (window[-1]["cpu"] - window[0]["cpu"]) / seconds if seconds else None
     empty = listening["memory"] if listening else 0
-    each = (window[-1]["memory"] - empty) / actors / 1000 if window else None
+    each = (joined["memory"] - empty) / actors / 1000 if joined else None
+    at_work = (window[-1]["memory"] - empty) / 1e6 if window else None
     figures = [
         reported("actors", actors),
         at_most("all joined after", _seconds(joined, joining_at), scene.within(5), "s"),
         reported("rollouts/s", arrived),
         reported("learner's share of the cores", cores),
-        at_most("memory of one actor's connection", each, scene.within(200), "kB"),
+        at_most("memory of one actor that has joined", each, scene.within(200), "kB"),
+        reported("memory of all at work, with a batch", at_work, "MB"),
         at_most(
             "all back after the restart", _seconds(back, back_from["at"] if back_from else 0.0), scene.within(5), "s"
         ),
