@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dppo.learner")
 
+RECENT_COUNT = 8
+
 
 @dataclass
 class Progress:
@@ -123,13 +125,14 @@ class Saver:
         self._complaints = Complaints(log.error)
         self._lasting_at = launched_at
         self._recent_at = -math.inf
-        self._recent_seconds = 0.0  # that the newest recent one took
+        # the shortest of them is what one costs: the others had to wait for a core
+        self._recent_seconds: deque[float] = deque([0.0], maxlen=RECENT_COUNT)  # that the newest recent ones took
         self._files: deque[int] = deque(maxlen=config.run.keep_checkpoints)  # of the journal, by lasting checkpoint
 
     def due(self, now: float) -> bool:
         """Whether it is time for a checkpoint of either kind."""
         share = self._config.checkpoint_share
-        return self._lasting_due(now) or (share > 0 and self._recent_seconds <= share * (now - self._recent_at))
+        return self._lasting_due(now) or (share > 0 and min(self._recent_seconds) <= share * (now - self._recent_at))
 
     def save(self, content: Content, now: float) -> None:
         """The checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
@@ -150,7 +153,7 @@ class Saver:
     def took(self, seconds: float) -> None:
         """How long the newest call of `save` took."""
         if self._recent_at > self._lasting_at:
-            self._recent_seconds = seconds
+            self._recent_seconds.append(seconds)
 
     def save_lastingly(self, content: Content, now: float) -> None:
         """A checkpoint that survives a power failure, and ledger.json. Reports what cannot be written."""

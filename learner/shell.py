@@ -123,10 +123,11 @@ def _train(run: Run, network: Network, stop: list[int]) -> str | None:
             collecting_since = time.monotonic()
             run.record(report, timing, updated_at)
             if run.checkpoint_due(updated_at):
+                saving_since = time.monotonic()
                 with network.lock:
                     books = run.books(network.session)
                 run.save(books, updated_at)
-                run.saving_took(time.monotonic() - collecting_since)
+                run.saving_took(time.monotonic() - saving_since)
     except Interrupted:
         return None
     return run.over

@@ -138,8 +138,9 @@ class Inline:
         }
         run.record(report, timing, updated_at)
         if run.checkpoint_due(updated_at):
+            saving_since = time.monotonic()
             run.save(run.books(session), updated_at)
-            run.saving_took(time.monotonic() - updated_at)
+            run.saving_took(time.monotonic() - saving_since)
         return time.monotonic()
 
     def _turn(self) -> None:
