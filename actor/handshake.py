@@ -57,6 +57,8 @@ class Handshake:
 
     def saw(self, seen: Seen, now: float) -> list[Action]:
         """Something happened to the socket."""
+        if seen is Seen.NO_SUCH_HOST and self._address.startswith("ipc://"):
+            seen = Seen.NOBODY_THERE  # there is no such file yet, or no more
         if seen is Seen.WELCOME:
             self._through, self._hung_up, self._retry_at = True, 0, None
             return []

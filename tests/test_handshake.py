@@ -147,6 +147,14 @@ def test_an_actor_that_waits_says_for_what_after_a_while_and_now_and_then(seen: 
     assert words in the_note([a for a in attempts.tick(later) if isinstance(a, Note)])
 
 
+def test_a_socket_on_this_machine_that_is_not_there_is_no_unknown_host() -> None:
+    waiting = Handshake("ipc:///run/learner", has_token=False, now=0.0)
+    waiting.saw(Seen.NO_SUCH_HOST, 0.1)
+    (note,) = waiting.tick(SILENT_SECONDS + 0.1)
+    assert isinstance(note, Note)
+    assert "no learner answers at ipc:///run/learner yet" in note.text
+
+
 def test_an_actor_that_got_through_has_nothing_to_say_until_the_connection_is_lost_for_a_while() -> None:
     attempts = handshake()
     attempts.saw(Seen.WELCOME, 1.0)
