@@ -54,10 +54,12 @@ def _evaluation(directory: Path, episodes: int) -> str:
 
 def closing_text(summary: dict[str, Any]) -> str:
     """How a run went, in three lines."""
+    restarts = summary.get("env_restarts", 0)  # runs that were over before they were counted have none
+    crashed = f"; {restarts:,} environments crashed and were made again" if restarts else ""
     return (
         f"{summary['env']}: {summary['reason']}\n"
         f"{summary['updates']} updates, {summary['steps']:,} steps, {summary['episodes']:,} episodes; "
-        f"{summary['elapsed_seconds']:.1f} s since launch\n"
+        f"{summary['elapsed_seconds']:.1f} s since launch{crashed}\n"
         f"{ledger_text(summary['ledger'])}"
     )
 

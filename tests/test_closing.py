@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import DppoError
-from scripts.closing import close_run
+from scripts.closing import close_run, closing_text
 
 
 def test_a_run_without_a_summary_ends_in_one_line_that_says_what_to_do(tmp_path: Path) -> None:
@@ -17,3 +17,12 @@ def test_a_run_without_a_summary_ends_in_one_line_that_says_what_to_do(tmp_path:
     for raised in (missing, empty):
         assert raised.value.exit_code == 1
         assert "\n" not in str(raised.value)
+
+
+def test_crashed_environments_are_named_where_there_were_some() -> None:
+    total = {"sealed": 8, "trained": 8, "pending": 0, "in_flight": 0, "dropped": {}}
+    summary = {"env": "X-v0", "reason": "over", "updates": 1, "steps": 8, "episodes": 2, "elapsed_seconds": 1.0}
+    assert "crashed" not in closing_text({**summary, "ledger": total, "env_restarts": 0})
+    assert "; 17 environments crashed and were made again\n" in closing_text(
+        {**summary, "ledger": total, "env_restarts": 17}
+    )
