@@ -20,6 +20,7 @@ import msgpack
 from learner.peers import Settings
 from learner.session import LearnerSession
 from learner.slots import SlotTable
+from protocol import PROTOCOL_VERSION
 from protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode
 from protocol.errors import ProtocolError
 from protocol.ledger import Ledger, imbalance
@@ -50,9 +51,10 @@ SPEC = Spec(
     action=(Leaf("action", "<i8", (), "discrete", categories=2),),
 )
 ENV = EnvSettings("CartPole-v1")
-HELLO = Hello(1, 1, "0.1", "host-1", b"12345678", 2, Tally(), "run", 1, 1, spec_hash(SPEC), SPEC)
+SPOKEN = (PROTOCOL_VERSION, PROTOCOL_VERSION)
+HELLO = Hello(*SPOKEN, "0.1", "host-1", b"12345678", 2, Tally(), "run", 1, 1, spec_hash(SPEC), SPEC)
 HONEST: tuple[Message, ...] = (
-    HELLO, Hello(1, 1, "0.1", "host-2", b"abcdefgh", 0, Tally(3, 30, 2, 20, 1)), Have(1, 1, 0.01),
+    HELLO, Hello(*SPOKEN, "0.1", "host-2", b"abcdefgh", 0, Tally(3, 30, 2, 20, 1)), Have(1, 1, 0.01),
     Rollout(1, 1, 1, 4, 2, 0, 0, 8), Stopped(1, 1, Tally(1, 8), 0.001), Ping(1.5, Tally(1, 8), TimeShares(0.1)),
     Bye("done", Tally(1, 8)), Ack(3, 8), Nack(3, "stale"), Pong(1.5), Who(), Stop(1, 1, 5.0),
     Policy(1, 1, b"d" * 16, 64), Reject("full", "later", fatal=False),
@@ -169,6 +171,7 @@ class Target:
         self._peers = [b"%d" % number for number in range(5)]
         self._version = 1
         self.session.receive(self._peers[0], HELLO, None, self._now)
+        assert self._peers[0] in self.session.peers, "an honest HELLO is no longer one: nothing behind it would be met"
         self.session.publish(1, b"graph", self._now)
 
     def throw(self, header: bytes, *, blob: bytes | None, peer: int = 0) -> None:
