@@ -181,10 +181,14 @@ def place() -> Iterator[Place]:
         yield place
 
 
-def test_an_environment_that_fails_ends_a_run_in_one_process_and_is_not_passed_over(tmp_path: Path) -> None:
-    flags = ("--env", BREAKING, "--env.kwargs", "{steps: 30}", "--run.directory", str(tmp_path))
-    with pytest.raises(RuntimeError, match="the simulator lost its licence"):
+def test_an_environment_that_only_fails_ends_a_run_in_one_process_and_is_not_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--env", BREAKING, "--env.kwargs", "{steps: 0}", "--run.directory", str(tmp_path))
+    with pytest.raises(SystemExit) as end:
         main(["train", *SMALL, *flags, "--actors", "0"])
+    assert end.value.code == 1
+    assert "the simulator lost its licence" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_an_update_that_fails_ends_learner_and_actors_and_says_why_in_one_line(place: Place) -> None:
