@@ -125,6 +125,9 @@ sys.stdin.read()
 """
 
 
+KEPT_BYTES = 50 * MEGABYTE  # of the 600: what the allocator may hold back depends on the tests that ran before
+
+
 @LINUX
 def test_600_megabytes_in_one_message_end_the_connection_and_are_freed(router: Router) -> None:
     process = psutil.Process()
@@ -137,9 +140,9 @@ def test_600_megabytes_in_one_message_end_the_connection_and_are_freed(router: R
     assert ended.held_bytes > ended.allowed_bytes
     assert peak - before < 400 * MEGABYTE
     deadline = time.monotonic() + 10
-    while process.memory_info().rss - before > 20 * MEGABYTE and time.monotonic() < deadline:
+    while process.memory_info().rss - before > KEPT_BYTES and time.monotonic() < deadline:
         router.wait(0.05)
-    assert process.memory_info().rss - before < 20 * MEGABYTE
+    assert process.memory_info().rss - before < KEPT_BYTES
 
 
 @LINUX
