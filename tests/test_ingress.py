@@ -125,7 +125,7 @@ sys.stdin.read()
 """
 
 
-KEPT_BYTES = 50 * MEGABYTE  # of the 600: what the allocator may hold back depends on the tests that ran before
+KEPT_BYTES = 100 * MEGABYTE  # of the 600: what the allocator holds back depends on the tests that ran before
 
 
 @LINUX
