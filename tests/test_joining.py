@@ -72,6 +72,7 @@ def error_of(command: Dppo) -> str:
     return line.removeprefix("dppo: error: ")
 
 
+@pytest.mark.slow
 def test_the_printed_line_lets_in_and_nothing_else_does(place: Place) -> None:
     port = free_port()
     command = learner(place, port)
@@ -114,6 +115,7 @@ def test_the_printed_line_lets_in_and_nothing_else_does(place: Place) -> None:
     assert (ledger["closed_incarnations"], drops(ledger)) == (1, {})
 
 
+@pytest.mark.slow
 def test_a_revoked_token_ends_its_actors_and_no_others(place: Place) -> None:
     files = RunFiles(place.path / RUN)
     command = learner(place, free_port())

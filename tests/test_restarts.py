@@ -107,6 +107,7 @@ def test_a_failpoint_that_does_not_exist_is_an_error_of_usage(cluster: Cluster) 
     assert "after-accept" in learner.complained()
 
 
+@pytest.mark.slow
 def test_a_learner_that_is_told_to_go_loses_nothing_and_its_actors_wait_for_the_next_one(cluster: Cluster) -> None:
     place, files = cluster.place, cluster.files
     first, actors = cluster.learner(), [cluster.actor("a"), cluster.actor("b")]
