@@ -348,7 +348,8 @@ def test_an_environment_that_fails_now_and_then_is_made_again_and_counted(
     assert files.metrics()[-1]["env_restarts"] > 0
     if actors:
         log = (files.path / "logs" / "actor-0.log").read_text()
-        assert log.count("Traceback") == (env == BREAKING)  # once for a kind
+        expected = (1, 2) if env == BREAKING else (0,)  # of the first, and of the tenth if there was one
+        assert log.count("Traceback") in expected
 
 
 @pytest.mark.slow
