@@ -768,3 +768,19 @@ def numbers_of(segment: Segment) -> list[Identity]:
 
 def _state(ledger: Ledger, version: int, journal: tuple[int, int]) -> dict[str, Any]:
     return {"ledger": ledger.to_state(), "version": version, "journal": journal}
+
+
+def learner_of(world: Simulation) -> LearnerSession:
+    """The one that lives."""
+    assert world.learner is not None
+    return world.learner
+
+
+def running(world: Simulation, *names: str) -> list[Process]:
+    """Actors of these names under a policy, all channels empty, nobody has stepped."""
+    processes = [world.start(name) for name in names]
+    world.exchange()
+    world.train()
+    world.exchange()
+    assert all(process.session.state is State.RUNNING for process in processes)
+    return processes

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from sessions import ENVS, LEASE_SECONDS, Process, Simulation
+from sessions import ENVS, LEASE_SECONDS, Process, Simulation, learner_of, running
 
-from actor.actions import State
 from learner.phases import Phase
-from learner.session import LearnerSession
 
 BATCH_STEPS = 24  # of two actors with ENVS environments each
 
@@ -16,20 +14,6 @@ BATCH_STEPS = 24  # of two actors with ENVS environments each
 def world() -> Iterator[Simulation]:
     with Simulation(batch_steps=BATCH_STEPS, even_shares=True) as made:
         yield made
-
-
-def learner_of(world: Simulation) -> LearnerSession:
-    assert world.learner is not None
-    return world.learner
-
-
-def running(world: Simulation, *names: str) -> list[Process]:
-    processes = [world.start(name) for name in names]
-    world.exchange()
-    world.train()
-    world.exchange()
-    assert all(process.session.state is State.RUNNING for process in processes)
-    return processes
 
 
 def rows_until_it_waits(world: Simulation, process: Process, most: int = 100) -> int:

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from sessions import LEASE_SECONDS, Process, Simulation
+from sessions import LEASE_SECONDS, Simulation, learner_of, running
 
 from actor.actions import State
 from learner.roster import ABSENT_SECONDS, CLAIM_SECONDS
-from learner.session import LearnerSession
 from protocol.ledger import MAX_AWAY, Ledger
 from protocol.messages import Bye, Stop
 
@@ -16,19 +15,6 @@ from protocol.messages import Bye, Stop
 def world() -> Iterator[Simulation]:
     with Simulation() as made:
         yield made
-
-
-def learner_of(world: Simulation) -> LearnerSession:
-    assert world.learner is not None
-    return world.learner
-
-
-def running(world: Simulation, *names: str) -> list[Process]:
-    processes = [world.start(name) for name in names]
-    world.exchange()
-    world.train()
-    world.exchange()
-    return processes
 
 
 def test_a_learner_that_leaves_stops_its_actors_and_says_no_bye(world: Simulation) -> None:

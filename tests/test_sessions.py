@@ -16,7 +16,9 @@ from sessions import (
     SPEC,
     Process,
     Simulation,
+    learner_of,
     numbers_of,
+    running,
     welcomes,
 )
 
@@ -72,16 +74,6 @@ def dropping() -> Iterator[Simulation]:
         yield made
 
 
-def running(world: Simulation, *names: str) -> list[Process]:
-    """Actors of these names under a policy, all channels empty, nobody has stepped."""
-    processes = [world.start(name) for name in names]
-    world.exchange()
-    world.train()
-    world.exchange()
-    assert all(process.session.state is State.RUNNING for process in processes)
-    return processes
-
-
 def up(process: Process) -> list[Any]:
     """What is on its way to the learner."""
     assert process.connection is not None
@@ -104,11 +96,6 @@ def hear(world: Simulation, process: Process) -> None:
     """All that was sent to it reaches it."""
     assert process.connection is not None
     world.deliver_down(process.connection)
-
-
-def learner_of(world: Simulation) -> LearnerSession:
-    assert world.learner is not None
-    return world.learner
 
 
 def fill_batch(world: Simulation, process: Process) -> None:

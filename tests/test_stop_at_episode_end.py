@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from counting import ID
 from graphs import categorical_graph
-from sessions import ENVS, Process, Simulation
+from sessions import ENVS, Process, Simulation, learner_of, running
 
 from actor.actions import State
 from actor.collector import Collector
@@ -18,7 +18,7 @@ from learner.peers import Settings
 from learner.phases import Phase
 from learner.run import Run
 from learner.run_directory import RunDirectory
-from learner.session import CREDIT, LearnerSession
+from learner.session import CREDIT
 from protocol.codec import decode_from_learner, encode
 from protocol.messages import EnvSettings, Policy
 
@@ -29,19 +29,6 @@ FIRST_ROWS, LATER_ROWS = 5, 9  # of the simulated actors' episodes
 def world() -> Iterator[Simulation]:
     with Simulation(batch_steps=1000, stop_at_episode_end=True) as made:
         yield made
-
-
-def learner_of(world: Simulation) -> LearnerSession:
-    assert world.learner is not None
-    return world.learner
-
-
-def running(world: Simulation, *names: str) -> list[Process]:
-    processes = [world.start(name) for name in names]
-    world.exchange()
-    world.train()
-    world.exchange()
-    return processes
 
 
 def rows_of(process: Process) -> list[int]:

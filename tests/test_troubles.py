@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from sessions import SPEC, Process, Simulation
+from sessions import SPEC, Simulation, learner_of, running
 
 from learner.peers import Note
 from learner.report import waiting_for
-from learner.session import LearnerSession
 from learner.troubles import MOST_NOTES
 from protocol.codec import decode_from_actor, decode_from_learner
 from protocol.messages import Nack, Rollout, Stop, Trouble
@@ -20,19 +19,6 @@ from protocol.rollout import Counts, pack, unpack
 def world() -> Iterator[Simulation]:
     with Simulation() as made:
         yield made
-
-
-def running(world: Simulation, *names: str) -> list[Process]:
-    processes = [world.start(name) for name in names]
-    world.exchange()
-    world.train()
-    world.exchange()
-    return processes
-
-
-def learner_of(world: Simulation) -> LearnerSession:
-    assert world.learner is not None
-    return world.learner
 
 
 def say(world: Simulation, trouble: Trouble, connection: bytes = b"a watchdog's own") -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sessions import GRACE_SECONDS, Process, Simulation, numbers_of
+from sessions import GRACE_SECONDS, Process, Simulation, learner_of, numbers_of
 
 from actor.collector import Collector
 from actor.environments import make_environments
@@ -19,7 +19,6 @@ from actor.policy import PolicyRunner
 from learner.batch import Received
 from learner.phases import Phase
 from learner.run import RATIO_TOLERANCE
-from learner.session import LearnerSession
 from learner.trainer import Trainer
 from protocol.messages import EnvSettings
 from protocol.rollout import Segment
@@ -47,11 +46,6 @@ def drained(queued: list[int]) -> list[int]:
 def world() -> Iterator[Simulation]:
     with Simulation(batch_steps=24, segment_steps=6) as made:
         yield made
-
-
-def learner_of(world: Simulation) -> LearnerSession:
-    assert world.learner is not None
-    return world.learner
 
 
 def numbers_in(batch: Sequence[Received]) -> list[int]:

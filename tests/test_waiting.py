@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from sessions import GRACE_SECONDS, LEASE_SECONDS, Process, Simulation
+from sessions import GRACE_SECONDS, LEASE_SECONDS, Process, Simulation, learner_of, running
 
 from actor.actions import State
 from learner.phases import Phase
-from learner.session import LearnerSession
 from learner.waiting import FIRST_SECONDS
 from protocol.patience import MAX_USUAL_SECONDS, Patience
 
@@ -17,19 +16,6 @@ from protocol.patience import MAX_USUAL_SECONDS, Patience
 def world() -> Iterator[Simulation]:
     with Simulation() as made:
         yield made
-
-
-def learner_of(world: Simulation) -> LearnerSession:
-    assert world.learner is not None
-    return world.learner
-
-
-def running(world: Simulation, *names: str) -> list[Process]:
-    processes = [world.start(name) for name in names]
-    world.exchange()
-    world.train()
-    world.exchange()
-    return processes
 
 
 def said(world: Simulation) -> list[str]:
