@@ -19,6 +19,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
+from protocol.exit_codes import how_it_ended
+
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SECONDS_TO_END = 2.0  # for a process whose pipe is closed already, or that was killed
 TELL_STACK = signal.SIGUSR1
@@ -74,16 +76,6 @@ def worker_failure(vector: VectorEnv[Any, Any, Any], error: BaseException) -> tu
             raised = error.args[0] if error.args and isinstance(error.args[0], BaseException) else error
             return column, raised
     return None, error
-
-
-def how_it_ended(code: int) -> str:
-    """In words: "was killed by SIGSEGV", "ended with code 7"."""
-    if code >= 0:
-        return f"ended with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:  # a real-time signal
-        return f"was killed by signal {-code}"
 
 
 class Answers:

@@ -3,7 +3,6 @@ an interpreter that was held too long. Pure: text in, text out.
 """
 
 import re
-import signal
 from pathlib import Path
 
 from actor.whereabouts import is_library
@@ -35,16 +34,6 @@ def last_words(log: str) -> str:
 def ended_in_order(log: str) -> bool:
     """Whether the process said why it ends (actor/shell.py): no environment took it along with a code of 0."""
     return any(" ends: " in line for line in log.rstrip().splitlines()[-1:])
-
-
-def death(code: int) -> str:
-    """How a process ended: "was killed by SIGSEGV", "ended with code 1"."""
-    if code >= 0:
-        return f"ended with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:  # a real-time signal
-        return f"was killed by signal {-code}"
 
 
 def _seconds(clock: str) -> float:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from learner.status import Status
 from protocol.errors import DppoError, RefusedError, UsageError
+from protocol.exit_codes import how_it_ended
 from protocol.launch import LAUNCHED_VARIABLE, launched_at
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import LearnerProcessConfig, TrainConfig
-from scripts.last_words import death
 from scripts.processes import Child, Lifeline, end, wait
 from scripts.progress import Progress
 from scripts.recording import Recorder
@@ -167,7 +167,7 @@ class _Supervisor:
         if code > 0 or child.hopeless:
             kind: type[DppoError] = {2: UsageError, 3: RefusedError}.get(code, DppoError)
             raise kind(f"{child.last_error() or f'the learner ended with code {code}'} (log: {child.log})")
-        self._progress.note(f"the learner {death(code)}; starting it again from its newest checkpoint")
+        self._progress.note(f"the learner {how_it_ended(code)}; starting it again from its newest checkpoint")
 
     def _revive(self) -> None:
         if self._learner.restart_if_due():
@@ -190,7 +190,7 @@ class _Supervisor:
             raise UsageError(f"{error} (log: {child.log})")
         if code == RefusedError.exit_code and error:  # our own learner does not want what it sends
             raise DppoError(f"{child.name} was {error} (log: {child.log})")
-        how = f"{death(code)}{f' ({error})' * bool(error)}"
+        how = f"{how_it_ended(code)}{f' ({error})' * bool(error)}"
         if child.hopeless:
             raise DppoError(f"{child.name} keeps dying: it {how} (log: {child.log})")
         self._progress.note(f"{child.name} {how}; starting it again")

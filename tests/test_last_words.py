@@ -2,7 +2,8 @@
 
 import pytest
 
-from scripts.last_words import HUNG, death, ended_in_order, last_words
+from protocol.exit_codes import how_it_ended
+from scripts.last_words import HUNG, ended_in_order, last_words
 
 ENVIRONMENT_STACK = """\
   File "/home/me/sim.py", line 105 in advance
@@ -56,4 +57,4 @@ def test_an_end_in_order_is_told_from_a_process_that_an_environment_took_along()
     [(7, "ended with code 7"), (0, "ended with code 0"), (-11, "was killed by SIGSEGV"), (-40, "by signal 40")],
 )
 def test_deaths(code: int, said: str) -> None:
-    assert death(code).endswith(said)
+    assert how_it_ended(code).endswith(said)
