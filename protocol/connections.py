@@ -15,6 +15,7 @@ from protocol.ingress import Holding, Meter, excess
 
 MEASURED_AT_ONCE = 200  # connections, in turn: each takes 8 microseconds
 SILENT_SECONDS = 10.0  # an actor says HELLO at once; whoever says nothing takes up a file
+HURRIED_SECONDS = 0.5  # where open files run short: a flood of them must not keep actors out
 NOTHING_BYTES = 4096  # held, and not worth a record
 TCP_INFO_BYTES = 136  # of struct tcp_info, up to and with tcpi_bytes_received
 BYTES_RECEIVED_OFFSET = 128
@@ -62,6 +63,9 @@ class Connections:
         self._used: set[int] = set()  # descriptors that an earlier connection had
         self._unsettled: list[Connection] = []
         self._to_measure: list[int] = []
+        # taken while there are some: connections have to be ended above all when no file can be opened any more
+        self._nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle = os.dup(self._nothing)
 
     def __len__(self) -> int:
         return len(self._by_fd)
@@ -118,11 +122,15 @@ class Connections:
         connection.peer = connection.claimant
         self._by_peer[connection.peer] = connection
 
-    def measure(self, allowed_bytes: Callable[[bytes | None], int], now: float, *, all_read: bool) -> list[Connection]:
+    def measure(
+        self, allowed_bytes: Callable[[bytes | None], int], now: float, *, all_read: bool, room: int
+    ) -> list[Connection]:
         """Ask the kernel what has come in; of many connections only some at a time. Returns those that say nothing.
 
         allowed_bytes: of a peer, None standing for a stranger. all_read: no complete message is left unread.
+        room: how many connections may be open before files run short.
         """
+        patience = SILENT_SECONDS if len(self) <= room else HURRIED_SECONDS
         if not self._to_measure:
             self._to_measure = list(self._by_fd)
         silent = []
@@ -132,7 +140,7 @@ class Connections:
                 continue
             if connection.seen_at is None:
                 connection.seen_at = now
-            elif connection.claimant is None and now - connection.seen_at > SILENT_SECONDS:
+            elif connection.claimant is None and now - connection.seen_at > patience:
                 silent.append(connection)
             received = connection.received_bytes()
             if received is None:
@@ -153,21 +161,29 @@ class Connections:
     def shut(self, peer: bytes) -> bool:
         """End the peer's connection at once: libzmq then frees all that it holds of it. False where it is unknown."""
         connection = self._by_peer.get(peer)
-        return connection is not None and shut_connection(connection)
+        return connection is not None and self.shut_connection(connection)
 
-
-def shut_connection(connection: Connection) -> bool:
-    """Shut both directions. False where it has ended, though another may have its descriptor by now."""
-    try:
-        own = os.dup(connection.fd)  # from here on nobody can put another connection behind it
-    except OSError:
-        return False
-    if os.fstat(own).st_ino != connection.inode:
-        os.close(own)
-        return False
-    with socket.socket(fileno=own) as handle:
+    def shut_connection(self, connection: Connection) -> bool:
+        """Shut both directions. False where it has ended, though another may have its descriptor by now."""
         try:
-            handle.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the other end was faster
+            os.dup2(connection.fd, self._handle, inheritable=False)  # nobody can put another one behind that
+        except OSError:
             return False
-    return True
+        try:
+            if os.fstat(self._handle).st_ino != connection.inode:
+                return False
+            shutting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=self._handle)
+            try:
+                shutting.shutdown(socket.SHUT_RDWR)
+            except OSError:  # the other end was faster
+                return False
+            finally:
+                shutting.detach()
+            return True
+        finally:
+            os.dup2(self._nothing, self._handle, inheritable=False)  # or the connection would stay open
+
+    def close(self) -> None:
+        """Give the own two descriptors back."""
+        os.close(self._handle)
+        os.close(self._nothing)

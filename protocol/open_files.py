@@ -11,6 +11,12 @@ def actors_that_fit(files: int) -> int:
     return max(0, int((files - RESERVE) / SPARE))
 
 
+def connections_that_fit() -> int:
+    """How many connections this process may have as things are."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return actors_that_fit(2**20 if soft == resource.RLIM_INFINITY else soft)
+
+
 def raise_limit() -> int:
     """Allow as many open files as the system lets us have; returns how many. Never lowers anything."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

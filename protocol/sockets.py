@@ -12,10 +12,11 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from protocol.codec import MAX_HEADER_BYTES
-from protocol.connections import Connections, shut_connection
+from protocol.connections import Connections
 from protocol.endpoints import check_endpoint, leaves_this_machine, wants_ipv6
 from protocol.errors import HostileError, ProtocolError, UsageError
 from protocol.ingress import Excess
+from protocol.open_files import connections_that_fit
 from protocol.security import ServerSecurity, check_library
 from protocol.zap import DOMAIN, Guard
 
@@ -170,12 +171,13 @@ class Router:
         allowed_bytes: of a peer; None stands for who has not said anything yet.
         total_bytes: of all together; above it the largest have to go.
         """
-        for connection in self._connections.measure(allowed_bytes, now, all_read=self._all_read):
-            shut_connection(connection)
+        room = connections_that_fit()
+        for connection in self._connections.measure(allowed_bytes, now, all_read=self._all_read, room=room):
+            self._connections.shut_connection(connection)
         return [
             Excess(connection.peer, holding.held_bytes, holding.allowed_bytes)
             for connection, holding in self._connections.excess(total_bytes)
-            if shut_connection(connection)
+            if self._connections.shut_connection(connection)
         ]
 
     def _follow_connections(self) -> None:
@@ -209,6 +211,7 @@ class Router:
         self._events.close(linger=0)
         self._socket.close(linger=500)
         self._context.term()
+        self._connections.close()
         if self._guard is not None:
             self._guard.join()
         for end in ("_wake_read", "_wake_write"):

@@ -1,8 +1,10 @@
 """The table of connections: descriptors are used again, and no peer may be taken for another by it."""
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -19,6 +21,13 @@ def pair() -> Iterator[Pair]:
         yield ours, theirs
 
 
+@pytest.fixture
+def connections() -> Iterator[Connections]:
+    table = Connections()
+    yield table
+    table.close()
+
+
 def is_shut(theirs: socket.socket) -> bool:
     theirs.setblocking(False)
     try:
@@ -27,9 +36,8 @@ def is_shut(theirs: socket.socket) -> bool:
         return False
 
 
-def test_a_bound_peer_is_shut_and_its_descriptor_stays_with_its_owner(pair: Pair) -> None:
+def test_a_bound_peer_is_shut_and_its_descriptor_stays_with_its_owner(pair: Pair, connections: Connections) -> None:
     ours, theirs = pair
-    connections = Connections()
     connections.accepted(ours.fileno())
     connections.bind(b"a", ours.fileno())
     assert connections.of(b"a") is not None
@@ -42,9 +50,8 @@ def test_a_bound_peer_is_shut_and_its_descriptor_stays_with_its_owner(pair: Pair
     assert len(connections) == 0
 
 
-def test_a_descriptor_that_another_socket_has_by_now_is_left_alone(pair: Pair) -> None:
+def test_a_descriptor_that_another_socket_has_by_now_is_left_alone(pair: Pair, connections: Connections) -> None:
     ours, theirs = pair
-    connections = Connections()
     connections.accepted(ours.fileno())
     connections.bind(b"a", ours.fileno())
     other, others_peer = socket.socketpair()
@@ -59,10 +66,11 @@ def test_a_descriptor_that_another_socket_has_by_now_is_left_alone(pair: Pair) -
     assert theirs.fileno() >= 0
 
 
-def test_a_message_of_an_earlier_connection_is_not_taken_for_one_of_the_next_with_its_descriptor(pair: Pair) -> None:
+def test_a_message_of_an_earlier_connection_is_not_taken_for_one_of_the_next_with_its_descriptor(
+    pair: Pair, connections: Connections
+) -> None:
     ours, _ = pair
     fd = ours.fileno()
-    connections = Connections()
     connections.accepted(fd)
     assert connections.ended(fd) is None  # it never said a word that we have read
     connections.accepted(fd)
@@ -73,9 +81,8 @@ def test_a_message_of_an_earlier_connection_is_not_taken_for_one_of_the_next_wit
     assert connections.ended(fd) == b"the second"
 
 
-def test_a_claim_made_too_early_holds_once_the_peer_is_found_to_be_alive(pair: Pair) -> None:
+def test_a_claim_made_too_early_holds_once_the_peer_is_found_to_be_alive(pair: Pair, connections: Connections) -> None:
     ours, _ = pair
-    connections = Connections()
     for _ in range(2):
         connections.accepted(ours.fileno())
     connections.bind(b"a", ours.fileno())
@@ -89,9 +96,8 @@ def test_a_claim_made_too_early_holds_once_the_peer_is_found_to_be_alive(pair: P
     assert connections.shut(b"a")
 
 
-def test_a_peer_that_moved_on_keeps_its_new_connection(pair: Pair) -> None:
+def test_a_peer_that_moved_on_keeps_its_new_connection(pair: Pair, connections: Connections) -> None:
     ours, theirs = pair
-    connections = Connections()
     connections.accepted(ours.fileno())
     connections.bind(b"a", ours.fileno())
     connections.accepted(theirs.fileno())
@@ -102,10 +108,43 @@ def test_a_peer_that_moved_on_keeps_its_new_connection(pair: Pair) -> None:
     assert connections.of(b"a") is not None
 
 
-def test_what_is_unknown_is_ignored() -> None:
-    connections = Connections()
+def test_what_is_unknown_is_ignored(connections: Connections) -> None:
     assert connections.ended(3) is None
     connections.bind(b"a", 3)
     assert connections.of(b"a") is None
     connections.accepted(10**6)  # it was gone before we heard of it
     assert len(connections) == 0
+
+
+def test_a_connection_is_shut_though_no_file_can_be_opened_any_more(pair: Pair, connections: Connections) -> None:
+    ours, theirs = pair
+    connections.accepted(ours.fileno())
+    connections.bind(b"a", ours.fileno())
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 1, limits[1]))
+        with suppress(OSError):
+            while True:
+                stack.callback(os.close, os.dup(ours.fileno()))
+        with pytest.raises(OSError, match="Too many open files"):
+            os.dup(ours.fileno())
+        assert connections.shut(b"a")
+        assert is_shut(theirs)
+
+
+def test_a_shut_connection_is_held_open_by_nobody_but_its_owner(pair: Pair, connections: Connections) -> None:
+    ours, _ = pair
+    connections.accepted(ours.fileno())
+    connections.bind(b"a", ours.fileno())
+    inode = os.fstat(ours.fileno()).st_ino
+    assert connections.shut(b"a")
+    holders = [fd for fd in os.listdir("/dev/fd") if _inode(int(fd)) == inode]
+    assert holders == [str(ours.fileno())]
+
+
+def _inode(fd: int) -> int | None:
+    try:
+        return os.fstat(fd).st_ino
+    except OSError:  # the listing's own
+        return None

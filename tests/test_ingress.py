@@ -15,7 +15,7 @@ import psutil
 import pytest
 import zmq
 
-from protocol.connections import SILENT_SECONDS
+from protocol.connections import HURRIED_SECONDS, SILENT_SECONDS
 from protocol.errors import ProtocolError
 from protocol.ingress import Excess, Holding, Meter, excess
 from protocol.sockets import Router
@@ -227,6 +227,33 @@ def test_who_never_says_anything_is_ended_after_a_while_and_who_spoke_is_not(rou
         with suppress(ConnectionError):
             while old.recv(4096):
                 pass
+        quiet.send(b"still here")
+        assert next(iter(watch_for(router)))[1] == b"still here"
+
+
+@pytest.mark.parametrize(("room", "ends"), [(2, True), (3, False)])
+def test_where_files_run_short_who_says_nothing_is_ended_soon(
+    router: Router, monkeypatch: pytest.MonkeyPatch, room: int, ends: bool
+) -> None:
+    monkeypatch.setattr("protocol.sockets.connections_that_fit", lambda: room)
+    address = ("127.0.0.1", int(router.endpoint.rpartition(":")[2]))
+    with zmq.Context() as context, context.socket(zmq.DEALER) as quiet:
+        quiet.linger = 0
+        quiet.connect(router.endpoint)
+        quiet.send(b"hello")
+        assert next(iter(watch_for(router)))[1] == b"hello"
+        with plain.create_connection(address) as one, plain.create_connection(address) as other:
+            for idle in (one, other):
+                idle.settimeout(10)
+                assert idle.recv(10)  # its greeting: libzmq has accepted the connection
+            router.receive()
+            router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0)
+            router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0 + HURRIED_SECONDS + 0.1)
+            for idle in (one, other):
+                idle.settimeout(10 if ends else 0.2)
+                with suppress(ConnectionError) if ends else pytest.raises(TimeoutError):
+                    while idle.recv(4096):
+                        pass
         quiet.send(b"still here")
         assert next(iter(watch_for(router)))[1] == b"still here"
 
