@@ -6,6 +6,7 @@
 Keys, sockets, sessions, codec and ledger are the real ones. A rollout is one step; a version follows on a full batch.
 """
 
+import argparse
 import json
 import logging
 import os
@@ -38,7 +39,7 @@ SPEC = Spec(
     observation=(Leaf("observation", "<f4", (4,), "box"),),
     action=(Leaf("action", "<i8", (), "discrete", categories=2),),
 )
-GRAPH = bytes(30_000)  # of a policy with two layers of 64
+POLICY_BYTES = 30_000  # with two layers of 64
 BATCH_STEPS = 10_000
 MAX_BLOB_BYTES = 2**20
 REPORT_SECONDS = 0.1
@@ -47,12 +48,12 @@ REST_SECONDS = 0.01  # between turns: credit for several rollouts comes together
 NICE = 10  # of the actors: they stand for a thousand other machines, and must not take the learner's cores
 
 
-def serve(endpoint: str, directory: Path) -> None:
+def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -> None:
     """The learner, until standard input ends."""
     logging.basicConfig(level=logging.WARNING)
     raise_limit()
     settings = Settings(
-        run_id="crowd", epoch=int(time.time()), env=EnvSettings("none"), envs_per_actor=1, batch_steps=BATCH_STEPS,
+        run_id="crowd", epoch=int(time.time()), env=EnvSettings("none"), envs_per_actor=1, batch_steps=batch_steps,
         segment_steps=1, seed=1, on_stop="keep", lease_seconds=10.0, stop_grace_seconds=5.0,
     )  # fmt: skip
     session = LearnerSession(settings, Ledger(), SlotTable(settings.epoch % 1000 + 1), SPEC)
@@ -60,12 +61,13 @@ def serve(endpoint: str, directory: Path) -> None:
     network = Network(router, session, lambda entry: None, lambda session, now: None, gate)
     network.start()
     ending = _end_of_input()
+    graph = os.urandom(policy_bytes)
     process, version, report_at = psutil.Process(), 1, 0.0
-    network.publish(version, GRAPH)
+    network.publish(version, graph)
     while not ending.is_set():
         if network.batch(REPORT_SECONDS) is not None:
             version += 1
-            network.publish(version, GRAPH)
+            network.publish(version, graph)
         now = time.monotonic()
         if now >= report_at:
             report_at = now + REPORT_SECONDS
@@ -95,8 +97,11 @@ def _end_of_input() -> threading.Event:
 class Simulated:
     """One actor: the real session; its environments and its policy are nothing."""
 
-    def __init__(self, dealer: Dealer, name: str, now: float) -> None:
+    def __init__(self, dealer: Dealer, name: str, pause: float, now: float) -> None:
+        """pause: seconds from one rollout to the next."""
         self._dealer = dealer
+        self._pause = pause
+        self._seal_at = now
         self._session = ActorSession(actor=name, incarnation=os.urandom(8), envs=1, release="crowd")
         self._tick_at = now
         self._do(self._session.connected(now), now)
@@ -105,7 +110,8 @@ class Simulated:
         """Whatever there is to do."""
         for header, blob in self._dealer.receive():
             self._do(self._session.receive(decode_from_learner(header, blob is not None), blob, now), now)
-        while self._session.state is State.RUNNING and self._session.may_seal:
+        while self._session.state is State.RUNNING and self._session.may_seal and now >= self._seal_at:
+            self._seal_at = now + self._pause
             self._do(self._session.seal(SEGMENT), now)
         if now >= self._tick_at:
             self._tick_at = now + TICK_SECONDS
@@ -146,8 +152,8 @@ def _segment() -> Segment:
 SEGMENT = _segment()
 
 
-def act(join_file: Path, first: int, count: int) -> None:
-    """That many actors in one thread, until standard input ends."""
+def act(join_file: Path, first: int, count: int, pause: float, endpoint: str) -> None:
+    """That many actors in one thread, until standard input ends. endpoint: "" for the one in the line."""
     raise_limit()
     line = JoinLine.parse(join_file.read_text())
     security = ClientSecurity(line.server_key, line.secret)
@@ -155,10 +161,10 @@ def act(join_file: Path, first: int, count: int) -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     ending = _end_of_input()
-    dealers = [Dealer(line.endpoint, security)]
+    dealers = [Dealer(endpoint or line.endpoint, security)]
     dealers += [dealers[0].sibling() for _ in range(count - 1)]
     now = time.monotonic()
-    actors = [Simulated(dealer, f"a{first + number}", now) for number, dealer in enumerate(dealers)]
+    actors = [Simulated(dealer, f"a{first + number}", pause, now) for number, dealer in enumerate(dealers)]
     while not ending.is_set():
         now = time.monotonic()
         for actor in actors:
@@ -168,16 +174,29 @@ def act(join_file: Path, first: int, count: int) -> None:
         dealer.close()
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """The command."""
-    match arguments:
-        case ["learner", endpoint, directory]:
-            serve(endpoint, Path(directory))
-        case ["actors", join_file, first, count]:
-            act(Path(join_file), int(first), int(count))
-        case _:
-            raise SystemExit(__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.chaos.herd", description=(__doc__ or "").partition("\n")[0]
+    )
+    sides = parser.add_subparsers(dest="side", required=True)
+    learner = sides.add_parser("learner")
+    learner.add_argument("endpoint")
+    learner.add_argument("directory", type=Path)
+    learner.add_argument("--policy-bytes", type=int, default=POLICY_BYTES)
+    learner.add_argument("--batch-steps", type=int, default=BATCH_STEPS)
+    actors = sides.add_parser("actors")
+    actors.add_argument("join_file", type=Path)
+    actors.add_argument("first", type=int)
+    actors.add_argument("count", type=int)
+    actors.add_argument("--pause", type=float, default=0.0, help="seconds from one rollout of an actor to its next")
+    actors.add_argument("--learner", default="", help="another address than the one in the line: a relay's")
+    given = parser.parse_args()
+    if given.side == "learner":
+        serve(given.endpoint, given.directory, given.policy_bytes, given.batch_steps)
+    else:
+        act(given.join_file, given.first, given.count, given.pause, given.learner)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

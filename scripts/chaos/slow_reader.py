@@ -1,14 +1,21 @@
 """One actor reads 10 KB a second while others work: it may cost the learner one policy, and nobody any time."""
 
-from scripts.chaos.cluster import Cluster, Plan
+import time
+
+from scripts.chaos.cluster import Cluster, Plan, free_port
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, reported
+from scripts.chaos.herding import HerdLearner, herd
 from scripts.chaos.relays import Relay
 from scripts.chaos.strangers import join_file
 
 BYTES_PER_SECOND = 10_000
 NETWORK = ("--network.policy-hidden", "256,256")  # a policy of some 280 KB: half a minute for this reader
 SPEED_SHARE = 95.0  # percent of the calm speed that the others must keep
+POLICY_BYTES = 280_000  # as large, for simulated actors
+MANY, PROCESSES = 100, 2
+MANY_SETTINGS = ("--policy-bytes", str(POLICY_BYTES), "--batch-steps", str(10 * MANY))
+PAUSE_SECONDS = 0.05  # of one of many from rollout to rollout: two updates a second, and cores to spare
 NOISE_BYTES = 3e6  # of the learner's memory between two looks, whatever happens
 
 
@@ -58,4 +65,61 @@ def play(scene: Scene) -> list[Figure]:
         return [*figures, *cluster.finish()]
 
 
-FAULTS = (Fault("slow-reader", "one actor reads 10 KB/s of what the learner sends", play),)
+def play_many(scene: Scene) -> list[Figure]:
+    """The same with a hundred simulated actors, which need no cores for environments and training."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    learner = HerdLearner(endpoint, scene.directory, *MANY_SETTINGS)
+    join, pause = scene.directory / "join", ("--pause", str(PAUSE_SECONDS))
+    try:
+        learner.until(lambda figures: True)
+        with herd(join, 0, MANY - 1, PROCESSES, *pause):
+            joined = learner.until(lambda figures: figures["ready"] >= MANY - 1)
+            time.sleep(scene.pick(2, 10))
+            calm_from = time.monotonic()
+            time.sleep(scene.pick(6, 60))
+            slow_from = time.monotonic()
+            host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+            relay = Relay((host, int(port)), bytes_per_second=BYTES_PER_SECOND)
+            with relay, herd(join, MANY, 1, 1, "--learner", relay.endpoint, *pause):
+                all_joined = learner.until(lambda figures: figures["ready"] >= MANY)
+                time.sleep(scene.pick(10, 120))
+                slow_to = time.monotonic()
+                read = relay.received_bytes
+        calm, slow = learner.between(calm_from, slow_from), learner.between(slow_from, slow_to)
+    finally:
+        learner.end()
+    before = max((one["memory"] for one in calm), default=0)
+    growth = max((one["memory"] for one in slow), default=0) - before if calm and slow else None
+    speed, slowed = _versions_per_second(calm), _versions_per_second(slow)
+    others = 100 * slowed / speed if speed and slowed is not None else None
+    figures = [
+        at_least("actors that joined", joined["ready"] if joined else None, MANY - 1),
+        at_most(
+            "the slow one joined after", all_joined["at"] - slow_from if all_joined else None, scene.within(5), "s"
+        ),
+        reported("policy", POLICY_BYTES / 1e6, "MB"),
+        at_least("read by the slow one", read / 1e6, 0.001, "MB"),
+        reported("its connections", relay.connections),
+        reported("updates/s calm", speed),
+    ]
+    if scene.is_full:
+        limit = (POLICY_BYTES + NOISE_BYTES) / 1e6
+        return [
+            *figures,
+            at_most("learner's growth", growth / 1e6 if growth is not None else None, limit, "MB"),
+            at_least("updates/s with it, of calm", others, SPEED_SHARE, "%"),
+        ]
+    return [*figures, at_least("updates/s with it", slowed, 0.1), reported("of calm", others, "%")]
+
+
+def _versions_per_second(figures: list[dict[str, float]]) -> float | None:
+    """How often the herd's learner published in that time."""
+    if len(figures) < 2:
+        return None
+    return (figures[-1]["version"] - figures[0]["version"]) / (figures[-1]["at"] - figures[0]["at"])
+
+
+FAULTS = (
+    Fault("slow-reader", "one actor reads 10 KB/s of what the learner sends", play),
+    Fault("slow-among-many", "one of 100 simulated actors reads 10 KB/s", play_many),
+)

@@ -1,0 +1,74 @@
+"""Starts the two sides of a herd as processes of their own, and reads what its learner tells."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PATIENCE_SECONDS = 60.0
+MODULE = "scripts.chaos.herd"
+
+
+class HerdLearner:
+    """One life of the learner; reads the figures that it prints."""
+
+    def __init__(self, endpoint: str, directory: Path, *options: str) -> None:
+        command = [sys.executable, "-m", MODULE, "learner", endpoint, str(directory), *options]
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.figures: list[dict[str, Any]] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None, "it was opened"
+        for line in self.process.stdout:
+            self.figures.append(json.loads(line))
+
+    def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+        """The first figures of which that holds; None where they do not come."""
+        deadline, seen = time.monotonic() + PATIENCE_SECONDS, 0
+        while time.monotonic() < deadline and self.process.poll() is None:
+            figures, seen = self.figures[seen:], len(self.figures)
+            found = next((one for one in figures if holds(one)), None)
+            if found is not None:
+                return found
+            time.sleep(0.02)
+        return None
+
+    def between(self, start: float, end: float) -> list[dict[str, Any]]:
+        """What it told in that time, by the monotonic clock."""
+        return [one for one in self.figures if start <= one["at"] < end]
+
+    def end(self) -> None:
+        """SIGKILL: everything in its memory is gone."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def herd(join_file: Path, first: int, actors: int, processes: int, *options: str) -> Iterator[None]:
+    """So many simulated actors in a few processes, from when all of them have started."""
+    command = [sys.executable, "-m", MODULE, "actors", str(join_file)]
+    started = []
+    try:
+        for number in range(processes):
+            begin, end = (number * actors // processes, (number + 1) * actors // processes)
+            arguments = [*command, str(first + begin), str(end - begin), *options]
+            started.append(subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        for one in started:
+            assert one.stdout is not None, "it was opened"
+            one.stdout.readline()  # started: the time that Python takes is not the learner's
+        for one in started:
+            assert one.stdin is not None, "it was opened"
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        yield
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
