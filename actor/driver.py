@@ -16,6 +16,7 @@ from actor.policy import PolicyRunner
 from actor.session import ActorSession
 from actor.step import Crash
 from protocol.messages import EnvSettings, FromLearner, TimeShares, Trouble
+from protocol.rollout import Blob
 
 Clock = Callable[[], float]
 
@@ -45,7 +46,7 @@ class ActorDriver:
         self.reconnect_wanted = False
         self._do(self.session.connected(self._clock()))
 
-    def receive(self, message: FromLearner, blob: memoryview | bytes | None) -> None:
+    def receive(self, message: FromLearner, blob: Blob | None) -> None:
         """A message from the learner."""
         self._do(self.session.receive(message, blob, self._clock()))
         if not self.session.rows_left and self.session.may_seal:  # credit has come for the rest of the share

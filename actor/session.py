@@ -21,6 +21,7 @@ from actor.actions import (
 )
 from actor.contact import Contact, Due
 from actor.outbox import Outbox
+from actor.parts import Parts
 from actor.waiting import Waits
 from protocol import PROTOCOL_VERSION
 from protocol.messages import (
@@ -30,6 +31,7 @@ from protocol.messages import (
     Have,
     Hello,
     Nack,
+    Part,
     Ping,
     Policy,
     Pong,
@@ -74,6 +76,7 @@ class ActorSession:
         self._epoch = 0
         self._version = 0
         self._outbox = Outbox()
+        self._parts = Parts()
         self._stopping: Stop | None = None
         self._drain_deadline = 0.0
 
@@ -119,20 +122,10 @@ class ActorSession:
         self._waits.asked(now)
         spec = self._spec
         hello = Hello(
-            PROTOCOL_VERSION,
-            PROTOCOL_VERSION,
-            self._release,
-            self.actor,
-            self.incarnation,
-            self._envs,
-            self._outbox.tally,
-            run_id=self._welcome.run_id if self._welcome else "",
-            epoch=self._epoch,
-            version=self._version,
-            spec_hash=spec_hash(spec) if spec else b"",
-            spec=spec,
-            born=self._born,
-        )
+            PROTOCOL_VERSION, PROTOCOL_VERSION, self._release, self.actor, self.incarnation, self._envs,
+            self._outbox.tally, run_id=self._welcome.run_id if self._welcome else "", epoch=self._epoch,
+            version=self._version, spec_hash=spec_hash(spec) if spec else b"", spec=spec, born=self._born,
+        )  # fmt: skip
         return [Send(hello)]
 
     def tick(self, now: float, shares: Callable[[], TimeShares]) -> list[Action]:
@@ -176,7 +169,11 @@ class ActorSession:
             case Policy():
                 assert blob is not None, "the codec lets no POLICY through without its blob"
                 self._waits.got_work(now)
-                return self._policy(message, bytes(blob))
+                return self._policy(message, self._parts.end((message.epoch, message.version), blob))
+            case Part():
+                assert blob is not None, "the codec lets no PART through without its blob"
+                self._parts.add(message, blob)
+                return []
             case Ack():
                 return self._acknowledged(message.upto, message.credit)
             case Nack():

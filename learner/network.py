@@ -204,7 +204,7 @@ class Network:
     def _send_out(self) -> None:
         while self._outgoing:
             send = self._outgoing.popleft()
-            if not self._router.send(send.peer, encode(send.message), send.graph):
+            if not self._router.send(send.peer, encode(send.message), send.blob):
                 with self.lock:
                     self._act(self._turnstile.unsendable(send.peer, time.monotonic()))
 

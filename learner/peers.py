@@ -8,15 +8,16 @@ from learner.entries import Entry
 from learner.slots import Slots
 from protocol.ledger import Account
 from protocol.messages import EnvSettings, FromLearner, TimeShares
+from protocol.rollout import Blob
 
 
 @dataclass(frozen=True)
 class Send:
-    """The shell sends this; `graph` is frame 1."""
+    """The shell sends this; `blob` is frame 1."""
 
     peer: bytes
     message: FromLearner
-    graph: bytes | None = None
+    blob: Blob | None = None
 
 
 @dataclass(frozen=True)

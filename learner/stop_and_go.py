@@ -10,7 +10,7 @@ from learner.intake import SEGMENTS_PER_BATCH
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Event, Phase, following
 from learner.roster import Roster
-from protocol.messages import Bye, Have, Policy, Stop, Stopped
+from protocol.messages import Bye, Have, Part, Policy, Stop, Stopped
 from protocol.snapshot import Snapshot
 
 LOADING_SECONDS = 0.5  # whoever takes longer to receive and load a policy is not waited for at STOP
@@ -182,7 +182,9 @@ class StopAndGo:
         cut = self._settings.stop_at_episode_end
         segment_steps = self._settings.segment_steps or math.ceil(share / SEGMENTS_PER_BATCH)
         policy = Policy(*self.current, self.snapshot.digest, segment_steps, cut, peer.share)
-        return [Send(peer.id, policy, self.snapshot.graph)]
+        *parts, last = self.snapshot.parts
+        sends = [Send(peer.id, Part(*self.current, index), part) for index, part in enumerate(parts)]
+        return [*sends, Send(peer.id, policy, last)]
 
     @property
     def segment_steps(self) -> int:

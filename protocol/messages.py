@@ -166,8 +166,18 @@ class Reject(_Message, frozen=True):
     retry_after_seconds: Seconds = 1.0
 
 
+class Part(_Message, frozen=True):
+    """The beginning of a policy's graph, in frame 1: a large one comes in parts, the last with POLICY. Without them a
+    slow connection would hear nothing else for so long that both ends took it for dead.
+    """
+
+    epoch: Count
+    version: Count
+    index: Count  # from 0
+
+
 class Policy(_Message, frozen=True):
-    """A new policy, and the signal to go on under it; the ONNX graph follows in frame 1."""
+    """A new policy, and the signal to go on under it; the ONNX graph follows in frame 1, or what PART left of it."""
 
     epoch: Count
     version: Count
@@ -210,7 +220,7 @@ class Who(_Message, frozen=True):
 
 
 FromActor = Hello | Have | Rollout | Stopped | Ping | Trouble | Bye
-FromLearner = Welcome | Reject | Policy | Ack | Nack | Stop | Pong | Who | Bye
+FromLearner = Welcome | Reject | Part | Policy | Ack | Nack | Stop | Pong | Who | Bye
 Message = FromActor | FromLearner
 
-WITH_BLOB = (Rollout, Policy)
+WITH_BLOB = (Rollout, Part, Policy)

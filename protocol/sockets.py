@@ -17,6 +17,7 @@ from protocol.endpoints import check_endpoint, leaves_this_machine, wants_ipv6
 from protocol.errors import HostileError, ProtocolError, UsageError
 from protocol.ingress import Excess
 from protocol.open_files import connections_that_fit
+from protocol.rollout import Blob
 from protocol.security import ServerSecurity, check_library
 from protocol.zap import DOMAIN, Guard
 
@@ -190,7 +191,7 @@ class Router:
                 if peer is not None:
                     self._departed.append(peer)
 
-    def send(self, peer: bytes, header: bytes, blob: bytes | None = None) -> bool:
+    def send(self, peer: bytes, header: bytes, blob: Blob | None = None) -> bool:
         """False where the peer is gone or does not read."""
         frames = [peer, header] if blob is None else [peer, header, blob]
         try:

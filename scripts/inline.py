@@ -154,7 +154,7 @@ class Inline:
             self._do(session.receive(PEER, message, send.blob, time.monotonic()))
         while self._to_actor:
             sent = self._to_actor.popleft()
-            driver.receive(decode_from_learner(encode(sent.message), sent.graph is not None), sent.graph)
+            driver.receive(decode_from_learner(encode(sent.message), sent.blob is not None), sent.blob)
         if driver.exit is not None and driver.exit.code:
             raise (RefusedError if driver.exit.code == 3 else DppoError)(driver.exit.reason)
         now = time.monotonic()

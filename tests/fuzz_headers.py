@@ -32,6 +32,7 @@ from protocol.messages import (
     Hello,
     Message,
     Nack,
+    Part,
     Ping,
     Policy,
     Pong,
@@ -57,7 +58,7 @@ HONEST: tuple[Message, ...] = (
     HELLO, Hello(*SPOKEN, "0.1", "host-2", b"abcdefgh", 0, Tally(3, 30, 2, 20, 1)), Have(1, 1, 0.01),
     Rollout(1, 1, 1, 4, 2, 0, 0, 8), Stopped(1, 1, Tally(1, 8), 0.001), Ping(1.5, Tally(1, 8), TimeShares(0.1)),
     Bye("done", Tally(1, 8)), Ack(3, 8), Nack(3, "stale"), Pong(1.5), Who(), Stop(1, 1, 5.0),
-    Policy(1, 1, b"d" * 16, 64), Reject("full", "later", fatal=False),
+    Part(1, 1, 0), Policy(1, 1, b"d" * 16, 64), Reject("full", "later", fatal=False),
     Welcome(1, "run", 1, ENV, 2, 0, 1, 0, 0, 8, 10.0, 1.0, "keep"),
 )  # fmt: skip
 STRANGE: tuple[Any, ...] = (

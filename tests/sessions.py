@@ -206,7 +206,7 @@ class Disposal:
 
     incarnation: Incarnation
     upto: int  # the watermark from here on
-    place: str  # of the rollouts up to there, for a learner that knows only the journal
+    place: str  # of the newest rollout, for a learner that knows only the journal; "" where the entry is of none
     told_sealed: int
     told_dropped: int
 
@@ -219,6 +219,9 @@ class Books:
     told_sealed: dict[Incarnation, int] = field(default_factory=dict)
     told_dropped: dict[Incarnation, int] = field(default_factory=dict)
     place: dict[Identity, str] = field(default_factory=dict)
+    gaps: dict[Incarnation, list[Identity]] = field(
+        default_factory=dict
+    )  # what a torn journal had said of them is lost
 
     def put(self, numbers: Sequence[Identity], place: str, *, from_: str | None = None) -> None:
         for number in numbers:
@@ -406,7 +409,7 @@ class Simulation:
                 assert self.learner is not None
                 self._do(self.learner.unreachable(action.peer, self.now))
             elif connection.open:
-                connection.down.append((encode(action.message), action.graph))
+                connection.down.append((encode(action.message), action.blob))
 
     # Actors
 
@@ -555,6 +558,8 @@ class Simulation:
                     before = books.watermark.setdefault(incarnation, 0)
                     for numbers in process.shipped[before : message.tally.acked_upto]:
                         books.put(numbers, "learner_crash")
+                    if message.tally.acked_upto >= before:  # the actor knows how many steps were taken from it
+                        books.put(books.gaps.pop(incarnation, []), "learner_crash")
                     books.watermark[incarnation] = max(before, message.tally.acked_upto)
             case Ping() | Stopped() | Bye() if known:
                 self._book_tally(process, message.tally)
@@ -584,13 +589,13 @@ class Simulation:
         incarnation, books = entry.incarnation, self.books
         upto = books.watermark[incarnation]
         newest = self.processes[incarnation].shipped[upto - 1][:1] if upto else []
-        place = books.place[newest[0]] if newest else ""
+        place = books.place.get(newest[0], "") if newest else ""
         lost = place in ("pending", "trained")
         self.disposals[-1].append(
             Disposal(
                 incarnation,
                 upto,
-                "learner_crash" if lost else place,
+                "" if entry.kind == "told" else "learner_crash" if lost else place,
                 self.known_sealed(incarnation),
                 books.told_dropped.get(incarnation, 0),
             )
@@ -600,8 +605,11 @@ class Simulation:
         books, incarnation = self.books, disposal.incarnation
         process = self.processes[incarnation]
         before = books.watermark.setdefault(incarnation, 0)
-        for numbers in process.shipped[before : disposal.upto]:
-            books.put(numbers, disposal.place)
+        news = process.shipped[before : disposal.upto]
+        if news and disposal.place:
+            books.put(news.pop(), disposal.place)
+        if news:
+            books.gaps.setdefault(incarnation, []).extend(itertools.chain.from_iterable(news))
         books.watermark[incarnation] = max(before, disposal.upto)
         self._book_tally(process, Tally(sealed_steps=disposal.told_sealed, dropped_steps=disposal.told_dropped))
 
@@ -666,8 +674,9 @@ class Simulation:
         assert total.dropped["actor_lost"] + total.dropped["shutdown"] == lost + places["shutdown"]
         for incarnation, process in self.processes.items():
             upto = self.books.watermark.get(incarnation, 0)
+            gap = self.books.gaps.get(incarnation, [])
             for numbers in process.shipped[:upto]:
-                assert all(number in self.books.place for number in numbers)
+                assert all((number in gap) != (number in self.books.place) for number in numbers)
             for numbers in process.shipped[upto:]:
                 assert not any(number in self.books.place for number in numbers)
 

@@ -1032,7 +1032,7 @@ def test_the_driver_steps_real_environments_with_real_policies_through_many_vers
         for answer in answers:
             if isinstance(answer, Send):
                 header = encode(answer.message)
-                driver.receive(decode_from_learner(header, answer.graph is not None), answer.graph)
+                driver.receive(decode_from_learner(header, answer.blob is not None), answer.blob)
 
     while learner.snapshot.version < 6:
         turn()

@@ -3,10 +3,13 @@
 import os
 import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sessions import Connection, Process, Simulation
+
+from protocol import snapshot
 
 NAMES = ("a", "b", "c")
 MAX_PROCESSES = 12  # of one example
@@ -14,6 +17,12 @@ EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "250"))
 
 some = st.integers(0, 11)  # which one, of those there are
 few = st.integers(1, 6)
+
+
+@pytest.fixture(autouse=True)
+def policies_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every policy comes as several messages, between which anything may happen."""
+    monkeypatch.setattr(snapshot, "PART_BYTES", 2)
 
 
 class Faults(RuleBasedStateMachine):

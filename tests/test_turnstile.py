@@ -62,7 +62,7 @@ class Bench:
             match action:
                 case Send():
                     self.turnstile.sending(action)
-                    if not self.router.send(action.peer, encode(action.message), action.graph):
+                    if not self.router.send(action.peer, encode(action.message), action.blob):
                         self.act(self.turnstile.unsendable(action.peer, self.now))
                 case Kick():
                     self.turnstile.kick(action, self.now)

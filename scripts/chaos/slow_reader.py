@@ -13,6 +13,8 @@ BYTES_PER_SECOND = 10_000
 NETWORK = ("--network.policy-hidden", "256,256")  # a policy of some 280 KB: half a minute for this reader
 SPEED_SHARE = 95.0  # percent of the calm speed that the others must keep
 POLICY_BYTES = 280_000  # as large, for simulated actors
+LINK_BYTES_PER_SECOND = 20_000
+LINK_SETTINGS = ("--policy-bytes", str(POLICY_BYTES), "--batch-steps", "4")
 MANY, PROCESSES = 100, 2
 MANY_SETTINGS = ("--policy-bytes", str(POLICY_BYTES), "--batch-steps", str(10 * MANY))
 PAUSE_SECONDS = 0.05  # of one of many from rollout to rollout: two updates a second, and cores to spare
@@ -112,6 +114,33 @@ def play_many(scene: Scene) -> list[Figure]:
     return [*figures, at_least("updates/s with it", slowed, 0.1), reported("of calm", others, "%")]
 
 
+def play_link(scene: Scene) -> list[Figure]:
+    """The only actor is behind a link that needs longer for one policy than heartbeats and lease last."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    learner = HerdLearner(endpoint, scene.directory, *LINK_SETTINGS)
+    try:
+        learner.until(lambda figures: True)
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        relay = Relay((host, int(port)), bytes_per_second=LINK_BYTES_PER_SECOND)
+        with relay, herd(scene.directory / "join", 0, 1, 1, "--learner", relay.endpoint):
+            began = time.monotonic()
+            worked = learner.until(lambda figures: figures["version"] > 1)
+            time.sleep(scene.pick(0, 120))
+            seconds = time.monotonic() - began
+        versions = learner.figures[-1]["version"]
+    finally:
+        learner.end()
+    transfer = POLICY_BYTES / LINK_BYTES_PER_SECOND
+    figures = [
+        reported("time for one policy", transfer, "s"),
+        at_most("first update after", worked["at"] - began if worked else None, transfer + scene.within(5), "s"),
+        at_most("its connections", relay.connections, 1),
+    ]
+    if scene.is_full:
+        figures.append(at_least("updates, of what the link allows", 100 * (versions - 1) * transfer / seconds, 80, "%"))
+    return figures
+
+
 def _versions_per_second(figures: list[dict[str, float]]) -> float | None:
     """How often the herd's learner published in that time."""
     if len(figures) < 2:
@@ -121,5 +150,6 @@ def _versions_per_second(figures: list[dict[str, float]]) -> float | None:
 
 FAULTS = (
     Fault("slow-reader", "one actor reads 10 KB/s of what the learner sends", play),
+    Fault("slow-link", "the only actor needs 14 s to read a policy", play_link),
     Fault("slow-among-many", "one of 100 simulated actors reads 10 KB/s", play_many),
 )
