@@ -55,7 +55,8 @@ class Run:
         self.ledger, self.spec = resumed.ledger, resumed.spec
         self._checkpoint: Checkpoint | None = resumed.checkpoint
         self._complaints = Complaints(log.error)
-        self._saver = Saver(directory, config, self.journal, launched_at)
+        saved_update = resumed.checkpoint.update if resumed.checkpoint is not None else None
+        self._saver = Saver(directory, config, self.journal, launched_at, saved_update)
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
 
@@ -113,8 +114,10 @@ class Run:
         return ""
 
     def learn(self, batch: Sequence[Received], now: float) -> "UpdateReport":
-        """One update on the batch."""
+        """One update on the batch. Raises what a signal's handler raises in it: then `go_back`."""
         assert self._trainer is not None, "prepare comes first"
+        report = self._trainer.update(batch)
+        reach("mid-update")
         for received in batch:
             segment = received.segment
             self.episodes.add(segment.episode_returns, segment.episode_lengths, segment.episode_successes)
@@ -130,8 +133,6 @@ class Run:
         ):
             progress.solved_steps = progress.steps + steps
             progress.solved_seconds = now - self.launched_at
-        report = self._trainer.update(batch)
-        reach("mid-update")
         progress.updates += 1
         progress.steps += steps
         if report.first_pass_ratio_error > RATIO_TOLERANCE:
@@ -144,6 +145,25 @@ class Run:
                 worst[0],
             )
         return report
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is a checkpoint of this very update."""
+        return self._saver.saved_update == self.progress.updates
+
+    def go_back(self) -> None:
+        """Forget the update that was cut off: the weights are again those that its batch was collected with."""
+        from learner.checkpoint import newest
+
+        assert self._trainer is not None, "prepare comes first"
+        cut_off = self.progress.updates + 1
+        checkpoint = newest(self.directory.checkpoints, log.warning)
+        if checkpoint is None or checkpoint.update != self.progress.updates:
+            self._trainer = None  # the disk has failed meanwhile: nothing half done may be saved
+            log.error("update %d was cut off, and the checkpoint before it is gone", cut_off)
+            return
+        self._trainer.load(checkpoint.tensors, checkpoint.state["trainer"])
+        log.info("update %d took too long to wait for and was given up; the run goes on from before it", cut_off)
 
     def next_graph(self) -> tuple[int, bytes]:
         """The next version and its graph, also written to policy.onnx."""

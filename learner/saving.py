@@ -115,8 +115,16 @@ class Content:
 class Saver:
     """Writes a run's checkpoints: a lasting one from time to time, a recent one after every update between them."""
 
-    def __init__(self, directory: RunDirectory, config: LearnerConfig, journal: Journal, launched_at: float) -> None:
-        """launched_at: on the clock that the other methods' `now` is on."""
+    def __init__(
+        self,
+        directory: RunDirectory,
+        config: LearnerConfig,
+        journal: Journal,
+        launched_at: float,
+        saved_update: int | None = None,
+    ) -> None:
+        """launched_at: on the clock that the other methods' `now` is on. saved_update: of the checkpoint there is."""
+        self.saved_update = saved_update  # of the newest checkpoint
         self._directory = directory
         self._env = config.env.id
         self._config = config.run
@@ -148,6 +156,7 @@ class Saver:
         except CheckpointError as error:
             self._complaints.failed("the recent checkpoint", error)
         else:
+            self.saved_update = content.progress.updates
             self._complaints.worked("the recent checkpoint")
 
     def took(self, seconds: float) -> None:
@@ -172,6 +181,7 @@ class Saver:
         except (CheckpointError, OSError) as error:
             self._complaints.failed("the checkpoint", error)
         else:
+            self.saved_update = update
             self._complaints.worked("the checkpoint")
 
     def _lasting_due(self, now: float) -> bool:

@@ -1,7 +1,6 @@
 """A learner process: clock, socket, signals, threads around session and run. Decides nothing."""
 
 import logging
-import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from typing import Literal
 from learner.batch import Received
 from learner.config import LearnerConfig
 from learner.door import Listening, open_door
+from learner.end_signals import Abandoned, EndSignals, Interrupted
 from learner.failpoints import check as check_failpoint
 from learner.failpoints import reach
 from learner.network import Network
@@ -26,10 +26,6 @@ log = logging.getLogger("dppo.learner")
 
 WAIT_SECONDS = 0.1  # between looks at the signals
 FAREWELL_SECONDS = 5.0  # an actor that is just starting, or waiting to connect again, comes within this
-
-
-class Interrupted(Exception):
-    """SIGTERM or SIGINT came."""
 
 
 def run(
@@ -51,9 +47,7 @@ def run(
     """
     check_failpoint()
     watch_parent()
-    stop: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: stop.append(received))
+    stop = EndSignals()
     started = launched_at()
     with ExitStack() as stack:
         directory = stack.enter_context(RunDirectory.open(config.run_directory))
@@ -87,14 +81,14 @@ def run(
                 time.sleep(WAIT_SECONDS)
 
 
-def _train(run: Run, network: Network, stop: list[int]) -> str | None:
+def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
     """The training loop; returns why the run is over, None where a signal came first."""
     try:
         import learner.trainer  # noqa: F401 -- torch, while the actors start
 
         spec = None
         while spec is None:
-            _check(stop)
+            stop.check()
             spec = network.spec(WAIT_SECONDS)
         version, graph = run.prepare(spec)
         collecting_since = time.monotonic()
@@ -103,7 +97,8 @@ def _train(run: Run, network: Network, stop: list[int]) -> str | None:
         while not run.over:
             batch = _next_batch(run, network, stop)
             full_at = time.monotonic()
-            report = run.learn(batch, full_at)
+            with stop.cutting(run.can_go_back):
+                report = run.learn(batch, full_at)
             latencies = network.session.latencies
             updated_at = time.monotonic()
             if not run.over:
@@ -128,21 +123,19 @@ def _train(run: Run, network: Network, stop: list[int]) -> str | None:
                     books = run.books(network.session)
                 run.save(books, updated_at)
                 run.saving_took(time.monotonic() - saving_since)
+    except Abandoned:
+        run.go_back()
+        return None
     except Interrupted:
         return None
     return run.over
 
 
-def _next_batch(run: Run, network: Network, stop: list[int]) -> list[Received]:
+def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received]:
     batch = None
     while batch is None:
-        _check(stop)
+        stop.check()
         batch = network.batch(WAIT_SECONDS)
         if run.first_step_seconds is None and (batch or network.session.batch):
             run.first_step_seconds = time.monotonic() - run.launched_at
     return batch
-
-
-def _check(stop: list[int]) -> None:
-    if stop:
-        raise Interrupted

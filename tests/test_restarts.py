@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import pytest
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops
 
 from learner.audit import audit
+from learner.end_signals import UPDATE_SECONDS
 from learner.failpoints import POINTS, VARIABLE
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
@@ -127,6 +129,36 @@ def test_a_learner_that_is_told_to_go_loses_nothing_and_its_actors_wait_for_the_
         assert "is back" in actor.complained() or "is gone" not in actor.complained()
     finish(cluster, again, *actors)
     assert drops(files.ledger()).keys() <= {"shutdown", "stale"}  # a busy machine: the grace may pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_learner_that_is_told_to_go_during_a_long_update_gives_it_up_and_loses_nothing(
+    cluster: Cluster, signals: int
+) -> None:
+    place, files = cluster.place, cluster.files
+    first, actors = cluster.learner(), [cluster.actor("a"), cluster.actor("b")]
+    place.until(lambda: files.updates() >= 2, "the second update", during=first)
+    first.signal(signal.SIGTERM)
+    place.ends(first, code=0)
+    done = files.updates()
+    endless = cluster.learner("--ppo.epochs", "10000000", "--ppo.early-stop-kl", "0")
+    place.until(lambda: "updating" in endless.said(), "its first update", during=endless)
+    told_at = time.monotonic()
+    for _ in range(signals):
+        endless.signal(signal.SIGTERM)
+        time.sleep(0.5)
+    place.ends(endless, code=0)
+    assert (time.monotonic() - told_at > UPDATE_SECONDS) == (signals == 1)
+    assert f"update {done + 1} took too long to wait for" in endless.said()
+    assert files.updates() == done
+    assert files.checkpoints()[-1] == f"{done:08}"
+    assert_closes(files.ledger())
+    again = cluster.learner()
+    place.until(lambda: files.updates() > done, "it trains again", during=again)
+    assert resumed_after(again) == done
+    finish(cluster, again, *actors)
+    assert drops(files.ledger()).keys() <= {"shutdown", "stale"}
 
 
 def test_an_actor_whose_learner_is_gone_ends_when_told_to_and_says_what_it_could_not_deliver(cluster: Cluster) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from learner import checkpoint, journal, run_directory
 from learner.complaints import Complaints
@@ -56,6 +57,10 @@ class Life:
         if due:
             self.run.save(self.run.books(self.session), now)
         return due
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        assert self.run._trainer is not None
+        return self.run._trainer.tensors()
 
     def accept(self, seq: int, steps: int) -> None:
         account = self.session.ledger.open(ALICE, "alice")
@@ -148,6 +153,36 @@ def test_of_one_update_the_lasting_checkpoint_is_taken_up_because_it_is_the_late
     resumed = Life(path)
     assert resumed.run.ledger.total().dropped["shutdown"] == 10
     resumed.die()
+
+
+def test_an_update_that_was_cut_off_is_taken_back_bit_for_bit(path: Path) -> None:
+    life = Life(path)
+    life.begin()
+    assert not life.run.can_go_back, "there is no checkpoint yet"
+    life.update()
+    assert not life.run.can_go_back
+    assert life.save(now=1.0)
+    assert life.run.can_go_back
+    before = life.tensors()
+    for tensor in life.run._trainer._live_tensors().values():  # type: ignore[union-attr]
+        tensor.detach().add_(1)  # as an update does in between
+    life.run.go_back()
+    after = life.tensors()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    life.update()
+    assert not life.run.can_go_back, "one update is in no checkpoint"
+
+
+def test_after_a_resume_the_checkpoint_that_it_came_from_can_be_gone_back_to(path: Path) -> None:
+    life = Life(path)
+    life.begin()
+    life.update()
+    life.save(now=1.0)
+    life.die()
+    again = Life(path)
+    again.begin()
+    assert again.run.can_go_back
 
 
 def test_what_a_killed_learner_had_accepted_is_booked_and_its_versions_are_not_given_out_again(path: Path) -> None:
