@@ -73,6 +73,7 @@ class Peer:
     have_version: int = 0
     policy_due: bool = False  # a newer one waits for HAVE
     policy_sent_at: float = 0.0
+    is_slow: bool = False  # its last connection ended over a policy: nobody waits for it before it has read one
     have_at: float = 0.0
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted

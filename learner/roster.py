@@ -56,6 +56,7 @@ class Roster:
             return None, [Send(peer_id, full(self._settings.max_actors))]
         account = self._ledger.open(hello.incarnation, hello.actor, hello.born)
         lost = account.reconcile(hello.tally)
+        is_slow = self._left_unread(peer_id, hello)
         actions = self._supersede(peer_id, hello)
         if lost:
             actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
@@ -67,6 +68,7 @@ class Roster:
             self.spec = hello.spec
         peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready, token=token)
         peer.steps = known.steps if known else 0
+        peer.is_slow = is_slow
         self.forget(peer_id)
         self.peers[peer_id] = peer
         self._names.add(hello.actor)
@@ -81,6 +83,14 @@ class Roster:
         """Whether a live actor has that name and came by a token of another name (rotation keeps the name)."""
         live = [self.peers[peer_id] for peer_id in self._connections.get(actor, ()) if peer_id in self.peers]
         return any(peer.token.partition(".")[0] != token.partition(".")[0] for peer in live)
+
+    def _left_unread(self, peer_id: bytes, hello: Hello) -> bool:
+        """Whether this process's connection before this one ended over a policy that it had not read to its end."""
+        before = [self.heard_of(other) for other in self._connections.get(hello.actor, set()) - {peer_id}]
+        return any(
+            peer is not None and peer.incarnation == hello.incarnation and peer.have_version < peer.sent_version
+            for peer in before
+        )
 
     def check_identity(self, peer_id: bytes, hello: Hello) -> None:
         """Raises HostileError where a connection or an incarnation changes hands, which no process can do."""

@@ -137,8 +137,9 @@ class StopAndGo:
 
     def stop(self, peer: Peer) -> list[Action]:
         """Tell it to cut now."""
-        # nobody waits for who comes back during the update
-        peer.stopped = self.phase not in (Phase.STOPPING, Phase.LEAVING)
+        # nobody waits for who comes back during the update, or gets its policy so slowly that it cannot have begun
+        unread = peer.is_slow and peer.have_version < peer.sent_version
+        peer.stopped = unread or self.phase not in (Phase.STOPPING, Phase.LEAVING)
         if not peer.stopped:
             self._awaited.append(peer)
         return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]
@@ -158,6 +159,7 @@ class StopAndGo:
             return []
         peer.have_version = have.version
         peer.have_at = now
+        peer.is_slow = False
         if self.phase is Phase.STOPPING and have.version == self.snapshot.version and peer.stopped:
             peer.stopped = False  # it begins only now; STOP is already on the way
             self._awaited.append(peer)

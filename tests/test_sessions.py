@@ -1168,3 +1168,38 @@ def test_who_is_only_just_loading_its_policy_is_waited_for_and_no_step_goes_stal
     deliver(world, slow)
     assert learner.phase is Phase.UPDATING
     assert learner.ledger.total().dropped["stale"] == 0
+
+
+def test_after_a_connection_that_ended_over_a_policy_nobody_waits_until_one_is_read(world: Simulation) -> None:
+    fast, slow = running(world, "fast", "slow")
+    learner = learner_of(world)
+    fill_batch(world, fast)
+    world.exchange()
+    world.train()  # its policy is on the way to both
+    hear(world, fast)
+    deliver(world, fast)
+    world.cut(slow, lose_up=True, noticed=True)
+    world.attach(slow)
+    slow.driver.connected()
+    world._flush(slow)
+    deliver(world, slow)
+    assert slow.connection is not None
+    world.deliver_down(slow.connection, 1)  # WELCOME; the policy is still on the way
+    assert [type(message) for message in down(slow)] == [Policy]
+    fill_batch(world, fast)
+    hear(world, fast)
+    deliver(world, fast)
+    assert learner.phase is Phase.UPDATING, "without half a second's wait"
+    world.train()
+    hear(world, slow)
+    deliver(world, slow)
+    hear(world, slow)
+    deliver(world, slow)
+    assert slow.session.policy == learner.cycle.current
+    fill_batch(world, fast)
+    hear(world, fast)
+    deliver(world, fast)
+    assert learner.phase is Phase.STOPPING, "it has read one: it is waited for again"
+    world.exchange()
+    world.run_until_updates(2)
+    world.end()
