@@ -15,9 +15,10 @@ BIN    := $(VENV)/bin
 PLACE   := $(shell pwd | cksum | cut -d ' ' -f 1)
 LEARNER := $(VENV)/.installed-learner-$(PLACE)
 DEV     := $(VENV)/.installed-dev-$(PLACE)
+FUZZ    := $(VENV)/.installed-fuzz-$(PLACE)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench clean
+.PHONY: help train test lint fuzz bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -47,6 +48,9 @@ lint: $(DEV) ## ruff and mypy
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+fuzz: $(DEV) $(FUZZ) ## headers that reach new code, looked for by Atheris; the same ones each time (Linux)
+	$(BIN)/python -m tests.fuzz_headers --atheris -seed=1 -runs=500000 -print_final_stats=1 $(ARGS)
+
 bench: $(LEARNER) ## measure (BENCH=solve or throughput, ENV=Pendulum-v1, ARGS=...)
 	@exec $(BIN)/dppo bench $(BENCH) --env $(ENV) $(ARGS)
 
@@ -63,6 +67,10 @@ $(LEARNER): pyproject.toml $(BIN)/python
 $(DEV): pyproject.toml $(BIN)/python
 	$(call install,dev)
 	@touch $(LEARNER) $@
+
+$(FUZZ): pyproject.toml $(BIN)/python
+	$(call install,fuzz)
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
