@@ -100,6 +100,7 @@ def _actor(peer: Peer, now: float) -> ActorStatus:
         send_share=shares.send,
         idle_share=shares.idle,
         heard_seconds_ago=now - peer.heard,
+        env_restarts=peer.account.env_restarts,
     )
 
 

@@ -17,6 +17,7 @@ class ActorStatus(msgspec.Struct, frozen=True):
     send_share: float
     idle_share: float
     heard_seconds_ago: float
+    env_restarts: int = 0  # environments that it made again because they crashed
 
 
 class LedgerStatus(msgspec.Struct, frozen=True):

@@ -86,6 +86,8 @@ def _actors(status: Status, width: int, most: int) -> RenderableType:
         state = Text(actor.state, style=STATE_STYLES.get(actor.state, ""))
         if actor.heard_seconds_ago >= QUIET_SECONDS:
             state.append(f" {actor.heard_seconds_ago:.0f} s")
+        if actor.env_restarts:
+            state.append(f" {actor.env_restarts:,} crashed", style="red")
         env, policy, send, idle = (
             f"{share:.0%}" for share in (actor.env_share, actor.policy_share, actor.send_share, actor.idle_share)
         )

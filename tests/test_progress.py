@@ -113,6 +113,13 @@ def test_the_table_has_names_states_and_shares() -> None:
     assert "policy_std" not in text  # a policy over discrete actions has none
 
 
+def test_the_table_says_whose_environments_crash() -> None:
+    broken = msgspec.structs.replace(actor("broken"), env_restarts=12)
+    lines = drawn(changed(actors=(actor("sound"), broken))).splitlines()
+    assert [line.split()[0] for line in lines if "12 crashed" in line] == ["broken"]
+    assert sum("crashed" in line for line in lines) == 1
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 160])
 def test_the_table_fits_every_width(width: int) -> None:
     text = drawn(changed(actors=(actor("a-host-with-a-very-long-name-indeed-4711"),)), width=width)
