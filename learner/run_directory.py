@@ -13,7 +13,7 @@ from typing import Any
 
 from learner.provenance import provenance
 from learner.replacing_files import replace_file, replace_file_durably, sync_directory
-from protocol.errors import CheckpointError, UsageError
+from protocol.errors import CheckpointError, RefusedError, UsageError
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class RunDirectory:
     def open(cls, path: str | Path) -> "RunDirectory":
         """Create the directory if need be, lock it, count this start and note what it runs on.
 
-        Raises UsageError where another learner has it or it cannot be written, CheckpointError where its identity
-        (`run.json`) is damaged.
+        Raises RefusedError where another learner has it, UsageError where it cannot be written, CheckpointError where
+        its identity (`run.json`) is damaged.
         """
         path = Path(path)
         try:
@@ -115,7 +115,7 @@ def _take_lock(path: Path) -> int:
         with contextlib.suppress(OSError):
             holder = os.read(lock, 256).decode(errors="replace").strip()
         os.close(lock)
-        raise UsageError(
+        raise RefusedError(
             f"run directory {path} belongs to the learner with {holder or 'an unknown pid'}, which is running: "
             "stop that one or choose another run.directory"
         ) from None

@@ -14,7 +14,7 @@ class UsageError(DppoError):
 
 
 class RefusedError(DppoError):
-    """The peer refused us, for good (wrong version, wrong spec, other run, superseded name)."""
+    """Another process refused us, for good (wrong version, wrong spec, other run, a name or a run directory taken)."""
 
     exit_code = 3
 

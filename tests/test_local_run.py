@@ -226,7 +226,7 @@ def test_a_second_run_on_the_same_directory_is_refused_and_told_who_has_it(place
     first = start(place)
     place.until(lambda: files.updates() >= 1, "the first update", during=first)
     second = start(place)
-    place.ends(second, code=2)
+    place.ends(second, code=3)
     (line,) = second.complained().splitlines()
     assert f"pid {files.learner_pid()}" in line
     assert files.learner_pid() in [process.pid for process in place.processes()]

@@ -11,7 +11,7 @@ import pytest
 
 from learner import provenance, replacing_files, run_directory
 from learner.run_directory import RunDirectory
-from protocol.errors import CheckpointError, UsageError
+from protocol.errors import CheckpointError, RefusedError, UsageError
 
 HOLD = """
 import sys
@@ -73,7 +73,7 @@ def test_the_start_is_counted_on_disk_before_it_is_used(tmp_path: Path) -> None:
 def test_a_second_learner_is_refused_and_told_the_pid_of_the_first(tmp_path: Path) -> None:
     first = holder(tmp_path)
     try:
-        with pytest.raises(UsageError, match=rf"belongs to the learner with pid {first.pid} on ") as caught:
+        with pytest.raises(RefusedError, match=rf"belongs to the learner with pid {first.pid} on ") as caught:
             RunDirectory.open(tmp_path)
         assert "\n" not in str(caught.value)
         assert json.loads((tmp_path / "run.json").read_text())["epoch"] == 1  # a refused start is not one

@@ -16,7 +16,7 @@ from scripts.chaos.figures import Figure, at_most, holds, none_of, reported
 from scripts.chaos.relays import Relay
 from scripts.chaos.workers import Worker
 
-REFUSED, USAGE = 3, 2
+REFUSED = 3
 PATIENCE_SECONDS = 30.0
 ANSWER_SECONDS = 5.0  # a connection that may not be is closed within this
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01%b" + bytes(32)  # ZMTP 3.1: signature, version, mechanism, filler
@@ -128,7 +128,7 @@ def _second_learner(cluster: Cluster) -> list[Figure]:
     cluster.others.append(second)
     second.stay_dead()
     second.start()
-    return [_turned_away(cluster, "second learner on the run directory", second, code=USAGE)]
+    return [_turned_away(cluster, "second learner on the run directory", second)]
 
 
 def _stranger(cluster: Cluster, name: str, *arguments: str, program: tuple[str, ...] = ()) -> Worker:
@@ -141,13 +141,13 @@ def _stranger(cluster: Cluster, name: str, *arguments: str, program: tuple[str, 
     return worker
 
 
-def _turned_away(cluster: Cluster, name: str, worker: Worker, code: int = REFUSED) -> Figure:
-    """It ends by itself with that code, and one line says why."""
+def _turned_away(cluster: Cluster, name: str, worker: Worker) -> Figure:
+    """It ends by itself as refused, and one line says why."""
     cluster.until(lambda: not worker.alive, PATIENCE_SECONDS)
     errors = [line for line in worker.said().splitlines() if line.startswith("dppo: error: ")]
-    passed = worker.exits == [code] and len(errors) == 1 and "Traceback" not in worker.said()
+    passed = worker.exits == [REFUSED] and len(errors) == 1 and "Traceback" not in worker.said()
     told = errors[0].removeprefix("dppo: error: ") if errors else worker.said()[-200:].strip()
-    return Figure(name, f"exit {worker.exits or 'none'}: {told[:110]}", "", f"exit {code}, one line", passed)
+    return Figure(name, f"exit {worker.exits or 'none'}: {told[:110]}", "", f"exit {REFUSED}, one line", passed)
 
 
 def _knock(cluster: Cluster, content: bytes) -> float | None:
