@@ -1,7 +1,5 @@
 """A learner that goes while its run goes on, and processes that come and go under the same names."""
 
-from collections.abc import Iterator
-
 import pytest
 from sessions import LEASE_SECONDS, Simulation, learner_of, running
 
@@ -9,12 +7,6 @@ from actor.actions import State
 from learner.roster import ABSENT_SECONDS, CLAIM_SECONDS
 from protocol.ledger import MAX_AWAY, Ledger
 from protocol.messages import Bye, Stop
-
-
-@pytest.fixture
-def world() -> Iterator[Simulation]:
-    with Simulation() as made:
-        yield made
 
 
 def test_a_learner_that_leaves_stops_its_actors_and_says_no_bye(world: Simulation) -> None:

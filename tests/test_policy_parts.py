@@ -1,5 +1,7 @@
 """Large policies come in parts: nobody on a slow connection is silent for long, and no half policy is ever loaded."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +16,10 @@ from protocol.snapshot import MAX_PARTS, PART_BYTES, Snapshot, graph_digest
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Simulation:
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
     monkeypatch.setattr(snapshot, "PART_BYTES", 1)  # the simulation's graphs are three bytes and more
-    return Simulation(batch_steps=40)
+    with Simulation(batch_steps=40) as made:
+        yield made
 
 
 def coming(actor: Process) -> list[type]:

@@ -1,7 +1,6 @@
 """What actors say of their environments: who is stuck where, what crashed, which numbers are not finite."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,12 +12,6 @@ from learner.troubles import MOST_NOTES
 from protocol.codec import decode_from_actor, decode_from_learner
 from protocol.messages import Nack, Rollout, Stop, Trouble
 from protocol.rollout import Counts, pack, unpack
-
-
-@pytest.fixture
-def world() -> Iterator[Simulation]:
-    with Simulation() as made:
-        yield made
 
 
 def say(world: Simulation, trouble: Trouble, connection: bytes = b"a watchdog's own") -> list[str]:

@@ -1,21 +1,13 @@
 """Every wait has a culprit: who is waited for, since when, what is known of him; and nobody waits for ever."""
 
 import re
-from collections.abc import Iterator
 
-import pytest
 from sessions import GRACE_SECONDS, LEASE_SECONDS, Process, Simulation, learner_of, running
 
 from actor.actions import State
 from learner.phases import Phase
 from learner.waiting import FIRST_SECONDS
 from protocol.patience import MAX_USUAL_SECONDS, Patience
-
-
-@pytest.fixture
-def world() -> Iterator[Simulation]:
-    with Simulation() as made:
-        yield made
 
 
 def said(world: Simulation) -> list[str]:
