@@ -85,10 +85,12 @@ class Roster:
         return any(peer.token.partition(".")[0] != token.partition(".")[0] for peer in live)
 
     def _left_unread(self, peer_id: bytes, hello: Hello) -> bool:
-        """Whether this process's connection before this one ended over a policy that it had not read to its end."""
-        before = [self.heard_of(other) for other in self._connections.get(hello.actor, set()) - {peer_id}]
+        """Whether this process's connections before this one ended over a policy that it had not read to its end."""
+        before = [self.heard_of(other) for other in self._connections.get(hello.actor, set())]
         return any(
-            peer is not None and peer.incarnation == hello.incarnation and peer.have_version < peer.sent_version
+            peer is not None
+            and peer.incarnation == hello.incarnation
+            and (peer.is_slow or (peer.id != peer_id and peer.have_version < peer.sent_version))
             for peer in before
         )
 
