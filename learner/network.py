@@ -58,7 +58,7 @@ class Network:
         self._gate = gate
         self._turnstile = Turnstile(router, session, gate)
         self._outgoing: deque[Send] = deque()
-        self._batches: queue.SimpleQueue[list[Received]] = queue.SimpleQueue()
+        self._batches: queue.Queue[list[Received]] = queue.Queue()
         self._handed_over: list[Received] | None = None  # the newest batch that the trainer got
         self._spec = threading.Event()
         self._settled = threading.Event()  # every policy sent has been loaded

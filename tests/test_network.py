@@ -1,6 +1,9 @@
 """The network thread hands every full batch to the trainer, whatever it was that filled it."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -92,3 +95,40 @@ def test_a_batch_that_became_full_because_a_peer_was_unreachable_reaches_the_tra
         assert network.batch(0.0) is None
     finally:
         network.close()
+
+
+def test_signals_do_not_make_the_wait_for_a_batch_endless() -> None:
+    """They end it early or not at all: in its last moment one made it wait for ever, SIGTERM among them."""
+    network = Network(cast(Router, DeadEnd()), cast(LearnerSession, StoppingSession()), no_entry, lambda *_: None)
+    waited, done, hanging = [0], threading.Event(), threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+
+    def keep_the_interpreter_busy() -> None:
+        while not done.is_set():
+            sum(range(2000))
+            time.sleep(0.0001)
+
+    def send_signals() -> None:
+        seen, since = 0, time.monotonic()
+        while not done.is_set():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.001)
+            if waited[0] > seen:
+                seen, since = waited[0], time.monotonic()
+            elif time.monotonic() - since > PATIENCE_SECONDS:
+                hanging.set()
+                network._batches.put([])  # or nobody would hear of it
+
+    threads = [threading.Thread(target=work) for work in (keep_the_interpreter_busy, send_signals)]
+    try:
+        for thread in threads:
+            thread.start()
+        while waited[0] < 500 and not hanging.is_set():
+            network.batch(0.002)
+            waited[0] += 1
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert not hanging.is_set()
