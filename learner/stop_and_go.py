@@ -194,6 +194,7 @@ class StopAndGo:
         return self._settings.segment_steps or math.ceil(self._share() / SEGMENTS_PER_BATCH)
 
     def _share(self) -> int:
-        """Rows of every environment that make a batch together."""
-        envs = sum(peer.slots.envs for peer in self._peers.values() if peer.ready) or self._settings.envs_per_actor
+        """Rows of every environment that make a batch together; of those that take part in it."""
+        taking_part = [peer.slots.envs for peer in self._peers.values() if peer.ready and not peer.is_slow]
+        envs = sum(taking_part) or self._settings.envs_per_actor
         return math.ceil(self._settings.batch_steps / envs)

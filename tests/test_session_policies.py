@@ -1,8 +1,11 @@
 """Credit for rollouts, and policies on their way to quick and slow actors."""
 
+import math
+
 import pytest
 from conversations import deliver, down, fill_batch, hear, up
 from sessions import (
+    ENVS,
     GRACE_SECONDS,
     ROUND_SECONDS,
     Simulation,
@@ -11,6 +14,7 @@ from sessions import (
 )
 
 from actor.actions import Reconnect
+from learner.intake import SEGMENTS_PER_BATCH
 from learner.phases import Phase
 from learner.session import CREDIT, HEARTBEAT_SECONDS
 from learner.stop_and_go import LOADING_SECONDS
@@ -192,6 +196,8 @@ def test_who_is_only_just_loading_its_policy_is_waited_for_and_no_step_goes_stal
 def test_after_a_connection_that_ended_over_a_policy_nobody_waits_until_one_is_read(world: Simulation) -> None:
     fast, slow = running(world, "fast", "slow")
     learner = learner_of(world)
+    together = learner.cycle.segment_steps
+    alone = math.ceil(learner.settings.batch_steps / ENVS / SEGMENTS_PER_BATCH)
     fill_batch(world, fast)
     world.exchange()
     world.train()  # its policy is on the way to both
@@ -205,6 +211,7 @@ def test_after_a_connection_that_ended_over_a_policy_nobody_waits_until_one_is_r
     assert slow.connection is not None
     world.deliver_down(slow.connection, 1)  # WELCOME; the policy is still on the way
     assert [type(message) for message in down(slow)] == [Policy]
+    assert learner.cycle.segment_steps == alone, "the others' segments are as if it were not there"
     fill_batch(world, fast)
     hear(world, fast)
     deliver(world, fast)
@@ -215,6 +222,7 @@ def test_after_a_connection_that_ended_over_a_policy_nobody_waits_until_one_is_r
     hear(world, slow)
     deliver(world, slow)
     assert slow.session.policy == learner.cycle.current
+    assert learner.cycle.segment_steps == together < alone
     fill_batch(world, fast)
     hear(world, fast)
     deliver(world, fast)
