@@ -184,6 +184,8 @@ class Connections:
             os.dup2(self._nothing, self._handle, inheritable=False)  # or the connection would stay open
 
     def close(self) -> None:
-        """Give the own two descriptors back."""
-        os.close(self._handle)
-        os.close(self._nothing)
+        """Give the own two descriptors back; once, for their numbers are others' by then."""
+        own, self._handle, self._nothing = (self._handle, self._nothing), -1, -1
+        for fd in own:
+            if fd >= 0:
+                os.close(fd)
