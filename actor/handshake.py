@@ -8,7 +8,8 @@ from protocol.seen import Seen
 
 REFUSED = 3  # exit code
 SILENT_SECONDS = 3.0  # before the first word about what one waits for
-REPEAT_SECONDS = 30.0
+REPEAT_SECONDS = 30.0  # from the first word to the second; the pauses double
+MAX_REPEAT_SECONDS = 600.0
 HUNG_UP_SECONDS = 5.0  # a learner that hangs up for so long does not want our key; its guard is back after 1 s
 HUNG_UP_TIMES = 4
 AT_ONCE_SECONDS = (
@@ -18,7 +19,7 @@ RETRY_SECONDS = 2.0  # after a failure that libzmq itself takes for final
 
 _WHY = {
     Seen.NO_SUCH_HOST: "the name of the learner's host is unknown here ({address}); trying again",
-    Seen.NOBODY_THERE: "no learner answers at {address} yet; trying again",
+    Seen.NOBODY_THERE: "no learner answers at {address} {since}; trying again",
     Seen.CONNECTED: "{address} accepts connections, but nothing answers; trying again",
     Seen.NO_ANSWER: "the learner at {address} does not finish the handshake (stopped, or very busy?); trying again",
     Seen.HUNG_UP: "{address} hangs up at once (a tunnel or proxy without a learner behind it?); trying again",
@@ -35,8 +36,11 @@ class Handshake:
         self._address = address
         self._has_token = has_token
         self._through = False
+        self._was_through = False
         self._state = Seen.NOBODY_THERE
         self._say_at = now + SILENT_SECONDS
+        self._put_off = False
+        self._pause = REPEAT_SECONDS
         self._retry_at: float | None = None
         self._hung_up = 0
         self._hung_up_since = now
@@ -60,11 +64,17 @@ class Handshake:
         if seen is Seen.NO_SUCH_HOST and self._address.startswith("ipc://"):
             seen = Seen.NOBODY_THERE  # there is no such file yet, or no more
         if seen is Seen.WELCOME:
-            self._through, self._hung_up, self._retry_at = True, 0, None
+            self._through, self._was_through, self._hung_up, self._retry_at = True, True, 0, None
             return []
         if self._through:
             self._through = False
-            self._say_at = now + SILENT_SECONDS
+            self._state = Seen.LOST
+            self._pause = REPEAT_SECONDS
+            self._say_at = now + REPEAT_SECONDS  # the session says at once that the learner is gone
+            self._put_off = True
+        if self._put_off and seen not in (Seen.LOST, Seen.NOBODY_THERE):  # those are what gone means; all else is news
+            self._put_off = False
+            self._say_at = min(self._say_at, now + SILENT_SECONDS)
         if seen is Seen.CONNECTED:
             self._connected_after = self._ticked_at
         if seen is Seen.HUNG_UP and now - self._connected_after > AT_ONCE_SECONDS:
@@ -86,7 +96,7 @@ class Handshake:
         if seen not in (Seen.CONNECTED, Seen.LOST):
             self._hung_up = 0
             self._state = seen
-        elif seen is Seen.CONNECTED and self._state in (Seen.NOBODY_THERE, Seen.NO_SUCH_HOST):
+        elif seen is Seen.CONNECTED and self._state in (Seen.LOST, Seen.NOBODY_THERE, Seen.NO_SUCH_HOST):
             self._state = seen
         return []
 
@@ -112,12 +122,18 @@ class Handshake:
         if self._through:
             return actions
         if now >= self._say_at:
-            self._say_at = now + REPEAT_SECONDS
-            actions.append(Note(_WHY[self._state].format(address=self._address)))
+            self._say_at = now + self._pause
+            self._pause = min(2 * self._pause, MAX_REPEAT_SECONDS)
+            actions.append(Note(self._why))
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             actions.append(Reconnect())
         return actions
+
+    @property
+    def _why(self) -> str:
+        since = "any more" if self._was_through else "yet"
+        return _WHY[self._state].format(address=self._address, since=since)
 
     def _note_hang_up(self, now: float) -> list[Action]:
         if self._hung_up == 0:

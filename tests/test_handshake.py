@@ -1,5 +1,6 @@
 """What an actor makes of what its socket reports: which failures end it, which it waits for, and what it says."""
 
+import itertools
 import os
 import socket
 import threading
@@ -16,6 +17,7 @@ from actor.handshake import (
     AT_ONCE_SECONDS,
     HUNG_UP_SECONDS,
     HUNG_UP_TIMES,
+    MAX_REPEAT_SECONDS,
     REPEAT_SECONDS,
     RETRY_SECONDS,
     SILENT_SECONDS,
@@ -147,6 +149,17 @@ def test_an_actor_that_waits_says_for_what_after_a_while_and_now_and_then(seen: 
     assert words in the_note([a for a in attempts.tick(later) if isinstance(a, Note)])
 
 
+def test_a_learner_that_stays_away_is_spoken_of_ever_more_rarely() -> None:
+    attempts = handshake()
+    said = []
+    for second in range(24 * 3600):
+        said += [second for action in attempts.tick(float(second)) if isinstance(action, Note)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(said)]
+    assert pauses[0] == REPEAT_SECONDS
+    assert pauses == sorted(pauses)
+    assert max(pauses) == MAX_REPEAT_SECONDS
+
+
 def test_a_socket_on_this_machine_that_is_not_there_is_no_unknown_host() -> None:
     waiting = Handshake("ipc:///run/learner", has_token=False, now=0.0)
     waiting.saw(Seen.NO_SUCH_HOST, 0.1)
@@ -155,16 +168,32 @@ def test_a_socket_on_this_machine_that_is_not_there_is_no_unknown_host() -> None
     assert "no learner answers at ipc:///run/learner yet" in note.text
 
 
-def test_an_actor_that_got_through_has_nothing_to_say_until_the_connection_is_lost_for_a_while() -> None:
+def test_an_actor_that_got_through_has_nothing_to_say_until_the_connection_is_lost_for_long() -> None:
     attempts = handshake()
     attempts.saw(Seen.WELCOME, 1.0)
     assert attempts.tick(100.0) == []
     attempts.saw(Seen.LOST, 100.0)
-    assert attempts.tick(100.0 + SILENT_SECONDS - 0.1) == []
     attempts.saw(Seen.NOBODY_THERE, 101.0)
-    assert "no learner answers" in the_note(attempts.tick(100.0 + SILENT_SECONDS))
+    assert attempts.tick(100.0 + REPEAT_SECONDS - 0.1) == [], "the session has said that the learner is gone"
+    assert "no learner answers at" in (note := the_note(attempts.tick(100.0 + REPEAT_SECONDS)))
+    assert "any more" in note
     attempts.saw(Seen.WELCOME, 110.0)
     assert attempts.tick(1000.0) == []
+
+
+@pytest.mark.parametrize("seen", [Seen.CONNECTED, Seen.HUNG_UP, Seen.NO_ANSWER, Seen.NOT_OURS, Seen.NO_SUCH_HOST])
+def test_anything_but_silence_after_a_loss_is_said_soon(seen: Seen) -> None:
+    attempts = handshake()
+    attempts.saw(Seen.WELCOME, 1.0)
+    attempts.tick(99.9)
+    attempts.saw(Seen.LOST, 100.0)
+    attempts.saw(Seen.NOBODY_THERE, 100.1)
+    attempts.saw(seen, 101.0)
+    assert [a for a in attempts.tick(101.0 + SILENT_SECONDS - 0.1) if isinstance(a, Note)] == []
+    said_at = 101.0 + SILENT_SECONDS
+    assert "no learner answers" not in the_note([a for a in attempts.tick(said_at) if isinstance(a, Note)])
+    attempts.saw(seen, said_at + 1.0)
+    assert [a for a in attempts.tick(said_at + REPEAT_SECONDS - 0.1) if isinstance(a, Note)] == [], "not again so soon"
 
 
 @pytest.mark.parametrize("seen", [Seen.CANNOT_TELL, Seen.NOT_OURS])
