@@ -49,7 +49,7 @@ lint: $(DEV) ## ruff and mypy
 	$(BIN)/python -m mypy
 
 fuzz: $(DEV) $(FUZZ) ## headers that reach new code, looked for by Atheris; the same ones each time (Linux)
-	$(BIN)/python -m tests.fuzz_headers --atheris -seed=1 -runs=500000 -print_final_stats=1 $(ARGS)
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.fuzz_headers --atheris -seed=1 -reload=0 -runs=500000 -print_final_stats=1 $(ARGS)
 
 bench: $(LEARNER) ## measure (BENCH=solve or throughput, ENV=Pendulum-v1, ARGS=...)
 	@exec $(BIN)/dppo bench $(BENCH) --env $(ENV) $(ARGS)
