@@ -109,14 +109,20 @@ def test_a_failpoint_that_does_not_exist_is_an_error_of_usage(cluster: Cluster) 
     assert "after-accept" in learner.complained()
 
 
+def interrupted(cluster: Cluster) -> tuple[list[Dppo], int]:
+    """Two actors whose learner was told to go, and how many updates it had done."""
+    place, files = cluster.place, cluster.files
+    learner, actors = cluster.learner(), [cluster.actor("a"), cluster.actor("b")]
+    place.until(lambda: files.updates() >= 2, "the second update", during=learner)
+    learner.signal(signal.SIGTERM)
+    place.ends(learner, code=0)
+    return actors, files.updates()
+
+
 @pytest.mark.slow
 def test_a_learner_that_is_told_to_go_loses_nothing_and_its_actors_wait_for_the_next_one(cluster: Cluster) -> None:
     place, files = cluster.place, cluster.files
-    first, actors = cluster.learner(), [cluster.actor("a"), cluster.actor("b")]
-    place.until(lambda: files.updates() >= 2, "the second update", during=first)
-    first.signal(signal.SIGTERM)
-    place.ends(first, code=0)
-    done = files.updates()
+    actors, done = interrupted(cluster)
     assert files.checkpoints()[-1] == f"{done:08}"
     assert_closes(files.ledger())
     assert files.summary()["reason"] == "interrupted"
@@ -137,11 +143,7 @@ def test_a_learner_that_is_told_to_go_during_a_long_update_gives_it_up_and_loses
     cluster: Cluster, signals: int
 ) -> None:
     place, files = cluster.place, cluster.files
-    first, actors = cluster.learner(), [cluster.actor("a"), cluster.actor("b")]
-    place.until(lambda: files.updates() >= 2, "the second update", during=first)
-    first.signal(signal.SIGTERM)
-    place.ends(first, code=0)
-    done = files.updates()
+    actors, done = interrupted(cluster)
     endless = cluster.learner("--ppo.epochs", "10000000", "--ppo.early-stop-kl", "0")
     place.until(lambda: "updating" in endless.said(), "its first update", during=endless)
     told_at = time.monotonic()

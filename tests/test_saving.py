@@ -16,6 +16,7 @@ from learner.config import CollectConfig, LearnerConfig, NetworkConfig, RunConfi
 from learner.entries import Entry
 from learner.run import Run
 from learner.run_directory import RunDirectory
+from learner.trainer import Trainer
 from protocol.errors import CheckpointError
 from protocol.specs import Leaf, Spec
 
@@ -58,9 +59,10 @@ class Life:
             self.run.save(self.run.books(self.session), now)
         return due
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    @property
+    def trainer(self) -> Trainer:
         assert self.run._trainer is not None
-        return self.run._trainer.tensors()
+        return self.run._trainer
 
     def accept(self, seq: int, steps: int) -> None:
         account = self.session.ledger.open(ALICE, "alice")
@@ -163,11 +165,11 @@ def test_an_update_that_was_cut_off_is_taken_back_bit_for_bit(path: Path) -> Non
     assert not life.run.can_go_back
     assert life.save(now=1.0)
     assert life.run.can_go_back
-    before = life.tensors()
-    for tensor in life.run._trainer._live_tensors().values():  # type: ignore[union-attr]
+    before = life.trainer.tensors()
+    for tensor in life.trainer._live_tensors().values():
         tensor.detach().add_(1)  # as an update does in between
     life.run.go_back()
-    after = life.tensors()
+    after = life.trainer.tensors()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     life.update()

@@ -6,6 +6,7 @@ from sessions import (
     GRACE_SECONDS,
     LEASE_SECONDS,
     ROUND_SECONDS,
+    Process,
     Simulation,
     learner_of,
     running,
@@ -188,15 +189,21 @@ def test_nothing_wakes_an_actor_that_has_ended(world: Simulation) -> None:
 # Crashes
 
 
-def test_what_a_dead_learner_had_accepted_is_booked_from_its_journal_also_if_no_actor_comes_back(
-    world: Simulation,
-) -> None:
-    (actor,) = running(world, "a")
+def crash_in_mid_batch(world: Simulation, actor: Process) -> int:
+    """The learner is killed after accepting what its only actor had; returns those steps."""
     world.step(actor, 10)
     world.exchange()
     accepted = learner_of(world).ledger.total().pending
     assert accepted == actor.sealed_steps > 0
     world.crash_learner()
+    return accepted
+
+
+def test_what_a_dead_learner_had_accepted_is_booked_from_its_journal_also_if_no_actor_comes_back(
+    world: Simulation,
+) -> None:
+    (actor,) = running(world, "a")
+    accepted = crash_in_mid_batch(world, actor)
     world.kill(actor)
     world.start_learner()
     world.check()
@@ -250,11 +257,7 @@ def test_of_a_torn_entry_the_actor_itself_tells_the_next_learner(world: Simulati
 
 def test_what_a_dead_learner_had_accepted_is_booked_when_its_actors_come_back(world: Simulation) -> None:
     (actor,) = running(world, "a")
-    world.step(actor, 10)
-    world.exchange()
-    accepted = learner_of(world).ledger.total().pending
-    assert accepted == actor.sealed_steps > 0
-    world.crash_learner()
+    accepted = crash_in_mid_batch(world, actor)
     world.start_learner(torn_bytes=len(world.journal[-1]))
     world.run_until_updates(1)
     assert learner_of(world).ledger.total().dropped["learner_crash"] == accepted

@@ -6,6 +6,7 @@ import pytest
 from conversations import deliver, down, fill_batch, hear, up
 from sessions import (
     GRACE_SECONDS,
+    Process,
     Simulation,
     learner_of,
     numbers_of,
@@ -92,7 +93,8 @@ def test_after_the_grace_the_update_begins_without_the_late_actor_which_is_named
     assert waiting_for(learner_of(world), world.now) == ""
 
 
-def test_a_rollout_that_comes_after_the_update_is_dropped_as_stale_and_counted(world: Simulation) -> None:
+def given_up(world: Simulation) -> Process:
+    """An actor that has stepped and did not answer STOP within the grace: the update goes on without it."""
     fast, slow = running(world, "a", "b")
     world.step(slow, 3)
     fill_batch(world, fast)
@@ -100,6 +102,11 @@ def test_a_rollout_that_comes_after_the_update_is_dropped_as_stale_and_counted(w
     deliver(world, fast)
     world.now += GRACE_SECONDS + 0.01
     world.tick_learner()
+    return slow
+
+
+def test_a_rollout_that_comes_after_the_update_is_dropped_as_stale_and_counted(world: Simulation) -> None:
+    slow = given_up(world)
     world.train()
     deliver(world, slow)
     assert any(isinstance(message, Nack) and "stale" in message.reason for message in down(slow))
@@ -112,13 +119,7 @@ def test_a_rollout_that_comes_after_the_update_is_dropped_as_stale_and_counted(w
 
 
 def test_what_arrives_during_the_update_does_not_get_into_its_batch(world: Simulation) -> None:
-    fast, slow = running(world, "a", "b")
-    world.step(slow, 3)
-    fill_batch(world, fast)
-    hear(world, fast)
-    deliver(world, fast)
-    world.now += GRACE_SECONDS + 0.01
-    world.tick_learner()
+    slow = given_up(world)
     before = list(learner_of(world).batch)
     deliver(world, slow)
     assert learner_of(world).batch == before
