@@ -61,6 +61,8 @@ def _plain(found: Audit) -> dict[str, Any]:
 
 def _sources(found: Audit) -> str:
     base = f"{found.checkpoint} (update {found.update}, {found.steps:,} steps)" if found.checkpoint else "no checkpoint"
+    if not found.replayed.rollouts:
+        return f"read from {base}; the journal behind it has nothing to add"
     behind = f"{found.replayed.rollouts:,} rollouts ({found.replayed.steps:,} steps) in the journal behind it"
     return f"read from {base} and {behind}; those it had accepted count as learner_crash"
 

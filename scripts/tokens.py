@@ -143,7 +143,7 @@ def revoke(chosen: TokenRevoke) -> int:
 
 def _access(run: str) -> Access:
     if not Path(run).is_dir():
-        raise UsageError(f"there is no run {run}")
+        raise UsageError(f"there is no run {run}: give a run directory such as runs/CartPole-v1")
     return Access.open(Path(run), time.time())
 
 

@@ -69,6 +69,15 @@ def test_books_that_close_are_shown_with_what_the_journal_adds(run: Path, capsys
     assert said.err == ""
 
 
+def test_a_journal_that_adds_nothing_is_said_to(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in (run / "journal").iterdir():
+        file.unlink()
+    assert command(str(run)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(update 3, 40 steps); the journal behind it has nothing to add" in said
+    assert "learner_crash" not in said
+
+
 def test_as_json_it_is_the_same(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(str(run), "--json") == 0
     shown = json.loads(capsys.readouterr().out)
