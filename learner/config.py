@@ -9,27 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from learner.run_config import MAY_CHANGE, RunConfig
+from learner.setting_checks import ascending, at_least, positive
 from protocol.errors import UsageError
 
+__all__ = ["MAY_CHANGE", "CollectConfig", "EnvConfig", "LearnerConfig", "NetworkConfig", "PpoConfig", "RunConfig"]
+
 MAX_KWARGS_CHARACTERS = 2048  # protocol.messages.EnvSettings
-
-
-def _positive(section: str, config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise UsageError(f"{section}.{name}={getattr(config, name)} must be above 0")
-
-
-def _at_least(section: str, config: object, minimum: float, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= minimum:
-            raise UsageError(f"{section}.{name}={getattr(config, name)} must be at least {minimum}")
-
-
-def _ascending(section: str, config: object, *names: str) -> None:
-    values = [getattr(config, name) for name in names]
-    if values != sorted(values):
-        raise UsageError(f"{section}: {' <= '.join(names)} does not hold for {', '.join(map(str, values))}")
 
 
 @dataclass(frozen=True)
@@ -44,13 +30,13 @@ class EnvConfig:
     """How an actor steps several environments: native (the environment's own vector version), sync (one after the
     other), async (one process each); auto takes native where there is one, else sync."""
 
-    step_timeout_seconds: float = 60.0
+    step_timeout_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
     """A step, a reset, or the making of an environment that takes longer is hung: its actor reports where, writes the
     stack to its log and ends with code 1, so that whoever started it can start another; 0: wait for ever. In a run
     without actor processes it is only reported."""
 
     def __post_init__(self) -> None:
-        _at_least("env", self, 0, "step_timeout_seconds")
+        at_least("env", self, 0, "step_timeout_seconds")
         try:
             length = len(self.kwargs_json)
         except (TypeError, ValueError) as error:
@@ -85,25 +71,25 @@ class CollectConfig:
     on_stop: Literal["keep", "drop"] = "keep"
     """What an actor does at STOP with the segment it has begun: ship it, bootstrapped (keep), or throw it away (drop,
     which biases batches towards short episodes and is only here to compare)."""
-    stop_grace_seconds: float = 3.0
+    stop_grace_seconds: float = field(default=3.0, metadata=MAY_CHANGE)
     """How long the learner waits after STOP for actors that have not answered; then it names them and goes on without
     them."""
-    lease_seconds: float = 10.0
+    lease_seconds: float = field(default=10.0, metadata=MAY_CHANGE)
     """Silence after which learner and actor give each other up; must exceed the longest environment step."""
-    max_rollout_bytes: int = 64 * 2**20
+    max_rollout_bytes: int = field(default=64 * 2**20, metadata=MAY_CHANGE)
     """Largest rollout message that the learner accepts."""
-    max_ingress_bytes: int = 0
+    max_ingress_bytes: int = field(default=0, metadata=MAY_CHANGE)
     """What all actors together may have sent that the learner has not read yet, or that waits for the next update;
     above it no credit is given, and then the connections that hold most are ended. 0: 256 MiB, more for large batches.
     """
-    max_actors: int = 10_000
+    max_actors: int = field(default=10_000, metadata=MAY_CHANGE)
     """Further ones are told to come back later."""
 
     def __post_init__(self) -> None:
-        _positive("collect", self, "batch_steps", "envs_per_actor", "stop_grace_seconds", "max_rollout_bytes")
-        _positive("collect", self, "max_actors")
-        _at_least("collect", self, 0, "segment_steps", "max_ingress_bytes")
-        _at_least("collect", self, 1.0, "lease_seconds")
+        positive("collect", self, "batch_steps", "envs_per_actor", "stop_grace_seconds", "max_rollout_bytes")
+        positive("collect", self, "max_actors")
+        at_least("collect", self, 0, "segment_steps", "max_ingress_bytes")
+        at_least("collect", self, 1.0, "lease_seconds")
 
 
 @dataclass(frozen=True)
@@ -178,13 +164,13 @@ class PpoConfig:
     """Train the critic on returns scaled by their running mean and deviation."""
 
     def __post_init__(self) -> None:
-        _positive("ppo", self, "epochs", "learning_rate", "adam_epsilon", "target_kl", "clip_range", "reward_scale")
-        _at_least("ppo", self, 0, "early_stop_kl", "entropy_coefficient", "value_coefficient", "max_grad_norm")
-        _at_least("ppo", self, 0, "minibatch_steps", "critic_learning_rate", "critic_epochs", "kl_hinge", "kl_band_low")
-        _at_least("ppo", self, 0, "kl_coefficient_min")
-        _at_least("ppo", self, 1, "kl_factor")
-        _ascending("ppo", self, "kl_band_low", "kl_band_high")
-        _ascending("ppo", self, "kl_coefficient_min", "kl_coefficient", "kl_coefficient_max")
+        positive("ppo", self, "epochs", "learning_rate", "adam_epsilon", "target_kl", "clip_range", "reward_scale")
+        at_least("ppo", self, 0, "early_stop_kl", "entropy_coefficient", "value_coefficient", "max_grad_norm")
+        at_least("ppo", self, 0, "minibatch_steps", "critic_learning_rate", "critic_epochs", "kl_hinge", "kl_band_low")
+        at_least("ppo", self, 0, "kl_coefficient_min")
+        at_least("ppo", self, 1, "kl_factor")
+        ascending("ppo", self, "kl_band_low", "kl_band_high")
+        ascending("ppo", self, "kl_coefficient_min", "kl_coefficient", "kl_coefficient_max")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")
@@ -221,7 +207,7 @@ class NetworkConfig:
     """Subtract the running mean of observations, divide by their deviation, clip to +-10."""
 
     def __post_init__(self) -> None:
-        _positive("network", self, "mean_scale", "std_floor")
+        positive("network", self, "mean_scale", "std_floor")
         if self.std == "state" and self.initial_log_std <= math.log(self.std_floor):
             raise UsageError(
                 f"network.initial_log_std={self.initial_log_std} starts below network.std_floor={self.std_floor}: "
@@ -232,46 +218,6 @@ class NetworkConfig:
                 raise UsageError(
                     f"network.{name}={getattr(self, name)} has a width below 1: choose for example (64, 64)"
                 )
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Where results go and when the run ends."""
-
-    directory: str = ""
-    """Run directory; empty means runs/<environment>. A directory with a checkpoint is resumed."""
-    seed: int = 1
-    """Seeds networks, minibatches, environments and exploration noise."""
-    total_steps: int = 1_000_000
-    """End after this many environment steps, and the horizon of linear schedules."""
-    target_return: float | None = None
-    """The mean return of the last `return_window` training episodes that counts as solved."""
-    stop_at_target: bool = True
-    """End as soon as target_return is reached."""
-    return_window: int = 100
-    """Episodes in the mean return."""
-    checkpoint_seconds: float = 10.0
-    """Write a lasting checkpoint at the first update after this long; one is always written at the end."""
-    checkpoint_share: float = 0.1
-    """After every other update a recent checkpoint is written, without waiting for the disk, so that a killed learner
-    loses one update at most; where updates are so short that this would take more than this share of the time, after as
-    many of them as it allows. 0: never."""
-    keep_checkpoints: int = 3
-    """How many of the newest checkpoints to keep (the best one is kept besides)."""
-    tensorboard: bool = True
-    """Write TensorBoard events into the run directory."""
-    video_seconds: float = 0.0
-    """Film one episode of the newest policy every so many seconds, and once at the end, into videos/ and TensorBoard's
-    images; 0: never. A process of lowest priority does it; it needs the environment and its rendering where the learner
-    runs."""
-    torch_threads: int = 1
-    """PyTorch's threads; more only pay for large networks and batches."""
-    device: str = "cpu"
-    """PyTorch device that trains."""
-
-    def __post_init__(self) -> None:
-        _positive("run", self, "total_steps", "return_window", "keep_checkpoints", "torch_threads")
-        _at_least("run", self, 0, "seed", "checkpoint_seconds", "checkpoint_share", "video_seconds")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ The text below a field is its help.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from learner.config import LearnerConfig
+from learner.config import MAY_CHANGE, LearnerConfig
 from protocol.errors import UsageError
 from scripts.fields import FLATTENED, REST
 
@@ -22,9 +22,9 @@ class TrainConfig:
     """Train on this machine: one learner and its actors, from start to evaluation."""
 
     learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
-    actors: int = 2
+    actors: int = field(default=2, metadata=MAY_CHANGE)
     """Actor processes on this machine; 0 runs everything in one process without sockets, for debugging."""
-    evaluation_episodes: int = 20
+    evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)
     """Episodes of the evaluation at the end; 0 skips it."""
 
     def __post_init__(self) -> None:
@@ -36,17 +36,17 @@ class LearnerProcessConfig:
     """Run the learner alone; actors join it from this or other machines."""
 
     learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
-    bind: str = "tcp://127.0.0.1:5555"
+    bind: str = field(default="tcp://127.0.0.1:5555", metadata=MAY_CHANGE)
     """Where actors reach the learner: tcp://address:port (0.0.0.0: all networks), encrypted and only with a token; or
     ipc://path on one machine."""
-    advertise: str = ""
+    advertise: str = field(default="", metadata=MAY_CHANGE)
     """Host or host:port in the printed join line, where other hosts know this one by another name; empty: found out."""
-    write_join_file: str = ""
+    write_join_file: str = field(default="", metadata=MAY_CHANGE)
     """Write the join line to this file instead of printing it, readable for the owner; also for the group if the
     directory is setgid."""
-    insecure: bool = False
+    insecure: bool = field(default=False, metadata=MAY_CHANGE)
     """No keys, no encryption: on loopback only, to measure what they cost."""
-    evaluation_episodes: int = 20
+    evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)
     """Episodes of the evaluation at the end, if this machine has the environment; 0 skips it."""
 
     def __post_init__(self) -> None:

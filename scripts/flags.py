@@ -12,7 +12,7 @@ from typing import Any, get_origin
 from protocol.errors import UsageError
 from scripts.fields import Setting, convert, nearest
 
-SHORT_FORMS = {"env": "env.id", "seed": "run.seed", "steps": "run.total_steps"}
+SHORT_FORMS = {"env": "env.id", "seed": "run.seed", "steps": "run.total_steps", "init_from": "run.init_from"}
 
 
 @dataclass

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from actor.config import ActorConfig
+from learner.run_config import MAY_CHANGE
 from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.fields import FLATTENED
 from scripts.usage import field_texts
@@ -20,6 +21,8 @@ Generated from the code by `python -m scripts.settings_page > docs/settings.md`.
 A setting `section.name` is `--section.name` on the command line (`_` as `-`), `name` below `section:` in a YAML file,
 and `DPPO_SECTION__NAME` in the environment. Later layers win: defaults, preset, file, environment, flags.
 `--print-config` shows the result and which layer set each value.
+
+A run keeps its settings. Only those with a * may differ when a run goes on; the change is noted in its `history.jsonl`.
 """
 
 
@@ -53,7 +56,8 @@ def _rows(config: type[Any], prefix: str) -> Iterator[str]:
         elif field.default_factory is not dataclasses.MISSING:
             default = f"`{field.default_factory()}`"
         text = texts[field.name].replace("|", "\\|")
-        yield f"| `{prefix}{field.name}` | {_kind(hints[field.name])} | {default} | {text} |"
+        mark = "*" if field.metadata == MAY_CHANGE else ""
+        yield f"| `{prefix}{field.name}`{mark} | {_kind(hints[field.name])} | {default} | {text} |"
 
 
 def _kind(hint: Any) -> str:

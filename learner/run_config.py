@@ -1,0 +1,55 @@
+"""The section `run` of a learner's settings, and the mark of settings that a run may change. Knows no command line."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from learner.setting_checks import at_least, positive
+
+# metadata of a field that may differ when a run goes on: it changes where and how long a run works, not what is trained
+MAY_CHANGE = {"may_change": True}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where results go and when the run ends."""
+
+    directory: str = field(default="", metadata=MAY_CHANGE)
+    """Run directory; empty means runs/<environment>. A run in it goes on, if it has these settings."""
+    seed: int = 1
+    """Seeds networks, minibatches, environments and exploration noise."""
+    init_from: str = ""
+    """Begin with the weights and normalisers of this run (its directory, or one checkpoint of it); spaces and networks
+    must be the same. Counters, optimizer and schedules begin anew. Empty: random weights."""
+    init_checkpoint: Literal["newest", "best"] = "newest"
+    """Which checkpoint of init_from, where that is a run directory: the newest, or the one with the best mean return.
+    """
+    total_steps: int = field(default=1_000_000, metadata=MAY_CHANGE)
+    """End after this many environment steps, and the horizon of linear schedules."""
+    target_return: float | None = field(default=None, metadata=MAY_CHANGE)
+    """The mean return of the last `return_window` training episodes that counts as solved."""
+    stop_at_target: bool = field(default=True, metadata=MAY_CHANGE)
+    """End as soon as target_return is reached."""
+    return_window: int = 100
+    """Episodes in the mean return."""
+    checkpoint_seconds: float = field(default=10.0, metadata=MAY_CHANGE)
+    """Write a lasting checkpoint at the first update after this long; one is always written at the end."""
+    checkpoint_share: float = field(default=0.1, metadata=MAY_CHANGE)
+    """After every other update a recent checkpoint is written, without waiting for the disk, so that a killed learner
+    loses one update at most; where updates are so short that this would take more than this share of the time, after as
+    many of them as it allows. 0: never."""
+    keep_checkpoints: int = field(default=3, metadata=MAY_CHANGE)
+    """How many of the newest checkpoints to keep (the best one is kept besides)."""
+    tensorboard: bool = field(default=True, metadata=MAY_CHANGE)
+    """Write TensorBoard events into the run directory."""
+    video_seconds: float = field(default=0.0, metadata=MAY_CHANGE)
+    """Film one episode of the newest policy every so many seconds, and once at the end, into videos/ and TensorBoard's
+    images; 0: never. A process of lowest priority does it; it needs the environment and its rendering where the learner
+    runs."""
+    torch_threads: int = field(default=1, metadata=MAY_CHANGE)
+    """PyTorch's threads; more only pay for large networks and batches."""
+    device: str = field(default="cpu", metadata=MAY_CHANGE)
+    """PyTorch device that trains."""
+
+    def __post_init__(self) -> None:
+        positive("run", self, "total_steps", "return_window", "keep_checkpoints", "torch_threads")
+        at_least("run", self, 0, "seed", "checkpoint_seconds", "checkpoint_share", "video_seconds")

@@ -1,0 +1,24 @@
+"""Checks of settings, for their dataclasses. Each raises UsageError with the setting's whole name."""
+
+from protocol.errors import UsageError
+
+
+def positive(section: str, config: object, *names: str) -> None:
+    """Reject values that are not above 0."""
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise UsageError(f"{section}.{name}={getattr(config, name)} must be above 0")
+
+
+def at_least(section: str, config: object, minimum: float, *names: str) -> None:
+    """Reject values below the minimum."""
+    for name in names:
+        if not getattr(config, name) >= minimum:
+            raise UsageError(f"{section}.{name}={getattr(config, name)} must be at least {minimum}")
+
+
+def ascending(section: str, config: object, *names: str) -> None:
+    """Reject values that are not in rising order."""
+    values = [getattr(config, name) for name in names]
+    if values != sorted(values):
+        raise UsageError(f"{section}: {' <= '.join(names)} does not hold for {', '.join(map(str, values))}")
