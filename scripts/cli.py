@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from protocol.errors import DppoError, UsageError
 from scripts import config as configs
-from scripts.fields import REST, Config, build, nearest, settings_of
+from scripts import help_pages
+from scripts.fields import REST, Config, build, settings_of
 from scripts.flags import parse_flags
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
 
@@ -24,7 +25,6 @@ EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib"), "learner"),
     **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
 }
-GROUPS = ("bench", "token")  # commands of two words
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
 
@@ -57,29 +57,10 @@ def _fail(text: str, code: int) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    from scripts.usage import OVERVIEW
-
-    if not arguments:
-        print(OVERVIEW, end="", file=sys.stderr)
-        return 2
-    command, rest = arguments[0], arguments[1:]
-    if command in ("--help", "-h", "help"):
-        print(OVERVIEW, end="")
-        return 0
-    if command in ("--version", "version"):
-        from importlib import metadata
-
-        print(f"dppo {metadata.version('dppo')}")
-        return 0
-    if command in GROUPS:
-        group = command
-        command = f"{group} {rest[0]}" if rest and not rest[0].startswith("-") else group
-        rest = rest[1:] if command != group else rest
-        if command == group:
-            print(OVERVIEW, end="", file=sys.stdout if {"--help", "-h"} & set(rest) else sys.stderr)
-            return 0 if {"--help", "-h"} & set(rest) else 2
-    if command not in COMMANDS:
-        raise UsageError(f"unknown command {command}{nearest(command, COMMANDS)}: see dppo --help")
+    code = help_pages.page(arguments)
+    if code is not None:
+        return code
+    command, rest = help_pages.command_of(arguments, COMMANDS)
     return COMMANDS[command](rest)
 
 
@@ -98,7 +79,13 @@ def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolv
         show_help(config, program=f"dppo {command}", layers=(FileFlags, PresetFlags) if has_presets else (FileFlags,))
         return None
     extra = ("config", "preset") if has_presets else ("config",)
-    flags = parse_flags(arguments, settings, extra=extra, switches=("print_config",))
+    flags = parse_flags(
+        arguments,
+        settings,
+        positional="env.id" if has_presets else "",
+        extra=extra,
+        switches=("print_config",),
+    )
     if flags.rest:
         raise UsageError(f"unexpected argument {flags.rest[0]} after --")
     child_file = os.environ.get("DPPO_CONFIG", "") if command == "learner" else ""

@@ -100,15 +100,23 @@ def build(config: type[Config], values: Mapping[str, Any], prefix: str = "") -> 
     return config(**arguments)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """` (did you mean X?)` for a mistyped name, or nothing when none is near."""
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """Return the name that a mistyped one is nearest to; "" where none is near."""
     names = list(names)
+    last = name.rsplit(".", 1)[-1]
+    tails = {known.rsplit(".", 1)[-1]: known for known in reversed(names)}
+    if last in tails:  # right name, wrong or missing section: gamma, training.gamma
+        return tails[last]
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if not close:  # right name, wrong or missing section: gamma, training.gamma
-        last = name.rsplit(".", 1)[-1]
-        tails = {known.rsplit(".", 1)[-1]: known for known in reversed(names)}
+    if not close:
         close = [tails[tail] for tail in difflib.get_close_matches(last, tails, n=1, cutoff=0.7)]
-    return f" (did you mean {close[0]}?)" if close else ""
+    return close[0] if close else ""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return ` (did you mean X?)` for a mistyped name, or nothing when none is near."""
+    close = nearest_name(name, names)
+    return f" (did you mean {close}?)" if close else ""
 
 
 def from_text(kind: Any, text: str) -> Any:

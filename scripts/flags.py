@@ -10,9 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, get_origin
 
 from protocol.errors import UsageError
-from scripts.fields import Setting, convert, nearest
+from scripts.fields import Setting, convert
+from scripts.neighbours import suggestion
 
 SHORT_FORMS = {"env": "env.id", "seed": "run.seed", "steps": "run.total_steps", "init_from": "run.init_from"}
+
+
+def flag_of(path: str) -> str:
+    """Return a setting's flag: --ppo.learning-rate for ppo.learning_rate."""
+    return f"--{path.replace('_', '-')}"
 
 
 @dataclass
@@ -43,14 +49,28 @@ def parse_flags(
             flags.rest, queue = queue, []
         elif not argument.startswith("--"):
             if not positional or (argument.startswith("-") and not _is_number(argument)):
-                raise UsageError(f"unexpected argument {argument}: every setting has a name, as in --ppo.gamma 0.99")
+                raise UsageError(_unexpected(argument, settings))
             loose.append(argument)
         else:
             shown, equals, attached = argument.partition("=")
             _read_flag(shown, [attached] if equals else None, queue, settings, extra, switches, flags)
     if loose:
-        flags.values |= _positional_values(loose, [settings[name] for name in positional.split()])
+        _add_positional(flags.values, loose, [settings[name] for name in positional.split()])
     return flags
+
+
+def _unexpected(argument: str, settings: Mapping[str, Setting]) -> str:
+    """Return what is wrong with an argument that is no flag, and what was meant."""
+    if argument.startswith("dppo1."):
+        return "a join line stands alone: give it as --join LINE (or in DPPO_JOIN, which does not show in ps)"
+    name, equals, value = argument.lstrip("-").partition("=")
+    path = name.replace("-", "_")
+    if argument.startswith("-") or equals:
+        path = path if path in settings else SHORT_FORMS.get(path, path)
+        if path in settings:
+            return f"unexpected argument {argument}: write {flag_of(path)} {value or 'VALUE'}"
+        return f"unexpected argument {argument}{suggestion(path, settings, flag_of)}: flags begin with two dashes"
+    return f"unexpected argument {argument}: every setting has a name, as in --ppo.gamma 0.99"
 
 
 def _read_flag(
@@ -77,8 +97,7 @@ def _read_flag(
         return
     if path not in settings:
         known = [*settings, *extra, *switches, *(short for short in SHORT_FORMS if SHORT_FORMS[short] in settings)]
-        near = nearest(path, known).replace("_", "-").replace("mean ", "mean --")
-        raise UsageError(f"unknown flag {shown}{near}")
+        raise UsageError(f"unknown flag {shown}{suggestion(path, known, flag_of)}")
     setting = settings[path]
     if setting.type is bool and attached is None and (not queue or queue[0].lower() not in ("true", "false")):
         flags.values[path] = True
@@ -103,13 +122,20 @@ def _take_values(shown: str, queue: list[str]) -> list[str]:
     return values
 
 
-def _positional_values(loose: list[str], settings: Sequence[Setting]) -> dict[str, Any]:
+def _add_positional(values: dict[str, Any], loose: list[str], settings: list[Setting]) -> None:
+    """Add arguments without a flag. Raises UsageError where there are too many, or a flag has said the same already."""
     if get_origin(settings[0].type) is tuple:
-        return {settings[0].path: tuple(loose)}
+        values[settings[0].path] = tuple(loose)
+        return
     if len(loose) > len(settings):
-        last = len(settings) - 1
-        raise UsageError(f"unexpected argument {loose[last + 1]}: {settings[last].path} is already {loose[last]}")
-    return {setting.path: text for setting, text in zip(settings, loose, strict=False)}
+        last = settings[-1].path
+        raise UsageError(f"unexpected argument {loose[len(settings)]}: {last} is already {loose[len(settings) - 1]}")
+    for setting, text in zip(settings, loose, strict=False):
+        if values.get(setting.path, text) != text:
+            raise UsageError(f"unexpected argument {text}: {setting.path} is already {values[setting.path]}")
+        if not text:
+            raise UsageError(f"{setting.path} is empty")
+        values[setting.path] = text
 
 
 def _is_number(text: str) -> bool:

@@ -26,10 +26,19 @@ from scripts.fields import (
     settings_of,
     values_of,
 )
+from scripts.neighbours import suggestion
 
 PRESETS = Path(__file__).parent / "presets"
 DEFAULT = "default"
 _SIBLINGS = (TrainConfig, LearnerProcessConfig)  # a file for one of them is good for the other
+# read by other commands and by processes that we start, and no settings
+OTHER_VARIABLES = {
+    *(f"DPPO_{name}" for name in ("PRESET", "JOIN", "JOIN_FILE", "LEARNER", "INSECURE", "NAME", "ENVS", "CONFIG")),
+    *(f"DPPO_{name}" for name in ("HEALTH_FILE", "FAILPOINT", "LAUNCHED_AT", "LIFELINE_FD", "STATUS_FD")),
+    "DPPO_STATEFUL_EXAMPLES",  # of the tests
+}
+COMPOSE_VARIABLES = ("DPPO_ENV", "DPPO_ARGS", "DPPO_RUNS", "DPPO_TAG")  # docker-compose.yml
+ENVIRONMENTS_OWN = ("DPPO_SLOT", "DPPO_ACTOR", "DPPO_COLUMN")  # set for environments, always all of them
 
 
 @dataclass(frozen=True)
@@ -109,24 +118,37 @@ def _read_section(
         elif path in foreign:
             continue
         elif path not in sections:
-            raise UsageError(f"{where}: unknown key {path}{nearest(path, [*settings, *sections])}")
+            raise UsageError(f"{where}: unknown key {path}{suggestion(path, [*settings, *sections])}")
         elif isinstance(value, dict):
             _read_section(value, f"{path}.", settings, foreign, where, found)
         elif value is not None:
             raise UsageError(f"{where}: {path}: {value!r} is not a mapping; its settings are indented below `{path}:`")
 
 
+def variable_of(path: str) -> str:
+    """Return the environment variable of a setting: DPPO_PPO__GAMMA for ppo.gamma."""
+    return "DPPO_" + path.replace(".", "__").upper()
+
+
 def environment_values(config: type[object], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Values by path from DPPO_<SECTION>__<NAME> variables. An empty variable counts as not set."""
+    """Values by path from DPPO_<SECTION>__<NAME> variables. An empty variable counts as not set.
+
+    Raises UsageError for a DPPO_ variable that nobody reads: a run with the default in its place would be another one.
+    """
     settings = settings_of(config)
-    known = {"DPPO_" + path.replace(".", "__").upper(): path for path in settings}
-    sections = tuple({"DPPO_" + path.split(".")[0].upper() + "__" for path in settings if "." in path})
+    known = {variable_of(path): path for path in settings}
+    elsewhere = {variable_of(path) for sibling in _SIBLINGS for path in settings_of(sibling)} | OTHER_VARIABLES
+    if set(ENVIRONMENTS_OWN) <= set(environ):  # this process was started by an environment of an actor
+        elsewhere |= set(ENVIRONMENTS_OWN)
     found: dict[str, Any] = {}
     for variable, text in environ.items():
-        if variable in known and text:
+        if not variable.startswith("DPPO_") or not text:
+            continue
+        if variable in known:
             found[known[variable]] = convert(settings[known[variable]], text, where=variable, text=True)
-        elif variable not in known and (sections and variable.startswith("DPPO_") and "__" in variable):
-            raise UsageError(f"unknown environment variable {variable}{nearest(variable, known)}")
+        elif variable not in elsewhere and variable not in COMPOSE_VARIABLES:
+            near = suggestion(variable.removeprefix("DPPO_").replace("__", ".").lower(), settings, variable_of)
+            raise UsageError(f"unknown environment variable {variable}{near}: rename or unset it")
     return found
 
 

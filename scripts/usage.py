@@ -11,39 +11,15 @@ from typing import Annotated, Any, get_type_hints
 from scripts.fields import FLATTENED, REST
 from scripts.settings import preset_names
 
-OVERVIEW = """\
-usage: dppo COMMAND [FLAGS]
-
-Distributed PPO: thin actors step environments, one learner trains.
-
-commands:
-  train             train on this machine: learner, actors, live table, evaluation
-  learner           run the learner alone; actors join it from anywhere
-  actor             run one actor that joins a learner
-  evaluate          play a trained policy on episodes it never saw
-  plot              draw learning curves
-  doctor            check this machine, a run's keys, and the way to a learner
-  ledger            where every step of a run went, and whether the books close
-  token list        who may join a run over the network; also: token add, rotate, revoke, show
-  bench solve       time until solved, over several seeds
-  bench preset      a preset's whole budget, over several seeds
-  bench throughput  steps per second, memory and latencies
-  bench chaos       kill, cut off and attack real processes, check every promise
-
-  --version         print the version
-  --help            this text; `dppo COMMAND --help` lists every setting
-
-first steps:
-  dppo train --env CartPole-v1
-  dppo train --env Pendulum-v1 --seed 2 --ppo.learning-rate 3e-4
-  dppo train --config my.yaml --print-config
-"""
-
 LAYERS = """\
 Later layers win: defaults, preset, --config FILE, environment variables, flags.
 - environment variables: DPPO_PPO__LEARNING_RATE=3e-4 is --ppo.learning-rate 3e-4
 - short forms: --env X (--env.id), --seed N (--run.seed), --steps N (--run.total-steps), --init-from RUN
 - presets: {presets}"""
+
+OVERRIDES = """\
+Settings of the runs follow --, as `dppo train` takes them (dppo train --help lists them):
+  {program} ... -- --ppo.epochs 4 --run.total-steps 1e5"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +74,8 @@ def show_help(config: type[object], *, program: str, layers: tuple[type[object],
         )
 
     description = config.__doc__ or ""
+    if any(field.metadata == REST for field in dataclasses.fields(config)):  # type: ignore[arg-type]
+        description += "\n\n" + OVERRIDES.format(program=program)
     if PresetFlags in layers:
         description += "\n\n" + LAYERS.format(presets=", ".join(preset_names()))
     shown = _for_tyro(config, layers)

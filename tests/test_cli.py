@@ -153,7 +153,7 @@ def test_every_command_has_help(
         (("train", "--actors", "-1"), "actors=-1 must be at least 0"),
         (("train", "--env.kwargs", "{"), "--env.kwargs: '{' is not a mapping"),
         (("train", "--collect.on-stop", "kepe"), "'kepe' is not one of keep, drop (did you mean keep?)"),
-        (("train", "CartPole-v1"), "unexpected argument CartPole-v1"),
+        (("actor", "CartPole-v1"), "unexpected argument CartPole-v1"),
         (("train", "--preset", "nope"), "unknown preset nope: choose one of"),
         (("train", "--config", "/nowhere.yaml"), "cannot read /nowhere.yaml"),
         (("train", "--collect.batch-steps", "64"), "ppo.minibatch_steps=256 exceeds collect.batch_steps=64"),
