@@ -4,7 +4,7 @@ Which implementation steps them is chosen here and said in `description`: a nati
 one, else our loop over single environments, else processes if asked for.
 """
 
-import difflib
+import contextlib
 import functools
 import importlib
 import json
@@ -14,16 +14,19 @@ from typing import Any, TypeVar
 import gymnasium as gym
 
 import actor.registration  # noqa: F401  so that our own environments are found without the user importing anything
+from actor.env_errors import NAMESPACES, why_not_imported, why_not_made, why_unknown
 from actor.step import Environments, Step
 from actor.sync_loop import SyncLoop
 from actor.vector_environments import Seeding, VectorEnvironments
 from actor.workers import make_in_worker
+from protocol.env_names import check_env_name
 from protocol.errors import DppoError, UsageError
 from protocol.messages import EnvSettings
 
 __all__ = ["Environments", "Step", "make_environments", "registered"]
 
 _Made = TypeVar("_Made")
+NATIVE_ADVICE = ". Vectorization 'sync' makes single environments, which may take other arguments."
 
 # what gymnasium.make raises for a wrong keyword argument, a missing package, a missing file
 _NOT_MADE = (gym.error.Error, ImportError, TypeError, ValueError, OSError)
@@ -58,8 +61,16 @@ def make_environments(
             begin(f"making {settings.id}, environment {column}")
             environments.append(make())
         return SyncLoop(environments, again(make))
-    except _NOT_MADE as error:
-        raise UsageError(f"cannot make {settings.id} with {kwargs}: {error}") from error
+    except DppoError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _not_made(settings.id, kwargs, error) from error
+
+
+def _not_made(what: str, kwargs: dict[str, Any], error: BaseException, advice: str = "") -> DppoError:
+    """Return what to raise: UsageError for what no other try would change, DppoError for a simulator's own troubles."""
+    kind = UsageError if isinstance(error, _NOT_MADE) else DppoError
+    return kind(f"{why_not_made(what, kwargs, error)}{advice}")
 
 
 def _make_native(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments:
@@ -67,11 +78,10 @@ def _make_native(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments
     make = functools.partial(gym.make_vec, env_id, num_envs=envs, vectorization_mode="vector_entry_point", **kwargs)
     try:
         vector = make()
-    except _NOT_MADE as error:
-        raise UsageError(
-            f"cannot make the native vector environment of {env_id} with {kwargs}: {error}. "
-            "Vectorization 'sync' makes single environments, which may take other arguments."
-        ) from error
+    except DppoError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _not_made(f"the native vector environment of {env_id}", kwargs, error, NATIVE_ADVICE) from error
     # our own can give each column a generator; Gymnasium has no word for that
     seeding: Seeding = "per_column" if vector.metadata.get("seed_per_column") else "first_column"
     return VectorEnvironments(vector, "native", seeding, again(make))
@@ -114,21 +124,30 @@ def _kwargs(kwargs_json: str) -> dict[str, Any]:
 
 
 def registered(env_id: str) -> gym.envs.registration.EnvSpec:
-    """The registered environment; imports the module of "module:id" first, which registers it. Raises UsageError."""
+    """Return the registered environment; imports the module of "module:id" first, which registers it.
+
+    Ids of a known namespace (ALE/) need no module before them. Raises UsageError.
+    """
+    check_env_name(env_id)
     module, _, name = env_id.rpartition(":")
+    before = set(gym.registry)
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise UsageError(
-                f"cannot import {module!r}, the module of the environment {env_id!r}: {error}. "
-                "Is it installed here, or its folder named in PYTHONPATH?"
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise UsageError(why_not_imported(env_id, module, error)) from error
+    elif name not in gym.registry and name.partition("/")[0] in NAMESPACES:
+        with contextlib.suppress(ImportError):  # then it is not registered, which says what to install
+            importlib.import_module(NAMESPACES[name.partition("/")[0]][0])
     if name not in gym.registry:
-        near = difflib.get_close_matches(name, gym.registry, n=3)
-        meant = f"did you mean {' or '.join(near)}?" if near else "ids look like CartPole-v1, version included."
-        raise UsageError(
-            f"no environment {name!r} is registered: {meant} "
-            "If a package registers it, name the package before it: package:id"
-        )
+        raise UsageError(why_unknown(module, name, _registered_by(module, before)))
     return gym.registry[name]
+
+
+def _registered_by(module: str, before: set[str]) -> list[str]:
+    """Return the ids that a module has registered: now, or when it was imported earlier."""
+    if not module:
+        return []
+    own = [name for name, spec in gym.registry.items() if str(spec.entry_point).startswith(f"{module}:")]
+    own += [name for name, spec in gym.registry.items() if getattr(spec.entry_point, "__module__", "") == module]
+    return list(dict.fromkeys([*(name for name in gym.registry if name not in before), *own]))

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from learner.run_config import MAY_CHANGE, RunConfig
 from learner.setting_checks import ascending, at_least, positive
+from protocol.env_names import check_env_name
 from protocol.errors import UsageError
 
 __all__ = ["MAY_CHANGE", "CollectConfig", "EnvConfig", "LearnerConfig", "NetworkConfig", "PpoConfig", "RunConfig"]
@@ -36,6 +37,7 @@ class EnvConfig:
     without actor processes it is only reported."""
 
     def __post_init__(self) -> None:
+        check_env_name(self.id)
         at_least("env", self, 0, "step_timeout_seconds")
         try:
             length = len(self.kwargs_json)

@@ -311,7 +311,7 @@ def test_action_spaces_are_seeded_with_the_columns() -> None:
         (EnvSettings("CartPole"), "did you mean CartPole-v"),
         (EnvSettings("Qqqqqqqq"), "version included"),
         (EnvSettings("no_such_module:Some-v0"), "cannot import 'no_such_module'"),
-        (EnvSettings("counting:Countin-v0"), "did you mean Counting-v0"),
+        (EnvSettings("counting:Countin-v0"), "did you mean counting:Counting-v0"),
         (EnvSettings("Pendulum-v1", vectorization="native"), "no native vector environment"),
         (EnvSettings("Pendulum-v1", '{"gravity": 9.8, "colour": 1}'), "colour"),
         (EnvSettings("CartPole-v1", '{"colour": 1}'), "'sync' makes single environments"),

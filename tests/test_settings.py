@@ -223,7 +223,7 @@ def test_the_yaml_form_is_exact_also_for_awkward_values(tmp_path: Path) -> None:
     config = LearnerProcessConfig(
         LearnerConfig(
             env=EnvConfig(
-                id="x: #y",
+                id="x:#y",
                 kwargs={"yes": "no", "n": 1, "f": 1e-7, "deep": {"a": [1, None, "3e-4"]}, "s": "", "t": "a\n b"},
             ),
             collect=CollectConfig(lease_seconds=1e9),
