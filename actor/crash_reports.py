@@ -5,7 +5,7 @@ from collections import Counter
 
 from actor.step import Crash
 from actor.whereabouts import place_of_error
-from protocol.messages import MAX_TEXT
+from protocol.texts import MAX_TEXT
 
 MAX_KINDS = 64  # an environment could raise a new kind at every step
 

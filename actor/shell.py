@@ -19,10 +19,11 @@ from protocol.errors import DppoError, ProtocolError, RefusedError
 from protocol.greeting import mechanism_at
 from protocol.health import HealthFile
 from protocol.lifeline import watch_parent
-from protocol.messages import MAX_TEXT, Trouble
+from protocol.messages import Trouble
 from protocol.release import RELEASE
 from protocol.security import ClientSecurity
 from protocol.seen import Seen
+from protocol.texts import MAX_TEXT
 
 log = logging.getLogger("dppo.actor")
 

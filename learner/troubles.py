@@ -21,7 +21,7 @@ class Troubles:
         peer = self._roster.of_incarnation(trouble.incarnation)
         if peer is None:
             return []
-        text = printable(trouble.text)
+        text = trouble.text
         if trouble.kind == "crashed":
             return self._note(peer, text)
         known, peer.doing = peer.doing, text
@@ -41,8 +41,3 @@ class Troubles:
             return []
         last = "; no more will be said about its environments" * (peer.notes == MOST_NOTES)
         return [Note(f"{peer.actor}: {text}{last}")]
-
-
-def printable(text: str) -> str:
-    """One line without what would steer a terminal: it comes from another process, and was made by an environment."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))

@@ -12,6 +12,7 @@ import msgspec
 from protocol.errors import ProtocolError
 from protocol.messages import WITH_BLOB, FromActor, FromLearner, Message
 from protocol.specs import check_spec
+from protocol.texts import cleaned, printable
 
 MAX_HEADER_BYTES = 4096
 
@@ -58,10 +59,12 @@ def _decode(header: bytes, has_blob: bool, kinds: Any) -> Any:
         message = msgspec.convert(fields, kinds)
     # the parsers raise half a dozen unrelated types on hostile bytes; all mean the same
     except Exception as error:  # noqa: BLE001
-        raise ProtocolError(f"a header that cannot be read: {type(error).__name__}: {error}"[:300]) from None
+        raise ProtocolError(
+            f"a header that cannot be read: {type(error).__name__}: {printable(str(error), 240)}"
+        ) from None
     if has_blob != isinstance(message, WITH_BLOB):
         raise ProtocolError(f"{type(message).__name__} {'without' if not has_blob else 'with'} a blob")
-    return message
+    return cleaned(message)
 
 
 def _refuse_extension(code: int, data: bytes) -> None:

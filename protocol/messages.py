@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from protocol.specs import Spec
+from protocol.texts import MAX_TEXT
 
 MAX_COUNT = 2**53
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:@-]+\Z")]
-MAX_TEXT = 512
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Incarnation = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 Digest = Annotated[bytes, msgspec.Meta(max_length=16)]

@@ -34,6 +34,7 @@ from protocol.messages import (
     Who,
 )
 from protocol.specs import Leaf, Spec, spec_hash
+from protocol.texts import printable
 
 SMALL = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -43,7 +44,7 @@ names = st.from_regex(r"[A-Za-z0-9_.:@-]{1,128}", fullmatch=True)
 
 
 def texts(size: int) -> st.SearchStrategy[str]:
-    return st.text(st.characters(codec="utf-8"), max_size=size)
+    return st.text(st.characters(codec="utf-8"), max_size=size).map(printable)  # of others: tests/test_texts.py
 
 
 tallies = st.builds(Tally, *[counts] * 6)

@@ -9,14 +9,15 @@ from sessions import SPEC, Simulation, learner_of, running
 from learner.peers import Note
 from learner.report import waiting_for
 from learner.troubles import MOST_NOTES
-from protocol.codec import decode_from_actor, decode_from_learner
+from protocol.codec import decode_from_actor, decode_from_learner, encode
 from protocol.messages import Nack, Rollout, Stop, Trouble
 from protocol.rollout import Counts, pack, unpack
 
 
 def say(world: Simulation, trouble: Trouble, connection: bytes = b"a watchdog's own") -> list[str]:
     """The learner's notes about it; it answers nothing."""
-    actions = learner_of(world).receive(connection, trouble, None, world.now)
+    arrived = decode_from_actor(encode(trouble), has_blob=False)
+    actions = learner_of(world).receive(connection, arrived, None, world.now)
     assert all(isinstance(action, Note) for action in actions)
     return [action.text for action in actions if isinstance(action, Note)]
 
@@ -67,7 +68,7 @@ def test_nobody_listens_to_strangers(world: Simulation, kind: str) -> None:
 def test_what_an_environment_raised_cannot_steer_the_terminal(world: Simulation) -> None:
     (actor,) = running(world, "a")
     (note,) = say(world, Trouble(actor.incarnation, "crashed", "one\n\x1b[2Jtwo\r\x07"))
-    assert note == "a: one  [2Jtwo  "
+    assert note == "a: one [2Jtwo"
 
 
 def test_who_never_stops_complaining_is_not_shown_for_ever(world: Simulation) -> None:
