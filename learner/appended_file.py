@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from learner.own_files import open_own
+
 
 class AppendedFile:
     """A file that grows by whole records: one that fails halfway is taken back, so that the next is readable."""
@@ -14,7 +16,7 @@ class AppendedFile:
     def append(self, record: bytes) -> None:
         """Write all of it or nothing; visible to readers when this returns. Raises OSError."""
         if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._descriptor = open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         size = os.fstat(self._descriptor).st_size
         rest = memoryview(record)
         try:

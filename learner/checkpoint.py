@@ -32,6 +32,7 @@ from learner.checkpoint_document import (
     update_of,
 )
 from learner.failpoints import reach
+from learner.own_files import write_own
 from learner.replacing_files import replace_file_durably, sync_directory, write_durably
 from protocol.errors import CheckpointError
 
@@ -86,7 +87,7 @@ def save_recent(directory: Path, update: int, tensors: Mapping[str, torch.Tensor
     blob = safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     temporary = directory / f".{RECENT_FILE}.new"
     try:
-        temporary.write_bytes(document_of(update, blob, state) + b"\n" + blob)
+        write_own(temporary, document_of(update, blob, state) + b"\n" + blob)
         reach("before-checkpoint-rename")
         temporary.replace(directory / RECENT_FILE)
         reach("after-checkpoint-rename")

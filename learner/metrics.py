@@ -12,6 +12,7 @@ from pathlib import Path
 
 from learner.appended_file import AppendedFile
 from learner.event_files import first_records, graph_record, scalars_record
+from learner.own_files import open_own
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_DIRECTORY = "tb"
@@ -130,7 +131,11 @@ def _cut_after(file: Path, update: int) -> int:
             break
         end = start
     if end < len(content):
-        os.truncate(file, end)
+        descriptor = open_own(file, os.O_WRONLY)
+        try:
+            os.ftruncate(descriptor, end)
+        finally:
+            os.close(descriptor)
     return line[1] if end > 0 and line else -1
 
 

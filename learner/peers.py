@@ -55,6 +55,7 @@ class Settings:
     max_actors: int = 10_000
     stop_at_episode_end: bool = False
     even_shares: bool = False
+    former_epochs: frozenset[int] = frozenset()  # of this run's starts before this one
 
 
 @dataclass

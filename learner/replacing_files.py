@@ -7,11 +7,13 @@ writer's is overwritten by the next.
 import os
 from pathlib import Path
 
+from learner.own_files import open_own, write_own
+
 
 def replace_file(path: Path, content: bytes) -> None:
     """Atomic for readers and for a crash of this process, not for a power failure. Raises OSError."""
     temporary = _temporary(path)
-    temporary.write_bytes(content)
+    write_own(temporary, content)
     temporary.replace(path)
 
 
@@ -25,7 +27,7 @@ def replace_file_durably(path: Path, content: bytes) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """A new file whose content is on the disk when this returns; its name is only after sync_directory."""
-    with path.open("wb") as file:
+    with open(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

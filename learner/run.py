@@ -43,7 +43,7 @@ class Run:
         self.config = config
         self.directory = directory
         self.launched_at = launched_at
-        self.slots = SlotTable(directory.epoch)
+        self.slots = SlotTable(directory.start)
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
         self.env_restarts = 0  # never falls, though accounts are summed up while it is read
@@ -80,6 +80,7 @@ class Run:
             max_actors=config.collect.max_actors,
             stop_at_episode_end=config.collect.stop_at_episode_end,
             even_shares=config.collect.even_shares,
+            former_epochs=self.directory.former_epochs,
         )
         return LearnerSession(settings, self.ledger, self.slots, self.spec)
 

@@ -1,19 +1,27 @@
 """The directory of one run: its lock, its identity, its paths. Knows nothing of what the files mean."""
 
-import contextlib
-import fcntl
 import json
-import os
 import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from learner.own_files import first_link
 from learner.provenance import provenance
 from learner.replacing_files import replace_file, replace_file_durably, sync_directory
-from protocol.errors import CheckpointError, RefusedError, UsageError
+from learner.run_lock import RunLock
+from protocol.errors import CheckpointError, UsageError
+
+EPOCH_BITS = 53  # what a count on the wire may have
+RANDOM_BITS = 32
+MAX_FORMER_EPOCHS = 4096
+
+DIRECTORIES = ("access", "checkpoints", "journal", "logs", "tb", "videos")
+FILES = (
+    "config.yaml", "curve.png", "environment.json", "ledger.json", "lock", "metrics.jsonl", "policy.onnx", "run.json",
+    "summary.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -22,8 +30,10 @@ class RunDirectory:
 
     path: Path
     run_id: str  # 16 hex digits, the same for ever
-    epoch: int  # how often a learner has been started on it, this start included
-    _lock: int  # file descriptor
+    epoch: int  # of this start, never used twice: not by a copy of the directory either
+    start: int  # how often a learner has been started on it, this start included
+    former_epochs: frozenset[int]  # of the starts before this one, as far as the directory remembers
+    _lock: RunLock
 
     @classmethod
     def open(cls, path: str | Path) -> "RunDirectory":
@@ -34,20 +44,21 @@ class RunDirectory:
         """
         path = Path(path)
         try:
+            _refuse_links(path)
             (path / "checkpoints").mkdir(mode=0o755, parents=True, exist_ok=True)
-            lock = _take_lock(path)
+            lock = RunLock(path)
             try:
-                run_id, epoch = _next_start(path)
+                identity = _next_start(path)
                 replace_file(path / "environment.json", json.dumps(provenance(), indent=1).encode())
             except BaseException:
-                os.close(lock)
+                lock.release()
                 raise
         except OSError as error:
             raise UsageError(
                 f"run directory {path} cannot be used: {error.strerror or error}. "
                 "Make it writable or choose another run.directory."
             ) from error
-        return cls(path, run_id, epoch, lock)
+        return cls(path, identity.run_id, identity.epoch, identity.start, frozenset(identity.former_epochs), lock)
 
     @property
     def config(self) -> Path:
@@ -79,6 +90,10 @@ class RunDirectory:
         """Directory of TensorBoard events."""
         return self.path / "tb"
 
+    def check_lock(self, now: float) -> None:
+        """Raise DppoError where this path no longer leads to the directory that is locked. now: monotonic. Cheap."""
+        self._lock.check(now)
+
     def environment(self) -> dict[str, Any]:
         """What this start runs on, as noted in `environment.json`."""
         record: dict[str, Any] = json.loads((self.path / "environment.json").read_bytes())
@@ -94,8 +109,7 @@ class RunDirectory:
 
     def close(self) -> None:
         """Give up the lock; another learner may open the directory from here on."""
-        fcntl.flock(self._lock, fcntl.LOCK_UN)  # closing alone would leave it with a forked child
-        os.close(self._lock)
+        self._lock.release()
 
     def __enter__(self) -> "RunDirectory":
         return self
@@ -104,43 +118,69 @@ class RunDirectory:
         self.close()
 
 
-def _take_lock(path: Path) -> int:
-    lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.write(lock, f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
-    except BlockingIOError:
-        holder = ""
-        with contextlib.suppress(OSError):
-            holder = os.read(lock, 256).decode(errors="replace").strip()
-        os.close(lock)
-        raise RefusedError(
-            f"run directory {path} belongs to the learner with {holder or 'an unknown pid'}, which is running: "
-            "stop that one or choose another run.directory"
-        ) from None
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock
+def _refuse_links(path: Path) -> None:
+    """Raise UsageError where something that a run writes is a symbolic link (the directory itself may be one)."""
+    unfinished = tuple(f".{name}.new" for name in FILES)
+    found = first_link(path, (*DIRECTORIES, *FILES, *unfinished)) or first_link(
+        path / "checkpoints", ("recent", ".recent.new", "best.json", ".best.json.new")
+    )
+    if found is not None:
+        raise UsageError(
+            f"{found} is a symbolic link, and a run writes through none: remove it or move its target here"
+        )
 
 
-def _next_start(path: Path) -> tuple[str, int]:
-    """Run id and number of this start, on the disk before anyone sees them.
+@dataclass(frozen=True)
+class _Identity:
+    """What run.json says."""
 
-    Were a start's number ever given out twice, an actor could take an old policy for a new one of the same version.
+    run_id: str
+    epoch: int
+    start: int
+    former_epochs: tuple[int, ...]
+
+    @classmethod
+    def next(cls, file: Path) -> "_Identity":
+        """Of this start, by what the one before left. Raises CheckpointError where that is damaged."""
+        try:
+            saved = json.loads(file.read_bytes())
+            former = (*map(int, saved.get("former_epochs", ())), int(saved["epoch"]))[-MAX_FORMER_EPOCHS:]
+            start = int(saved.get("start", saved["epoch"])) + 1  # once the epoch was the count of starts
+            return cls(str(saved["run_id"]), _new_epoch(start), start, former)
+        except FileNotFoundError:
+            return cls(secrets.token_hex(8), _new_epoch(1), 1, ())
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                f"{file} is damaged: actors cannot tell which run this is. Restore it from a copy, or choose another "
+                "run.directory."
+            ) from error
+
+    def to_json(self) -> bytes:
+        return json.dumps(
+            {
+                "run_id": self.run_id,
+                "epoch": self.epoch,
+                "start": self.start,
+                "former_epochs": list(self.former_epochs),
+            }
+        ).encode()
+
+
+def _new_epoch(start: int) -> int:
+    """A number that no other start has, whatever is restored or copied: the count of starts, and 32 random bits."""
+    counted = start % (1 << (EPOCH_BITS - RANDOM_BITS))
+    return (counted << RANDOM_BITS) | secrets.randbits(RANDOM_BITS)
+
+
+def _next_start(path: Path) -> _Identity:
+    """The identity of this start, on the disk before anyone sees it.
+
+    Were an epoch given out twice, an actor could take an old policy for a new one of the same version. A count alone
+    would be: a directory that is put back to a backup, or copied, counts on from there while actors of the lost history
+    live.
     """
     file = path / "run.json"
-    try:
-        saved = json.loads(file.read_bytes())
-        run_id, epoch = str(saved["run_id"]), int(saved["epoch"]) + 1
-    except FileNotFoundError:
-        run_id, epoch = secrets.token_hex(8), 1
-    except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(
-            f"{file} is damaged: actors cannot tell which run this is. Restore it from a copy, or choose another "
-            "run.directory."
-        ) from error
-    replace_file_durably(file, json.dumps({"run_id": run_id, "epoch": epoch}).encode())
+    identity = _Identity.next(file)
+    replace_file_durably(file, identity.to_json())
     sync_directory(path.parent)  # the directory itself may be new
-    return run_id, epoch
+    return identity

@@ -10,6 +10,7 @@ from learner.admission import welcome
 from learner.batch import Received
 from learner.conduct import HELLO_MESSAGES, Conduct
 from learner.entries import Entry
+from learner.histories import Histories
 from learner.intake import SEGMENT_BYTES, STRANGER_BYTES, allowed_bytes, rollout_bytes, total_bytes
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Phase
@@ -55,6 +56,7 @@ class LearnerSession:
         self.peers = self.roster.peers  # live connections that said HELLO, by connection
         self.cycle = StopAndGo(settings, self.roster)
         self.troubles = Troubles(self.roster)
+        self.histories = Histories(settings.epoch, settings.former_epochs)
         self.refused_messages = 0
         self._allowed_bytes: dict[int, int] = {}  # by environments of an actor
         self._left = False
@@ -223,6 +225,7 @@ class LearnerSession:
         if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
             return [*actions, Send(peer_id, Bye("the run is over"))]
         actions.append(Send(peer_id, self._welcome(peer)))
+        actions += self.histories.joined(hello)
         if hello.policy == self.cycle.current:
             peer.have_version = hello.version
         if peer.ready and self.phase is Phase.COLLECTING:
@@ -251,7 +254,7 @@ class LearnerSession:
             error = HostileError(f"rollout {header.seq}, with credit up to {peer.credit_upto}")
             return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]
         if (header.epoch, header.version) != self.cycle.current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
-            return self._refuse(peer, header, "stale", "made under an older policy")
+            return self._refuse(peer, header, "stale", self.histories.why_stale(header.epoch))
         peer.rows += header.T  # whatever is in it: its actor does not step them again
         try:
             assert self.spec is not None, "a ready peer has a spec"

@@ -89,6 +89,7 @@ def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
         spec = None
         while spec is None:
             stop.check()
+            run.directory.check_lock(time.monotonic())
             spec = network.spec(WAIT_SECONDS)
         version, graph = run.prepare(spec)
         collecting_since = time.monotonic()
@@ -135,6 +136,7 @@ def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received]:
     batch = None
     while batch is None:
         stop.check()
+        run.directory.check_lock(time.monotonic())
         batch = network.batch(WAIT_SECONDS)
         if run.first_step_seconds is None and (batch or network.session.batch):
             run.first_step_seconds = time.monotonic() - run.launched_at

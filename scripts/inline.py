@@ -114,6 +114,7 @@ class Inline:
         while session.phase is not Phase.UPDATING:
             if self._stop:
                 return None
+            self._run.directory.check_lock(time.monotonic())
             self._turn()
             if self._run.first_step_seconds is None and session.batch:
                 self._run.first_step_seconds = time.monotonic() - self._run.launched_at

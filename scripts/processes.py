@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from learner.own_files import open_own
 from protocol.lifeline import LIFELINE_VARIABLE
 from scripts.last_words import HUNG, ended_in_order, last_words
 
@@ -56,7 +57,7 @@ class Child:
         """Start the process in a session of its own: Ctrl-C reaches the parent only, which ends all in order."""
         self._started = time.monotonic()
         self.worked = False
-        with self.log.open("ab") as log:
+        with open(open_own(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             self._log_start = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, *self.arguments],

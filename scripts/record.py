@@ -73,13 +73,14 @@ def steps_trained(directory: Path) -> int:
 def write_event(directory: Path, steps: int, gif: bytes) -> None:
     """A TensorBoard file of its own with the picture."""
     from learner.event_files import first_records, gif_record
+    from learner.own_files import write_own
 
     now = time.time()
     events = directory / EVENTS_DIRECTORY
     events.mkdir(parents=True, exist_ok=True)
     content = first_records(now, from_step=steps) + gif_record(now, steps, TAG, gif)
     unfinished = events / "unfinished"  # by this name no reader takes it for one of its files
-    unfinished.write_bytes(content)
+    write_own(unfinished, content)
     # readers go through the files by name
     unfinished.replace(events / f"events.out.tfevents.{int(now):010d}.{int(now % 1 * 1e6):06d}")
 

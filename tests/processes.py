@@ -59,7 +59,7 @@ class RunFiles:
         return self._json("ledger.json")
 
     def epoch(self) -> int:
-        return int(self._json("run.json")["epoch"])
+        return int(self._json("run.json")["start"])
 
     def checkpoints(self) -> list[str]:
         return sorted(path.name for path in (self.path / "checkpoints").glob("[0-9]*"))

@@ -237,6 +237,7 @@ class Simulation:
         self.now = 100.0
         self.settings = replace(SETTINGS, **settings)
         self.epoch = 0
+        self.former_epochs: set[int] = set()  # that the run's directory remembers
         self.version = 0
         self.updates = 0
         self.numbers = itertools.count()
@@ -306,7 +307,9 @@ class Simulation:
         replayed = replay(ledger, behind)
         self.version = max(state["version"], replayed.version)
         slots = SlotTable(self.epoch)
-        self.learner = LearnerSession(replace(self.settings, epoch=self.epoch), ledger, slots)
+        settings = replace(self.settings, epoch=self.epoch, former_epochs=frozenset(self.former_epochs))
+        self.learner = LearnerSession(settings, ledger, slots)
+        self.former_epochs.add(self.epoch)
         self.sent = []
         self.books = copy.deepcopy(books)
         pending = [number for number, place in self.books.place.items() if place == "pending"]

@@ -228,3 +228,29 @@ def test_a_process_that_claims_absurdly_many_environments_gets_no_slots(world: S
     assert isinstance(actions[0], Send)
     assert isinstance(actions[0].message, Reject)
     assert learner_of(world).slots.to_state()["lives"] == []
+
+
+# Another history of the same run: its directory was put back to a backup, or copied while it ran
+
+
+def test_a_rollout_of_a_lost_history_is_stale_though_its_version_is_the_current_one(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, 5)
+    world.crash_learner()
+    world.notes.clear()
+    world.former_epochs.clear()  # as a backup, or a copy, knows nothing of what came after it
+    world.start_learner()
+    world.run_until_updates(1)
+    account = learner_of(world).ledger.accounts[actor.incarnation]
+    assert account.dropped["stale"] > 0
+    assert sum("another history of this run" in note for note in world.notes) == 1
+    world.check()
+
+
+def test_an_actor_of_an_earlier_start_of_the_same_history_is_no_news(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, 5)
+    world.crash_learner()
+    world.start_learner()
+    world.run_until_updates(1)
+    assert not [note for note in world.notes if "history" in note]
