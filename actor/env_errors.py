@@ -10,6 +10,7 @@ import gymnasium as gym
 
 from actor.whereabouts import place_of_error
 from protocol.errors import DppoError
+from protocol.own_names import hidden_from
 
 # what installs a module that environments miss
 _EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "ale_py": "atari", "cv2": "atari", "pygame": "render"}
@@ -33,7 +34,7 @@ _LACKS = re.compile(r"missing \d+ required (?:keyword-only|positional) arguments
 
 def why_not_made(env_id: str, kwargs: Mapping[str, Any], error: BaseException) -> str:
     """Return one line: what could not be made, why, and what to do."""
-    missing = _what_is_missing(error)
+    missing = _hidden(error) or _what_is_missing(error)
     if missing:
         return f"cannot make {env_id}: {missing}"
     return f"cannot make {env_id} with {dict(kwargs)}: {_reason(error)}"
@@ -42,6 +43,9 @@ def why_not_made(env_id: str, kwargs: Mapping[str, Any], error: BaseException) -
 def why_not_imported(env_id: str, module: str, error: BaseException) -> str:
     """Return one line about an error while the module of `module:id` was imported."""
     head = f"cannot import {module!r}, the module of the environment {env_id!r}:"
+    hidden = _hidden(error)
+    if hidden:
+        return f"{head} {error}; {hidden}"
     if isinstance(error, ModuleNotFoundError):
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             return f"{head} {error}. Is it installed here, or its folder named in PYTHONPATH?"
@@ -103,6 +107,11 @@ def _is_module(name: str) -> bool:
         return name.isidentifier() and importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
+
+
+def _hidden(error: BaseException) -> str:
+    """Return the line about a user's file that one of our packages hides; "" where that is not the reason."""
+    return next((line for cause in _chain(error) if (line := hidden_from(cause))), "")
 
 
 def _what_is_missing(error: BaseException) -> str:

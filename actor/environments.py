@@ -22,6 +22,7 @@ from actor.workers import make_in_worker
 from protocol.env_names import check_env_name
 from protocol.errors import DppoError, UsageError
 from protocol.messages import EnvSettings
+from protocol.own_names import refuse_hidden
 
 __all__ = ["Environments", "Step", "make_environments", "registered"]
 
@@ -129,6 +130,7 @@ def registered(env_id: str) -> gym.envs.registration.EnvSpec:
     Ids of a known namespace (ALE/) need no module before them. Raises UsageError.
     """
     check_env_name(env_id)
+    refuse_hidden(env_id)
     module, _, name = env_id.rpartition(":")
     before = set(gym.registry)
     if module:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from learner.config import MAY_CHANGE, LearnerConfig
 from protocol.errors import UsageError
+from protocol.own_names import refuse_hidden
 from scripts.fields import FLATTENED, REST
 
 
@@ -29,6 +30,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "actors", "evaluation_episodes")
+        refuse_hidden(self.learner.env.id)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class LearnerProcessConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "evaluation_episodes")
+        refuse_hidden(self.learner.env.id)
         if not self.bind.startswith(("tcp://", "ipc://")):
             raise UsageError(
                 f"bind={self.bind!r} is no endpoint: choose for example tcp://0.0.0.0:5555 or ipc:///tmp/x"

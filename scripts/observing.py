@@ -18,6 +18,7 @@ import psutil
 
 from protocol.errors import DppoError
 from protocol.release import RELEASE
+from scripts.run_module import START
 
 SAMPLE_SECONDS = 0.5
 
@@ -37,7 +38,7 @@ def observe(arguments: Sequence[str], seed: int, seconds: float | None = None) -
     """Run `dppo train ARGUMENTS` in a directory of its own, to its end or interrupted after that many seconds."""
     with tempfile.TemporaryDirectory(prefix="dppo-bench-") as directory:
         run = Path(directory) / "run"
-        command = [sys.executable, "-m", "scripts.cli", "train", *arguments, "--seed", str(seed)]
+        command = [sys.executable, *START, "-m", "scripts.cli", "train", *arguments, "--seed", str(seed)]
         command += ["--run.directory", str(run), "--evaluation-episodes", "0"]
         load = os.getloadavg()[0]
         with (Path(directory) / "output").open("w+") as output:

@@ -13,6 +13,7 @@ from pathlib import Path
 from learner.own_files import open_own
 from protocol.lifeline import LIFELINE_VARIABLE
 from scripts.last_words import HUNG, ended_in_order, last_words
+from scripts.run_module import START
 
 QUICK_SECONDS = 10.0  # a child that lives shorter than this did not get to work
 MAX_QUICK_DEATHS = 5
@@ -60,7 +61,7 @@ class Child:
         with open(open_own(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             self._log_start = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, *self.arguments],
+                [sys.executable, *START, *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

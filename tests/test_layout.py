@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-PACKAGES = ("protocol", "actor", "learner", "scripts")
+PACKAGES = ("protocol", "actor", "learner", "scripts", "dppo")
 MAX_LINES = 300
 
 TEST_MODULES = {path.stem for path in (REPOSITORY / "tests").glob("*.py")} | {"tests"}
@@ -20,6 +20,7 @@ NOT_IMPORTED_BY = {
     "actor": {"learner", "scripts"} | LEARNING_LIBRARIES | TEST_MODULES,
     "learner": {"actor", "scripts"} | TEST_MODULES,
     "scripts": TEST_MODULES,
+    "dppo": TEST_MODULES,
 }
 MAY_IMPORT_ZMQ = {
     "protocol/sockets.py",

@@ -15,6 +15,7 @@ from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_most, holds, none_of, reported
 from scripts.chaos.relays import Relay
 from scripts.chaos.workers import Worker
+from scripts.run_module import START
 
 REFUSED = 3
 PATIENCE_SECONDS = 30.0
@@ -187,7 +188,7 @@ def _line(cluster: Cluster, name: str, text: str) -> str:
 def _dppo(*arguments: str) -> str:
     """What a command prints; it is over at once."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
-    command = [sys.executable, "-m", "scripts.cli", *arguments]
+    command = [sys.executable, *START, "-m", "scripts.cli", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, env=own, timeout=60).stdout
 
 

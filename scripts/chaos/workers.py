@@ -12,6 +12,7 @@ from pathlib import Path
 
 from protocol.lifeline import LIFELINE_VARIABLE
 from scripts.processes import Lifeline
+from scripts.run_module import START
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Worker:
     lifeline: Lifeline
     environment: Mapping[str, str] = field(default_factory=dict)
     host: tuple[str, ...] = ()  # what to put before the command, to run it on another host
-    program: tuple[str, ...] = ("-m", "scripts.cli")
+    program: tuple[str, ...] = (*START, "-m", "scripts.cli")
     restart_seconds: float | None = 0.2  # after a death; None: it stays dead
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0

@@ -1,0 +1,1 @@
+"""Distributed PPO: what people type. `python -m dppo` and the command `dppo` start here."""
