@@ -8,6 +8,7 @@ from typing import Literal
 
 from learner.batch import Received
 from learner.config import LearnerConfig
+from learner.devices import check_device
 from learner.door import Listening, open_door
 from learner.end_signals import Abandoned, EndSignals, Interrupted
 from learner.failpoints import check as check_failpoint
@@ -47,6 +48,7 @@ def run(
     """
     check_failpoint()
     watch_parent()
+    check_device(config.run.device)
     stop = EndSignals()
     started = launched_at()
     with ExitStack() as stack:

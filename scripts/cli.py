@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from protocol.errors import DppoError, UsageError
 from scripts import config as configs
 from scripts import help_pages
+from scripts.extras import missing_text
 from scripts.fields import REST, Config, build, settings_of
 from scripts.flags import parse_flags
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
@@ -21,10 +22,6 @@ from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
 if TYPE_CHECKING:
     from learner.status import Status
 
-EXTRAS = {
-    **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib"), "learner"),
-    **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
-}
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
 
@@ -44,10 +41,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").split(".")[0])
-        if extra is None:
+        text = missing_text(error.name or "")
+        if not text:
             raise
-        code = _fail(f"{error.name} is not installed, and this command needs it: pip install 'dppo[{extra}]'", 2)
+        code = _fail(text, 2)
     sys.exit(code)
 
 

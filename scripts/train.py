@@ -4,6 +4,7 @@ import contextlib
 import select
 import signal
 import socket
+import sys
 import tempfile
 from enum import Enum
 from pathlib import Path
@@ -14,6 +15,7 @@ from protocol.exit_codes import how_it_ended
 from protocol.launch import LAUNCHED_VARIABLE, launched_at
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import LearnerProcessConfig, TrainConfig
+from scripts.preflight import check_before_start
 from scripts.processes import Child, Lifeline, end, wait
 from scripts.progress import Progress
 from scripts.recording import Recorder
@@ -30,6 +32,7 @@ INTERRUPTED = 130
 def run(config: TrainConfig) -> int:
     """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails."""
     started = launched_at()
+    check_before_start(config, lambda text: print(text, file=sys.stderr, flush=True))
     directory = config.learner.run_directory
     progress = Progress()
     with Recorder(config.learner.run, directory, progress.note) as recorder:

@@ -44,6 +44,7 @@ MAY_READ_THE_CLOCK = {
     "learner/metrics.py": "TensorBoard's events carry the time of day",
     "protocol/launch.py": "when the command was launched",
     "scripts/inline.py": "the shell of a run in one process",
+    "scripts/probe.py": "a shell: the deadline of a child process",
     "scripts/processes.py": "a shell: delays and deadlines of child processes",
     "scripts/progress.py": "how often to draw; the clock can be handed in",
     "scripts/chaos/crowd.py": "measures processes from outside",

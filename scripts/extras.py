@@ -1,0 +1,26 @@
+"""What has to be installed for what, in our own words. Knows names of modules; imports none of them."""
+
+import importlib.util
+from collections.abc import Iterable
+
+from protocol.errors import UsageError
+
+EXTRAS = {
+    **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib"), "learner"),
+    **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
+    "pygame": "render",
+}
+TRAINING = ("torch", "onnx", "safetensors")
+
+
+def missing_text(module: str) -> str:
+    """Return what to say of a module that is not installed; "" where no extra brings it."""
+    extra = EXTRAS.get(module.partition(".")[0])
+    return "" if extra is None else f"{module} is not installed, and this command needs it: pip install 'dppo[{extra}]'"
+
+
+def need(modules: Iterable[str]) -> None:
+    """Raise UsageError for the first module that is not installed."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(missing_text(module))

@@ -1,0 +1,34 @@
+"""What is checked before a run starts a process or writes a file: packages, device, environment, number of actors."""
+
+import os
+from collections.abc import Callable
+
+from learner.config import EnvConfig
+from protocol.messages import EnvSettings
+from scripts.config import TrainConfig
+from scripts.extras import TRAINING, need
+from scripts.probe import needs_no_probe, probe
+
+
+def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None:
+    """Raise UsageError where the run could not work on this machine."""
+    need(TRAINING)
+    env, device = env_settings(config.learner.env), config.learner.run.device
+    if device != "cpu" or not needs_no_probe(env):
+        probe(env, note, device=device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if config.actors > cores:
+        note(actors_text(config.actors, cores))
+
+
+def actors_text(actors: int, cores: int) -> str:
+    """Return what more actors than cores mean."""
+    return (
+        f"{actors} actors on {cores} core{'s' * (cores != 1)}: they take turns, which pays where environments wait "
+        "(for a simulator, a network), and else only costs memory"
+    )
+
+
+def env_settings(env: EnvConfig) -> EnvSettings:
+    """Return the settings as an actor gets them."""
+    return EnvSettings(env.id, env.kwargs_json, env.vectorization, env.step_timeout_seconds)

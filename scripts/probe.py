@@ -1,0 +1,162 @@
+"""Makes an environment once, in a process of its own and within a deadline, before anything else is started for a run.
+
+What cannot be made is then one line at once, instead of five actors that die one after the other; and whatever an
+environment does to its process (a signal, an exit, threads, children, another directory) is done to none of ours.
+"""
+
+import contextlib
+import faulthandler
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from protocol.errors import DppoError, UsageError
+from protocol.exit_codes import how_it_ended
+from protocol.lifeline import LIFELINE_VARIABLE, watch_parent
+from protocol.messages import EnvSettings
+from scripts.last_words import last_words
+
+ROOT = Path(__file__).resolve().parent.parent  # found also where dppo runs from a checkout
+ANNOUNCE_SECONDS = 2.0  # a wait that is worth a line
+CLOSE_SECONDS = 5.0  # for close(), which some simulators need to free a port or a licence
+MARGIN_SECONDS = 10.0  # to start Python and to write a stack
+LOG_BYTES = 100_000
+ENOUGH = frozenset(
+    ("CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "FrozenLake-v1")
+)  # made from Gymnasium alone: no need to try, which would cost each of their runs half a second
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the process found out."""
+
+    error: str = ""  # "" where there is none
+
+
+def needs_no_probe(env: EnvSettings) -> bool:
+    """Return whether the environment can certainly be made."""
+    return env.id in ENOUGH and env.kwargs_json == "{}" and env.vectorization != "native"
+
+
+def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu") -> None:
+    """Make one environment (and look for the device). Raises UsageError with the reason where that fails.
+
+    note: told where it takes so long that a user would wonder.
+    """
+    limit = env.step_timeout_seconds  # 0: as long as it takes
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(tempfile.TemporaryFile())
+        life_read, life_write = os.pipe()
+        answers, theirs = os.pipe()
+        for descriptor in (life_read, life_write, answers):
+            stack.callback(os.close, descriptor)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _program(), str(theirs), device],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, LIFELINE_VARIABLE: str(life_read)},
+            pass_fds=(life_read, theirs),
+            start_new_session=True,
+        )
+        stack.callback(_end, process)
+        os.close(theirs)
+        assert process.stdin is not None, "it is a pipe"
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(msgspec.json.encode(env))
+            process.stdin.close()
+        answer = _read_answer(answers, limit + MARGIN_SECONDS if limit else None, env.id, note)
+        if answer is None:
+            raise UsageError(_broken(env, process, log, limit))
+        if answer.error:
+            raise UsageError(answer.error)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(CLOSE_SECONDS)
+
+
+def _program() -> str:
+    # at the end of the path: the user's own modules must not stand in for ours, nor ours for the standard library's
+    return f"import sys; sys.path += [{str(ROOT)!r}, {os.getcwd()!r}]; from scripts.probe import child; child()"
+
+
+def _read_answer(answers: int, limit: float | None, env_id: str, note: Callable[[str], None]) -> Answer | None:
+    """Wait for the answer; None where the process ended, or time ran out, without one."""
+    began = time.monotonic()
+    announced = False
+    text = b""
+    while True:
+        waited = time.monotonic() - began
+        if limit is not None and waited >= limit:
+            return None
+        if waited >= ANNOUNCE_SECONDS and not announced:
+            announced = True
+            note(f"making {env_id} once, to see whether it can be made")
+        if select.select([answers], [], [], 0.2)[0]:
+            part = os.read(answers, 65536)
+            if not part:
+                return None
+            text += part
+            if text.endswith(b"\n"):
+                return msgspec.json.decode(text, type=Answer)
+
+
+def _broken(env: EnvSettings, process: "subprocess.Popen[bytes]", log: IO[bytes], limit: float) -> str:
+    """Return why there was no answer."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1.0)
+    log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
+    words = last_words(log.read().decode(errors="replace"))
+    if process.returncode is None or words.startswith("environment hung"):
+        place = f", in {words.partition(' in ')[2]}" if " in " in words else ""
+        return (
+            f"cannot make {env.id}: it takes longer than {limit:g} s{place}; "
+            "to allow more: --env.step-timeout-seconds (0: for ever)"
+        )
+    how = how_it_ended(process.returncode)
+    return f"cannot make {env.id} with {json.loads(env.kwargs_json)}: its process {how}{f': {words}' if words else ''}"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Leave nothing of it: neither the process nor what it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def child() -> None:
+    """Make the environment that standard input describes, answer, close it. Runs in the process of its own."""
+    watch_parent()
+    faulthandler.enable()
+    answers, device = int(sys.argv[1]), sys.argv[2]
+    env = msgspec.json.decode(sys.stdin.buffer.read(), type=EnvSettings)
+    os.set_inheritable(answers, False)
+    close: Callable[[], None] | None = None
+    answer = Answer()
+    try:
+        if device != "cpu":
+            from learner.devices import check_device
+
+            check_device(device)
+        if env.step_timeout_seconds:
+            faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True)
+        from actor.environments import make_environments
+
+        close = make_environments(env, 1).close
+        faulthandler.cancel_dump_traceback_later()
+    except DppoError as error:
+        answer = Answer(" ".join(str(error).split()))
+    os.write(answers, json.dumps(msgspec.to_builtins(answer)).encode() + b"\n")
+    os.close(answers)
+    if close is not None:
+        with contextlib.suppress(Exception):  # that it cannot be closed is said by the run itself, if it matters
+            close()
+    os._exit(0)  # whatever threads the environment has
