@@ -112,6 +112,10 @@ def _plain(command: str, config: type[Config], arguments: list[str], positional:
     flags = parse_flags(arguments, settings, positional=positional)
     missing = [path for path, setting in settings.items() if setting.required and path not in flags.values]
     if missing:
+        if missing[0] in ("run", "runs"):
+            from scripts.run_list import no_run_named
+
+            raise no_run_named(command, missing[0])
         name = missing[0] if missing[0] in positional.split() else f"--{missing[0]}"
         raise UsageError(f"{name} is missing: see dppo {command} --help")
     rest: dict[str, Any] = {}
@@ -201,6 +205,7 @@ def _evaluate(arguments: list[str]) -> int:
             seed=chosen.seed,
             deterministic=chosen.deterministic,
             envs=chosen.envs,
+            which="best" if chosen.best else "newest",
             watching=Watching(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
         )
     except WindowClosed:

@@ -66,6 +66,8 @@ class EvaluateArguments:
 
     run: str
     """Run directory (with policy.onnx and config.yaml), or the policy.onnx itself."""
+    best: bool = False
+    """Play the policy of the update with the best mean return (policy-best.onnx) instead of the newest one."""
     episodes: int = 20
     """How many episodes, each from its own seed."""
     seed: int = 1

@@ -24,6 +24,7 @@ from scripts.config import TrainConfig
 from scripts.fields import build
 from scripts.film import film
 from scripts.filming import Filmed, WindowClosed, frames_per_second, make_watched
+from scripts.policy_files import Which, locate_policy
 from scripts.settings import load_config_file
 
 EVALUATION_KEY = 0x0E7A1  # training's streams have spawn keys of three numbers, these of two: never the same stream
@@ -90,6 +91,7 @@ def evaluate(
     deterministic: bool = True,
     envs: int = 8,
     watching: Watching = NOBODY_WATCHES,
+    which: Which = "newest",
 ) -> EvaluationResult:
     """Play `episodes` episodes of the policy in a run directory (or of a policy.onnx that lies in one).
 
@@ -97,7 +99,7 @@ def evaluate(
     episodes that are over. Raises UsageError where there is no such run or policy, and before anything is played where
     it cannot be watched; WindowClosed where no episode is over.
     """
-    directory, policy_file = _locate(run)
+    directory, policy_file = locate_policy(run, which)
     env = build(EnvConfig, _env_values(directory))
     runner = PolicyRunner(policy_file.read_bytes())
     watched = episodes if watching.window else watching.video_episodes if watching.video else 0
@@ -180,17 +182,6 @@ def _play_round(
             )
     told = (None if np.isnan(success) else bool(success) for success in successes)
     return [Played(*episode) for episode in zip(returns.tolist(), lengths.tolist(), told, strict=True)]
-
-
-def _locate(run: str) -> tuple[Path, Path]:
-    """Run directory and policy file."""
-    path = Path(run)
-    if not path.exists():
-        raise UsageError(f"there is no run {run}: give a run directory such as runs/CartPole-v1")
-    directory, policy = (path, path / "policy.onnx") if path.is_dir() else (path.parent, path)
-    if not policy.is_file():
-        raise UsageError(f"{run} has no policy.onnx: train first (dppo train), or wait for its first policy")
-    return directory, policy
 
 
 def _env_values(directory: Path) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from learner.audit import Audit, audit
 from protocol.errors import DppoError
 from protocol.ledger import Account
 from scripts.closing import ledger_text
+from scripts.run_list import check_run
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def show(arguments: LedgerArguments) -> int:
 
     Raises DppoError where it does not close, UsageError where there is no run.
     """
-    found = audit(Path(arguments.run))
+    found = audit(check_run(arguments.run))
     total = found.ledger.to_state()["total"]
     if arguments.json:
         print(json.dumps(_plain(found), indent=1))

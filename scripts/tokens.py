@@ -13,6 +13,7 @@ from protocol.endpoints import host_and_port
 from protocol.errors import UsageError
 from protocol.join_line import JoinLine
 from protocol.security import new_secret_key, public_key
+from scripts.run_list import check_run
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -142,8 +143,8 @@ def revoke(chosen: TokenRevoke) -> int:
 
 
 def _access(run: str) -> Access:
-    if not Path(run).is_dir():
-        raise UsageError(f"there is no run {run}: give a run directory such as runs/CartPole-v1")
+    if not check_run(run).is_dir():
+        raise UsageError(f"{run} is a file: give a run directory such as runs/CartPole-v1")
     return Access.open(Path(run), time.time())
 
 

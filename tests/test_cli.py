@@ -28,7 +28,8 @@ HEAVY = ("torch", "gymnasium", "onnxruntime", "matplotlib", "numpy", "zmq", "ric
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # without runs of whoever tests
     for name in os.environ:
         if name.startswith("DPPO_"):
             monkeypatch.delenv(name)

@@ -53,6 +53,7 @@ MAY_READ_THE_CLOCK = {
     "scripts/chaos/herd.py": "the shells of a learner and of many actors, without environments and training",
     "scripts/doctor/command.py": "a command of its own: how long a handshake takes, which tokens have expired",
     "scripts/health.py": "a command of its own: how old the sign of life is",
+    "scripts/run_list.py": "how old runs are",
     "scripts/tokens.py": "a command of its own: tokens are made and expire by the time of day",
     "scripts/record.py": "TensorBoard's events carry the time of day",
     "scripts/observing.py": "measures runs from outside",

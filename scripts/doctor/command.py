@@ -10,6 +10,7 @@ from pathlib import Path
 from actor.way_in import WayIn
 from scripts.doctor.finding import Finding, verdict
 from scripts.doctor.machine import machine
+from scripts.run_list import check_run
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def examine(chosen: DoctorArguments) -> list[Finding]:
     if chosen.run:
         from scripts.doctor.run_files import run_files
 
-        findings += run_files(Path(chosen.run), time.time())
+        findings += run_files(check_run(chosen.run), time.time())
     if way_in is not None:
         from scripts.doctor.reach import reach
 
