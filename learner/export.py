@@ -3,6 +3,7 @@
 import copy
 import io
 import warnings
+from collections.abc import Mapping
 
 import msgspec
 import torch
@@ -60,6 +61,15 @@ class PolicyExporter:
             model.graph.initializer[index].raw_data = tensor.cpu().numpy().tobytes()
         graph: bytes = model.SerializeToString()
         return graph
+
+
+def with_metadata(graph: bytes, entries: Mapping[str, str]) -> bytes:
+    """Return the graph with more metadata. Messages of protobuf that stand one behind the other are one message."""
+    more = ModelProto()
+    for key, value in entries.items():
+        more.metadata_props.add(key=key, value=value)
+    added: bytes = more.SerializeToString()
+    return graph + added
 
 
 def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from learner.batch import Received
+from learner.best_policy import BestPolicy
 from learner.complaints import Complaints
 from learner.config import LearnerConfig
 from learner.failpoints import reach
@@ -57,6 +58,9 @@ class Run:
         self._complaints = Complaints(log.error)
         saved_update = resumed.checkpoint.update if resumed.checkpoint is not None else None
         self._saver = Saver(directory, config, self.journal, launched_at, saved_update)
+        progress = self.progress
+        self._best = BestPolicy(directory.path, self._complaints, progress.best_mean_return, progress.best_update)
+        self._newest_graph = b""
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
 
@@ -180,6 +184,8 @@ class Run:
         self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
         elapsed = self.progress.trained_seconds + now - self.launched_at
         self._writer.write(self.progress.updates, self.progress.steps, elapsed, values)
+        mean = self.episodes.mean_return if self.episodes.is_full else None
+        self._best.offer(self.progress.updates, mean, self._newest_graph)
         if self.progress.updates == 1:  # not before: 30 ms that the start can do without; the actors are at work now
             self._writer.write_graph(self._graph)
 
@@ -202,7 +208,12 @@ class Run:
     def save(self, books: Books, now: float) -> None:
         """Write the checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
         if self._trainer is not None:
+            self._write_best()
             self._saver.save(self._content(self._trainer, books), now)
+
+    def _write_best(self) -> None:
+        self._best.write()
+        self.progress.best_mean_return, self.progress.best_update = self._best.written
 
     def saving_took(self, seconds: float) -> None:
         """How long the newest `save` took: recent checkpoints must not cost more than their share of the time."""
@@ -214,6 +225,7 @@ class Run:
     def close(self, reason: str, books: Books, now: float) -> None:
         """The end: last checkpoint, ledger, summary."""
         if self._trainer is not None:  # also where its update is saved: the ledger has gone on since
+            self._write_best()
             self._saver.save_lastingly(self._content(self._trainer, books), now)
         self.journal.close()
         self._writer.close()
@@ -226,6 +238,8 @@ class Run:
             "steps": progress.steps,
             "episodes": self.episodes.total,
             "mean_return": self.episodes.mean_return,
+            "best_mean_return": progress.best_mean_return,
+            "best_update": progress.best_update,
             "success_rate": self.episodes.success_rate,
             "env_restarts": books.ledger["total"]["env_restarts"],
             "target_return": self.config.run.target_return,
@@ -245,7 +259,7 @@ class Run:
     def _next_version(self) -> tuple[int, bytes]:
         assert self._trainer is not None, "prepare comes first"
         self.progress.version += 1
-        graph = self._trainer.graph_bytes(self.progress.version)
+        graph = self._newest_graph = self._trainer.graph_bytes(self.progress.version)
         try:
             self.directory.write_atomic("policy.onnx", graph)
         except OSError as error:

@@ -19,8 +19,8 @@ MAX_FORMER_EPOCHS = 4096
 
 DIRECTORIES = ("access", "checkpoints", "journal", "logs", "tb", "videos")
 FILES = (
-    "config.yaml", "curve.png", "environment.json", "ledger.json", "lock", "metrics.jsonl", "policy.onnx", "run.json",
-    "summary.json",
+    "config.yaml", "curve.png", "environment.json", "ledger.json", "lock", "metrics.jsonl", "policy-best.onnx",
+    "policy.onnx", "run.json", "summary.json",
 )  # fmt: skip
 
 

@@ -37,7 +37,8 @@ class Progress:
     trained_seconds: float = 0.0  # of all starts together, up to this one
     solved_steps: int | None = None
     solved_seconds: float | None = None  # since the launch of this start
-    best_mean_return: float | None = None
+    best_mean_return: float | None = None  # of policy-best.onnx
+    best_update: int = 0
 
 
 @dataclass(frozen=True)
