@@ -6,6 +6,7 @@ Between two of them the file `recent` is replaced after every update: the docume
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,7 @@ def update_of(path: Path) -> int:
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:
+    content = _written(content)
     body = json.dumps(content, allow_nan=False)
     return json.dumps({**content, "blake2b": _digest(body.encode())}, allow_nan=False).encode()
 
@@ -91,12 +93,32 @@ def _encode(content: Mapping[str, Any]) -> bytes:
 def _parse(raw: bytes) -> dict[str, Any]:
     """The content of a document. Raises ValueError unless it is byte for byte what `_encode` writes."""
     try:
-        content = json.loads(raw)
+        content = _read(json.loads(raw))
     except ValueError:
         content = None
     if not isinstance(content, dict) or content.pop("blake2b", None) is None or _encode(content) != raw:
         raise ValueError(f"{STATE_FILE} is damaged ({len(raw)} bytes)")
     return content
+
+
+def _written(value: Any) -> Any:
+    """The value with infinities (the bounds of a space) as {"float": "inf"}, which JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {key: _written(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(inner) for inner in value]
+    if isinstance(value, float) and math.isinf(value):
+        return {"float": str(value)}
+    return value
+
+
+def _read(value: Any) -> Any:
+    """What `_written` was given, tuples as lists."""
+    if isinstance(value, dict):
+        if value.keys() == {"float"} and value["float"] in ("inf", "-inf"):
+            return float(value["float"])
+        return {key: _read(inner) for key, inner in value.items()}
+    return [_read(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _digest(content: bytes) -> str:

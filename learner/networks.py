@@ -112,15 +112,15 @@ class PolicyNetwork(nn.Module):
 
     def _register_bounds(self, action: Leaf, action_bounds: ActionBounds) -> None:
         """Constants for `_to_environment`; not part of the state, since the spec has them."""
-        low = torch.tensor(action.low or (-math.inf,) * self.outputs, dtype=torch.float32)
-        high = torch.tensor(action.high or (math.inf,) * self.outputs, dtype=torch.float32)
+        low = _each(action.low, -math.inf, self.outputs)
+        high = _each(action.high, math.inf, self.outputs)
         self.clips = bool(low.isfinite().any() or high.isfinite().any())
         mapped = low.isfinite() & high.isfinite()
         self.rescales = action_bounds == "rescale" and bool(mapped.any())
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("high", high, persistent=False)
-        self.register_buffer("middle", torch.where(mapped, (low + high) / 2, 0.0), persistent=False)
-        self.register_buffer("half_width", torch.where(mapped, (high - low) / 2, 1.0), persistent=False)
+        self.register_buffer("middle", torch.where(mapped, low / 2 + high / 2, 0.0), persistent=False)
+        self.register_buffer("half_width", torch.where(mapped, high / 2 - low / 2, 1.0), persistent=False)
 
     def forward(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What an actor runs: (action, env_action, behaviour_log_prob) of E environments.
@@ -207,6 +207,12 @@ def mlp(
         nn.init.zeros_(linear.bias)
         layers += [linear] if last else [linear, _ACTIVATIONS[activation]()]
     return nn.Sequential(*layers)
+
+
+def _each(bounds: Sequence[float], none: float, elements: int) -> Tensor:
+    """Bounds as in a spec (one for each element, one for all, or none), float32 [elements]."""
+    tensor = torch.tensor(tuple(bounds) or (none,), dtype=torch.float32)
+    return tensor.expand(elements).clone() if len(tensor) != elements else tensor
 
 
 def only_leaf(leaves: Sequence[Leaf]) -> Leaf:

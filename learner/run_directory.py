@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from learner.own_files import first_link
 from learner.provenance import provenance
 from learner.replacing_files import replace_file, replace_file_durably, sync_directory
@@ -104,8 +106,9 @@ class RunDirectory:
         replace_file(self.path / name, content)
 
     def write_json(self, name: str, content: object) -> None:
-        """As write_atomic, of plain values as JSON."""
-        self.write_atomic(name, json.dumps(content, indent=1).encode())
+        """As write_atomic, of plain values as JSON; numbers that are not finite become null, as in metrics.jsonl."""
+        plain = msgspec.json.decode(msgspec.json.encode(content))
+        self.write_atomic(name, json.dumps(plain, indent=1, allow_nan=False).encode())
 
     def close(self) -> None:
         """Give up the lock; another learner may open the directory from here on."""

@@ -7,7 +7,7 @@ import numpy as np
 from protocol.errors import ProtocolError
 from protocol.messages import Rollout
 from protocol.rollout import Blob, Counts, Segment, unpack
-from protocol.specs import Spec
+from protocol.specs import Leaf, Spec
 
 
 class NotFinite(ProtocolError):
@@ -45,15 +45,14 @@ def check_segment(spec: Spec, segment: Segment) -> None:
     for name, array in arrays:
         if array.size and array.dtype.kind == "f" and not np.isfinite(array).all():
             raise NotFinite(name)
-    for leaf in (*spec.observation, *spec.action):
+    for leaf in spec.action:
         if leaf.kind == "discrete":
-            if leaf in spec.action:  # what a reset was asked to do was never done
-                values = segment.actions[leaf.name][segment.valid]
-            else:
-                seen, final = segment.observations[leaf.name], segment.final_observations[leaf.name]
-                values = np.concatenate([seen.ravel(), final.ravel()])
-            if not ((leaf.start <= values) & (values < leaf.start + leaf.categories)).all():
-                raise ProtocolError(f"{leaf.name} holds values outside its {leaf.categories} categories")
+            # choices count from 0, whatever the space's start; what a reset was asked to do was never done
+            _check_categories(leaf, segment.actions[leaf.name][segment.valid], first=0)
+    for leaf in spec.observation:
+        if leaf.kind == "discrete":
+            seen, final = segment.observations[leaf.name], segment.final_observations[leaf.name]
+            _check_categories(leaf, np.concatenate([seen.ravel(), final.ravel()]), first=leaf.start)
     ended = segment.terminated | segment.truncated
     if ended.any() and ((segment.terminated & segment.truncated) | (ended & ~segment.valid)).any():
         raise ProtocolError("a step is both terminated and truncated, or a reset ends an episode")
@@ -67,3 +66,8 @@ def check_segment(spec: Spec, segment: Segment) -> None:
     successes = segment.episode_successes
     if not ((successes == 0) | (successes == 1) | np.isnan(successes)).all():  # NaN: not reported
         raise ProtocolError("an episode's success is neither 0 nor 1")
+
+
+def _check_categories(leaf: Leaf, values: np.ndarray, *, first: int) -> None:
+    if not ((first <= values) & (values < first + leaf.categories)).all():
+        raise ProtocolError(f"{leaf.name} holds values outside its {leaf.categories} categories")

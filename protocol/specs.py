@@ -20,9 +20,14 @@ if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to im
 
 MAX_LEAVES = 64
 MAX_DIMENSIONS = 8
-MAX_SPEC_BYTES = 3400  # what a HELLO of 4 KiB leaves: about 180 bounded actions
+MAX_SPEC_BYTES = 3400  # what a HELLO of 4 KiB leaves: about 180 actions whose bounds differ
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # of a leaf; "" would mean no leaf in a rollout's layout
 MAX_ELEMENTS = 2**26  # of one leaf of one step: 256 MiB of float32, far above any image
+
+IMAGE_ADVICE = (
+    "images need an encoder of their own, which does not exist yet: register the environment within "
+    "gymnasium.wrappers.ResizeObservation and gymnasium.wrappers.FlattenObservation"
+)
 
 DType = Literal["|u1", "|i1", "|b1", "<i2", "<i4", "<i8", "<f4", "<f8"]
 
@@ -34,8 +39,8 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     dtype: DType  # as shipped; float64 observations are shipped as float32
     shape: tuple[int, ...]  # of one step of one environment, () for a scalar
     kind: Literal["box", "discrete"]
-    low: tuple[float, ...] = ()  # box actions: one bound per element, row-major; () if unbounded or not needed
-    high: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()  # box actions: one bound per element, row-major, or one for all; (): not needed
+    high: tuple[float, ...] = ()  # as many; exact in float32, where the space's bounds are not the next ones inside
     categories: int = 0  # discrete: how many values
     start: int = 0  # discrete: the smallest value
 
@@ -83,7 +88,7 @@ def check_spec(spec: Spec) -> Spec:
             raise ProtocolError(f"leaf name {leaf.name[:64]!r} is not allowed")
         if len(leaf.shape) > MAX_DIMENSIONS or any(size <= 0 for size in leaf.shape) or leaf.elements > MAX_ELEMENTS:
             raise ProtocolError(f"leaf {leaf.name}: shape {leaf.shape} is not allowed")
-        if len(leaf.low) not in (0, leaf.elements) or len(leaf.high) != len(leaf.low):
+        if len(leaf.low) not in (0, 1, leaf.elements) or len(leaf.high) != len(leaf.low):
             raise ProtocolError(f"leaf {leaf.name}: {len(leaf.low)} bounds for {leaf.elements} elements")
         if not all(low <= high for low, high in zip(leaf.low, leaf.high, strict=True)):  # NaN is neither
             raise ProtocolError(f"leaf {leaf.name}: a lower bound is not below its upper bound")
@@ -116,9 +121,9 @@ def _observation_leaf(space: "gym.Space[Any]") -> Leaf:
     import gymnasium as gym
 
     if isinstance(space, gym.spaces.Box):
-        # float64 observations (MuJoCo) carry no information that a float32 network could use
-        dtype = np.dtype(np.float32) if space.dtype.kind == "f" else space.dtype
-        return Leaf(name="observation", dtype=_wire_dtype(dtype), shape=tuple(space.shape), kind="box")
+        if space.dtype == np.uint8 and len(space.shape) > 1:
+            raise UsageError(f"uint8 observations of shape {space.shape} are not supported: {IMAGE_ADVICE}")
+        return Leaf(name="observation", dtype=wire_dtype(space.dtype), shape=tuple(space.shape), kind="box")
     if isinstance(space, gym.spaces.Discrete):
         return Leaf("observation", "<i8", (), "discrete", categories=int(space.n), start=int(space.start))
     raise UsageError(
@@ -133,16 +138,50 @@ def _action_leaf(space: "gym.Space[Any]") -> Leaf:
     if isinstance(space, gym.spaces.Box):
         if space.dtype.kind != "f":
             raise UsageError(f"Box actions of dtype {space.dtype} are not supported: use a float Box or Discrete")
-        low, high = (tuple(float(x) for x in np.ravel(bound)) for bound in (space.low, space.high))
+        low, high = _bounds(space.low, space.high)
         return Leaf("action", "<f4", tuple(space.shape), "box", low=low, high=high)
     if isinstance(space, gym.spaces.Discrete):
         return Leaf("action", "<i8", (), "discrete", categories=int(space.n), start=int(space.start))
     raise UsageError(f"action space {type(space).__name__} is not supported: use Box or Discrete")
 
 
-def _wire_dtype(dtype: np.dtype) -> DType:
+def _bounds(low: np.ndarray, high: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Bounds [n] as the graph's float32 can keep them: one for all where they are equal.
+
+    Rounded inwards, so that what is clipped to them is within the space; where no float32 lies between them they are
+    rounded to the nearest (the environments' side clips again, in the space's own dtype). Beyond float32 is no bound.
+    """
+    low, high = np.ravel(low).astype(np.float64), np.ravel(high).astype(np.float64)
+    with np.errstate(over="ignore"):
+        least, most = low.astype(np.float32), high.astype(np.float32)
+        inner_low = np.where(least < low, np.nextafter(least, np.float32(np.inf)), least)
+        inner_high = np.where(most > high, np.nextafter(most, np.float32(-np.inf)), most)
+    empty = inner_low > inner_high
+    lows, highs = (
+        np.where(empty, nearest, np.where(np.isinf(nearest), nearest, inner))
+        for nearest, inner in ((least, inner_low), (most, inner_high))
+    )
+    if lows.size and (lows == lows[0]).all() and (highs == highs[0]).all():
+        lows, highs = lows[:1], highs[:1]
+    return tuple(lows.tolist()), tuple(highs.tolist())
+
+
+def wire_dtype(dtype: np.dtype) -> DType:
+    """The dtype that carries these observations: floats as float32 (what a network computes in), the others exactly.
+
+    Raises UsageError for what no dtype of the wire can carry.
+    """
+    if dtype.kind == "f":
+        return "<f4"
+    if dtype == np.uint16:
+        return "<i4"
+    if dtype == np.uint32:
+        return "<i8"
     try:
         known: DType = msgspec.convert(dtype.newbyteorder("<").str, DType)
     except msgspec.ValidationError:
-        raise UsageError(f"observations of dtype {dtype} cannot be shipped: use a number or bool array") from None
+        raise UsageError(
+            f"observations of dtype {dtype} are not supported: use bool, int8 to int64, uint8 to uint32, "
+            "or a float of any width (carried as float32)"
+        ) from None
     return known

@@ -16,7 +16,7 @@ CASES = {
     "box to box": (gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Box(-2, 2, (2,))),
     "box to discrete": (gym.spaces.Box(-np.inf, np.inf, (4,)), gym.spaces.Discrete(3, start=1)),
     "discrete to discrete": (gym.spaces.Discrete(6), gym.spaces.Discrete(2)),
-    "images to a scalar": (gym.spaces.Box(0, 255, (4, 4, 2), np.uint8), gym.spaces.Box(0, 10, ())),
+    "images to a scalar": (gym.spaces.Box(0, 255, (4, 4, 2), np.int16), gym.spaces.Box(0, 10, ())),
     "scalar to matrix": (gym.spaces.Box(-np.inf, np.inf, ()), gym.spaces.Box(-1, np.inf, (2, 2))),
 }
 

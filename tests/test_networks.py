@@ -88,8 +88,8 @@ def test_zero_noise_is_the_deterministic_policy() -> None:
     "action_space", [gym.spaces.Box(-1, 1, ()), gym.spaces.Box(-1, 1, (2, 3)), gym.spaces.Discrete(3, start=-1)]
 )
 def test_the_training_path_finds_the_log_probs_that_the_acting_path_gave(action_space: gym.Space) -> None:
-    policy = make_policy(gym.spaces.Box(0, 255, (4, 2), np.uint8), action_space)
-    observation = torch.randint(0, 255, (6, 4, 2), dtype=torch.uint8)
+    policy = make_policy(gym.spaces.Box(0, 255, (4, 2), np.int16), action_space)
+    observation = torch.randint(0, 255, (6, 4, 2), dtype=torch.int16)
     action, env_action, behaviour = policy(observation, gumbel((6, policy.outputs), seed=1))
     log_prob, entropy, distribution = policy.log_prob_and_entropy(observation, action)
     assert action.shape == env_action.shape == (6, *action_space.shape)
