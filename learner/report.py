@@ -58,7 +58,7 @@ class Reporter:
                 duplicates=total.duplicates,
             ),
             metrics={name: value for name, value in run.metrics.items() if math.isfinite(value)},
-            first_step_seconds=run.first_step_seconds,
+            first_step_seconds=run.progress.first_step_seconds,
             success_rate=run.episodes.success_rate,
         )
 

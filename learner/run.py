@@ -3,6 +3,8 @@
 The shell and the inline run give it batches and publish what it returns. It keeps no clock: times are handed in.
 """
 
+import contextlib
+import json
 import logging
 import math
 from collections.abc import Sequence
@@ -14,11 +16,13 @@ from learner.complaints import Complaints
 from learner.config import LearnerConfig
 from learner.failpoints import reach
 from learner.figures import figures
+from learner.history import Change, Moment, note_changes
+from learner.initial_weights import begin_from, find_source
 from learner.journal import Journal
 from learner.metrics import MetricsWriter
 from learner.peers import Settings
 from learner.run_directory import RunDirectory
-from learner.saving import Books, Content, Saver, resume
+from learner.saving import Books, Content, Saver, over_because, resume
 from learner.session import LearnerSession
 from learner.slots import SlotTable
 from learner.status import SUMMARY
@@ -39,16 +43,18 @@ RATIO_TOLERANCE = 1e-4  # of the first pass: beyond it someone acted with other 
 class Run:
     """The state of a run between updates."""
 
-    def __init__(self, config: LearnerConfig, directory: RunDirectory, launched_at: float) -> None:
-        """launched_at: on the clock that the other methods' `now` is on."""
+    def __init__(
+        self, config: LearnerConfig, directory: RunDirectory, launched_at: float, time_of_day: float = 0.0
+    ) -> None:
+        """launched_at: on the clock that the other methods' `now` is on. time_of_day: of this start (history.jsonl)."""
         self.config = config
         self.directory = directory
         self.launched_at = launched_at
+        self._time_of_day = time_of_day
         self.slots = SlotTable(directory.start)
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
         self.env_restarts = 0  # never falls, though accounts are summed up while it is read
-        self.first_step_seconds: float | None = None
         self.journal = Journal(directory.path, log.warning)
         self._trainer: Trainer | None = None
         resumed = resume(directory, config)
@@ -63,6 +69,10 @@ class Run:
         self._newest_graph = b""
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
+
+    def moment(self) -> Moment:
+        """Of this start, in the run's history."""
+        return Moment(self._time_of_day, self.directory.start, self.progress.updates, self.progress.steps)
 
     def session(self) -> LearnerSession:
         """The learner's side of the protocol for this run."""
@@ -106,17 +116,25 @@ class Run:
         if self._checkpoint is not None:
             self._trainer.load(self._checkpoint.tensors, self._checkpoint.state["trainer"])
             self._checkpoint = None
+        elif run.init_from:
+            source = find_source(run.init_from, run.init_checkpoint)
+            origin = Change("weights", None, begin_from(self._trainer, source, spec))
+            note_changes(self.directory.path, (origin,), self.moment())
         return self._next_version()
 
     @property
     def over(self) -> str:
         """Why the run is over, "" if it is not."""
-        run, progress = self.config.run, self.progress
-        if progress.solved_steps is not None and run.stop_at_target:
-            return f"solved: mean return of {run.return_window} episodes reached {run.target_return:g}"
-        if progress.steps >= run.total_steps:
-            return f"{progress.steps} of {run.total_steps} steps are done"
-        return ""
+        return over_because(self.progress, self.config.run)
+
+    def elapsed_seconds(self, now: float) -> float:
+        """Of all starts together: from each launch to its last checkpoint or, of this one, to `now`."""
+        return self.progress.trained_seconds + now - self.launched_at
+
+    def note_first_step(self, now: float) -> None:
+        """The first rollout of this start has been accepted; of the first start, its time is kept."""
+        if self.progress.first_step_seconds is None:
+            self.progress.first_step_seconds = now - self.launched_at
 
     def learn(self, batch: Sequence[Received], now: float) -> "UpdateReport":
         """One update on the batch. Raises what a signal's handler raises in it: then `go_back`."""
@@ -137,7 +155,8 @@ class Run:
             and mean >= target
         ):
             progress.solved_steps = progress.steps + steps
-            progress.solved_seconds = now - self.launched_at
+            progress.solved_seconds = self.elapsed_seconds(now)
+            progress.solved_return = target
         progress.updates += 1
         progress.steps += steps
         if report.first_pass_ratio_error > RATIO_TOLERANCE:
@@ -182,8 +201,7 @@ class Run:
         values["rollout/env_restarts"] = float(self.env_restarts)
         # a categorical policy has no std: JSON, in which reports travel, has no NaN
         self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
-        elapsed = self.progress.trained_seconds + now - self.launched_at
-        self._writer.write(self.progress.updates, self.progress.steps, elapsed, values)
+        self._writer.write(self.progress.updates, self.progress.steps, self.elapsed_seconds(now), values)
         mean = self.episodes.mean_return if self.episodes.is_full else None
         self._best.offer(self.progress.updates, mean, self._newest_graph)
         if self.progress.updates == 1:  # not before: 30 ms that the start can do without; the actors are at work now
@@ -245,9 +263,10 @@ class Run:
             "target_return": self.config.run.target_return,
             "solved_steps": progress.solved_steps,
             "solved_seconds": progress.solved_seconds,
-            "elapsed_seconds": now - self.launched_at,
-            "first_step_seconds": self.first_step_seconds,
-            "median_seconds": self.timings.medians(),
+            "starts": self.directory.start,
+            "elapsed_seconds": self.elapsed_seconds(now),
+            "first_step_seconds": progress.first_step_seconds,
+            "median_seconds": self._median_seconds(),
             "ledger": books.ledger["total"],
         }
         for name, content in (("ledger.json", books.ledger), (SUMMARY, summary)):
@@ -255,6 +274,14 @@ class Run:
                 self.directory.write_json(name, content)
             except OSError as error:
                 log.error("%s could not be written: %s", self.directory.path / name, error.strerror)
+
+    def _median_seconds(self) -> dict[str, float | None]:
+        """Of this start's updates; where it has trained nothing, what an earlier start wrote."""
+        medians = self.timings.medians()
+        if all(seconds is None for seconds in medians.values()):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                return dict(json.loads((self.directory.path / SUMMARY).read_bytes())["median_seconds"])
+        return medians
 
     def _next_version(self) -> tuple[int, bytes]:
         assert self._trainer is not None, "prepare comes first"

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +22,8 @@ MAX_FORMER_EPOCHS = 4096
 
 DIRECTORIES = ("access", "checkpoints", "journal", "logs", "tb", "videos")
 FILES = (
-    "config.yaml", "curve.png", "environment.json", "ledger.json", "lock", "metrics.jsonl", "policy-best.onnx",
-    "policy.onnx", "run.json", "summary.json",
+    "config.yaml", "curve.png", "environment.json", "evaluation.json", "history.jsonl", "ledger.json", "lock",
+    "metrics.jsonl", "policy-best.onnx", "policy.onnx", "run.json", "summary.json",
 )  # fmt: skip
 
 
@@ -38,9 +39,10 @@ class RunDirectory:
     _lock: RunLock
 
     @classmethod
-    def open(cls, path: str | Path) -> "RunDirectory":
+    def open(cls, path: str | Path, check: Callable[[], None] = lambda: None) -> "RunDirectory":
         """Create the directory if need be, lock it, count this start and note what it runs on.
 
+        `check` is called under the lock, before the start is counted; what it raises refuses the start.
         Raises RefusedError where another learner has it, UsageError where it cannot be written, CheckpointError where
         its identity (`run.json`) is damaged.
         """
@@ -50,6 +52,7 @@ class RunDirectory:
             (path / "checkpoints").mkdir(mode=0o755, parents=True, exist_ok=True)
             lock = RunLock(path)
             try:
+                check()
                 identity = _next_start(path)
                 replace_file(path / "environment.json", json.dumps(provenance(), indent=1).encode())
             except BaseException:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from learner.complaints import Complaints
-from learner.config import LearnerConfig
+from learner.config import LearnerConfig, RunConfig
 from learner.entries import replay
 from learner.episodes import EpisodeWindow
 from learner.journal import Journal, Position, entries_after
@@ -36,9 +36,27 @@ class Progress:
     steps: int = 0  # trained
     trained_seconds: float = 0.0  # of all starts together, up to this one
     solved_steps: int | None = None
-    solved_seconds: float | None = None  # since the launch of this start
+    solved_seconds: float | None = None  # as trained_seconds
+    solved_return: float | None = None  # the target that was reached then
+    first_step_seconds: float | None = None  # of the first start: from its launch to the first accepted rollout
     best_mean_return: float | None = None  # of policy-best.onnx
     best_update: int = 0
+
+
+def over_because(progress: Progress, run: RunConfig) -> str:
+    """Why a run that has come so far is over, "" if it is not."""
+    if run.target_return is not None and run.stop_at_target and is_solved(progress, run.target_return):
+        return f"solved: mean return of {run.return_window} episodes reached {run.target_return:g}"
+    if progress.steps >= run.total_steps:
+        return f"{progress.steps} of {run.total_steps} steps are done"
+    return ""
+
+
+def is_solved(progress: Progress, target: float) -> bool:
+    """Whether the run has reached this target, or a higher one."""
+    if progress.solved_steps is None:
+        return False
+    return progress.solved_return is None or progress.solved_return >= target
 
 
 @dataclass(frozen=True)
@@ -64,7 +82,8 @@ class Resumed:
 def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
     """What this start goes on from.
 
-    Raises UsageError where the checkpoint is of another environment, CheckpointError where none of several can be read.
+    Raises UsageError where the checkpoint is of another environment or seed, CheckpointError where none of several can
+    be read.
     """
     checkpoint = _newest(directory)
     progress, episodes, ledger = Progress(), EpisodeWindow(config.run.return_window), Ledger()
@@ -75,7 +94,15 @@ def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
             raise UsageError(
                 f"{directory.path} holds a run of {state['env']}, not of {config.env.id}: choose another run.directory"
             )
+        if state["seed"] != config.run.seed:
+            raise UsageError(
+                f"{directory.path} holds a run with seed {state['seed']}, not {config.run.seed}: choose another "
+                "run.directory"
+            )
         progress = Progress(**state["progress"])
+        target = config.run.target_return
+        if target is not None and not is_solved(progress, target):  # perhaps a lower target was reached
+            progress.solved_steps = progress.solved_seconds = progress.solved_return = None
         episodes = EpisodeWindow.from_dict(config.run.return_window, state["episodes"])
         ledger = Ledger.from_state(state["ledger"])
         ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows

@@ -13,10 +13,11 @@ from learner.door import Listening, open_door
 from learner.end_signals import Abandoned, EndSignals, Interrupted
 from learner.failpoints import check as check_failpoint
 from learner.failpoints import reach
+from learner.history import KeptSettings
 from learner.network import Network
+from learner.opening import open_run
 from learner.report import Reporter
 from learner.run import Run
-from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from learner.status import Status
 from protocol.launch import launched_at
@@ -34,13 +35,14 @@ def run(
     *,
     listening: Listening,
     observe: Callable[[Status], None],
-    config_yaml: str,
+    settings: Callable[[], KeptSettings],
     afterwards: Callable[[bool], None] | None = None,
     on_signal: Literal["leave", "end"] = "leave",
 ) -> None:
     """Train until the run is over or a signal ends it. How it went is in summary.json.
 
-    config_yaml: the resolved settings, kept in the run directory.
+    settings: what the run directory is to keep; called under its lock, before anything else is written there. Raises
+    UsageError where the run in it is of other settings.
     on_signal: leave the actors waiting for the next learner, or end the run, and them with it.
     afterwards: called at the end with whether a signal ended the run, while actors that come late are still told that
     it is over.
@@ -52,9 +54,9 @@ def run(
     stop = EndSignals()
     started = launched_at()
     with ExitStack() as stack:
-        directory = stack.enter_context(RunDirectory.open(config.run_directory))
-        directory.write_atomic("config.yaml", config_yaml.encode())
-        this_run = Run(config, directory, started)
+        this_run = open_run(config, settings, launched_at=started, time_of_day=time.time())
+        directory = this_run.directory
+        stack.callback(directory.close)
         reporter = Reporter(this_run)
         session = this_run.session()
 
@@ -140,6 +142,6 @@ def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received]:
         stop.check()
         run.directory.check_lock(time.monotonic())
         batch = network.batch(WAIT_SECONDS)
-        if run.first_step_seconds is None and (batch or network.session.batch):
-            run.first_step_seconds = time.monotonic() - run.launched_at
+        if run.progress.first_step_seconds is None and (batch or network.session.batch):
+            run.note_first_step(time.monotonic())
     return batch

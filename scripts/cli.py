@@ -1,6 +1,6 @@
 """The command `dppo`: which words call what, and what a failure looks like. Handlers import what they need, late."""
 
-import contextlib
+import dataclasses
 import functools
 import importlib
 import json
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from protocol.errors import DppoError, UsageError
 from scripts import config as configs
@@ -18,9 +18,6 @@ from scripts.extras import missing_text
 from scripts.fields import REST, Config, build, settings_of
 from scripts.flags import parse_flags
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
-
-if TYPE_CHECKING:
-    from learner.status import Status
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
@@ -71,17 +68,19 @@ def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolv
     settings = settings_of(config)
     has_presets = "env.id" in settings
     if _wants_help(arguments):
-        from scripts.usage import FileFlags, PresetFlags, show_help
+        from scripts.usage import FileFlags, PresetFlags, RunFlags, SeedFlags, show_help
 
-        show_help(config, program=f"dppo {command}", layers=(FileFlags, PresetFlags) if has_presets else (FileFlags,))
+        layers = {"train": (FileFlags, PresetFlags, RunFlags, SeedFlags), "learner": (FileFlags, PresetFlags, RunFlags)}
+        show_help(config, program=f"dppo {command}", layers=layers.get(command, (FileFlags,)))
         return None
     extra = ("config", "preset") if has_presets else ("config",)
+    runs = command in ("train", "learner")
     flags = parse_flags(
         arguments,
         settings,
         positional="env.id" if has_presets else "",
-        extra=extra,
-        switches=("print_config",),
+        extra=(*extra, "seeds") if command == "train" else extra,
+        switches=("print_config", "run.new") if runs else ("print_config",),
     )
     if flags.rest:
         raise UsageError(f"unexpected argument {flags.rest[0]} after --")
@@ -91,6 +90,7 @@ def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolv
     else:
         file, preset = flags.extra.get("config", ""), flags.extra.get("preset", os.environ.get("DPPO_PRESET", ""))
         resolved = resolve(config, flags=flags.values, file=file, preset=preset)
+    resolved = dataclasses.replace(resolved, extra=flags.extra, switches=frozenset(flags.switches))
     if "print_config" in flags.switches:
         print(dump_yaml(resolved.config, resolved.sources), end="")
         return None
@@ -132,48 +132,18 @@ def _train(arguments: list[str]) -> int:
     resolved = _layered("train", configs.TrainConfig, arguments)
     if resolved is None:
         return 0
-    return int(_entry("scripts.train", "run")(resolved.config))
+    return int(_entry("scripts.launching", "train")(resolved))
 
 
 def _learner(arguments: list[str]) -> int:
     resolved = _layered("learner", configs.LearnerProcessConfig, arguments)
     if resolved is None:
         return 0
-    from scripts.child import reports_from_environment
-    from scripts.progress import NoteHandler, Progress
-
-    settings, reports = resolved.config, reports_from_environment()
     from learner.door import Listening
 
-    listening = Listening(settings.bind, settings.advertise, settings.write_join_file, insecure=settings.insecure)
-    run = functools.partial(
-        _entry("learner.shell", "run"), settings.learner, listening=listening, config_yaml=dump_yaml(settings)
-    )
-    if reports is not None:  # a local run started us, and shows what we report
-        logging.basicConfig(level=logging.INFO, handlers=[reports])
-        run(observe=reports.show, on_signal="end")
-        return 0
-    from scripts.closing import close_run
-    from scripts.recording import Recorder
-
-    directory = settings.learner.run_directory
-    with contextlib.ExitStack() as children, contextlib.ExitStack() as screen:
-        progress = screen.enter_context(Progress())
-        recorder = children.enter_context(Recorder(settings.learner.run, directory, progress.note))
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[NoteHandler(progress)])
-
-        def afterwards(interrupted: bool) -> None:
-            screen.close()
-            if not interrupted:
-                recorder.film_the_end()
-            close_run(directory, 0 if interrupted else settings.evaluation_episodes)
-
-        def observe(status: "Status") -> None:
-            progress.show(status)
-            recorder.look(status)
-
-        run(observe=observe, afterwards=afterwards)
-    return 0
+    config = resolved.config
+    listening = Listening(config.bind, config.advertise, config.write_join_file, insecure=config.insecure)
+    return int(_entry("scripts.learner_command", "run")(resolved, listening))
 
 
 def _actor(arguments: list[str]) -> int:

@@ -1,11 +1,19 @@
 """The end of a run: evaluation, learning curve, ledger, and where everything is."""
 
+import contextlib
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from learner.replacing_files import replace_file
 from learner.status import SUMMARY
 from protocol.errors import DppoError
+
+if TYPE_CHECKING:
+    from scripts.evaluate import EvaluationResult
+
+EVALUATION = "evaluation.json"  # in the run directory: the one at the end
 
 
 def close_run(directory: Path, episodes: int) -> None:
@@ -49,17 +57,32 @@ def _evaluation(directory: Path, episodes: int) -> str:
         result = evaluate(str(directory), episodes=episodes, seed=1, deterministic=True, envs=min(8, episodes))
     except DppoError as error:  # a learner's machine need not have the environment
         return f"no evaluation: {error}"
+    with contextlib.suppress(OSError):
+        replace_file(directory / EVALUATION, json.dumps(asdict(result)).encode())
     return result.summary()
+
+
+def saved_evaluation(directory: Path) -> "EvaluationResult | None":
+    """The evaluation at the end of the run, if there was one; of an older policy where the run has gone on since."""
+    import msgspec
+
+    from scripts.evaluate import EvaluationResult
+
+    with contextlib.suppress(OSError, msgspec.ValidationError, msgspec.DecodeError):
+        return msgspec.json.decode((directory / EVALUATION).read_bytes(), type=EvaluationResult)
+    return None
 
 
 def closing_text(summary: dict[str, Any]) -> str:
     """How a run went, in three lines."""
+    starts = summary.get("starts", 1)
+    since = "since launch" if starts == 1 else f"in {starts} starts"
     restarts = summary.get("env_restarts", 0)  # runs that were over before they were counted have none
     crashed = f"; {restarts:,} environments crashed and were made again" if restarts else ""
     return (
         f"{summary['env']}: {summary['reason']}\n"
         f"{summary['updates']} updates, {summary['steps']:,} steps, {summary['episodes']:,} episodes; "
-        f"{summary['elapsed_seconds']:.1f} s since launch{crashed}\n"
+        f"{summary['elapsed_seconds']:.1f} s {since}{crashed}\n"
         f"{ledger_text(summary['ledger'])}"
     )
 

@@ -2,22 +2,22 @@
 who want PPO without the processes.
 """
 
+import functools
 import os
 import signal
 import time
 from collections import deque
-from pathlib import Path
 
 from actor.driver import ActorDriver
 from actor.session import ActorSession
 from actor.watchdog import Watchdog
 from learner.batch import Received
 from learner.entries import Entry
+from learner.opening import open_run
 from learner.peers import Action, Kick, Note, Send
 from learner.phases import Phase
 from learner.report import Reporter
 from learner.run import Run
-from learner.run_directory import RunDirectory
 from learner.session import LearnerSession
 from protocol.codec import decode_from_actor, decode_from_learner, encode
 from protocol.errors import DppoError, RefusedError
@@ -26,13 +26,13 @@ from protocol.release import RELEASE
 from scripts.config import TrainConfig
 from scripts.progress import Progress
 from scripts.recording import Recorder
-from scripts.settings import dump_yaml
+from scripts.standing import kept_settings
 
 PEER = b"inline"
 STATUS_SECONDS = 0.5
 
 
-def run_inline(config: TrainConfig, path: Path, progress: Progress, recorder: Recorder) -> bool:
+def run_inline(config: TrainConfig, progress: Progress, recorder: Recorder) -> bool:
     """Train in this process; returns whether the user interrupted the run."""
     stop: list[int] = []
 
@@ -44,9 +44,15 @@ def run_inline(config: TrainConfig, path: Path, progress: Progress, recorder: Re
 
     previous = {n: signal.signal(n, end) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with RunDirectory.open(path) as directory, progress:
-            directory.write_atomic("config.yaml", dump_yaml(config).encode())
-            run = Run(config.learner, directory, launched_at())
+        settings = functools.partial(kept_settings, config)
+        run = open_run(
+            config.learner,
+            settings,
+            launched_at=launched_at(),
+            time_of_day=time.time(),
+            note=progress.note,
+        )
+        with run.directory, progress:
             Inline(run, progress, recorder, stop).train()
     finally:
         for number, handler in previous.items():
@@ -116,8 +122,8 @@ class Inline:
                 return None
             self._run.directory.check_lock(time.monotonic())
             self._turn()
-            if self._run.first_step_seconds is None and session.batch:
-                self._run.first_step_seconds = time.monotonic() - self._run.launched_at
+            if self._run.progress.first_step_seconds is None and session.batch:
+                self._run.note_first_step(time.monotonic())
         return session.batch
 
     def _update(self, batch: list[Received], since: float) -> float:

@@ -6,7 +6,7 @@ values only, so that a preset and a file may each be incomplete.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
@@ -49,6 +49,8 @@ class Resolved(Generic[Config]):
     sources: dict[str, str]  # path -> default, preset X, file X, environment, flag
     preset: str  # "" when none was used
     preset_was_asked_for: bool  # False: found by the environment's id
+    extra: Mapping[str, str] = field(default_factory=dict)  # flags that are no settings: seeds
+    switches: frozenset[str] = frozenset()  # of those, the ones without a value: run.new
 
 
 @dataclass(frozen=True)

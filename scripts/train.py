@@ -14,7 +14,9 @@ from protocol.errors import DppoError, RefusedError, UsageError
 from protocol.exit_codes import how_it_ended
 from protocol.launch import LAUNCHED_VARIABLE, launched_at
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
-from scripts.config import LearnerProcessConfig, TrainConfig
+from scripts.config import TrainConfig
+from scripts.failed_starts import removed_where_it_fails
+from scripts.launching import checked, show_finished
 from scripts.preflight import check_before_start
 from scripts.processes import Child, Lifeline, end, wait
 from scripts.progress import Progress
@@ -32,14 +34,21 @@ INTERRUPTED = 130
 def run(config: TrainConfig) -> int:
     """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails."""
     started = launched_at()
+    standing = checked(config)
+    if standing.over:
+        show_finished(standing)
+        return 0
     check_before_start(config, lambda text: print(text, file=sys.stderr, flush=True))
     directory = config.learner.run_directory
     progress = Progress()
-    with Recorder(config.learner.run, directory, progress.note) as recorder:
+    with (
+        removed_where_it_fails(directory),
+        Recorder(config.learner.run, directory, progress.note) as recorder,
+    ):
         if config.actors == 0:
             from scripts.inline import run_inline
 
-            interrupted = run_inline(config, directory, progress, recorder)
+            interrupted = run_inline(config, progress, recorder)
             ending = Ending.INTERRUPTED if interrupted else Ending.OVER
         else:
             ending = _run_processes(config, directory, started, progress, recorder)
@@ -76,7 +85,7 @@ def _run_processes(
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dppo-")))  # 0700
         endpoint = f"ipc://{private}/learner"
         settings = private / "config.yaml"
-        settings.write_text(dump_yaml(LearnerProcessConfig(config.learner, endpoint)))
+        settings.write_text(dump_yaml(config))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         stack.callback(ours.close)
         stack.callback(theirs.close)
@@ -87,7 +96,14 @@ def _run_processes(
             LAUNCHED_VARIABLE: str(started),
             STATUS_VARIABLE: str(theirs.fileno()),
         }
-        learner = Child("learner", ("-m", "learner"), logs / "learner.log", lifeline, environment, (theirs.fileno(),))
+        learner = Child(
+            "learner",
+            ("-m", "learner", "--bind", endpoint),
+            logs / "learner.log",
+            lifeline,
+            environment,
+            (theirs.fileno(),),
+        )
         actors = [
             Child(
                 f"actor-{i}",
@@ -173,6 +189,9 @@ class _Supervisor:
         self._progress.note(f"the learner {how_it_ended(code)}; starting it again from its newest checkpoint")
 
     def _revive(self) -> None:
+        # another learner counts from its own start: the checkpoint that it goes on from has the time before
+        of_all = self._learner.environment
+        self._learner.environment = {name: of_all[name] for name in of_all if name != LAUNCHED_VARIABLE}
         if self._learner.restart_if_due():
             self._progress.note("the learner is back")
         for child in self._actors:

@@ -40,6 +40,23 @@ class PresetFlags:
     """Preset to start from, or none; empty: the one named like the environment, where there is one."""
 
 
+@dataclasses.dataclass(frozen=True)
+class RunFlags:
+    """Where the run goes."""
+
+    new: bool = dataclasses.field(default=False, metadata={"flag": "run.new"})
+    """Begin a run of its own in the next directory that is free, such as runs/Pendulum-v1-2."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedFlags:
+    """How many runs there are."""
+
+    seeds: str = ""
+    """Train a run for each of these seeds, one after the other (5 is 1..5; also 3..7 and 1,3,7), each in a directory of
+    its own, such as runs/Pendulum-v1-seeds/seed-3; then show a table with the median."""
+
+
 def field_texts(config: type[object]) -> dict[str, str]:
     """The text below each field of a dataclass, by the field's name, each as one line."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
@@ -103,9 +120,9 @@ def _for_tyro(config: type[object], layers: tuple[type[object], ...] = ()) -> An
         else:
             required = field.default is field.default_factory is dataclasses.MISSING
             metavar = field.name.upper() if required and not layers else None  # an argument without a flag
-            fields.append(
-                (field.name, Annotated[kind, tyro.conf.arg(help=texts[field.name], metavar=metavar)], default)
-            )
+            shown_as = field.metadata.get("flag")
+            argument = tyro.conf.arg(name=shown_as, help=texts[field.name], metavar=metavar)
+            fields.append((field.name, Annotated[kind, argument], default))
     for layer in layers:
         kind = _for_tyro(layer)
         fields.append((layer.__name__, Annotated[kind, flat], dataclasses.field(default_factory=kind)))

@@ -19,7 +19,7 @@ from learner.door import Listening
 from protocol.errors import DppoError, RefusedError
 from protocol.join_line import JoinLine
 from scripts.cli import main
-from scripts.config import BenchSolve, BenchThroughput, TrainConfig
+from scripts.config import BenchSolve, BenchThroughput, LearnerProcessConfig, TrainConfig
 from scripts.fields import settings_of
 
 Entries = tuple[list[Any], dict[str, Any]]
@@ -200,20 +200,22 @@ def test_train_gets_the_resolved_settings_and_says_which_preset_it_took(
 ) -> None:
     calls, _ = entries
     assert run("train", "--env", "Pendulum-v1", "--ppo.learning-rate", "3e-4", "--actors", "0") == 0
-    ((module, function, (config,), _),) = calls
-    assert (module, function) == ("scripts.train", "run")
+    ((module, function, (resolved,), _),) = calls
+    assert (module, function) == ("scripts.launching", "train")
+    config = resolved.config
     assert isinstance(config, TrainConfig)
     assert (config.learner.env.id, config.learner.ppo.learning_rate, config.actors) == ("Pendulum-v1", 3e-4, 0)
     assert config.learner.run.target_return == -200
     assert "preset Pendulum-v1, found by" in capsys.readouterr().err
 
 
-def test_learner_gets_its_address_and_its_settings_as_yaml(entries: Entries) -> None:
+def test_learner_gets_its_address_and_its_settings(entries: Entries) -> None:
     calls, _ = entries
     assert run("learner", "--bind", "ipc:///tmp/somewhere", "--preset", "none") == 0
-    ((module, _, (config,), rest),) = calls
-    assert (module, config, rest["listening"]) == ("learner.shell", LearnerConfig(), Listening("ipc:///tmp/somewhere"))
-    assert "bind: 'ipc:///tmp/somewhere'" in rest["config_yaml"]
+    ((module, function, (resolved, listening), _),) = calls
+    assert (module, function) == ("scripts.learner_command", "run")
+    assert resolved.config == LearnerProcessConfig(LearnerConfig(), "ipc:///tmp/somewhere")
+    assert listening == Listening("ipc:///tmp/somewhere")
 
 
 def test_a_learner_of_a_local_run_takes_its_file_and_no_preset(
@@ -224,8 +226,8 @@ def test_a_learner_of_a_local_run_takes_its_file_and_no_preset(
     monkeypatch.setenv("DPPO_CONFIG", str(tmp_path / "c.yaml"))
     monkeypatch.setenv("DPPO_PPO__GAMMA", "0.5")
     assert run("learner") == 0
-    ((_, _, (config,), rest),) = calls
-    assert (config.env.id, config.ppo.gamma, rest["listening"].bind) == ("Pendulum-v1", 0.99, "ipc://x")
+    config = calls[0][2][0].config
+    assert (config.learner.env.id, config.learner.ppo.gamma, config.bind) == ("Pendulum-v1", 0.99, "ipc://x")
 
 
 LINE = str(JoinLine(bytes(32), bytes(4), bytes(range(32)), "host:5555"))
@@ -308,7 +310,7 @@ def test_bench_gets_its_arguments_and_passes_on_what_follows(entries: Entries) -
 def test_exit_codes_of_failures(
     capsys: pytest.CaptureFixture[str], entries: Entries, error: BaseException, code: int
 ) -> None:
-    entries[1]["scripts.train"] = error
+    entries[1]["scripts.launching"] = error
     assert run("train", "--preset", "none") == code
     err = capsys.readouterr().err
     assert "Traceback" not in err
@@ -316,12 +318,12 @@ def test_exit_codes_of_failures(
 
 
 def test_a_missing_extra_says_what_to_install(capsys: pytest.CaptureFixture[str], entries: Entries) -> None:
-    entries[1]["scripts.train"] = ModuleNotFoundError("No module named 'torch'", name="torch")
+    entries[1]["scripts.launching"] = ModuleNotFoundError("No module named 'torch'", name="torch")
     assert "pip install 'dppo[learner]'" in failed(capsys, "train", "--preset", "none")
 
 
 def test_a_bug_keeps_its_traceback(entries: Entries) -> None:
-    entries[1]["scripts.train"] = ModuleNotFoundError("No module named 'scripts.x'", name="scripts.x")
+    entries[1]["scripts.launching"] = ModuleNotFoundError("No module named 'scripts.x'", name="scripts.x")
     with pytest.raises(ModuleNotFoundError):
         main(["train", "--preset", "none"])
 

@@ -1,6 +1,7 @@
 """Does it learn? Whole runs in this process, short and seeded; the same sessions and codec as over a wire."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,9 @@ def train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Train:
         files = RunFiles(tmp_path / str(len(runs)))
         runs.append(files)
         progress = Progress()
+        placed = replace(config, run=replace(config.run, directory=str(files.path)))
         with Recorder(config.run, files.path, progress.note) as recorder:
-            assert not run_inline(TrainConfig(config, actors=0), files.path, progress, recorder)
+            assert not run_inline(TrainConfig(placed, actors=0), progress, recorder)
         assert_closes(files.ledger())
         assert drops(files.ledger()) == {}
         assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4

@@ -88,7 +88,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         gym.register("Watched-v0", entry_point=make)
         progress = Progress()
         with Recorder(config.learner.run, tmp_path, progress.note) as recorder:
-            assert not run_inline(config, tmp_path, progress, recorder)
+            assert not run_inline(config, progress, recorder)
         return Ran(RunFiles(tmp_path), episodes, np.concatenate(trained_on))
 
     yield run

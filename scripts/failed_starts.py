@@ -1,0 +1,64 @@
+"""A command that fails before it has trained leaves no run directory behind. Knows paths; knows no training."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from learner.history import has_trained
+from protocol.errors import DppoError, UsageError
+
+LOGS = "logs"
+
+
+@contextlib.contextmanager
+def removed_where_it_fails(directory: Path) -> Iterator[None]:
+    """Remove what a failing start has made in `directory`, and the directory if it is new, unless it has trained.
+
+    A log that the error names is moved to a temporary directory, and the error names it there. What was in the
+    directory before stays. An interrupted start is no failure.
+    """
+    missing = _missing(directory)
+    before = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    try:
+        yield
+    except Exception as error:
+        if has_trained(directory):
+            raise
+        moved = _without_lost_logs(error, directory, before)
+        with contextlib.suppress(OSError):
+            _remove(directory, before, missing)
+        if moved is error:
+            raise
+        raise moved from None
+
+
+def _missing(directory: Path) -> list[Path]:
+    """The directories that have to be made for it, the deepest first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]
+
+
+def _remove(directory: Path, before: set[str], missing: list[Path]) -> None:
+    for path in list(directory.iterdir()):
+        if path.name in before:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    for path in missing:
+        path.rmdir()  # not, where somebody else has put something into it
+
+
+def _without_lost_logs(error: Exception, directory: Path, before: set[str]) -> Exception:
+    """The same error, naming its log where that is from now on; a wrong usage needs none."""
+    logs = directory / LOGS
+    if not isinstance(error, DppoError) or LOGS in before or f"(log: {logs}" not in str(error):
+        return error
+    if isinstance(error, UsageError):
+        return type(error)(str(error).partition(" (log: ")[0])
+    kept = Path(tempfile.mkdtemp(prefix="dppo-failed-"))
+    with contextlib.suppress(OSError):
+        shutil.copytree(logs, kept, dirs_exist_ok=True)
+    return type(error)(str(error).replace(str(logs), str(kept)))

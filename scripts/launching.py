@@ -1,0 +1,95 @@
+"""What comes before a run starts: where it is to lie, what it begins from, and whether there is anything to do."""
+
+import dataclasses
+import json
+import os
+from typing import Any, TypeVar
+
+from learner.initial_weights import find_source
+from learner.status import SUMMARY
+from protocol.errors import UsageError
+from protocol.lifeline import watch_parent
+from scripts.closing import closing_text, saved_evaluation
+from scripts.config import LearnerProcessConfig, TrainConfig
+from scripts.fields import values_of
+from scripts.settings import Resolved
+from scripts.standing import Launch, Standing, free_directory, newest_progress, recorded_settings, same, stand
+
+AnyLaunch = TypeVar("AnyLaunch", TrainConfig, LearnerProcessConfig)
+
+NEW = "run.new"  # the switch: in the next directory that is free
+SEEDS = "seeds"
+# beside the network's: settings without which the same weights mean something else
+MEANING = {"ppo.normalise_values"}
+WITHOUT_MEANING = {"network.initialisation", "network.initial_log_std"}  # of the start only
+
+
+def train(resolved: Resolved[TrainConfig]) -> int:
+    """`dppo train`: one run, or one a seed; returns the exit code."""
+    watch_parent()
+    if SEEDS in resolved.extra:
+        from scripts.seeds import parse_seeds, train_seeds
+
+        if resolved.sources["run.seed"] in ("flag", "environment"):
+            raise UsageError("--seed and --seeds exclude each other: --seeds 1,3,7 names them all")
+        return train_seeds(placed(resolved.config), parse_seeds(resolved.extra[SEEDS]), new=NEW in resolved.switches)
+    from scripts.train import run
+
+    config = placed(resolved.config)
+    return run(in_new_directory(config) if NEW in resolved.switches else config)
+
+
+def placed(config: AnyLaunch) -> AnyLaunch:
+    """The same settings, with the run to begin from by its whole path: the command may be given elsewhere next time."""
+    init_from = config.learner.run.init_from
+    return with_run(config, init_from=os.path.abspath(init_from)) if init_from else config
+
+
+def in_new_directory(config: AnyLaunch) -> AnyLaunch:
+    """The same settings in the next directory that is free: runs/Pendulum-v1, runs/Pendulum-v1-2, ..."""
+    return with_run(config, directory=str(free_directory(config.learner.run_directory)))
+
+
+def with_run(config: AnyLaunch, **values: Any) -> AnyLaunch:
+    """The same settings with others in the section `run`."""
+    run = dataclasses.replace(config.learner.run, **values)
+    return dataclasses.replace(config, learner=dataclasses.replace(config.learner, run=run))
+
+
+def checked(config: Launch) -> Standing:
+    """How the command stands to its run directory. Raises UsageError where it cannot start; writes nothing."""
+    standing = stand(config)
+    if not standing.begun and config.learner.run.init_from:
+        _check_source(config)
+    return standing
+
+
+def _check_source(config: Launch) -> None:
+    """Raise UsageError unless the weights to begin from mean the same in these networks."""
+    run = config.learner.run
+    source = find_source(run.init_from, run.init_checkpoint)
+    theirs, ours = recorded_settings(source.run, type(config)), values_of(config)
+    differing = [
+        f"{path}: {theirs[path]} there, {ours[path]} here"
+        for path in ours
+        if path in MEANING or (path.startswith("network.") and path not in WITHOUT_MEANING)
+        if not same(theirs[path], ours[path])
+    ]
+    if differing:
+        raise UsageError(
+            f"run.init_from={source.run} has other networks ({'; '.join(differing)}): give the same settings"
+        )
+
+
+def show_finished(standing: Standing) -> None:
+    """Print how a run went that is over, and how to go on."""
+    directory = standing.directory
+    summary = json.loads((directory / SUMMARY).read_bytes())
+    print(f"{directory} is finished; nothing was started and nothing changed")
+    print(closing_text({**summary, "reason": standing.over}))
+    evaluation, progress = saved_evaluation(directory), newest_progress(directory)
+    if evaluation is not None and progress is not None and evaluation.policy_version == progress.version:
+        print(evaluation.summary())
+    solved = standing.over.startswith("solved")
+    on = "--run.stop-at-target false or a higher --run.target-return" if solved else "a larger --run.total-steps"
+    print(f"go on with it: {on}; begin another one: --run.new ({free_directory(directory)}), --seeds")

@@ -1,0 +1,80 @@
+"""`dppo learner`: one learner with its table and its notes, started by a user or by a local run."""
+
+import contextlib
+import functools
+import logging
+import os
+
+from learner.door import Listening
+from learner.status import Status
+from scripts.child import Reports, reports_from_environment
+from scripts.config import LearnerProcessConfig, TrainConfig
+from scripts.launching import NEW, checked, in_new_directory, placed, show_finished
+from scripts.settings import Resolved, resolve_file
+from scripts.standing import kept_settings
+
+
+def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
+    """Train until the run is over; returns the exit code. Raises DppoError where it cannot start, or fails."""
+    reports = reports_from_environment()
+    if reports is not None:
+        return _run_for_local_run(resolved.config, listening, reports)
+    config = placed(resolved.config)
+    return _run_alone(in_new_directory(config) if NEW in resolved.switches else config, listening)
+
+
+def _run_for_local_run(config: LearnerProcessConfig, listening: Listening, reports: Reports) -> int:
+    """Started by `dppo train`, which shows what is reported, and whose settings are those of the run."""
+    import learner.shell
+
+    logging.basicConfig(level=logging.INFO, handlers=[reports])
+    launch = resolve_file(TrainConfig, os.environ["DPPO_CONFIG"], flags={}).config
+    learner.shell.run(
+        config.learner,
+        listening=listening,
+        settings=functools.partial(kept_settings, launch),
+        observe=reports.show,
+        on_signal="end",
+    )
+    return 0
+
+
+def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
+    standing = checked(config)
+    if standing.over:
+        show_finished(standing)
+        return 0
+    import learner.shell
+    from scripts.closing import close_run
+    from scripts.failed_starts import removed_where_it_fails
+    from scripts.progress import NoteHandler, Progress
+    from scripts.recording import Recorder
+
+    directory = standing.directory
+    with (
+        removed_where_it_fails(directory),
+        contextlib.ExitStack() as children,
+        contextlib.ExitStack() as screen,
+    ):
+        progress = screen.enter_context(Progress())
+        recorder = children.enter_context(Recorder(config.learner.run, directory, progress.note))
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[NoteHandler(progress)])
+
+        def afterwards(interrupted: bool) -> None:
+            screen.close()
+            if not interrupted:
+                recorder.film_the_end()
+            close_run(directory, 0 if interrupted else config.evaluation_episodes)
+
+        def observe(status: Status) -> None:
+            progress.show(status)
+            recorder.look(status)
+
+        learner.shell.run(
+            config.learner,
+            listening=listening,
+            settings=functools.partial(kept_settings, config),
+            observe=observe,
+            afterwards=afterwards,
+        )
+    return 0
