@@ -12,6 +12,7 @@ import psutil
 import pytest
 from processes import REPOSITORY, SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
 from simulators import BLOWN_UP, BREAKING
+from snapshots import snapshot
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 
@@ -370,11 +371,15 @@ def test_an_environment_that_yields_nothing_but_nan_ends_the_run_and_says_so(pla
 def test_a_finished_run_that_is_started_again_changes_nothing(place: Place, files: RunFiles) -> None:
     place.gate.touch()
     place.ends(start(place), code=0)
-    metrics, ledger, steps = files.metrics(), files.ledger(), place.counted_steps()
-    place.ends(start(place), code=0)
+    before, steps = snapshot(files.path), place.counted_steps()
+    for arguments in ((), ("--actors", "0"), ("--run.total-steps", "1000")):
+        again = start(place, *arguments)
+        place.ends(again, code=0)
+        assert "run is finished; nothing was started and nothing changed" in again.said()
+        assert "go on with it: a larger --run.total-steps" in again.said()
     place.leaves_nothing()
-    assert files.epoch() == 2
-    assert (files.metrics(), files.ledger()["total"], place.counted_steps()) == (metrics, ledger["total"], steps)
+    assert snapshot(files.path) == before
+    assert place.counted_steps() == steps
 
 
 @pytest.mark.slow
