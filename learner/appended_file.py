@@ -17,13 +17,13 @@ class AppendedFile:
         """Write all of it or nothing; visible to readers when this returns. Raises OSError."""
         if self._descriptor < 0:
             self._descriptor = open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        size = os.fstat(self._descriptor).st_size
         rest = memoryview(record)
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            os.ftruncate(self._descriptor, size)
+            if len(rest) < len(record):
+                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (len(record) - len(rest)))
             raise
 
     def close(self) -> None:

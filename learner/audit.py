@@ -1,14 +1,15 @@
 """Whether the books of a run close, read from its files as the next learner would read them. Imports no torch."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from learner.checkpoint_document import read_document, readable_first
-from learner.entries import Entry, Replayed, replay
-from learner.journal import Position, entries_after
+from learner.entries import Entry
+from learner.journal import Position, entries_behind
+from learner.replay import Replayed, replay
 from protocol.errors import CheckpointError, UsageError
 from protocol.ledger import Ledger, imbalance
 
@@ -36,7 +37,7 @@ def audit(run: Path) -> Audit:
         path, document = _newest(run / "checkpoints")
         state: dict[str, Any] = document["state"] if document else {}
         ledger = Ledger.from_state(state["ledger"]) if state else Ledger()
-        entries = list(entries_after(run, Position(*state.get("journal", (0, 0)))))
+        behind = entries_behind(run, Position.of(state.get("journal", (0,))))
     except OSError as error:
         raise CheckpointError(f"{error.filename or run} cannot be read: {error.strerror or error}") from None
     update = int(document["update"]) if document else 0
@@ -44,11 +45,13 @@ def audit(run: Path) -> Audit:
     problems = [
         *_sums(path, state.get("ledger")),
         *_sums("ledger.json", _json(run / "ledger.json")),
-        *_gaps(ledger, entries),
+        *(f"journal: {problem}" for problem in (*behind.holes, *behind.problems)),
+        *_gaps(ledger, behind.entries),
         *_trained(path, ledger, steps),
         *_metrics(run / "metrics.jsonl", update, steps),
     ]
-    replayed = replay(ledger, entries)
+    replayed = replay(ledger, behind.entries, behind.holes)
+    problems += _unaccounted(ledger)
     closes = imbalance([ledger.closed, *ledger.accounts.values(), ledger.total()])
     return Audit(
         ledger, path, update, steps, replayed, (*problems, *([f"with the journal: {closes}"] if closes else ()))
@@ -87,11 +90,11 @@ def _sums(where: str, state: dict[str, Any] | None) -> Iterator[str]:
             yield f"{where}: total: {figure} {state['total'][figure]} is not the sum of its accounts, {summed}"
 
 
-def _gaps(ledger: Ledger, entries: list[Entry]) -> Iterator[str]:
+def _gaps(ledger: Ledger, entries: Sequence[Entry]) -> Iterator[str]:
     """Sequence numbers that the journal skips; "learner_crash" is what an actor told of such a gap."""
     upto = {key: account.watermark for key, account in ledger.accounts.items()}
     for entry in entries:
-        if entry.kind in ("published", "told") or entry.incarnation in ledger.ended:
+        if entry.kind in ("published", "told", "granted") or entry.incarnation in ledger.ended:
             continue
         newest = upto.get(entry.incarnation, 0)
         if entry.seq > newest + 1 and entry.kind != "learner_crash":
@@ -102,6 +105,13 @@ def _gaps(ledger: Ledger, entries: list[Entry]) -> Iterator[str]:
             )
             yield f"journal: {entry.actor} ({entry.incarnation.hex()}): {missing} in no entry"
         upto[entry.incarnation] = max(newest, entry.seq)
+
+
+def _unaccounted(ledger: Ledger) -> Iterator[str]:
+    least, most = ledger.unaccounted.least, ledger.unaccounted.most
+    if least:
+        bounds = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+        yield f"{bounds} steps were acknowledged and are in no account: a part of the journal is gone"
 
 
 def _trained(where: str, ledger: Ledger, steps: int) -> Iterator[str]:

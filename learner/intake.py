@@ -6,10 +6,12 @@ from protocol.codec import MAX_HEADER_BYTES
 from protocol.rollout import Counts, blob_bytes
 from protocol.specs import Spec
 
+CREDIT = 8  # rollouts in flight; with SEGMENTS_PER_BATCH 4 this is two batches' share
 STRANGER_BYTES = 65536  # HELLO, heartbeats, handshake
 SEGMENT_BYTES = 8192  # of a rollout in the batch besides its blob: the records and arrays around it
 SLACK_ROLLOUTS = 2  # beyond credit: one that STOP cuts, one half read
 LEAST_TOTAL_BYTES = 2**28
+MOST_UNDELIVERED = {"keep": CREDIT + 1, "drop": CREDIT + 2}  # rollouts: one more than credit is cut by STOP
 SEGMENTS_PER_BATCH = 4  # an actor reports this often per batch, so that STOP comes soon after the batch is full
 
 

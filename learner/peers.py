@@ -80,11 +80,24 @@ class Peer:
     steps: int = 0  # accepted
     credit_upto: int = 0  # newest sequence number that it has credit for
     shares: TimeShares = field(default_factory=TimeShares)
+    granted: int = 0  # steps that it may have sealed undelivered under the newest policy sent
     doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere
     notes: int = 0  # about its environments
     refused: set[str] = field(default_factory=set)  # arrays of its rollouts that were not finite
     rows: int = 0  # arrived under the newest policy, and not more than `share`
     share: int = 0  # rows that it stops after by itself; 0: only at STOP
+
+    def grant(self, steps: int, rollouts: int) -> list[Action]:
+        """Note that a policy is on its way, under which the actor may seal that many rollouts of that many steps.
+
+        Those made under the policy before the last one have been delivered. The journal must know of it first, should
+        actor and learner both die.
+        """
+        before = self.granted or self.account.may_hold
+        self.granted = steps * rollouts
+        known, self.account.may_hold = self.account.may_hold, max(before, self.granted)
+        self.account.is_idle = False
+        return [Entry.of(self.account, self.incarnation, "granted", 0)] if self.account.may_hold > known else []
 
     @property
     def exhausted(self) -> bool:

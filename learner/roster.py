@@ -56,6 +56,7 @@ class Roster:
             return None, [Send(peer_id, full(self._settings.max_actors))]
         account = self._ledger.open(hello.incarnation, hello.actor, hello.born)
         lost = account.reconcile(hello.tally)
+        self._ledger.unaccounted.add(least=-lost, most=-lost)
         is_slow = self._left_unread(peer_id, hello)
         actions = self._supersede(peer_id, hello)
         if lost:

@@ -55,9 +55,10 @@ class Run:
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
         self.env_restarts = 0  # never falls, though accounts are summed up while it is read
-        self.journal = Journal(directory.path, log.warning)
         self._trainer: Trainer | None = None
         resumed = resume(directory, config)
+        behind = resumed.behind
+        self.journal = Journal(directory.path, log.warning, number=behind.number, steps=behind.steps)
         self.progress, self.episodes = resumed.progress, resumed.episodes
         self.ledger, self.spec = resumed.ledger, resumed.spec
         self._checkpoint: Checkpoint | None = resumed.checkpoint

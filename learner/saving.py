@@ -4,15 +4,16 @@ import logging
 import math
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from learner.complaints import Complaints
 from learner.config import LearnerConfig, RunConfig
-from learner.entries import replay
 from learner.episodes import EpisodeWindow
-from learner.journal import Journal, Position, entries_after
+from learner.journal import Behind, Journal, Position, entries_behind
+from learner.replay import replay
 from learner.run_directory import RunDirectory
 from protocol.errors import CheckpointError, UsageError
 from protocol.ledger import Ledger
@@ -77,6 +78,7 @@ class Resumed:
     ledger: Ledger
     spec: Spec | None
     checkpoint: "Checkpoint | None"
+    behind: Behind  # of the journal
 
 
 def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
@@ -107,18 +109,35 @@ def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
         ledger = Ledger.from_state(state["ledger"])
         ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows
         spec = msgspec.convert(state["spec"], Spec)
-        position = Position(*state.get("journal", (0, 0)))
+        position = Position.of(state.get("journal", (0,)))
         log.info("resuming %s after update %d (%d steps)", directory.path, progress.updates, progress.steps)
     try:
-        replayed = replay(ledger, entries_after(directory.path, position))
+        behind = entries_behind(directory.path, position)
     except OSError as error:
         raise CheckpointError(
             f"the journal in {directory.path / 'journal'} cannot be read: {error.strerror or error}. Make it readable."
         ) from error
+    replayed = replay(ledger, behind.entries, behind.holes)
+    _report(directory.path, behind, replayed.found)
     progress.version = max(progress.version, replayed.version)  # what a dead learner published is not published again
     if replayed.rollouts:
         log.info("%d steps of %d rollouts had gone to a learner that died; booked", replayed.steps, replayed.rollouts)
-    return Resumed(progress, episodes, ledger, spec, checkpoint)
+    return Resumed(progress, episodes, ledger, spec, checkpoint, behind)
+
+
+def _report(path: Path, behind: Behind, found: int) -> None:
+    """What of the journal is gone, a line each."""
+    if behind.holes:
+        missing = sum(hole.steps for hole in behind.holes)
+        log.warning(
+            "the journal in %s is damaged: %s; later records tell of %s of %s steps, the others are in no account",
+            path / "journal",
+            "; ".join(map(str, behind.holes[:3])) + (" ..." if len(behind.holes) > 3 else ""),
+            f"{min(found, missing):,}",
+            f"{missing:,}",
+        )
+    for problem in behind.problems:
+        log.warning("the journal in %s: %s", path / "journal", problem)
 
 
 def _newest(directory: RunDirectory) -> "Checkpoint | None":

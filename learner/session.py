@@ -11,7 +11,7 @@ from learner.batch import Received
 from learner.conduct import HELLO_MESSAGES, Conduct
 from learner.entries import Entry
 from learner.histories import Histories
-from learner.intake import SEGMENT_BYTES, STRANGER_BYTES, allowed_bytes, rollout_bytes, total_bytes
+from learner.intake import CREDIT, SEGMENT_BYTES, STRANGER_BYTES, allowed_bytes, rollout_bytes, total_bytes
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Phase
 from learner.roster import Roster
@@ -41,7 +41,6 @@ from protocol.rollout import Blob
 from protocol.snapshot import Snapshot
 from protocol.specs import Spec
 
-CREDIT = 8  # rollouts in flight; with SEGMENTS_PER_BATCH 4 this is two batches' share
 HEARTBEAT_SECONDS = 1.0
 
 
@@ -275,6 +274,8 @@ class LearnerSession:
 
     def _refuse(self, peer: Peer, header: Rollout, reason: DropReason, text: str) -> list[Action]:
         peer.account.refuse(header.seq, header.steps, reason)
+        if header.epoch != self.settings.epoch:  # it may have been in a part of the journal that is gone
+            self.ledger.unaccounted.add(least=-header.steps, most=0)
         entry = Entry.of(peer.account, peer.incarnation, reason, header.steps)
         return [entry, Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), self._ack(peer)]
 
@@ -291,6 +292,7 @@ class LearnerSession:
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self.roster.forget(peer.id)
         peer.account.observe(bye.tally)
+        peer.account.may_hold = 0
         entry = Entry.of(peer.account, peer.incarnation, "told", 0)
         self.ledger.close(peer.incarnation, "shutdown")
         return [entry, Note(f"{peer.actor} left: {bye.reason}"), *self.cycle.advance(now)]

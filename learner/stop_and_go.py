@@ -6,7 +6,7 @@ Part of the learner's session, without I/O; knows neither HELLO nor the ledger.
 import math
 
 from learner.batch import Received
-from learner.intake import SEGMENTS_PER_BATCH
+from learner.intake import MOST_UNDELIVERED, SEGMENTS_PER_BATCH
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Event, Phase, following
 from learner.roster import Roster
@@ -149,6 +149,7 @@ class StopAndGo:
         if (message.epoch, message.version) != self.current:
             return []
         peer.stopped = True
+        peer.account.is_idle = True
         if message.first_step_seconds > 0 and peer.have_version == message.version:
             self._first_step_seconds.append(peer.have_at - peer.policy_sent_at + message.first_step_seconds)
         return self.advance(now)
@@ -184,9 +185,10 @@ class StopAndGo:
         cut = self._settings.stop_at_episode_end
         segment_steps = self._settings.segment_steps or math.ceil(share / SEGMENTS_PER_BATCH)
         policy = Policy(*self.current, self.snapshot.digest, segment_steps, cut, peer.share)
+        granted = peer.grant(segment_steps * peer.slots.envs, rollouts=MOST_UNDELIVERED[self._settings.on_stop])
         *parts, last = self.snapshot.parts
         sends = [Send(peer.id, Part(*self.current, index), part) for index, part in enumerate(parts)]
-        return [*sends, Send(peer.id, policy, last)]
+        return [*granted, *sends, Send(peer.id, policy, last)]
 
     @property
     def segment_steps(self) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from learner.admission import ENDED
 from learner.gate import Gate
+from learner.intake import CREDIT
 from learner.peers import Action, Kick, Note, Send
-from learner.session import CREDIT, LearnerSession
+from learner.session import LearnerSession
 from protocol.codec import decode_from_actor
 from protocol.errors import ProtocolError
 from protocol.messages import Hello, Policy

@@ -39,12 +39,27 @@ class Account:
     over: bool = False  # never comes back
     env_restarts: int = 0  # environments that its actor made again because they crashed
     away: bool = False  # written off; may come back
+    may_hold: int = 0  # most steps that its actor may have sealed and not delivered, by its credit; 0: it said BYE
+    is_idle: bool = False  # it has told of all that it sealed, and seals nothing before it gets another policy
+    unknown: int = 0  # of an account that is over or away: most steps sealed beyond those that it tells of
     born: int = 0  # when its process started, as it says; orders those of one name
 
     @property
     def in_flight(self) -> int:
         """Steps sealed and neither received nor given up."""
         return self.sealed - self.trained - self.pending - self.dropped.total()
+
+    @property
+    def disposed(self) -> int:
+        """Steps of rollouts that arrived, or that a learner took along."""
+        return self.trained + self.pending + self.dropped.total() - self.dropped["stop_partial"] - self.missing
+
+    @property
+    def most_unknown(self) -> int:
+        """Most steps that its actor may have sealed beyond those that the account tells of."""
+        if self.over or self.away or self.is_idle:
+            return self.unknown
+        return self.unknown + max(0, self.may_hold - self.in_flight)
 
     def accept(self, seq: int, steps: int) -> None:
         """The rollout is in the learner's memory."""
@@ -71,8 +86,7 @@ class Account:
         self.observe(tally)
         lost = 0
         if tally.acked_upto >= self.watermark:
-            disposed = self.trained + self.pending + self.dropped.total() - self.dropped["stop_partial"]
-            lost = max(0, tally.acked_steps - disposed)
+            lost = max(0, tally.acked_steps - self.disposed)
             self.dropped["learner_crash"] += lost
             self.watermark = tally.acked_upto
             self._at_least_what_arrived()
@@ -81,7 +95,7 @@ class Account:
     def back(self) -> None:
         """It is heard of again: what was written off is in flight."""
         self.dropped["actor_lost"] -= self.missing
-        self.missing = 0
+        self.missing = self.unknown = 0
         self.away = False
 
     def train(self) -> None:
@@ -96,10 +110,12 @@ class Account:
 
     def give_up(self, reason: DropReason) -> None:
         """Nothing more will arrive from this incarnation."""
+        self.unknown = self.most_unknown
         self.dropped[reason] += self.in_flight
 
     def write_off(self) -> None:
         """Nothing has been heard of this incarnation for long, but it may come back to the next learner."""
+        self.unknown = self.most_unknown
         self.missing += self.in_flight
         self.dropped["actor_lost"] += self.in_flight
         self.away = True
@@ -113,6 +129,19 @@ class Account:
         self.sealed = max(self.sealed, self.trained + self.pending + self.dropped.total())
 
 
+@dataclass
+class Unaccounted:
+    """Steps that were acknowledged and are in no account, because a part of the journal is gone. Bounds."""
+
+    least: int = 0
+    most: int = 0
+
+    def add(self, *, least: int, most: int) -> None:
+        """So many more, or fewer: some were found, or have arrived once more."""
+        self.most = max(0, self.most + most)
+        self.least = max(0, min(self.least + least, self.most))
+
+
 class Ledger:
     """All incarnations of a run. Those that are over for good are folded into one total."""
 
@@ -120,6 +149,7 @@ class Ledger:
         self.accounts: dict[bytes, Account] = {}
         self.closed = Account("closed")
         self.closed_incarnations = 0
+        self.unaccounted = Unaccounted()
         self.ended: dict[bytes, None] = {}  # the newest closed incarnations: they are in `closed`, so none may return
 
     def open(self, incarnation: bytes, actor: str, born: int = 0) -> Account:
@@ -170,6 +200,7 @@ class Ledger:
             self.closed.dropped.update(account.dropped)
             self.closed.duplicates += account.duplicates
             self.closed.env_restarts += account.env_restarts
+            self.closed.unknown += account.unknown
         self.closed_incarnations += len(done)
 
     def total(self) -> Account:
@@ -182,6 +213,7 @@ class Ledger:
             total.dropped.update(account.dropped)
             total.duplicates += account.duplicates
             total.env_restarts += account.env_restarts
+            total.unknown += account.most_unknown
         return total
 
     @property
@@ -194,6 +226,7 @@ class Ledger:
         return {
             "total": _account_state(self.total()),
             "closed": _account_state(self.closed),
+            "unaccounted": {"least": self.unaccounted.least, "most": self.unaccounted.most},
             "closed_incarnations": self.closed_incarnations,
             "ended": [key.hex() for key in self.ended],
             "accounts": {key.hex(): _account_state(account) for key, account in self.accounts.items()},
@@ -205,6 +238,7 @@ class Ledger:
         ledger = cls()
         ledger.closed = _account_from(state["closed"])
         ledger.closed_incarnations = state["closed_incarnations"]
+        ledger.unaccounted = Unaccounted(**state.get("unaccounted", {}))
         ledger.ended = {bytes.fromhex(key): None for key in state["ended"]}
         ledger.accounts = {bytes.fromhex(key): _account_from(value) for key, value in state["accounts"].items()}
         return ledger
@@ -233,6 +267,9 @@ def _account_state(account: Account) -> dict[str, Any]:
         "dropped": {reason: steps for reason, steps in sorted(account.dropped.items()) if steps},
         "duplicates": account.duplicates,
         "missing": account.missing,
+        "may_hold": account.may_hold,
+        "is_idle": account.is_idle,
+        "unknown": account.unknown,
         "over": account.over,
         "env_restarts": account.env_restarts,
         "away": account.away,

@@ -39,7 +39,7 @@ def show(arguments: LedgerArguments) -> int:
     else:
         console = Console(highlight=False)
         console.print(_table(found))
-        console.print(ledger_text(total), soft_wrap=True)
+        console.print(ledger_text(total, found.problems), soft_wrap=True)
         console.print(_sources(found), soft_wrap=True)
     if found.problems:
         more = f" (and {len(found.problems) - 1} more)" * (len(found.problems) > 1)

@@ -22,9 +22,10 @@ from actor.driver import ActorDriver
 from actor.session import ActorSession
 from learner import session as learner_session
 from learner.batch import Received
-from learner.entries import Entry, replay, unpack
+from learner.entries import Entry, unpack
 from learner.peers import Action, Kick, Note, Send, Settings
 from learner.phases import Phase
+from learner.replay import replay
 from learner.session import LearnerSession
 from learner.slots import SlotTable
 from protocol.codec import decode_from_actor, decode_from_learner, encode
@@ -254,6 +255,7 @@ class Simulation:
         self.learner: LearnerSession | None = None
         self.journal: list[bytes] = []  # a file for every learner that was
         self.disposals: list[list[Disposal | None]] = []  # by file and entry; None: a version published
+        self.is_torn = False  # a part of the journal has been lost
         self.versions: list[int] = []  # published, by any learner
         self.handed: list[Received] = []  # to the trainer, when the batch was full and all had stopped
         self.supervised: tuple[str, ...] = ()
@@ -294,6 +296,7 @@ class Simulation:
         assert self.learner is None
         if torn_bytes and self.journal:
             self.journal[-1] = self.journal[-1][:-torn_bytes]
+            self.is_torn = True
             del self.disposals[-1][len(list(unpack(self.journal[-1]))) :]
             self.versions = []  # which was the newest is lost as well
         text, books = self.checkpoints[checkpoint]
@@ -302,7 +305,7 @@ class Simulation:
         ledger = Ledger.from_state(state["ledger"])
         ledger.drop_pending("learner_crash")
         file, records = state["journal"]
-        files = [list(unpack(content)) for content in self.journal[file:]]
+        files = [[record.entry for record in unpack(content)] for content in self.journal[file:]]
         behind = [entry for number, entries in enumerate(files) for entry in entries[0 if number else records :]]
         replayed = replay(ledger, behind)
         self.version = max(state["version"], replayed.version)
@@ -598,7 +601,7 @@ class Simulation:
             Disposal(
                 incarnation,
                 upto,
-                "" if entry.kind == "told" else "learner_crash" if lost else place,
+                "" if entry.kind in ("told", "granted") else "learner_crash" if lost else place,
                 self.known_sealed(incarnation),
                 books.told_dropped.get(incarnation, 0),
             )
@@ -657,6 +660,9 @@ class Simulation:
         for reason in ("stale", "invalid", "learner_crash", "stop_partial"):
             assert total.dropped[reason] == places[reason], reason
         assert imbalance([learner.ledger.closed, *accounts.values()]) == ""
+        if not self.is_torn:
+            unheard = sum(process.sealed_steps for process in self.processes.values()) - total.sealed
+            assert unheard <= total.unknown, "more steps are in no account than the ledger says there may be"
         assert (
             json.loads(json.dumps(learner.ledger.to_state())) == Ledger.from_state(learner.ledger.to_state()).to_state()
         )

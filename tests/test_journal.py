@@ -13,16 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learner import appended_file
-from learner.entries import RECORD_BYTES, Entry, replay, unpack
-from learner.journal import Journal, Position, entries_after
+from learner.entries import RECORD_BYTES, Entry, unpack
+from learner.journal import Journal, Position, entries_behind
+from learner.replay import replay
 from protocol.ledger import Ledger, imbalance
 
 INCARNATION = b"12345678"
-START = Position(0, 0)
+START = Position(0)
 
 
 def silent(text: str) -> None:
     raise AssertionError(f"unexpected warning: {text}")
+
+
+def entries_after(path: Path, position: Position) -> list[Entry]:
+    return list(entries_behind(path, position).entries)
 
 
 def accepted(seq: int, steps: int = 10) -> Entry:
@@ -46,24 +51,44 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         actor=st.text("abcXYZ019_.:@-", max_size=128),
         sealed=st.integers(0, 2**53),
         dropped=st.integers(0, 2**53),
-    )
+        disposed=st.integers(0, 2**53),
+        may_hold=st.integers(0, 2**53),
+    ),
+    st.integers(0, 2**53),
+    st.integers(0, 2**53),
 )
-def test_an_entry_is_read_as_it_was_written(entry: Entry) -> None:
-    assert len(entry.pack()) == RECORD_BYTES
-    assert list(unpack(entry.pack())) == [entry]
+def test_an_entry_is_read_as_it_was_written(entry: Entry, number: int, steps: int) -> None:
+    assert len(entry.pack(number, steps)) == RECORD_BYTES
+    assert list(unpack(entry.pack(number, steps))) == [(number, steps, entry)]
+
+
+def test_no_count_is_too_large_for_a_record() -> None:
+    """Sums of what peers say may be anything; the learner must not end over one."""
+    ((_, upto, entry),) = unpack(accepted(2**70, 2**70).pack(1, 2**71))
+    assert (upto, entry.seq, entry.steps) == (2**64 - 1,) * 3
 
 
 @given(st.integers(0, 3 * RECORD_BYTES - 1), st.integers(1, 255))
-def test_what_follows_a_damaged_byte_is_not_believed(place: int, change: int) -> None:
-    content = bytearray(b"".join(accepted(seq).pack() for seq in (1, 2, 3)))
+def test_a_damaged_byte_costs_its_entry_and_no_other(place: int, change: int) -> None:
+    content = bytearray(b"".join(accepted(seq).pack(seq, 10 * seq) for seq in (1, 2, 3)))
     content[place] ^= change
-    assert list(unpack(bytes(content))) == [accepted(seq) for seq in (1, 2, 3)][: place // RECORD_BYTES]
+    assert [number for number, _, _ in unpack(bytes(content))] == [
+        n for n in (1, 2, 3) if n != 1 + place // RECORD_BYTES
+    ]
+
+
+@given(st.integers(0, 3 * RECORD_BYTES - 1), st.integers(1, 2 * RECORD_BYTES))
+def test_behind_bytes_that_are_gone_reading_goes_on_with_the_next_whole_record(start: int, gone: int) -> None:
+    content = b"".join(accepted(seq).pack(seq, 10 * seq) for seq in (1, 2, 3))
+    content = content[:start] + content[start + gone :]
+    hit = range(start // RECORD_BYTES, (start + gone - 1) // RECORD_BYTES + 1)
+    assert [number for number, _, _ in unpack(content)] == [n for n in (1, 2, 3) if n - 1 not in hit]
 
 
 def test_a_torn_end_costs_only_the_torn_entry() -> None:
     content = b"".join(accepted(seq).pack() for seq in (1, 2, 3))
     for length in range(len(content)):
-        assert [entry.seq for entry in unpack(content[:length])] == [1, 2, 3][: length // RECORD_BYTES]
+        assert [record.entry.seq for record in unpack(content[:length])] == [1, 2, 3][: length // RECORD_BYTES]
 
 
 def test_every_start_writes_a_file_of_its_own_so_that_a_torn_end_stays_an_end(tmp_path: Path, journal: Journal) -> None:
@@ -71,10 +96,13 @@ def test_every_start_writes_a_file_of_its_own_so_that_a_torn_end_stays_an_end(tm
     journal.append(accepted(2))
     first = tmp_path / "journal" / "00000001"
     first.write_bytes(first.read_bytes()[:-1])
-    second = Journal(tmp_path, silent)
+    second = Journal(tmp_path, silent, number=2, steps=20)
     second.append(accepted(3))
     second.close()
-    assert [entry.seq for entry in entries_after(tmp_path, START)] == [1, 3]
+    behind = entries_behind(tmp_path, START)
+    assert [entry.seq for entry in behind.entries] == [1, 3]
+    assert [str(hole) for hole in behind.holes] == ["record 1 is damaged or missing (10 steps)"]
+    assert (behind.number, behind.steps, behind.problems) == (3, 30, ())
 
 
 def test_only_what_is_behind_a_checkpoints_position_is_read(tmp_path: Path, journal: Journal) -> None:
@@ -94,7 +122,9 @@ def test_files_that_no_checkpoint_needs_are_deleted(tmp_path: Path, journal: Jou
     journal.begin_file()
     journal.append(accepted(2))
     journal.forget_before(journal.position.file)
-    assert [entry.seq for entry in entries_after(tmp_path, START)] == [2]
+    behind = entries_behind(tmp_path, START)
+    assert [entry.seq for entry in behind.entries] == [2]
+    assert [(hole.records, hole.steps) for hole in behind.holes] == [(1, 10)]  # known, and said
 
 
 def test_entries_are_there_after_sigkill(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`dppo ledger`: closes where the books close, and names the account where they do not."""
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from learner import checkpoint
 from learner.audit import audit
-from learner.entries import Entry
+from learner.entries import RECORD_BYTES, Entry
 from learner.journal import Journal
 from protocol.ledger import Ledger
 from scripts.cli import main
@@ -70,8 +71,8 @@ def test_books_that_close_are_shown_with_what_the_journal_adds(run: Path, capsys
 
 
 def test_a_journal_that_adds_nothing_is_said_to(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for file in (run / "journal").iterdir():
-        file.unlink()
+    state = {"ledger": books().to_state(), "progress": {"steps": 40}, "journal": [1, 3, 43]}
+    checkpoint.save_recent(run / "checkpoints", 3, {"w": torch.zeros(3)}, state)
     assert command(str(run)) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "(update 3, 40 steps); the journal behind it has nothing to add" in said
@@ -121,7 +122,7 @@ def test_an_account_of_ledger_json_that_does_not_close_is_named(
 
 
 def test_a_rollout_that_is_in_no_entry_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    journal = Journal(run, silent)
+    journal = Journal(run, silent, number=3, steps=43)
     journal.append(Entry("accepted", 5, 7, ALICE, "alice", 50))
     journal.close()
     assert command(str(run)) == 1
@@ -129,7 +130,7 @@ def test_a_rollout_that_is_in_no_entry_is_named(run: Path, capsys: pytest.Captur
 
 
 def test_steps_that_the_trainer_has_not_counted_are_named(run: Path) -> None:
-    state = {"ledger": books().to_state(), "progress": {"steps": 41}, "journal": [9, 0]}
+    state = {"ledger": books().to_state(), "progress": {"steps": 41}, "journal": [9, 3, 43]}
     checkpoint.save(run / "checkpoints", 5, {"w": torch.zeros(3)}, state)
     assert audit(run).problems == (
         "checkpoints/00000005: total: trained 40 is not the 41 steps that the trainer has counted",
@@ -167,3 +168,83 @@ def test_several_checkpoints_of_which_none_is_readable_are_an_error(
         (run / "checkpoints" / path).write_bytes(b"?")
     assert command(str(run)) == 1
     assert "none of the 2 checkpoints" in capsys.readouterr().err
+
+
+# Parts of the journal that are gone
+
+
+def newest(run: Path) -> Path:
+    return max((run / "journal").glob("[0-9]*"))
+
+
+def test_a_damaged_record_is_said_with_its_steps_and_nothing_closes(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray(newest(run).read_bytes())
+    content[RECORD_BYTES + 60] ^= 1
+    newest(run).write_bytes(content)
+    assert command(str(run)) == 1
+    said = capsys.readouterr()
+    assert "journal: record 1 is damaged or missing (7 steps)" in said.err
+    assert "DOES NOT CLOSE" in said.out
+    assert "closed" not in said.out
+
+
+def test_a_whole_record_that_is_missing_at_the_end_is_noticed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newest(run).write_bytes(newest(run).read_bytes()[:-RECORD_BYTES])
+    assert command(str(run), "--json") == 1
+    said = capsys.readouterr()
+    assert "journal: record 2 is damaged or missing (6 steps)" in said.err
+    shown = json.loads(said.out)
+    assert shown["closes"] is False
+    assert shown["unaccounted"] == {"least": 6, "most": 6}
+
+
+def test_a_journal_without_its_end_is_not_vouched_for(run: Path) -> None:
+    (run / "journal" / "end").unlink()
+    (problem,) = audit(run).problems
+    assert problem.startswith("journal: its file end is gone or damaged")
+
+
+def test_steps_that_have_vanished_are_said_also_when_a_later_checkpoint_has_gone_beyond_them(run: Path) -> None:
+    ledger = books()
+    ledger.unaccounted.add(least=5, most=9)
+    state = {"ledger": ledger.to_state(), "progress": {"steps": 40}, "journal": [1, 3, 43]}
+    checkpoint.save_recent(run / "checkpoints", 3, {"w": torch.zeros(3)}, state)
+    assert audit(run).problems == (
+        "5 to 9 steps were acknowledged and are in no account: a part of the journal is gone",
+    )
+
+
+def test_a_journal_of_an_older_release_is_one_line(run: Path) -> None:
+    body = bytes(170)
+    newest(run).write_bytes(body + zlib.crc32(body).to_bytes(4, "little"))
+    assert any("is of an older release and is not read" in problem for problem in audit(run).problems)
+
+
+def test_a_journal_of_a_newer_release_is_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = newest(run).read_bytes()
+    at = 2 * RECORD_BYTES
+    body = bytearray(content[at : at + RECORD_BYTES - 4])
+    body[19] = 200
+    newest(run).write_bytes(content[:at] + body + zlib.crc32(body).to_bytes(4, "little"))
+    assert command(str(run)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a kind that this release does not know (200): use the release that wrote it" in line
+
+
+# What actors may have had when they ended
+
+
+def test_what_an_actor_may_have_sealed_before_it_was_killed_is_said_with_a_bound(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed with its learner: it may have sealed 9 rollouts of 102 steps beyond those that anybody knows of."""
+    journal = Journal(run, silent, number=3, steps=43)
+    journal.append(Entry("accepted", 4, 7, ALICE, "alice", 50, may_hold=918))
+    journal.close()
+    assert command(str(run)) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "closed, but for unknown: at most 918 steps that actors may have sealed and not delivered" in said
+    assert command(str(run), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["total"]["unknown"] == 918

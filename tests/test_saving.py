@@ -86,7 +86,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
         return checked
 
-    monkeypatch.setattr(Path, "write_bytes", refusing(Path.write_bytes))
+    monkeypatch.setattr(checkpoint, "write_own", refusing(checkpoint.write_own))
     monkeypatch.setattr(checkpoint, "write_durably", refusing(checkpoint.write_durably))
     monkeypatch.setattr(run_directory, "replace_file", refusing(run_directory.replace_file))
     monkeypatch.setattr(os, "write", refusing(os.write))
@@ -262,7 +262,7 @@ def test_the_journal_is_kept_as_long_as_a_checkpoint_may_need_it(path: Path, mon
         life.run.progress.steps += 10
         life.update()
         life.save(float(number))
-    assert 1 <= len(list((path / "journal").iterdir())) <= 2
+    assert 1 <= len(list((path / "journal").glob("[0-9]*"))) <= 2
     life.die()
     newest = path / "checkpoints" / "00000006" / "state.json"
     newest.write_bytes(newest.read_bytes()[:-1])
