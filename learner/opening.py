@@ -25,7 +25,7 @@ def open_run(
     where the run in it is of other settings.
     """
     kept: list[KeptSettings] = []
-    directory = RunDirectory.open(config.run_directory, check=lambda: kept.append(settings()))
+    directory = RunDirectory.open(config.run_directory.absolute(), check=lambda: kept.append(settings()))
     try:
         run = Run(config, directory, launched_at, time_of_day)
         keep_settings(directory, kept[0], run.moment())

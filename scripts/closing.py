@@ -1,4 +1,4 @@
-"""The end of a run: evaluation, learning curve, ledger, and where everything is."""
+"""The end of a run: ledger, learning curve, where everything is, and last of all the evaluation."""
 
 import contextlib
 import json
@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 from learner.replacing_files import replace_file
 from learner.status import SUMMARY
 from protocol.errors import DppoError
+from scripts.recording import LAST_VIDEO_SECONDS, Recorder
+
+NO_EPISODE = (
+    "no episode ended in training, so none may end now: limit them, for example with "
+    "--env.kwargs '{max_episode_steps: 1000}'"
+)
 
 if TYPE_CHECKING:
     from scripts.evaluate import EvaluationResult
@@ -17,10 +23,11 @@ if TYPE_CHECKING:
 EVALUATION = "evaluation.json"  # in the run directory: the one at the end
 
 
-def close_run(directory: Path, episodes: int) -> None:
-    """Print how the run went; evaluate its policy on that many episodes (0: not), draw its curve.
+def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: float = 60.0) -> bool:
+    """Print how the run went, draw its curve, say where everything is; then evaluate its policy.
 
-    What cannot be drawn is said and does not fail the run, which is over.
+    episodes, envs, max_seconds: of the evaluation; 0 episodes: none. What cannot be drawn or played is said and does
+    not fail the run, which is over. Returns whether the user interrupted the evaluation.
     """
     try:
         summary: dict[str, Any] = json.loads((directory / SUMMARY).read_bytes())
@@ -31,8 +38,6 @@ def close_run(directory: Path, episodes: int) -> None:
             "Free space and start the same command again."
         ) from None
     print(f"\n{closing_text(summary)}")
-    if episodes and (directory / "policy.onnx").exists():
-        print(_evaluation(directory, episodes))
     written = [
         directory / "policy.onnx",
         directory / "ledger.json",
@@ -48,19 +53,39 @@ def close_run(directory: Path, episodes: int) -> None:
         print(f"no learning curve: {error}")
     for path in written:
         if path.exists():
-            print(f"  {path}")
+            print(f"  {_shown(path)}")
+    if not episodes or not (directory / "policy.onnx").exists():
+        return False
+    if not summary["episodes"]:
+        print(f"no evaluation: {NO_EPISODE}")
+        return False
+    return _evaluated(directory, episodes, envs, max_seconds)
 
 
-def _evaluation(directory: Path, episodes: int) -> str:
-    from scripts.evaluate import evaluate
+def film(recorder: Recorder) -> None:
+    """Film an episode of the last policy, if the run wants videos."""
+    if recorder.may_film:
+        print(f"filming an episode, for at most {LAST_VIDEO_SECONDS:.0f} s (Ctrl-C ends it) ...", flush=True)
+        recorder.film_the_end()
 
-    try:
-        result = evaluate(str(directory), episodes=episodes, seed=1, deterministic=True, envs=min(8, episodes))
-    except DppoError as error:  # a learner's machine need not have the environment
-        return f"no evaluation: {error}"
-    with contextlib.suppress(OSError):
-        replace_file(directory / EVALUATION, json.dumps(asdict(result)).encode())
-    return result.summary()
+
+def _shown(path: Path) -> Path:
+    """Return it from the working directory where it is below it, as people type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _evaluated(directory: Path, episodes: int, envs: int, max_seconds: float) -> bool:
+    """Evaluate and print; returns whether the user interrupted it."""
+    from scripts.final_evaluation import evaluate_at_the_end
+
+    print(f"evaluating {episodes} episodes, for at most {max_seconds:g} s (Ctrl-C ends it) ...", flush=True)
+    evaluated = evaluate_at_the_end(directory, episodes=episodes, envs=min(envs, episodes), max_seconds=max_seconds)
+    result = evaluated.result
+    if result is not None:
+        with contextlib.suppress(OSError):
+            replace_file(directory / EVALUATION, json.dumps(asdict(result)).encode())
+    print(f"no evaluation: {evaluated.reason}" if result is None else result.summary(), flush=True)
+    return evaluated.interrupted
 
 
 def saved_evaluation(directory: Path) -> "EvaluationResult | None":

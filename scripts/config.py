@@ -3,6 +3,7 @@
 The text below a field is its help.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,11 +19,18 @@ def _at_least(config: object, minimum: int, *names: str) -> None:
             raise UsageError(f"{name}={getattr(config, name)} must be at least {minimum}")
 
 
+def _above_0(config: object, name: str) -> None:
+    if not 0 < getattr(config, name) < math.inf:
+        raise UsageError(f"{name}={getattr(config, name)} must be above 0, and finite")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Train on this machine: one learner and its actors, from start to evaluation."""
 
     learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
+    evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
+    """What the evaluation at the end may take; then the episodes that are over by then count."""
     actors: int = field(default=2, metadata=MAY_CHANGE)
     """Actor processes on this machine; 0 runs everything in one process without sockets, for debugging."""
     evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)
@@ -30,6 +38,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "actors", "evaluation_episodes")
+        _above_0(self, "evaluation_seconds")
         refuse_hidden(self.learner.env.id)
 
 
@@ -50,9 +59,12 @@ class LearnerProcessConfig:
     """No keys, no encryption: on loopback only, to measure what they cost."""
     evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)
     """Episodes of the evaluation at the end, if this machine has the environment; 0 skips it."""
+    evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
+    """What it may take; then the episodes that are over by then count."""
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "evaluation_episodes")
+        _above_0(self, "evaluation_seconds")
         refuse_hidden(self.learner.env.id)
         if not self.bind.startswith(("tcp://", "ipc://")):
             raise UsageError(
@@ -76,6 +88,8 @@ class EvaluateArguments:
     """Take the most likely action instead of a sample."""
     envs: int = 8
     """Environments stepped together."""
+    max_seconds: float = 600.0
+    """What it may take; then the episodes that are over by then count. 0: no limit."""
     video: str = ""
     """Film the first episodes into this file, .mp4 or .gif (small, for a page); empty: no video."""
     video_episodes: int = 1
@@ -87,7 +101,7 @@ class EvaluateArguments:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "episodes", "envs", "video_episodes")
-        _at_least(self, 0, "seed")
+        _at_least(self, 0, "seed", "max_seconds")
         if self.video and not self.video.endswith((".mp4", ".gif")):
             raise UsageError(f"video={self.video} has no known format: choose a name that ends in .mp4 or .gif")
         if self.video and self.render == "human":
@@ -121,6 +135,8 @@ class BenchSolve:
     """Gymnasium id, for example CartPole-v1."""
     seeds: int = 5
     """Runs, with run.seed 1, 2, ..."""
+    evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
+    """What the evaluation at the end may take; then the episodes that are over by then count."""
     actors: int = 2
     """Actor processes of each run."""
     output: str = ""

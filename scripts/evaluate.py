@@ -5,11 +5,14 @@ first N episodes that happen to end would favour short ones.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+import sys
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 
@@ -24,42 +27,14 @@ from scripts.config import TrainConfig
 from scripts.fields import build
 from scripts.film import film
 from scripts.filming import Filmed, WindowClosed, frames_per_second, make_watched
+from scripts.played import EvaluationResult, Played, Tally
 from scripts.policy_files import Which, locate_policy
 from scripts.settings import load_config_file
 
+__all__ = ["EvaluationResult", "Watching", "evaluate", "evaluation_seeds"]
+
 EVALUATION_KEY = 0x0E7A1  # training's streams have spawn keys of three numbers, these of two: never the same stream
 EVALUATION_SLOT = 2**31  # exploration noise, where wanted, comes from slots that training never hands out
-LONGEST_EPISODE_STEPS = 1_000_000
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """What a policy achieved on episodes that it was not trained on."""
-
-    env: str
-    policy_version: int
-    episodes: int
-    deterministic: bool
-    mean: float
-    std: float  # over episodes
-    min: float
-    max: float
-    returns: tuple[float, ...]  # in the order of the seeds
-    lengths: tuple[int, ...]  # steps
-    success_rate: float | None = None  # of the episodes that report it; None where the environment does not say
-    successes: tuple[bool | None, ...] = ()  # in the order of the seeds
-    seed: int = 1
-    video: str = ""  # file with the first episodes
-
-    def summary(self) -> str:
-        """One line for people."""
-        how = "most likely actions" if self.deterministic else "sampled actions"
-        episodes = f"{self.episodes} episode{'s' * (self.episodes != 1)}"
-        return (
-            f"{self.env}, policy version {self.policy_version}, {episodes}, {how}: "
-            f"return {self.mean:.1f} +- {self.std:.1f} ({self.min:.1f} to {self.max:.1f}), "
-            f"mean length {np.mean(self.lengths):.0f} steps"
-        ) + ("" if self.success_rate is None else f", success {self.success_rate:.0%}")
 
 
 @dataclass(frozen=True)
@@ -70,17 +45,17 @@ class Watching:
     video_episodes: int = 1
     window: bool = False
     most_frames: int | None = None  # then the film ends, and the episode with it; None: whole episodes
-
-
-class Played(NamedTuple):
-    """One episode."""
-
-    episode_return: float
-    length: int  # steps
-    success: bool | None  # None: not reported
+    most_seconds: float = math.inf  # likewise
 
 
 NOBODY_WATCHES = Watching()
+
+
+class Closes(Protocol):
+    """Environments, or one."""
+
+    def close(self) -> None:
+        """Free what it holds."""
 
 
 def evaluate(
@@ -92,37 +67,52 @@ def evaluate(
     envs: int = 8,
     watching: Watching = NOBODY_WATCHES,
     which: Which = "newest",
+    max_seconds: float = 0.0,
+    tally: Tally | None = None,
 ) -> EvaluationResult:
     """Play `episodes` episodes of the policy in a run directory (or of a policy.onnx that lies in one).
 
     The result depends neither on `envs` nor on who watches; a window that is closed ends the evaluation with the
-    episodes that are over. Raises UsageError where there is no such run or policy, and before anything is played where
-    it cannot be watched; WindowClosed where no episode is over.
+    episodes that are over, and so does the end of `max_seconds` (0: no limit). `tally` is told of each as it ends.
+    Raises UsageError where there is no such run or policy, and before anything is played where it cannot be watched;
+    WindowClosed where no episode is over then, DppoError where none is when the time is.
     """
+    deadline = time.monotonic() + (max_seconds or math.inf)
     directory, policy_file = locate_policy(run, which)
     env = build(EnvConfig, _env_values(directory))
     runner = PolicyRunner(policy_file.read_bytes())
+    tally = tally if tally is not None else Tally()
+    tally.begin(env.id, runner.version, episodes)
+    play = _Play(runner, seed, deterministic, deadline, tally)
     watched = episodes if watching.window else watching.video_episodes if watching.video else 0
-    played: list[Played] = []
     if watched:
         try:
             with _watched(env, watching) as environments:
-                for first in range(watched):
-                    played += _play_round(environments, runner, seed, first, deterministic)
+                play.rounds(environments, 0, watched)
         except WindowClosed:
-            if not played:
+            if not tally.played:
                 raise
-    if watched < episodes:
-        with ExitStack() as stack:
-            environments = _unwatched(env, min(envs, episodes - watched))
-            stack.callback(environments.close)
-            for first in range(watched, episodes, environments.envs):
-                played += _play_round(environments, runner, seed, first, deterministic)
-    return _result(env.id, runner.version, deterministic, played[:episodes], seed, watching.video)
+    if watched < episodes and not play.is_late:
+        environments = _unwatched(env, min(envs, episodes - watched))
+        try:
+            play.rounds(environments, watched, episodes)
+        finally:
+            close(environments)
+    stopped = f"stopped after {max_seconds:g} s" if play.is_late else ""
+    return tally.result(deterministic=deterministic, seed=seed, video=watching.video, stopped=stopped)
+
+
+def close(environments: Closes) -> None:
+    """Close them; that it fails is said and costs no result."""
+    try:
+        environments.close()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises: it is not needed any more
+        print(f"closing the environments failed: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _unwatched(env: EnvConfig, width: int) -> Environments:
-    # single environments: a native vector environment takes one seed for all of its columns
+    if env.vectorization == "native":  # one seed for all of its columns: so one column, or results depend on the width
+        return make_environments(EnvSettings(env.id, json.dumps(env.kwargs), "native"), 1)
     vectorization = "sync" if env.vectorization == "auto" else env.vectorization
     return make_environments(EnvSettings(env.id, json.dumps(env.kwargs), vectorization), width)
 
@@ -130,14 +120,15 @@ def _unwatched(env: EnvConfig, width: int) -> Environments:
 @contextmanager
 def _watched(env: EnvConfig, watching: Watching) -> Iterator[Environments]:
     """One environment with a window, or one whose frames go into the video."""
+    video = Path(watching.video).absolute()  # before the environment may change the working directory
     with ExitStack() as stack:
         environment = make_watched(env, "human" if watching.window else "rgb_array")
-        stack.callback(environment.close)
+        stack.callback(close, environment)
         if watching.window:
             yield SyncLoop([environment])
         else:
-            reel = stack.enter_context(film(Path(watching.video), frames_per_second(environment)))
-            yield SyncLoop([Filmed(environment, reel, watching.most_frames)])
+            reel = stack.enter_context(film(video, frames_per_second(environment)))
+            yield SyncLoop([Filmed(environment, reel, watching.most_frames, watching.most_seconds)])
 
 
 def evaluation_seeds(seed: int, first: int, count: int) -> list[int]:
@@ -151,37 +142,52 @@ def _noise(runner: PolicyRunner, seed: int, first: int, envs: int) -> NoiseStrea
     return NoiseStream(seed, first_slot=slot, envs=envs, life=0, kind=kind, size=size)
 
 
-def _play_round(
-    environments: Environments, runner: PolicyRunner, seed: int, first: int, deterministic: bool
-) -> list[Played]:
-    """Episodes first .. first + E - 1, one a column; what a column does after its end is ignored."""
-    columns = environments.envs
-    returns, lengths, successes = np.zeros(columns), np.zeros(columns, np.int64), np.full(columns, np.nan)
-    playing = np.ones(columns, bool)
-    zero = np.zeros((columns, runner.noise_size), np.float32)
-    noise = None if deterministic else _noise(runner, seed, first, columns)
-    observations = environments.reset(evaluation_seeds(seed, first, columns))
-    while playing.any():
-        _, env_action, _ = runner.act(observations, zero if noise is None else noise.next())
-        step = environments.step(env_action)
-        for crash in step.crashes:  # an episode that breaks off has no return: there is nothing to report
-            if isinstance(crash.error, WindowClosed):
-                raise crash.error
-            raise DppoError(f"{crash}; so its episode cannot be played to its end") from crash.error
-        counted = playing & step.valid
-        returns[counted] += step.rewards[counted]
-        lengths[counted] += 1
-        ended = playing & (step.terminated | step.truncated)
-        successes[ended] = step.successes[ended]
-        playing &= ~ended
-        observations = step.observations
-        if lengths.max() >= LONGEST_EPISODE_STEPS:
-            raise DppoError(
-                f"an episode has not ended after {LONGEST_EPISODE_STEPS:,} steps: limit it, for example with "
-                "--env.kwargs '{max_episode_steps: 1000}' when training"
-            )
-    told = (None if np.isnan(success) else bool(success) for success in successes)
-    return [Played(*episode) for episode in zip(returns.tolist(), lengths.tolist(), told, strict=True)]
+class _Play:
+    """Episodes of one policy, a round of E at a time, one a column."""
+
+    def __init__(self, runner: PolicyRunner, seed: int, deterministic: bool, deadline: float, tally: Tally) -> None:
+        self.is_late = False
+        self._runner = runner
+        self._seed = seed
+        self._deterministic = deterministic
+        self._deadline = deadline
+        self._tally = tally
+
+    def rounds(self, environments: Environments, first: int, end: int) -> None:
+        """Play episodes first .. end - 1, or until the time is over."""
+        for number in range(first, end, environments.envs):
+            self._round(environments, number)
+            if self.is_late:
+                return
+            self._tally.round_over(min(number + environments.envs, self._tally.asked))
+
+    def _round(self, environments: Environments, first: int) -> None:
+        """Episodes first .. first + E - 1, one a column; what a column does after its end is ignored."""
+        columns, runner, tally = environments.envs, self._runner, self._tally
+        returns, lengths = np.zeros(columns), np.zeros(columns, np.int64)
+        playing = np.ones(columns, bool)
+        zero = np.zeros((columns, runner.noise_size), np.float32)
+        noise = None if self._deterministic else _noise(runner, self._seed, first, columns)
+        observations = environments.reset(evaluation_seeds(self._seed, first, columns))
+        while playing.any():
+            if time.monotonic() >= self._deadline:
+                self.is_late = True
+                return
+            _, env_action, _ = runner.act(observations, zero if noise is None else noise.next())
+            step = environments.step(env_action)
+            for crash in step.crashes:  # an episode that breaks off has no return: there is nothing to report
+                if isinstance(crash.error, WindowClosed):
+                    raise crash.error
+                raise DppoError(f"{crash}; so its episode cannot be played to its end") from crash.error
+            counted = playing & step.valid
+            returns[counted] += step.rewards[counted]
+            lengths[counted] += 1
+            ended = playing & (step.terminated | step.truncated)
+            for column in np.flatnonzero(ended).tolist():
+                success = None if np.isnan(step.successes[column]) else bool(step.successes[column])
+                tally.add(first + column, Played(float(returns[column]), int(lengths[column]), success))
+            playing &= ~ended
+            observations = step.observations
 
 
 def _env_values(directory: Path) -> dict[str, object]:
@@ -190,26 +196,3 @@ def _env_values(directory: Path) -> dict[str, object]:
         raise UsageError(f"{directory} has no config.yaml, which says what environment the policy is for")
     values = load_config_file(file, TrainConfig)
     return {path.removeprefix("env."): value for path, value in values.items() if path.startswith("env.")}
-
-
-def _result(
-    env: str, version: int, deterministic: bool, played: Sequence[Played], seed: int, video: str
-) -> EvaluationResult:
-    returns = [episode.episode_return for episode in played]
-    reported = [episode.success for episode in played if episode.success is not None]
-    return EvaluationResult(
-        env=env,
-        policy_version=version,
-        episodes=len(returns),
-        deterministic=deterministic,
-        mean=float(np.mean(returns)),
-        std=float(np.std(returns)),
-        min=float(np.min(returns)),
-        max=float(np.max(returns)),
-        returns=tuple(returns),
-        lengths=tuple(episode.length for episode in played),
-        success_rate=float(np.mean(reported)) if reported else None,
-        successes=tuple(episode.success for episode in played),
-        seed=seed,
-        video=video,
-    )

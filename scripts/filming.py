@@ -1,7 +1,9 @@
 """An environment to watch: in a window, or frame by frame. Knows Gymnasium's render modes and their traps."""
 
+import math
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -31,18 +33,26 @@ class Filmed(gym.Wrapper[Any, Any, Any, Any]):
     What follows its end without a seed, the reset within the last step, is not filmed.
     """
 
-    def __init__(self, environment: gym.Env[Any, Any], film: Film, most_frames: int | None = None) -> None:
-        """An episode is truncated at most_frames; None: never."""
+    def __init__(
+        self,
+        environment: gym.Env[Any, Any],
+        film: Film,
+        most_frames: int | None = None,
+        most_seconds: float = math.inf,
+    ) -> None:
+        """An episode is truncated at most_frames (None: never), and most_seconds after it began."""
         super().__init__(environment)
         self._film = film
         self._most_frames = most_frames
+        self._most_seconds = most_seconds
+        self._began = 0.0
         self._frames = 0  # of this episode
         self._rolling = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As Env.reset."""
         result = self.env.reset(seed=seed, options=options)
-        self._rolling, self._frames = seed is not None, 0
+        self._rolling, self._frames, self._began = seed is not None, 0, time.monotonic()
         self._shoot()
         return result
 
@@ -50,7 +60,8 @@ class Filmed(gym.Wrapper[Any, Any, Any, Any]):
         """As Env.step."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._shoot()
-        truncated = truncated or self._frames == self._most_frames
+        is_late = time.monotonic() - self._began > self._most_seconds
+        truncated = truncated or is_late or self._frames == self._most_frames
         if self._rolling and (terminated or truncated):
             self._rolling = False
             self._film.end_episode()

@@ -45,7 +45,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
         show_finished(standing)
         return 0
     import learner.shell
-    from scripts.closing import close_run
+    from scripts.closing import close_run, film
     from scripts.failed_starts import removed_where_it_fails
     from scripts.progress import NoteHandler, Progress
     from scripts.recording import Recorder
@@ -62,9 +62,10 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
 
         def afterwards(interrupted: bool) -> None:
             screen.close()
-            if not interrupted:
-                recorder.film_the_end()
-            close_run(directory, 0 if interrupted else config.evaluation_episodes)
+            episodes = 0 if interrupted else config.evaluation_episodes
+            envs, max_seconds = config.learner.collect.envs_per_actor, config.evaluation_seconds
+            if not close_run(directory, episodes, envs=envs, max_seconds=max_seconds) and not interrupted:
+                film(recorder)
 
         def observe(status: Status) -> None:
             progress.show(status)

@@ -45,6 +45,7 @@ class Child:
     lifeline: Lifeline
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
+    working_directory: Path | None = None  # None: that of this process
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
     worked: bool = False  # in this life, as far as whoever watches it has seen
@@ -68,6 +69,7 @@ class Child:
                 env={**os.environ, **self.environment, LIFELINE_VARIABLE: str(self.lifeline.read_fd)},
                 pass_fds=(self.lifeline.read_fd, *self.pass_fds),
                 start_new_session=True,
+                cwd=self.working_directory,
             )
 
     def died(self) -> int | None:

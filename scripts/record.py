@@ -5,6 +5,7 @@ Usage: python -m scripts.record RUN_DIRECTORY EVENTS PACE. The file is videos/st
 """
 
 import json
+import math
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from protocol.lifeline import watch_parent
 VIDEOS_DIRECTORY = "videos"
 EVENTS_DIRECTORY = Path("tb", VIDEOS_DIRECTORY)  # not tb itself: its readers go on to the newest file for good
 TAG = "policy/episode"
+FILMING_SECONDS = 40.0  # at the end of a run: then the episode is cut, and what there is becomes the film
 MOST_FRAMES = 600  # 20 seconds at 30 a second: enough to see what it does
 LOWEST_PRIORITY = 19
 
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     if gently:
         yield_to_everybody()
     try:
-        steps, path = film_policy(directory)
+        steps, path = film_policy(directory, most_seconds=math.inf if gently else FILMING_SECONDS)
         if events:
             write_event(directory, steps, path.read_bytes())
     except (DppoError, OSError, ModuleNotFoundError) as error:
@@ -47,7 +49,7 @@ def yield_to_everybody() -> None:
         Path("/proc/self/autogroup").write_text(str(LOWEST_PRIORITY))
 
 
-def film_policy(directory: Path) -> tuple[int, Path]:
+def film_policy(directory: Path, most_seconds: float = math.inf) -> tuple[int, Path]:
     """The first evaluation episode, played by the policy that is there now: (steps it was trained for, file).
 
     Raises DppoError, OSError.
@@ -57,7 +59,9 @@ def film_policy(directory: Path) -> tuple[int, Path]:
     steps = steps_trained(directory)  # read right before the policy, after seconds of imports: the two belong together
     path = directory / VIDEOS_DIRECTORY / f"step-{steps:09d}.gif"
     path.parent.mkdir(exist_ok=True)
-    evaluate(str(directory), episodes=1, watching=Watching(str(path), most_frames=MOST_FRAMES))
+    evaluate(
+        str(directory), episodes=1, watching=Watching(str(path), most_frames=MOST_FRAMES, most_seconds=most_seconds)
+    )
     return steps, path
 
 

@@ -12,7 +12,7 @@ from learner.config import RunConfig
 from learner.status import Status
 from scripts.processes import Child, Lifeline, end, wait
 
-LAST_VIDEO_SECONDS = 60.0  # to film the end of a run, once nobody else needs the cores
+LAST_VIDEO_SECONDS = 60.0  # to film the end of a run; its process stops playing after FILMING_SECONDS
 END_SECONDS = 2.0
 
 
@@ -30,6 +30,7 @@ class Recorder:
         self._note = note
         self._lifeline = Lifeline()
         self._filming: Child | None = None
+        self._working_directory = Path.cwd()  # an environment may change that of this process meanwhile
         self._due_seconds = self._seconds  # since the launch of the run
         self._has_policy = False
 
@@ -53,19 +54,28 @@ class Recorder:
             self._due_seconds = status.elapsed_seconds + self._seconds
             self._film("gently")
 
+    @property
+    def may_film(self) -> bool:
+        """Whether `film_the_end` would film: videos are wanted, and there is a policy."""
+        self._look_after_child()
+        return self._has_policy and self._seconds > 0
+
     def film_the_end(self) -> None:
         """One more video, of the policy that is there when the run is over; returns when it is written."""
-        if not self._has_policy:
+        if not self.may_film:
             return
-        for start in (False, True):  # first the one that may be under way
-            if start and self._seconds:
-                self._film("now")
-            if self._filming is not None:
-                wait([self._filming], LAST_VIDEO_SECONDS)
-                self._look_after_child()
-            if self._filming is not None:
-                self._note(f"no video of the end: it takes more than {LAST_VIDEO_SECONDS:.0f} s")
-                return
+        if self._filming is not None:  # at the lowest priority, and of an older policy
+            end([self._filming], END_SECONDS)
+            self._filming = None
+        self._film("now")
+        if self._filming is None:
+            return
+        wait([self._filming], LAST_VIDEO_SECONDS)
+        self._look_after_child()
+        if self._filming is not None:
+            end([self._filming], END_SECONDS)
+            self._filming = None
+            self._note(f"no video of the end: it takes more than {LAST_VIDEO_SECONDS:.0f} s")
 
     def _film(self, pace: Literal["gently", "now"]) -> None:
         logs = self._directory / "logs"
@@ -73,6 +83,7 @@ class Recorder:
             logs.mkdir(parents=True, exist_ok=True)
             arguments = ("-m", "scripts.record", str(self._directory), self._events, pace)
             self._filming = Child("video", arguments, logs / "video.log", self._lifeline, {"OMP_NUM_THREADS": "1"})
+            self._filming.working_directory = self._working_directory
             self._filming.start()
         except OSError as error:
             self._filming = None

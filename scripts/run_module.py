@@ -1,9 +1,10 @@
 """Run one of our modules as a program, whatever files the user has: python -P run_module.py -m MODULE ARGUMENT...
 
 Imports our packages by their place on the disk before anything else can be imported by their names. The working
-directory is not on the path of modules then (`-P`); `scripts.cli` appends it at the end, for users' environments.
+directory comes last on the path of modules (`-P`, and appended here).
 """
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -38,6 +39,8 @@ def main() -> None:
     if flag != "-m":
         raise SystemExit(f"usage: {sys.argv[0]} -m MODULE ARGUMENT...")
     sys.argv = [module, *arguments]
+    with contextlib.suppress(OSError):  # deleted meanwhile
+        sys.path.append(os.getcwd())  # last: where a user's environment is
     runpy.run_module(module, run_name="__main__", alter_sys=False)
 
 

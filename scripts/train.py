@@ -1,6 +1,7 @@
 """The local run: one learner and its actors as processes on this machine, from start to evaluation."""
 
 import contextlib
+import os
 import select
 import signal
 import socket
@@ -39,7 +40,8 @@ def run(config: TrainConfig) -> int:
         show_finished(standing)
         return 0
     check_before_start(config, lambda text: print(text, file=sys.stderr, flush=True))
-    directory = config.learner.run_directory
+    working_directory = Path.cwd()  # an environment in this process may leave it; we stay
+    directory = config.learner.run_directory.absolute()
     progress = Progress()
     with (
         removed_where_it_fails(directory),
@@ -48,19 +50,35 @@ def run(config: TrainConfig) -> int:
         if config.actors == 0:
             from scripts.inline import run_inline
 
-            interrupted = run_inline(config, progress, recorder)
+            try:
+                interrupted = run_inline(config, progress, recorder)
+            finally:
+                os.chdir(working_directory)
             ending = Ending.INTERRUPTED if interrupted else Ending.OVER
         else:
             ending = _run_processes(config, directory, started, progress, recorder)
-        if ending is Ending.OVER:
-            recorder.film_the_end()
-    if ending is Ending.BROKEN_OFF:
-        print(f"\ninterrupted before the learner could say how the run went; what it saved: {directory}/checkpoints")
-        return INTERRUPTED
-    from scripts.closing import close_run
+        if ending is Ending.BROKEN_OFF:
+            print(
+                f"\ninterrupted before the learner could say how the run went; what it saved: {directory}/checkpoints"
+            )
+            return INTERRUPTED
+        return _close(config, ending, directory, recorder)
 
-    close_run(directory, episodes=config.evaluation_episodes if ending is Ending.OVER else 0)
-    return INTERRUPTED if ending is Ending.INTERRUPTED else 0
+
+def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Recorder) -> int:
+    """Say how it went, evaluate and film, in this order; returns the exit code."""
+    from scripts.closing import close_run, film
+
+    is_over = ending is Ending.OVER
+    interrupted = close_run(
+        directory,
+        episodes=config.evaluation_episodes if is_over else 0,
+        envs=config.learner.collect.envs_per_actor,
+        max_seconds=config.evaluation_seconds,
+    )
+    if is_over and not interrupted:
+        film(recorder)
+    return 0 if is_over and not interrupted else INTERRUPTED
 
 
 class Ending(Enum):
