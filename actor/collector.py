@@ -12,7 +12,8 @@ from actor.repairs import Repairs
 from actor.step import Crash, Environments
 from protocol.rollout import Segment
 
-FIRST_CAPACITY = 128  # rows; later segments start with room for as many rows as the last one had
+FIRST_CAPACITY = 128  # rows
+MOST_CAPACITY = 1024  # rows that a segment has room for at its start; it grows from there
 
 
 class Collector:
@@ -49,6 +50,7 @@ class Collector:
         self._observations = self._repairs.first_observations()
         self._open = OpenSegment(environments.spec, environments.envs, FIRST_CAPACITY, self._observations)
         self._episodes = Episodes(environments.envs)
+        self._capacity = FIRST_CAPACITY  # of the next segment
 
     @property
     def rows(self) -> int:
@@ -56,13 +58,26 @@ class Collector:
         return self._open.rows
 
     @property
+    def steps(self) -> int:
+        """Environment steps in the open segment: resets are none."""
+        return self._open.steps
+
+    @property
+    def envs(self) -> int:
+        """Environments, E."""
+        return self._environments.envs
+
+    @property
     def ended_episode(self) -> bool:
         """Whether the newest row of the open segment ended an episode."""
         last = self.rows - 1
         return last >= 0 and bool(self._open.terminated[last].any() or self._open.truncated[last].any())
 
-    def load(self, runner: PolicyRunner) -> None:
-        """Act with this policy from the next step on. A segment has one policy version, so cut the open one first."""
+    def load(self, runner: PolicyRunner, rows: int = FIRST_CAPACITY) -> None:
+        """Act with this policy from the next step on. A segment has one policy version, so cut the open one first.
+
+        rows: that segments will have.
+        """
         if self.rows:
             raise ValueError(f"cut the open segment of {self.rows} rows before loading version {runner.version}")
         noise = self._noise
@@ -76,6 +91,7 @@ class Collector:
                 size=runner.noise_size,
             )
         self._runner = runner
+        self._capacity = min(rows, MOST_CAPACITY)
 
     def step(self) -> None:
         """One step of all environments: noise, policy, environments, record."""
@@ -99,21 +115,21 @@ class Collector:
         self._open.record(actions, log_probs, step)
         self._observations = step.observations
 
-    def cut(self) -> Segment | None:
+    def cut(self, *, keep_resets: bool = False) -> Segment | None:
         """End the open segment and hand it out; its arrays are the caller's. None where it has no valid step.
 
         Rows that are all resets are discarded: they carry no reward and no end of an episode, and the next segment
-        starts at the observation after them.
+        starts at the observation after them. keep_resets: hand them out too, where somebody counts rows.
         """
         rows = self._open
-        segment = rows.segment(self._episodes) if rows.valid[: rows.rows].any() else None
+        segment = rows.segment(self._episodes) if rows.steps or (keep_resets and rows.rows) else None
         if segment is None:
             for _, column in rows.broken:
                 self._episodes.break_off(column)
             rows.restart(self._observations)
         else:
             spec, envs = self._environments.spec, self._environments.envs
-            self._open = OpenSegment(spec, envs, rows.rows, self._observations)
+            self._open = OpenSegment(spec, envs, self._capacity, self._observations)
         return segment
 
     def discard(self) -> int:

@@ -15,8 +15,10 @@ from actor.environments import Environments, make_environments
 from actor.policy import PolicyRunner
 from actor.session import ActorSession
 from actor.step import Crash
+from actor.task import MAX_UNREADABLE
+from protocol.errors import ProtocolError
 from protocol.messages import EnvSettings, FromLearner, TimeShares, Trouble
-from protocol.rollout import Blob
+from protocol.rollout import Blob, most_rows
 
 Clock = Callable[[], float]
 
@@ -49,8 +51,13 @@ class ActorDriver:
     def receive(self, message: FromLearner, blob: Blob | None) -> None:
         """A message from the learner."""
         self._do(self.session.receive(message, blob, self._clock()))
-        if not self.session.rows_left and self.session.may_seal:  # credit has come for the rest of the share
-            self._seal()
+        collector = self._collector
+        if collector is not None and collector.rows and self.session.may_seal and self._is_full(collector):
+            self._seal()  # credit has come for what waited: it leaves before the next step
+
+    def unreadable(self, error: ProtocolError) -> None:
+        """A message of the learner cannot be read."""
+        self._do(self.session.unusable(f"the learner sent something that cannot be read: {error}", self._clock()))
 
     def tick(self) -> None:
         """Time passed."""
@@ -67,18 +74,16 @@ class ActorDriver:
     def may_step(self) -> bool:
         """Whether there is a policy to act with and room for the step."""
         collector = self._collector
-        if self.session.state is not State.RUNNING or collector is None or not self.session.rows_left:
+        if self.session.state is not State.RUNNING or collector is None or not self.session.task.rows_left:
             return False
-        return self.session.may_seal if self._is_full(collector) else self.session.may_open
+        return self.session.may_open and not self._is_full(collector)
 
     def step(self) -> None:
-        """One step of every environment; a full segment is sealed first, so that its message leaves before the step."""
+        """One step of every environment. A segment that is full with it is sealed, if there is credit."""
         collector = self._collector
         assert collector is not None, "may_step is only true with a collector"
-        if self._is_full(collector):
-            self._seal()
         collector.step()
-        self.session.rows_left -= 1
+        self.session.task.rows_left -= 1
         if self._have_sent_at is not None:
             self._first_step_seconds = self._clock() - self._have_sent_at
             self._have_sent_at = None
@@ -86,10 +91,15 @@ class ActorDriver:
             self._seal()
 
     def _is_full(self, collector: Collector) -> bool:
-        session = self.session
-        if collector.rows >= session.segment_steps or not session.rows_left:
-            return True
-        return session.cut_at_episode_end and collector.ended_episode
+        """Whether to cut: after T rows, or as many more as make up for resets among them."""
+        task, rows = self.session.task, collector.rows
+        if rows >= task.segment_steps:
+            steps = task.segment_steps * collector.envs
+            if collector.steps >= steps or rows >= most_rows(task.segment_steps):
+                return True
+        if not task.rows_left:
+            return rows > 0
+        return task.cut_at_episode_end and collector.ended_episode
 
     def close(self) -> None:
         """End the environments."""
@@ -140,7 +150,7 @@ class ActorDriver:
         self._do(self.session.environments_ready(self._environments.spec, self._clock()))
 
     def _crashed(self, crash: Crash) -> None:
-        self.session.count_restart()
+        self.session.sealed.count_restart()
         line = self._crashes.line_for(crash)
         if line:
             self._note(self._crashes.traceback_of(crash))
@@ -150,7 +160,13 @@ class ActorDriver:
         assert self._collector is not None, "a learner sends no policy before it knows the spec"
         self._seal()
         start = self._clock()
-        self._collector.load(PolicyRunner(load.graph))
+        try:
+            runner = PolicyRunner(load.graph)
+        except ProtocolError as error:
+            what = f"policy {load.version} cannot be used here: {error}"
+            self._do(self.session.unusable(what, self._clock(), MAX_UNREADABLE))
+            return
+        self._collector.load(runner, rows=self.session.task.segment_steps)
         now = self._clock()
         self._first_step_seconds = 0.0
         self._have_sent_at = now
@@ -158,7 +174,7 @@ class ActorDriver:
 
     def _cut(self) -> None:
         if self.session.on_stop == "drop" and self._collector is not None:
-            self.session.drop(self._collector.discard())
+            self.session.sealed.drop(self._collector.discard())
         else:
             self._seal()
         self._do(self.session.stopped(self._first_step_seconds))
@@ -167,7 +183,7 @@ class ActorDriver:
         if self._collector is None:
             return
         start = self._clock()
-        segment = self._collector.cut()
+        segment = self._collector.cut(keep_resets=not self.session.task.rows_left)
         if segment is not None:
             self._do(self.session.seal(segment))
         self.send_seconds += self._clock() - start

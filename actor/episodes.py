@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from protocol.rollout import Segment
+from protocol.rollout import MAX_TOLD_LATER, Segment
 
 
 class Ended(NamedTuple):
@@ -18,6 +18,7 @@ class Ended(NamedTuple):
 
 
 NO_EPISODES = Ended(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+MAX_UNTOLD = 2**16  # episodes of segments that were thrown away
 
 
 class Episodes:
@@ -32,10 +33,10 @@ class Episodes:
         self._untold = NO_EPISODES
 
     def tell_later(self, segment: Segment) -> None:
-        """Say again with the next segment which episodes ended in this one."""
-        self._untold = Ended(
-            segment.episode_returns, segment.episode_lengths, segment.episode_columns, segment.episode_successes
-        )
+        """Say again with the next segments which episodes ended in this one; the oldest go first."""
+        again = (segment.episode_returns, segment.episode_lengths, segment.episode_columns, segment.episode_successes)
+        pairs = zip(again, self._untold, strict=True)
+        self._untold = Ended(*(np.append(first, later)[-MAX_UNTOLD:] for first, later in pairs))
 
     def break_off(self, column: int) -> None:
         """That column's episode is over and will never be told: its environment crashed."""
@@ -49,7 +50,7 @@ class Episodes:
         successes: np.ndarray,
         broken: Sequence[tuple[int, int]] = (),
     ) -> Ended:
-        """The episodes that are still to be told, then those that ended in these rows [T, E], by row.
+        """Episodes that are still to be told, some of them, then those that ended in these rows [T, E], by row.
 
         broken: cells (t, e) at which an episode ended because its environment crashed. It is no episode: not told.
         """
@@ -74,6 +75,9 @@ class Episodes:
             order = order[[(rows[end], columns[end]) not in broken for end in order]]
         pieces = np.searchsorted(starts, ends[order], side="right") - 1
         told, self._untold = self._untold, NO_EPISODES
+        most = MAX_TOLD_LATER  # a rollout has a largest size
+        if len(told.returns) > most:
+            told, self._untold = Ended(*(array[:most] for array in told)), Ended(*(array[most:] for array in told))
         return Ended(
             np.append(told.returns, returns[pieces].astype(np.float32)),
             np.append(told.lengths, lengths[pieces].astype(np.int32)),

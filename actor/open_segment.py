@@ -16,6 +16,7 @@ class OpenSegment:
             return {leaf.name: np.empty((rows, envs, *leaf.shape), leaf.dtype) for leaf in leaves}
 
         self.rows = 0
+        self.steps = 0  # in them: resets are none
         self.capacity = capacity
         self.observations = arrays(spec.observation, capacity + 1)
         self.actions = arrays(spec.action, capacity)
@@ -28,7 +29,7 @@ class OpenSegment:
 
     def restart(self, observations: Leaves) -> None:
         """No rows, starting at these observations [E, ...]."""
-        self.rows = 0
+        self.rows = self.steps = 0
         self.finals, self.broken = [], []
         for name, array in self.observations.items():
             array[0] = observations[name]
@@ -69,6 +70,7 @@ class OpenSegment:
         self.terminated[row] = step.terminated
         self.truncated[row] = step.truncated
         self.valid[row] = step.valid
+        self.steps += int(np.count_nonzero(step.valid))
         self.successes[row] = step.successes
         if any(map(len, step.final_observations.values())):
             self.finals.append({name: array.copy() for name, array in step.final_observations.items()})

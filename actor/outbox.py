@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 import msgspec
 
+from protocol.errors import DppoError
 from protocol.messages import Rollout, Tally
 from protocol.rollout import Segment, pack
 from protocol.specs import Spec
+
+
+class TooLargeError(DppoError):
+    """A rollout that the learner would hang up over, however often it is sent."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self.tally = Tally()  # sealed, acknowledged and dropped so far
+        self.most_bytes = 2**63  # of a rollout that the learner accepts
         self._parcels: deque[Parcel] = deque()
         self._sent_upto = 0  # on this connection
         self._limit = 0  # newest sequence number that credit allows to be outstanding
@@ -47,12 +53,18 @@ class Outbox:
         return self.tally.sealed_upto <= self._limit
 
     def seal(self, segment: Segment, *, spec: Spec, epoch: int, version: int) -> None:
-        """Give the segment the next number and keep it."""
+        """Give the segment the next number and keep it. Raises TooLargeError where it can never be delivered."""
         counts, tally = segment.counts, self.tally
         seq = tally.sealed_upto + 1
         header = Rollout(seq, epoch, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
-        self._parcels.append(Parcel(header, pack(spec, segment)))
+        blob = pack(spec, segment)
         self.tally = msgspec.structs.replace(tally, sealed_upto=seq, sealed_steps=tally.sealed_steps + segment.steps)
+        if len(blob) > self.most_bytes:
+            raise TooLargeError(
+                f"a rollout of {counts.T} x {counts.E} steps has {len(blob):,} bytes, and the learner accepts "
+                f"{self.most_bytes:,} (collect.max_rollout_bytes): raise that, or lower collect.segment_steps"
+            )
+        self._parcels.append(Parcel(header, blob))
 
     def drop(self, steps: int) -> None:
         """Count steps that were cut and thrown away."""

@@ -4,7 +4,6 @@ Knows the connection's state, the outbox of rollouts that the learner has not ac
 sockets, no environments, no policy. The driver carries out what it returns, in order.
 """
 
-import math
 from collections.abc import Callable
 
 from actor.actions import (
@@ -20,13 +19,15 @@ from actor.actions import (
     State,
 )
 from actor.contact import Contact, Due
-from actor.outbox import Outbox
+from actor.outbox import Outbox, TooLargeError
 from actor.parts import Parts
+from actor.task import MAX_DAMAGED, Failures, Task
 from actor.waiting import Waits
 from protocol import PROTOCOL_VERSION
 from protocol.messages import (
     Ack,
     Bye,
+    Extend,
     FromLearner,
     Have,
     Hello,
@@ -38,7 +39,6 @@ from protocol.messages import (
     Reject,
     Stop,
     Stopped,
-    Tally,
     TimeShares,
     Welcome,
     Who,
@@ -60,9 +60,9 @@ class ActorSession:
         self.actor = actor
         self.incarnation = incarnation
         self.state = State.JOINING
-        self.segment_steps = 1
-        self.cut_at_episode_end = False
-        self.rows_left = math.inf  # under the policy held
+        self.task = Task()
+        self.sealed = Outbox()
+        self._failures = Failures()
         self.on_stop = "keep"
         self.is_reached = True  # there is a connection; the shell knows, and says itself why there is none
         self._born = born
@@ -75,17 +75,11 @@ class ActorSession:
         self._contact = Contact()
         self._epoch = 0
         self._version = 0
-        self._outbox = Outbox()
         self._parts = Parts()
         self._stopping: Stop | None = None
         self._drain_deadline = 0.0
 
     # State that the driver reads
-
-    @property
-    def tally(self) -> Tally:
-        """What has been sealed, acknowledged and dropped so far."""
-        return self._outbox.tally
 
     @property
     def policy(self) -> tuple[int, int]:
@@ -95,24 +89,24 @@ class ActorSession:
     @property
     def may_seal(self) -> bool:
         """Whether there is credit for one more rollout; without it the actor waits with a full segment."""
-        return self._outbox.has_credit
+        return self.sealed.has_credit
 
     @property
     def may_open(self) -> bool:
         """Whether there is room for what a stop would cut: one segment beyond credit, so that no step is wasted."""
-        return self._outbox.has_room
+        return self.sealed.has_room
 
     @property
     def outbox(self) -> int:
         """Rollouts not yet acknowledged."""
-        return len(self._outbox)
+        return len(self.sealed)
 
     # The connection
 
     def connected(self, now: float) -> list[Action]:
         """A fresh connection: introduce ourselves."""
         self._contact.connected(now)
-        self._outbox.send_again_after(0)
+        self.sealed.send_again_after(0)
         return self._say_hello(now)
 
     def _say_hello(self, now: float) -> list[Action]:
@@ -123,7 +117,7 @@ class ActorSession:
         spec = self._spec
         hello = Hello(
             PROTOCOL_VERSION, PROTOCOL_VERSION, self._release, self.actor, self.incarnation, self._envs,
-            self._outbox.tally, run_id=self._welcome.run_id if self._welcome else "", epoch=self._epoch,
+            self.sealed.tally, run_id=self._welcome.run_id if self._welcome else "", epoch=self._epoch,
             version=self._version, spec_hash=spec_hash(spec) if spec else b"", spec=spec, born=self._born,
         )  # fmt: skip
         return [Send(hello)]
@@ -132,8 +126,8 @@ class ActorSession:
         """Time passed: unanswered HELLO, silence, heartbeat, the end of draining."""
         if self.state is State.OVER:
             return []
-        if self.state is State.DRAINING and (not self._outbox or now >= self._drain_deadline):
-            return self._leave("the grace ended" if self._outbox else "drained")
+        if self.state is State.DRAINING and (not self.sealed or now >= self._drain_deadline):
+            return self._leave("the grace ended" if self.sealed else "drained")
         return [*self._waits.tick(self._lack, self.is_reached, now), *self._keep_in_touch(now, shares)]
 
     @property
@@ -141,7 +135,7 @@ class ActorSession:
         """What keeps the actor from stepping, "" where nothing does."""
         if self.state is State.WAITING:
             return "no policy"
-        return "no credit" if self.state is State.RUNNING and self.rows_left and not self.may_open else ""
+        return "no credit" if self.state is State.RUNNING and self.task.rows_left and not self.may_open else ""
 
     def _keep_in_touch(self, now: float, shares: Callable[[], TimeShares]) -> list[Action]:
         match self._contact.due(now):
@@ -151,7 +145,7 @@ class ActorSession:
                 return self._say_hello(now)
             case Due.PING:
                 self._waits.asked(now)
-                return [Send(Ping(now, self._outbox.tally, shares()))]
+                return [Send(Ping(now, self.sealed.tally, shares()))]
             case Due.NOTHING:
                 return []
 
@@ -169,7 +163,12 @@ class ActorSession:
             case Policy():
                 assert blob is not None, "the codec lets no POLICY through without its blob"
                 self._waits.got_work(now)
-                return self._policy(message, self._parts.end((message.epoch, message.version), blob))
+                return self._policy(message, self._parts.end((message.epoch, message.version), blob), now)
+            case Extend():
+                if (message.epoch, message.version) == self.policy and self.state is not State.DRAINING:
+                    self.task.extend(message)
+                    self.state = State.RUNNING
+                return []
             case Part():
                 assert blob is not None, "the codec lets no PART through without its blob"
                 self._parts.add(message, blob)
@@ -180,11 +179,12 @@ class ActorSession:
                 expected = message.reason.startswith(("stale", "shutdown"))  # nobody's fault
                 return [] if expected else [Note(f"rollout {message.seq} was refused: {message.reason}")]
             case Stop():
-                return self._stop(message)
+                self._stopping = message
+                return [Cut()]
             case Who():
                 if self._contact.unanswered:
                     return []  # the answer to several messages in a row; HELLO is on its way
-                self._outbox.send_again_after(0)
+                self.sealed.send_again_after(0)
                 return self._say_hello(now)
             case Bye():
                 return self._leave(message.reason)
@@ -197,7 +197,7 @@ class ActorSession:
             return [Exit(3, f"the learner now wants {welcome.envs} x {welcome.env.id}; start a new actor for it")]
         self._contact.welcomed(welcome)
         self._welcome = welcome
-        self.on_stop = welcome.on_stop
+        self.on_stop, self.sealed.most_bytes = welcome.on_stop, welcome.max_rollout_bytes
         if self._made is None:
             self._made = MakeEnvironments(welcome.env, welcome.envs, welcome.seed, welcome.first_slot, welcome.life)
             self._envs = welcome.envs
@@ -207,7 +207,7 @@ class ActorSession:
         elif self.state is State.JOINING:
             self.state = State.WAITING
         # on a new connection everything unacknowledged goes out again
-        self._outbox.send_again_after(welcome.watermark)
+        self.sealed.send_again_after(welcome.watermark)
         return self._acknowledged(welcome.watermark, welcome.credit)
 
     def environments_ready(self, spec: Spec, now: float) -> list[Action]:
@@ -229,28 +229,38 @@ class ActorSession:
     def left(self, reason: str) -> list[Action]:
         """Everything is sealed: the last word."""
         self.state = State.OVER
-        return [Send(Bye(reason, self._outbox.tally)), Exit(0, reason + self._outbox.undelivered)]
+        return [Send(Bye(reason, self.sealed.tally)), Exit(0, reason + self.sealed.undelivered)]
 
     # Policy and stop
 
-    def _policy(self, policy: Policy, graph: bytes) -> list[Action]:
+    def _policy(self, policy: Policy, graph: bytes, now: float) -> list[Action]:
         if graph_digest(graph) != policy.digest:
-            return [Note(f"policy {policy.version} arrived damaged; connecting again"), Reconnect()]
+            return self.unusable(f"policy {policy.version} arrived damaged", now)
         if self.state is State.DRAINING:
             return []
-        self.segment_steps, self.cut_at_episode_end = policy.segment_steps, policy.cut_at_episode_end
-        self.rows_left = policy.rows or math.inf
+        self.task.begin(policy)
         return [Load(graph, policy.epoch, policy.version)]
+
+    def unusable(self, what: str, now: float, most: int = MAX_DAMAGED) -> list[Action]:
+        """Something of the learner's cannot be used: ask again in a while, and end after so many times in a row."""
+        seconds = self._failures.next_seconds(most)
+        if seconds is None:
+            return self._fail(what)
+        if self.state is State.RUNNING:
+            self.state = State.WAITING
+        self._contact.refused_for_now(seconds, now)
+        return [Note(f"{what}; asking again in {seconds:g} s")]
+
+    def _fail(self, why: str) -> list[Action]:
+        self.state = State.OVER
+        return [Send(Bye(why[:512], self.sealed.tally)), Exit(1, why)]
 
     def loaded(self, load: Load, load_seconds: float) -> list[Action]:
         """The policy is in place: go on under it."""
+        self._failures = Failures()
         self._epoch, self._version = load.epoch, load.version
         self.state = State.RUNNING
         return [Send(Have(load.epoch, load.version, load_seconds))]
-
-    def _stop(self, stop: Stop) -> list[Action]:
-        self._stopping = stop
-        return [Cut()]
 
     def stopped(self, first_step_seconds: float) -> list[Action]:
         """The open segment is cut: answer STOP and wait for the next policy."""
@@ -259,7 +269,7 @@ class ActorSession:
             raise RuntimeError("stopped without a STOP")
         if self.state is State.RUNNING:
             self.state = State.WAITING
-        return [Send(Stopped(stop.epoch, stop.version, self._outbox.tally, first_step_seconds))]
+        return [Send(Stopped(stop.epoch, stop.version, self.sealed.tally, first_step_seconds))]
 
     # Rollouts
 
@@ -267,16 +277,11 @@ class ActorSession:
         """Give the segment a number, send it, keep it until it is acknowledged. Ask `may_seal` for credit before."""
         if self._spec is None:
             raise RuntimeError("a segment before the environments")
-        self._outbox.seal(segment, spec=self._spec, epoch=self._epoch, version=self._version)
+        try:
+            self.sealed.seal(segment, spec=self._spec, epoch=self._epoch, version=self._version)
+        except TooLargeError as error:
+            return self._fail(str(error))
         return self._flush()
-
-    def drop(self, steps: int) -> None:
-        """These steps were cut and thrown away (`on_stop=drop`)."""
-        self._outbox.drop(steps)
-
-    def count_restart(self) -> None:
-        """An environment crashed and is made again."""
-        self._outbox.count_restart()
 
     def drain(self, now: float) -> list[Action]:
         """End as soon as everything is delivered, at the latest when the grace is over."""
@@ -288,8 +293,8 @@ class ActorSession:
     def _flush(self) -> list[Action]:
         if self._welcome is None or self._contact.unanswered:
             return []
-        return [Send(parcel.header, parcel.blob) for parcel in self._outbox.take_unsent()]
+        return [Send(parcel.header, parcel.blob) for parcel in self.sealed.take_unsent()]
 
     def _acknowledged(self, upto: int, credit: int) -> list[Action]:
-        self._outbox.acknowledged(upto, credit)
+        self.sealed.acknowledged(upto, credit)
         return self._flush()

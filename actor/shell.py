@@ -162,8 +162,7 @@ def _exchange(driver: ActorDriver, dealer: Dealer) -> None:
         for header, blob in dealer.receive():
             driver.receive(decode_from_learner(header, blob is not None), blob)
     except ProtocolError as error:
-        log.warning("the learner sent something that cannot be read (%s); connecting again", error)
-        driver.reconnect_wanted = True
+        driver.unreadable(error)
     if not driver.outgoing:
         return
     start = time.monotonic()

@@ -2,14 +2,15 @@
 
 from collections.abc import Container
 
+from learner.intake import ENCRYPTION_BYTES, why_no_row_fits
 from learner.peers import Peer, Settings
 from protocol import PROTOCOL_VERSION
+from protocol.limits import MAX_ENVS
 from protocol.messages import Hello, Reject, Welcome
 from protocol.specs import Spec, spec_hash
 
 ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
 FULL_RETRY_SECONDS = 5.0
-MAX_ENVS = 2**16  # of one actor: slots cost memory
 
 
 def refusal(hello: Hello, *, run_id: str, spec: Spec | None, superseded: Container[bytes]) -> Reject | None:
@@ -33,6 +34,17 @@ def refusal(hello: Hello, *, run_id: str, spec: Spec | None, superseded: Contain
         text = f"the environment's spaces differ from the run's: {hello.spec} against {spec}"
         return Reject("spec", text[:512], fatal=True)
     return None
+
+
+def too_large(settings: Settings, hello: Hello) -> Reject | None:
+    """The answer to an actor with so many environments of its own that no rollout of it can be accepted, else None.
+
+    Where those that the settings give to every actor are too many, the learner ends with that.
+    """
+    if hello.spec is None or hello.envs in (0, settings.envs_per_actor):
+        return None
+    why = why_no_row_fits(hello.spec, envs=hello.envs, max_rollout_bytes=settings.max_rollout_bytes)
+    return Reject("envs", why[:512], fatal=True) if why else None
 
 
 def full(actors: int) -> Reject:
@@ -69,4 +81,5 @@ def welcome(settings: Settings, peer: Peer, *, credit: int, heartbeat_seconds: f
         settings.lease_seconds,
         heartbeat_seconds,
         settings.on_stop,
+        settings.max_rollout_bytes - ENCRYPTION_BYTES,
     )

@@ -99,6 +99,7 @@ def lay_out(strips: Sequence[Strip], *, observation: str, action: str) -> Grid:
     segments = [strip.segment for strip in strips]
     lengths = np.repeat([s.counts.T for s in segments], [s.counts.E for s in segments])  # T of every column
     T, names = int(lengths.max()), tuple(sorted({strip.actor for strip in strips}))
+    place = {name: number for number, name in enumerate(names)}
     valid = _side_by_side(segments, T, lambda s: s.valid)
     in_columns = [s.observations[observation].swapaxes(0, 1) for s in segments]
     observations = [block.reshape(-1, *block.shape[2:]) for block in in_columns]
@@ -112,7 +113,7 @@ def lay_out(strips: Sequence[Strip], *, observation: str, action: str) -> Grid:
         truncated=_side_by_side(segments, T, lambda s: s.truncated),
         valid=valid,
         actors=names,
-        actor_of_column=np.repeat([names.index(strip.actor) for strip in strips], [s.counts.E for s in segments]),
+        actor_of_column=np.repeat([place[strip.actor] for strip in strips], [s.counts.E for s in segments]),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from learner.collect_checks import check_counts, check_times
 from learner.run_config import MAY_CHANGE, RunConfig
 from learner.setting_checks import ascending, at_least, positive
 from protocol.env_names import check_env_name
@@ -66,32 +67,46 @@ class CollectConfig:
     stop_at_episode_end: bool = False
     """Take a batch for full also when an episode has ended in it; actors then report at once when one ends."""
     even_shares: bool = False
-    """No actor collects more than its share of batch_steps under one policy: batches are hardly larger than
-    batch_steps, which matters where they are tiny, and the slowest actor sets the pace."""
+    """No actor collects more than its share of batch_steps under one policy: a batch has batch_steps and less than one
+    row of all environments more, which matters where batches are tiny, and the slowest actor sets the pace. With
+    vectorization sync the result does not depend on how the environments are divided among actors."""
+    first_actors: int = field(default=0, metadata=MAY_CHANGE)
+    """The first policy is published once so many actors have joined, or after a minute. 0: with the first one; under
+    even_shares `dppo train` waits for all of its actors."""
     segment_steps: int = 0
-    """Rows of one rollout message (T); 0 derives it from batch_steps and the number of live environments."""
+    """Rows of one rollout message (T), or as many more as make up for resets among them; 0 derives it from batch_steps
+    and the number of environments that deliver. Never more than an actor's share of the batch."""
     on_stop: Literal["keep", "drop"] = "keep"
     """What an actor does at STOP with the segment it has begun: ship it, bootstrapped (keep), or throw it away (drop,
     which biases batches towards short episodes and is only here to compare)."""
     stop_grace_seconds: float = field(default=3.0, metadata=MAY_CHANGE)
     """How long the learner waits after STOP for actors that have not answered; then it names them and goes on without
-    them."""
+    them. An actor that was late twice is not waited for until it answers in time again: a step of its environments
+    must be shorter than this for it to contribute. At least 0.1."""
     lease_seconds: float = field(default=10.0, metadata=MAY_CHANGE)
-    """Silence after which learner and actor give each other up; must exceed the longest environment step."""
+    """Silence after which learner and actor give each other up; must exceed the longest environment step. At least
+    1.5."""
     max_rollout_bytes: int = field(default=64 * 2**20, metadata=MAY_CHANGE)
-    """Largest rollout message that the learner accepts."""
+    """Largest rollout message that the learner accepts; actors are asked for segments that fit into it."""
     max_ingress_bytes: int = field(default=0, metadata=MAY_CHANGE)
     """What all actors together may have sent that the learner has not read yet, or that waits for the next update;
-    above it no credit is given, and then the connections that hold most are ended. 0: 256 MiB, more for large batches.
-    """
+    at it the batch is trained on as it is, and no credit is given until then; the connections that hold most are
+    ended. Less than a batch is refused. 0: 256 MiB, or twice a batch."""
     max_actors: int = field(default=10_000, metadata=MAY_CHANGE)
     """Further ones are told to come back later."""
 
     def __post_init__(self) -> None:
-        positive("collect", self, "batch_steps", "envs_per_actor", "stop_grace_seconds", "max_rollout_bytes")
-        positive("collect", self, "max_actors")
-        at_least("collect", self, 0, "segment_steps", "max_ingress_bytes")
-        at_least("collect", self, 1.0, "lease_seconds")
+        positive("collect", self, "batch_steps", "envs_per_actor", "max_actors")
+        at_least("collect", self, 1024, "max_rollout_bytes")
+        at_least("collect", self, 0, "segment_steps", "max_ingress_bytes", "first_actors")
+        check_times(lease_seconds=self.lease_seconds, stop_grace_seconds=self.stop_grace_seconds)
+        check_counts(
+            batch_steps=self.batch_steps,
+            segment_steps=self.segment_steps,
+            envs_per_actor=self.envs_per_actor,
+            max_rollout_bytes=self.max_rollout_bytes,
+            max_ingress_bytes=self.max_ingress_bytes,
+        )
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,12 @@ class Network:
         self._raise_failure()
         return self.session.spec
 
+    @property
+    def joined(self) -> int:
+        """Actors that are ready to act."""
+        with self.lock:
+            return sum(peer.ready for peer in self.session.peers.values())
+
     def batch(self, timeout: float) -> list[Received] | None:
         """The next full batch, None when the time is over first."""
         self._raise_failure()

@@ -56,6 +56,25 @@ class Settings:
     stop_at_episode_end: bool = False
     even_shares: bool = False
     former_epochs: frozenset[int] = frozenset()  # of this run's starts before this one
+    max_rollout_bytes: int = 2**26
+
+
+@dataclass
+class Quota:
+    """What one incarnation was asked for under the newest policy, and has delivered, over all its connections."""
+
+    segment_steps: int = 1  # T that it was told
+    share: int = 0  # rows that it stops after by itself; 0: only at STOP
+    rows: int = 0  # arrived
+    last: int = 0  # newest sequence number that is still accepted after STOP; 0: STOP was not sent
+    is_in_split: bool = False  # the batch was divided with it
+    is_excused: bool = False  # what is left of its share goes to others
+    delivered_at: float = 0.0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the actor has stopped by itself, with its whole share delivered."""
+        return 0 < self.share <= self.rows
 
 
 @dataclass
@@ -84,8 +103,12 @@ class Peer:
     doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere
     notes: int = 0  # about its environments
     refused: set[str] = field(default_factory=set)  # arrays of its rollouts that were not finite
-    rows: int = 0  # arrived under the newest policy, and not more than `share`
-    share: int = 0  # rows that it stops after by itself; 0: only at STOP
+    quota: Quota = field(default_factory=Quota)
+    idle_policies: int = 0  # sent since it last delivered
+    columns: int = 0  # environments that were stepping in what it delivered
+    wait_until: float = 0.0  # for its answer to STOP
+    stop_version: int = 0  # of the newest STOP that found it acting
+    stop_at: float | None = None  # when that was sent; None: answered
 
     def grant(self, steps: int, rollouts: int) -> list[Action]:
         """Note that a policy is on its way, under which the actor may seal that many rollouts of that many steps.
@@ -98,11 +121,6 @@ class Peer:
         known, self.account.may_hold = self.account.may_hold, max(before, self.granted)
         self.account.is_idle = False
         return [Entry.of(self.account, self.incarnation, "granted", 0)] if self.account.may_hold > known else []
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether it has stopped by itself, with its whole share delivered."""
-        return 0 < self.share <= self.rows
 
 
 @dataclass

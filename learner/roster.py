@@ -6,7 +6,7 @@ Part of the learner's session; knows neither phases nor batches.
 import math
 from collections.abc import Callable
 
-from learner.admission import ENDED, full, of_another_token, refusal, superseded_by_newer
+from learner.admission import ENDED, full, of_another_token, refusal, superseded_by_newer, too_large
 from learner.conduct import Conduct
 from learner.entries import Entry
 from learner.peers import Action, Kick, Note, Peer, Send, Settings
@@ -45,7 +45,7 @@ class Roster:
     def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
         """The peer that this HELLO makes, None where it is refused, and what to send and say."""
         no = refusal(hello, run_id=self._settings.run_id, spec=self.spec, superseded=self._ledger.ended)
-        no = no or self._contest(hello, now)
+        no = no or too_large(self._settings, hello) or self._contest(hello, now)
         if no is not None:
             self.forget(peer_id)
             return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
@@ -154,12 +154,19 @@ class Roster:
         notes: list[Action] = []
         for peer in [p for p in (*self.peers.values(), *self.lost.values()) if self._is_overdue(p, now)]:
             if peer.id in self.peers:
-                notes.append(Note(f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"))
+                notes.append(self._note_silent(peer, now))
             self.forget(peer.id)
         if now - self._absence_at >= ABSENCE_LOOK_SECONDS:
             self._absence_at = now
             self._write_off_absent(now)
         return notes
+
+    def _note_silent(self, peer: Peer, now: float) -> Note:
+        lease = f"collect.lease_seconds={self._settings.lease_seconds:g}"
+        text = f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"
+        if peer.doing:  # its watchdog has told, over a connection of its own
+            text += f". It is {peer.doing}, for longer than {lease} allows: raise that above the longest step"
+        return Note(text)
 
     def _write_off_absent(self, now: float) -> None:
         """Accounts must not stay open for processes that died; whoever comes back gets its own back."""

@@ -20,14 +20,13 @@ from learner.history import Change, Moment, note_changes
 from learner.initial_weights import begin_from, find_source
 from learner.journal import Journal
 from learner.metrics import MetricsWriter
-from learner.peers import Settings
 from learner.run_directory import RunDirectory
 from learner.saving import Books, Content, Saver, over_because, resume
 from learner.session import LearnerSession
+from learner.session_settings import check_spaces, session_settings
 from learner.slots import SlotTable
 from learner.status import SUMMARY
 from learner.timings import Timings
-from protocol.messages import EnvSettings
 from protocol.specs import Spec
 
 if TYPE_CHECKING:
@@ -75,28 +74,9 @@ class Run:
         """Of this start, in the run's history."""
         return Moment(self._time_of_day, self.directory.start, self.progress.updates, self.progress.steps)
 
-    def session(self) -> LearnerSession:
-        """The learner's side of the protocol for this run."""
-        config = self.config
-        settings = Settings(
-            run_id=self.directory.run_id,
-            epoch=self.directory.epoch,
-            env=EnvSettings(
-                config.env.id, config.env.kwargs_json, config.env.vectorization, config.env.step_timeout_seconds
-            ),
-            envs_per_actor=config.collect.envs_per_actor,
-            batch_steps=config.collect.batch_steps,
-            segment_steps=config.collect.segment_steps,
-            seed=config.run.seed,
-            on_stop=config.collect.on_stop,
-            lease_seconds=config.collect.lease_seconds,
-            stop_grace_seconds=config.collect.stop_grace_seconds,
-            max_ingress_bytes=config.collect.max_ingress_bytes,
-            max_actors=config.collect.max_actors,
-            stop_at_episode_end=config.collect.stop_at_episode_end,
-            even_shares=config.collect.even_shares,
-            former_epochs=self.directory.former_epochs,
-        )
+    def session(self, lease_seconds: float = 0.0) -> LearnerSession:
+        """The learner's side of the protocol for this run. lease_seconds: 0 as set."""
+        settings = session_settings(self.config, self.directory, lease_seconds)
         return LearnerSession(settings, self.ledger, self.slots, self.spec)
 
     def prepare(self, spec: Spec) -> tuple[int, bytes]:
@@ -104,6 +84,7 @@ class Run:
         from learner.trainer import Trainer  # torch takes seconds to import: not before the socket is open
 
         run = self.config.run
+        check_spaces(spec, self.config, log.warning)
         self.spec = spec
         self._trainer = Trainer(
             spec,

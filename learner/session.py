@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from learner.admission import welcome
 from learner.batch import Received
+from learner.budget import Budget
 from learner.conduct import HELLO_MESSAGES, Conduct
 from learner.entries import Entry
 from learner.histories import Histories
-from learner.intake import CREDIT, SEGMENT_BYTES, STRANGER_BYTES, allowed_bytes, rollout_bytes, total_bytes
+from learner.intake import CREDIT
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Phase
 from learner.roster import Roster
@@ -22,6 +23,7 @@ from learner.validation import NotFinite, checked_segment
 from learner.waiting import Waits
 from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import DropReason, Ledger
+from protocol.limits import SEGMENT_BYTES
 from protocol.messages import (
     Ack,
     Bye,
@@ -37,11 +39,12 @@ from protocol.messages import (
     Welcome,
     Who,
 )
-from protocol.rollout import Blob
+from protocol.rollout import Blob, most_rows
 from protocol.snapshot import Snapshot
 from protocol.specs import Spec
 
 HEARTBEAT_SECONDS = 1.0
+LEASE_HEARTBEATS = 4  # of a lease at least
 
 
 class LearnerSession:
@@ -53,11 +56,11 @@ class LearnerSession:
         self.slots = slots
         self.roster = Roster(settings, ledger, slots, spec)
         self.peers = self.roster.peers  # live connections that said HELLO, by connection
-        self.cycle = StopAndGo(settings, self.roster)
+        self.budget = Budget(self.roster)
+        self.cycle = StopAndGo(settings, self.roster, lambda: self.total_bytes)
         self.troubles = Troubles(self.roster)
         self.histories = Histories(settings.epoch, settings.former_epochs)
         self.refused_messages = 0
-        self._allowed_bytes: dict[int, int] = {}  # by environments of an actor
         self._left = False
         self._waits = Waits(self.roster, self.cycle)
 
@@ -73,22 +76,12 @@ class LearnerSession:
 
     def allowed_bytes(self, peer_id: bytes | None) -> int:
         """What that connection may have sent that was not read yet; None: one that has not said anything."""
-        if self.spec is None:
-            return STRANGER_BYTES
-        settings = self.settings
-        peer = self.peers.get(peer_id) if peer_id is not None else None  # strangers may have known the last learner
-        envs = peer.slots.envs if peer is not None else settings.envs_per_actor
-        allowed = self._allowed_bytes.get(envs)
-        if allowed is None:
-            steps = settings.batch_steps, settings.segment_steps
-            largest = rollout_bytes(self.spec, batch_steps=steps[0], segment_steps=steps[1], envs=envs)
-            allowed = self._allowed_bytes[envs] = allowed_bytes(largest, credit=CREDIT)
-        return allowed
+        return self.budget.allowed_bytes(self.settings, peer_id)
 
     @property
     def total_bytes(self) -> int:
         """What all together may have sent that was not read yet, and what may wait for the next update."""
-        return total_bytes(self.settings.max_ingress_bytes, self.allowed_bytes(None))
+        return self.budget.total_bytes(self.settings)
 
     @property
     def phase(self) -> Phase:
@@ -228,15 +221,17 @@ class LearnerSession:
         if hello.policy == self.cycle.current:
             peer.have_version = hello.version
         if peer.ready and self.phase is Phase.COLLECTING:
-            actions += self.cycle.offer_policy(peer, now)
+            holds = hello.policy == self.cycle.current
+            actions += self.cycle.resume(peer, now) if holds else self.cycle.offer_policy(peer, now)
         elif peer.ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and hello.policy == self.cycle.current:
-            actions += self.cycle.stop(peer)  # the first one may have been lost with its old connection
+            actions += self.cycle.stop(peer, now)  # the first one may have been lost with its old connection
         return actions
 
     def _welcome(self, peer: Peer) -> Welcome:
         credit = CREDIT if peer.ready else 0
         peer.credit_upto = peer.account.watermark + credit
-        return welcome(self.settings, peer, credit=credit, heartbeat_seconds=HEARTBEAT_SECONDS)
+        heartbeat = min(HEARTBEAT_SECONDS, self.settings.lease_seconds / LEASE_HEARTBEATS)
+        return welcome(self.settings, peer, credit=credit, heartbeat_seconds=heartbeat)
 
     # Rollouts
 
@@ -252,12 +247,18 @@ class LearnerSession:
         if header.seq > peer.credit_upto + 1:  # one more than credit is what a stop cuts
             error = HostileError(f"rollout {header.seq}, with credit up to {peer.credit_upto}")
             return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]
-        if (header.epoch, header.version) != self.cycle.current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
+        if not self.cycle.accepts(peer.incarnation, header.seq, (header.epoch, header.version)):
             return self._refuse(peer, header, "stale", self.histories.why_stale(header.epoch))
-        peer.rows += header.T  # whatever is in it: its actor does not step them again
+        asked, most = peer.quota.segment_steps, most_rows(peer.quota.segment_steps)
+        if most < header.T:
+            wrong = ProtocolError(f"{header.T} rows in a rollout, where {asked} were asked for")
+            return [*self._refuse(peer, header, "invalid", str(wrong)), *self.violation(peer.id, wrong, now)]
+        self.cycle.arrived(peer, header.T, now)
         try:
             assert self.spec is not None, "a ready peer has a spec"
-            segment = checked_segment(self.spec, header, blob, envs=peer.slots.envs)
+            segment = checked_segment(
+                self.spec, header, blob, envs=peer.slots.envs, may_be_empty=self.settings.even_shares
+            )
         except NotFinite as error:  # an honest actor with a broken environment, or our own policy: no strike
             refused = self._refuse(peer, header, "invalid", str(error))
             return [*refused, *self.troubles.refused(peer, error.array), *self.cycle.advance(now)]
@@ -266,9 +267,8 @@ class LearnerSession:
         account.accept(header.seq, segment.steps)
         peer.steps += segment.steps
         self.conduct.give_back(peer.id, 1)
-        self.cycle.collect(
-            Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment), SEGMENT_BYTES + len(blob)
-        )
+        received = Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment)
+        self.cycle.collect(received, SEGMENT_BYTES + len(blob), peer, now)
         entry = Entry.of(account, peer.incarnation, "accepted", segment.steps)
         return [entry, self._ack(peer), *self.cycle.advance(now)]
 

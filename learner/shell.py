@@ -27,6 +27,8 @@ from protocol.lifeline import watch_parent
 log = logging.getLogger("dppo.learner")
 
 WAIT_SECONDS = 0.1  # between looks at the signals
+FIRST_ACTORS_SECONDS = 60.0
+FIRST_ACTORS_LOOK_SECONDS = 0.02
 FAREWELL_SECONDS = 5.0  # an actor that is just starting, or waiting to connect again, comes within this
 
 
@@ -96,6 +98,7 @@ def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
             run.directory.check_lock(time.monotonic())
             spec = network.spec(WAIT_SECONDS)
         version, graph = run.prepare(spec)
+        _await_first_actors(network, run.config.collect.first_actors, stop)
         collecting_since = time.monotonic()
         if not run.over:
             network.publish(version, graph)
@@ -134,6 +137,16 @@ def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
     except Interrupted:
         return None
     return run.over
+
+
+def _await_first_actors(network: Network, actors: int, stop: EndSignals) -> None:
+    deadline = time.monotonic() + FIRST_ACTORS_SECONDS
+    while (joined := network.joined) < actors:
+        stop.check()
+        if time.monotonic() > deadline:
+            log.warning("%d of collect.first_actors=%d have joined; going on without the others", joined, actors)
+            return
+        time.sleep(FIRST_ACTORS_LOOK_SECONDS)
 
 
 def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received]:

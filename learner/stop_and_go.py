@@ -4,13 +4,18 @@ Part of the learner's session, without I/O; knows neither HELLO nor the ledger.
 """
 
 import math
+from collections.abc import Callable
 
+from learner.answers import Answers
 from learner.batch import Received
-from learner.intake import MOST_UNDELIVERED, SEGMENTS_PER_BATCH
-from learner.peers import Action, Latencies, Note, Peer, Send, Settings
+from learner.even_shares import EvenShares
+from learner.intake import MOST_UNDELIVERED, segment_steps_of
+from learner.peers import Action, Latencies, Note, Peer, Quota, Send, Settings
 from learner.phases import Event, Phase, following
 from learner.roster import Roster
-from protocol.messages import Bye, Have, Part, Policy, Stop, Stopped
+from learner.shares import Shares
+from protocol.messages import Bye, Extend, Have, Part, Policy, Stop, Stopped
+from protocol.rollout import most_steps
 from protocol.snapshot import Snapshot
 
 LOADING_SECONDS = 0.5  # whoever takes longer to receive and load a policy is not waited for at STOP
@@ -19,7 +24,8 @@ LOADING_SECONDS = 0.5  # whoever takes longer to receive and load a policy is no
 class StopAndGo:
     """Who runs under which policy, and when all must stop. Methods return what the shell has to do, in order."""
 
-    def __init__(self, settings: Settings, roster: Roster) -> None:
+    def __init__(self, settings: Settings, roster: Roster, most_bytes: Callable[[], int]) -> None:
+        """most_bytes: that may wait for the update."""
         self.phase = Phase.WAITING
         self.snapshot = Snapshot(settings.epoch, 0, b"")
         self.batch: list[Received] = []
@@ -27,12 +33,17 @@ class StopAndGo:
         self.batch_bytes = 0
         self.latencies = Latencies()
         self.stop_sent_at = 0.0
+        self.quotas: dict[bytes, Quota] = {}  # by incarnation, of those that were sent the newest policy
         self._settings = settings
-        self._roster = roster
-        self._peers = roster.peers
+        self._roster, self._peers = roster, roster.peers
+        self._most_bytes = most_bytes
+        self._even = EvenShares(settings.stop_grace_seconds)
+        self._shares = Shares(settings, roster, self._even.is_given_up)
+        self._answers = Answers(settings.stop_grace_seconds)
         self._drain_deadline = math.inf
         self._awaited: list[Peer] = []  # STOPPING: among them are all that have not answered
         self._episode_ended = False  # in the batch
+        self._was_cut_short = False  # the newest batch, by its bytes
         self._first_step_seconds: list[float] = []
 
     @property
@@ -44,12 +55,25 @@ class StopAndGo:
         """Peers that act, or that have not answered STOP yet."""
         return [peer for peer in self._peers.values() if not peer.stopped]
 
-    def collect(self, received: Received, size: int) -> None:
+    def accepts(self, incarnation: bytes, seq: int, policy: tuple[int, int]) -> bool:
+        """Whether a rollout of that number and policy belongs to the batch that is collected now."""
+        quota = self.quotas.get(incarnation)
+        if quota is None or policy != self.current:
+            return False
+        if self.phase is Phase.STOPPING:  # what was on its way, and what STOP cuts: an honest actor sends no more
+            return (not quota.last or seq <= quota.last) and self.batch_bytes < 2 * self._most_bytes()
+        return self.phase is Phase.COLLECTING
+
+    def collect(self, received: Received, size: int, peer: Peer, now: float) -> None:
         """One more accepted rollout for the batch, of that many bytes."""
+        segment = received.segment
+        peer.idle_policies = 0
+        peer.columns = max(math.ceil(segment.steps / segment.counts.T), peer.columns // 2)
+        peer.quota.delivered_at = now
         self.batch.append(received)
         self.batch_bytes += size
-        self._episode_ended |= self._settings.stop_at_episode_end and received.segment.ends_episode
-        self.batch_steps += received.segment.steps
+        self._episode_ended |= self._settings.stop_at_episode_end and segment.ends_episode
+        self.batch_steps += segment.steps
 
     def clear_batch(self) -> None:
         """The batch is done with."""
@@ -58,16 +82,8 @@ class StopAndGo:
     def advance(self, now: float) -> list[Action]:
         """Whatever the table allows now."""
         actions: list[Action] = []
-        is_collecting = self.phase is Phase.COLLECTING
-        if is_collecting and (self.batch_steps >= self._settings.batch_steps or self._episode_ended):
-            self.phase = following(self.phase, Event.BATCH_FULL)
-            self.stop_sent_at = now
-            self._awaited = []
-            for peer in self.unstopped():
-                actions += self.stop(peer)
-        elif is_collecting and self._settings.even_shares and all(peer.exhausted for peer in self.unstopped()):
-            for peer in self.unstopped():  # someone died with its share, or rows were resets: another round
-                actions += self.offer_policy(peer, now)
+        if self.phase is Phase.COLLECTING:
+            actions += self._advance_collecting(now)
         if self.phase is Phase.STOPPING and self._all_have_stopped():
             self.phase = following(self.phase, Event.ALL_STOPPED)
             self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
@@ -75,6 +91,48 @@ class StopAndGo:
             self.phase = following(self.phase, Event.DRAINED)
         if self.phase is Phase.LEAVING and (not self.unstopped() or now >= self._drain_deadline):
             self.phase = following(self.phase, Event.DRAINED)
+        return actions
+
+    def _advance_collecting(self, now: float) -> list[Action]:
+        settings = self._settings
+        is_over_budget = bool(self.batch) and self.batch_bytes >= self._most_bytes()
+        is_full = self._episode_ended or is_over_budget
+        if settings.even_shares and not is_full:
+            acting = self.unstopped()
+            if self.batch_steps >= settings.batch_steps:
+                is_full = not self._even.owing(acting)
+            elif ready := self._even.ready_for_more(acting):
+                return self._extend(ready)
+        elif self.batch_steps >= settings.batch_steps:
+            is_full = True
+        if not is_full:
+            return []
+        self.phase = following(self.phase, Event.BATCH_FULL)
+        self.stop_sent_at = now
+        self._awaited = []
+        actions = self._cut_short() if is_over_budget and self.batch_steps < settings.batch_steps else []
+        for peer in self.unstopped():
+            actions += self.stop(peer, now)
+        return actions
+
+    def _cut_short(self) -> list[Action]:
+        """The batch takes all bytes that may wait: it is trained on as it is, or nobody would get credit again."""
+        if self._was_cut_short:
+            return []
+        self._was_cut_short = True
+        wanted, got = self._settings.batch_steps, self.batch_steps
+        text = f"a batch was taken with {got} of {wanted} steps: {self.batch_bytes:,} bytes wait, and "
+        text += f"{self._most_bytes():,} may (collect.max_ingress_bytes; 0 derives it from the batch)"
+        return [Note(text)]
+
+    def _extend(self, peers: list[Peer]) -> list[Action]:
+        """Another round for those: rows were resets, or actors left, or did not deliver."""
+        envs = sum(peer.slots.envs for peer in peers)
+        more = math.ceil((self._settings.batch_steps - self.batch_steps) / envs)
+        actions: list[Action] = []
+        for peer in peers:
+            peer.quota.share = peer.quota.rows + more
+            actions.append(Send(peer.id, Extend(*self.current, peer.quota.share)))
         return actions
 
     def _all_have_stopped(self) -> bool:
@@ -92,26 +150,30 @@ class StopAndGo:
         return not any(peer.have_version < peer.sent_version == self.snapshot.version for peer in self._peers.values())
 
     def give_up_late(self, now: float) -> list[Action]:
-        """Go on without those that have not answered STOP within the grace."""
-        actions: list[Action] = []
-        for peer in self._awaited if self.phase is Phase.STOPPING else ():
-            if peer.have_version < self.snapshot.version and now - peer.policy_sent_at > LOADING_SECONDS:
-                peer.stopped = True  # it still reads its policy, and has nothing to send under it
-        if self.phase is Phase.STOPPING and now - self.stop_sent_at > self._settings.stop_grace_seconds:
-            for peer in self.unstopped():
-                peer.stopped = True
-                grace = f"{self._settings.stop_grace_seconds:g} s"
-                silent = f"last heard {now - peer.heard:.1f} s ago{f', {peer.doing}' * bool(peer.doing)}"
-                actions.append(Note(f"{peer.actor} did not stop within {grace} ({silent}); going on without it"))
+        """Go on without those that have not answered STOP in time, or do not deliver their share."""
+        actions = self._answers.tick(self._peers, now)
+        if self.phase is Phase.STOPPING:
+            for peer in self._awaited:
+                is_loading = peer.have_version < self.snapshot.version
+                if is_loading and not peer.stopped and now - peer.policy_sent_at > LOADING_SECONDS:
+                    peer.stopped = True  # it still reads its policy, and has nothing to send under it
+                    self._answers.waited_in_vain(now - self.stop_sent_at, now)
+            late = [peer for peer in self._awaited if not peer.stopped and now > peer.wait_until]
+            actions += self._answers.give_up(late, self.stop_sent_at, now)
+        elif self.phase is Phase.COLLECTING and self._settings.even_shares:
+            actions += self._even.give_up_late(self.unstopped(), now)
         return actions
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
         """A new policy: everyone goes on under this one."""
         self.phase = following(self.phase, Event.PUBLISHED)
+        self._was_cut_short &= self.batch_steps < self._settings.batch_steps
         self.clear_batch()
+        self.quotas = {}
+        self._even.begin(now)
         self.snapshot = Snapshot(self._settings.epoch, version, graph)
         self._first_step_seconds = []
-        share = self._share()
+        share = self._shares.rows(self._settings.batch_steps)
         actions: list[Action] = []
         for peer in self._peers.values():
             actions += self.offer_policy(peer, now, share)
@@ -132,27 +194,37 @@ class StopAndGo:
         self._drain_deadline = now + self._settings.stop_grace_seconds
         actions: list[Action] = []
         for peer in [] if told else self.unstopped():
-            actions += self.stop(peer)
+            actions += self.stop(peer, now)
         return actions + self.advance(now)
 
-    def stop(self, peer: Peer) -> list[Action]:
+    def stop(self, peer: Peer, now: float) -> list[Action]:
         """Tell it to cut now."""
+        quota = peer.quota
+        quota.last = quota.last or peer.credit_upto + 1  # one more than credit is what a stop cuts
         # nobody waits for who comes back during the update, or gets its policy so slowly that it cannot have begun
         unread = peer.is_slow and peer.have_version < peer.sent_version
-        peer.stopped = unread or self.phase not in (Phase.STOPPING, Phase.LEAVING)
+        is_awaited = not unread and self.phase in (Phase.STOPPING, Phase.LEAVING)
+        peer.stopped = not is_awaited
+        if is_awaited:
+            self._await(peer, now)
+        return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]
+
+    def _await(self, peer: Peer, now: float) -> None:
+        """Wait for its answer to STOP, if it is worth it."""
+        peer.stopped = not self._answers.expect(peer, self.snapshot.version, now)
         if not peer.stopped:
             self._awaited.append(peer)
-        return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]
 
     def stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
         """Its answer to STOP."""
+        actions = self._answers.answered(peer, message.version, now) if message.epoch == self.snapshot.epoch else []
         if (message.epoch, message.version) != self.current:
-            return []
+            return actions
         peer.stopped = True
         peer.account.is_idle = True
         if message.first_step_seconds > 0 and peer.have_version == message.version:
             self._first_step_seconds.append(peer.have_at - peer.policy_sent_at + message.first_step_seconds)
-        return self.advance(now)
+        return [*actions, *self.advance(now)]
 
     def have(self, peer: Peer, have: Have, now: float) -> list[Action]:
         """It has loaded a policy."""
@@ -162,14 +234,13 @@ class StopAndGo:
         peer.have_at = now
         peer.is_slow = False
         if self.phase is Phase.STOPPING and have.version == self.snapshot.version and peer.stopped:
-            peer.stopped = False  # it begins only now; STOP is already on the way
-            self._awaited.append(peer)
+            self._await(peer, now)  # it begins only now; STOP is already on the way
         return self.offer_policy(peer, now) if peer.policy_due else []
 
     def offer_policy(self, peer: Peer, now: float, share: int = 0) -> list[Action]:
         """Send the newest policy, at most one in flight: a slow reader skips versions.
 
-        share: of the batch, in rows of every environment; 0: find it out.
+        share: of the batch, in rows of every environment; 0: find it out, for an actor that comes later.
         """
         if not peer.ready or self.phase is not Phase.COLLECTING:
             return []
@@ -180,23 +251,50 @@ class StopAndGo:
         peer.sent_version = self.snapshot.version
         peer.policy_sent_at = now
         peer.stopped = False
-        share = share or self._share()
-        peer.rows, peer.share = 0, share if self._settings.even_shares else 0
-        cut = self._settings.stop_at_episode_end
-        segment_steps = self._settings.segment_steps or math.ceil(share / SEGMENTS_PER_BATCH)
-        policy = Policy(*self.current, self.snapshot.digest, segment_steps, cut, peer.share)
-        granted = peer.grant(segment_steps * peer.slots.envs, rollouts=MOST_UNDELIVERED[self._settings.on_stop])
+        peer.idle_policies += 1
+        quota = self._quota(peer, share, now)
+        policy = Policy(
+            *self.current, self.snapshot.digest, quota.segment_steps, self._settings.stop_at_episode_end, quota.share
+        )
+        most = most_steps(quota.segment_steps, peer.slots.envs)
+        granted = peer.grant(most, rollouts=MOST_UNDELIVERED[self._settings.on_stop])
         *parts, last = self.snapshot.parts
         sends = [Send(peer.id, Part(*self.current, index), part) for index, part in enumerate(parts)]
         return [*granted, *sends, Send(peer.id, policy, last)]
 
+    def _quota(self, peer: Peer, share: int, now: float) -> Quota:
+        """What the peer is asked for under the newest policy; the same again where it was sent that before."""
+        quota = self.quotas.get(peer.incarnation)
+        if quota is None:
+            divided = share or self._shares.rows(self._settings.batch_steps)
+            quota = self.quotas[peer.incarnation] = Quota(
+                segment_steps=self._shares.segment_steps(divided, peer.slots.envs),
+                share=divided if self._settings.even_shares else 0,
+                is_in_split=bool(share) and self._shares.columns(peer) > 0,
+                delivered_at=now,
+            )
+        peer.quota = quota
+        return quota
+
+    def resume(self, peer: Peer, now: float) -> list[Action]:
+        """A peer on a new connection, which has the newest policy already: it goes on under that."""
+        quota = self.quotas.get(peer.incarnation)
+        if quota is None or self.phase is not Phase.COLLECTING:
+            return self.offer_policy(peer, now)
+        peer.quota = quota
+        peer.sent_version = self.snapshot.version
+        peer.policy_sent_at = peer.have_at = now
+        peer.stopped = False
+        return [Send(peer.id, Extend(*self.current, quota.share))]
+
+    def arrived(self, peer: Peer, rows: int, now: float) -> None:
+        """So many rows have come under the newest policy, whatever is in them: its actor does not step them again."""
+        was_exhausted = peer.quota.is_exhausted
+        peer.quota.rows += rows
+        if peer.quota.is_exhausted and not was_exhausted:
+            self._even.exhausted(peer, now)
+
     @property
     def segment_steps(self) -> int:
-        """T of a rollout message under the current actors."""
-        return self._settings.segment_steps or math.ceil(self._share() / SEGMENTS_PER_BATCH)
-
-    def _share(self) -> int:
-        """Rows of every environment that make a batch together; of those that take part in it."""
-        taking_part = [peer.slots.envs for peer in self._peers.values() if peer.ready and not peer.is_slow]
-        envs = sum(taking_part) or self._settings.envs_per_actor
-        return math.ceil(self._settings.batch_steps / envs)
+        """T of a rollout message under the current actors, as far as it does not depend on their sizes."""
+        return segment_steps_of(self._shares.rows(self._settings.batch_steps), self._settings.segment_steps)

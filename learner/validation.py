@@ -18,16 +18,16 @@ class NotFinite(ProtocolError):
         self.array = array
 
 
-def checked_segment(spec: Spec, header: Rollout, blob: Blob, *, envs: int) -> Segment:
+def checked_segment(spec: Spec, header: Rollout, blob: Blob, *, envs: int, may_be_empty: bool = False) -> Segment:
     """The rollout's arrays. Raises ProtocolError where they are not what header, spec and actor promise.
 
-    envs: how many environments the actor announced.
+    envs: how many environments the actor announced. may_be_empty: its rows may all be resets, where rows are counted.
     """
     if envs != header.E:
         raise ProtocolError(f"a rollout of {header.E} environments, not of the {envs} that the actor announced")
     segment = unpack(spec, Counts(header.T, header.E, header.finals, header.episodes), blob)
     check_segment(spec, segment)
-    if segment.steps != header.steps or segment.steps == 0:
+    if segment.steps != header.steps or not (segment.steps or may_be_empty):
         raise ProtocolError(f"the header says {header.steps} steps, the blob holds {segment.steps}")
     return segment
 

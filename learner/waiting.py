@@ -48,7 +48,7 @@ def waiting_for(roster: Roster, cycle: StopAndGo, now: float) -> str:
         case Phase.COLLECTING if not everyone:
             return "actors to join: there is none"
         case Phase.COLLECTING:
-            late = [peer for peer in everyone if not peer.exhausted] or everyone
+            late = [peer for peer in everyone if not peer.quota.is_exhausted] or everyone
             return f"{named(late, now)} to deliver"
         case Phase.STOPPING | Phase.LEAVING if late := cycle.unstopped():
             return f"{named(late, now)} to stop"

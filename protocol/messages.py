@@ -155,6 +155,7 @@ class Welcome(_Message, frozen=True):
     lease_seconds: Seconds  # silence after which either side gives the other up
     heartbeat_seconds: Seconds
     on_stop: Literal["keep", "drop"]
+    max_rollout_bytes: Count = 2**26  # the learner hangs up over a larger one
 
 
 class Reject(_Message, frozen=True):
@@ -185,6 +186,14 @@ class Policy(_Message, frozen=True):
     segment_steps: Annotated[int, msgspec.Meta(ge=1, le=2**24)]  # T under this version
     cut_at_episode_end: bool = False  # a segment is also full with the step that ended an episode
     rows: Count = 0  # stop by yourself after so many steps of every environment; 0: only at STOP
+
+
+class Extend(_Message, frozen=True):
+    """The batch is not full yet: go on under the policy that you hold."""
+
+    epoch: Count
+    version: Count
+    rows: Count  # as in POLICY, which this replaces: counted from the first step under that policy
 
 
 class Ack(_Message, frozen=True):
@@ -220,7 +229,7 @@ class Who(_Message, frozen=True):
 
 
 FromActor = Hello | Have | Rollout | Stopped | Ping | Trouble | Bye
-FromLearner = Welcome | Reject | Part | Policy | Ack | Nack | Stop | Pong | Who | Bye
+FromLearner = Welcome | Reject | Part | Policy | Extend | Ack | Nack | Stop | Pong | Who | Bye
 Message = FromActor | FromLearner
 
 WITH_BLOB = (Rollout, Part, Policy)

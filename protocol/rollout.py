@@ -15,6 +15,8 @@ from protocol.errors import ProtocolError
 from protocol.specs import Leaf, Spec
 
 MAX_STEPS = 2**24  # T * E of one rollout
+MAX_EPISODES = 2**20  # that one rollout tells of
+MAX_TOLD_LATER = 64  # of these, episodes that ended in segments that were thrown away
 
 Leaves = dict[str, np.ndarray]  # by leaf name
 Blob = bytes | bytearray | memoryview
@@ -72,6 +74,16 @@ class Segment:
         return int(self.valid.sum())
 
 
+def most_rows(segment_steps: int) -> int:
+    """Rows of a segment at most. Where every episode has one step, every second row is a reset."""
+    return max(0, 2 * segment_steps - 1)
+
+
+def most_steps(segment_steps: int, envs: int) -> int:
+    """Steps of a segment at most: its last row may be more than was missing."""
+    return min(segment_steps + 1, most_rows(segment_steps)) * envs
+
+
 def blob_bytes(spec: Spec, counts: Counts) -> int:
     """Exact length of the blob of such a rollout."""
     return _total(_fields(spec, counts))
@@ -124,7 +136,7 @@ def check_counts(counts: Counts) -> None:
     T, E = counts.T, counts.E
     if not (0 < T <= MAX_STEPS and 0 < E <= MAX_STEPS and T * E <= MAX_STEPS):
         raise ProtocolError(f"a rollout of {T} x {E} steps is not allowed")
-    if not (0 <= counts.finals <= T * E and 0 <= counts.episodes <= 2**20):
+    if not (0 <= counts.finals <= T * E and 0 <= counts.episodes <= MAX_EPISODES):
         raise ProtocolError(f"{counts.finals} final observations and {counts.episodes} episodes are not allowed")
 
 

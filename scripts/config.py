@@ -4,7 +4,7 @@ The text below a field is its help.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from learner.config import MAY_CHANGE, LearnerConfig
@@ -39,6 +39,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _at_least(self, 0, "actors", "evaluation_episodes")
         _above_0(self, "evaluation_seconds")
+        collect = self.learner.collect
+        if collect.even_shares and not collect.first_actors:  # the first batch is divided among all of them, too
+            everyone = replace(self.learner, collect=replace(collect, first_actors=self.actors))
+            object.__setattr__(self, "learner", everyone)
         refuse_hidden(self.learner.env.id)
 
 

@@ -30,6 +30,7 @@ from scripts.standing import kept_settings
 
 PEER = b"inline"
 STATUS_SECONDS = 0.5
+NO_LEASE_SECONDS = 1e9  # both sides are this process: a long update or step is no silence
 
 
 def run_inline(config: TrainConfig, progress: Progress, recorder: Recorder) -> bool:
@@ -69,7 +70,7 @@ class Inline:
         self._recorder = recorder
         self._stop = stop
         self._reporter = Reporter(run)
-        self._session: LearnerSession = run.session()
+        self._session: LearnerSession = run.session(lease_seconds=NO_LEASE_SECONDS)
         actor = ActorSession(actor="inline", incarnation=os.urandom(8), envs=0, release=RELEASE)
         self._driver = ActorDriver(actor, note=progress.note)
         self._to_actor: deque[Send] = deque()

@@ -20,9 +20,9 @@ import numpy as np
 from actor.actions import Exit, State
 from actor.driver import ActorDriver
 from actor.session import ActorSession
-from learner import session as learner_session
 from learner.batch import Received
 from learner.entries import Entry, unpack
+from learner.intake import CREDIT
 from learner.peers import Action, Kick, Note, Send, Settings
 from learner.phases import Phase
 from learner.replay import replay
@@ -115,10 +115,19 @@ class FakeCollector:
         return len(self._valid)
 
     @property
+    def steps(self) -> int:
+        """As the collector counts them; else resets count too, so that segments have a fixed number of rows."""
+        return sum(map(sum, self._valid)) if self._world.cuts_by_steps else self.rows * self._envs
+
+    @property
+    def envs(self) -> int:
+        return self._envs
+
+    @property
     def ended_episode(self) -> bool:
         return bool(self._ends) and self._ends[-1]
 
-    def load(self, policy: FakePolicy) -> None:
+    def load(self, policy: FakePolicy, rows: int) -> None:
         assert not self.rows, "an open segment would have two policies"
         self._policy = policy
 
@@ -134,7 +143,7 @@ class FakeCollector:
         self._valid.append(valid)
         self._ends.append(self._stepped % 9 == 5)
 
-    def cut(self) -> Segment | None:
+    def cut(self, *, keep_resets: bool = False) -> Segment | None:
         if not self.rows:
             return None
         T, E = self.rows, self._envs
@@ -236,6 +245,7 @@ class Simulation:
     def __init__(self, **settings: Any) -> None:
         """settings: what differs from the plain ones."""
         self.now = 100.0
+        self.cuts_by_steps = False
         self.settings = replace(SETTINGS, **settings)
         self.epoch = 0
         self.former_epochs: set[int] = set()  # that the run's directory remembers
@@ -635,7 +645,7 @@ class Simulation:
     def check(self) -> None:
         """The ledger says what the books say, for each incarnation and in sum."""
         for process in self.living:
-            assert process.session.outbox <= learner_session.CREDIT + 1, "the outbox is not bounded by credit"
+            assert process.session.outbox <= CREDIT + 1, "the outbox is not bounded by credit"
         learner = self.learner
         if learner is None:
             return

@@ -22,8 +22,8 @@ from actor.actions import State
 from actor.contact import HELLO_FIRST_SECONDS, HELLO_MAX_SECONDS
 from actor.session import ActorSession
 from learner.admission import MAX_ENVS, refusal
+from learner.intake import CREDIT
 from learner.peers import Kick, Send
-from learner.session import CREDIT
 from protocol import PROTOCOL_VERSION
 from protocol.messages import (
     EnvSettings,

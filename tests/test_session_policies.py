@@ -13,10 +13,11 @@ from sessions import (
     running,
 )
 
-from actor.actions import Reconnect
-from learner.intake import SEGMENTS_PER_BATCH
+from actor.actions import Note, State
+from actor.task import RETRY_SECONDS
+from learner.intake import CREDIT, SEGMENTS_PER_BATCH
 from learner.phases import Phase
-from learner.session import CREDIT, HEARTBEAT_SECONDS
+from learner.session import HEARTBEAT_SECONDS
 from learner.stop_and_go import LOADING_SECONDS
 from protocol.codec import decode_from_learner
 from protocol.messages import (
@@ -25,6 +26,7 @@ from protocol.messages import (
     Rollout,
     Stop,
     Stopped,
+    TimeShares,
 )
 from protocol.snapshot import graph_digest
 
@@ -37,7 +39,7 @@ def test_nothing_is_sent_beyond_credit_and_the_actor_waits_with_a_full_segment(w
     assert [type(message) for message in up(actor)] == [Rollout] * CREDIT
     assert actor.session.outbox == CREDIT
     assert actor.driver._collector is not None
-    assert actor.driver._collector.rows == actor.session.segment_steps
+    assert actor.driver._collector.rows == actor.session.task.segment_steps
     assert not actor.driver.may_step
 
 
@@ -103,12 +105,18 @@ def test_at_most_one_policy_is_on_its_way_to_an_actor_and_the_newest_wins(world:
     assert slow.session.policy == (1, 4)
 
 
-def test_a_damaged_policy_is_not_loaded_and_the_actor_connects_again(world: Simulation) -> None:
+def test_a_damaged_policy_is_not_loaded_and_asked_for_again_after_a_pause(world: Simulation) -> None:
     (actor,) = running(world, "a")
     graph = b"1 2"
     damaged = Policy(1, 2, graph_digest(graph), 5)
     actions = actor.session.receive(damaged, b"1 3", world.now)
-    assert any(isinstance(action, Reconnect) for action in actions)
+    assert [type(action) for action in actions] == [Note]
+    assert actor.session.policy == (1, 1)
+    world.now += RETRY_SECONDS / 2
+    assert not actor.session.tick(world.now, TimeShares)
+    world.now += RETRY_SECONDS / 2
+    world.calm()
+    assert actor.session.state is State.RUNNING
     assert actor.session.policy == (1, 1)
 
 

@@ -14,11 +14,11 @@ from actor.collector import Collector
 from actor.environments import make_environments
 from actor.policy import PolicyRunner
 from learner.config import CollectConfig, EnvConfig, LearnerConfig, RunConfig
+from learner.intake import CREDIT
 from learner.peers import Settings
 from learner.phases import Phase
 from learner.run import Run
 from learner.run_directory import RunDirectory
-from learner.session import CREDIT
 from protocol.codec import decode_from_learner, encode
 from protocol.messages import EnvSettings, Policy
 
@@ -41,7 +41,7 @@ def test_the_rule_is_off_by_default_and_says_nothing_of_episodes() -> None:
     assert not CollectConfig().stop_at_episode_end
     with Simulation(batch_steps=1000) as world:
         (actor,) = running(world, "a")
-        assert not actor.session.cut_at_episode_end
+        assert not actor.session.task.cut_at_episode_end
         world.step(actor, FIRST_ROWS)
         world.exchange()
         assert actor.shipped == []  # a segment has 125 rows

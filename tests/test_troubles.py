@@ -106,7 +106,7 @@ def test_restarts_are_counted_in_every_life_and_survive_the_learner(world: Simul
     first, second = running(world, "a", "b")
     for process, crashes in ((first, 2), (second, 1)):
         for _ in range(crashes):
-            process.session.count_restart()
+            process.session.sealed.count_restart()
     world.pass_time(2.0)
     world.exchange()
     assert learner_of(world).ledger.env_restarts == learner_of(world).ledger.total().env_restarts == 3
@@ -114,7 +114,7 @@ def test_restarts_are_counted_in_every_life_and_survive_the_learner(world: Simul
     world.crash_learner()
     world.start_learner()
     assert learner_of(world).ledger.env_restarts == 3
-    first.session.count_restart()
+    first.session.sealed.count_restart()
     world.run_until_updates(1)
     assert learner_of(world).ledger.env_restarts == 4
     world.kill(first)

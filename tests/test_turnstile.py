@@ -11,9 +11,9 @@ import zmq
 from sessions import RUN_ID, SETTINGS, SPEC
 
 from learner.conduct import BURST_MESSAGES, MAX_STRIKES
-from learner.intake import LEAST_TOTAL_BYTES, STRANGER_BYTES
+from learner.intake import CREDIT, LEAST_TOTAL_BYTES, STRANGER_BYTES
 from learner.peers import Action, Kick, Note, Send
-from learner.session import CREDIT, LearnerSession
+from learner.session import LearnerSession
 from learner.slots import SlotTable
 from learner.turnstile import ANSWERS, KICK_SECONDS, Turnstile
 from protocol import PROTOCOL_VERSION

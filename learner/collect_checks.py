@@ -1,0 +1,55 @@
+"""Combinations of collect.* settings that no run can work with, whatever its spaces. Pure."""
+
+import math
+
+from protocol.errors import UsageError
+from protocol.limits import MAX_ENVS, SEGMENT_BYTES
+
+LEAST_LEASE_SECONDS = 1.5  # four heartbeats, and a busy machine that is late by some tenths of a second
+LEAST_GRACE_SECONDS = 0.1
+MOST_SECONDS = 1e9  # that fit into messages
+MOST_BATCH_STEPS = 2**40
+LEAST_CHOSEN_BYTES = 4 * SEGMENT_BYTES  # of max_ingress_bytes: less holds no batch of any spaces
+MOST_BYTES = 2**48
+
+
+def check_times(*, lease_seconds: float, stop_grace_seconds: float) -> None:
+    """Raise UsageError where connections or answers would always come too late."""
+    if not LEAST_LEASE_SECONDS <= lease_seconds <= MOST_SECONDS:
+        raise UsageError(
+            f"collect.lease_seconds={lease_seconds:g} must be from {LEAST_LEASE_SECONDS:g} to {MOST_SECONDS:g}: "
+            "heartbeats come four times in it, and with less a busy machine would lose its connections again and again"
+        )
+    if not LEAST_GRACE_SECONDS <= stop_grace_seconds <= MOST_SECONDS:
+        raise UsageError(
+            f"collect.stop_grace_seconds={stop_grace_seconds:g} must be from {LEAST_GRACE_SECONDS:g} to "
+            f"{MOST_SECONDS:g}: an answer to STOP takes a step of the environments and a round trip, and what comes "
+            "later is dropped as stale"
+        )
+
+
+def check_counts(
+    *, batch_steps: int, segment_steps: int, envs_per_actor: int, max_rollout_bytes: int, max_ingress_bytes: int
+) -> None:
+    """Raise UsageError, with the value that works, where a batch can never be as large as was asked for."""
+    if batch_steps > MOST_BATCH_STEPS:
+        raise UsageError(f"collect.batch_steps={batch_steps} must be at most {MOST_BATCH_STEPS}")
+    if envs_per_actor > MAX_ENVS:
+        raise UsageError(
+            f"collect.envs_per_actor={envs_per_actor} must be at most {MAX_ENVS}, which is what one actor may have: "
+            "start more actors"
+        )
+    share = math.ceil(batch_steps / envs_per_actor)
+    if segment_steps > share:
+        raise UsageError(
+            f"collect.segment_steps={segment_steps} rows of {envs_per_actor} environments are "
+            f"{segment_steps * envs_per_actor} steps, more than a batch (collect.batch_steps={batch_steps}): lower it "
+            f"to {share} or less (0 derives it), or raise batch_steps"
+        )
+    if 0 < max_ingress_bytes < LEAST_CHOSEN_BYTES:
+        raise UsageError(
+            f"collect.max_ingress_bytes={max_ingress_bytes} holds no batch of any environment: raise it to at least "
+            f"{LEAST_CHOSEN_BYTES}, or leave it at 0, which derives it"
+        )
+    if max(max_rollout_bytes, max_ingress_bytes) > MOST_BYTES:
+        raise UsageError(f"collect.max_rollout_bytes and max_ingress_bytes must be at most {MOST_BYTES}")

@@ -1,0 +1,94 @@
+"""Which actors keep to their time, and for how long to wait for those that may not. Pure; times are handed in.
+
+An actor that has kept to its time is waited for as long as the rule allows. One of which that is not known (new, or
+late once) is waited for out of a small allowance that all of them share, so that however many there are, and whatever
+their names, they cost the others WASTED_SHARE of the time. One that was late LATE_TIMES is not waited for, until it has
+been in time again: twice in a row, and each time that it falls back, twice as often.
+"""
+
+from dataclasses import dataclass
+
+LATE_TIMES = 2
+WASTED_SHARE = 0.05  # of all time, for waits in vain
+MAX_ACTORS = 4096  # with a record; the oldest are forgotten
+MAX_REQUIRED = 1024  # times in a row
+
+
+@dataclass
+class Record:
+    """Of one actor, whatever its connection."""
+
+    late: int = 0  # times, less those made up for
+    in_time: int = 0  # times in a row
+    seconds: float = 0.0  # that its newest answer took, late or not; 0: there was none
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the actor keeps to its time, as far as anybody knows."""
+        return self.in_time >= min(1 << max(0, self.late - 1), MAX_REQUIRED)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the actor was late too often to be waited for."""
+        return self.late >= LATE_TIMES and not self.is_kept
+
+
+class Punctuality:
+    """Records of all actors, and what is left of the time that may be wasted."""
+
+    def __init__(self, limit_seconds: float) -> None:
+        """limit_seconds: of one wait."""
+        self._limit_seconds = limit_seconds
+        self._records: dict[str, Record] = {}
+        self._allowance = limit_seconds
+        self._counted_at: float | None = None
+
+    def record(self, actor: str) -> Record:
+        """The record of that actor, new where there is none."""
+        record = self._records.get(actor)
+        if record is None:
+            record = self._records[actor] = Record()
+            if len(self._records) > MAX_ACTORS:
+                del self._records[next(iter(self._records))]
+        return record
+
+    def is_given_up(self, actor: str) -> bool:
+        """Whether nobody waits for that actor."""
+        record = self._records.get(actor)
+        return record is not None and record.is_given_up
+
+    def patience(self, actor: str, now: float) -> float:
+        """Seconds that the others may wait for that actor."""
+        record = self._records.get(actor)
+        if record is not None and record.is_kept:
+            return self._limit_seconds
+        if record is not None and record.is_given_up:
+            return 0.0
+        return self._left(now)
+
+    def in_time(self, actor: str, seconds: float) -> None:
+        """The actor did what was asked of it, after that time."""
+        record = self.record(actor)
+        record.seconds = seconds
+        record.in_time += 1
+        if record.late and record.in_time >= MAX_REQUIRED:
+            record.late -= 1
+            record.in_time = 0 if record.late else record.in_time
+
+    def late(self, actor: str) -> Record:
+        """The actor did not do it within the limit."""
+        record = self.record(actor)
+        record.late += 1
+        record.in_time = 0
+        return record
+
+    def wasted(self, seconds: float, now: float) -> None:
+        """So long a wait was in vain."""
+        self._allowance = max(0.0, self._left(now) - seconds)
+
+    def _left(self, now: float) -> float:
+        if self._counted_at is not None:
+            grown = self._allowance + WASTED_SHARE * (now - self._counted_at)
+            self._allowance = min(self._limit_seconds, grown)
+        self._counted_at = now
+        return self._allowance
