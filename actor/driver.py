@@ -11,6 +11,7 @@ from actor.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Not
 from actor.activity import Activity
 from actor.collector import Collector
 from actor.crash_reports import CrashReports
+from actor.diary import Diary
 from actor.environments import Environments, make_environments
 from actor.policy import PolicyRunner
 from actor.session import ActorSession
@@ -35,6 +36,7 @@ class ActorDriver:
         self.idle_seconds = 0.0
         self.activity = Activity()  # of this thread, for who watches it from another
         self._crashes = CrashReports()
+        self._diary = Diary()
         self._note = note
         self._clock = clock
         self._collector: Collector | None = None
@@ -136,6 +138,7 @@ class ActorDriver:
     def _make(self, action: MakeEnvironments) -> None:
         activity = self.activity
         activity.limit_seconds = action.env.step_timeout_seconds
+        self._note(f"joined the learner: making {action.envs} x {action.env.id}")
         self._environments = make_environments(action.env, action.envs, activity.begin)
         activity.environments = self._environments
         self._collector = Collector(
@@ -171,6 +174,11 @@ class ActorDriver:
         self._first_step_seconds = 0.0
         self._have_sent_at = now
         self._do(self.session.loaded(load, now - start))
+        line = self._diary.loaded(
+            epoch=load.epoch, version=load.version, steps=self.session.tally.sealed_steps, now=now
+        )
+        if line:
+            self._note(line)
 
     def _cut(self) -> None:
         if self.session.on_stop == "drop" and self._collector is not None:

@@ -8,8 +8,10 @@ import signal
 import time
 from collections.abc import Callable
 
+from actor.actions import Exit
 from actor.driver import ActorDriver
 from actor.handshake import SILENT_SECONDS, Handshake
+from actor.leaving import reason_for_learner
 from actor.session import ActorSession
 from actor.watchdog import Watchdog
 from actor.way_in import WayIn
@@ -30,6 +32,7 @@ log = logging.getLogger("dppo.actor")
 TICK_SECONDS = 0.05
 GREETING_SECONDS = 1.0
 CONNECTING_SECONDS = 0.2  # for the watchdog's connection
+LAST_WORD_TRIES = 5  # of CONNECTING_SECONDS each
 QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for the log
 
 
@@ -59,21 +62,27 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)
     hotline = _Hotline(session.incarnation, lambda: Dealer(endpoint, security))
-    watchdog = Watchdog(driver.activity, tell=hotline.say, must_end=lambda: bool(stop))
+    watchdog = Watchdog(driver.activity, tell=hotline.say, must_end=lambda: bool(stop), last_word=hotline.leave)
     watchdog.start()
     try:
         driver.connected()
         handshake = Handshake(endpoint, has_token=security is not None, now=time.monotonic())
         _loop(driver, dealer, handshake, health, stop)
+        _raise_for(driver.exit)
+    except Exception as error:
+        dealer.send(encode(Trouble(session.incarnation, "left", reason_for_learner(error))))
+        raise
     finally:
         watchdog.close()
         driver.close()
         dealer.close()
         hotline.close()
-    exit_ = driver.exit
+    log.info("%s ends: %s", name, driver.exit.reason if driver.exit else "stopped")
+
+
+def _raise_for(exit_: Exit | None) -> None:
     if exit_ is not None and exit_.code:
         raise RefusedError(exit_.reason) if exit_.code == RefusedError.exit_code else DppoError(exit_.reason)
-    log.info("%s ends: %s", name, exit_.reason if exit_ else "stopped")
 
 
 class _Hotline:
@@ -97,6 +106,18 @@ class _Hotline:
         for _ in self._dealer.events():
             pass
         self._dealer.send(encode(Trouble(self._incarnation, "stuck", where[:MAX_TEXT])))
+
+    def leave(self, why: str) -> None:
+        """Report why the process ends; called right before it does, so this waits until the word has left."""
+        if self._dealer is None:
+            self._dealer = self._connect()
+        for _ in range(LAST_WORD_TRIES):
+            for _ in self._dealer.events():
+                pass
+            if self._dealer.send(encode(Trouble(self._incarnation, "left", why[:MAX_TEXT]))):
+                break
+            self._dealer.wait(CONNECTING_SECONDS)
+        self._dealer.close()  # gives what was sent time to leave
 
     def close(self) -> None:
         """Hang up."""

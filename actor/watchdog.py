@@ -30,14 +30,23 @@ STACK_SECONDS = 0.3  # for the processes of an asynchronous vector to write thei
 class Watchdog:
     """Watches the thread that makes it."""
 
-    def __init__(self, activity: Activity, *, tell: Callable[[str], None], must_end: Callable[[], bool] | None) -> None:
+    def __init__(
+        self,
+        activity: Activity,
+        *,
+        tell: Callable[[str], None],
+        must_end: Callable[[], bool] | None,
+        last_word: Callable[[str], None] = lambda why: None,
+    ) -> None:
         """tell: called in the watchdog's thread, at every look, with where the main thread is stuck.
 
         must_end: whether the process has been told to end, which a stuck main thread does not hear. None: never end
         this process, only tell.
+        last_word: called with the reason right before the watchdog ends the process.
         """
         self._activity = activity
         self._tell = tell
+        self._last_word = last_word
         self._must_end = must_end
         self._main = threading.get_ident()
         self._watch = Watch()
@@ -93,4 +102,5 @@ class Watchdog:
             for child in multiprocessing.active_children():
                 child.kill()
             print(f"dppo: error: {what}; the stack is in the log{advice}", file=sys.stderr, flush=True)
+            self._last_word(f"{what}; the stack is in its log{advice}")
         os._exit(1)

@@ -101,6 +101,7 @@ class Peer:
     shares: TimeShares = field(default_factory=TimeShares)
     granted: int = 0  # steps that it may have sealed undelivered under the newest policy sent
     doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere
+    has_left: bool = False  # it has said why it ends
     notes: int = 0  # about its environments
     refused: set[str] = field(default_factory=set)  # arrays of its rollouts that were not finite
     quota: Quota = field(default_factory=Quota)

@@ -149,7 +149,9 @@ class LearnerSession:
         peer = self.roster.lose(peer_id)
         if peer is None:
             return []
-        return [Note(f"{peer.actor} is gone (connection lost)"), *self.cycle.advance(now)]
+        # one that said why it ends has been reported
+        notes: list[Action] = [] if peer.has_left else [Note(f"{peer.actor} is gone (connection lost)")]
+        return [*notes, *self.cycle.advance(now)]
 
     def tick(self, now: float) -> list[Action]:
         """Time passed: leases, the grace after STOP, the end of draining."""

@@ -24,8 +24,14 @@ class Troubles:
         text = trouble.text
         if trouble.kind == "crashed":
             return self._note(peer, text)
+        if trouble.kind == "left":  # its connection ends next, which is what counts
+            return [] if peer.has_left else self._last_note(peer, text)
         known, peer.doing = peer.doing, text
         return [] if known else self._note(peer, f"stuck {text}")
+
+    def _last_note(self, peer: Peer, text: str) -> list[Action]:
+        peer.has_left = True
+        return [Note(f"{peer.actor} left: {text}")]
 
     def refused(self, peer: Peer, what: str) -> list[Action]:
         """A rollout held numbers that are not finite. Once for each array: its actor is told of every rollout."""

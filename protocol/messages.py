@@ -120,13 +120,13 @@ class Ping(_Message, frozen=True):
 
 
 class Trouble(_Message, frozen=True):
-    """Something is wrong with the environments. Of an incarnation, not of a connection: while its main thread is stuck
-    in an environment, an actor's watchdog says so on a connection of its own.
+    """Something is wrong with the environments, or ends the actor. Of an incarnation, not of a connection: while its
+    main thread is stuck in an environment, an actor's watchdog says so on a connection of its own.
     """
 
     incarnation: Incarnation
-    kind: Literal["stuck", "crashed"]
-    text: Text  # one line for the user: where it is stuck, or what crashed and how often
+    kind: Literal["stuck", "crashed", "left"]
+    text: Text  # one line for the user: where it is stuck, what crashed and how often, why the actor ends
 
 
 class Bye(_Message, frozen=True):
