@@ -175,7 +175,7 @@ class ActorDriver:
         self._have_sent_at = now
         self._do(self.session.loaded(load, now - start))
         line = self._diary.loaded(
-            epoch=load.epoch, version=load.version, steps=self.session.tally.sealed_steps, now=now
+            epoch=load.epoch, version=load.version, steps=self.session.sealed.tally.sealed_steps, now=now
         )
         if line:
             self._note(line)
