@@ -1,6 +1,7 @@
 """The thread that owns the learner's socket: feeds the session, sends what it says, reports twice a second.
 
-The session is shared with the training thread under one lock; the socket is not shared at all.
+The session is shared with the training thread under one lock, and reached by it through methods that take it; the
+socket is not shared at all. What is logged and shown is logged and shown without the lock.
 """
 
 import logging
@@ -10,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from learner.batch import Received
 from learner.entries import Entry
@@ -25,6 +27,8 @@ from protocol.health import HealthFile
 from protocol.ledger import DropReason
 from protocol.sockets import Router
 from protocol.specs import Spec
+
+Answer = TypeVar("Answer")
 
 log = logging.getLogger("dppo.learner")
 
@@ -42,19 +46,24 @@ class Network:
         router: Router,
         session: LearnerSession,
         record: Callable[[Entry], None],
-        report: Callable[[LearnerSession, float], None],
         gate: Gate | None = None,
+        *,
+        status: Callable[[LearnerSession, float], Status] | None = None,
+        observe: Callable[[Status], None] | None = None,
     ) -> None:
         """record: called under `lock`, before what depends on the entry is sent.
 
-        report: called in the network thread with the session, locked, every half second and at phase changes.
         gate: who may stay; None where nobody needs a token.
+        status: called in the network thread with the session, locked, every half second; makes what is observed.
+        observe: called in the network thread, not locked; returns at once, whatever the user's terminal does.
         """
-        self.session = session
-        self.lock = threading.Lock()
+        self._session = session  # touched under the lock, by either thread
+        self._lock = threading.Lock()
         self._router = router
         self._record = record
-        self._report = report
+        self._status = status
+        self._observe = observe
+        self._notes: list[str] = []  # to be logged without the lock
         self._gate = gate
         self._turnstile = Turnstile(router, session, gate)
         self._outgoing: deque[Send] = deque()
@@ -76,7 +85,7 @@ class Network:
         """The spec, once an actor has said it."""
         self._spec.wait(timeout)
         self._raise_failure()
-        return self.session.spec
+        return self.ask(lambda session: session.spec)
 
     @property
     def joined(self) -> int:
@@ -91,6 +100,11 @@ class Network:
             return self._batches.get(timeout=timeout)
         return None
 
+    def ask(self, question: Callable[[LearnerSession], Answer]) -> Answer:
+        """What `question` finds out from the session, or does with it, under the lock. It must not block."""
+        with self._lock:
+            return question(self._session)
+
     def publish(self, version: int, graph: bytes) -> None:
         """Hand a new policy to everyone; returns when all have loaded it, or a moment later.
 
@@ -98,30 +112,29 @@ class Network:
         5 ms at a time, and a core from the actors, while every actor is idle. What it has to do can be done while they
         step.
         """
-        with self.lock:
+        with self._lock:
             self._settled.clear()
-            self._act(self.session.publish(version, graph, time.monotonic()))
+            self._act(self._session.publish(version, graph, time.monotonic()))
         self._router.wake()
         self._settled.wait(SETTLE_SECONDS)
 
     def finish(self, reason: str, drop: DropReason) -> None:
         """End the run and wait until the actors have said their last words (the session bounds the wait)."""
-        with self.lock:
-            self._act(self.session.finish(reason, drop, time.monotonic()))
+        with self._lock:
+            self._act(self._session.finish(reason, drop, time.monotonic()))
         self._await_end()
 
     def leave(self) -> None:
         """End this learner but not its run: actors stop and wait for the next one (the session bounds the wait)."""
-        with self.lock:
-            self._act(self.session.leave(time.monotonic()))
+        with self._lock:
+            self._act(self._session.leave(time.monotonic()))
         self._await_end()
 
     def _await_end(self) -> None:
         self._router.wake()
-        while self._thread.is_alive() and self.session.phase is not Phase.STOPPED:
+        while self._thread.is_alive() and self.ask(lambda session: session.phase) is not Phase.STOPPED:
             time.sleep(0.005)
-        with self.lock:
-            self.session.close_accounts()
+        self.ask(LearnerSession.close_accounts)
 
     def close(self) -> None:
         """End the thread, then the socket. Raises what ended the thread before, if nobody has heard of it yet."""
@@ -129,6 +142,7 @@ class Network:
         self._router.wake()
         self._thread.join()
         self._router.close()
+        self._tell(None)
         self._raise_failure()
 
     def _raise_failure(self) -> None:
@@ -150,23 +164,25 @@ class Network:
         tick_at = report_at = gate_at = 0.0
         while not (self._closing.is_set() and not self._outgoing):
             self._router.wait(TICK_SECONDS)
-            with self.lock:
+            with self._lock:
                 self._take_in()
                 now = time.monotonic()
                 if now >= tick_at:
                     tick_at = now + TICK_SECONDS
                     self._act(self._turnstile.tick(now))
-                    self._act(self.session.tick(now))
+                    self._act(self._session.tick(now))
                 self._hand_over()
-                if self.session.spec is not None:
+                if self._session.spec is not None:
                     self._spec.set()
-                if now >= report_at:
+                status = None
+                if self._status is not None and now >= report_at:
                     report_at = now + STATUS_SECONDS
-                    self._report(self.session, now)
+                    status = self._status(self._session, now)
             self._send_out()
-            with self.lock:
+            self._tell(status)
+            with self._lock:
                 self._hand_over()  # STOP may have been unsendable, and its peer the last one awaited
-                if not self._settled.is_set() and self.session.cycle.all_have_loaded:
+                if not self._settled.is_set() and self._session.cycle.all_have_loaded:
                     self._settled.set()
             if self._gate is not None and now >= gate_at:
                 gate_at = now + GATE_SECONDS
@@ -179,13 +195,21 @@ class Network:
             self._router.guard.tend()
         gate.flush()
         gate.refresh()
-        with self.lock:
-            self._act(self.session.expel(gate.is_valid, now))
+        with self._lock:
+            self._act(self._session.expel(gate.is_valid, now))
+
+    def _tell(self, status: Status | None) -> None:
+        with self._lock:
+            notes, self._notes = self._notes, []
+        for text in notes:
+            log.info(text)
+        if status is not None and self._observe is not None:
+            self._observe(status)
 
     def _hand_over(self) -> None:
         """Give the batch to the trainer, once, however the phase came to be UPDATING."""
-        if self.session.phase is Phase.UPDATING and self.session.batch is not self._handed_over:
-            self._handed_over = self.session.batch
+        if self._session.phase is Phase.UPDATING and self._session.batch is not self._handed_over:
+            self._handed_over = self._session.batch
             self._batches.put(self._handed_over)
 
     def _take_in(self) -> None:
@@ -205,14 +229,11 @@ class Network:
                 case Kick():
                     self._turnstile.kick(action, time.monotonic())
                 case Note():
-                    log.info(action.text)
+                    self._notes.append(action.text)
 
     def _send_out(self) -> None:
         while self._outgoing:
             send = self._outgoing.popleft()
             if not self._router.send(send.peer, encode(send.message), send.blob):
-                with self.lock:
+                with self._lock:
                     self._act(self._turnstile.unsendable(send.peer, time.monotonic()))
-
-
-StatusObserver = Callable[[Status], None]

@@ -1,7 +1,5 @@
 """From the session and the run to the Status that people watch. Reads both; changes neither."""
 
-import math
-
 import msgspec
 
 from learner import waiting
@@ -19,15 +17,16 @@ class Reporter:
     """Makes Status records; remembers the previous one for the speed."""
 
     def __init__(self, run: Run) -> None:
+        """Of `run` only what never changes is read, and the record that its thread publishes."""
+        self._config, self._directory, self._launched_at = run.config, run.directory.path, run.launched_at
         self._run = run
         self._previous: tuple[float, int] | None = None  # when, steps accepted
         self._speed = 0.0
         self._rows: dict[str, tuple[float, ActorStatus]] = {}  # by name: when last seen connected
 
     def status(self, session: LearnerSession, now: float) -> Status:
-        """The state of the run at this moment."""
-        run = self._run
-        config, progress = run.config, run.progress
+        """The state of the run at this moment. Under the session's lock."""
+        config, run = self._config, self._run.published
         total = session.ledger.total()
         accepted = total.trained + total.pending
         if self._previous is not None and now - self._previous[0] >= 0.4:
@@ -36,17 +35,17 @@ class Reporter:
         self._previous = self._previous or (now, accepted)
         return Status(
             phase=session.phase.name,
-            run_directory=str(run.directory.path),
+            run_directory=str(self._directory),
             env=config.env.id,
-            updates=progress.updates,
+            updates=run.updates,
             version=session.snapshot.version,
-            steps=progress.steps,
+            steps=run.steps,
             total_steps=config.run.total_steps,
             steps_per_second=max(0.0, self._speed),
-            episodes=run.episodes.total,
-            mean_return=run.episodes.mean_return,
+            episodes=run.episodes,
+            mean_return=run.mean_return,
             target_return=config.run.target_return,
-            elapsed_seconds=now - run.launched_at,
+            elapsed_seconds=now - self._launched_at,
             waiting_for=waiting_for(session, now),
             actors=self._actors(session, now),
             ledger=LedgerStatus(
@@ -57,9 +56,9 @@ class Reporter:
                 dropped={reason: steps for reason, steps in sorted(total.dropped.items()) if steps},
                 duplicates=total.duplicates,
             ),
-            metrics={name: value for name, value in run.metrics.items() if math.isfinite(value)},
-            first_step_seconds=run.progress.first_step_seconds,
-            success_rate=run.episodes.success_rate,
+            metrics=dict(run.metrics),
+            first_step_seconds=run.first_step_seconds,
+            success_rate=run.success_rate,
         )
 
     def _actors(self, session: LearnerSession, now: float) -> tuple[ActorStatus, ...]:

@@ -3,12 +3,10 @@
 The shell and the inline run give it batches and publish what it returns. It keeps no clock: times are handed in.
 """
 
-import contextlib
-import json
 import logging
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from learner.batch import Received
 from learner.best_policy import BestPolicy
@@ -21,11 +19,13 @@ from learner.initial_weights import begin_from, find_source
 from learner.journal import Journal
 from learner.metrics import MetricsWriter
 from learner.run_directory import RunDirectory
+from learner.run_status import RunStatus
 from learner.saving import Books, Content, Saver, over_because, resume
 from learner.session import LearnerSession
 from learner.session_settings import check_spaces, session_settings
 from learner.slots import SlotTable
 from learner.status import SUMMARY
+from learner.summary import median_seconds, summary
 from learner.timings import Timings
 from protocol.specs import Spec
 
@@ -69,6 +69,8 @@ class Run:
         self._newest_graph = b""
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
+        self.published: RunStatus  # the only thing here that other threads may read
+        self._publish_status()
 
     def moment(self) -> Moment:
         """Of this start, in the run's history."""
@@ -117,12 +119,17 @@ class Run:
         """The first rollout of this start has been accepted; of the first start, its time is kept."""
         if self.progress.first_step_seconds is None:
             self.progress.first_step_seconds = now - self.launched_at
+            self._publish_status()
 
-    def learn(self, batch: Sequence[Received], now: float) -> "UpdateReport":
-        """One update on the batch. Raises what a signal's handler raises in it: then `go_back`."""
+    def update(self, batch: Sequence[Received]) -> "UpdateReport":
+        """Train on the batch. Raises what a signal's handler raises in it: then `go_back`, else `commit`."""
         assert self._trainer is not None, "prepare comes first"
         report = self._trainer.update(batch)
         reach("mid-update")
+        return report
+
+    def commit(self, batch: Sequence[Received], report: "UpdateReport", now: float) -> None:
+        """Count an update that is done. Nothing in here may be cut off: the weights have moved."""
         for received in batch:
             segment = received.segment
             self.episodes.add(segment.episode_returns, segment.episode_lengths, segment.episode_successes)
@@ -150,7 +157,19 @@ class Run:
                 report.first_pass_ratio_error,
                 worst[0],
             )
-        return report
+        self._publish_status()
+
+    def _publish_status(self) -> None:
+        progress, episodes = self.progress, self.episodes
+        self.published = RunStatus(
+            progress.updates,
+            progress.steps,
+            episodes.total,
+            episodes.mean_return,
+            episodes.success_rate,
+            progress.first_step_seconds,
+            self.metrics,
+        )
 
     @property
     def can_go_back(self) -> bool:
@@ -175,14 +194,15 @@ class Run:
         """The next version and its graph, also written to policy.onnx."""
         return self._next_version()
 
-    def record(self, report: "UpdateReport", timing: dict[str, float], now: float) -> None:
-        """Write the update's line of the curve."""
+    def record(self, report: "UpdateReport", timing: dict[str, float], env_restarts: int, now: float) -> None:
+        """Write the update's line of the curve. env_restarts: of all actors, as the session knows it."""
         self.timings.add(timing)
-        self.env_restarts = max(self.env_restarts, self.ledger.env_restarts)
+        self.env_restarts = max(self.env_restarts, env_restarts)
         values = figures(report, self.episodes, timing, self.config.run.target_return)
         values["rollout/env_restarts"] = float(self.env_restarts)
         # a categorical policy has no std: JSON, in which reports travel, has no NaN
         self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
+        self._publish_status()
         self._writer.write(self.progress.updates, self.progress.steps, self.elapsed_seconds(now), values)
         mean = self.episodes.mean_return if self.episodes.is_full else None
         self._best.offer(self.progress.updates, mean, self._newest_graph)
@@ -229,41 +249,18 @@ class Run:
             self._saver.save_lastingly(self._content(self._trainer, books), now)
         self.journal.close()
         self._writer.close()
-        progress = self.progress
-        summary: dict[str, Any] = {
+        content_of_summary = {
             "reason": reason,
-            "env": self.config.env.id,
-            "seed": self.config.run.seed,
-            "updates": progress.updates,
-            "steps": progress.steps,
-            "episodes": self.episodes.total,
-            "mean_return": self.episodes.mean_return,
-            "best_mean_return": progress.best_mean_return,
-            "best_update": progress.best_update,
-            "success_rate": self.episodes.success_rate,
-            "env_restarts": books.ledger["total"]["env_restarts"],
-            "target_return": self.config.run.target_return,
-            "solved_steps": progress.solved_steps,
-            "solved_seconds": progress.solved_seconds,
+            **summary(self.config, self.progress, self.episodes, books.ledger["total"]),
             "starts": self.directory.start,
             "elapsed_seconds": self.elapsed_seconds(now),
-            "first_step_seconds": progress.first_step_seconds,
-            "median_seconds": self._median_seconds(),
-            "ledger": books.ledger["total"],
+            "median_seconds": median_seconds(self.timings, self.directory.path),
         }
-        for name, content in (("ledger.json", books.ledger), (SUMMARY, summary)):
+        for name, content in (("ledger.json", books.ledger), (SUMMARY, content_of_summary)):
             try:
                 self.directory.write_json(name, content)
             except OSError as error:
                 log.error("%s could not be written: %s", self.directory.path / name, error.strerror)
-
-    def _median_seconds(self) -> dict[str, float | None]:
-        """Of this start's updates; where it has trained nothing, what an earlier start wrote."""
-        medians = self.timings.medians()
-        if all(seconds is None for seconds in medians.values()):
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-                return dict(json.loads((self.directory.path / SUMMARY).read_bytes())["median_seconds"])
-        return medians
 
     def _next_version(self) -> tuple[int, bytes]:
         assert self._trainer is not None, "prepare comes first"

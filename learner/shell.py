@@ -60,13 +60,10 @@ def run(
         directory = this_run.directory
         stack.callback(directory.close)
         reporter = Reporter(this_run)
-        session = this_run.session()
-
-        def report(session: LearnerSession, now: float) -> None:
-            observe(reporter.status(session, now))
-
         router, gate = open_door(listening, config.collect.max_rollout_bytes, directory.path)
-        network = Network(router, session, this_run.journal.append, report, gate)
+        network = Network(
+            router, this_run.session(), this_run.journal.append, gate, status=reporter.status, observe=observe
+        )
         stack.callback(network.close)
         network.start()
         reason = _train(this_run, network, stop)
@@ -75,11 +72,11 @@ def run(
             network.leave()
         else:
             network.finish(reason or "interrupted", "shutdown")
-        observe(reporter.status(session, time.monotonic()))
-        unbalanced = imbalance([session.ledger.closed, *session.ledger.accounts.values()])
+        observe(network.ask(lambda session: reporter.status(session, time.monotonic())))
+        unbalanced = network.ask(lambda session: imbalance([session.ledger.closed, *session.ledger.accounts.values()]))
         if unbalanced:
             log.error("the ledger does not close: %s", unbalanced)
-        this_run.close(reason or "interrupted", this_run.books(session), time.monotonic())
+        this_run.close(reason or "interrupted", network.ask(this_run.books), time.monotonic())
         if afterwards is not None:
             farewell_until = time.monotonic() + FAREWELL_SECONDS
             afterwards(bool(stop))
@@ -106,8 +103,9 @@ def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
             batch = _next_batch(run, network, stop)
             full_at = time.monotonic()
             with stop.cutting(run.can_go_back):
-                report = run.learn(batch, full_at)
-            latencies = network.session.latencies
+                report = run.update(batch)
+            run.commit(batch, report, full_at)
+            latencies, env_restarts = network.ask(lambda session: (session.latencies, session.ledger.env_restarts))
             updated_at = time.monotonic()
             if not run.over:
                 version, graph = run.next_graph()
@@ -116,7 +114,7 @@ def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
                 reach("after-publish")
             else:
                 run.next_graph()
-                network.session.mark_trained()
+                network.ask(LearnerSession.mark_trained)
             timing = {
                 "collect": full_at - collecting_since,
                 "update": updated_at - full_at,
@@ -124,12 +122,10 @@ def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
                 "policy": latencies.policy,
             }
             collecting_since = time.monotonic()
-            run.record(report, timing, updated_at)
+            run.record(report, timing, env_restarts, updated_at)
             if run.checkpoint_due(updated_at):
                 saving_since = time.monotonic()
-                with network.lock:
-                    books = run.books(network.session)
-                run.save(books, updated_at)
+                run.save(network.ask(run.books), updated_at)
                 run.saving_took(time.monotonic() - saving_since)
     except Abandoned:
         run.go_back()
@@ -155,6 +151,6 @@ def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received]:
         stop.check()
         run.directory.check_lock(time.monotonic())
         batch = network.batch(WAIT_SECONDS)
-        if run.progress.first_step_seconds is None and (batch or network.session.batch):
+        if run.progress.first_step_seconds is None and (batch or network.ask(lambda session: bool(session.batch))):
             run.note_first_step(time.monotonic())
     return batch

@@ -1,26 +1,44 @@
 """How long the parts of every update took, for the summary at the end. Knows numbers; knows no clock."""
 
 import math
+import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
+
+KEPT = 2048  # of each part: exact up to so many updates, a fair sample of all of them beyond
+
+PARTS = ("collect", "update", "stop", "policy")
 
 
 @dataclass
-class Timings:
-    """Seconds of every update of this start; NaN where there was nothing to measure."""
+class _Sample:
+    """At most KEPT of all values there were, each with the same chance (reservoir sampling, Vitter's algorithm R)."""
 
-    collect: list[float] = field(default_factory=list)
-    update: list[float] = field(default_factory=list)
-    stop: list[float] = field(default_factory=list)
-    policy: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    seen: int = 0
+
+    def add(self, value: float, chance: random.Random) -> None:
+        self.seen += 1
+        if len(self.values) < KEPT:
+            self.values.append(value)
+        elif (place := chance.randrange(self.seen)) < KEPT:
+            self.values[place] = value
+
+
+class Timings:
+    """Seconds of the updates of this start, in bounded memory however long the run is."""
+
+    def __init__(self) -> None:
+        self._samples = {part: _Sample() for part in PARTS}
+        self._chance = random.Random(1)
 
     def add(self, timing: Mapping[str, float]) -> None:
-        """One update's, by the names above."""
-        for name, seconds in timing.items():
-            getattr(self, name).append(seconds)
+        """One update's, by the names of PARTS; NaN where there was nothing to measure."""
+        for part, seconds in timing.items():
+            if math.isfinite(seconds):
+                self._samples[part].add(seconds, self._chance)
 
     def medians(self) -> dict[str, float | None]:
         """Of every part; None where nothing was measured."""
-        finite = {name: [value for value in values if math.isfinite(value)] for name, values in asdict(self).items()}
-        return {name: median(values) if values else None for name, values in finite.items()}
+        return {part: median(sample.values) if sample.values else None for part, sample in self._samples.items()}

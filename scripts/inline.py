@@ -130,7 +130,8 @@ class Inline:
     def _update(self, batch: list[Received], since: float) -> float:
         run, session = self._run, self._session
         full_at = time.monotonic()
-        report = run.learn(batch, full_at)
+        report = run.update(batch)
+        run.commit(batch, report, full_at)
         updated_at = time.monotonic()
         version, graph = run.next_graph()
         if run.over:
@@ -144,7 +145,7 @@ class Inline:
             "stop": latencies.stop,
             "policy": latencies.policy,
         }
-        run.record(report, timing, updated_at)
+        run.record(report, timing, session.ledger.env_restarts, updated_at)
         if run.checkpoint_due(updated_at):
             saving_since = time.monotonic()
             run.save(run.books(session), updated_at)

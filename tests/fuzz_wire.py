@@ -65,7 +65,7 @@ def serve(endpoint: str) -> None:
     """The learner: until standard input ends."""
     router = Router(endpoint, MAX_BLOB_BYTES)
     session = LearnerSession(replace(SETTINGS, max_actors=100), Ledger(), SlotTable(), SPEC)
-    network = Network(router, session, lambda entry: None, lambda session, now: None)
+    network = Network(router, session, lambda entry: None)
     network.start()
     print("listening", flush=True)
     network.publish(1, bytes(10_000))

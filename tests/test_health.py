@@ -1,10 +1,14 @@
 """The healthcheck as docker runs it: a process, an environment variable, a file."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from protocol.health import HealthFile
 from scripts.health import FRESH_SECONDS, verdict
 
 
@@ -52,3 +56,24 @@ def test_without_the_variable_the_check_says_what_to_set() -> None:
     assert result.returncode == 1
     assert "DPPO_HEALTH_FILE" in result.stdout
     assert result.stderr == ""
+
+
+def test_a_file_that_cannot_be_touched_is_said_once_and_does_not_end_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "health"
+    monkeypatch.setenv("DPPO_HEALTH_FILE", str(file))
+    health = HealthFile()
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "touch", read_only)
+        for now in (1.0, 2.5, 4.0):
+            health.touch(now)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"DPPO_HEALTH_FILE={file} cannot be touched: Read-only file system"
+    ]
+    health.touch(5.5)
+    assert file.exists()

@@ -86,7 +86,7 @@ def no_entry(entry: Entry) -> None:
 
 def test_a_batch_that_became_full_because_a_peer_was_unreachable_reaches_the_trainer_once() -> None:
     session = StoppingSession()
-    network = Network(cast(Router, DeadEnd()), cast(LearnerSession, session), no_entry, lambda *_: None)
+    network = Network(cast(Router, DeadEnd()), cast(LearnerSession, session), no_entry)
     network.start()
     try:
         assert network.batch(PATIENCE_SECONDS) == ["the batch"]
@@ -99,7 +99,7 @@ def test_a_batch_that_became_full_because_a_peer_was_unreachable_reaches_the_tra
 
 def test_signals_do_not_make_the_wait_for_a_batch_endless() -> None:
     """They end it early or not at all: in its last moment one made it wait for ever, SIGTERM among them."""
-    network = Network(cast(Router, DeadEnd()), cast(LearnerSession, StoppingSession()), no_entry, lambda *_: None)
+    network = Network(cast(Router, DeadEnd()), cast(LearnerSession, StoppingSession()), no_entry)
     waited, done, hanging = [0], threading.Event(), threading.Event()
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
 

@@ -58,7 +58,7 @@ def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -
     )  # fmt: skip
     session = LearnerSession(settings, Ledger(), SlotTable(settings.epoch % 1000 + 1), SPEC)
     router, gate = open_door(Listening(endpoint, join_file=str(directory / "join")), MAX_BLOB_BYTES, directory)
-    network = Network(router, session, lambda entry: None, lambda session, now: None, gate)
+    network = Network(router, session, lambda entry: None, gate)
     network.start()
     ending = _end_of_input()
     graph = os.urandom(policy_bytes)
@@ -71,9 +71,8 @@ def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -
         now = time.monotonic()
         if now >= report_at:
             report_at = now + REPORT_SECONDS
-            with network.lock:
-                total = session.ledger.total()
-                ready = sum(peer.ready for peer in session.peers.values())
+            total = network.ask(lambda session: session.ledger.total())
+            ready = network.ask(lambda session: sum(peer.ready for peer in session.peers.values()))
             accepted = total.trained + total.pending
             memory = process.memory_info().rss
             figures = {"at": now, "ready": ready, "accepted": accepted, "version": version, "memory": memory}

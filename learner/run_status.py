@@ -1,0 +1,17 @@
+"""The state of a run between two updates, as the training thread publishes it for other threads: a frozen record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Replaced as a whole, never changed: a reader in another thread sees one moment."""
+
+    updates: int
+    steps: int  # trained
+    episodes: int
+    mean_return: float | None  # of the last `return_window` training episodes
+    success_rate: float | None  # of the same episodes
+    first_step_seconds: float | None
+    metrics: Mapping[str, float]  # of the newest update, finite; nobody changes it
