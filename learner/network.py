@@ -90,8 +90,7 @@ class Network:
     @property
     def joined(self) -> int:
         """Actors that are ready to act."""
-        with self.lock:
-            return sum(peer.ready for peer in self.session.peers.values())
+        return self.ask(lambda session: sum(peer.ready for peer in session.peers.values()))
 
     def batch(self, timeout: float) -> list[Received] | None:
         """The next full batch, None when the time is over first."""

@@ -31,7 +31,7 @@ class Timings:
 
     def __init__(self) -> None:
         self._samples = {part: _Sample() for part in PARTS}
-        self._chance = random.Random(1)
+        self._chance = random.Random(1)  # noqa: S311 -- a sample, no secret
 
     def add(self, timing: Mapping[str, float]) -> None:
         """One update's, by the names of PARTS; NaN where there was nothing to measure."""
