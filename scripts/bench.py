@@ -8,6 +8,7 @@ from typing import Any
 
 from protocol.errors import DppoError
 from scripts.config import BenchPreset, BenchSolve, BenchThroughput
+from scripts.number_text import return_number
 from scripts.observing import Observed, conditions, observe
 
 WARM_UP_UPDATES = 3
@@ -115,8 +116,8 @@ def _preset_row(observed: Observed) -> dict[str, Any]:
 def _preset_line(row: dict[str, Any]) -> str:
     success = "" if row["success_rate"] is None else f", success {100 * row['success_rate']:.0f} %"
     return (
-        f"seed {row['seed']}: {row['steps']:,} steps, return {row['mean_return']:.1f}, "
-        f"length {row['mean_length']:.0f}{success}, {row['steps_per_second'] or 0:,.0f} steps/s"
+        f"seed {row['seed']}: {row['steps']:,} steps, return {_return(row['mean_return'])}, "
+        f"length {row['mean_length'] or 0:.0f}{success}, {row['steps_per_second'] or 0:,.0f} steps/s"
     )
 
 
@@ -192,6 +193,10 @@ def _write(result: dict[str, Any], output: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1) + "\n")
         print(f"wrote {path}")
+
+
+def _return(value: float | None) -> str:
+    return "-" if value is None else return_number(value)
 
 
 def _seconds(value: float | None) -> str:

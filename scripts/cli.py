@@ -152,7 +152,8 @@ def _actor(arguments: list[str]) -> int:
     resolved = _layered("actor", ActorConfig, arguments)
     if resolved is None:
         return 0
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
     from scripts.joining import way_in
 
     settings = resolved.config

@@ -2,16 +2,22 @@
 
 import contextlib
 import json
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from learner.best_policy import BEST_POLICY_FILE
 from learner.replacing_files import replace_file
 from learner.status import SUMMARY
 from protocol.errors import DppoError
+from protocol.lifeline import LIFELINE_VARIABLE
+from scripts.closing_words import next_steps, sampled_text, training_text
 from scripts.recording import LAST_VIDEO_SECONDS, Recorder
 
+LEAST_SECONDS = 1.0  # that must be left for the second half of the evaluation
 NO_EPISODE = (
     "no episode ended in training, so none may end now: limit them, for example with "
     "--env.kwargs '{max_episode_steps: 1000}'"
@@ -59,7 +65,17 @@ def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: flo
     if not summary["episodes"]:
         print(f"no evaluation: {NO_EPISODE}")
         return False
-    return _evaluated(directory, episodes, envs, max_seconds)
+    return _evaluated(directory, summary, episodes, envs, max_seconds)
+
+
+def say_what_is_next(directory: Path) -> None:
+    """Print a few commands that people want now, unless another command of ours waits for the end of this one."""
+    if LIFELINE_VARIABLE in os.environ:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        summary = json.loads((directory / SUMMARY).read_bytes())
+        has_best = (directory / BEST_POLICY_FILE).is_file()
+        print(f"\n{next_steps(_shown(directory), summary, has_best=has_best)}", flush=True)
 
 
 def film(recorder: Recorder) -> None:
@@ -74,18 +90,35 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _evaluated(directory: Path, episodes: int, envs: int, max_seconds: float) -> bool:
-    """Evaluate and print; returns whether the user interrupted it."""
+def _evaluated(directory: Path, summary: dict[str, Any], episodes: int, envs: int, max_seconds: float) -> bool:
+    """Evaluate with most likely and then with sampled actions, and print; returns whether the user interrupted it."""
     from scripts.final_evaluation import evaluate_at_the_end
+
+    began = time.monotonic()
 
     print(f"evaluating {episodes} episodes, for at most {max_seconds:g} s (Ctrl-C ends it) ...", flush=True)
     evaluated = evaluate_at_the_end(directory, episodes=episodes, envs=min(envs, episodes), max_seconds=max_seconds)
     result = evaluated.result
-    if result is not None:
-        with contextlib.suppress(OSError):
-            replace_file(directory / EVALUATION, json.dumps(asdict(result)).encode())
-    print(f"no evaluation: {evaluated.reason}" if result is None else result.summary(), flush=True)
-    return evaluated.interrupted
+    if result is None:
+        print(f"no evaluation: {evaluated.reason}", flush=True)
+        return evaluated.interrupted
+    print(result.summary(), flush=True)
+    _keep(directory, asdict(result))
+    left = max_seconds - (time.monotonic() - began)
+    if evaluated.interrupted or left < LEAST_SECONDS:
+        return evaluated.interrupted
+    sampled = evaluate_at_the_end(
+        directory, episodes=episodes, envs=min(envs, episodes), max_seconds=left, deterministic=False
+    )
+    if sampled.result is not None:
+        print(sampled_text(result, sampled.result, summary), flush=True)
+        _keep(directory, asdict(result) | {"sampled": asdict(sampled.result)})
+    return sampled.interrupted
+
+
+def _keep(directory: Path, evaluation: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        replace_file(directory / EVALUATION, json.dumps(evaluation).encode())
 
 
 def saved_evaluation(directory: Path) -> "EvaluationResult | None":
@@ -100,15 +133,17 @@ def saved_evaluation(directory: Path) -> "EvaluationResult | None":
 
 
 def closing_text(summary: dict[str, Any]) -> str:
-    """How a run went, in three lines."""
+    """How a run went, in a few lines."""
     starts = summary.get("starts", 1)
     since = "since launch" if starts == 1 else f"in {starts} starts"
+    training = training_text(summary)
     restarts = summary.get("env_restarts", 0)  # runs that were over before they were counted have none
     crashed = f"; {restarts:,} environments crashed and were made again" if restarts else ""
     return (
         f"{summary['env']}: {summary['reason']}\n"
         f"{summary['updates']} updates, {summary['steps']:,} steps, {summary['episodes']:,} episodes; "
         f"{summary['elapsed_seconds']:.1f} s {since}{crashed}\n"
+        f"{training}{chr(10) if training else ''}"
         f"{ledger_text(summary['ledger'])}"
     )
 

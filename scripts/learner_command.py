@@ -27,7 +27,8 @@ def _run_for_local_run(config: LearnerProcessConfig, listening: Listening, repor
     """Started by `dppo train`, which shows what is reported, and whose settings are those of the run."""
     import learner.shell
 
-    logging.basicConfig(level=logging.INFO, handlers=[reports])
+    logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
+    logging.basicConfig(handlers=[reports])
     launch = resolve_file(TrainConfig, os.environ["DPPO_CONFIG"], flags={}).config
     learner.shell.run(
         config.learner,
@@ -45,7 +46,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
         show_finished(standing)
         return 0
     import learner.shell
-    from scripts.closing import close_run, film
+    from scripts.closing import close_run, film, say_what_is_next
     from scripts.failed_starts import removed_where_it_fails
     from scripts.progress import NoteHandler, Progress
     from scripts.recording import Recorder
@@ -58,7 +59,8 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
     ):
         progress = screen.enter_context(Progress())
         recorder = children.enter_context(Recorder(config.learner.run, directory, progress.note))
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[NoteHandler(progress)])
+        logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
+        logging.basicConfig(format="%(message)s", handlers=[NoteHandler(progress)])
 
         def afterwards(interrupted: bool) -> None:
             screen.close()
@@ -66,6 +68,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
             envs, max_seconds = config.learner.collect.envs_per_actor, config.evaluation_seconds
             if not close_run(directory, episodes, envs=envs, max_seconds=max_seconds) and not interrupted:
                 film(recorder)
+                say_what_is_next(directory)
 
         def observe(status: Status) -> None:
             progress.show(status)

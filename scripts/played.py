@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from protocol.errors import DppoError
+from scripts.number_text import mean_and_spread
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class EvaluationResult:
         episodes = f"{self.episodes} episode{'s' * (self.episodes != 1)}"
         if self.stopped:
             episodes = f"{self.episodes} of {self.asked} episodes ({self.stopped})"
-        return (
-            f"{self.env}, policy version {self.policy_version}, {episodes}, {how}: "
-            f"return {self.mean:.1f} +- {self.std:.1f} ({self.min:.1f} to {self.max:.1f}), "
-            f"mean length {np.mean(self.lengths):.0f} steps"
-        ) + ("" if self.success_rate is None else f", success {self.success_rate:.0%}")
+        return f"{self.env}, policy version {self.policy_version}, {episodes}, {how}: {self.outcome()}"
+
+    def outcome(self) -> str:
+        """Returns, lengths and successes, for people."""
+        returns = mean_and_spread(mean=self.mean, std=self.std, low=self.min, high=self.max)
+        success = "" if self.success_rate is None else f", success {self.success_rate:.0%}"
+        return f"return {returns}, mean length {np.mean(self.lengths):.0f} steps{success}"
 
 
 class Played(NamedTuple):

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from learner.status import LedgerStatus, Status
+from scripts.number_text import return_number
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -130,7 +131,7 @@ def return_text(status: Status) -> str:
         return "no episode yet"
     target = "" if status.target_return is None else f" (target {status.target_return:g})"
     success = "" if status.success_rate is None else f", success {status.success_rate:.0%}"
-    return f"return {status.mean_return:.1f}{target}{success}"
+    return f"return {return_number(status.mean_return)}{target}{success}"
 
 
 def ledger_line(ledger: LedgerStatus) -> str:

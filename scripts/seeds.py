@@ -22,6 +22,7 @@ from protocol.lifeline import LIFELINE_VARIABLE
 from scripts.closing import saved_evaluation
 from scripts.config import TrainConfig
 from scripts.launching import checked, with_run
+from scripts.number_text import return_number
 from scripts.processes import Lifeline
 from scripts.run_module import START
 from scripts.settings import dump_yaml
@@ -209,8 +210,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(row.steps, ",.0f"),
         _number(row.solved_seconds, ".1f", " s"),
         _number(row.solved_steps, ",.0f"),
-        _number(row.mean_return, ".4g"),
-        _number(row.evaluation, ".4g"),
+        "-" if row.mean_return is None else return_number(row.mean_return),
+        "-" if row.evaluation is None else return_number(row.evaluation),
     )
 
 

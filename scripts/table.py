@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from learner.status import Status
+from scripts.number_text import return_number
 from scripts.progress import ledger_line
 
 ACTOR_ROWS = 16
@@ -64,7 +65,7 @@ def _return(status: Status, returns: Sequence[float], width: int) -> Text:
     if status.mean_return is None:
         return Text("no episode has ended yet", style="dim")
     solved = status.target_return is not None and status.mean_return >= status.target_return
-    text = Text.assemble("return ", (f"{status.mean_return:.1f}", "bold green" if solved else "bold"))
+    text = Text.assemble("return ", (return_number(status.mean_return), "bold green" if solved else "bold"))
     if status.target_return is not None:
         text.append(f" of {status.target_return:g}")
     if status.success_rate is not None:

@@ -67,7 +67,7 @@ def run(config: TrainConfig) -> int:
 
 def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Recorder) -> int:
     """Say how it went, evaluate and film, in this order; returns the exit code."""
-    from scripts.closing import close_run, film
+    from scripts.closing import close_run, film, say_what_is_next
 
     is_over = ending is Ending.OVER
     interrupted = close_run(
@@ -78,6 +78,7 @@ def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Rec
     )
     if is_over and not interrupted:
         film(recorder)
+        say_what_is_next(directory)
     return 0 if is_over and not interrupted else INTERRUPTED
 
 

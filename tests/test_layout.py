@@ -56,6 +56,7 @@ MAY_READ_THE_CLOCK = {
     "scripts/final_evaluation.py": "a shell: the deadline of a process",
     "scripts/filming.py": "how long an episode may be filmed",
     "scripts/health.py": "a command of its own: how old the sign of life is",
+    "scripts/closing.py": "how much of the time for the evaluation is left",
     "scripts/run_list.py": "how old runs are",
     "scripts/tokens.py": "a command of its own: tokens are made and expire by the time of day",
     "scripts/record.py": "TensorBoard's events carry the time of day",

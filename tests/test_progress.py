@@ -89,11 +89,11 @@ def test_the_newest_status_is_shown_also_when_the_run_is_torn_down_early() -> No
 def test_a_plain_line_has_what_matters() -> None:
     line = plain_line(changed(waiting_for="actor-1 (0.3 s)", actors=(actor("a"), actor("b", "gone"))))
     assert line == (
-        "collecting | 4.2 s | update 3 | steps 3,072 of 300,000 | 18,204 steps/s | return 95.3 (target 475) | 1 actor"
+        "collecting | 4.2 s | update 3 | steps 3,072 of 300,000 | 18,204 steps/s | return 95.31 (target 475) | 1 actor"
         " | waiting for actor-1 (0.3 s)"
     )
     assert "no episode yet" in plain_line(changed(mean_return=None))
-    assert "return 95.3 |" in plain_line(changed(target_return=None))
+    assert "return 95.31 |" in plain_line(changed(target_return=None))
 
 
 def test_the_ledger_names_reasons_and_duplicates_only_where_there_are_some() -> None:
@@ -107,7 +107,7 @@ def test_the_table_has_names_states_and_shares() -> None:
     text = drawn(changed(actors=(actor("actor-0"), actor("far-host-17", "silent", heard=7.2))))
     for part in ("CartPole-v1", "collecting", "actor-0", "far-host-17", "silent 7 s", "61%", "22%", "3%", "14%"):
         assert part in text
-    for part in ("95.3 of 475", "18,204 steps/s", "3,072 of 300,000 steps", "kl=0.00981", "stale 12", "▁▁█"):
+    for part in ("95.31 of 475", "18,204 steps/s", "3,072 of 300,000 steps", "kl=0.00981", "stale 12", "▁▁█"):
         assert part in text
     assert text.index("kl=") < text.index("other=1")
     assert "policy_std" not in text  # a policy over discrete actions has none

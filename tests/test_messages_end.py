@@ -1,0 +1,177 @@
+"""The end of a run, as a user reads it: digits, the two ways to act, what to do next."""
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import closing
+from scripts.closing import closing_text, saved_evaluation, say_what_is_next
+from scripts.closing_words import differ, next_steps, sampled_text, training_text
+from scripts.final_evaluation import Evaluated
+from scripts.number_text import mean_and_spread, numbers, return_number
+from scripts.played import EvaluationResult
+
+LEDGER = {"sealed": 20, "trained": 20, "pending": 0, "in_flight": 0, "dropped": {}}
+SUMMARY = {
+    "env": "Walker2d-v5",
+    "reason": "1000 of 1000 steps are done",
+    "updates": 3,
+    "steps": 1000,
+    "episodes": 12,
+    "elapsed_seconds": 4.0,
+    "mean_return": 3820.4,
+    "best_mean_return": 3901.6,
+    "best_update": 2,
+    "target_return": 4000.0,
+    "solved_steps": None,
+    "ledger": LEDGER,
+}
+
+
+def result(mean: float, *, deterministic: bool = True, std: float = 180.5) -> EvaluationResult:
+    low, high = mean - 2 * std, mean + 2 * std
+    return EvaluationResult("Walker2d-v5", 7, 20, deterministic, mean, std, low, high, (mean,) * 20, (1000,) * 20)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.0"),
+        (0.0123, "0.0123"),
+        (-0.0123, "-0.0123"),
+        (1.0, "1.0"),
+        (9.99996, "10.0"),
+        (21.5, "21.5"),
+        (-154.83, "-154.8"),
+        (500.0, "500.0"),
+        (3510.24, "3,510"),
+        (1234567.0, "1,234,567"),
+        (1e12, "1e+12"),
+        (1.234e-9, "1.234e-09"),
+        (math.inf, "inf"),
+    ],
+)
+def test_a_return_has_four_digits(value: float, text: str) -> None:
+    assert return_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((0.0123, 0.0, 0.0123, 0.0123), "0.0123 +- 0.0000 (0.0123 to 0.0123)"),
+        ((0.87, 0.336, 0.0, 1.0), "0.870 +- 0.336 (0.000 to 1.000)"),
+        ((500.0, 0.0, 500.0, 500.0), "500.0 +- 0.0 (500.0 to 500.0)"),
+        ((2182.0, 1805.3, 100.0, 4100.0), "2,182 +- 1,805 (100 to 4,100)"),
+        ((1000.0051, 0.0032, 1000.0, 1000.01), "1,000.005 +- 0.003 (1,000.000 to 1,000.010)"),
+    ],
+)
+def test_numbers_side_by_side_have_the_same_decimals(values: tuple[float, float, float, float], text: str) -> None:
+    mean, std, low, high = values
+    assert mean_and_spread(mean=mean, std=std, low=low, high=high) == text
+
+
+@given(st.floats(-1e300, 1e300))
+def test_no_return_is_shown_as_another_one(value: float) -> None:
+    shown = float(return_number(value).replace(",", ""))
+    assert math.isclose(shown, value, rel_tol=1e-3)
+
+
+@given(st.lists(st.floats(-1e8, 1e8), min_size=1, max_size=4))
+def test_side_by_side_nothing_is_off_by_more_than_a_thousandth_of_the_largest(values: list[float]) -> None:
+    largest = max(map(abs, values))
+    for value, text in zip(values, numbers(values), strict=True):
+        assert abs(float(text.replace(",", "")) - value) <= 1e-3 * largest
+
+
+def test_the_summary_of_small_returns_tells_them_from_zero() -> None:
+    assert "return 0.0123 +- 0.0000" in result(0.0123, std=0.0).summary()
+
+
+def test_the_end_says_how_training_went() -> None:
+    line = "training: mean return 3,820 of the newest episodes (target 4000); best 3,902 at update 2"
+    assert training_text(SUMMARY) == line
+    assert closing_text(SUMMARY).splitlines()[2] == line
+    assert training_text({**SUMMARY, "mean_return": None}) == ""
+    assert len(closing_text({**SUMMARY, "mean_return": None}).splitlines()) == 3
+    assert "best" not in training_text({**SUMMARY, "best_mean_return": 3000.0})
+
+
+def test_evaluation_and_training_are_explained_where_they_differ() -> None:
+    text = sampled_text(result(2182.0), result(3510.0, deterministic=False), SUMMARY)
+    first, *rest = text.splitlines()
+    assert first.startswith("  with sampled actions, as in training: return 3,510 +- 180")
+    assert "2,182 with most likely actions, 3,510 sampled; training's 3,820 was sampled" in " ".join(rest)
+    assert "\n" not in sampled_text(result(3700.0), result(3710.0, deterministic=False), SUMMARY)
+    late = sampled_text(result(500.0), result(496.9, deterministic=False), {**SUMMARY, "mean_return": 107.5})
+    assert late.splitlines()[1:] == ["  training's 107.5 is over its newest episodes, which began under older policies"]
+    assert "\n" not in sampled_text(result(0.0), result(3510.0), {**SUMMARY, "mean_return": None})
+
+
+def test_what_is_near_does_not_differ() -> None:
+    assert differ(2182, 3510)
+    assert differ(0.0, 0.1)
+    assert not differ(0.0, 0.0)
+    assert not differ(-200.0, -205.0)
+    assert not differ(math.inf, 1.0)
+
+
+def test_what_is_next_fits_the_run() -> None:
+    text = next_steps(Path("runs/my runs/x"), SUMMARY, has_best=True)
+    assert "dppo evaluate 'runs/my runs/x' --video episode.mp4" in text
+    assert "--best" in text
+    assert "... --run.total-steps 2000 " in text
+    assert "--best" not in next_steps(Path("runs/x"), SUMMARY, has_best=False)
+    assert "--run.stop-at-target false" in next_steps(Path("r"), {**SUMMARY, "solved_steps": 5}, has_best=False)
+    assert "--run.total-steps 86000 " in next_steps(Path("r"), {**SUMMARY, "steps": 42543}, has_best=False)
+
+
+def test_what_is_next_is_not_said_to_another_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
+    monkeypatch.delenv("DPPO_LIFELINE_FD", raising=False)
+    say_what_is_next(tmp_path)
+    assert capsys.readouterr().out.startswith("\nnext:\n  dppo evaluate ")
+    monkeypatch.setenv("DPPO_LIFELINE_FD", "5")
+    say_what_is_next(tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def test_both_ways_to_act_are_evaluated_within_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[bool, float]] = []
+
+    def evaluate(directory: Path, *, deterministic: bool = True, max_seconds: float, **rest: int) -> Evaluated:
+        asked.append((deterministic, max_seconds))
+        return Evaluated(result(2182.0 if deterministic else 3510.0, deterministic=deterministic), "", False)
+
+    monkeypatch.setattr("scripts.final_evaluation.evaluate_at_the_end", evaluate)
+    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
+    (tmp_path / "policy.onnx").write_bytes(b"x")
+    monkeypatch.setattr("scripts.plot.plot", lambda runs, output, x: tmp_path / "curve.png")
+    assert closing.close_run(tmp_path, 20, max_seconds=60.0) is False
+    assert [deterministic for deterministic, _ in asked] == [True, False]
+    assert 0 < asked[1][1] <= asked[0][1] == 60.0
+    out = capsys.readouterr().out
+    assert out.index("most likely actions: return 2,182") < out.index(
+        "with sampled actions, as in training: return 3,510"
+    )
+    kept = saved_evaluation(tmp_path)
+    assert kept is not None
+    assert (kept.mean, kept.deterministic) == (2182.0, True)
+
+
+def test_libraries_do_not_speak_below_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scripts.child import NoteRecord  # noqa: F401 -- the module that a learner's log goes through
+
+    for name in ("scripts/cli.py", "scripts/learner_command.py"):
+        source = (Path(closing.__file__).parent.parent / name).read_text()
+        assert "basicConfig(level" not in source
+        assert 'getLogger("dppo").setLevel(logging.INFO)' in source
+    assert not logging.getLogger("matplotlib").isEnabledFor(logging.INFO)
