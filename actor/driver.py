@@ -13,6 +13,7 @@ from actor.collector import Collector
 from actor.crash_reports import CrashReports
 from actor.diary import Diary
 from actor.environments import Environments, make_environments
+from actor.places import Place
 from actor.policy import PolicyRunner
 from actor.session import ActorSession
 from actor.step import Crash
@@ -20,6 +21,7 @@ from actor.task import MAX_UNREADABLE
 from protocol.errors import ProtocolError
 from protocol.messages import EnvSettings, FromLearner, TimeShares, Trouble
 from protocol.rollout import Blob, most_rows
+from protocol.texts import MAX_TEXT
 
 Clock = Callable[[], float]
 
@@ -139,7 +141,10 @@ class ActorDriver:
         activity = self.activity
         activity.limit_seconds = action.env.step_timeout_seconds
         self._note(f"joined the learner: making {action.envs} x {action.env.id}")
-        self._environments = make_environments(action.env, action.envs, activity.begin)
+        place = Place(self.session.actor, action.first_slot, is_taken_over=action.life > 0)
+        self._environments = make_environments(
+            action.env, action.envs, activity.begin, place=place, note=self._note_about_environments
+        )
         activity.environments = self._environments
         self._collector = Collector(
             self._environments,
@@ -151,6 +156,10 @@ class ActorDriver:
         )
         self._note(f"stepping {action.envs} x {action.env.id} ({self._environments.description})")
         self._do(self.session.environments_ready(self._environments.spec, self._clock()))
+
+    def _note_about_environments(self, text: str) -> None:
+        self._note(text)
+        self.outgoing.append(Send(Trouble(self.session.incarnation, "noted", text[:MAX_TEXT])))
 
     def _crashed(self, crash: Crash) -> None:
         self.session.sealed.count_restart()

@@ -9,109 +9,78 @@ import functools
 import importlib
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import gymnasium as gym
 
 import actor.registration  # noqa: F401  so that our own environments are found without the user importing anything
-from actor.env_errors import NAMESPACES, why_not_imported, why_not_made, why_unknown
+from actor.contract import Note
+from actor.env_errors import NAMESPACES, why_not_imported, why_unknown
+from actor.making import Maker
+from actor.places import Place
 from actor.step import Environments, Step
 from actor.sync_loop import SyncLoop
 from actor.vector_environments import Seeding, VectorEnvironments
-from actor.workers import make_in_worker
 from protocol.env_names import check_env_name
-from protocol.errors import DppoError, UsageError
+from protocol.errors import UsageError
 from protocol.messages import EnvSettings
 from protocol.own_names import refuse_hidden
+from protocol.placeholders import check_placeholders
 
 __all__ = ["Environments", "Step", "make_environments", "registered"]
 
-_Made = TypeVar("_Made")
 NATIVE_ADVICE = ". Vectorization 'sync' makes single environments, which may take other arguments."
-
-# what gymnasium.make raises for a wrong keyword argument, a missing package, a missing file
-_NOT_MADE = (gym.error.Error, ImportError, TypeError, ValueError, OSError)
 
 
 def make_environments(
-    settings: EnvSettings, envs: int, begin: Callable[[str], None] = lambda what: None
+    settings: EnvSettings,
+    envs: int,
+    begin: Callable[[str], None] = lambda what: None,
+    *,
+    place: Place = Place(),
+    note: Note = lambda text: None,
 ) -> Environments:
     """`envs` environments as the settings say. Raises UsageError saying what is wrong with which setting.
 
     begin: told before each thing that takes its time, for who watches from another thread.
+    place: whose they are, for their placeholders and variables.
+    note: told once of what is odd in what they return and no error.
     """
     begin(f"making {settings.id}")
     if envs < 1:
         raise UsageError(f"an actor needs at least 1 environment, not {envs}")
     kwargs = _kwargs(settings.kwargs_json)
+    check_placeholders(kwargs)
     native = registered(settings.id).vector_entry_point is not None
     vectorization = settings.vectorization
     if vectorization == "auto":
         vectorization = "native" if native else "sync"
+    if vectorization == "native" and not native:
+        raise UsageError(f"{settings.id} has no native vector environment: use vectorization 'sync' or 'async'")
+    maker = Maker(settings.id, kwargs, place)
     if vectorization == "native":
-        if not native:
-            raise UsageError(f"{settings.id} has no native vector environment: use vectorization 'sync' or 'async'")
-        return _make_native(settings.id, kwargs, envs)
-    try:
-        if vectorization == "async":
-            return _make_async(settings.id, kwargs, envs)
-        make = functools.partial(gym.make, settings.id, **{"disable_env_checker": True, **kwargs})
-        # Gymnasium's checker looks at the first step only; one copy of its warnings is enough
-        environments = [gym.make(settings.id, **kwargs)]
-        for column in range(1, envs):
+        return _make_native(maker, envs, note)
+    if vectorization == "async":
+        return _make_async(maker, envs, note)
+    environments = []
+    for column in range(envs):
+        if column:
             begin(f"making {settings.id}, environment {column}")
-            environments.append(make())
-        return SyncLoop(environments, again(make))
-    except DppoError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _not_made(settings.id, kwargs, error) from error
+        environments.append(maker.first(functools.partial(maker.single, column)))
+    return SyncLoop(environments, maker.again(maker.single), note)
 
 
-def _not_made(what: str, kwargs: dict[str, Any], error: BaseException, advice: str = "") -> DppoError:
-    """Return what to raise: UsageError for what no other try would change, DppoError for a simulator's own troubles."""
-    kind = UsageError if isinstance(error, _NOT_MADE) else DppoError
-    return kind(f"{why_not_made(what, kwargs, error)}{advice}")
-
-
-def _make_native(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments:
-    # make_vec passes the registered time limit on as max_episode_steps
-    make = functools.partial(gym.make_vec, env_id, num_envs=envs, vectorization_mode="vector_entry_point", **kwargs)
-    try:
-        vector = make()
-    except DppoError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise _not_made(f"the native vector environment of {env_id}", kwargs, error, NATIVE_ADVICE) from error
+def _make_native(maker: Maker, envs: int, note: Note) -> Environments:
+    vector = maker.first(lambda: maker.native(envs), of="the native vector environment of ", advice=NATIVE_ADVICE)
     # our own can give each column a generator; Gymnasium has no word for that
     seeding: Seeding = "per_column" if vector.metadata.get("seed_per_column") else "first_column"
-    return VectorEnvironments(vector, "native", seeding, again(make))
+    return VectorEnvironments(vector, "native", seeding, maker.again(lambda: maker.native(envs)), note)
 
 
-def _make_async(env_id: str, kwargs: dict[str, Any], envs: int) -> Environments:
-    """One process an environment; SAME_STEP, because the process can reset without another message."""
-    make_one = functools.partial(make_in_worker, env_id, kwargs)
-    make = functools.partial(
-        gym.vector.AsyncVectorEnv,
-        [make_one] * envs,
-        context="spawn",  # a fork would copy the locks of zmq's and onnxruntime's threads
-        autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,
-    )
-    return VectorEnvironments(make(), "async", "per_column", again(make))
-
-
-def again(make: Callable[[], _Made]) -> Callable[[], _Made]:
-    """Make what could be made before. What goes wrong now is no wrong setting; whatever it is, it ends the actor."""
-
-    def make_again() -> _Made:
-        try:
-            return make()
-        except Exception as error:
-            raise DppoError(
-                f"the environment crashed and cannot be made again: {type(error).__name__}: {error}"
-            ) from error
-
-    return make_again
+def _make_async(maker: Maker, envs: int, note: Note) -> Environments:
+    """One process an environment."""
+    vector = maker.first(lambda: maker.processes(envs))
+    return VectorEnvironments(vector, "async", "per_column", maker.again(lambda: maker.processes(envs)), note)
 
 
 def _kwargs(kwargs_json: str) -> dict[str, Any]:

@@ -4,22 +4,19 @@ The step in which it happened is no experience: its row is not valid, the episod
 the last observation there was, and a new episode begins with seeds that were never used.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from actor.activity import Activity
+from actor.contract import BrokenContract
+from actor.finite import Finite
 from actor.noise import environment_seeds, restart_seed
 from actor.step import Crash, Environments, Step
-from protocol.errors import DppoError
+from protocol.errors import DppoError, UsageError
 from protocol.rollout import Leaves
 
 MAX_IN_A_ROW = 5  # restarts of one environment without a whole step in between
-
-
-class NotFinite(ValueError):
-    """A simulator gave NaN or infinity."""
 
 
 class Repairs:
@@ -43,12 +40,9 @@ class Repairs:
         self._restarts = [0] * envs  # of each column: no seed is used twice
         self._in_a_row = [0] * envs
         self._mended_at = [-1] * envs  # turn of the newest repair
-        self._float_zeros = {
-            leaf.name: np.zeros(envs * math.prod(leaf.shape), leaf.dtype)
-            for leaf in environments.spec.observation
-            if np.dtype(leaf.dtype).kind == "f"
-        }
-        self._reward_zeros = np.zeros(envs, np.float32)
+        self._finite = Finite(environments.spec, envs, indivisible=environments.indivisible)
+        self.is_finite = self._finite.holds
+        self._first_turn = -1  # of the environments' steps
 
     def first_observations(self) -> Leaves:
         """Start the first episodes; leaf name -> [E, ...]. Raises DppoError where one cannot be started."""
@@ -57,32 +51,22 @@ class Repairs:
         self._activity.begin("env.reset")
         try:
             observations = environments.reset(seeds)
-            _refuse_what_is_not_finite(observations)
-        except DppoError:
+            self._finite.refuse_first(observations, environments.given)
+        except (DppoError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # whatever a simulator raises
             crash = Crash(environments.column, "reset", error)
             self._on_crash(crash)
-            raise DppoError(f"{crash}; so no episode can be started") from error
+            # what its author has to change: no other process of it would do better
+            kind = UsageError if isinstance(error, BrokenContract) else DppoError
+            raise kind(f"{crash}; so no episode can be started") from error
         self._activity.end()
+        self._first_turn = self._activity.turns + 1
         return observations
-
-    def is_finite(self, step: Step) -> bool:
-        """Whether all numbers are: 1 us, by products with 0, where numpy.isfinite takes 3."""
-        try:
-            for name, zeros in self._float_zeros.items():
-                if step.observations[name].ravel().dot(zeros) != 0:
-                    return False
-                finals = step.final_observations[name]
-                if len(finals) and not np.isfinite(finals).all():
-                    return False
-            return bool(step.rewards.dot(self._reward_zeros) == 0)
-        except RuntimeWarning:  # infinity times 0, where warnings are errors
-            return False
 
     def mended(self, step: Step) -> tuple[Step, Sequence[int]]:
         """The step without what crashed in it, and the columns whose row is lost: their episodes are broken off."""
-        crashes = list(step.crashes) or list(self._lies(step))
+        crashes = list(step.crashes) or list(self._finite.lies(step, self._environments.given))
         columns: Sequence[int] = range(self._environments.envs)
         lost = columns
         if not self._environments.indivisible:
@@ -90,6 +74,8 @@ class Repairs:
             lost = [crash.column for crash in crashes if crash.column is not None and crash.during == "step"]
         for crash in crashes:
             self._on_crash(crash)
+            if type(crash.error) is BrokenContract and self._activity.turns == self._first_turn:
+                raise UsageError(f"{crash}; that was its first step") from crash.error
         first = self._restarted(columns, crashes[-1])
         observations = {name: array.copy() for name, array in step.observations.items()}
         for name, array in observations.items():
@@ -107,22 +93,6 @@ class Repairs:
             np.where(kept, step.successes, np.float32(np.nan)),
         )
         return mended, lost
-
-    def _lies(self, step: Step) -> Iterator[Crash]:
-        """A crash for every column in which a number is not finite."""
-        for column in range(self._environments.envs):
-            place = int(step.truncated[:column].sum())
-            ended = bool(step.terminated[column] or step.truncated[column])
-            for name in self._float_zeros:
-                finals = step.final_observations[name][place : place + bool(step.truncated[column])]
-                if not np.isfinite(step.observations[name][column]).all() or not np.isfinite(finals).all():
-                    # what follows an episode's end is the next one's first observation, except under NEXT_STEP
-                    in_step = not ended or self._environments.indivisible or not np.isfinite(finals).all()
-                    yield Crash(column, "step" if in_step else "reset", NotFinite(f"{name} is NaN or infinite"))
-                    break
-            else:
-                if not np.isfinite(step.rewards[column]):
-                    yield Crash(column, "step", NotFinite(f"the reward is {step.rewards[column]}"))
 
     def _restarted(self, columns: Sequence[int], crash: Crash) -> Leaves:
         """First observations of new episodes [k, ...]. Raises DppoError where there is no point in going on."""
@@ -147,19 +117,13 @@ class Repairs:
             self._activity.begin("a restart")
             try:
                 observations = environments.restart(columns, seeds)
-                _refuse_what_is_not_finite(observations)
-            except DppoError:
+                self._finite.refuse_first(observations, environments.given)
+            except (DppoError, KeyboardInterrupt):
                 raise
-            except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises; it has more tries
+            except BaseException as error:  # noqa: BLE001 -- whatever a simulator raises; it has more tries
                 crash = Crash(environments.column, "reset", error)
                 self._on_crash(crash)
                 continue
             for column in columns:
                 self._mended_at[column] = self._activity.turns
             return observations
-
-
-def _refuse_what_is_not_finite(observations: Leaves) -> None:
-    for name, array in observations.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise NotFinite(f"{name} is NaN or infinite")

@@ -65,6 +65,9 @@ class Environments(Protocol):
         Raises DppoError where they cannot be made, and whatever their resets raise.
         """
 
+    def given(self, column: int) -> Any:
+        """That column's newest observation as its environment gave it, in its own dtype; for messages."""
+
     def waiting_for(self) -> Sequence[int]:
         """Columns whose processes have not answered yet. May be called from another thread."""
 

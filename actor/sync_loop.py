@@ -12,10 +12,13 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
+from actor.contract import Contract, Note
+from actor.env_actions import EnvActions
+from actor.ranges import Ranges
 from actor.step import SUCCESS, Crash, Step, successes_of
 from protocol.errors import DppoError, UsageError
 from protocol.rollout import Leaves
-from protocol.specs import spec_of
+from protocol.specs import Spec, spec_of
 
 
 class SyncLoop:
@@ -24,18 +27,26 @@ class SyncLoop:
     indivisible = False
 
     def __init__(
-        self, environments: Sequence[gym.Env[Any, Any]], make: Callable[[], gym.Env[Any, Any]] | None = None
+        self,
+        environments: Sequence[gym.Env[Any, Any]],
+        make: Callable[[int], gym.Env[Any, Any]] | None = None,
+        note: Note = lambda text: None,
     ) -> None:
-        """make: one more of them, for `restart`."""
-        self.spec = spec_of(environments[0].observation_space, environments[0].action_space)
+        """make: the one of that column again, for `restart`. note: told once of what is odd and no error."""
+        first = environments[0]
+        self.spec = spec_of(first.observation_space, first.action_space)
+        for column, other in enumerate(environments):
+            check_same_spaces(self.spec, other, column, UsageError)
         self.envs = len(environments)
         self.description = f"sync: a loop over {self.envs} environments, each reset within the step that ended it"
         self.column: int | None = 0
         self._environments = list(environments)
         self._make = make
         (self._leaf,) = self.spec.observation
-        self._discrete_action = self.spec.action[0].kind == "discrete"
-        self._action_dtype = environments[0].action_space.dtype
+        self._contract = Contract(first.observation_space, self._leaf, note)
+        self._ranges = Ranges(first.observation_space, self._leaf, self.envs, note)
+        self._actions = EnvActions(first.action_space)
+        self._given: list[Any] = [None] * self.envs  # each column's newest observation as its environment gave it
         self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
         self._valid = np.ones(self.envs, bool)  # the same array in every step: no row is ever only a reset
         self._valid.flags.writeable = False
@@ -48,6 +59,7 @@ class SyncLoop:
         for column, (environment, seed) in enumerate(zip(self._environments, seeds, strict=True)):
             self.column = column
             rows[column] = self._first_observation(environment, seed)
+        self._ranges.look(rows)
         return {self._leaf.name: rows}
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
@@ -58,19 +70,19 @@ class SyncLoop:
             self.column = column
             with contextlib.suppress(Exception):  # it is broken: that it cannot even be closed is no news
                 self._environments[column].close()
-            self._environments[column] = self._make()
+            self._environments[column] = self._make(column)
+            check_same_spaces(self.spec, self._environments[column], column, DppoError)
             rows[row] = self._first_observation(self._environments[column], seed)
         return {self._leaf.name: rows}
 
     def _first_observation(self, environment: gym.Env[Any, Any], seed: int) -> Any:
         environment.action_space.seed(seed)
-        observation, _ = environment.reset(seed=seed)
-        if np.shape(observation) != self._leaf.shape:  # would be broadcast, in silence
-            raise UsageError(
-                f"the environment's reset gave an observation of shape {np.shape(observation)}, "
-                f"but its observation_space says {self._leaf.shape}"
-            )
-        return observation
+        self._given[self.column or 0], _ = self._contract.reset(environment.reset(seed=seed))
+        return self._given[self.column or 0]
+
+    def given(self, column: int) -> Any:
+        """That column's newest observation before it was carried over into the wire's dtype, for messages."""
+        return self._given[column]
 
     def step(self, env_action: np.ndarray) -> Step:
         """Do env_action [E, ...] in column order."""
@@ -81,10 +93,13 @@ class SyncLoop:
         reported: dict[int, Any] = {}
         crashes: list[Crash] = []
         during: Literal["step", "reset"] = "step"
-        for column, (environment, action) in enumerate(zip(self._environments, self._actions(env_action), strict=True)):
+        contract, given = self._contract, self._given
+        actions = self._actions.of_each(env_action)
+        for column, (environment, action) in enumerate(zip(self._environments, actions, strict=True)):
             self.column = column
             try:
-                rows[column], rewards[column], is_terminal, is_limit, info = environment.step(action)
+                given[column], reward, is_terminal, is_limit, info = contract.step(environment.step(action))
+                rows[column], rewards[column] = given[column], reward
                 if is_terminal or is_limit:
                     if SUCCESS in info:
                         reported[column] = info[SUCCESS]
@@ -92,14 +107,18 @@ class SyncLoop:
                         finals.append(rows[column].copy())
                     terminated[column], truncated[column] = is_terminal, not is_terminal
                     during = "reset"
-                    rows[column], _ = environment.reset()
+                    given[column], _ = contract.reset(environment.reset())
+                    rows[column] = given[column]
                     during = "step"
             except DppoError:
                 raise
-            except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises, the others go on
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 -- whatever a simulator raises, the others go on
                 crashes.append(Crash(column, during, error))
                 during = "step"
                 rows[column] = 0
+        self._ranges.look(rows)
         final_observations = {self._leaf.name: np.stack(finals)} if finals else self._no_finals
         successes = successes_of(reported, self._no_successes)
         valid = self._valid
@@ -126,8 +145,12 @@ class SyncLoop:
     def _empty_rows(self) -> np.ndarray:
         return np.empty((self.envs, *self._leaf.shape), self._leaf.dtype)
 
-    def _actions(self, env_action: np.ndarray) -> Sequence[Any]:
-        if self._discrete_action:
-            actions: list[int] = env_action.tolist()  # plain ints: what every environment takes
-            return actions
-        return list(env_action.astype(self._action_dtype, copy=False))
+
+def check_same_spaces(spec: Spec, environment: gym.Env[Any, Any], column: int, kind: type[DppoError]) -> None:
+    """Raises `kind` where the environment's spaces are not those of the spec."""
+    own = spec_of(environment.observation_space, environment.action_space)
+    if own != spec:
+        raise kind(
+            f"the spaces of environment {column} differ from those of environment 0: "
+            f"{environment.observation_space} and {environment.action_space}"
+        )

@@ -15,6 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
+from actor.contract import Contract, Note
+from actor.env_actions import EnvActions
+from actor.ranges import Ranges
 from actor.step import SUCCESS, Crash, Step, successes_of
 from actor.workers import Answers, end_vector, tell_stack, worker_failure
 from protocol.errors import DppoError, UsageError
@@ -40,8 +43,9 @@ class VectorEnvironments:
         kind: str,
         seeding: Seeding,
         make: Callable[[], VectorEnv[Any, Any, Any]] | None = None,
+        note: Note = lambda text: None,
     ) -> None:
-        """make: another one like it, for `restart`."""
+        """make: another one like it, for `restart`. note: told once of what is odd and no error."""
         self.spec = spec_of(vector.single_observation_space, vector.single_action_space)
         self.envs = vector.num_envs
         self._mode = _autoreset_mode(vector)
@@ -54,7 +58,12 @@ class VectorEnvironments:
         self._answers = _answers(vector)
         self._seeding = seeding
         (self._leaf,) = self.spec.observation
-        self._action_dtype = vector.single_action_space.dtype
+        space = vector.single_observation_space
+        self._contract = Contract(space, self._leaf, note, envs=self.envs)
+        self._row_contract = Contract(space, self._leaf, note)  # of final observations, which come one by one
+        self._ranges = Ranges(space, self._leaf, self.envs, note)
+        self._actions = EnvActions(vector.single_action_space)
+        self._given: Any = None  # the newest observations as the vector gave them
         self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
         self._all_valid = np.ones(self.envs, bool)
         self._all_valid.flags.writeable = False
@@ -71,10 +80,14 @@ class VectorEnvironments:
         self._vector.single_action_space.seed(int(seeds[0]))
         if self._seeding == "per_column":
             # Gymnasium's sync and async vectors take a list, which VectorEnv's signature does not say
-            observations, _ = self._vector.reset(seed=[int(seed) for seed in seeds])  # type: ignore[arg-type]
+            result = self._vector.reset(seed=[int(seed) for seed in seeds])  # type: ignore[arg-type]
         else:
-            observations, _ = self._vector.reset(seed=int(seeds[0]))
-        return self._leaves(observations)
+            result = self._vector.reset(seed=int(seeds[0]))
+        return self._leaves(self._contract.reset(result)[0])
+
+    def given(self, column: int) -> Any:
+        """That column's newest observation before it was carried over into the wire's dtype, for messages."""
+        return None if self._given is None else self._given[column]
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
         """Make the whole vector again and start E episodes; leaf name -> [E, ...]."""
@@ -96,9 +109,9 @@ class VectorEnvironments:
         """Do env_action [E, ...]."""
         try:
             return self._step(env_action)
-        except DppoError:
+        except (DppoError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises, it is made again
+        except BaseException as error:  # noqa: BLE001 -- whatever a simulator raises, it is made again
             return self._nothing(error)
 
     def _nothing(self, error: BaseException) -> Step:
@@ -110,7 +123,7 @@ class VectorEnvironments:
         return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes)
 
     def _step(self, env_action: np.ndarray) -> Step:
-        actions = env_action.astype(self._action_dtype, copy=False)
+        actions = self._actions.of_all(env_action)
         if self._answers is None:
             result = self._vector.step(actions)
         else:
@@ -119,7 +132,7 @@ class VectorEnvironments:
             workers.step_async(actions)
             self._answers.wait()
             result = workers.step_wait()
-        observations, rewards, terminated, limit, infos = result
+        observations, rewards, terminated, limit, infos = self._contract.step(result)
         rewards = np.asarray(rewards, np.float32)
         terminated = np.asarray(terminated, bool)
         ended = terminated | limit
@@ -148,7 +161,11 @@ class VectorEnvironments:
         end_vector(self._vector)
 
     def _leaves(self, observations: Any) -> Leaves:
-        return {self._leaf.name: np.asarray(observations, self._leaf.dtype)}
+        self._given = observations
+        # a copy: a vector may write its next observations into the same array, or at any time
+        rows = np.array(observations, self._leaf.dtype)
+        self._ranges.look(rows)
+        return {self._leaf.name: rows}
 
     def _finals(self, observations: Any, truncated: np.ndarray, infos: dict[str, Any]) -> Leaves:
         """The true last observations of the truncated columns, [k, ...]."""
@@ -166,7 +183,8 @@ class VectorEnvironments:
                 f"{type(self._vector.unwrapped).__name__} truncated an episode and reset it in the same step, but gave "
                 "no info['final_obs'] for it: the return cannot be bootstrapped. Use vectorization 'sync'."
             )
-        return {self._leaf.name: np.stack([np.asarray(row, self._leaf.dtype) for row in rows])}
+        checked = [self._row_contract.observation(row, "step") for row in rows]
+        return {self._leaf.name: np.stack([np.asarray(row, self._leaf.dtype) for row in checked])}
 
     def _successes(self, ended: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
         """[E] what the infos of the columns that ended report."""
@@ -180,7 +198,7 @@ class VectorEnvironments:
         )
 
     def _reset_ended(self, observations: Any, ended: np.ndarray) -> np.ndarray:
-        first, _ = self._vector.reset(options={"reset_mask": ended})
+        first, _ = self._contract.reset(self._vector.reset(options={"reset_mask": ended}))
         # taken column by column: nothing says what a reset returns for the columns that it leaves alone
         shape = (self.envs, *(1 for _ in self._leaf.shape))
         merged: np.ndarray = np.where(ended.reshape(shape), first, observations)

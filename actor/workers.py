@@ -13,36 +13,76 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from multiprocessing.connection import wait
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
+from actor.contract import Contract
+from actor.first_calls import check_first_calls
+from actor.places import set_variables
 from protocol.exit_codes import how_it_ended
+from protocol.placeholders import Numbers
+from protocol.specs import spec_of
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SECONDS_TO_END = 2.0  # for a process whose pipe is closed already, or that was killed
 TELL_STACK = signal.SIGUSR1
 
 
-def make_in_worker(env_id: str, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+def make_in_worker(env_id: str, kwargs: dict[str, Any], numbers: Numbers) -> gym.Env[Any, Any]:
     """Called in the new process. (Gymnasium also calls it once in the actor's, to look at the spaces.)"""
     if multiprocessing.parent_process() is not None:
         _end_with_actor()
         faulthandler.enable()
         faulthandler.register(TELL_STACK, all_threads=True)  # answered also where something holds the interpreter
-    return _SeedsActionSpace(gym.make(env_id, **kwargs))
+        set_variables(numbers)
+    with _ends_told():
+        environment = gym.make(env_id, **{"disable_env_checker": True, **kwargs})
+    check_first_calls(environment)
+    return _InWorker(environment)
 
 
-class _SeedsActionSpace(gym.Wrapper[Any, Any, Any, Any]):
-    """Seeds the action space too, in the process where the environment is."""
+class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
+    """Checks what the environment returns before Gymnasium writes it into memory of the space's dtype, in silence; and
+    seeds the action space, in the process where the environment is.
+    """
+
+    def __init__(self, environment: gym.Env[Any, Any]) -> None:
+        super().__init__(environment)
+        space = environment.observation_space
+        (leaf,) = spec_of(space, environment.action_space).observation
+        self._contract = Contract(space, leaf, _note_in_log)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As Env.reset."""
         if seed is not None:
             self.action_space.seed(seed)
-        return self.env.reset(seed=seed, options=options)
+        with _ends_told():
+            return self._contract.reset(self.env.reset(seed=seed, options=options))
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As Env.step."""
+        with _ends_told():
+            result: tuple[Any, Any, bool, bool, dict[str, Any]] = self._contract.step(self.env.step(action))
+        return result
+
+
+@contextlib.contextmanager
+def _ends_told() -> Iterator[None]:
+    """What would end the process in silence (SystemExit, an exception of a foreign kind) as an error with its text."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _note_in_log(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _end_with_actor() -> None:

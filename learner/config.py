@@ -14,6 +14,7 @@ from learner.run_config import MAY_CHANGE, RunConfig
 from learner.setting_checks import ascending, at_least, positive
 from protocol.env_names import check_env_name
 from protocol.errors import UsageError
+from protocol.placeholders import check_placeholders
 
 __all__ = ["MAY_CHANGE", "CollectConfig", "EnvConfig", "LearnerConfig", "NetworkConfig", "PpoConfig", "RunConfig"]
 
@@ -27,7 +28,8 @@ class EnvConfig:
     id: str = "CartPole-v1"
     """Gymnasium id; `module:id` imports the module first (for your own environments)."""
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments for gymnasium.make, for example {"max_episode_steps": 100}."""
+    """Keyword arguments for gymnasium.make, for example {"max_episode_steps": 100}. In texts {slot}, {column} (sums, as
+    in {5105+slot}) and {actor} stand for whose environment it is; {{ and }} are braces."""
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"
     """How an actor steps several environments: native (the environment's own vector version), sync (one after the
     other), async (one process each); auto takes native where there is one, else sync."""
@@ -44,6 +46,7 @@ class EnvConfig:
             length = len(self.kwargs_json)
         except (TypeError, ValueError) as error:
             raise UsageError(f"env.kwargs={self.kwargs} must be plain JSON values: {error}") from None
+        check_placeholders(self.kwargs)
         if length > MAX_KWARGS_CHARACTERS:
             raise UsageError(
                 f"env.kwargs takes {length} characters of JSON; {MAX_KWARGS_CHARACTERS} fit into a message to an "

@@ -3,11 +3,15 @@
 Nothing is decided by it: a stuck actor is given up by the grace and the lease like any other that is silent.
 """
 
+import re
+
 from learner.peers import Action, Note, Peer
 from learner.roster import Roster
 from protocol.messages import Trouble
 
 MOST_NOTES = 50  # of one peer: whoever says more has been heard
+MOST_KINDS = 100  # of things that are odd and no error
+_NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*")
 
 
 class Troubles:
@@ -15,6 +19,7 @@ class Troubles:
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster
+        self._noted: set[str] = set()  # texts without their numbers
 
     def said(self, trouble: Trouble) -> list[Action]:
         """An actor, or the watchdog of one, which has a connection of its own. Strangers are not listened to."""
@@ -26,12 +31,22 @@ class Troubles:
             return self._note(peer, text)
         if trouble.kind == "left":  # its connection ends next, which is what counts
             return [] if peer.has_left else self._last_note(peer, text)
+        if trouble.kind == "noted":
+            return self._once(peer, text)
         known, peer.doing = peer.doing, text
         return [] if known else self._note(peer, f"stuck {text}")
 
     def _last_note(self, peer: Peer, text: str) -> list[Action]:
         peer.has_left = True
         return [Note(f"{peer.actor} left: {text}")]
+
+    def _once(self, peer: Peer, text: str) -> list[Action]:
+        """What is odd about environments is so for those of all actors: said by the first."""
+        kind = _NUMBER.sub("#", text)
+        if kind in self._noted or len(self._noted) >= MOST_KINDS:
+            return []
+        self._noted.add(kind)
+        return self._note(peer, text)
 
     def refused(self, peer: Peer, what: str) -> list[Action]:
         """A rollout held numbers that are not finite. Once for each array: its actor is told of every rollout."""

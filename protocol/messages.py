@@ -125,8 +125,8 @@ class Trouble(_Message, frozen=True):
     """
 
     incarnation: Incarnation
-    kind: Literal["stuck", "crashed", "left"]
-    text: Text  # one line for the user: where it is stuck, what crashed and how often, why the actor ends
+    kind: Literal["stuck", "crashed", "noted", "left"]
+    text: Text  # one line for the user: where it is stuck, what crashed and how often, what is odd, why it ends
 
 
 class Bye(_Message, frozen=True):

@@ -72,7 +72,7 @@ class ReusedArrays:
         self.spec, self.envs, self.description = environments.spec, environments.envs, environments.description
         self.indivisible, self.column = environments.indivisible, environments.column
         self.reset, self.restart, self.close = environments.reset, environments.restart, environments.close
-        self._step = environments.step
+        self._step, self.given = environments.step, environments.given
         self._buffers: dict[Any, np.ndarray] = {}
 
     def step(self, env_action: np.ndarray) -> Step:

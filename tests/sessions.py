@@ -83,6 +83,9 @@ class FakeEnvironments:
     def __init__(self, envs: int) -> None:
         self.envs = envs
 
+    def given(self, column: int) -> None:
+        """Nothing to show."""
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -273,7 +276,7 @@ class Simulation:
         self._watermarks: dict[Incarnation, int] = {}
         self._patch = mock.patch.multiple(
             "actor.driver",
-            make_environments=lambda env, envs, begin: FakeEnvironments(envs),
+            make_environments=lambda env, envs, begin, **whose: FakeEnvironments(envs),
             Collector=self._collector,
             PolicyRunner=FakePolicy,
         )

@@ -101,7 +101,7 @@ class Source:
     def __init__(self, envs: int = 2, *, vector: AutoresetMode | None = None) -> None:
         self.crashes: list[Crash] = []
         if vector is None:
-            environments: Any = SyncLoop([Troubled() for _ in range(envs)], Troubled)
+            environments: Any = SyncLoop([Troubled() for _ in range(envs)], lambda column: Troubled())
         else:
             make = partial(SyncVectorEnv, [Troubled] * envs, autoreset_mode=vector)
             environments = VectorEnvironments(make(), "test", "per_column", make)
