@@ -57,16 +57,16 @@ def variables(numbers: Numbers) -> Iterator[None]:
 
 def made_with_patience(make: Callable[[], _Made], seconds: float) -> _Made:
     """What `make` makes; tried again, at most that long, where a port, a file or a device is in use."""
-    until = time.monotonic() + seconds
-    while True:
+    for _ in range(round(seconds / LOOK_SECONDS)):
         try:
             return make()
         except (DppoError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            if not is_in_use(error) or time.monotonic() >= until:
+            if not is_in_use(error):
                 raise
         time.sleep(LOOK_SECONDS)
+    return make()
 
 
 def is_in_use(error: BaseException | None) -> bool:

@@ -4,7 +4,6 @@ Every episode has its own seed, and each environment column plays one episode a 
 first N episodes that happen to end would favour short ones.
 """
 
-import json
 import math
 import sys
 import time
@@ -17,13 +16,18 @@ from typing import Protocol
 import numpy as np
 
 from actor.environments import Environments, make_environments
+from actor.finite import Finite
 from actor.noise import NoiseStream
+from actor.places import Place
 from actor.policy import PolicyRunner
+from actor.step import Crash
 from actor.sync_loop import SyncLoop
 from learner.config import EnvConfig
 from protocol.errors import DppoError, UsageError
 from protocol.messages import EnvSettings
+from protocol.rollout import Leaves
 from scripts.config import TrainConfig
+from scripts.evaluation_slots import film_place, first_evaluation_slot, unwatched_place, watched_place
 from scripts.fields import build
 from scripts.film import film
 from scripts.filming import Filmed, WindowClosed, frames_per_second, make_watched
@@ -46,6 +50,7 @@ class Watching:
     window: bool = False
     most_frames: int | None = None  # then the film ends, and the episode with it; None: whole episodes
     most_seconds: float = math.inf  # likewise
+    by_run: bool = False  # a run films itself, which has a slot of its own
 
 
 NOBODY_WATCHES = Watching()
@@ -79,7 +84,9 @@ def evaluate(
     """
     deadline = time.monotonic() + (max_seconds or math.inf)
     directory, policy_file = locate_policy(run, which)
-    env = build(EnvConfig, _env_values(directory))
+    settings = _settings(directory)
+    env = build(EnvConfig, {path[4:]: value for path, value in settings.items() if path.startswith("env.")})
+    slot = first_evaluation_slot(directory, settings)
     runner = PolicyRunner(policy_file.read_bytes())
     tally = tally if tally is not None else Tally()
     tally.begin(env.id, runner.version, episodes)
@@ -87,13 +94,13 @@ def evaluate(
     watched = episodes if watching.window else watching.video_episodes if watching.video else 0
     if watched:
         try:
-            with _watched(env, watching) as environments:
+            with _watched(env, watching, slot) as environments:
                 play.rounds(environments, 0, watched)
         except WindowClosed:
             if not tally.played:
                 raise
     if watched < episodes and not play.is_late:
-        environments = _unwatched(env, min(envs, episodes - watched))
+        environments = _unwatched(env, min(envs, episodes - watched), unwatched_place(slot))
         try:
             play.rounds(environments, watched, episodes)
         finally:
@@ -110,19 +117,25 @@ def close(environments: Closes) -> None:
         print(f"closing the environments failed: {type(error).__name__}: {error}", file=sys.stderr)
 
 
-def _unwatched(env: EnvConfig, width: int) -> Environments:
+def _unwatched(env: EnvConfig, width: int, place: Place) -> Environments:
     if env.vectorization == "native":  # one seed for all of its columns: so one column, or results depend on the width
-        return make_environments(EnvSettings(env.id, json.dumps(env.kwargs), "native"), 1)
+        width = 1
     vectorization = "sync" if env.vectorization == "auto" else env.vectorization
-    return make_environments(EnvSettings(env.id, json.dumps(env.kwargs), vectorization), width)
+    settings = EnvSettings(env.id, env.kwargs_json, vectorization)
+    return make_environments(settings, width, place=place, note=_note)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 @contextmanager
-def _watched(env: EnvConfig, watching: Watching) -> Iterator[Environments]:
+def _watched(env: EnvConfig, watching: Watching, slot: int) -> Iterator[Environments]:
     """One environment with a window, or one whose frames go into the video."""
     video = Path(watching.video).absolute()  # before the environment may change the working directory
     with ExitStack() as stack:
-        environment = make_watched(env, "human" if watching.window else "rgb_array")
+        place = film_place(slot) if watching.by_run else watched_place(slot)
+        environment = make_watched(env, "human" if watching.window else "rgb_array", place)
         stack.callback(close, environment)
         if watching.window:
             yield SyncLoop([environment])
@@ -168,14 +181,16 @@ class _Play:
         playing = np.ones(columns, bool)
         zero = np.zeros((columns, runner.noise_size), np.float32)
         noise = None if self._deterministic else _noise(runner, self._seed, first, columns)
-        observations = environments.reset(evaluation_seeds(self._seed, first, columns))
+        finite = Finite(environments.spec, columns, indivisible=environments.indivisible)
+        observations = self._first(environments, finite, first)
         while playing.any():
             if time.monotonic() >= self._deadline:
                 self.is_late = True
                 return
             _, env_action, _ = runner.act(observations, zero if noise is None else noise.next())
             step = environments.step(env_action)
-            for crash in step.crashes:  # an episode that breaks off has no return: there is nothing to report
+            crashes = step.crashes or ([] if finite.holds(step) else list(finite.lies(step, environments.given)))
+            for crash in crashes:  # an episode that breaks off has no return: there is nothing to report
                 if isinstance(crash.error, WindowClosed):
                     raise crash.error
                 raise DppoError(f"{crash}; so its episode cannot be played to its end") from crash.error
@@ -189,10 +204,20 @@ class _Play:
             playing &= ~ended
             observations = step.observations
 
+    def _first(self, environments: Environments, finite: Finite, first: int) -> Leaves:
+        """The first observations of the round that begins with that episode."""
+        try:
+            observations = environments.reset(evaluation_seeds(self._seed, first, environments.envs))
+            finite.refuse_first(observations, environments.given)
+        except (DppoError, KeyboardInterrupt, WindowClosed):
+            raise
+        except BaseException as error:  # whatever a simulator raises
+            raise DppoError(f"{Crash(environments.column, 'reset', error)}; so no episode can be played") from error
+        return observations
 
-def _env_values(directory: Path) -> dict[str, object]:
+
+def _settings(directory: Path) -> dict[str, object]:
     file = directory / "config.yaml"
     if not file.is_file():
         raise UsageError(f"{directory} has no config.yaml, which says what environment the policy is for")
-    values = load_config_file(file, TrainConfig)
-    return {path.removeprefix("env."): value for path, value in values.items() if path.startswith("env.")}
+    return load_config_file(file, TrainConfig)

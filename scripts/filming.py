@@ -12,6 +12,8 @@ import gymnasium as gym
 import numpy as np
 
 from actor.environments import registered
+from actor.making import Maker
+from actor.places import FIRST_IN_USE_SECONDS, Place, made_with_patience
 from learner.config import EnvConfig
 from protocol.errors import UsageError
 from scripts.film import Film
@@ -112,7 +114,7 @@ def _until_closed() -> Iterator[None]:
         raise WindowClosed from None
 
 
-def make_watched(settings: EnvConfig, mode: RenderMode) -> gym.Env[Any, Any]:
+def make_watched(settings: EnvConfig, mode: RenderMode, place: Place = Place()) -> gym.Env[Any, Any]:
     """One environment that renders in this mode, tried out. Raises UsageError saying what is missing.
 
     In a window it raises WindowClosed, now or later, once that was closed.
@@ -128,7 +130,8 @@ def make_watched(settings: EnvConfig, mode: RenderMode) -> gym.Env[Any, Any]:
         if mode not in offered and not (mode == "human" and "rgb_array" in offered):
             modes = ", ".join(offered) or "none"
             raise UsageError(f"{settings.id} cannot be watched: it has no render_mode {mode} (it offers: {modes})")
-        environment = gym.make(settings.id, **{**settings.kwargs, "render_mode": mode, "disable_env_checker": True})
+        maker = Maker(settings.id, {**settings.kwargs, "render_mode": mode}, place)
+        environment = made_with_patience(lambda: maker.single(0), FIRST_IN_USE_SECONDS)
         if mode == "human":
             environment = Shown(environment)
         environment.reset(seed=0)

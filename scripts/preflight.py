@@ -6,6 +6,7 @@ from collections.abc import Callable
 from learner.config import EnvConfig
 from protocol.messages import EnvSettings
 from scripts.config import TrainConfig
+from scripts.evaluation_slots import beyond
 from scripts.extras import TRAINING, need
 from scripts.probe import needs_no_probe, probe
 
@@ -15,7 +16,8 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
     need(TRAINING)
     env, device = env_settings(config.learner.env), config.learner.run.device
     if device != "cpu" or not needs_no_probe(env):
-        probe(env, note, device=device)
+        slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2
+        probe(env, note, device=device, slot=slot)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if config.actors > cores:
         note(actors_text(config.actors, cores))

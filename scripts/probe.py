@@ -47,8 +47,8 @@ def needs_no_probe(env: EnvSettings) -> bool:
     return env.id in ENOUGH and env.kwargs_json == "{}" and env.vectorization != "native"
 
 
-def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu") -> None:
-    """Make one environment (and look for the device). Raises UsageError with the reason where that fails.
+def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu", slot: int = 0) -> None:
+    """Make one environment and reset it (and look for the device). Raises UsageError where that fails.
 
     note: told where it takes so long that a user would wonder.
     """
@@ -60,7 +60,7 @@ def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu")
         for descriptor in (life_read, life_write, answers):
             stack.callback(os.close, descriptor)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _program(), str(theirs), device],
+            [sys.executable, "-P", "-c", _program(), str(theirs), device, str(slot)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -136,7 +136,7 @@ def child() -> None:
     """Make the environment that standard input describes, answer, close it. Runs in the process of its own."""
     watch_parent()
     faulthandler.enable()
-    answers, device = int(sys.argv[1]), sys.argv[2]
+    answers, device, slot = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     env = msgspec.json.decode(sys.stdin.buffer.read(), type=EnvSettings)
     os.set_inheritable(answers, False)
     close: Callable[[], None] | None = None
@@ -149,8 +149,14 @@ def child() -> None:
         if env.step_timeout_seconds:
             faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True)
         from actor.environments import make_environments
+        from actor.places import Place
+        from actor.trial import try_reset
 
-        close = make_environments(env, 1).close
+        environments = make_environments(env, 1, place=Place("probe", slot))
+        close = environments.close
+        if env.step_timeout_seconds:
+            faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True)
+        try_reset(environments, env.id)
         faulthandler.cancel_dump_traceback_later()
     except DppoError as error:
         answer = Answer(" ".join(str(error).split()))

@@ -60,7 +60,9 @@ def film_policy(directory: Path, most_seconds: float = math.inf) -> tuple[int, P
     path = directory / VIDEOS_DIRECTORY / f"step-{steps:09d}.gif"
     path.parent.mkdir(exist_ok=True)
     evaluate(
-        str(directory), episodes=1, watching=Watching(str(path), most_frames=MOST_FRAMES, most_seconds=most_seconds)
+        str(directory),
+        episodes=1,
+        watching=Watching(str(path), most_frames=MOST_FRAMES, most_seconds=most_seconds, by_run=True),
     )
     return steps, path
 
