@@ -3,6 +3,6 @@
 if __name__ == "__main__":
     import sys
 
-    from scripts.cli import main
+    from scripts.cli import process
 
-    main(["actor", *sys.argv[1:]])
+    process(["actor", *sys.argv[1:]])

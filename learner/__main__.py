@@ -3,6 +3,6 @@
 if __name__ == "__main__":
     import sys
 
-    from scripts.cli import main
+    from scripts.cli import process
 
-    main(["learner", *sys.argv[1:]])
+    process(["learner", *sys.argv[1:]])

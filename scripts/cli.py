@@ -17,14 +17,30 @@ from scripts import help_pages
 from scripts.extras import missing_text
 from scripts.fields import REST, Config, build, settings_of
 from scripts.flags import parse_flags
+from scripts.process_end import leave, use_utf8
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 refused by the peer, 130 interrupted."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one command and exit: 0 done, 1 failed, 2 wrong usage, 3 refused by the peer, 130 interrupted.
+
+    argv: None for those of the process, which is this command's alone then.
+    """
+    if argv is None:
+        process(sys.argv[1:])
+    sys.exit(run_command(list(argv)))
+
+
+def process(arguments: Sequence[str]) -> NoReturn:
+    """Run one command as what its process is for."""
+    use_utf8()
+    leave(run_command(list(arguments)))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command; returns the exit code. Errors of the user's are a line on standard error."""
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # `--env my_module:MyEnv-v0` finds the user's file, as `python -m` would
     try:
@@ -42,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if not text:
             raise
         code = _fail(text, 2)
-    sys.exit(code)
+    return code
 
 
 def _fail(text: str, code: int) -> int:

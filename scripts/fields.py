@@ -126,7 +126,7 @@ def from_text(kind: Any, text: str) -> Any:
         return None if text.strip().lower() in ("none", "null") else from_text(inner, text)
     origin = get_origin(kind)
     if kind is str:
-        return text
+        return _text(text)
     if kind is bool:
         if text.strip().lower() not in _WORDS:
             raise ValueError(f"{text!r} is neither true nor false")
@@ -152,8 +152,10 @@ def from_value(kind: Any, value: Any) -> Any:
     origin = get_origin(kind)
     if kind in (int, float) and (isinstance(value, int | float | str) and not isinstance(value, bool)):
         return _number(kind, value)
-    if kind in (str, bool) and isinstance(value, kind):
+    if kind is bool and isinstance(value, bool):
         return value
+    if kind is str and isinstance(value, str):
+        return _text(value)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(from_value(get_args(kind)[0], part) for part in value)
     if origin is dict and isinstance(value, dict) and all(isinstance(key, str) for key in value):
@@ -169,6 +171,13 @@ def _optional(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
         return next(part for part in get_args(kind) if part is not types.NoneType)
     return None
+
+
+def _text(text: str) -> str:
+    """Return the text, which goes into file names and files. Raises ValueError where it cannot."""
+    if not text.isprintable():
+        raise ValueError(f"{text!r} has control characters, or is no UTF-8")
+    return text
 
 
 def _number(kind: type[int] | type[float], value: int | float | str) -> int | float:

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO
 
 import msgspec
@@ -25,8 +24,8 @@ from protocol.exit_codes import how_it_ended
 from protocol.lifeline import LIFELINE_VARIABLE, watch_parent
 from protocol.messages import EnvSettings
 from scripts.last_words import last_words
+from scripts.run_module import START
 
-ROOT = Path(__file__).resolve().parent.parent  # found also where dppo runs from a checkout
 ANNOUNCE_SECONDS = 2.0  # a wait that is worth a line
 CLOSE_SECONDS = 5.0  # for close(), which some simulators need to free a port or a licence
 MARGIN_SECONDS = 10.0  # to start Python and to write a stack
@@ -60,7 +59,7 @@ def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu",
         for descriptor in (life_read, life_write, answers):
             stack.callback(os.close, descriptor)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _program(), str(theirs), device, str(slot)],
+            [sys.executable, *START, "-m", "scripts.probe", str(theirs), device, str(slot)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -81,11 +80,6 @@ def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu",
             raise UsageError(answer.error)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(CLOSE_SECONDS)
-
-
-def _program() -> str:
-    # at the end of the path: the user's own modules must not stand in for ours, nor ours for the standard library's
-    return f"import sys; sys.path += [{str(ROOT)!r}, {os.getcwd()!r}]; from scripts.probe import child; child()"
 
 
 def _read_answer(answers: int, limit: float | None, env_id: str, note: Callable[[str], None]) -> Answer | None:
@@ -166,3 +160,7 @@ def child() -> None:
         with contextlib.suppress(Exception):  # that it cannot be closed is said by the run itself, if it matters
             close()
     os._exit(0)  # whatever threads the environment has
+
+
+if __name__ == "__main__":
+    child()

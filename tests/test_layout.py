@@ -44,6 +44,7 @@ MAY_READ_THE_CLOCK = {
     "learner/metrics.py": "TensorBoard's events carry the time of day",
     "protocol/launch.py": "when the command was launched",
     "scripts/inline.py": "the shell of a run in one process",
+    "scripts/process_end.py": "a shell: how long the end of a process may take",
     "scripts/probe.py": "a shell: the deadline of a child process",
     "scripts/processes.py": "a shell: delays and deadlines of child processes",
     "scripts/progress.py": "how often to draw; the clock can be handed in",

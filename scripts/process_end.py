@@ -1,0 +1,68 @@
+"""How a process of ours begins and ends where its surroundings do not fit: text encodings, threads that do not end."""
+
+import codecs
+import contextlib
+import locale
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from typing import NoReturn
+
+LEAVE_SECONDS = 3.0  # for threads and processes of environments, once everything of ours is done
+
+
+def use_utf8() -> None:
+    """Start this command again in Python's UTF-8 mode where the locale has another encoding; files of ours are UTF-8.
+
+    Text that a terminal cannot show is escaped from here on instead of ending the command.
+    """
+    encoding = codecs.lookup(locale.getencoding()).name
+    if not sys.flags.utf8_mode and encoding != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        if encoding != "ascii":  # of the C locale, which says nothing of the terminal
+            os.environ.setdefault("PYTHONIOENCODING", f"{encoding}:backslashreplace")
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 -- the same program once more
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code; threads and processes that an environment left behind hold it up briefly.
+
+    Python itself would wait for them for ever.
+    """
+    deadline = time.monotonic() + LEAVE_SECONDS
+    _end_pools()
+    for thread in _threads():
+        thread.join(max(0.0, deadline - time.monotonic()))
+    children = [child for child in multiprocessing.active_children() if not child.daemon]
+    for child in children:
+        child.join(max(0.0, deadline - time.monotonic()))
+    names = [f"thread {thread.name}" for thread in _threads()]
+    for child in children:
+        if child.is_alive():
+            names.append(f"process {child.name}")
+            child.kill()
+    if not names:
+        sys.exit(code)
+    with contextlib.suppress(OSError, ValueError):
+        print(f"not waiting for what an environment left running: {', '.join(names)}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
+
+
+def _end_pools() -> None:
+    """Tell idle threads of pools (concurrent.futures) to end, as Python does at its own end."""
+    module = sys.modules.get("concurrent.futures.thread")
+    end = getattr(module, "_python_exit", None)
+    if end is not None:
+        threading.Thread(target=end, name="pools", daemon=True).start()  # it waits for busy ones
+
+
+def _threads() -> list[threading.Thread]:
+    """Return the threads that Python would wait for."""
+    return [t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon]

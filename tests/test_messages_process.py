@@ -1,0 +1,100 @@
+"""How commands begin and end in awkward surroundings: locales, and threads that environments leave behind."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import UsageError
+from scripts.fields import from_text, from_value
+
+ROOT = Path(__file__).parent.parent
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def dppo(*arguments: str, cwd: Path, **environ: str) -> "subprocess.CompletedProcess[bytes]":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DPPO_", "LC_", "LANG"))}
+    return subprocess.run(
+        [sys.executable, "-m", "actor" if arguments[0] == "actor" else "scripts.cli", *arguments],
+        capture_output=True,
+        cwd=cwd,
+        env={**kept, "PYTHONPATH": str(ROOT), **environ},
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("environ", [C_LOCALE, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}])
+def test_names_that_are_not_ascii_in_the_c_locale(tmp_path: Path, environ: dict[str, str]) -> None:
+    done = dppo("evaluate", "läufe/東京", cwd=tmp_path, **environ)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"dppo: error: there is no run l")
+    assert done.stderr.count(b"\n") == 1
+    printed = dppo("train", "--run.directory", "läufe/ü", "--print-config", cwd=tmp_path, **environ)
+    assert printed.returncode == 0, printed.stderr
+
+
+def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", "train", b"--run.directory", b"runs/\xff"],
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == b"dppo: error: --run.directory: 'runs/\\udcff' has control characters, or is no UTF-8\n"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x00", "x\x1b[31m", "\udcff"])
+def test_text_that_would_break_files_or_terminals_is_refused(text: str) -> None:
+    for convert in (from_text, from_value):
+        with pytest.raises(ValueError, match="control characters"):
+            convert(str, text)
+
+
+LEFT_BEHIND = """
+import sys, threading, time, multiprocessing
+sys.path.insert(0, {root!r})
+import scripts.process_end
+scripts.process_end.LEAVE_SECONDS = 0.3
+def left():
+    time.sleep(100)
+if __name__ == "__main__":
+    if "thread" in sys.argv: threading.Thread(target=left, name="simulator").start()
+    if "process" in sys.argv: multiprocessing.get_context("fork").Process(target=left, name="simulator").start()
+    if "pool" in sys.argv:
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(2); pool.submit(len, "x").result()
+    print("results")
+    scripts.process_end.leave(7)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("thread", "not waiting for what an environment left running: thread simulator\n"),
+        ("process", "not waiting for what an environment left running: process simulator\n"),
+        ("pool", ""),
+        ("nothing", ""),
+    ],
+)
+def test_what_an_environment_leaves_running_does_not_hold_the_end_up(tmp_path: Path, what: str, said: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(LEFT_BEHIND.format(root=str(ROOT)))
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, str(program), what], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "results\n", said)
+    assert time.monotonic() - began < 30  # and not 100
+
+
+def test_text_of_an_error_is_usage(tmp_path: Path) -> None:
+    from scripts.settings import load_config_file
+
+    file = tmp_path / "c.yaml"
+    file.write_text('run: {directory: "a\\0b"}\n')
+    with pytest.raises(UsageError, match=r"run.directory: 'a\\x00b' has control characters"):
+        load_config_file(file)
