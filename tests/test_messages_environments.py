@@ -148,7 +148,7 @@ class Stubborn(gym.Env[float, int]):
     """Does not start."""
 
     def __init__(self, error: str = "", *, goal: int) -> None:
-        raise {"exit": SystemExit("cannot open display :0"), "os": OSError(98, "Address already in use")}.get(
+        raise {"exit": SystemExit("cannot open display :0"), "os": OSError(2, "No such file: robot.xml")}.get(
             error, RuntimeError(f"no licence for {goal}")
         )
 
@@ -164,7 +164,7 @@ def stubborn() -> str:
     ("kwargs", "kind", "words"),
     [
         ({"goal": 1, "error": "exit"}, DppoError, "it called sys.exit('cannot open display :0')"),
-        ({"goal": 1, "error": "os"}, UsageError, "Address already in use (test_messages_environments.py:"),
+        ({"goal": 1, "error": "os"}, UsageError, "No such file: robot.xml (test_messages_environments.py:"),
         ({"goal": 7}, DppoError, "RuntimeError: no licence for 7 (test_messages_environments.py:"),
         ({}, UsageError, "give it with --env.kwargs '{goal: VALUE}'"),
         ({"gaol": 1}, UsageError, "unexpected keyword argument 'gaol'"),
