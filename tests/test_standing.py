@@ -1,0 +1,336 @@
+"""How a command stands to the run in its directory: begins, goes on, finds it finished, or is refused in one line."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snapshots import snapshot
+
+from learner.checkpoint_document import document_of
+from learner.history import Change, KeptSettings, Moment, has_begun, keep_settings
+from learner.run_directory import RunDirectory
+from learner.saving import Progress, over_because
+from protocol.errors import UsageError
+from scripts.config import LearnerProcessConfig, TrainConfig
+from scripts.fields import build, settings_of, values_of
+from scripts.launching import checked
+from scripts.settings import dump_yaml, resolve
+from scripts.standing import Launch, free_directory, kept_settings, may_change, same, stand
+
+RUN = "run.directory"
+SETTINGS = settings_of(TrainConfig)
+DEFAULTS = values_of(TrainConfig())
+# another value that the checks allow, for every setting
+OTHERS: dict[str, Any] = {
+    "env.id": "Pendulum-v1",
+    "env.kwargs": {"max_episode_steps": 7},
+    "env.vectorization": "sync",
+    "collect.on_stop": "drop",
+    "ppo.gae_lambda": 0.5,
+    "ppo.gamma": 0.5,
+    "ppo.kl_band_low": 0.1,
+    "ppo.kl_coefficient": 0.25,
+    "ppo.kl_coefficient_min": 1e-5,
+    "ppo.learning_rate_schedule": "kl",
+    "ppo.clip_schedule": "linear",
+    "ppo.surrogate": "kl_penalty",
+    "ppo.normalise_advantages": "none",
+    "ppo.terminal_reward": 1.0,
+    "ppo.minibatch_steps": 128,
+    "network.policy_hidden": (8,),
+    "network.critic_hidden": (8, 8),
+    "network.activation": "relu",
+    "network.initialisation": "glorot",
+    "network.mean": "tanh",
+    "network.std": "state",
+    "network.std_floor": 2e-3,
+    "network.action_bounds": "rescale",
+    "run.init_from": "elsewhere",
+    "run.init_checkpoint": "best",
+    "run.target_return": 5.0,
+    "run.device": "cuda",
+}
+
+
+def other(path: str) -> Any:
+    default = DEFAULTS[path]
+    if path in OTHERS:
+        return OTHERS[path]
+    if isinstance(default, bool):
+        return not default
+    assert isinstance(default, int | float), f"OTHERS needs another value for {path}"
+    return default + 1
+
+
+def config(directory: Path, **values: Any) -> TrainConfig:
+    return build(TrainConfig, {RUN: str(directory)} | values)
+
+
+def begin(directory: Path, launch: Launch, progress: Progress | None = None, *, summary: bool = True) -> None:
+    """A run of these settings that has come so far."""
+    progress = progress or Progress(updates=3, version=4, steps=300)
+    checkpoint = directory / "checkpoints" / f"{progress.updates:08d}"
+    checkpoint.mkdir(parents=True)
+    state = {"progress": dataclasses.asdict(progress)}
+    (checkpoint / "state.json").write_bytes(document_of(progress.updates, b"", state))
+    (directory / "config.yaml").write_text(dump_yaml(launch))
+    if summary:
+        (directory / "summary.json").write_text(json.dumps({"updates": progress.updates, "steps": progress.steps}))
+
+
+def refused(launch: Launch) -> str:
+    with pytest.raises(UsageError) as caught:
+        stand(launch)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_an_empty_directory_and_a_missing_one_are_begun(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "missing"):
+        assert not stand(config(directory)).begun
+
+
+def test_a_directory_in_which_nothing_was_trained_may_have_other_settings(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(dump_yaml(config(tmp_path, **{"ppo.gamma": 0.5})))
+    assert not stand(config(tmp_path)).begun
+
+
+@pytest.mark.parametrize("path", [path for path in SETTINGS if path != RUN])
+def test_every_setting_is_either_of_the_run_or_may_change(tmp_path: Path, path: str) -> None:
+    needs = {"ppo.kl_band_high": {}, "run.init_checkpoint": {}}.get(path, {})
+    begin(tmp_path, config(tmp_path, **needs))
+    changed = config(tmp_path, **needs, **{path: other(path)})
+    if path in may_change(TrainConfig):
+        standing = stand(changed)
+        assert standing.begun
+        assert [change.field for change in standing.changes] == [path]
+        return
+    before = snapshot(tmp_path)
+    text = refused(changed)
+    assert f"({Change(path, DEFAULTS[path], other(path))})" in text
+    assert snapshot(tmp_path) == before
+    assert all(choice in text for choice in ("--run.new", "--run.directory NEW", "--config"))
+
+
+def test_a_refusal_names_the_free_directory_and_is_not_longer_than_it_must_be(tmp_path: Path) -> None:
+    directory = tmp_path / "runs" / "CartPole-v1"
+    begin(directory, config(directory))
+    (tmp_path / "runs" / "CartPole-v1-2").mkdir()
+    changed = {path: other(path) for path in SETTINGS if path.startswith("ppo.") and path != "ppo.kl_band_low"}
+    text = refused(config(directory, **changed, **{"env.kwargs": {"x": "y" * 1000}}))
+    assert f"--run.new ({directory}-3)" in text
+    assert f"and {len(changed) + 1 - 5} more" in text
+    assert len(text) < 900
+
+
+def test_another_seed_is_offered_as_several(tmp_path: Path) -> None:
+    begin(tmp_path, config(tmp_path))
+    text = refused(config(tmp_path, **{"run.seed": 2}))
+    assert "run.seed: 1 -> 2" in text
+    assert "--seeds 1,2" in text
+
+
+def test_a_run_that_was_moved_is_the_same_run(tmp_path: Path) -> None:
+    begin(tmp_path / "a", config(tmp_path / "a"))
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert stand(config(tmp_path / "b")).changes == ()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"run.total_steps": 1e6},
+        {"env.kwargs": {}},
+        {"ppo.gamma": 0.99, "network.policy_hidden": [64, 64], "ppo.learning_rate": 3e-4},
+    ],
+)
+def test_values_that_mean_the_same_are_the_same(tmp_path: Path, flags: dict[str, Any]) -> None:
+    begin(tmp_path, config(tmp_path))
+    asked = resolve(TrainConfig, flags={RUN: str(tmp_path), **flags}, preset="none", environ={}).config
+    assert stand(asked).changes == ()
+
+
+def test_a_preset_is_the_same_as_its_values_spelled_out(tmp_path: Path) -> None:
+    flags = {"env.id": "Pendulum-v1", RUN: str(tmp_path)}
+    by_name = resolve(TrainConfig, flags=flags, environ={}).config
+    begin(tmp_path, by_name)
+    spelled = resolve(TrainConfig, flags=values_of(by_name), preset="none", environ={}).config
+    assert stand(spelled).changes == ()
+    (tmp_path / "mine.yaml").write_text(dump_yaml(by_name))
+    assert stand(resolve(TrainConfig, flags={}, file=str(tmp_path / "mine.yaml"), environ={}).config).changes == ()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=1), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(JSON, JSON)
+def test_plain_values_are_the_same_exactly_when_their_json_is(old: Any, new: Any) -> None:
+    assert same(old, new) == (json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True))
+
+
+def test_numbers_are_compared_by_value_and_truth_is_no_number() -> None:
+    assert same({"g": 15}, {"g": 15.0})
+    assert not same({"g": 1}, {"g": True})
+    assert not same(None, 0)
+
+
+def test_the_run_of_a_learner_goes_on_in_a_local_run_and_the_other_way_round(tmp_path: Path) -> None:
+    local = config(tmp_path, actors=3)
+    alone = build(LearnerProcessConfig, {RUN: str(tmp_path), "bind": "ipc:///tmp/x"})
+    begin(tmp_path, alone)
+    assert stand(local).changes == ()
+    (tmp_path / "config.yaml").write_text(dump_yaml(local))
+    assert stand(alone).changes == ()
+    wrong = build(LearnerProcessConfig, {RUN: str(tmp_path), "ppo.gamma": 0.5})
+    assert "ppo.gamma: 0.99 -> 0.5" in refused(wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "no config.yaml"),
+        ("ppo: {gamma: 0.99", "is not valid YAML"),
+        ("ppo: {discount: 0.99}", "unknown key ppo.discount"),
+        ("ppo: {gamma: high}", "'high' is not a number"),
+        ("[]", "the top level must be a mapping"),
+        (b"\xff\xfe", "not a text file"),
+    ],
+)
+def test_a_run_whose_settings_cannot_be_read_is_left_alone(
+    tmp_path: Path, content: str | bytes | None, complaint: str
+) -> None:
+    begin(tmp_path, config(tmp_path))
+    (tmp_path / "config.yaml").unlink()
+    if content is not None:
+        (tmp_path / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    text = refused(config(tmp_path))
+    assert complaint in text
+    assert "Put its config.yaml back" in text
+    assert "--run.new" in text
+
+
+@pytest.mark.parametrize(
+    ("progress", "flags", "over"),
+    [
+        (Progress(updates=3, steps=300), {"run.total_steps": 300}, "300 of 300 steps are done"),
+        (Progress(updates=3, steps=300), {"run.total_steps": 301}, ""),
+        (
+            Progress(updates=3, steps=300, solved_steps=200, solved_return=5.0),
+            {"run.target_return": 5.0},
+            "solved: mean return of 100 episodes reached 5",
+        ),
+        (
+            Progress(updates=3, steps=300, solved_steps=200, solved_return=5.0),
+            {"run.target_return": 4.0},
+            "solved: mean return of 100 episodes reached 4",
+        ),
+        (Progress(updates=3, steps=300, solved_steps=200, solved_return=5.0), {"run.target_return": 6.0}, ""),
+        (
+            Progress(updates=3, steps=300, solved_steps=200, solved_return=5.0),
+            {"run.target_return": 5.0, "run.stop_at_target": False},
+            "",
+        ),
+    ],
+)
+def test_a_finished_run_is_known_without_being_started(
+    tmp_path: Path, progress: Progress, flags: dict[str, Any], over: str
+) -> None:
+    begin(tmp_path, config(tmp_path), progress)
+    assert stand(config(tmp_path, **flags)).over == over
+
+
+def test_a_run_killed_before_its_results_were_written_is_not_finished(tmp_path: Path) -> None:
+    flags = {"run.total_steps": 300}
+    begin(tmp_path, config(tmp_path, **flags), summary=False)
+    assert stand(config(tmp_path, **flags)).over == ""
+    (tmp_path / "summary.json").write_text(json.dumps({"updates": 2, "steps": 200}))
+    assert stand(config(tmp_path, **flags)).over == ""
+
+
+def test_a_checkpoint_of_the_release_before_counts_as_solved_for_its_target() -> None:
+    progress = Progress(updates=3, steps=300, solved_steps=200)
+    run = config(Path("x"), **{"run.target_return": 5.0}).learner.run
+    assert over_because(progress, run).startswith("solved")
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints/00000000/state.json", "checkpoints/recent", "metrics.jsonl", "journal/1"]
+)
+def test_any_result_makes_it_a_run(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("x")
+    assert has_begun(tmp_path)
+    file.unlink()
+    if file.parent != tmp_path:
+        file.parent.rmdir()
+    assert not has_begun(tmp_path)
+
+
+def test_changes_are_noted_with_the_moment_and_the_file_is_written_only_where_it_changes(tmp_path: Path) -> None:
+    begin(tmp_path, config(tmp_path))
+    changed = config(tmp_path, actors=5, **{"run.total_steps": 7})
+    with RunDirectory.open(tmp_path) as directory:
+        kept = kept_settings(changed)
+        keep_settings(directory, kept, Moment(time=0.0, start=2, update=3, steps=300))
+        lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+        assert [(line["field"], line["old"], line["new"]) for line in lines] == [
+            ("run.total_steps", 1_000_000, 7),
+            ("actors", 2, 5),
+        ]
+        assert lines[0] | {"field": "", "old": 0, "new": 0} == {
+            **{"time": "1970-01-01T00:00:00+00:00", "start": 2, "update": 3, "steps": 300},
+            **{"field": "", "old": 0, "new": 0},
+        }
+        assert (tmp_path / "config.yaml").read_text() == dump_yaml(changed)
+        before = snapshot(tmp_path)
+        keep_settings(directory, KeptSettings(dump_yaml(changed)), Moment(1.0, 3, 3, 300))
+        assert snapshot(tmp_path) == before
+
+
+def test_the_settings_are_compared_under_the_lock_before_the_start_is_counted(tmp_path: Path) -> None:
+    begin(tmp_path, config(tmp_path))
+    with RunDirectory.open(tmp_path):
+        pass
+    counted = (tmp_path / "run.json").read_bytes()
+
+    def refuse() -> None:
+        raise UsageError("other settings")
+
+    with pytest.raises(UsageError, match="other settings"):
+        RunDirectory.open(tmp_path, refuse)
+    assert (tmp_path / "run.json").read_bytes() == counted
+    RunDirectory.open(tmp_path).close()  # the lock was given back
+
+
+def test_the_next_free_name_counts_from_two_and_sees_dangling_links(tmp_path: Path) -> None:
+    wanted = tmp_path / "Pendulum-v1"
+    assert free_directory(wanted) == wanted
+    wanted.mkdir()
+    (tmp_path / "Pendulum-v1-2").symlink_to("nowhere")
+    assert free_directory(wanted) == tmp_path / "Pendulum-v1-3"
+
+
+def test_the_run_that_weights_come_from_is_the_same_by_any_of_its_names(tmp_path: Path) -> None:
+    begin(tmp_path / "old", config(tmp_path / "old"))
+    asked = config(tmp_path / "new", **{"run.init_from": str(tmp_path / "old")})
+    begin(tmp_path / "new", asked)
+    (tmp_path / "link").symlink_to("old")
+    for name in ("old/", "./old", "new/../old", "link"):
+        again = config(tmp_path / "new", **{"run.init_from": f"{tmp_path}/{name}"})
+        assert checked(again).changes == ()
+    assert "run.init_from" in refused(config(tmp_path / "new"))
+
+
+def test_a_folder_of_seeds_is_no_place_for_a_single_run(tmp_path: Path) -> None:
+    begin(tmp_path / "seed-1", config(tmp_path / "seed-1"))
+    assert "holds runs of several seeds" in refused(config(tmp_path))
