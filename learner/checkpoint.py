@@ -27,6 +27,7 @@ from learner.checkpoint_document import (
     check_tensors,
     document_of,
     listed,
+    none_readable,
     read_document,
     readable_first,
     update_of,
@@ -139,10 +140,7 @@ def newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | None:
         except CheckpointError as error:
             warn(f"{error} Falling back to the one before.")
     if paths:
-        raise CheckpointError(
-            f"none of the {len(paths)} checkpoints in {directory} can be read (newest: {paths[0].name}). "
-            "Restore one from a copy, or choose another run.directory to start from scratch."
-        )
+        raise CheckpointError(none_readable(directory, paths))
     return None
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,40 @@ def readable_first(directory: Path) -> list[Path]:
         return [recent, *paths]
     newer = sum(update_of(path) >= update for path in paths)
     return [*paths[:newer], recent, *paths[newer:]]
+
+
+def refuse_unreadable(directory: Path) -> None:
+    """Raise CheckpointError where there are checkpoints and none is whole: a start would have nothing to go on from.
+
+    Training from scratch over them would be worse than stopping. Raises UsageError where one is of another release.
+    """
+    try:
+        paths = readable_first(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoints in {directory} cannot be listed: {error.strerror}. Make it a readable directory."
+        ) from error
+    if paths and not any(map(_is_whole, paths)):
+        raise CheckpointError(none_readable(directory, paths))
+
+
+def none_readable(directory: Path, paths: Sequence[Path]) -> str:
+    """What to say about checkpoints of which none can be read."""
+    return (
+        f"none of the {len(paths)} checkpoints in {directory} can be read (newest: {paths[0].name}). "
+        "Restore one from a copy, or choose another run.directory to start from scratch."
+    )
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        document, blob = read_document(path)
+        check_tensors((path / TENSORS_FILE).read_bytes() if blob is None else blob, document["tensors"])
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def update_of(path: Path) -> int:

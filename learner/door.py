@@ -1,5 +1,6 @@
 """Opens the learner's port: keys, guard, the test of the door, and the line that lets actors in."""
 
+import errno
 import ipaddress
 import logging
 import os
@@ -37,6 +38,30 @@ class Listening:
                 f"{self.bind} can be reached from other hosts, and --insecure would let anybody join and listen: "
                 "leave it out, or bind to 127.0.0.1"
             )
+
+
+def check_address(listening: Listening) -> None:
+    """Raise what `open_door` would raise for an address that is taken or not of this machine, without listening."""
+    if listening.bind.startswith("ipc://"):
+        return
+    host, port = host_and_port(listening.bind)
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:  # a name or an interface, which libzmq looks up in its own way
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), port or 0))
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {listening.bind}: {error.strerror or error}. Is another learner running there?"
+        ) from None
+    folder = Path(listening.join_file).parent
+    if listening.join_file and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        why = os.strerror(errno.EACCES if folder.is_dir() else errno.ENOENT)
+        raise UsageError(f"write_join_file={listening.join_file} cannot be written: {why}")
 
 
 def open_door(listening: Listening, max_blob_bytes: int, run_directory: Path) -> tuple[Router, Gate | None]:

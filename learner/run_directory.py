@@ -1,6 +1,8 @@
 """The directory of one run: its lock, its identity, its paths. Knows nothing of what the files mean."""
 
+import errno
 import json
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import msgspec
 from learner.own_files import first_link
 from learner.provenance import provenance
 from learner.replacing_files import replace_file, replace_file_durably, sync_directory
-from learner.run_lock import RunLock
+from learner.run_lock import RunLock, refuse_if_held
 from protocol.errors import CheckpointError, UsageError
 
 EPOCH_BITS = 53  # what a count on the wire may have
@@ -122,6 +124,24 @@ class RunDirectory:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def check_start(path: Path) -> None:
+    """Raise what `RunDirectory.open` would raise for the directory as it is, without writing anything."""
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
+    problem = "" if os.access(there, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
+    problem = problem if there.is_dir() else os.strerror(errno.ENOTDIR)
+    if problem:
+        raise UsageError(
+            f"run directory {path} cannot be used: {problem}. Make it writable or choose another run.directory."
+        )
+    if path.is_dir():
+        _refuse_links(path)
+        refuse_if_held(path)
+        try:
+            _Identity.next(path / "run.json")
+        except OSError as error:
+            raise UsageError(f"{path / 'run.json'} cannot be read: {error.strerror}. Make it readable.") from None
 
 
 def _refuse_links(path: Path) -> None:

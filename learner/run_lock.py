@@ -103,20 +103,7 @@ class RunLock:
             os.close(descriptor)  # deleted since it was opened: take the one that is there now
 
     def _take(self, descriptor: int) -> None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RefusedError(
-                f"run directory {self._path} belongs to the learner with {self._holder()}, which is running: stop "
-                "that one or choose another run.directory"
-            ) from None
-
-    def _holder(self) -> str:
-        try:
-            with open(open_own(self._path / LOCK_FILE, os.O_RDONLY), "rb") as file:
-                return file.read(256).decode(errors="replace").strip() or "an unknown pid"
-        except OSError:
-            return "an unknown pid"
+        _take(self._path, descriptor)
 
     @staticmethod
     def _is_at(path: Path, descriptor: int) -> bool:
@@ -131,3 +118,37 @@ class RunLock:
         for descriptor in self.descriptors:
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def refuse_if_held(path: Path) -> None:
+    """Raise RefusedError where a learner has the directory now. Writes nothing, and holds the lock for a moment."""
+    for place in (path, path / LOCK_FILE):
+        try:
+            descriptor = open_own(place, os.O_RDONLY)
+        except OSError:  # there is none yet, or not for us: the start says so
+            continue
+        try:
+            _take(path, descriptor, fcntl.LOCK_SH)
+        except OSError as error:
+            if error.errno not in (*_NOT_FOR_DIRECTORIES, *_NO_LOCKS):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _take(path: Path, descriptor: int, kind: int = fcntl.LOCK_EX) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RefusedError(
+            f"run directory {path} belongs to the learner with {_holder(path)}, which is running: stop that one or "
+            "choose another run.directory"
+        ) from None
+
+
+def _holder(path: Path) -> str:
+    try:
+        with open(open_own(path / LOCK_FILE, os.O_RDONLY), "rb") as file:
+            return file.read(256).decode(errors="replace").strip() or "an unknown pid"
+    except OSError:
+        return "an unknown pid"

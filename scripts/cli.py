@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 from protocol.errors import DppoError, UsageError
@@ -234,7 +235,12 @@ def _token(action: str, arguments: list[str]) -> int:
     config = tokens.ARGUMENTS[action]
     positional = "run name" if "name" in settings_of(config) else "run"
     chosen = _plain(f"token {action}", config, arguments, positional=positional)
-    return 0 if chosen is None else int(_entry("scripts.tokens", action)(chosen))
+    if chosen is None:
+        return 0
+    from scripts.failed_starts import removed_where_it_fails
+
+    with removed_where_it_fails(Path(chosen.run, "access")):  # keys are made by the first command that needs them
+        return int(_entry("scripts.tokens", action)(chosen))
 
 
 def _doctor(arguments: list[str]) -> int:

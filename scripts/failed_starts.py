@@ -1,6 +1,7 @@
 """A command that fails before it has trained leaves no run directory behind. Knows paths; knows no training."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ def removed_where_it_fails(directory: Path) -> Iterator[None]:
     directory before stays. An interrupted start is no failure.
     """
     missing = _missing(directory)
+    above = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    changed_at = above.stat()
     before = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     try:
         yield
@@ -29,6 +32,7 @@ def removed_where_it_fails(directory: Path) -> Iterator[None]:
         moved = _without_lost_logs(error, directory, before)
         with contextlib.suppress(OSError):
             _remove(directory, before, missing)
+            os.utime(above, ns=(changed_at.st_atime_ns, changed_at.st_mtime_ns))
         if moved is error:
             raise
         raise moved from None

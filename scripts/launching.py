@@ -5,7 +5,9 @@ import json
 import os
 from typing import Any, TypeVar
 
+from learner.checkpoint_document import refuse_unreadable
 from learner.initial_weights import find_source
+from learner.run_directory import check_start
 from learner.status import SUMMARY
 from protocol.errors import UsageError
 from protocol.lifeline import watch_parent
@@ -59,6 +61,10 @@ def with_run(config: AnyLaunch, **values: Any) -> AnyLaunch:
 def checked(config: Launch) -> Standing:
     """How the command stands to its run directory. Raises UsageError where it cannot start; writes nothing."""
     standing = stand(config)
+    if standing.over:
+        return standing
+    check_start(standing.directory)
+    refuse_unreadable(standing.directory / "checkpoints")
     if not standing.begun and config.learner.run.init_from:
         _check_source(config)
     return standing

@@ -5,7 +5,7 @@ import functools
 import logging
 import os
 
-from learner.door import Listening
+from learner.door import Listening, check_address
 from learner.status import Status
 from scripts.child import Reports, reports_from_environment
 from scripts.config import LearnerProcessConfig, TrainConfig
@@ -45,6 +45,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
     if standing.over:
         show_finished(standing)
         return 0
+    check_address(listening)
     import learner.shell
     from scripts.closing import close_run, film, say_what_is_next
     from scripts.failed_starts import removed_where_it_fails

@@ -70,6 +70,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for state in (tree / "runs/torn/checkpoints").glob("*/state.json"):
         state.write_text("{")
     shutil.copytree(tree / "runs/old", tree / "runs/several/seed-1")
+    shutil.copytree(tree / "runs/old", tree / "runs/nameless")
+    (tree / "runs/nameless/run.json").write_text("{")
+    shutil.copytree(tree / "runs/old", tree / "runs/linked")
+    (tree / "runs/linked/ledger.json").unlink()
+    (tree / "runs/linked/ledger.json").symlink_to("../../file")
     (tree / "file").write_text("a file")
     (tree / "empty").mkdir()
     (tree / "kept").mkdir()
@@ -102,6 +107,8 @@ TRAIN: dict[str, tuple[tuple[str, ...], int]] = {
     "other seed and more steps": ((*CARTPOLE, *OLD, "--seed", "2", "--steps", "1e6"), 2),
     "damaged settings": ((*CARTPOLE, "--run.directory", "runs/damaged"), 2),
     "damaged checkpoints": ((*CARTPOLE, *OLD[2:], "--run.directory", "runs/torn", "--steps", "1e6"), 1),
+    "damaged identity": ((*CARTPOLE, "--run.directory", "runs/nameless", "--steps", "1e6"), 1),
+    "a link in it": ((*CARTPOLE, "--run.directory", "runs/linked", "--steps", "1e6"), 2),
     "lock held": ((*CARTPOLE, *OLD[2:], "--run.directory", "runs/held", "--steps", "1e6"), 3),
     "several seeds": ((*CARTPOLE, "--run.directory", "runs/several"), 2),
     "a file there": ((*CARTPOLE, "--run.directory", "file"), 2),
@@ -137,7 +144,7 @@ TRAIN: dict[str, tuple[tuple[str, ...], int]] = {
     "seeds of other settings": ((*CARTPOLE, "--run.directory", "runs/several", "--seeds", "2", "--ppo.gamma", "0"), 2),
 }
 NOT_OF_ONE_PROCESS = {"seeds of other settings"}
-NEEDS_PROCESSES = {"damaged checkpoints", "lock held", "weights of other spaces"}  # found by the learner
+NEEDS_PROCESSES = {"weights of other spaces"}  # found by the learner
 LEARNER = {
     name: case
     for name, case in TRAIN.items()
@@ -165,6 +172,27 @@ OTHERS: dict[str, tuple[tuple[str, ...], int]] = {
     "port taken": (("learner", *CARTPOLE, "--bind", "tcp://127.0.0.1:PORT"), 2),
     "port taken, in a new directory": (
         ("learner", *CARTPOLE, "--run.directory", "a/b", "--bind", "tcp://127.0.0.1:PORT"),
+        2,
+    ),
+    "port taken, for a run that goes on": (
+        ("learner", *CARTPOLE, "--run.directory", "runs/old", "--bind", "tcp://127.0.0.1:PORT"),
+        2,
+    ),
+    "address of another host, for a run that goes on": (
+        ("learner", *CARTPOLE, "--run.directory", "runs/old", "--bind", "tcp://192.0.2.1:0"),
+        2,
+    ),
+    "join file into nothing, for a run that goes on": (
+        (
+            "learner",
+            *CARTPOLE,
+            "--run.directory",
+            "runs/old",
+            "--bind",
+            "tcp://127.0.0.1:0",
+            "--write-join-file",
+            "missing/line",
+        ),
         2,
     ),
     "open to all without keys": (("learner", *CARTPOLE, "--bind", "tcp://0.0.0.0:0", "--insecure"), 2),
@@ -203,6 +231,7 @@ def test_what_only_the_learner_finds_changes_nothing(
     check(place, capsys, ("train", *arguments), code)
 
 
+@pytest.mark.slow  # the same checks, from another command
 @pytest.mark.parametrize("name", sorted(TRAIN.keys() - NOT_OF_ONE_PROCESS))
 def test_a_run_in_one_process_refuses_and_changes_nothing(
     place: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -211,6 +240,7 @@ def test_a_run_in_one_process_refuses_and_changes_nothing(
     check(place, capsys, ("train", *arguments, "--actors", "0"), code)
 
 
+@pytest.mark.slow  # the same checks, from another command
 @pytest.mark.parametrize("name", sorted(LEARNER))
 def test_a_learner_refuses_and_changes_nothing(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     arguments, code = LEARNER[name]

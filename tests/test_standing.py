@@ -30,6 +30,7 @@ OTHERS: dict[str, Any] = {
     "env.kwargs": {"max_episode_steps": 7},
     "env.vectorization": "sync",
     "collect.on_stop": "drop",
+    "collect.max_ingress_bytes": 2**30,
     "ppo.gae_lambda": 0.5,
     "ppo.gamma": 0.5,
     "ppo.kl_band_low": 0.1,
@@ -77,6 +78,7 @@ def begin(directory: Path, launch: Launch, progress: Progress | None = None, *, 
     checkpoint.mkdir(parents=True)
     state = {"progress": dataclasses.asdict(progress)}
     (checkpoint / "state.json").write_bytes(document_of(progress.updates, b"", state))
+    (checkpoint / "state.safetensors").write_bytes(b"")
     (directory / "config.yaml").write_text(dump_yaml(launch))
     if summary:
         (directory / "summary.json").write_text(json.dumps({"updates": progress.updates, "steps": progress.steps}))
