@@ -5,14 +5,16 @@ Knows files and numbers; knows no picture.
 
 import glob
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from learner.metrics import METRICS_FILE
 from protocol.errors import UsageError
+from scripts.standing import SEED_DIRECTORY
 
 XAxis = Literal["steps", "time"]
 YAxis = Literal["return", "length", "success"]
@@ -34,6 +36,7 @@ class Curve:
     seconds: np.ndarray  # [points], of the run, start-up included; a resumed run goes on from where it was
     values: np.ndarray  # [points]
     target: float | None  # mean return that counts as solved
+    settings: Mapping[str, Any] | None = None  # by which runs are told apart; None: not known
 
     def x(self, axis: XAxis) -> np.ndarray:
         """[points], rising."""
@@ -78,25 +81,45 @@ def _named_paths(arguments: Sequence[str]) -> list[tuple[str, Path]]:
         matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
         if not matches:
             raise UsageError(f"nothing matches {pattern}: give run directories such as runs/CartPole-v1")
-        found += [(label, Path(match)) for match in matches]
+        found += [(label, path) for match in matches for path in _runs_of(Path(match))]
     return found
+
+
+def _runs_of(path: Path) -> list[Path]:
+    """The path itself, or the runs of all seeds where it is the folder of several."""
+    if (path / METRICS_FILE).is_file():
+        return [path]
+    seeds = [run for run in path.glob(f"{SEED_DIRECTORY}*") if (run / METRICS_FILE).is_file()]
+    return sorted(seeds, key=lambda run: (len(run.name), run.name)) or [path]
 
 
 def _run_curve(run: Path, y: YAxis, label: str) -> Curve:
     """Updates before the first ended episode are left out."""
-    file = run / "metrics.jsonl"
+    file = run / METRICS_FILE
     lines = _text(file, "Give a run directory such as runs/CartPole-v1").splitlines()
     rows = [row for row in map(_row, lines) if row is not None]
     target = rows[-1].get("target_return") if rows and y == "return" else None
-    return _curve_of(rows, y, env=_env_of(run), name=run.name, label=label, target=target)
+    curve = _curve_of(rows, y, env=_env_of(run), name=_name_of(run), label=label, target=target)
+    if not (run / "config.yaml").is_file():
+        return curve
+    from scripts.series import settings_that_matter
+
+    return replace(curve, settings=settings_that_matter(run))
+
+
+def _name_of(run: Path) -> str:
+    of_several = run.name.startswith(SEED_DIRECTORY) and run.parent.name
+    return f"{run.parent.name}/{run.name}" if of_several else run.name
 
 
 def _bench_curves(file: Path, content: dict[str, Any], y: YAxis, label: str) -> list[Curve]:
     try:
-        return [
+        preset, overrides = content.get("preset", file.stem), content.get("overrides", [])
+        curves = [
             _curve_of(run["curve"], y, env=run["env"], name=f"{file.stem} seed {run['seed']}", label=label, target=None)
             for run in content["runs"]
         ]
+        return [replace(curve, settings={"preset": preset, "overrides": overrides}) for curve in curves]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise _no_curve(file, "`dppo bench preset`", error) from None
 

@@ -1,6 +1,6 @@
 """Learning curves as a picture, one panel an environment. Knows curves and matplotlib; knows no files of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from protocol.errors import UsageError
 from scripts.curves import Curve, XAxis, YAxis, read_curves
+from scripts.series import Series, series_of, told_apart
 
 GRID_POINTS = 400
 CURVE_FILE = "curve.png"
@@ -21,17 +22,28 @@ _Y_LABELS: dict[YAxis, str] = {
 }
 
 
-def plot(runs: Sequence[str], output: str = "", *, x: XAxis = "steps", y: YAxis = "return") -> Path:
-    """Draw what read_curves finds: a panel an environment, a colour a label; return the file written.
+def plot(
+    runs: Sequence[str],
+    output: str = "",
+    *,
+    x: XAxis = "steps",
+    y: YAxis = "return",
+    note: Callable[[str], None] = print,
+) -> Path:
+    """Draw what read_curves finds: a panel an environment, a colour a series; return the file written.
 
-    Several runs of a series become their median and the band from the worst to the best one. Raises UsageError.
+    Several runs of a series become their median and the band from the worst to the best one. Runs of different settings
+    are never one series; where they would have been by their label, `note` gets a line. Raises UsageError.
     """
     path = Path(output) if output else _default_output(runs)
     if path.suffix not in _FORMATS:
         raise UsageError(f"output {path} has no known picture format: choose a name that ends in .png, .svg or .pdf")
-    panels: dict[str, list[Curve]] = {}
+    by_env: dict[str, list[Curve]] = {}
     for curve in read_curves(runs, y):
-        panels.setdefault(curve.env, []).append(curve)
+        by_env.setdefault(curve.env, []).append(curve)
+    panels = {env: series_of(curves) for env, curves in by_env.items()}
+    for line in told_apart(panels):
+        note(line)
     import matplotlib  # slow to import, so only when there is something to draw
 
     matplotlib.use("Agg")
@@ -42,9 +54,9 @@ def plot(runs: Sequence[str], output: str = "", *, x: XAxis = "steps", y: YAxis 
     size = (8.0, 4.5) if len(panels) == 1 else (5.2 * columns, 3.9 * rows)
     figure, grid = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     try:
-        labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
-        for axes, (env, curves) in zip(grid.flat, panels.items(), strict=False):
-            _draw(axes, curves, labels, x)
+        names = list(dict.fromkeys(group.name for series in panels.values() for group in series))
+        for axes, (env, series) in zip(grid.flat, panels.items(), strict=False):
+            _draw(axes, series, names, x)
             _dress(axes, env, x, y)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
@@ -74,12 +86,10 @@ def _default_output(runs: Sequence[str]) -> Path:
     return (Path(runs[0]) if Path(runs[0]).is_dir() else Path()) / CURVE_FILE
 
 
-def _draw(axes: Any, curves: Sequence[Curve], labels: Sequence[str], axis: XAxis) -> None:
-    series: dict[str, list[Curve]] = {}
-    for curve in curves:
-        series.setdefault(curve.label, []).append(curve)
-    for label, group in series.items():
-        colour = f"C{labels.index(label)}"
+def _draw(axes: Any, panel: Sequence[Series], names: Sequence[str], axis: XAxis) -> None:
+    for series in panel:
+        label, group = series.name, series.curves
+        colour = f"C{names.index(label)}"
         if len(group) == 1:
             grid, median = group[0].x(axis), group[0].values
             shown = label or group[0].name
