@@ -77,11 +77,11 @@ class Connection:
 class FakeEnvironments:
     """Has a spec and nothing to step."""
 
-    spec = SPEC
     description = "simulated"
 
-    def __init__(self, envs: int) -> None:
+    def __init__(self, envs: int, spec: Spec = SPEC) -> None:
         self.envs = envs
+        self.spec = spec
 
     def given(self, column: int) -> None:
         """Nothing to show."""
@@ -150,8 +150,10 @@ class FakeCollector:
         if not self.rows:
             return None
         T, E = self.rows, self._envs
+        padding = {leaf.name: leaf for leaf in self._world.spec.observation if leaf.name != "observation"}
         segment = Segment(
-            observations={"observation": np.array([*self._observations, [-1] * E], np.int64)},
+            observations={"observation": np.array([*self._observations, [-1] * E], np.int64)}
+            | {name: np.zeros((T + 1, E, *leaf.shape), leaf.dtype) for name, leaf in padding.items()},
             actions={"action": np.zeros((T, E), np.int64)},
             masks={},
             states={},
@@ -160,7 +162,8 @@ class FakeCollector:
             terminated=np.array(self._ends)[:, None] & (np.arange(E) == 0),
             truncated=np.zeros((T, E), bool),
             valid=np.array(self._valid),
-            final_observations={"observation": np.zeros(0, np.int64)},
+            final_observations={"observation": np.zeros(0, np.int64)}
+            | {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in padding.items()},
             episode_returns=np.zeros(0, np.float32),
             episode_lengths=np.zeros(0, np.int32),
             episode_columns=np.zeros(0, np.int32),
@@ -249,6 +252,7 @@ class Simulation:
         """settings: what differs from the plain ones."""
         self.now = 100.0
         self.cuts_by_steps = False
+        self.spec = SPEC
         self.settings = replace(SETTINGS, **settings)
         self.epoch = 0
         self.former_epochs: set[int] = set()  # that the run's directory remembers
@@ -276,7 +280,7 @@ class Simulation:
         self._watermarks: dict[Incarnation, int] = {}
         self._patch = mock.patch.multiple(
             "actor.driver",
-            make_environments=lambda env, envs, begin, **whose: FakeEnvironments(envs),
+            make_environments=lambda env, envs, *_, **__: FakeEnvironments(envs, self.spec),
             Collector=self._collector,
             PolicyRunner=FakePolicy,
         )

@@ -5,7 +5,7 @@ import os
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -132,6 +132,61 @@ class Installed(gym.Env[np.ndarray, int]):
         return np.zeros(self.observation_space.shape, np.float32)
 
 
+class Regular(gym.Env[np.ndarray, int]):
+    """Moves by its action; the episode's number decides how long it is. Without any randomness of its own."""
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (3,))
+        self.action_space = gym.spaces.Discrete(3)
+        self.episode, self.place, self.time = 0, 0.0, 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode, self.place, self.time = self.episode + 1, 0.0, 0
+        return self._observation(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.place += int(action) - 1
+        self.time += 1
+        is_over = self.time >= 3 + (5 * self.episode) % 7 or abs(self.place) > 4
+        limit = is_over and self.episode % 3 == 0
+        return self._observation(), -abs(self.place), is_over and not limit, limit, {}
+
+    def _observation(self) -> np.ndarray:
+        return np.array([self.place, self.time, self.episode % 5], np.float32)
+
+
+class RegularVector(gym.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """Many of them, each of which resets itself in the step after its episode's end."""
+
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
+
+    def __init__(self, num_envs: int = 1, **_: Any) -> None:
+        self.num_envs = num_envs
+        self._envs = [Regular() for _ in range(num_envs)]
+        self.single_observation_space = self._envs[0].observation_space
+        self.single_action_space = self._envs[0].action_space
+        self.observation_space = gym.vector.utils.batch_space(self.single_observation_space, num_envs)
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
+        self._over = np.zeros(num_envs, bool)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self._over[:] = False
+        return np.stack([env.reset()[0] for env in self._envs]), {}
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        rows = [
+            (env.reset()[0], 0.0, False, False) if over else env.step(action)[:4]
+            for env, action, over in zip(self._envs, actions, self._over, strict=True)
+        ]
+        observations, rewards, terminated, truncated = (np.array(column) for column in zip(*rows, strict=True))
+        self._over = terminated | truncated
+        return observations, rewards, terminated, truncated, {}
+
+
+gym.register("Regular-v0", entry_point="simulators:Regular", vector_entry_point="simulators:RegularVector")
 gym.register("GatedCartPole-v0", entry_point="simulators:GatedCartPole", max_episode_steps=500)
 gym.register("Breaking-v0", entry_point="simulators:Breaking", max_episode_steps=500)
 gym.register("BlownUp-v0", entry_point="simulators:BlownUp", max_episode_steps=500)

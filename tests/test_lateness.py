@@ -1,0 +1,377 @@
+"""One slow, silent or greedy actor does not hold up the others, and is told what would let it contribute."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from conversations import deliver, down, hear, up
+from sessions import ENVS, GRACE_SECONDS, Process, Simulation, learner_of, running
+
+from actor.actions import State
+from learner.intake import CREDIT
+from learner.peers import Send
+from learner.phases import Phase
+from learner.punctuality import MAX_REQUIRED, WASTED_SHARE, Punctuality
+from learner.shares import PROMISED_POLICIES
+from protocol.codec import decode_from_learner
+from protocol.messages import Extend, Have, Hello, Nack, Policy, Rollout, Stop, Welcome
+
+STEP_SECONDS = 5.0  # of the slow one's environments: longer than the grace
+LOOK_SECONDS = 0.05
+
+
+def turn(world: Simulation, actors: list[Process]) -> None:
+    """A moment in which these act and everything between them and the learner arrives."""
+    world.now += LOOK_SECONDS
+    for actor in actors:
+        world.tick(actor)
+        world.step(actor, 3)
+        deliver(world, actor)
+        hear(world, actor)
+    world.tick_learner()
+    world.train()
+
+
+def updates_in(world: Simulation, seconds: float, act: Callable[[], list[Process]]) -> int:
+    before, until = world.updates, world.now + seconds
+    while world.now < until:
+        turn(world, act())
+    return world.updates - before
+
+
+def slowly(world: Simulation, slow: Process, fast: list[Process]) -> Callable[[], list[Process]]:
+    """Who acts now: the fast ones always, the slow one once in STEP_SECONDS, for one step."""
+    next_at = [world.now + STEP_SECONDS]
+
+    def act() -> list[Process]:
+        if world.now >= next_at[0]:
+            next_at[0] = world.now + STEP_SECONDS
+            world.tick(slow)
+            for _ in range(4):  # all that came meanwhile, and the policy that it asks for
+                deliver(world, slow)
+                hear(world, slow)
+            world.step(slow, 1)
+            deliver(world, slow)
+        return fast
+
+    return act
+
+
+def test_an_honest_actor_slower_than_the_grace_costs_the_others_less_than_a_tenth() -> None:
+    with Simulation(stop_grace_seconds=3.0, lease_seconds=10.0) as world:
+        fast = running(world, "fast-1", "fast-2")
+        calm = updates_in(world, 60.0, lambda: fast)
+        slow = world.start("slow")
+        world.exchange()
+        act = slowly(world, slow, fast)
+        updates_in(world, 20.0, act)
+        with_it = updates_in(world, 60.0, act)
+        assert with_it >= 0.9 * calm
+        (advice,) = [note for note in world.notes if "cannot contribute" in note]
+        assert "slow" in advice
+        assert "collect.stop_grace_seconds=3. With " in advice
+        assert sum("nobody waits for it" in note for note in world.notes) == 1
+        world.check()
+
+
+def test_the_grace_that_is_advised_lets_it_contribute() -> None:
+    with Simulation(stop_grace_seconds=8.0, lease_seconds=20.0) as world:
+        fast = running(world, "fast")
+        slow = world.start("slow")
+        world.exchange()
+        updates_in(world, 120.0, slowly(world, slow, fast))
+        assert learner_of(world).ledger.accounts[slow.incarnation].trained > 0
+        assert not [note for note in world.notes if "cannot contribute" in note]
+
+
+def test_an_actor_that_is_fast_again_is_waited_for_again() -> None:
+    with Simulation(stop_grace_seconds=1.0, lease_seconds=10.0) as world:
+        fast, slow = running(world, "fast", "slow")
+        updates_in(world, 30.0, slowly(world, slow, [fast]))
+        assert any("slow was late 2 times" in note for note in world.notes)
+        updates_in(world, 5.0, lambda: [fast, slow])
+        assert any("slow answers in time again" in note for note in world.notes)
+        learner = learner_of(world)
+        while learner.phase is not Phase.STOPPING:  # the next STOP is waited for
+            world.step(fast, 1)
+            world.step(slow, 1)
+            deliver(world, fast)
+            deliver(world, slow)
+            if learner.phase is Phase.COLLECTING:
+                hear(world, fast)
+                hear(world, slow)
+            world.train()
+        hear(world, fast)
+        deliver(world, fast)
+        assert learner.phase is Phase.STOPPING
+
+
+def never_stops(world: Simulation, name: str) -> Process:
+    """An actor that joins, says HAVE and PING, and does nothing else."""
+    actor = world.start(name)
+    world.exchange()
+    return actor
+
+
+def idle(world: Simulation, actor: Process) -> None:
+    """Say HAVE at every policy and PING; hear nothing else."""
+    connection = actor.connection
+    assert connection is not None
+    while connection.down:
+        header, blob = connection.down.popleft()
+        message = decode_from_learner(header, blob is not None)
+        if isinstance(message, Policy):
+            learner = learner_of(world)
+            world._do(learner.receive(connection.id, Have(message.epoch, message.version, 0.0), None, world.now))
+    peer = learner_of(world).peers.get(connection.id)
+    if peer is not None:
+        peer.heard = world.now
+
+
+@pytest.mark.parametrize("even_shares", [False, True])
+def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(even_shares: bool) -> None:
+    with Simulation(stop_grace_seconds=3.0, even_shares=even_shares) as world:
+        fast = running(world, "fast-1", "fast-2")
+        calm = updates_in(world, 40.0, lambda: fast)
+        hostile = [never_stops(world, f"lazy-{number}") for number in range(4)]
+
+        def act() -> list[Process]:
+            for actor in hostile:
+                idle(world, actor)
+            return fast
+
+        assert updates_in(world, 40.0, act) >= 0.8 * calm
+        for actor in hostile:
+            world.kill(actor)
+        updates_in(world, 1.0, lambda: fast)
+        assert updates_in(world, 40.0, lambda: fast) >= 0.98 * calm
+
+
+def test_new_names_that_never_answer_cost_what_is_allowed_for_all_of_them_together() -> None:
+    punctuality = Punctuality(3.0)
+    now = wasted = 0.0
+    for number in range(1000):
+        patience = punctuality.patience(f"name-{number}", now)
+        now += patience + 0.06  # in vain, then an update
+        wasted += patience
+        punctuality.wasted(patience, now)
+    assert wasted <= 3.0 + WASTED_SHARE * now + 1e-6
+
+
+def test_whoever_alternates_between_quick_and_late_is_trusted_ever_later() -> None:
+    punctuality = Punctuality(3.0)
+    waited = 0
+    for _ in range(20_000):
+        if punctuality.record("a").is_kept:
+            waited += 1
+            punctuality.late("a")
+        else:
+            punctuality.in_time("a", 0.1)
+    assert waited < 20_000 / MAX_REQUIRED + 20
+
+
+def test_even_shares_give_the_share_of_an_actor_that_never_delivers_to_the_others() -> None:
+    with Simulation(batch_steps=24, even_shares=True, stop_grace_seconds=3.0) as world:
+        good, _ = running(world, "good", "idle")
+        lazy = next(process for process in world.living if process.name == "idle")
+
+        def act() -> list[Process]:
+            idle(world, lazy)
+            return [good]
+
+        assert updates_in(world, 60.0, act) > 100
+        (first, second) = [note for note in world.notes if "of its" in note]
+        assert first.startswith("idle has delivered 0 of its 6 rows, 4 s after the others")
+        assert first.endswith("they make up for it")
+        assert "Nobody waits for it any more" in second
+
+
+def test_even_shares_wait_for_a_slow_actor_that_delivers() -> None:
+    with Simulation(batch_steps=24, even_shares=True, stop_grace_seconds=3.0) as world:
+        good, slow = running(world, "good", "slow")
+        next_at = [0.0]
+
+        def act() -> list[Process]:
+            hear(world, slow)
+            if world.now >= next_at[0]:  # a step takes 1 s, its share 6 s, a rollout two of them
+                next_at[0] = world.now + 1.0
+                world.step(slow, 1)
+            deliver(world, slow)
+            return [good]
+
+        updates_in(world, 60.0, act)
+        assert not [note for note in world.notes if "of its" in note]
+        accounts = learner_of(world).ledger.accounts
+        assert accounts[slow.incarnation].trained == pytest.approx(accounts[good.incarnation].trained, rel=0.2)
+
+
+def test_announcing_many_environments_shrinks_nobodys_segments() -> None:
+    with Simulation(batch_steps=4096) as world:
+        (good,) = running(world, "good")
+        alone = learner_of(world).cycle.segment_steps
+        boaster = world.start("boaster")
+        peer_id = boaster.connection.id if boaster.connection else b""
+        world.exchange()
+        learner = learner_of(world)
+        slots = learner.peers[peer_id].slots
+        learner.peers[peer_id].slots = type(slots)(slots.first, 65_536, slots.life)
+        assert learner.cycle.segment_steps >= alone // 2, "as one ordinary actor, for a while"
+        for _ in range(PROMISED_POLICIES + 1):
+            goal = world.updates + 1
+            while world.updates < goal:
+                idle(world, boaster)
+                world.step(good, 500)
+                deliver(world, good)
+                hear(world, good)
+                world.now += GRACE_SECONDS / 10
+                world.tick_learner()
+                world.train()
+        assert learner.cycle.segment_steps == alone, "it has delivered nothing"
+
+
+def test_after_stop_an_actor_may_deliver_what_it_had_credit_for_and_no_more(world: Simulation) -> None:
+    good, pump = running(world, "good", "pump")
+    learner = learner_of(world)
+    while learner.phase is Phase.COLLECTING:
+        world.step(good, 1)
+        deliver(world, good)
+    assert pump.connection is not None
+    for _ in range(100):  # it acts on acknowledgements, and is deaf to STOP
+        world.step(pump, 20)
+        deliver(world, pump)
+        kept = [frames for frames in pump.connection.down if not isinstance(decode(frames), Stop)]
+        pump.connection.down.clear()
+        pump.connection.down.extend(kept)
+        hear(world, pump)
+    assert learner.phase is Phase.STOPPING
+    rollouts = [received for received in learner.batch if received.incarnation == pump.incarnation]
+    assert len(rollouts) <= CREDIT + 1
+    assert learner.ledger.accounts[pump.incarnation].dropped["stale"] > 0
+    world.check()
+
+
+def decode(frames: tuple[bytes, bytes | None]) -> object:
+    return decode_from_learner(frames[0], frames[1] is not None)
+
+
+def test_a_rollout_longer_than_was_asked_for_is_refused(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    actor.session.task.segment_steps *= 10
+    world.step(actor, 400)
+    deliver(world, actor)
+    nacks = [message for message in down(actor) if isinstance(message, Nack)]
+    assert nacks
+    assert "were asked for" in nacks[0].reason
+
+
+def test_who_holds_the_newest_policy_is_not_sent_it_again(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, 1)
+    world.cut(actor, lose_up=True, noticed=True)
+    world.attach(actor)
+    actor.driver.connected()
+    world._flush(actor)
+    deliver(world, actor)
+    assert [type(message) for message in down(actor)] == [Welcome, Extend]
+    world.exchange()
+    assert actor.session.state is State.RUNNING
+    world.run_until_updates(2)
+    world.end()
+
+
+def test_a_share_that_was_begun_goes_on_over_a_new_connection() -> None:
+    with Simulation(batch_steps=24, even_shares=True) as world:
+        first, second = running(world, "first", "second")
+        world.step(first, 3)
+        world.exchange()
+        world.cut(first, lose_up=True, noticed=True)
+        world.attach(first)
+        first.driver.connected()
+        world._flush(first)
+        world.exchange()
+        for actor in (first, second):
+            world.step(actor, 100)
+        assert sum(map(len, first.shipped)) <= 6 * ENVS, "and no more than its share"
+        world.exchange()
+        world.run_until_updates(2)
+        world.end()
+
+
+def test_a_full_segment_leaves_as_soon_as_there_is_credit_and_not_after_the_next_step(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    world.step(actor, 1000)
+    assert actor.connection is not None
+    world.deliver_up(actor.connection, 1)
+    hear(world, actor)
+    assert [message.seq for message in up(actor) if isinstance(message, Rollout)][-1] == CREDIT + 1
+
+
+def test_an_unreadable_policy_is_asked_for_once_more_and_then_ends_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+    from actor import driver as driver_module
+    from protocol.errors import ProtocolError
+
+    def unreadable(graph: bytes) -> None:
+        raise ProtocolError("an operator is unknown here")
+
+    with Simulation() as world:
+        monkeypatch.setattr(driver_module, "PolicyRunner", unreadable)
+        actor = world.start("a")
+        for _ in range(1200):
+            world.exchange()
+            world.train()
+            world.pass_time(0.05)
+        assert actor.exit is not None
+        assert actor.exit.code == 1
+        assert "cannot be used here: an operator is unknown here" in actor.exit.reason
+        policies = [send for send in world.sent if isinstance(send, Send) and isinstance(send.message, Policy)]
+        assert len(policies) == 2
+        assert sum(" joined " in note for note in world.notes) == 1
+        assert any(note.startswith("a left: policy 1 cannot be used here") for note in world.notes)
+
+
+def test_messages_that_cannot_be_read_are_no_flood_of_hellos(world: Simulation) -> None:
+    from protocol.errors import ProtocolError
+
+    (actor,) = running(world, "a")
+    hellos = 0
+    for _ in range(1200):
+        before = len(up(actor)) if actor.connection else 0
+        if actor.exit is None and _ % 20 == 0:
+            actor.driver.unreadable(ProtocolError("nonsense"))
+        world.pass_time(0.05)
+        hellos += sum(isinstance(message, Hello) for message in up(actor)[before:]) if actor.connection else 0
+    assert hellos < 20
+    assert actor.exit is not None
+    assert "nonsense" in actor.exit.reason
+
+
+def test_a_silent_actor_is_named_with_what_it_does_and_the_setting(world: Simulation) -> None:
+    running(world, "a")
+    (peer,) = learner_of(world).peers.values()
+    peer.doing = "in env.step"
+    world.now += 13.0
+    world.tick_learner()
+    (line,) = [note for note in world.notes if "has been silent" in note]
+    assert "env.step" in line
+    assert "collect.lease_seconds=5" in line
+
+
+def test_resets_do_not_thin_batches_out() -> None:
+    """Of every five rows of the second environment one is a reset."""
+    sizes: dict[bool, list[int]] = {}
+    for by_steps in (False, True):
+        with Simulation(batch_steps=1024, envs_per_actor=8) as world:
+            world.cuts_by_steps = by_steps
+            actor = world.start("a")
+            found: list[int] = []
+            for _ in range(1000):
+                world.exchange()
+                if learner_of(world).phase is Phase.UPDATING:
+                    found.append(learner_of(world).cycle.batch_steps)
+                world.train()
+                world.exchange()
+                world.step(actor, 1)
+            sizes[by_steps] = found
+    assert min(sizes[True]) >= 1024
+    assert max(sizes[True]) < 1024 + 4 * 8, "less than a row in each of its segments"
+    assert np.mean(sizes[False]) > np.mean(sizes[True])

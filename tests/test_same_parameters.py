@@ -1,0 +1,58 @@
+"""With even shares the parameters do not depend on how the environments are divided among actors, to the last bit."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+HERE = Path(__file__).parent
+DIVISIONS = ((1, 8), (2, 4), (4, 2), (0, 8))  # actors, environments of each; 0: in one process
+
+
+def parameters_of(run: Path) -> str:
+    """SHA-256 of all tensors of the newest checkpoint."""
+    newest = max(path for path in (run / "checkpoints").iterdir() if path.name.isdecimal())
+    digest = hashlib.sha256()
+    for file in sorted(newest.glob("*.safetensors")):
+        for name, array in sorted(load_file(file).items()):
+            digest.update(name.encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def train(directory: Path, actors: int, envs: int, *flags: str) -> str:
+    command = [
+        *(sys.executable, "-m", "scripts.cli", "train", "--preset", "none", "--run.directory", str(directory)),
+        *("--actors", str(actors), "--collect.envs-per-actor", str(envs), "--collect.even-shares", "true"),
+        *("--collect.batch-steps", "512", "--run.total-steps", "4000", "--ppo.epochs", "2"),
+        *("--evaluation-episodes", "0", "--run.tensorboard", "false", *flags),
+    ]
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join((str(HERE.parent), str(HERE)))}
+    done = subprocess.run(command, cwd=directory.parent, env=place, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return parameters_of(directory)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("env", "vectorization"),
+    [("CartPole-v1", "sync"), ("simulators:Regular-v0", "native"), ("simulators:Regular-v0", "sync")],
+)
+def test_every_division_gives_the_same_parameters(tmp_path: Path, env: str, vectorization: str) -> None:
+    flags = ("--env", env, "--env.vectorization", vectorization)
+    found = {division: train(tmp_path / f"{division[0]}x{division[1]}", *division, *flags) for division in DIVISIONS}
+    assert len(set(found.values())) == 1, found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_native_environment_with_one_generator_gives_the_same_parameters_each_time(tmp_path: Path) -> None:
+    flags = ("--env", "CartPole-v1", "--env.vectorization", "native")
+    found = [
+        train(tmp_path / str(number), *division, *flags) for number, division in enumerate([(1, 8), (1, 8), (0, 8)])
+    ]
+    assert len(set(found)) == 1, found
