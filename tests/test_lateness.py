@@ -1,6 +1,7 @@
 """One slow, silent or greedy actor does not hold up the others, and is told what would let it contribute."""
 
 from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from learner.phases import Phase
 from learner.punctuality import MAX_REQUIRED, WASTED_SHARE, Punctuality
 from learner.shares import PROMISED_POLICIES
 from protocol.codec import decode_from_learner
+from protocol.errors import ProtocolError
 from protocol.messages import Extend, Have, Hello, Nack, Policy, Rollout, Stop, Welcome
 
 STEP_SECONDS = 5.0  # of the slow one's environments: longer than the grace
@@ -306,15 +308,11 @@ def test_a_full_segment_leaves_as_soon_as_there_is_credit_and_not_after_the_next
     assert [message.seq for message in up(actor) if isinstance(message, Rollout)][-1] == CREDIT + 1
 
 
-def test_an_unreadable_policy_is_asked_for_once_more_and_then_ends_the_actor(monkeypatch: pytest.MonkeyPatch) -> None:
-    from actor import driver as driver_module
-    from protocol.errors import ProtocolError
-
+def test_an_unreadable_policy_is_asked_for_once_more_and_then_ends_the_actor() -> None:
     def unreadable(graph: bytes) -> None:
         raise ProtocolError("an operator is unknown here")
 
-    with Simulation() as world:
-        monkeypatch.setattr(driver_module, "PolicyRunner", unreadable)
+    with Simulation() as world, mock.patch("actor.driver.PolicyRunner", unreadable):
         actor = world.start("a")
         for _ in range(1200):
             world.exchange()
@@ -330,8 +328,6 @@ def test_an_unreadable_policy_is_asked_for_once_more_and_then_ends_the_actor(mon
 
 
 def test_messages_that_cannot_be_read_are_no_flood_of_hellos(world: Simulation) -> None:
-    from protocol.errors import ProtocolError
-
     (actor,) = running(world, "a")
     hellos = 0
     for _ in range(1200):
