@@ -14,10 +14,19 @@ LIFELINE_VARIABLE = "DPPO_LIFELINE_FD"  # the child's reading end
 GRACE_SECONDS = 20.0  # for a learner to write its checkpoint
 
 
+_watched = threading.Event()
+
+
+def has_parent() -> bool:
+    """Whether a command of ours waits for the end of this one."""
+    return _watched.is_set() or LIFELINE_VARIABLE in os.environ
+
+
 def watch_parent() -> None:
     """Start watching if a parent gave us a lifeline: at its end we get SIGTERM, and are gone after the grace."""
     fd = os.environ.pop(LIFELINE_VARIABLE, "")  # popped: our own children must not inherit the promise
     if fd:
+        _watched.set()
         threading.Thread(target=_watch, args=(int(fd),), name="lifeline", daemon=True).start()
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from learner.best_policy import BEST_POLICY_FILE
 from learner.replacing_files import replace_file
 from learner.status import SUMMARY
 from protocol.errors import DppoError
-from protocol.lifeline import LIFELINE_VARIABLE
+from protocol.lifeline import has_parent
 from scripts.closing_words import next_steps, sampled_text, training_text
 from scripts.recording import LAST_VIDEO_SECONDS, Recorder
 
@@ -70,7 +69,7 @@ def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: flo
 
 def say_what_is_next(directory: Path) -> None:
     """Print a few commands that people want now, unless another command of ours waits for the end of this one."""
-    if LIFELINE_VARIABLE in os.environ:
+    if has_parent():
         return
     with contextlib.suppress(OSError, ValueError):
         summary = json.loads((directory / SUMMARY).read_bytes())

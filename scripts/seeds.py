@@ -61,7 +61,7 @@ def parse_seeds(text: str) -> list[int]:
                 raise UsageError("--seeds 0 is no run at all: write 5 for seeds 1 to 5, or --seed 0 for that one")
         if last < first:
             raise UsageError(f"--seeds {text}: {part.strip()} runs backwards: write {last}..{first}")
-        if last - first >= MAX_SEEDS:
+        if len(seeds) + last + 1 - first > MAX_SEEDS:
             raise UsageError(f"--seeds {text}: at most {MAX_SEEDS} at once")
         seeds += range(first, last + 1)
     twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})

@@ -118,4 +118,8 @@ def test_every_setting_is_of_the_run_unless_it_is_listed() -> None:
         *("run.checkpoint_share", "run.keep_checkpoints", "run.tensorboard", "run.video_seconds"),
         *("run.torch_threads", "run.device"),
     }
-    assert may_change(TrainConfig) - may_change(LearnerConfig) == {"actors", "evaluation_episodes"}
+    assert may_change(TrainConfig) - may_change(LearnerConfig) == {
+        "actors",
+        "evaluation_episodes",
+        "evaluation_seconds",
+    }
