@@ -169,8 +169,10 @@ def _actor(arguments: list[str]) -> int:
     resolved = _layered("actor", ActorConfig, arguments)
     if resolved is None:
         return 0
+    from scripts.background import BackgroundHandler
+
     logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", handlers=[BackgroundHandler(sys.stderr)])
     from scripts.joining import way_in
 
     settings = resolved.config

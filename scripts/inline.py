@@ -24,8 +24,8 @@ from protocol.errors import DppoError, RefusedError
 from protocol.launch import launched_at
 from protocol.release import RELEASE
 from scripts.config import TrainConfig
-from scripts.progress import Progress
 from scripts.recording import Recorder
+from scripts.screen import Screen
 from scripts.standing import kept_settings
 
 PEER = b"inline"
@@ -33,7 +33,7 @@ STATUS_SECONDS = 0.5
 NO_LEASE_SECONDS = 1e9  # both sides are this process: a long update or step is no silence
 
 
-def run_inline(config: TrainConfig, progress: Progress, recorder: Recorder) -> bool:
+def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder) -> bool:
     """Train in this process; returns whether the user interrupted the run."""
     stop: list[int] = []
 
@@ -64,7 +64,7 @@ def run_inline(config: TrainConfig, progress: Progress, recorder: Recorder) -> b
 class Inline:
     """One actor and the learner, taking turns."""
 
-    def __init__(self, run: Run, progress: Progress, recorder: Recorder, stop: list[int]) -> None:
+    def __init__(self, run: Run, progress: Screen, recorder: Recorder, stop: list[int]) -> None:
         self._run = run
         self._progress = progress
         self._recorder = recorder

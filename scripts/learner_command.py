@@ -6,7 +6,6 @@ import logging
 import os
 
 from learner.door import Listening, check_address
-from learner.status import Status
 from scripts.child import Reports, reports_from_environment
 from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.launching import NEW, checked, in_new_directory, placed, show_finished
@@ -49,8 +48,9 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
     import learner.shell
     from scripts.closing import close_run, film, say_what_is_next
     from scripts.failed_starts import removed_where_it_fails
-    from scripts.progress import NoteHandler, Progress
+    from scripts.progress import NoteHandler
     from scripts.recording import Recorder
+    from scripts.screen import Screen
 
     directory = standing.directory
     with (
@@ -58,8 +58,9 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
         contextlib.ExitStack() as children,
         contextlib.ExitStack() as screen,
     ):
-        progress = screen.enter_context(Progress())
+        progress = Screen(look=lambda status: recorder.look(status))
         recorder = children.enter_context(Recorder(config.learner.run, directory, progress.note))
+        screen.enter_context(progress)
         logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
         logging.basicConfig(format="%(message)s", handlers=[NoteHandler(progress)])
 
@@ -71,15 +72,11 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
                 film(recorder)
                 say_what_is_next(directory)
 
-        def observe(status: Status) -> None:
-            progress.show(status)
-            recorder.look(status)
-
         learner.shell.run(
             config.learner,
             listening=listening,
             settings=functools.partial(kept_settings, config),
-            observe=observe,
+            observe=progress.show,
             afterwards=afterwards,
         )
     return 0

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from learner.status import LedgerStatus, Status
 from scripts.number_text import return_number
@@ -96,10 +96,17 @@ class Progress:
             return
 
 
+class Notes(Protocol):
+    """Where notes go."""
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+
+
 class NoteHandler(logging.Handler):
     """Log records as notes, so that they do not tear the table."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Notes) -> None:
         super().__init__()
         self._progress = progress
 

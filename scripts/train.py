@@ -20,8 +20,8 @@ from scripts.failed_starts import removed_where_it_fails
 from scripts.launching import checked, show_finished
 from scripts.preflight import check_before_start
 from scripts.processes import Child, Lifeline, end, wait
-from scripts.progress import Progress
 from scripts.recording import Recorder
+from scripts.screen import Screen
 from scripts.settings import dump_yaml
 
 POLL_SECONDS = 0.1
@@ -42,7 +42,7 @@ def run(config: TrainConfig) -> int:
     check_before_start(config, lambda text: print(text, file=sys.stderr, flush=True))
     working_directory = Path.cwd()  # an environment in this process may leave it; we stay
     directory = config.learner.run_directory.absolute()
-    progress = Progress()
+    progress = Screen()
     with (
         removed_where_it_fails(directory),
         Recorder(config.learner.run, directory, progress.note) as recorder,
@@ -91,7 +91,7 @@ class Ending(Enum):
 
 
 def _run_processes(
-    config: TrainConfig, directory: Path, started: float, progress: Progress, recorder: Recorder
+    config: TrainConfig, directory: Path, started: float, progress: Screen, recorder: Recorder
 ) -> Ending:
     logs = directory / "logs"
     try:
@@ -140,7 +140,7 @@ class _Supervisor:
     """Watches the children until the learner has ended."""
 
     def __init__(
-        self, learner: Child, actors: list[Child], reports: socket.socket, progress: Progress, recorder: Recorder
+        self, learner: Child, actors: list[Child], reports: socket.socket, progress: Screen, recorder: Recorder
     ) -> None:
         self._learner = learner
         self._actors = actors

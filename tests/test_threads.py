@@ -173,6 +173,7 @@ class OneBatch:
         self._session = session
         self._brought = False
         self.published: list[int] = []
+        self.joined = 1
 
     def spec(self, timeout: float) -> Spec:
         return SPEC
