@@ -51,5 +51,6 @@ def check_counts(
             f"collect.max_ingress_bytes={max_ingress_bytes} holds no batch of any environment: raise it to at least "
             f"{LEAST_CHOSEN_BYTES}, or leave it at 0, which derives it"
         )
-    if max(max_rollout_bytes, max_ingress_bytes) > MOST_BYTES:
-        raise UsageError(f"collect.max_rollout_bytes and max_ingress_bytes must be at most {MOST_BYTES}")
+    for name, value in (("max_rollout_bytes", max_rollout_bytes), ("max_ingress_bytes", max_ingress_bytes)):
+        if value > MOST_BYTES:
+            raise UsageError(f"collect.{name}={value} must be at most {MOST_BYTES}")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from learner.collect_checks import check_counts, check_times
 from learner.run_config import MAY_CHANGE, RunConfig
-from learner.setting_checks import ascending, at_least, positive
+from learner.setting_checks import ascending, at_least, at_most, positive
 from protocol.env_names import check_env_name
 from protocol.errors import UsageError
 from protocol.placeholders import check_placeholders
@@ -19,6 +19,10 @@ from protocol.placeholders import check_placeholders
 __all__ = ["MAY_CHANGE", "CollectConfig", "EnvConfig", "LearnerConfig", "NetworkConfig", "PpoConfig", "RunConfig"]
 
 MAX_KWARGS_CHARACTERS = 2048  # protocol.messages.EnvSettings
+MOST_LOG_STD = 20.0  # e**20 is 5e8
+MOST_LAYERS = 64
+MOST_WIDTH = 65_536
+MOST_EPOCHS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,7 @@ class PpoConfig:
         at_least("ppo", self, 1, "kl_factor")
         ascending("ppo", self, "kl_band_low", "kl_band_high")
         ascending("ppo", self, "kl_coefficient_min", "kl_coefficient", "kl_coefficient_max")
+        at_most("ppo", self, MOST_EPOCHS, "epochs", "critic_epochs")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")
@@ -233,7 +238,16 @@ class NetworkConfig:
                 f"network.initial_log_std={self.initial_log_std} starts below network.std_floor={self.std_floor}: "
                 f"choose more than {math.log(self.std_floor):.2f}"
             )
+        if abs(self.initial_log_std) > MOST_LOG_STD:
+            raise UsageError(
+                f"network.initial_log_std={self.initial_log_std} is a deviation of e to that power: choose from "
+                f"{-MOST_LOG_STD:g} to {MOST_LOG_STD:g}"
+            )
         for name in ("policy_hidden", "critic_hidden"):
+            if len(getattr(self, name)) > MOST_LAYERS or any(width > MOST_WIDTH for width in getattr(self, name)):
+                raise UsageError(
+                    f"network.{name}={getattr(self, name)} is too large: at most {MOST_LAYERS} layers of {MOST_WIDTH:,}"
+                )
             if any(width <= 0 for width in getattr(self, name)):
                 raise UsageError(
                     f"network.{name}={getattr(self, name)} has a width below 1: choose for example (64, 64)"

@@ -3,10 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from learner.setting_checks import at_least, positive
+from learner.setting_checks import at_least, at_most, positive
+from protocol.errors import UsageError
 
 # metadata of a field that may differ when a run goes on: it changes where and how long a run works, not what is trained
 MAY_CHANGE = {"may_change": True}
+
+MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -52,4 +55,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         positive("run", self, "total_steps", "return_window", "keep_checkpoints", "torch_threads")
+        at_most("run", self, MOST_THREADS, "torch_threads")
+        if not self.device.strip():
+            raise UsageError("run.device is empty: choose for example cpu or cuda")
         at_least("run", self, 0, "seed", "checkpoint_seconds", "checkpoint_share", "video_seconds")

@@ -17,8 +17,17 @@ def at_least(section: str, config: object, minimum: float, *names: str) -> None:
             raise UsageError(f"{section}.{name}={getattr(config, name)} must be at least {minimum}")
 
 
+def at_most(section: str, config: object, maximum: float, *names: str) -> None:
+    """Reject values above the maximum."""
+    for name in names:
+        if not getattr(config, name) <= maximum:
+            raise UsageError(f"{section}.{name}={getattr(config, name)} must be at most {maximum:,}")
+
+
 def ascending(section: str, config: object, *names: str) -> None:
     """Reject values that are not in rising order."""
     values = [getattr(config, name) for name in names]
-    if values != sorted(values):
-        raise UsageError(f"{section}: {' <= '.join(names)} does not hold for {', '.join(map(str, values))}")
+    for name, before, value in zip(names[1:], values, values[1:], strict=False):
+        if not before <= value:
+            shown = ", ".join(map(str, values))
+            raise UsageError(f"{section}.{name}: {' <= '.join(names)} does not hold for {shown}")

@@ -17,7 +17,7 @@ from scripts import config as configs
 from scripts import help_pages
 from scripts.extras import missing_text
 from scripts.fields import REST, Config, build, settings_of
-from scripts.flags import parse_flags
+from scripts.flags import parse_flags, refuse_settings_of_runs
 from scripts.process_end import leave, use_utf8
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
 
@@ -126,6 +126,9 @@ def _plain(command: str, config: type[Config], arguments: list[str], positional:
         show_help(config, program=f"dppo {command}")
         return None
     settings = settings_of(config)
+    takes_rest = any(field.metadata == REST for field in fields(config))  # type: ignore[arg-type]
+    if takes_rest:
+        refuse_settings_of_runs(command, arguments, settings, settings_of(configs.TrainConfig))
     flags = parse_flags(arguments, settings, positional=positional)
     missing = [path for path, setting in settings.items() if setting.required and path not in flags.values]
     if missing:
@@ -136,7 +139,6 @@ def _plain(command: str, config: type[Config], arguments: list[str], positional:
         name = missing[0] if missing[0] in positional.split() else f"--{missing[0]}"
         raise UsageError(f"{name} is missing: see dppo {command} --help")
     rest: dict[str, Any] = {}
-    takes_rest = any(field.metadata == REST for field in fields(config))  # type: ignore[arg-type]
     if flags.rest and not takes_rest:
         raise UsageError(f"unexpected argument {flags.rest[0]} after --")
     if takes_rest:

@@ -139,8 +139,6 @@ class BenchSolve:
     """Gymnasium id, for example CartPole-v1."""
     seeds: int = 5
     """Runs, with run.seed 1, 2, ..."""
-    evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
-    """What the evaluation at the end may take; then the episodes that are over by then count."""
     actors: int = 2
     """Actor processes of each run."""
     output: str = ""

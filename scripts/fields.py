@@ -16,6 +16,7 @@ from protocol.errors import UsageError
 Config = TypeVar("Config")
 FLATTENED = {"flattened": True}  # metadata of a section whose settings appear without the section's name
 REST = {"rest": True}  # metadata of a field that takes what follows `--`, and is no setting
+LARGEST_INT = 2**53  # counts on the wire, in JSON and in float64
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -183,14 +184,16 @@ def _text(text: str) -> str:
 def _number(kind: type[int] | type[float], value: int | float | str) -> int | float:
     try:
         if kind is int and isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d_]+\s*", value):
-            return int(value)
+            value = int(value)
         number = value if isinstance(value, int) else float(value)
     except ValueError:
         raise ValueError(f"{value!r} is not a {'whole ' * (kind is int)}number") from None
-    if not math.isfinite(number):
+    if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"{value!r} is not a finite number")
     if kind is int and number != int(number):
         raise ValueError(f"{value!r} is not a whole number")
+    if kind is int and abs(number) > LARGEST_INT:
+        raise ValueError(f"{value!r} is too large: at most {LARGEST_INT:,}")
     return kind(number)
 
 

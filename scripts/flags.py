@@ -59,6 +59,21 @@ def parse_flags(
     return flags
 
 
+def refuse_settings_of_runs(
+    command: str, arguments: Sequence[str], settings: Mapping[str, Setting], of_runs: Mapping[str, Setting]
+) -> None:
+    """Raise UsageError for a setting of the runs that a command starts which does not follow `--`."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        shown = argument.partition("=")[0]
+        name = shown.removeprefix("--").replace("-", "_")
+        if shown.startswith("--") and name not in settings and SHORT_FORMS.get(name, name) in of_runs:
+            raise UsageError(
+                f"unknown flag {shown}: settings of the runs follow --, as in dppo {command} ... -- {shown} VALUE"
+            )
+
+
 def _unexpected(argument: str, settings: Mapping[str, Setting]) -> str:
     """Return what is wrong with an argument that is no flag, and what was meant."""
     if argument.startswith("dppo1."):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Collection
 
 from protocol.errors import UsageError
-from scripts.fields import nearest, nearest_name
+from scripts.fields import nearest_name
 
 GROUPS = ("bench", "token")  # commands of two words
 HELP = ("--help", "-h", "help")
@@ -90,6 +90,8 @@ def page(arguments: list[str]) -> int | None:
     if command in HELP and not rest:
         print(OVERVIEW, end="")
         return 0
+    if command in HELP and len(rest) == 1:
+        command, rest = rest[0], ["--help"]
     if command in GROUPS and (not rest or rest[0] in HELP):
         print(GROUP_PAGES[command], end="", file=sys.stdout if rest else sys.stderr)
         return 0 if rest else UsageError.exit_code
@@ -114,7 +116,8 @@ def _meant(command: str, arguments: list[str], commands: Collection[str]) -> str
         return f" (did you mean dppo train {first}?)"
     if first in GROUPS:
         actions = [name.partition(" ")[2] for name in commands if name.startswith(f"{first} ")]
-        return nearest(command, commands) or f" (dppo {first} takes one of {', '.join(actions)})"
+        near = nearest_name(" ".join(arguments[1:2]), actions)
+        return f" (did you mean {first} {near}?)" if near else f" (dppo {first} takes one of {', '.join(actions)})"
     if any(mark in first for mark in (":", "/", ".")) or "-v" in first:  # an environment's id, or a file
         return f" (did you mean dppo train {first}?)"
     singles = {word: name for name in commands for word in reversed(name.split())}

@@ -169,10 +169,21 @@ def resolve(
     layers = [Layer(f"file {file}", load_config_file(file, config))] if file else []
     environ = os.environ if environ is None else environ
     layers += [Layer("environment", environment_values(config, environ)), Layer("flag", flags)]
+    if "env.id" in settings_of(config) and not preset:
+        _refuse_compose_env(environ, layers)
     name = _chosen_preset(config, layers, preset)
     if name:
         layers.insert(0, Layer(f"preset {name}", load_config_file(PRESETS / f"{name}.yaml", config)))
     return merge(config, layers, preset=name, preset_was_asked_for=bool(preset))
+
+
+def _refuse_compose_env(environ: Mapping[str, str], layers: Sequence[Layer]) -> None:
+    """Raise UsageError where DPPO_ENV names an environment and nothing that we read does."""
+    wanted = environ.get("DPPO_ENV", "")
+    if wanted and not any("env.id" in layer.values for layer in layers):
+        raise UsageError(
+            f"DPPO_ENV={wanted} is read by docker compose only: give --env {wanted}, or set {variable_of('env.id')}"
+        )
 
 
 def resolve_file(config: type[Config], file: str, *, flags: Mapping[str, Any]) -> Resolved[Config]:
