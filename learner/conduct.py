@@ -5,6 +5,7 @@ actor says PING once a second, HELLO every 0.3 s at most while nobody answers, a
 that is given back to it. So the allowance is for what comes on top, and what a minute's standstill piles up fits in.
 """
 
+import math
 from dataclasses import dataclass
 
 from protocol.errors import HostileError, ProtocolError
@@ -14,6 +15,7 @@ FORGIVEN_SECONDS = 60.0  # one strike is, after that long
 BURST_MESSAGES = 100.0  # unasked, at once
 MESSAGES_PER_SECOND = 20.0  # unasked, for ever
 HELLO_MESSAGES = 4.0  # what a HELLO counts for: it is the dearest to answer
+STANDSTILL_SECONDS = 1.0  # of ours, from which on more than a burst may have piled up
 QUESTION_SECONDS = 0.25  # a stranger is asked who it is this often
 MAX_RECORDS = 2**16  # more connections than a process can have
 
@@ -35,15 +37,32 @@ class Conduct:
 
     def __init__(self) -> None:
         self._records: dict[bytes, _Record] = {}
+        self._looked_at: float | None = None
+        self._piled_up = 0.0  # for what may have piled up in the newest standstill of ours
+        self._stood_until = -math.inf
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def look(self, now: float) -> None:
+        """Note that messages are about to be read.
+
+        What an honest peer sent while nobody read arrives at once: after a standstill of ours each may have sent as
+        much as that time allows, whatever a burst is.
+        """
+        stood = now - self._looked_at if self._looked_at is not None else 0.0
+        self._looked_at = now
+        if stood >= STANDSTILL_SECONDS:
+            self._piled_up, self._stood_until = stood * MESSAGES_PER_SECOND, now
+            for record in self._records.values():
+                record.allowance = min(record.allowance, BURST_MESSAGES) + self._piled_up
+                record.counted_at = now
 
     def spend(self, peer: bytes, now: float, messages: float = 1.0) -> None:
         """A message has come. Raises HostileError where it is one too many."""
         record = self._record(peer, now)
         grown = record.allowance + (now - record.counted_at) * MESSAGES_PER_SECOND
-        record.allowance = min(grown, BURST_MESSAGES) - messages
+        record.allowance = min(grown, max(BURST_MESSAGES, record.allowance)) - messages
         record.counted_at = now
         if record.allowance < 0:
             record.allowance = 0.0
@@ -53,7 +72,7 @@ class Conduct:
         """The peer was asked to say so much, or what it said was wanted."""
         record = self._records.get(peer)
         if record is not None:
-            record.allowance = min(record.allowance + messages, BURST_MESSAGES)
+            record.allowance = min(record.allowance + messages, max(BURST_MESSAGES, record.allowance))
 
     def may_be_asked(self, peer: bytes, now: float) -> bool:
         """Whether to ask that stranger who it is: once in a while, however much it says."""
@@ -88,7 +107,8 @@ class Conduct:
     def _record(self, peer: bytes, now: float) -> _Record:
         record = self._records.get(peer)
         if record is None:
-            record = self._records[peer] = _Record(BURST_MESSAGES, now)
+            piled_up = self._piled_up if now - self._stood_until < STANDSTILL_SECONDS else 0.0
+            record = self._records[peer] = _Record(BURST_MESSAGES + piled_up, now)
             while len(self._records) > MAX_RECORDS:
                 del self._records[next(iter(self._records))]
         return record

@@ -98,6 +98,7 @@ class Peer:
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted
     credit_upto: int = 0  # newest sequence number that it has credit for
+    credit_withheld: bool = False  # until it gets the newest policy
     shares: TimeShares = field(default_factory=TimeShares)
     granted: int = 0  # steps that it may have sealed undelivered under the newest policy sent
     doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere

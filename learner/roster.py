@@ -67,8 +67,10 @@ class Roster:
         ready = hello.spec is not None
         if ready and self.spec is None:
             self.spec = hello.spec
-        peer = Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready, token=token)
-        peer.steps = known.steps if known else 0
+        joined = ready and not (known and known.ready)
+        peer = known or Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
+        # what was sent on this connection arrives, so all that is known of the peer still holds
+        peer.slots, peer.account, peer.heard, peer.ready, peer.token = slots, account, now, ready, token
         peer.is_slow = is_slow
         self.forget(peer_id)
         self.peers[peer_id] = peer
@@ -76,7 +78,7 @@ class Roster:
         self._connections.setdefault(hello.actor, set()).add(peer_id)
         if lost:
             actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
-        if ready and not (known and known.ready):
+        if joined:
             actions.append(Note(f"{hello.actor} joined with {envs} environments{f' (token {token})' if token else ''}"))
         return peer, actions
 

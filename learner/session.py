@@ -122,7 +122,7 @@ class LearnerSession:
                 assert blob is not None, "the codec lets no ROLLOUT through without its blob"
                 return self._rollout(peer, message, blob, now)
             case Have():
-                return self.cycle.have(peer, message, now)
+                return [*self.cycle.have(peer, message, now), *self._credit_withheld(peer)]
             case Stopped():
                 peer.account.observe(message.tally)
                 return self.cycle.stopped(peer, message, now)
@@ -164,7 +164,8 @@ class LearnerSession:
             raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
         actions = self.cycle.publish(version, graph, now)
         self.ledger.train()
-        return [Entry("published", version), *self._credit_withheld(), *actions]
+        credit = [ack for peer in self.peers.values() for ack in self._credit_withheld(peer)]
+        return [Entry("published", version), *credit, *actions]
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
         """The run is over: say BYE to all, wait for their last words. Untrained steps are dropped for that reason."""
@@ -222,16 +223,26 @@ class LearnerSession:
         actions += self.histories.joined(hello)
         if hello.policy == self.cycle.current:
             peer.have_version = hello.version
+        holds = hello.policy == self.cycle.current
         if peer.ready and self.phase is Phase.COLLECTING:
-            holds = hello.policy == self.cycle.current
-            actions += self.cycle.resume(peer, now) if holds else self.cycle.offer_policy(peer, now)
-        elif peer.ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and hello.policy == self.cycle.current:
+            actions += self._set_going(peer, now, holds=holds)
+        elif peer.ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and hello.version:
             actions += self.cycle.stop(peer, now)  # the first one may have been lost with its old connection
+            peer.stopped |= not holds  # acts under an older policy: nothing to wait for
         return actions
 
+    def _set_going(self, peer: Peer, now: float, *, holds: bool) -> list[Action]:
+        if holds:
+            return self.cycle.resume(peer, now)
+        if peer.sent_version == self.snapshot.version:
+            return []  # on this very connection, so it arrives: HELLO must not be worth a policy each time
+        return self.cycle.offer_policy(peer, now)
+
     def _welcome(self, peer: Peer) -> Welcome:
-        credit = CREDIT if peer.ready else 0
-        peer.credit_upto = peer.account.watermark + credit
+        acts_at_once = self.phase is Phase.COLLECTING or peer.have_version == self.snapshot.version
+        credit = CREDIT if peer.ready and acts_at_once else 0
+        peer.credit_withheld = not credit
+        peer.credit_upto = peer.account.watermark + CREDIT  # it may have that much from before
         heartbeat = min(HEARTBEAT_SECONDS, self.settings.lease_seconds / LEASE_HEARTBEATS)
         return welcome(self.settings, peer, credit=credit, heartbeat_seconds=heartbeat)
 
@@ -249,6 +260,7 @@ class LearnerSession:
         if header.seq > peer.credit_upto + 1:  # one more than credit is what a stop cuts
             error = HostileError(f"rollout {header.seq}, with credit up to {peer.credit_upto}")
             return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]
+        self.conduct.give_back(peer.id, 1)  # credit asked for it, whatever is in it
         if not self.cycle.accepts(peer.incarnation, header.seq, (header.epoch, header.version)):
             return self._refuse(peer, header, "stale", self.histories.why_stale(header.epoch))
         asked, most = peer.quota.segment_steps, most_rows(peer.quota.segment_steps)
@@ -268,7 +280,6 @@ class LearnerSession:
             return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]
         account.accept(header.seq, segment.steps)
         peer.steps += segment.steps
-        self.conduct.give_back(peer.id, 1)
         received = Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment)
         self.cycle.collect(received, SEGMENT_BYTES + len(blob), peer, now)
         entry = Entry.of(account, peer.incarnation, "accepted", segment.steps)
@@ -279,17 +290,25 @@ class LearnerSession:
         if header.epoch != self.settings.epoch:  # it may have been in a part of the journal that is gone
             self.ledger.unaccounted.add(least=-header.steps, most=0)
         entry = Entry.of(peer.account, peer.incarnation, reason, header.steps)
-        return [entry, Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), self._ack(peer)]
+        acknowledge = self._ack_without_credit if reason == "stale" else self._ack
+        return [entry, Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), acknowledge(peer)]
 
     def _ack(self, peer: Peer) -> Send:
         credit = CREDIT if self.cycle.batch_bytes < self.total_bytes else 0  # until the next update
         if credit:
+            peer.credit_withheld = False
             peer.credit_upto = max(peer.credit_upto, peer.account.watermark + credit)
         return Send(peer.id, Ack(peer.account.watermark, credit))
 
-    def _credit_withheld(self) -> list[Action]:
-        """There is room again: what was withheld is given."""
-        return [self._ack(peer) for peer in self.peers.values() if peer.credit_upto < peer.account.watermark + CREDIT]
+    def _ack_without_credit(self, peer: Peer) -> Send:
+        """Ask for no more of what is made under an older policy; with the newest one credit comes back."""
+        peer.credit_withheld = True
+        return Send(peer.id, Ack(peer.account.watermark, 0))
+
+    def _credit_withheld(self, peer: Peer) -> list[Action]:
+        """Give what was withheld while there was no room, or while the peer acted under an older policy."""
+        is_due = peer.credit_withheld or peer.credit_upto < peer.account.watermark + CREDIT
+        return [self._ack(peer)] if is_due and peer.ready and peer.sent_version == self.snapshot.version else []
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self.roster.forget(peer.id)

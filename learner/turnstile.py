@@ -38,6 +38,7 @@ class Turnstile:
     def arrivals(self, clock: Callable[[], float]) -> Iterator[Sequence[Action]]:
         """What follows from each message that has arrived, and from each connection that has ended."""
         session = self._session
+        session.conduct.look(clock())
         for peer, header, *rest in self._router.receive():
             now = clock()
             if session.conduct.is_dismissed(peer):

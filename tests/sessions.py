@@ -225,6 +225,7 @@ class Disposal:
     place: str  # of the newest rollout, for a learner that knows only the journal; "" where the entry is of none
     told_sealed: int
     told_dropped: int
+    is_gap: bool = False  # an actor told how much a dead learner had taken from it, of any number of rollouts
 
 
 @dataclass
@@ -621,6 +622,7 @@ class Simulation:
                 "" if entry.kind in ("told", "granted") else "learner_crash" if lost else place,
                 self.known_sealed(incarnation),
                 books.told_dropped.get(incarnation, 0),
+                is_gap=entry.kind == "learner_crash",
             )
         )
 
@@ -629,6 +631,9 @@ class Simulation:
         process = self.processes[incarnation]
         before = books.watermark.setdefault(incarnation, 0)
         news = process.shipped[before : disposal.upto]
+        if disposal.is_gap:
+            books.put([*itertools.chain.from_iterable(news), *books.gaps.pop(incarnation, [])], "learner_crash")
+            news = []
         if news and disposal.place:
             books.put(news.pop(), disposal.place)
         if news:

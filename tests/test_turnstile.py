@@ -241,7 +241,7 @@ def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_a
     peer.account.watermark = 3
     honest.heard.clear()
     session.cycle.clear_batch()
-    bench.act(session._credit_withheld())
+    bench.act(session._credit_withheld(peer))
     assert honest.hear(Ack) == Ack(3, CREDIT)
     assert session._credit_withheld() == []
 
