@@ -10,6 +10,7 @@ from learner.admission import ENDED, full, of_another_token, refusal, superseded
 from learner.conduct import Conduct
 from learner.entries import Entry
 from learner.peers import Action, Kick, Note, Peer, Send, Settings
+from learner.plausibility import Plausibility, check_tally
 from learner.slots import SlotTable
 from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import Ledger
@@ -31,8 +32,9 @@ class Roster:
         self.slots = slots
         self.spec = spec  # None until the first actor has said its own
         self._settings = settings
-        self._ledger = ledger
+        self.ledger = ledger
         self.conduct = Conduct()
+        self.plausibility = Plausibility(settings, ledger)
         self._names: set[str] = set()  # of `peers`
         self._connections: dict[str, set[bytes]] = {}  # by actor, of `peers` and `lost`
         self._lives: dict[str, set[bytes]] = {}  # by actor: incarnations whose account may be open
@@ -44,7 +46,7 @@ class Roster:
 
     def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
         """The peer that this HELLO makes, None where it is refused, and what to send and say."""
-        no = refusal(hello, run_id=self._settings.run_id, spec=self.spec, superseded=self._ledger.ended)
+        no = refusal(hello, run_id=self._settings.run_id, spec=self.spec, superseded=self.ledger.ended)
         no = no or too_large(self._settings, hello) or self._contest(hello, now)
         if no is not None:
             self.forget(peer_id)
@@ -54,15 +56,15 @@ class Roster:
             return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
         if len(self.peers) >= self._settings.max_actors and hello.actor not in self._connections:
             return None, [Send(peer_id, full(self._settings.max_actors))]
-        account = self._ledger.open(hello.incarnation, hello.actor, hello.born)
-        lost = account.reconcile(hello.tally)
-        self._ledger.unaccounted.add(least=-lost, most=-lost)
+        account = self.ledger.open(hello.incarnation, hello.actor, hello.born)
+        envs = hello.envs or self._settings.envs_per_actor
+        lost = account.reconcile(self.plausibility.joining(account, hello, envs))
+        self.ledger.unaccounted.add(least=-lost, most=-lost)
         is_slow = self._left_unread(peer_id, hello)
         actions = self._supersede(peer_id, hello)
         if lost:
             actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
         known = self.peers.get(peer_id)
-        envs = hello.envs or self._settings.envs_per_actor
         slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=self._names)
         ready = hello.spec is not None
         if ready and self.spec is None:
@@ -99,10 +101,11 @@ class Roster:
 
     def check_identity(self, peer_id: bytes, hello: Hello) -> None:
         """Raises HostileError where a connection or an incarnation changes hands, which no process can do."""
+        check_tally(hello.tally)
         peer = self.peers.get(peer_id)
         if peer is not None and peer.incarnation != hello.incarnation:
             raise HostileError(f"{peer.actor} says HELLO as another process on the same connection")
-        account = self._ledger.accounts.get(hello.incarnation)
+        account = self.ledger.accounts.get(hello.incarnation)
         if account is not None and account.actor != hello.actor:
             raise HostileError(f"{hello.actor} says HELLO with the incarnation of {account.actor}")
 
@@ -137,7 +140,7 @@ class Roster:
         for peer in [p for p in (*self.peers.values(), *self.lost.values()) if p.token and not may_stay(p.token)]:
             self.forget(peer.id)
             if not peer.account.over:
-                self._ledger.close(peer.incarnation, "actor_lost")
+                self.ledger.close(peer.incarnation, "actor_lost")
             note = Note(f"{peer.actor} was sent away: its token {peer.token} has ended")
             actions += [Send(peer.id, ENDED), Kick(peer.id), note]
         return actions
@@ -173,11 +176,11 @@ class Roster:
     def _write_off_absent(self, now: float) -> None:
         """Accounts must not stay open for processes that died; whoever comes back gets its own back."""
         here = {peer.incarnation for peer in (*self.peers.values(), *self.lost.values())}
-        absent = [key for key, account in self._ledger.accounts.items() if key not in here and not account.away]
+        absent = [key for key, account in self.ledger.accounts.items() if key not in here and not account.away]
         self._absent_since = {key: self._absent_since.get(key, now) for key in absent}
         for key, since in self._absent_since.items():
             if now - since >= ABSENT_SECONDS:
-                self._ledger.write_off(key)
+                self.ledger.write_off(key)
 
     def _contest(self, hello: Hello, now: float) -> Reject | None:
         """Not this one, where a process that started later has the name: this HELLO may be a dead process's, delayed.
@@ -203,7 +206,7 @@ class Roster:
 
     def _younger(self, hello: Hello) -> bytes | None:
         for incarnation in self._lives.get(hello.actor, set()) - {hello.incarnation}:
-            account = self._ledger.accounts.get(incarnation)
+            account = self.ledger.accounts.get(incarnation)
             if account is not None and not account.over and account.born > hello.born:
                 return incarnation
         return None
@@ -215,6 +218,16 @@ class Roster:
         """Expect nothing more of those whose connections have ended."""
         for peer_id in list(self.lost):
             self.forget(peer_id)
+
+    def close_accounts(self, *, of_connected: bool) -> None:
+        """Nothing more arrives: what is in flight is lost, for good where a connected peer is not to come back."""
+        connected = {peer.incarnation for peer in self.peers.values()} if of_connected else set()
+        for incarnation in list(self.ledger.accounts):
+            if incarnation in connected:
+                self.ledger.close(incarnation, "shutdown")
+            else:
+                self.ledger.write_off(incarnation)
+        self.dismiss()  # what they say from now on belongs to no account
 
     def dismiss(self) -> None:
         """Everybody is a stranger from now on."""
@@ -242,8 +255,8 @@ class Roster:
             if other.incarnation != hello.incarnation:
                 actions.append(Send(other.id, superseded_by_newer(hello.actor)))
         for incarnation in self._lives.pop(hello.actor, set()) - {hello.incarnation}:
-            account = self._ledger.accounts.get(incarnation)
+            account = self.ledger.accounts.get(incarnation)
             if account is not None and not account.over:
-                self._ledger.close(incarnation, "actor_lost")
+                self.ledger.close(incarnation, "actor_lost")
         self._lives[hello.actor] = {hello.incarnation}
         return actions

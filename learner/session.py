@@ -10,36 +10,34 @@ from learner.admission import welcome
 from learner.batch import Received
 from learner.budget import Budget
 from learner.conduct import HELLO_MESSAGES, Conduct
+from learner.credit import begin, is_due
 from learner.entries import Entry
 from learner.histories import Histories
-from learner.intake import CREDIT
 from learner.peers import Action, Latencies, Note, Peer, Send, Settings
 from learner.phases import Phase
+from learner.rollouts import Rollouts
 from learner.roster import Roster
 from learner.slots import SlotTable
 from learner.stop_and_go import StopAndGo
 from learner.troubles import Troubles
-from learner.validation import NotFinite, checked_segment
 from learner.waiting import Waits
 from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import DropReason, Ledger
-from protocol.limits import SEGMENT_BYTES
 from protocol.messages import (
-    Ack,
     Bye,
     FromActor,
     Have,
     Hello,
-    Nack,
     Ping,
     Pong,
     Rollout,
     Stopped,
+    Tally,
     Trouble,
     Welcome,
     Who,
 )
-from protocol.rollout import Blob, most_rows
+from protocol.rollout import Blob
 from protocol.snapshot import Snapshot
 from protocol.specs import Spec
 
@@ -60,6 +58,7 @@ class LearnerSession:
         self.cycle = StopAndGo(settings, self.roster, lambda: self.total_bytes)
         self.troubles = Troubles(self.roster)
         self.histories = Histories(settings.epoch, settings.former_epochs)
+        self.rollouts = Rollouts(settings, self.roster, self.cycle, self.troubles, self.histories, self.budget)
         self.refused_messages = 0
         self._left = False
         self._waits = Waits(self.roster, self.cycle)
@@ -117,6 +116,12 @@ class LearnerSession:
         if peer is None:
             return self._ask(peer_id, now)
         peer.heard, peer.doing = now, ""
+        try:
+            return self._from(peer, message, blob, now)
+        except HostileError as error:
+            return self.violation(peer_id, error, now)
+
+    def _from(self, peer: Peer, message: FromActor, blob: Blob | None, now: float) -> list[Action]:
         match message:
             case Rollout():
                 assert blob is not None, "the codec lets no ROLLOUT through without its blob"
@@ -124,14 +129,18 @@ class LearnerSession:
             case Have():
                 return [*self.cycle.have(peer, message, now), *self._credit_withheld(peer)]
             case Stopped():
-                peer.account.observe(message.tally)
+                self._observe(peer, message.tally)
                 return self.cycle.stopped(peer, message, now)
             case Ping():
-                peer.account.observe(message.tally)
+                self._observe(peer, message.tally)
                 peer.shares = message.shares
-                return [Send(peer_id, Pong(message.time))]
+                return [Send(peer.id, Pong(message.time))]
             case Bye():
                 return self._bye(peer, message, now)
+        raise AssertionError(f"{type(message).__name__} is answered before")
+
+    def _observe(self, peer: Peer, tally: Tally) -> None:
+        peer.account.observe(self.roster.plausibility.told(peer.account, tally, peer.slots.envs))
 
     def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
         """Something unreadable came from that connection: count it; after three the connection is sent away."""
@@ -191,13 +200,7 @@ class LearnerSession:
 
     def close_accounts(self) -> None:
         """After STOPPED: whatever is still in flight is lost, unless its actor can deliver it to the next learner."""
-        connected = set() if self._left else {peer.incarnation for peer in self.peers.values()}
-        for incarnation in list(self.ledger.accounts):
-            if incarnation in connected:
-                self.ledger.close(incarnation, "shutdown")
-            else:
-                self.ledger.write_off(incarnation)
-        self.roster.dismiss()  # what they say from now on belongs to no account
+        self.roster.close_accounts(of_connected=not self._left)
 
     def _ask(self, peer_id: bytes, now: float) -> list[Action]:
         return [Send(peer_id, Who())] if self.conduct.may_be_asked(peer_id, now) else []
@@ -239,80 +242,24 @@ class LearnerSession:
         return self.cycle.offer_policy(peer, now)
 
     def _welcome(self, peer: Peer) -> Welcome:
-        acts_at_once = self.phase is Phase.COLLECTING or peer.have_version == self.snapshot.version
-        credit = CREDIT if peer.ready and acts_at_once else 0
-        peer.credit_withheld = not credit
-        peer.credit_upto = peer.account.watermark + CREDIT  # it may have that much from before
+        is_wanted = self.phase is Phase.COLLECTING or peer.have_version == self.snapshot.version
+        credit = begin(peer, is_wanted=is_wanted)
         heartbeat = min(HEARTBEAT_SECONDS, self.settings.lease_seconds / LEASE_HEARTBEATS)
         return welcome(self.settings, peer, credit=credit, heartbeat_seconds=heartbeat)
 
-    # Rollouts
-
     def _rollout(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> list[Action]:
-        account = peer.account
-        if header.seq <= account.watermark:
-            account.duplicates += 1
-            return [self._ack(peer)]
-        if header.seq != account.watermark + 1 or not peer.ready:
+        if header.seq > peer.account.watermark + 1 or not peer.ready:
             return self._ask(peer.id, now)  # FIFO makes this impossible for an honest peer; HELLO sorts it out
-        if self.phase in (Phase.DRAINING, Phase.LEAVING, Phase.STOPPED):
-            return self._refuse(peer, header, "shutdown", "this learner ends")
-        if header.seq > peer.credit_upto + 1:  # one more than credit is what a stop cuts
-            error = HostileError(f"rollout {header.seq}, with credit up to {peer.credit_upto}")
-            return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]
-        self.conduct.give_back(peer.id, 1)  # credit asked for it, whatever is in it
-        if not self.cycle.accepts(peer.incarnation, header.seq, (header.epoch, header.version)):
-            return self._refuse(peer, header, "stale", self.histories.why_stale(header.epoch))
-        asked, most = peer.quota.segment_steps, most_rows(peer.quota.segment_steps)
-        if most < header.T:
-            wrong = ProtocolError(f"{header.T} rows in a rollout, where {asked} were asked for")
-            return [*self._refuse(peer, header, "invalid", str(wrong)), *self.violation(peer.id, wrong, now)]
-        self.cycle.arrived(peer, header.T, now)
-        try:
-            assert self.spec is not None, "a ready peer has a spec"
-            segment = checked_segment(
-                self.spec, header, blob, envs=peer.slots.envs, may_be_empty=self.settings.even_shares
-            )
-        except NotFinite as error:  # an honest actor with a broken environment, or our own policy: no strike
-            refused = self._refuse(peer, header, "invalid", str(error))
-            return [*refused, *self.troubles.refused(peer, error.array), *self.cycle.advance(now)]
-        except ProtocolError as error:
-            return [*self._refuse(peer, header, "invalid", str(error)), *self.violation(peer.id, error, now)]
-        account.accept(header.seq, segment.steps)
-        peer.steps += segment.steps
-        received = Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment)
-        self.cycle.collect(received, SEGMENT_BYTES + len(blob), peer, now)
-        entry = Entry.of(account, peer.incarnation, "accepted", segment.steps)
-        return [entry, self._ack(peer), *self.cycle.advance(now)]
-
-    def _refuse(self, peer: Peer, header: Rollout, reason: DropReason, text: str) -> list[Action]:
-        peer.account.refuse(header.seq, header.steps, reason)
-        if header.epoch != self.settings.epoch:  # it may have been in a part of the journal that is gone
-            self.ledger.unaccounted.add(least=-header.steps, most=0)
-        entry = Entry.of(peer.account, peer.incarnation, reason, header.steps)
-        acknowledge = self._ack_without_credit if reason == "stale" else self._ack
-        return [entry, Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), acknowledge(peer)]
-
-    def _ack(self, peer: Peer) -> Send:
-        credit = CREDIT if self.cycle.batch_bytes < self.total_bytes else 0  # until the next update
-        if credit:
-            peer.credit_withheld = False
-            peer.credit_upto = max(peer.credit_upto, peer.account.watermark + credit)
-        return Send(peer.id, Ack(peer.account.watermark, credit))
-
-    def _ack_without_credit(self, peer: Peer) -> Send:
-        """Ask for no more of what is made under an older policy; with the newest one credit comes back."""
-        peer.credit_withheld = True
-        return Send(peer.id, Ack(peer.account.watermark, 0))
+        actions, wrong = self.rollouts.take(peer, header, blob, now)
+        return [*actions, *(self.cycle.advance(now) if wrong is None else self.violation(peer.id, wrong, now))]
 
     def _credit_withheld(self, peer: Peer) -> list[Action]:
-        """Give what was withheld while there was no room, or while the peer acted under an older policy."""
-        is_due = peer.credit_withheld or peer.credit_upto < peer.account.watermark + CREDIT
-        return [self._ack(peer)] if is_due and peer.ready and peer.sent_version == self.snapshot.version else []
+        """There is room again, or the peer has the newest policy: what was withheld is given."""
+        return [self.rollouts.ack(peer)] if is_due(peer, self.snapshot.version) else []
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
+        self._observe(peer, bye.tally)
         self.roster.forget(peer.id)
-        peer.account.observe(bye.tally)
         peer.account.may_hold = 0
         entry = Entry.of(peer.account, peer.incarnation, "told", 0)
         self.ledger.close(peer.incarnation, "shutdown")

@@ -1,7 +1,4 @@
-"""Stop and go: the phases of a learner's session, the batch that is collected in them, STOP and POLICY to the peers.
-
-Part of the learner's session, without I/O; knows neither HELLO nor the ledger.
-"""
+"""Stop and go: phases, the batch that is collected in them, STOP and POLICY. Part of the session, without I/O."""
 
 import math
 from collections.abc import Callable
@@ -223,7 +220,8 @@ class StopAndGo:
         peer.stopped = True
         peer.account.is_idle = True
         if message.first_step_seconds > 0 and peer.have_version == message.version:
-            self._first_step_seconds.append(peer.have_at - peer.policy_sent_at + message.first_step_seconds)
+            seconds = min(message.first_step_seconds, now - peer.have_at)  # by its clock, so bounded by ours
+            self._first_step_seconds.append(peer.have_at - peer.policy_sent_at + seconds)
         return [*actions, *self.advance(now)]
 
     def have(self, peer: Peer, have: Have, now: float) -> list[Action]:

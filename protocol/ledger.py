@@ -42,6 +42,7 @@ class Account:
     may_hold: int = 0  # most steps that its actor may have sealed and not delivered, by its credit; 0: it said BYE
     is_idle: bool = False  # it has told of all that it sealed, and seals nothing before it gets another policy
     unknown: int = 0  # of an account that is over or away: most steps sealed beyond those that it tells of
+    forgotten: int = 0  # steps in its own count that are in no open account: its first one was closed, or it lies
     born: int = 0  # when its process started, as it says; orders those of one name
 
     @property
@@ -273,6 +274,7 @@ def _account_state(account: Account) -> dict[str, Any]:
         "over": account.over,
         "env_restarts": account.env_restarts,
         "away": account.away,
+        "forgotten": account.forgotten,
         "born": account.born,
     }
 

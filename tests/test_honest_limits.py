@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import Connection, Process, Simulation, learner_of, running
 
+from learner.intake import CREDIT
 from learner.peers import Send
 from learner.phases import Phase
-from learner.session import CREDIT
 from learner.turnstile import ANSWERS
 from protocol.errors import HostileError
 from protocol.messages import Policy, Stop

@@ -235,7 +235,7 @@ def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_a
     bench.act(session.publish(1, b"graph", bench.now))
     session.cycle.batch_bytes = session.total_bytes
     peer = session.peers[honest.id]
-    bench.act([session._ack(peer)])
+    bench.act([session.rollouts.ack(peer)])
     assert honest.hear(Ack).credit == 0
     assert peer.credit_upto == CREDIT  # of WELCOME: what was given is not taken back
     peer.account.watermark = 3
