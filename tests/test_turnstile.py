@@ -243,7 +243,7 @@ def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_a
     session.cycle.clear_batch()
     bench.act(session._credit_withheld(peer))
     assert honest.hear(Ack) == Ack(3, CREDIT)
-    assert session._credit_withheld() == []
+    assert session._credit_withheld(peer) == []
 
 
 def test_what_may_wait_unread_follows_from_credit_and_the_largest_honest_rollout(bench: Bench, peers: Make) -> None:
