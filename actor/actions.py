@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from protocol.messages import EnvSettings, FromActor
+from protocol.messages import EnvSettings, FromActor, Welcome
 from protocol.rollout import Blob
 
 
@@ -34,6 +34,15 @@ class MakeEnvironments:
     seed: int
     first_slot: int
     life: int
+
+    def change(self, wanted: Welcome) -> str:
+        """Return what a learner wants of its actors now that is not what was made here; "" where it is the same."""
+        # not the limit of a step's time, which may change
+        fields = ("id", "kwargs_json", "vectorization")
+        named = [(f"env.{f.removesuffix('_json')}", getattr(self.env, f), getattr(wanted.env, f)) for f in fields]
+        named = [("environments", self.envs, wanted.envs), *named]
+        changes = [f"{name} {new} (here {old})" for name, old, new in named if new != old]
+        return ", ".join(changes)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class ActorDriver:
 
     def tick(self) -> None:
         """Time passed."""
+        self.activity.limit_seconds = self.session.step_timeout_seconds
         self._do(self.session.tick(self._clock(), self._take_shares))
 
     def drain(self) -> None:

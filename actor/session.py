@@ -6,18 +6,7 @@ sockets, no environments, no policy. The driver carries out what it returns, in 
 
 from collections.abc import Callable
 
-from actor.actions import (
-    Action,
-    Cut,
-    Exit,
-    Finish,
-    Load,
-    MakeEnvironments,
-    Note,
-    Reconnect,
-    Send,
-    State,
-)
+from actor.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
 from actor.contact import Contact, Due
 from actor.outbox import Outbox, TooLargeError
 from actor.parts import Parts
@@ -64,6 +53,7 @@ class ActorSession:
         self.sealed = Outbox()
         self._failures = Failures()
         self.on_stop = "keep"
+        self.step_timeout_seconds = 0.0  # as the newest WELCOME says
         self.is_reached = True  # there is a connection; the shell knows, and says itself why there is none
         self._born = born
         self._waits = Waits(learner)
@@ -192,9 +182,11 @@ class ActorSession:
                 return []
 
     def _welcomed(self, welcome: Welcome) -> list[Action]:
-        if self._made is not None and (welcome.env, welcome.envs) != (self._made.env, self._made.envs):
+        changed = self._made.change(welcome) if self._made is not None else ""
+        if changed:
             self.state = State.OVER
-            return [Exit(3, f"the learner now wants {welcome.envs} x {welcome.env.id}; start a new actor for it")]
+            return [Exit(3, f"the learner now wants {changed}: start a new actor for it")]
+        self.step_timeout_seconds = welcome.env.step_timeout_seconds  # the one thing that may change on the way
         self._contact.welcomed(welcome)
         self._welcome = welcome
         self.on_stop, self.sealed.most_bytes = welcome.on_stop, welcome.max_rollout_bytes

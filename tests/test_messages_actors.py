@@ -105,3 +105,19 @@ def test_a_learner_shows_why_an_actor_on_another_machine_cannot_start(tmp_path: 
         learner.terminate()
         learner.wait(30)
         log.close()
+
+
+def test_a_learner_that_wants_other_environments_is_answered_with_the_difference() -> None:
+    from actor.actions import MakeEnvironments
+    from protocol.messages import EnvSettings, Welcome
+
+    made = MakeEnvironments(EnvSettings("CartPole-v1", '{"a": 1}'), 8, seed=1, first_slot=0, life=0)
+
+    def change(envs: int, *settings: object) -> str:
+        values = dict.fromkeys(Welcome.__struct_fields__, 0) | {"env": EnvSettings(*settings), "envs": envs}
+        return made.change(Welcome(**values))
+
+    assert change(8, "CartPole-v1", '{"a": 2}') == 'env.kwargs {"a": 2} (here {"a": 1})'
+    assert change(4, "Other-v0", '{"a": 1}') == "environments 4 (here 8), env.id Other-v0 (here CartPole-v1)"
+    assert change(8, "CartPole-v1", '{"a": 1}', "async") == "env.vectorization async (here auto)"
+    assert change(8, "CartPole-v1", '{"a": 1}', "auto", 5.0) == ""
