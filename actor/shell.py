@@ -20,6 +20,7 @@ from protocol.dealer import Dealer
 from protocol.errors import DppoError, ProtocolError, RefusedError
 from protocol.greeting import mechanism_at
 from protocol.health import HealthFile
+from protocol.household import handle_here_only
 from protocol.lifeline import watch_parent
 from protocol.messages import Trouble
 from protocol.release import RELEASE
@@ -48,7 +49,7 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
     name = name or f"{os.uname().nodename}-{os.getpid()}"
     born = time.time_ns() // 1000
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.append(True))
+        handle_here_only(number, lambda *_: stop.append(True))
     stop: list[bool] = []
     health = HealthFile()
     found = _find(way_in, health, stop)

@@ -9,7 +9,6 @@ process. Both cost the main thread nothing: it stores two fields a step.
 import contextlib
 import faulthandler
 import logging
-import multiprocessing
 import os
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import NoReturn
 from actor.activity import Activity
 from actor.watching import Stuck, Watch
 from actor.whereabouts import place_of_frame
+from protocol.descendants import descendants, kill
 
 log = logging.getLogger("dppo.actor")
 
@@ -99,8 +99,7 @@ class Watchdog:
                 print(f"\nthe process of environment {column}:", file=sys.stderr, flush=True)
                 environments.tell_stack(column)
                 time.sleep(STACK_SECONDS)
-            for child in multiprocessing.active_children():
-                child.kill()
+            kill(descendants(os.getpid()))
             print(f"dppo: error: {what}; the stack is in the log{advice}", file=sys.stderr, flush=True)
             self._last_word(f"{what}; the stack is in its log{advice}")
         os._exit(1)

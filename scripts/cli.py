@@ -3,12 +3,11 @@
 import dataclasses
 import functools
 import importlib
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +20,8 @@ from scripts.flags import parse_flags, refuse_settings_of_runs
 from scripts.process_end import leave, use_utf8
 from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
 
+TRAIN_GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
+ACTOR_GRACE_SECONDS = 0.5  # for what a killed actor's environments have started
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
 
@@ -151,7 +152,10 @@ def _train(arguments: list[str]) -> int:
     resolved = _layered("train", configs.TrainConfig, arguments)
     if resolved is None:
         return 0
-    return int(_entry("scripts.launching", "train")(resolved))
+    from protocol.household import leaves_nothing
+
+    with leaves_nothing(TRAIN_GRACE_SECONDS, sweeper=True):
+        return int(_entry("scripts.launching", "train")(resolved))
 
 
 def _learner(arguments: list[str]) -> int:
@@ -175,11 +179,14 @@ def _actor(arguments: list[str]) -> int:
 
     logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
     logging.basicConfig(format="%(message)s", handlers=[BackgroundHandler(sys.stderr)])
+    from protocol.household import leaves_nothing
+    from protocol.lifeline import LIFELINE_VARIABLE
     from scripts.joining import way_in
 
     settings = resolved.config
     way = way_in(settings, resolved.sources)
-    _entry("actor.shell", "run")(way, name=settings.name, envs=settings.envs)
+    with leaves_nothing(ACTOR_GRACE_SECONDS, sweeper=LIFELINE_VARIABLE not in os.environ):  # else our parent does it
+        _entry("actor.shell", "run")(way, name=settings.name, envs=settings.envs)
     return 0
 
 
@@ -187,28 +194,9 @@ def _evaluate(arguments: list[str]) -> int:
     chosen = _plain("evaluate", configs.EvaluateArguments, arguments, positional="run")
     if chosen is None:
         return 0
-    from scripts.evaluate import Watching, evaluate
-    from scripts.filming import WindowClosed
+    from scripts.evaluate_command import run
 
-    try:
-        result = evaluate(
-            chosen.run,
-            episodes=chosen.episodes,
-            seed=chosen.seed,
-            deterministic=chosen.deterministic,
-            envs=chosen.envs,
-            which="best" if chosen.best else "newest",
-            watching=Watching(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
-        )
-    except WindowClosed:
-        print("the window was closed before an episode was over: there is no result", file=sys.stderr)
-        return 0
-    if result.episodes < chosen.episodes:
-        print(f"the window was closed after {result.episodes} of {chosen.episodes} episodes", file=sys.stderr)
-    print(json.dumps(asdict(result)) if chosen.json else result.summary())
-    if chosen.video and not chosen.json:
-        print(f"wrote {chosen.video}")
-    return 0
+    return run(chosen)
 
 
 def _plot(arguments: list[str]) -> int:

@@ -21,6 +21,7 @@ from learner.run import Run
 from learner.session import LearnerSession
 from protocol.codec import decode_from_actor, decode_from_learner, encode
 from protocol.errors import DppoError, RefusedError
+from protocol.household import handle_here_only
 from protocol.launch import launched_at
 from protocol.release import RELEASE
 from scripts.config import TrainConfig
@@ -43,7 +44,9 @@ def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder) -> boo
         stop.append(number)
         progress.note("ending after this step or update (again to end at once)")
 
-    previous = {n: signal.signal(n, end) for n in (signal.SIGINT, signal.SIGTERM)}
+    previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    for n in previous:
+        handle_here_only(n, end)
     try:
         settings = functools.partial(kept_settings, config)
         run = open_run(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from learner.own_files import open_own
+from protocol.descendants import MARK_VARIABLE, is_over, kill_started_by, new_mark
 from protocol.lifeline import LIFELINE_VARIABLE
 from scripts.last_words import HUNG, ended_in_order, last_words
 from scripts.run_module import START
@@ -50,6 +51,7 @@ class Child:
     deaths: int = 0
     worked: bool = False  # in this life, as far as whoever watches it has seen
     words: str = ""  # what it wrote in the life that is over
+    _mark: str = ""  # what this life starts carries it
     _quick_deaths: int = 0
     _started: float = 0.0
     _start_at: float = 0.0
@@ -59,6 +61,7 @@ class Child:
         """Start the process in a session of its own: Ctrl-C reaches the parent only, which ends all in order."""
         self._started = time.monotonic()
         self.worked = False
+        self._mark = new_mark()
         with open(open_own(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             self._log_start = log.tell()
             self.process = subprocess.Popen(
@@ -66,7 +69,12 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment, LIFELINE_VARIABLE: str(self.lifeline.read_fd)},
+                env={
+                    **os.environ,
+                    **self.environment,
+                    LIFELINE_VARIABLE: str(self.lifeline.read_fd),
+                    MARK_VARIABLE: self._mark,
+                },
                 pass_fds=(self.lifeline.read_fd, *self.pass_fds),
                 start_new_session=True,
                 cwd=self.working_directory,
@@ -76,9 +84,12 @@ class Child:
         """Its exit code if it has ended since the last look (negative: the signal), else None."""
         if self.process is None:
             return None
-        code = self.process.poll()
-        if code is None:
-            return None
+        if self.process.returncode is None:
+            if not is_over(self.process.pid):
+                return None
+            _kill_group(self.process.pid)  # before its number is free again
+        code = self.process.wait()
+        kill_started_by(self._mark)
         self.process = None
         self.words = self._read_words()
         if code == 0:
@@ -113,6 +124,11 @@ class Child:
         self.start()
         return True
 
+    @property
+    def mark(self) -> str:
+        """What everything that this life has started carries in its environment."""
+        return self._mark
+
     def last_error(self) -> str:
         """What it said about its end in one line, without the program's name; "" where it said nothing."""
         return last_words(self.words)
@@ -122,6 +138,11 @@ class Child:
             log.seek(max(self._log_start, self.log.stat().st_size - LOG_BYTES))
             return log.read().decode(errors="replace")
         return ""
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)  # it leads one: a session of its own
 
 
 def end(children: Sequence[Child], grace_seconds: float) -> None:
@@ -134,9 +155,11 @@ def end(children: Sequence[Child], grace_seconds: float) -> None:
     for process in alive:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - time.monotonic()))
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        _kill_group(process.pid)
+        process.wait()
+    for child in children:
+        if child.process is not None:
+            kill_started_by(child.mark)
 
 
 def wait(children: Sequence[Child], seconds: float) -> None:

@@ -44,6 +44,12 @@ class Recorder:
             end([self._filming], END_SECONDS)
         self._lifeline.close()
 
+    @property
+    def pids(self) -> set[int]:
+        """Of the process that films, if there is one."""
+        process = None if self._filming is None else self._filming.process
+        return set() if process is None else {process.pid}
+
     def look(self, status: Status) -> None:
         """Start a video if one is due."""
         if not self._seconds or status.version < 1:

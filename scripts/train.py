@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from learner.status import Status
+from protocol.descendants import become_subreaper, children, reap
 from protocol.errors import DppoError, RefusedError, UsageError
 from protocol.exit_codes import how_it_ended
 from protocol.launch import LAUNCHED_VARIABLE, launched_at
@@ -148,6 +149,7 @@ class _Supervisor:
         self._reports.setblocking(False)
         self._progress = progress
         self._recorder = recorder
+        self._before = children(os.getpid())
         self._interrupts: list[int] = []
         self._newest: Status | None = None
         self._delivered: dict[str, int] = {}  # steps of every actor, in the newest status
@@ -157,9 +159,10 @@ class _Supervisor:
         previous = {
             n: signal.signal(n, lambda got, _: self._interrupts.append(got)) for n in (signal.SIGINT, signal.SIGTERM)
         }
-        children = [self._learner, *self._actors]
+        family = [self._learner, *self._actors]
+        become_subreaper()
         try:
-            for child in children:  # the learner first: it takes longest
+            for child in family:  # the learner first: it takes longest
                 child.start()
             ended_well = self._watch()
         finally:
@@ -179,6 +182,7 @@ class _Supervisor:
         asked = 0
         while True:
             select.select([self._reports], [], [], POLL_SECONDS)
+            reap(self._known())
             self._show_reports()
             if len(self._interrupts) > asked:
                 asked = len(self._interrupts)
@@ -199,6 +203,11 @@ class _Supervisor:
                 return False
             if not asked:
                 self._revive()
+
+    def _known(self) -> set[int]:
+        """Children that somebody waits for."""
+        pids = {child.process.pid for child in (self._learner, *self._actors) if child.process is not None}
+        return pids | self._recorder.pids | self._before
 
     def _learner_failed(self, code: int) -> None:
         child = self._learner

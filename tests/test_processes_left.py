@@ -1,0 +1,137 @@
+"""Nothing is left behind: whatever environments have started is gone when the command is, however that ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from processes import SMALL, Dppo, Place
+
+from protocol.descendants import MARK_VARIABLE, children, descendants, is_over, kill_started, marked, new_mark
+from protocol.household import leaves_nothing
+
+HOW = ("fork", "daemon", "popen", "session", "orphan")
+SLEEP = ("sleep", "4321")
+
+
+def arguments(how: str, *more: str, **kwargs: object) -> tuple[str, ...]:
+    env = ("--env", "starting:Starting-v0", "--env.kwargs", json.dumps({"how": how, **kwargs}))
+    return (*SMALL, *env, "--collect.envs-per-actor", "2", "--run.total-steps", "1024", "--run.directory", "run", *more)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with Place() as place:
+        yield place
+
+
+def simulators(place: Place) -> list[psutil.Process]:
+    """Processes that environments have started."""
+    found = []
+    for process in place.processes():
+        try:
+            line = process.cmdline()
+        except psutil.Error:
+            continue
+        if tuple(line) == SLEEP or (process.parent() is not None and process.parent().cmdline() == line):
+            found.append(process)
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="marks are read from /proc")
+def test_what_carries_the_mark_is_found_and_ended_and_nothing_else() -> None:
+    other = subprocess.Popen(["sleep", "60"])
+    mark = new_mark()
+    try:
+        marked_one = subprocess.Popen(
+            ["sleep", "60"], start_new_session=True, env={**os.environ, MARK_VARIABLE: f"{mark}.deeper"}
+        )
+        deadline = time.monotonic() + 5
+        while marked(mark) != {marked_one.pid} and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert marked(mark) == {marked_one.pid}
+        assert {other.pid, marked_one.pid} <= children(os.getpid())
+        assert marked_one.pid not in descendants(os.getpid(), without={marked_one.pid})
+        kill_started(mark, children(os.getpid()) - {marked_one.pid})
+        assert is_over(marked_one.pid)
+        assert marked_one.wait() == -signal.SIGKILL
+        assert not is_over(other.pid)
+    finally:
+        other.kill()
+        other.wait()
+    assert is_over(other.pid)
+
+
+def test_a_command_that_was_started_by_another_leaves_its_other_children_alone() -> None:
+    earlier = subprocess.Popen(["sleep", "60"])
+    try:
+        with leaves_nothing(0.1, sweeper=False):
+            later = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        assert later.wait(5) == -signal.SIGKILL
+        assert earlier.poll() is None
+        assert MARK_VARIABLE not in os.environ
+    finally:
+        earlier.kill()
+        earlier.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("close", [True, False])
+@pytest.mark.parametrize("actors", ["0", "1"])
+@pytest.mark.parametrize("how", HOW)
+def test_nothing_is_left_when_a_run_is_over(place: Place, how: str, actors: str, close: bool) -> None:
+    run = place.start("train", *arguments(how, "--actors", actors, "--evaluation-episodes", "2", close=close))
+    place.ends(run, code=0)
+    place.leaves_nothing(seconds=2)
+    place.ends(place.start("evaluate", "run", "--episodes", "2"), code=0)
+    place.leaves_nothing(seconds=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOW)
+def test_an_actor_that_hangs_takes_its_simulators_with_it(place: Place, how: str) -> None:
+    run = place.start(
+        "train", *arguments(how, "--actors", "1", "--env.step-timeout-seconds", "2", hang_at=150, close=False)
+    )
+    place.until(lambda: "starting it again" in run.said(), "it hung", during=run)
+    place.until(lambda: "actor-0 is back" in run.said(), "the next", during=run)
+    place.until(lambda: len(simulators(place)) == 2, "the simulators of one actor", during=run)
+    run.signal(signal.SIGINT)
+    place.until(lambda: run.process.poll() is not None, "its end")
+    place.leaves_nothing(seconds=2)
+
+
+def killed(place: Place, run: Dppo, actors: bool) -> None:
+    """Kill it, or its actor, once that has simulators."""
+    place.until(lambda: len(simulators(place)) >= 2, "the simulators", during=run)
+    victim = run.actors()["actor-0"] if actors else run.pid
+    time.sleep(1.0)
+    os.kill(victim, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOW)
+def test_a_killed_actor_leaves_nothing(place: Place, how: str) -> None:
+    run = place.start("train", *arguments(how, "--actors", "1", "--run.total-steps", "1000000", slow=0.01))
+    killed(place, run, actors=True)
+    place.until(lambda: "starting it again" in run.said(), "its death is seen", during=run)
+    place.until(lambda: "actor-0 is back" in run.said(), "the next", during=run)
+    time.sleep(3.0)
+    assert len(simulators(place)) == 2
+    run.signal(signal.SIGINT)
+    place.ends(run, code=130)
+    place.leaves_nothing(seconds=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actors", ["0", "1"])
+@pytest.mark.parametrize("how", HOW)
+def test_a_killed_run_leaves_nothing(place: Place, how: str, actors: str) -> None:
+    run = place.start("train", *arguments(how, "--actors", actors, "--run.total-steps", "1000000", slow=0.01))
+    killed(place, run, actors=False)
+    place.leaves_nothing(seconds=40)
