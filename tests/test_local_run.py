@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -384,6 +385,7 @@ def test_a_finished_run_that_is_started_again_changes_nothing(place: Place, file
 
 @pytest.mark.slow
 def test_a_run_survives_one_kill_after_the_other(place: Place, files: RunFiles) -> None:
+    launched = time.monotonic()
     command = start(place)
     for victim in ("actor-0", "learner", "actor-1", "learner", "actor-0"):
         updates, pid = files.updates(), files.learner_pid()
@@ -396,6 +398,8 @@ def test_a_run_survives_one_kill_after_the_other(place: Place, files: RunFiles) 
     place.until(lambda: files.updates() != updates, "the next update", during=command)
     place.gate.touch()
     place.ends(command, code=0)
+    # a learner that is started again does not count once more what its checkpoint has
+    assert files.metrics()[-1]["elapsed_seconds"] <= time.monotonic() - launched
     place.leaves_nothing()
     assert files.epoch() == 3
     assert_finished(files)
