@@ -23,6 +23,7 @@ from protocol.join_line import KEY_BYTES, JoinLine
 from protocol.security import Denied, fingerprint, new_secret_key, public_key
 
 DIRECTORY = "access"
+JOIN_FILE = "join"
 FIRST_TOKEN = "default"  # noqa: S105  a name
 MAX_FILE_BYTES = 2**24
 
@@ -55,7 +56,7 @@ class Access:
             line = self.first_line()
             if line is None or isinstance(self.book().verdict(public_key(line.secret), now), Denied):
                 return None
-            _replace(self._file("join"), f"{line}\n".encode())
+            _replace(self._file(JOIN_FILE), f"{line}\n".encode())
         return line
 
     def secret_key(self) -> bytes:
@@ -94,7 +95,7 @@ class Access:
             _replace(self._file("tokens.json"), book.to_json())
             line = self.first_line() if first_secret else None
             if line is not None:
-                _replace(self._file("join"), f"{line}\n".encode())
+                _replace(self._file(JOIN_FILE), f"{line}\n".encode())
         return book
 
     def line(self, secret: bytes, address: str) -> JoinLine:

@@ -8,8 +8,8 @@ from typing import Any
 
 from learner.checkpoint_document import read_document, readable_first
 from learner.entries import Entry
-from learner.journal import Position, entries_behind
-from learner.replay import Replayed, replay
+from learner.journal import Behind, Position, entries_behind
+from learner.replay import Hole, Replayed, replay
 from protocol.errors import CheckpointError, UsageError
 from protocol.ledger import Ledger, imbalance
 
@@ -45,7 +45,7 @@ def audit(run: Path) -> Audit:
     problems = [
         *_sums(path, state.get("ledger")),
         *_sums("ledger.json", _json(run / "ledger.json")),
-        *(f"journal: {problem}" for problem in (*behind.holes, *behind.problems)),
+        *(f"journal: {problem}" for problem in (*_unnoticed(behind), *behind.problems)),
         *_gaps(ledger, behind.entries),
         *_trained(path, ledger, steps),
         *_metrics(run / "metrics.jsonl", update, steps),
@@ -94,7 +94,7 @@ def _gaps(ledger: Ledger, entries: Sequence[Entry]) -> Iterator[str]:
     """Sequence numbers that the journal skips; "learner_crash" is what an actor told of such a gap."""
     upto = {key: account.watermark for key, account in ledger.accounts.items()}
     for entry in entries:
-        if entry.kind in ("published", "told", "granted") or entry.incarnation in ledger.ended:
+        if entry.kind in ("published", "told", "granted", "noticed") or entry.incarnation in ledger.ended:
             continue
         newest = upto.get(entry.incarnation, 0)
         if entry.seq > newest + 1 and entry.kind != "learner_crash":
@@ -105,6 +105,12 @@ def _gaps(ledger: Ledger, entries: Sequence[Entry]) -> Iterator[str]:
             )
             yield f"journal: {entry.actor} ({entry.incarnation.hex()}): {missing} in no entry"
         upto[entry.incarnation] = max(newest, entry.seq)
+
+
+def _unnoticed(behind: Behind) -> list[Hole]:
+    """What is missing and no learner has said yet; of the rest only what is in no account matters."""
+    noticed = max((entry.seq for entry in behind.entries if entry.kind == "noticed"), default=0)
+    return [hole for hole in behind.holes if hole.last >= noticed]
 
 
 def _unaccounted(ledger: Ledger) -> Iterator[str]:

@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from learner.access import Access
+from learner.access import DIRECTORY as ACCESS_DIRECTORY
+from learner.access import JOIN_FILE, Access
 from learner.gate import Gate
 from protocol.endpoints import check_endpoint, host_and_port, leaves_this_machine
 from protocol.errors import UsageError
@@ -30,6 +31,7 @@ class Listening:
     advertise: str = ""  # host or host:port that join lines name; "": found out
     join_file: str = ""  # where else to write the join line
     insecure: bool = False  # no keys; loopback only
+    shows_secrets: bool = False  # what is logged goes to a terminal, not into a file or to another program
 
     def __post_init__(self) -> None:
         check_endpoint(self.bind)
@@ -82,19 +84,25 @@ def open_door(listening: Listening, max_blob_bytes: int, run_directory: Path) ->
         check_that_strangers_are_refused(router, public_key(access.secret_key()))
         line = access.announce(_address(listening.advertise, router.address), time.time())
         log.info("listening on %s", router.endpoint)
-        _tell(line, listening.join_file, run_directory)
+        _tell(line, listening, run_directory)
     except BaseException:
         router.close()
         raise
     return router, gate
 
 
-def _tell(line: JoinLine | None, join_file: str, run_directory: Path) -> None:
+def _tell(line: JoinLine | None, listening: Listening, run_directory: Path) -> None:
     if line is None:
         log.info("the first token is no longer valid; for another line: dppo token add %s NAME", run_directory)
-    elif join_file:
-        write_join_file(Path(join_file), line)
-        log.info("actors join with: dppo actor --join-file %s", join_file)
+    elif listening.join_file:
+        write_join_file(Path(listening.join_file), line)
+        log.info("actors join with: dppo actor --join-file %s", listening.join_file)
+    elif not listening.shows_secrets:
+        log.info(
+            "actors join with: dppo actor --join-file %s (a secret, so it is not in this log; elsewhere with the line "
+            "that is in it)",
+            run_directory / ACCESS_DIRECTORY / JOIN_FILE,
+        )
     else:
         log.info(
             "actors join with this line, a secret (more of them: dppo token add %s NAME):",

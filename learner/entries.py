@@ -19,6 +19,7 @@ Kind = Literal[
     "told",  # the actor's last count, with its BYE
     "published",  # `seq` is the policy's version
     "granted",  # a policy under which the actor may hold more than before
+    "noticed",  # what is missing of the records before number `seq` has been reported
     DropReason,
 ]
 
@@ -34,6 +35,7 @@ KINDS: tuple[Kind, ...] = (
     "actor_lost",
     "shutdown",
     "granted",
+    "noticed",
 )
 NOBODY = bytes(8)
 MARK = b"\xd9J2"  # what a record begins with; how the next one is found behind damage

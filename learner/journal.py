@@ -2,7 +2,7 @@
 
 Written by the network thread before the ACK leaves, without fsync: it survives the death of the process, not of the
 machine. A new file begins with every start and after every failure to write, and with a checkpoint when the old one has
-become long, so that it can be deleted once no checkpoint needs it. The file `end` says beside them how far the journal
+become long, so that it can be deleted once no checkpoint needs it. The file `.end` says beside them how far the journal
 goes: by it a reader knows what is missing behind the last record there is.
 """
 
@@ -23,7 +23,7 @@ from learner.own_files import open_own
 from learner.replay import Hole, holes_between
 
 DIRECTORY = "journal"
-END_FILE = "end"
+END_FILE = ".end"
 LONG_RECORDS = 4096
 MAX_WAITING = 100_000  # records that wait for a full disk, 22 MB
 

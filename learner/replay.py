@@ -69,7 +69,7 @@ def replay(ledger: Ledger, entries: Iterable[Entry], holes: Sequence[Hole] = ())
             for account in ledger.accounts.values():
                 account.is_idle = False
             continue
-        if entry.incarnation in ledger.ended:
+        if entry.kind == "noticed" or entry.incarnation in ledger.ended:
             continue  # folded into the checkpoint's total
         account = ledger.open(entry.incarnation, entry.actor)
         account.back()

@@ -12,6 +12,7 @@ from learner.batch import Received
 from learner.best_policy import BestPolicy
 from learner.complaints import Complaints
 from learner.config import LearnerConfig
+from learner.entries import Entry
 from learner.failpoints import reach
 from learner.figures import figures
 from learner.history import Change, Moment, note_changes
@@ -58,6 +59,8 @@ class Run:
         resumed = resume(directory, config)
         behind = resumed.behind
         self.journal = Journal(directory.path, log.warning, number=behind.number, steps=behind.steps)
+        if behind.holes:
+            self.journal.append(Entry("noticed", behind.number))
         self.progress, self.episodes = resumed.progress, resumed.episodes
         self.ledger, self.spec = resumed.ledger, resumed.spec
         self._checkpoint: Checkpoint | None = resumed.checkpoint

@@ -165,7 +165,13 @@ def _learner(arguments: list[str]) -> int:
     from learner.door import Listening
 
     config = resolved.config
-    listening = Listening(config.bind, config.advertise, config.write_join_file, insecure=config.insecure)
+    listening = Listening(
+        config.bind,
+        config.advertise,
+        config.write_join_file,
+        insecure=config.insecure,
+        shows_secrets=sys.stdout.isatty(),
+    )
     return int(_entry("scripts.learner_command", "run")(resolved, listening))
 
 

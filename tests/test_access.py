@@ -1,5 +1,6 @@
 """The files that say who may join: who can read them, what happens when they are damaged, and `dppo token` on them."""
 
+import logging
 import os
 import stat
 import threading
@@ -7,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import free_port
 
 from learner.access import Access, _write_new
+from learner.door import Listening, open_door
 from learner.gate import Gate
 from protocol.errors import UsageError
 from protocol.join_line import JoinLine
@@ -349,3 +352,16 @@ def test_a_wrong_token_command_is_answered_with_one_line(
     code, out, err = run(capsys, *(argument.format(run=tmp_path) for argument in arguments))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert complaint in err
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_the_line_is_told_to_a_terminal_only_and_a_log_names_its_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_terminal: bool
+) -> None:
+    listening = Listening(f"tcp://127.0.0.1:{free_port()}", shows_secrets=is_terminal)
+    with caplog.at_level(logging.INFO):
+        router, _ = open_door(listening, 1000, tmp_path)
+    router.close()
+    line = (tmp_path / "access" / "join").read_text().strip()
+    assert (line in caplog.text) == is_terminal
+    assert (f"dppo actor --join-file {tmp_path}/access/join" in caplog.text) != is_terminal

@@ -1,6 +1,7 @@
 """Joining over tcp, with real processes and with a peer that does not keep to the rules."""
 
 import dataclasses
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -50,10 +51,13 @@ def learner(place: Place, port: int, *arguments: str) -> Dppo:
 
 
 def printed_line(place: Place, command: Dppo) -> JoinLine:
-    """What the user would copy."""
-    place.until(lambda: "dppo actor --join dppo1." in command.said(), "the line is printed", during=command)
-    (line,) = [line for line in command.said().splitlines() if line.startswith("dppo actor --join ")]
-    return JoinLine.parse(line)
+    """What the user would copy, out of the file that is named in a log that others may read."""
+    place.until(lambda: "dppo actor --join-file " in command.said(), "the file is named", during=command)
+    assert "dppo1." not in command.said() + command.complained()
+    (said,) = [line for line in command.said().splitlines() if "dppo actor --join-file " in line]
+    file = place.path / said.partition("--join-file ")[2].split()[0]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    return JoinLine.parse(file.read_text())
 
 
 def joined(place: Place, command: Dppo, line: JoinLine, name: str) -> Dppo:

@@ -201,9 +201,9 @@ def test_a_whole_record_that_is_missing_at_the_end_is_noticed(run: Path, capsys:
 
 
 def test_a_journal_without_its_end_is_not_vouched_for(run: Path) -> None:
-    (run / "journal" / "end").unlink()
+    (run / "journal" / ".end").unlink()
     (problem,) = audit(run).problems
-    assert problem.startswith("journal: its file end is gone or damaged")
+    assert problem.startswith("journal: its file .end is gone or damaged")
 
 
 def test_steps_that_have_vanished_are_said_also_when_a_later_checkpoint_has_gone_beyond_them(run: Path) -> None:
@@ -231,6 +231,17 @@ def test_a_journal_of_a_newer_release_is_one_line(run: Path, capsys: pytest.Capt
     assert command(str(run)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "a kind that this release does not know (200): use the release that wrote it" in line
+
+
+def test_what_a_learner_has_reported_and_the_actor_has_told_of_closes(run: Path) -> None:
+    """The actor is alive, and told the next learner what the missing records said."""
+    newest(run).write_bytes(newest(run).read_bytes()[:-RECORD_BYTES])
+    journal = Journal(run, silent, number=3, steps=43)
+    journal.append(Entry("noticed", 3))
+    assert audit(run).problems == ("6 steps were acknowledged and are in no account: a part of the journal is gone",)
+    journal.append(Entry("learner_crash", 3, 6, ALICE, "alice", 43))
+    journal.close()
+    assert audit(run).problems == ()
 
 
 # What actors may have had when they ended
