@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from actor.contract import BrokenContract
 from actor.whereabouts import place_of_error
 from protocol.rollout import Leaves
 from protocol.specs import Spec
@@ -21,7 +22,8 @@ class Crash(NamedTuple):
 
     def __str__(self) -> str:
         whose = "the vector environment" if self.column is None else f"environment {self.column}"
-        place = place_of_error(self.error)
+        # what it returned was found out here, and came from nowhere else
+        place = "" if isinstance(self.error, BrokenContract) else place_of_error(self.error)
         what = f"{type(self.error).__name__}: {self.error}"
         return f"{whose} failed in {self.during}: {what}{f' ({place})' * bool(place)}"
 

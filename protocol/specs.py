@@ -156,11 +156,10 @@ def _bounds(low: np.ndarray, high: np.ndarray) -> tuple[tuple[float, ...], tuple
         least, most = low.astype(np.float32), high.astype(np.float32)
         inner_low = np.where(least < low, np.nextafter(least, np.float32(np.inf)), least)
         inner_high = np.where(most > high, np.nextafter(most, np.float32(-np.inf)), most)
+    most_of_all = np.finfo(np.float32).max
     empty = inner_low > inner_high
-    lows, highs = (
-        np.where(empty, nearest, np.where(np.isinf(nearest), nearest, inner))
-        for nearest, inner in ((least, inner_low), (most, inner_high))
-    )
+    lows = np.where(empty, least, np.where(least == -np.inf, least, inner_low)).clip(max=most_of_all)
+    highs = np.where(empty, most, np.where(most == np.inf, most, inner_high)).clip(min=-most_of_all)
     if lows.size and (lows == lows[0]).all() and (highs == highs[0]).all():
         lows, highs = lows[:1], highs[:1]
     return tuple(lows.tolist()), tuple(highs.tolist())
