@@ -79,6 +79,8 @@ def _value(expression: str, numbers: Numbers, text: str) -> int | str:
     if expression.strip() == "actor":
         return numbers.actor
     total = 0
+    if not any(name in expression for name in ("slot", "column")):
+        raise _unknown(expression, text)
     for term in expression.split("+"):
         product = 1
         for factor in term.split("*"):
@@ -90,9 +92,13 @@ def _value(expression: str, numbers: Numbers, text: str) -> int | str:
                 case word if _NUMBER.fullmatch(word):
                     product *= int(word)
                 case _:
-                    raise UsageError(
-                        f"{{{expression}}} in {text!r} is no placeholder: there are {{slot}}, {{column}}, sums such as "
-                        "{5000+2*slot}, and {actor}; write {{ and }} for literal braces"
-                    )
+                    raise _unknown(expression, text)
         total += product
     return total
+
+
+def _unknown(expression: str, text: str) -> UsageError:
+    return UsageError(
+        f"{{{expression}}} in {text!r} is no placeholder: there are {{slot}}, {{column}}, sums such as "
+        "{5000+2*slot}, and {actor}; write {{ and }} for literal braces"
+    )

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from actor.collector import Collector
@@ -240,11 +240,21 @@ CASES = {
 }
 
 
+PLAIN = gym.spaces.Box(-np.inf, np.inf, (3,))
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
+@example(PLAIN, gym.spaces.Box(-1, 1, (2,)), "sync", 1, "clip")
+@example(PLAIN, gym.spaces.Box(-1, 1, (2,)), AutoresetMode.NEXT_STEP, 2, "rescale")
+@example(PLAIN, gym.spaces.Box(-np.inf, np.inf, (2,)), AutoresetMode.SAME_STEP, 3, "clip")
+@example(PLAIN, gym.spaces.Box(0, 0.1, (2,), np.float64), "sync", 4, "clip")
+@example(PLAIN, gym.spaces.Discrete(3, start=-1), "sync", 5, "clip")
 @pytest.mark.filterwarnings("ignore")
-def test_both_sides_agree_on_every_supported_space(**case: Any) -> None:
-    agree(Sides(**case))
+def test_both_sides_agree_on_every_supported_space(
+    observation: Any, action: Any, vectorisation: Vectorisation, seed: int, bounds: Any
+) -> None:
+    agree(Sides(observation, action, vectorisation, seed, bounds))
 
 
 @pytest.mark.slow
