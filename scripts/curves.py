@@ -14,6 +14,7 @@ import numpy as np
 
 from learner.metrics import METRICS_FILE
 from protocol.errors import UsageError
+from scripts.run_list import meant
 from scripts.standing import SEED_DIRECTORY
 
 XAxis = Literal["steps", "time"]
@@ -96,7 +97,8 @@ def _runs_of(path: Path) -> list[Path]:
 def _run_curve(run: Path, y: YAxis, label: str) -> Curve:
     """Updates before the first ended episode are left out."""
     file = run / METRICS_FILE
-    lines = _text(file, "Give a run directory such as runs/CartPole-v1").splitlines()
+    hint = "Give a run directory such as runs/CartPole-v1" if run.is_dir() else f"There is no {run}{meant(str(run))}"
+    lines = _text(file, hint).splitlines()
     rows = [row for row in map(_row, lines) if row is not None]
     target = rows[-1].get("target_return") if rows and y == "return" else None
     curve = _curve_of(rows, y, env=_env_of(run), name=_name_of(run), label=label, target=target)

@@ -10,6 +10,7 @@ EXTRAS = {
     **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
     "pygame": "render",
 }
+FILMING = ("PIL",)
 TRAINING = ("torch", "onnx", "safetensors")
 
 

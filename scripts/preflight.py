@@ -7,13 +7,13 @@ from learner.config import EnvConfig
 from protocol.messages import EnvSettings
 from scripts.config import TrainConfig
 from scripts.evaluation_slots import beyond
-from scripts.extras import TRAINING, need
+from scripts.extras import FILMING, TRAINING, need
 from scripts.probe import needs_no_probe, probe
 
 
 def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None:
     """Raise UsageError where the run could not work on this machine."""
-    need(TRAINING)
+    need([*TRAINING, *(FILMING if config.learner.run.video_seconds else ())])
     env, device = env_settings(config.learner.env), config.learner.run.device
     if device != "cpu" or not needs_no_probe(env):
         slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2

@@ -75,10 +75,11 @@ def check_run(run: str) -> Path:
     except (OSError, ValueError) as error:  # too long, or a null byte in it
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"there is no run {printable(run)[:200]}: {reason}") from None
-    raise UsageError(f"there is no run {printable(run)}{_meant(run)}")
+    raise UsageError(f"there is no run {printable(run)}{meant(run)}")
 
 
-def _meant(run: str) -> str:
+def meant(run: str) -> str:
+    """Return `: did you mean runs/X?` for a run that is not there, or those there are."""
     runs = {str(found.path): found for found in find_runs()}
     name = run.rstrip("/")
     for known, found in runs.items():

@@ -13,8 +13,8 @@ from scripts.settings import preset_names
 
 LAYERS = """\
 Later layers win: defaults, preset, --config FILE, environment variables, flags.
-- environment variables: DPPO_PPO__LEARNING_RATE=3e-4 is --ppo.learning-rate 3e-4
-- short forms: --env X (--env.id), --seed N (--run.seed), --steps N (--run.total-steps), --init-from RUN
+- environment variables: DPPO_PPO__LEARNING_RATE=3e-4 is --ppo.learning-rate 3e-4; unknown DPPO_ ones are refused
+- short forms: X or --env X (--env.id), --seed N (--run.seed), --steps N (--run.total-steps), --init-from RUN
 - presets: {presets}"""
 
 OVERRIDES = """\

@@ -108,6 +108,11 @@ def test_a_run_that_is_not_there_is_answered_with_the_nearest(
     assert err.count("\n") == 1
 
 
+def test_a_curve_of_a_run_that_is_not_there(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plot", "runs/CartPol-v1") == 2
+    assert "There is no runs/CartPol-v1: did you mean runs/CartPole-v1?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
