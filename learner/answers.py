@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from learner.peers import Action, Note, Peer
 from learner.punctuality import LATE_TIMES, Punctuality
 
+UNKNOWN_SECONDS = 1.5  # for actors that have not answered in time yet; everybody else answers within milliseconds
 STEPS_OF_ROOM = 1.5  # a grace that is advised is so much longer than the answer took
 
 
@@ -14,7 +15,7 @@ class Answers:
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
-        self._punctuality = Punctuality(grace_seconds)
+        self._punctuality = Punctuality(grace_seconds, UNKNOWN_SECONDS)
         self._open: dict[bytes, Peer] = {}  # by connection: acting when STOP was sent, and not judged yet
         self._advised: set[str] = set()  # actors that were told which setting would let them contribute
 

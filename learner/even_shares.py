@@ -19,7 +19,7 @@ class EvenShares:
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
-        self._punctuality = Punctuality(grace_seconds)
+        self._punctuality = Punctuality(grace_seconds, grace_seconds)
         self._began_at = 0.0
         self._exhausted_at = 0.0  # the newest
         self._longest_seconds = 0.0  # that a share took under this policy

@@ -9,7 +9,7 @@ been in time again: twice in a row, and each time that it falls back, twice as o
 from dataclasses import dataclass
 
 LATE_TIMES = 2
-WASTED_SHARE = 0.05  # of all time, for waits in vain
+WASTED_SHARE = 0.03  # of all time, for waits in vain
 MAX_ACTORS = 4096  # with a record; the oldest are forgotten
 MAX_REQUIRED = 1024  # times in a row
 
@@ -36,11 +36,12 @@ class Record:
 class Punctuality:
     """Records of all actors, and what is left of the time that may be wasted."""
 
-    def __init__(self, limit_seconds: float) -> None:
-        """limit_seconds: of one wait."""
+    def __init__(self, limit_seconds: float, allowance_seconds: float) -> None:
+        """limit_seconds: of one wait. allowance_seconds: for those that are not known, at most at once."""
         self._limit_seconds = limit_seconds
+        self._most_seconds = min(limit_seconds, allowance_seconds)
         self._records: dict[str, Record] = {}
-        self._allowance = limit_seconds
+        self._allowance = self._most_seconds
         self._counted_at: float | None = None
 
     def record(self, actor: str) -> Record:
@@ -89,6 +90,6 @@ class Punctuality:
     def _left(self, now: float) -> float:
         if self._counted_at is not None:
             grown = self._allowance + WASTED_SHARE * (now - self._counted_at)
-            self._allowance = min(self._limit_seconds, grown)
+            self._allowance = min(self._most_seconds, grown)
         self._counted_at = now
         return self._allowance

@@ -150,18 +150,18 @@ def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(even_shar
 
 
 def test_new_names_that_never_answer_cost_what_is_allowed_for_all_of_them_together() -> None:
-    punctuality = Punctuality(3.0)
+    punctuality = Punctuality(3.0, 1.5)
     now = wasted = 0.0
     for number in range(1000):
         patience = punctuality.patience(f"name-{number}", now)
         now += patience + 0.06  # in vain, then an update
         wasted += patience
         punctuality.wasted(patience, now)
-    assert wasted <= 3.0 + WASTED_SHARE * now + 1e-6
+    assert wasted <= 1.5 + WASTED_SHARE * now + 1e-6
 
 
 def test_whoever_alternates_between_quick_and_late_is_trusted_ever_later() -> None:
-    punctuality = Punctuality(3.0)
+    punctuality = Punctuality(3.0, 1.5)
     waited = 0
     for _ in range(20_000):
         if punctuality.record("a").is_kept:

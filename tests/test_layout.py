@@ -50,6 +50,7 @@ MAY_READ_THE_CLOCK = {
     "scripts/processes.py": "a shell: delays and deadlines of child processes",
     "scripts/progress.py": "how often to draw; the clock can be handed in",
     "scripts/chaos/crowd.py": "measures processes from outside",
+    "scripts/chaos/holder.py": "the shell of a hostile peer",
     "scripts/chaos/herding.py": "measures processes from outside",
     "scripts/chaos/slow_reader.py": "measures processes from outside",
     "scripts/chaos/herd.py": "the shells of a learner and of many actors, without environments and training",

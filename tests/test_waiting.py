@@ -80,6 +80,7 @@ def test_an_actor_that_delivers_nothing_is_named_with_when_it_was_heard_and_what
 def test_who_does_not_stop_is_named_before_the_grace_is_over_and_when_it_is() -> None:
     with Simulation(stop_grace_seconds=3.0) as world:
         fast, _ = running(world, "fast", "slow")
+        world.run_until_updates(1)  # both have answered STOP in time before
         fill_the_batch_alone(world, fast)
         only_the_learners_clock(world, 3.3)
         assert [line.partition(" (")[0] for line in said(world)] == ["waiting 1 s for slow", "waiting 2 s for slow"]

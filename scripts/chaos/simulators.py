@@ -18,6 +18,7 @@ import gymnasium as gym
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 PACED = "scripts.chaos.simulators:Paced-v0"
+SECONDS_VARIABLE = "CHAOS_STEP_SECONDS"  # of one actor's environments, where they differ from the others'
 COUNT_BYTES = 8
 LOOK_EVERY_STEPS = 20
 FOR_EVER_SECONDS = 10**6
@@ -28,7 +29,7 @@ class Paced(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, seconds: float, counts: str, breaks: str) -> None:
         super().__init__(CartPoleEnv())
-        self._seconds = seconds
+        self._seconds = float(os.environ.get(SECONDS_VARIABLE, seconds))
         self._breaks = Path(breaks)
         self._steps = 0
         with Path(counts, uuid.uuid4().hex).open("w+b") as file:
