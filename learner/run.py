@@ -19,6 +19,7 @@ from learner.history import Change, Moment, note_changes
 from learner.initial_weights import begin_from, find_source
 from learner.journal import Journal
 from learner.metrics import MetricsWriter
+from learner.remarks import remarks
 from learner.run_directory import RunDirectory
 from learner.run_status import RunStatus
 from learner.saving import Books, Content, Saver, over_because, resume
@@ -90,6 +91,8 @@ class Run:
 
         run = self.config.run
         check_spaces(spec, self.config, log.warning)
+        for line in remarks(spec, self.config.network):
+            log.warning("%s", line)
         self.spec = spec
         self._trainer = Trainer(
             spec,
@@ -226,7 +229,8 @@ class Run:
     def books(self, session: LearnerSession) -> Books:
         """Where every step is now; under the session's lock."""
         self.journal.turn_over()
-        return Books(session.ledger.to_state(), session.slots.to_state(), self.journal.position)
+        crash = session.troubles.newest_crash
+        return Books(session.ledger.to_state(), session.slots.to_state(), self.journal.position, crash)
 
     def save(self, books: Books, now: float) -> None:
         """Write the checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
@@ -255,6 +259,8 @@ class Run:
         content_of_summary = {
             "reason": reason,
             **summary(self.config, self.progress, self.episodes, books.ledger["total"]),
+            "environments": len(books.slots["lives"]),
+            "newest_crash": books.newest_crash,
             "starts": self.directory.start,
             "elapsed_seconds": self.elapsed_seconds(now),
             "median_seconds": median_seconds(self.timings, self.directory.path),

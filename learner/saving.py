@@ -67,6 +67,7 @@ class Books:
     ledger: dict[str, Any]
     slots: dict[str, Any]
     journal: Position  # entries behind it are not in the ledger
+    newest_crash: str = ""  # of an environment, with its actor
 
 
 @dataclass(frozen=True)

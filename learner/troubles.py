@@ -18,6 +18,7 @@ class Troubles:
     """Of all actors of one run."""
 
     def __init__(self, roster: Roster) -> None:
+        self.newest_crash = ""
         self._roster = roster
         self._noted: set[str] = set()  # texts without their numbers
 
@@ -28,6 +29,7 @@ class Troubles:
             return []
         text = trouble.text
         if trouble.kind == "crashed":
+            self.newest_crash = f"{peer.actor}: {text}"
             return self._note(peer, text)
         if trouble.kind == "left":  # its connection ends next, which is what counts
             return [] if peer.has_left else self._last_note(peer, text)

@@ -67,6 +67,17 @@ def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: flo
     return _evaluated(directory, summary, episodes, envs, max_seconds)
 
 
+def check_that_episodes_ended(directory: Path) -> None:
+    """Raise DppoError where every episode that ended did so because its environment crashed."""
+    with contextlib.suppress(OSError, ValueError):
+        summary = json.loads((directory / SUMMARY).read_bytes())
+        crashes = summary.get("env_restarts", 0)
+        # fewer may have hit some environments only, of a task whose episodes do not end
+        if not summary["episodes"] and crashes and crashes >= summary.get("environments", crashes):
+            newest = f"; the newest: {crash}" if (crash := summary.get("newest_crash")) else ""
+            raise DppoError(f"no episode ended by itself, the environment crashed in all of them ({crashes:,}){newest}")
+
+
 def say_what_is_next(directory: Path) -> None:
     """Print a few commands that people want now, unless another command of ours waits for the end of this one."""
     if has_parent():

@@ -46,7 +46,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
         return 0
     check_address(listening)
     import learner.shell
-    from scripts.closing import close_run, film, say_what_is_next
+    from scripts.closing import check_that_episodes_ended, close_run, film, say_what_is_next
     from scripts.failed_starts import removed_where_it_fails
     from scripts.progress import NoteHandler
     from scripts.recording import Recorder
@@ -69,6 +69,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
             episodes = 0 if interrupted else config.evaluation_episodes
             envs, max_seconds = config.learner.collect.envs_per_actor, config.evaluation_seconds
             if not close_run(directory, episodes, envs=envs, max_seconds=max_seconds) and not interrupted:
+                check_that_episodes_ended(directory)
                 film(recorder)
                 say_what_is_next(directory)
 

@@ -68,7 +68,7 @@ def run(config: TrainConfig) -> int:
 
 def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Recorder) -> int:
     """Say how it went, evaluate and film, in this order; returns the exit code."""
-    from scripts.closing import close_run, film, say_what_is_next
+    from scripts.closing import check_that_episodes_ended, close_run, film, say_what_is_next
 
     is_over = ending is Ending.OVER
     interrupted = close_run(
@@ -77,6 +77,8 @@ def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Rec
         envs=config.learner.collect.envs_per_actor,
         max_seconds=config.evaluation_seconds,
     )
+    if is_over:
+        check_that_episodes_ended(directory)
     if is_over and not interrupted:
         film(recorder)
         say_what_is_next(directory)
