@@ -85,7 +85,8 @@ def _unexpected(argument: str, settings: Mapping[str, Setting]) -> str:
         if path in settings:
             return f"unexpected argument {argument}: write {flag_of(path)} {value or 'VALUE'}"
         return f"unexpected argument {argument}{suggestion(path, settings, flag_of)}: flags begin with two dashes"
-    return f"unexpected argument {argument}: every setting has a name, as in --ppo.gamma 0.99"
+    example = "--ppo.gamma 0.99" if "ppo.gamma" in settings else f"{flag_of(next(iter(settings)))} VALUE"
+    return f"unexpected argument {argument}: every setting has a name, as in {example}"
 
 
 def _read_flag(
@@ -99,7 +100,9 @@ def _read_flag(
 ) -> None:
     name = shown[2:].replace("-", "_")
     path = name if name in settings else SHORT_FORMS.get(name, name)
-    if name in switches and attached is None:
+    if name in switches and attached is not None:
+        raise UsageError(f"{shown} takes no value: leave ={attached[0]} out")
+    if name in switches:
         flags.switches.add(name)
         return
     if name in extra:

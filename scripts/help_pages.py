@@ -106,7 +106,9 @@ def command_of(arguments: list[str], commands: Collection[str]) -> tuple[str, li
     words = 2 if arguments[0] in GROUPS else 1
     command = " ".join(arguments[:words])
     if command not in commands:
-        raise UsageError(f"unknown command {command}{_meant(command, arguments, commands)}: see dppo --help")
+        raise UsageError(
+            f"unknown command {command or repr(command)}{_meant(command, arguments, commands)}: see dppo --help"
+        )
     return command, ["--help"] if arguments[words:] == ["help"] else arguments[words:]
 
 

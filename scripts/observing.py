@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from typing import Any
 
 import psutil
 
-from protocol.errors import DppoError
+from protocol.errors import DppoError, UsageError
+from protocol.exit_codes import how_it_ended
 from protocol.release import RELEASE
+from scripts.last_words import last_words
 from scripts.run_module import START
 
 SAMPLE_SECONDS = 0.5
@@ -52,11 +55,18 @@ def observe(arguments: Sequence[str], seed: int, seconds: float | None = None) -
             output.seek(0)
             text = output.read().strip()
         if process.returncode not in (0, 130) or not (run / "summary.json").exists():
-            raise DppoError(f"`{' '.join(command)}` failed: {text.splitlines()[-1] if text else 'it printed nothing'}")
+            raise _failure(process.returncode, text, f"dppo train {shlex.join([*arguments, '--seed', str(seed)])}")
         summary = json.loads((run / "summary.json").read_bytes())
         metrics = run / "metrics.jsonl"
         curve = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
     return Observed(seed, summary, curve, pss, load)
+
+
+def _failure(code: int, text: str, command: str) -> DppoError:
+    """Return what to raise for a run that failed: its own words, and whether its command was wrong."""
+    lines = text.splitlines()
+    words = last_words(text) or (lines[-1] if lines else f"it {how_it_ended(code)} and printed nothing")
+    return (UsageError if code == UsageError.exit_code else DppoError)(f"{words} (said by `{command}`)")
 
 
 def _watch(process: subprocess.Popen[bytes] | subprocess.Popen[str], seconds: float | None) -> list[int]:

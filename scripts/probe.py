@@ -73,7 +73,8 @@ def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu",
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(msgspec.json.encode(env))
             process.stdin.close()
-        answer = _read_answer(answers, limit + MARGIN_SECONDS if limit else None, env.id, note)
+        what = env.id if device == "cpu" else f"{env.id} and a tensor on {device}"
+        answer = _read_answer(answers, limit + MARGIN_SECONDS if limit else None, what, note)
         if answer is None:
             raise UsageError(_broken(env, process, log, limit))
         if answer.error:
@@ -82,7 +83,7 @@ def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu",
             process.wait(CLOSE_SECONDS)
 
 
-def _read_answer(answers: int, limit: float | None, env_id: str, note: Callable[[str], None]) -> Answer | None:
+def _read_answer(answers: int, limit: float | None, what: str, note: Callable[[str], None]) -> Answer | None:
     """Wait for the answer; None where the process ended, or time ran out, without one."""
     began = time.monotonic()
     announced = False
@@ -93,7 +94,7 @@ def _read_answer(answers: int, limit: float | None, env_id: str, note: Callable[
             return None
         if waited >= ANNOUNCE_SECONDS and not announced:
             announced = True
-            note(f"making {env_id} once, to see whether it can be made")
+            note(f"making {what} once, to see whether it can be made")
         if select.select([answers], [], [], 0.2)[0]:
             part = os.read(answers, 65536)
             if not part:

@@ -175,3 +175,14 @@ def test_libraries_do_not_speak_below_warnings(monkeypatch: pytest.MonkeyPatch) 
         assert "basicConfig(level" not in source
         assert 'getLogger("dppo").setLevel(logging.INFO)' in source
     assert not logging.getLogger("matplotlib").isEnabledFor(logging.INFO)
+
+
+def test_a_benchmark_says_why_a_run_failed_in_the_words_of_the_run() -> None:
+    from protocol.errors import DppoError, UsageError
+    from scripts.observing import _failure
+
+    wrong = _failure(2, "preset x\ndppo: error: no environment 'X-v0'\n", "dppo train --env X-v0")
+    assert type(wrong) is UsageError
+    assert str(wrong) == "no environment 'X-v0' (said by `dppo train --env X-v0`)"
+    assert type(_failure(1, "dppo: error: training diverged", "c")) is DppoError
+    assert str(_failure(-9, "", "c")) == "it was killed by SIGKILL and printed nothing (said by `c`)"

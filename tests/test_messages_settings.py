@@ -302,6 +302,9 @@ def test_an_environment_may_stand_without_its_flag(capsys: pytest.CaptureFixture
         (("bench", "solve", "CartPole-v1", "--ppo.gamma", "0.9"), "settings of the runs follow --"),
         (("evaluate", "a", "--n-eval-episodes", "3"), "(here it is --episodes)"),
         (("evaluate", "a", "--actors", "3"), "unknown flag --actors"),
+        (("train", "--run.new=yes"), "--run.new takes no value: leave =yes out"),
+        (("actor", "host:5555"), "every setting has a name, as in --join VALUE"),
+        (("",), "unknown command ''"),
     ],
 )
 def test_commands_that_are_meant_differently(
