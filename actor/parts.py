@@ -1,5 +1,7 @@
 """A policy that comes in parts. Pure; part of the actor's session."""
 
+from actor.bounds import MAX_GRAPH_BYTES
+from protocol.errors import ProtocolError
 from protocol.messages import Part
 from protocol.rollout import Blob
 
@@ -10,12 +12,20 @@ class Parts:
     def __init__(self) -> None:
         self._policy = (0, 0)
         self._parts: list[bytes] = []
+        self._bytes = 0
 
     def add(self, part: Part, content: Blob) -> None:
-        """One more. What does not follow is not kept: the graph's digest will tell."""
+        """One more. What does not follow is not kept: the graph's digest will tell.
+
+        Raises ProtocolError where it becomes too large.
+        """
         if part.index == 0:
-            self._policy, self._parts = (part.epoch, part.version), []
+            self._policy, self._parts, self._bytes = (part.epoch, part.version), [], 0
         if (part.epoch, part.version) == self._policy and part.index == len(self._parts):
+            self._bytes += len(content)
+            if self._bytes > MAX_GRAPH_BYTES:
+                self._parts = []
+                raise ProtocolError(f"a policy of more than {MAX_GRAPH_BYTES:,} bytes")
             self._parts.append(bytes(content))
 
     def end(self, policy: tuple[int, int], last: Blob) -> bytes:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from actor.noise import NoiseKind
 from protocol.errors import ProtocolError
+from protocol.external_data import refuse_external_data
 from protocol.rollout import Leaves
 
 NOISE_KINDS: dict[str, NoiseKind] = {"normal": "normal", "gumbel": "gumbel"}
@@ -25,6 +26,7 @@ class PolicyRunner:
 
     def __init__(self, graph: bytes) -> None:
         """Raises ProtocolError for a graph that cannot be read or that lacks what an actor needs."""
+        refuse_external_data(graph)
         self._session = _session(graph)
         inputs = {put.name: put for put in self._session.get_inputs()}
         outputs = [put.name for put in self._session.get_outputs()]

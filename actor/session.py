@@ -4,9 +4,10 @@ Knows the connection's state, the outbox of rollouts that the learner has not ac
 sockets, no environments, no policy. The driver carries out what it returns, in order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from actor.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
+from actor.bounds import unreasonable
 from actor.contact import Contact, Due
 from actor.outbox import Outbox, TooLargeError
 from actor.parts import Parts
@@ -49,6 +50,7 @@ class ActorSession:
         self.actor = actor
         self.incarnation = incarnation
         self.state = State.JOINING
+        self.allowed_envs: Sequence[str] = ()  # patterns of ids; none: any
         self.task = Task()
         self.sealed = Outbox()
         self._failures = Failures()
@@ -182,6 +184,10 @@ class ActorSession:
                 return []
 
     def _welcomed(self, welcome: Welcome) -> list[Action]:
+        wrong = unreasonable(welcome, self.allowed_envs)
+        if wrong:
+            self.state = State.OVER
+            return [Exit(3, wrong)]
         changed = self._made.change(welcome) if self._made is not None else ""
         if changed:
             self.state = State.OVER

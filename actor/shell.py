@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from actor.actions import Exit
 from actor.driver import ActorDriver
@@ -37,10 +37,10 @@ LAST_WORD_TRIES = 5  # of CONNECTING_SECONDS each
 QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for the log
 
 
-def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
+def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str] = ()) -> None:
     """Step environments for the learner until it says that the run is over.
 
-    name: "" takes host name and process id; envs: 0 as the learner says.
+    name: "" takes host name and process id; envs: 0 as the learner says; allow_env: as in ActorConfig.
     Raises RefusedError when the learner refuses this actor, UsageError when the join line cannot be used, DppoError
     when environments cannot be made.
     """
@@ -60,6 +60,7 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0) -> None:
     session = ActorSession(
         actor=name, incarnation=os.urandom(8), envs=envs, release=RELEASE, born=born, learner=endpoint
     )
+    session.allowed_envs = allow_env
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)
     hotline = _Hotline(session.incarnation, lambda: Dealer(endpoint, security))

@@ -120,7 +120,8 @@ def _read_flag(
     if setting.type is bool and attached is None and (not queue or queue[0].lower() not in ("true", "false")):
         flags.values[path] = True
     elif get_origin(setting.type) is tuple and attached is None:
-        flags.values[path] = convert(setting, " ".join(_take_values(shown, queue)), where=shown, text=True)
+        more = convert(setting, " ".join(_take_values(shown, queue)), where=shown, text=True)
+        flags.values[path] = (*flags.values.get(path, ()), *more)  # given again: one more
     else:
         flags.values[path] = convert(setting, _value_text(shown, attached, queue), where=shown, text=True)
 
