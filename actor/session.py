@@ -43,10 +43,8 @@ DRAIN_SECONDS = 5.0  # `docker stop` kills after 10
 class ActorSession:
     """One incarnation's conversation with its learner, across any number of connections."""
 
-    def __init__(
-        self, *, actor: str, incarnation: bytes, envs: int, release: str, born: int = 0, learner: str = ""
-    ) -> None:
-        """born: when the process started, microseconds since 1970; learner: its address, for notes."""
+    def __init__(self, *, actor: str, incarnation: bytes, envs: int, release: str, learner: str = "") -> None:
+        """learner: its address, for notes."""
         self.actor = actor
         self.incarnation = incarnation
         self.state = State.JOINING
@@ -57,7 +55,7 @@ class ActorSession:
         self.on_stop = "keep"
         self.step_timeout_seconds = 0.0  # as the newest WELCOME says
         self.is_reached = True  # there is a connection; the shell knows, and says itself why there is none
-        self._born = born
+        self._answer = 0  # to the learner's newest challenge
         self._waits = Waits(learner)
         self._envs = envs
         self._release = release
@@ -110,7 +108,7 @@ class ActorSession:
         hello = Hello(
             PROTOCOL_VERSION, PROTOCOL_VERSION, self._release, self.actor, self.incarnation, self._envs,
             self.sealed.tally, run_id=self._welcome.run_id if self._welcome else "", epoch=self._epoch,
-            version=self._version, spec_hash=spec_hash(spec) if spec else b"", spec=spec, born=self._born,
+            version=self._version, spec_hash=spec_hash(spec) if spec else b"", spec=spec, answer=self._answer,
         )  # fmt: skip
         return [Send(hello)]
 
@@ -218,7 +216,8 @@ class ActorSession:
             self.state = State.OVER
             return [Exit(3, f"refused by the learner: {reject.text}")]
         self._contact.refused_for_now(reject.retry_after_seconds, now)
-        return [*self._waits.put_off(reject.text)]
+        self._answer = reject.challenge
+        return [] if reject.challenge else [*self._waits.put_off(reject.text)]
 
     def _leave(self, reason: str) -> list[Action]:
         self.state = State.DRAINING

@@ -47,7 +47,6 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str
     watch_parent()
     faulthandler.enable()  # an environment's segmentation fault leaves its stack in the log
     name = name or f"{os.uname().nodename}-{os.getpid()}"
-    born = time.time_ns() // 1000
     for number in (signal.SIGTERM, signal.SIGINT):
         handle_here_only(number, lambda *_: stop.append(True))
     stop: list[bool] = []
@@ -57,9 +56,7 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str
         log.info("%s ends: stopped", name)
         return
     endpoint, security = found
-    session = ActorSession(
-        actor=name, incarnation=os.urandom(8), envs=envs, release=RELEASE, born=born, learner=endpoint
-    )
+    session = ActorSession(actor=name, incarnation=os.urandom(8), envs=envs, release=RELEASE, learner=endpoint)
     session.allowed_envs = allow_env
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)

@@ -10,10 +10,13 @@ from protocol.messages import Hello, Reject, Welcome
 from protocol.specs import Spec, spec_hash
 
 ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
-FULL_RETRY_SECONDS = 5.0
+FULL_RETRY_SECONDS = 3.0
+PROOF_SECONDS = 0.05
 
 
-def refusal(hello: Hello, *, run_id: str, spec: Spec | None, superseded: Container[bytes]) -> Reject | None:
+def refusal(
+    hello: Hello, *, run_id: str, spec: Spec | None, superseded: Container[bytes], max_envs: int = MAX_ENVS
+) -> Reject | None:
     """Why this actor may not join, None if it may. `superseded` holds incarnations whose time is over."""
     if not hello.protocol_min <= PROTOCOL_VERSION <= hello.protocol_max:
         spoken = f"{hello.protocol_min}..{hello.protocol_max}"
@@ -22,8 +25,9 @@ def refusal(hello: Hello, *, run_id: str, spec: Spec | None, superseded: Contain
     if hello.run_id not in ("", run_id):
         text = f"this is run {run_id}, the actor belongs to run {hello.run_id}: start a new actor"
         return Reject("run", text, fatal=True)
-    if hello.envs > MAX_ENVS:
-        return Reject("envs", f"{hello.envs} environments in one actor; at most {MAX_ENVS} are allowed", fatal=True)
+    if hello.envs > min(max_envs, MAX_ENVS):
+        text = f"{hello.envs} environments in one actor; at most {min(max_envs, MAX_ENVS)} are allowed"
+        return Reject("envs", f"{text} (the learner's collect.max_envs_per_actor)", fatal=True)
     if hello.incarnation in superseded:
         return superseded_by_newer(hello.actor)
     if hello.spec is None:
@@ -53,10 +57,16 @@ def full(actors: int) -> Reject:
     return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
 
 
-def of_another_token(actor: str) -> Reject:
-    """The answer to who would take the name of an actor that somebody else runs."""
+def of_another_token(actor: str, *, for_good: bool) -> Reject:
+    """The answer to a process that asks for the name of another token's actor."""
     text = f"the name {actor} belongs to an actor that came by another token: give this one its own --name"
-    return Reject("superseded", text, fatal=True)
+    return Reject("superseded", text, fatal=for_good, retry_after_seconds=FULL_RETRY_SECONDS)
+
+
+def to_be_proven(actor: str, challenge: int) -> Reject:
+    """The answer to a process that asks for the name of another one of the same token: it may be a dead one's HELLO."""
+    text = f"another process has the name {actor}; this one gets it by asking again"
+    return Reject("superseded", text, fatal=False, retry_after_seconds=PROOF_SECONDS, challenge=challenge)
 
 
 def superseded_by_newer(actor: str) -> Reject:

@@ -100,10 +100,12 @@ class CollectConfig:
     at it the batch is trained on as it is, and no credit is given until then; the connections that hold most are
     ended. Less than a batch is refused. 0: 256 MiB, or twice a batch."""
     max_actors: int = field(default=10_000, metadata=MAY_CHANGE)
-    """Further ones are told to come back later."""
+    """Further ones are told to come back later; an actor that delivers nothing loses its place to them."""
+    max_envs_per_actor: int = field(default=4096, metadata=MAY_CHANGE)
+    """An actor that brings more environments of its own is refused; envs_per_actor is always allowed."""
 
     def __post_init__(self) -> None:
-        positive("collect", self, "batch_steps", "envs_per_actor", "max_actors")
+        positive("collect", self, "batch_steps", "envs_per_actor", "max_actors", "max_envs_per_actor")
         at_least("collect", self, 1024, "max_rollout_bytes")
         at_least("collect", self, 0, "segment_steps", "max_ingress_bytes", "first_actors")
         check_times(lease_seconds=self.lease_seconds, stop_grace_seconds=self.stop_grace_seconds)

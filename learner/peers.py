@@ -53,6 +53,7 @@ class Settings:
     stop_grace_seconds: float
     max_ingress_bytes: int = 0  # 0: derive
     max_actors: int = 10_000
+    max_envs_per_actor: int = 4096
     stop_at_episode_end: bool = False
     even_shares: bool = False
     former_epochs: frozenset[int] = frozenset()  # of this run's starts before this one
@@ -98,6 +99,7 @@ class Peer:
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted
     credit_upto: int = 0  # newest sequence number that it has credit for
+    active_at: float = 0.0  # when it joined, or last delivered
     credit_withheld: bool = False  # until it gets the newest policy
     shares: TimeShares = field(default_factory=TimeShares)
     granted: int = 0  # steps that it may have sealed undelivered under the newest policy sent

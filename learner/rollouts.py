@@ -80,6 +80,7 @@ class Rollouts:
             return self._refuse(peer, header, "invalid", str(error)), error
         peer.account.accept(header.seq, segment.steps)
         peer.steps += segment.steps
+        peer.active_at = now
         received = Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment)
         self._cycle.collect(received, SEGMENT_BYTES + len(blob), peer, now)
         entry = Entry.of(peer.account, peer.incarnation, "accepted", segment.steps)

@@ -6,9 +6,10 @@ Part of the learner's session; knows neither phases nor batches.
 import math
 from collections.abc import Callable
 
-from learner.admission import ENDED, full, of_another_token, refusal, superseded_by_newer, too_large
+from learner.admission import ENDED, full, refusal, superseded_by_newer, too_large
 from learner.conduct import Conduct
 from learner.entries import Entry
+from learner.names import Names
 from learner.peers import Action, Kick, Note, Peer, Send, Settings
 from learner.plausibility import Plausibility, check_tally
 from learner.slots import SlotTable
@@ -17,10 +18,9 @@ from protocol.ledger import Ledger
 from protocol.messages import Hello, Reject
 from protocol.specs import Spec
 
-CLAIM_SECONDS = 1.0  # between two HELLOs that prove their process alive
-MAX_CLAIMS = 4096
 ABSENT_SECONDS = 60.0  # without a connection, after which an account is written off
 ABSENCE_LOOK_SECONDS = 1.0
+IDLE_LEASES = 6  # without delivering what it was asked for, after which an actor may lose its place
 
 
 class Roster:
@@ -37,31 +37,30 @@ class Roster:
         self.plausibility = Plausibility(settings, ledger)
         self._names: set[str] = set()  # of `peers`
         self._connections: dict[str, set[bytes]] = {}  # by actor, of `peers` and `lost`
-        self._lives: dict[str, set[bytes]] = {}  # by actor: incarnations whose account may be open
-        for incarnation, account in ledger.accounts.items():
-            self._lives.setdefault(account.actor, set()).add(incarnation)
-        self._claims: dict[bytes, float] = {}  # since when an incarnation has asked for a name that a younger one has
+        self._owners = Names(ledger, settings.epoch)
         self._absent_since: dict[bytes, float] = {}  # incarnations with an account and no connection
         self._absence_at = -math.inf
 
     def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
         """The peer that this HELLO makes, None where it is refused, and what to send and say."""
-        no = refusal(hello, run_id=self._settings.run_id, spec=self.spec, superseded=self.ledger.ended)
-        no = no or too_large(self._settings, hello) or self._contest(hello, now)
+        no = refusal(
+            hello, run_id=self._settings.run_id, spec=self.spec, superseded=self.ledger.ended, max_envs=self._max_envs
+        )
+        no = no or too_large(self._settings, hello) or self._owners.refusal(hello, token)
         if no is not None:
             self.forget(peer_id)
-            return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
-        if self._is_anothers(hello.actor, token):
-            no = of_another_token(hello.actor)
-            return None, [Send(peer_id, no), Note(f"{hello.actor} was refused: {no.text}")]
-        if len(self.peers) >= self._settings.max_actors and hello.actor not in self._connections:
+            notes = [] if no.challenge else [Note(f"{hello.actor} was refused: {no.text}")]
+            return None, [Send(peer_id, no), *notes]
+        room = self._make_room(hello, now)
+        if room is None:
             return None, [Send(peer_id, full(self._settings.max_actors))]
-        account = self.ledger.open(hello.incarnation, hello.actor, hello.born)
+        account = self.ledger.open(hello.incarnation, hello.actor)
+        account.token = token
         envs = hello.envs or self._settings.envs_per_actor
         lost = account.reconcile(self.plausibility.joining(account, hello, envs))
         self.ledger.unaccounted.add(least=-lost, most=-lost)
         is_slow = self._left_unread(peer_id, hello)
-        actions = self._supersede(peer_id, hello)
+        actions = [*room, *self._supersede(peer_id, hello)]
         if lost:
             actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
         known = self.peers.get(peer_id)
@@ -70,10 +69,11 @@ class Roster:
         if ready and self.spec is None:
             self.spec = hello.spec
         joined = ready and not (known and known.ready)
+        active_at = known.active_at if known and known.ready == ready else now
         peer = known or Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
         # what was sent on this connection arrives, so all that is known of the peer still holds
         peer.slots, peer.account, peer.heard, peer.ready, peer.token = slots, account, now, ready, token
-        peer.is_slow = is_slow
+        peer.is_slow, peer.active_at = is_slow, active_at
         self.forget(peer_id)
         self.peers[peer_id] = peer
         self._names.add(hello.actor)
@@ -84,10 +84,28 @@ class Roster:
             actions.append(Note(f"{hello.actor} joined with {envs} environments{f' (token {token})' if token else ''}"))
         return peer, actions
 
-    def _is_anothers(self, actor: str, token: str) -> bool:
-        """Whether a live actor has that name and came by a token of another name (rotation keeps the name)."""
-        live = [self.peers[peer_id] for peer_id in self._connections.get(actor, ()) if peer_id in self.peers]
-        return any(peer.token.partition(".")[0] != token.partition(".")[0] for peer in live)
+    def _make_room(self, hello: Hello, now: float) -> list[Action] | None:
+        """None where all places are taken by actors that work. An idle one loses its place to one that wants in."""
+        if len(self.peers) < self._settings.max_actors or hello.actor in self._connections:
+            return []
+        idle = [peer for peer in self.peers.values() if self._is_idle(peer, now)]
+        if not idle:
+            return None
+        longest = min(idle, key=lambda peer: peer.active_at)
+        self.forget(longest.id)
+        note = Note(f"{longest.actor} has not delivered for {now - longest.active_at:.0f} s and lost its place")
+        return [Send(longest.id, full(self._settings.max_actors)), note]
+
+    def _is_idle(self, peer: Peer, now: float) -> bool:
+        """Whether that peer takes a place and brings nothing."""
+        lease = self._settings.lease_seconds
+        if peer.steps:
+            return peer.idle_policies > 2 and now - peer.active_at > IDLE_LEASES * lease
+        return now - peer.active_at > lease + (0 if peer.ready else self._settings.env.step_timeout_seconds)
+
+    @property
+    def _max_envs(self) -> int:
+        return max(self._settings.max_envs_per_actor, self._settings.envs_per_actor)
 
     def _left_unread(self, peer_id: bytes, hello: Hello) -> bool:
         """Whether this process's connections before this one ended over a policy that it had not read to its end."""
@@ -181,35 +199,10 @@ class Roster:
         for key, since in self._absent_since.items():
             if now - since >= ABSENT_SECONDS:
                 self.ledger.write_off(key)
-
-    def _contest(self, hello: Hello, now: float) -> Reject | None:
-        """Not this one, where a process that started later has the name: this HELLO may be a dead process's, delayed.
-
-        Clocks differ, so it may be the newer one all the same: once the other is gone it gets the name by asking again,
-        which no dead process does.
-        """
-        holder = self._younger(hello)
-        if holder is None:
-            self._claims.pop(hello.incarnation, None)
-            return None
-        first = self._claims.setdefault(hello.incarnation, now)
-        while len(self._claims) > MAX_CLAIMS:
-            del self._claims[next(iter(self._claims))]
-        if any(peer.incarnation == holder for peer in self.peers.values()):
-            if now - first > 2 * self._settings.lease_seconds:
-                return superseded_by_newer(hello.actor)
-        elif now - first >= CLAIM_SECONDS:
-            del self._claims[hello.incarnation]
-            return None
-        text = f"a process that started later has the name {hello.actor}; it is free once that one is gone"
-        return Reject("superseded", text, fatal=False, retry_after_seconds=CLAIM_SECONDS)
-
-    def _younger(self, hello: Hello) -> bytes | None:
-        for incarnation in self._lives.get(hello.actor, set()) - {hello.incarnation}:
-            account = self.ledger.accounts.get(incarnation)
-            if account is not None and not account.over and account.born > hello.born:
-                return incarnation
-        return None
+        for key in [key for key in absent if self.ledger.accounts[key].is_untouched]:
+            self.ledger.forget(key)
+        self._owners.free(now, self._absent_since)
+        self.slots.keep_only(lambda name: name in self._owners or name in self._connections)
 
     def _is_overdue(self, peer: Peer, now: float) -> bool:
         return now - peer.heard > self._settings.lease_seconds
@@ -254,9 +247,5 @@ class Roster:
             self.forget(other.id)
             if other.incarnation != hello.incarnation:
                 actions.append(Send(other.id, superseded_by_newer(hello.actor)))
-        for incarnation in self._lives.pop(hello.actor, set()) - {hello.incarnation}:
-            account = self.ledger.accounts.get(incarnation)
-            if account is not None and not account.over:
-                self.ledger.close(incarnation, "actor_lost")
-        self._lives[hello.actor] = {hello.incarnation}
+        self._owners.take(hello)
         return actions

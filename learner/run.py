@@ -230,7 +230,7 @@ class Run:
         """Where every step is now; under the session's lock."""
         self.journal.turn_over()
         crash = session.troubles.newest_crash
-        return Books(session.ledger.to_state(), session.slots.to_state(), self.journal.position, crash)
+        return Books(session.ledger.to_state(), self.journal.position, crash)
 
     def save(self, books: Books, now: float) -> None:
         """Write the checkpoint that is due. A full or read-only disk is reported and does not stop the run."""

@@ -65,7 +65,6 @@ class Books:
     """Where every step is, at one moment: what a checkpoint keeps of the session."""
 
     ledger: dict[str, Any]
-    slots: dict[str, Any]
     journal: Position  # entries behind it are not in the ledger
     newest_crash: str = ""  # of an environment, with its actor
 
@@ -246,7 +245,6 @@ class Saver:
             "episodes": content.episodes.to_dict(),
             "ledger": books.ledger,
             "journal": list(books.journal),
-            "slots": books.slots,
             "spec": msgspec.to_builtins(content.spec),
             "env": self._env,
             "seed": self._config.seed,

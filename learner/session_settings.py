@@ -28,6 +28,7 @@ def session_settings(config: LearnerConfig, directory: RunDirectory, lease_secon
         stop_grace_seconds=config.collect.stop_grace_seconds,
         max_ingress_bytes=config.collect.max_ingress_bytes,
         max_actors=config.collect.max_actors,
+        max_envs_per_actor=config.collect.max_envs_per_actor,
         stop_at_episode_end=config.collect.stop_at_episode_end,
         even_shares=config.collect.even_shares,
         max_rollout_bytes=config.collect.max_rollout_bytes,

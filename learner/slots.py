@@ -1,14 +1,15 @@
 """Which environments are which: hands out slots (logical environments) to actors by name.
 
 A slot keeps its number when its actor is replaced, and every new holder gets a higher `life`, so that no random stream
-is ever used twice. Pure bookkeeping.
+is ever used twice. Pure bookkeeping: ranges, so that what an actor announces costs no memory.
 """
 
-from collections.abc import Container
+from collections import deque
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any
 
-LIVES_PER_START = 2**20  # of one slot, more than a learner can hand out
+LIVES_PER_START = 2**31  # of one slot, more than a learner can hand out
+MAX_PAST = 1024  # ranges without a name whose lives are remembered one by one
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Slots:
     envs: int
     life: int
 
+    @property
+    def end(self) -> int:
+        """The first slot behind it."""
+        return self.first + self.envs
+
 
 class SlotTable:
     """All slots ever handed out."""
@@ -27,8 +33,8 @@ class SlotTable:
         """start: counts the learner's starts. Each has lives of its own, whatever its predecessors saved."""
         self._by_name: dict[str, Slots] = {}
         self._holders: dict[str, bytes] = {}
-        self._lives: list[int] = []  # by slot: the next one
-        self._first_life = (start - 1) * LIVES_PER_START
+        self._past: deque[Slots] = deque()  # that were handed out, and no name holds
+        self._first_life = (start - 1) * LIVES_PER_START  # of slots of which nothing is remembered
 
     def assign(self, name: str, incarnation: bytes, envs: int, in_use: Container[str]) -> Slots:
         """The slots of this incarnation: the ones it has, else those of its name, else free ones, else new ones.
@@ -40,35 +46,47 @@ class SlotTable:
             if self._holders[name] == incarnation:
                 return known
             return self._hand_out(name, incarnation, known.first, envs)
-        self._by_name.pop(name, None)
-        gap = self._gap(envs)
-        if gap is not None:
-            return self._hand_out(name, incarnation, gap, envs)
-        free = ((s.first, other) for other, s in self._by_name.items() if s.envs == envs and other not in in_use)
-        first, other = min(free, default=(len(self._lives), ""))
-        if other:
-            del self._by_name[other], self._holders[other]
+        self._release(name)
+        first, end = self._gap(envs)
+        if first + envs > end:
+            free = ((s.first, other) for other, s in self._by_name.items() if s.envs == envs and other not in in_use)
+            taken_over, other = min(free, default=(0, ""))
+            if other:
+                self._release(other)
+                first = taken_over
         return self._hand_out(name, incarnation, first, envs)
 
-    def _gap(self, envs: int) -> int | None:
-        """First of that many neighbouring slots that were once handed out and that no name holds."""
-        if len(self._lives) - sum(held.envs for held in self._by_name.values()) < envs:
-            return None
+    def keep_only(self, is_known: Callable[[str], bool]) -> None:
+        """Take back the slots of all other names."""
+        for name in [name for name in self._by_name if not is_known(name)]:
+            self._release(name)
+
+    def _release(self, name: str) -> None:
+        slots = self._by_name.pop(name, None)
+        self._holders.pop(name, None)
+        if slots is not None:
+            self._remember(slots)
+
+    def _remember(self, slots: Slots) -> None:
+        self._past.append(slots)
+        if len(self._past) > MAX_PAST:
+            self._first_life = max(self._first_life, self._past.popleft().life + 1)
+
+    def _gap(self, envs: int) -> tuple[int, int]:
+        """First of that many neighbouring slots that no name holds, and the end of those ever handed out."""
         first = 0
         for held in sorted(self._by_name.values(), key=lambda slots: slots.first):
             if held.first - first >= envs:
-                return first
-            first = max(first, held.first + held.envs)
-        return first if len(self._lives) - first >= envs else None
+                break
+            first = max(first, held.end)
+        return first, max((slots.end for slots in (*self._past, *self._by_name.values())), default=0)
 
     def _hand_out(self, name: str, incarnation: bytes, first: int, envs: int) -> Slots:
-        self._lives.extend([self._first_life] * (first + envs - len(self._lives)))
-        life = max(self._lives[first : first + envs])
-        self._lives[first : first + envs] = [life + 1] * envs
-        self._by_name[name] = Slots(first, envs, life)
+        before = self._by_name.get(name)
+        overlapping = [*self._past, *([before] if before is not None else [])]
+        lives = [past.life + 1 for past in overlapping if past.first < first + envs and first < past.end]
+        if before is None:  # what is covered needs no memory of its own
+            self._past = deque(past for past in self._past if not (first <= past.first and past.end <= first + envs))
+        self._by_name[name] = Slots(first, envs, max(self._first_life, *lives) if lives else self._first_life)
         self._holders[name] = incarnation
         return self._by_name[name]
-
-    def to_state(self) -> dict[str, Any]:
-        """Plain data for who reads a checkpoint. A restart needs none of it: names and lives are given out anew."""
-        return {"lives": list(self._lives)}

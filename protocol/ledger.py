@@ -43,12 +43,17 @@ class Account:
     is_idle: bool = False  # it has told of all that it sealed, and seals nothing before it gets another policy
     unknown: int = 0  # of an account that is over or away: most steps sealed beyond those that it tells of
     forgotten: int = 0  # steps in its own count that are in no open account: its first one was closed, or it lies
-    born: int = 0  # when its process started, as it says; orders those of one name
+    token: str = ""  # by which its actor came
 
     @property
     def in_flight(self) -> int:
         """Steps sealed and neither received nor given up."""
         return self.sealed - self.trained - self.pending - self.dropped.total()
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing of its actor ever arrived."""
+        return not (self.watermark or self.trained or self.pending or self.dropped.total() - self.missing)
 
     @property
     def disposed(self) -> int:
@@ -153,11 +158,14 @@ class Ledger:
         self.unaccounted = Unaccounted()
         self.ended: dict[bytes, None] = {}  # the newest closed incarnations: they are in `closed`, so none may return
 
-    def open(self, incarnation: bytes, actor: str, born: int = 0) -> Account:
+    def open(self, incarnation: bytes, actor: str) -> Account:
         """The account of this incarnation, new or known."""
-        account = self.accounts.setdefault(incarnation, Account(actor))
-        account.born = max(account.born, born)
-        return account
+        return self.accounts.setdefault(incarnation, Account(actor))
+
+    def forget(self, incarnation: bytes) -> None:
+        """Keep nothing of an actor that is gone and never delivered; what it may have sealed is unknown."""
+        account = self.accounts.pop(incarnation)
+        self.closed.unknown += account.in_flight + account.most_unknown
 
     def train(self) -> None:
         """One update consumed everything pending."""
@@ -275,10 +283,10 @@ def _account_state(account: Account) -> dict[str, Any]:
         "env_restarts": account.env_restarts,
         "away": account.away,
         "forgotten": account.forgotten,
-        "born": account.born,
+        "token": account.token,
     }
 
 
 def _account_from(state: dict[str, Any]) -> Account:
-    fields = {key: value for key, value in state.items() if key not in ("in_flight", "dropped")}
+    fields = {key: value for key, value in state.items() if key not in ("in_flight", "dropped", "born")}
     return Account(**fields, dropped=Counter(state["dropped"]))

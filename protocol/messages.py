@@ -71,9 +71,7 @@ class Hello(_Message, frozen=True):
     version: Count = 0  # of the policy held, 0: none
     spec_hash: Digest = b""  # b"" while the environment is unknown: tell me which
     spec: Spec | None = None
-    born: Count = (
-        0  # when its process started: microseconds since 1970 by its clock. Of two with one name the later wins
-    )
+    answer: Count = 0  # the number of a REJECT that asked for it: this process is alive
 
     @property
     def policy(self) -> tuple[int, int]:
@@ -165,6 +163,7 @@ class Reject(_Message, frozen=True):
     text: Text
     fatal: bool
     retry_after_seconds: Seconds = 1.0
+    challenge: Count = 0  # to be said in the next HELLO
 
 
 class Part(_Message, frozen=True):

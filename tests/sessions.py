@@ -437,15 +437,14 @@ class Simulation:
 
     # Actors
 
-    def start(self, name: str, *, clock_ahead: int = 0) -> Process:
-        """A new process of that name, on a host whose clock is that far ahead."""
+    def start(self, name: str) -> Process:
+        """A new process of that name."""
         incarnation = len(self.processes).to_bytes(8, "big")
         session = WatchedSession(
             actor=name,
             incarnation=incarnation,
             envs=0,
             release="test",
-            born=1000 + len(self.processes) + clock_ahead,
             learner="tcp://learner:5555",
         )
         notes: list[str] = []
@@ -676,6 +675,7 @@ class Simulation:
             assert account.pending == own["pending"]
             assert account.in_flight >= 0
         total = learner.ledger.total()
+        self._forget_those_that_never_delivered(learner)
         assert total.sealed == sum(map(self.known_sealed, self.books.watermark))
         assert total.trained == places["trained"]
         assert total.pending == places["pending"] == sum(received.segment.steps for received in learner.batch)
@@ -688,6 +688,14 @@ class Simulation:
         assert (
             json.loads(json.dumps(learner.ledger.to_state())) == Ledger.from_state(learner.ledger.to_state()).to_state()
         )
+
+    def _forget_those_that_never_delivered(self, learner: LearnerSession) -> None:
+        """Nothing is kept of processes that are gone and of which no rollout ever arrived."""
+        for incarnation, upto in self.books.watermark.items():
+            if incarnation not in learner.ledger.accounts and incarnation not in learner.ledger.ended:
+                assert not upto
+                assert not self.books.told_dropped.get(incarnation)
+                self.books.told_sealed[incarnation] = 0
 
     def check_end(self, told_all: Sequence[Process]) -> None:
         """After the run: nothing is in flight, and only dead processes have steps of which nobody ever heard."""

@@ -274,6 +274,8 @@ def test_steps_of_a_killed_actor_that_were_on_their_way_are_booked_as_lost_once_
     world.kill(victim, lose_up=True)
     world.start("a")
     world.exchange()
+    world.pass_time(0.1)  # it proves that it is alive
+    world.exchange()
     assert learner_of(world).ledger.total().dropped["actor_lost"] == victim.sealed_steps > 0
     world.run_until_updates(2)
     world.end()

@@ -162,7 +162,8 @@ def test_the_newest_process_of_a_name_stays_and_the_older_one_ends_without_flapp
     assert "--name" in older.exit.reason
     assert newer.alive
     assert bystander.alive
-    assert sum(isinstance(send.message, Reject) for send in world.sent) == 1
+    rejects = [send.message for send in world.sent if isinstance(send.message, Reject)]
+    assert [reject.fatal for reject in rejects] == [False, True]  # prove that you are alive; you are superseded
     world.end()
 
 
@@ -199,6 +200,8 @@ def test_a_replacement_gets_the_slots_of_the_process_that_was_killed_with_new_ra
     world.kill(older)
     newer = world.start("a")
     world.exchange()
+    world.pass_time(0.1)  # it proves that it is alive
+    world.exchange()
     own = [(w.first_slot, w.life) for w in welcomes(world)]
     assert newer.session.state is State.RUNNING
     assert own[0] == (0, 0)
@@ -217,6 +220,9 @@ def test_beyond_the_most_actors_one_more_is_told_to_come_back_and_a_restarted_on
         assert third.exit is None
         assert any("2 actors are connected" in note for note in third.notes)
         again = world.start("b")
+        deliver(world, again)
+        hear(world, again)
+        world.pass_time(0.1)  # it proves that it is alive
         deliver(world, again)
         learner = learner_of(world)
         assert sorted(peer.actor for peer in learner.peers.values()) == ["a", "b"]
@@ -251,4 +257,6 @@ def test_connections_leave_nothing_behind(world: Simulation) -> None:
     roster = learner.roster
     left = [roster.peers, roster.lost, roster._connections, roster._names, learner.conduct]
     assert [len(table) for table in left] == [0] * 5
-    assert len(roster._lives) == 3
+    assert not roster._owners._lives
+    assert not learner.ledger.accounts
+    assert not learner.slots._by_name

@@ -133,9 +133,9 @@ class Faults(RuleBasedStateMachine):
             self.world.damage(connection)
 
     @precondition(lambda self: len(self.world.processes) < MAX_PROCESSES)
-    @rule(name=st.sampled_from(NAMES), clock_ahead=st.sampled_from([0, 0, 0, 100, -100]))
-    def a_process_starts(self, name: str, clock_ahead: int) -> None:
-        self.world.start(name, clock_ahead=clock_ahead)
+    @rule(name=st.sampled_from(NAMES))
+    def a_process_starts(self, name: str) -> None:
+        self.world.start(name)
 
     @rule(seconds=st.sampled_from([1.0, 4.0, 8.0]))
     def the_network_is_cut_for_everyone(self, seconds: float) -> None:
