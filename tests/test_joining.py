@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from doors import Door
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_port
@@ -229,7 +230,7 @@ def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(t
     router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, gate.security())
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
     session = LearnerSession(settings, Ledger(), SlotTable(1))
-    network = Network(router, session, lambda _: None, lambda *_: None, gate)
+    network = Network(router, session, lambda _: None, gate)
     network.start()
     line = access.announce(router.address.removeprefix("tcp://"), time.time())
     assert line is not None
@@ -258,7 +259,7 @@ def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatc
     gate = Gate(Access.open(tmp_path, time.time()), wall=time.time, monotonic=time.monotonic)
     router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, door.server)
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
-    network = Network(router, LearnerSession(settings, Ledger(), SlotTable(1)), lambda _: None, lambda *_: None, gate)
+    network = Network(router, LearnerSession(settings, Ledger(), SlotTable(1)), lambda _: None, gate)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     door.broken = SystemExit
     network.start()
@@ -286,26 +287,37 @@ def session_with_an_actor(token: str) -> LearnerSession:
     return session
 
 
+def prove_and_join(session: LearnerSession, token: str, now: float) -> None:
+    """A living process answers the number that it is given."""
+    (answer,) = session.receive(b"b", said("name", b"bbbbbbbb"), None, now, token)
+    assert isinstance(answer, Send)
+    assert isinstance(answer.message, Reject)
+    again = msgspec.structs.replace(said("name", b"bbbbbbbb"), answer=answer.message.challenge)
+    session.receive(b"b", again, None, now, token)
+
+
 def test_nobody_takes_the_name_of_an_actor_that_came_by_another_token() -> None:
     session = session_with_an_actor("laptop.1111")
     actions = session.receive(b"b", said("name", b"bbbbbbbb"), None, 1.0, "desk.2222")
     (reject,) = [action.message for action in actions if isinstance(action, Send)]
     assert isinstance(reject, Reject)
-    assert reject.fatal
+    assert not reject.fatal  # nothing was delivered under that name, so it is not owned for good
     assert "--name" in reject.text
     assert list(session.peers) == [b"a"]
 
 
 def test_after_a_rotation_the_same_name_may_come_by_the_new_secret() -> None:
     session = session_with_an_actor("laptop.1111")
-    session.receive(b"b", said("name", b"bbbbbbbb"), None, 1.0, "laptop.2222")
+    prove_and_join(session, "laptop.2222", 1.0)
     assert list(session.peers) == [b"b"]
 
 
 def test_a_name_is_free_again_once_its_actor_has_gone() -> None:
     session = session_with_an_actor("laptop.1111")
     session.unreachable(b"a", 1.0)
-    session.receive(b"b", said("name", b"bbbbbbbb"), None, 2.0, "desk.2222")
+    session.tick(12.0)  # its last words could have come until now
+    session.tick(14.0)
+    session.receive(b"b", said("name", b"bbbbbbbb"), None, 14.0, "desk.2222")
     assert list(session.peers) == [b"b"]
 
 
