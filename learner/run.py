@@ -230,7 +230,7 @@ class Run:
         """Where every step is now; under the session's lock."""
         self.journal.turn_over()
         crash = session.troubles.newest_crash
-        return Books(session.ledger.to_state(), self.journal.position, crash)
+        return Books(session.ledger.to_state(), self.journal.position, crash, session.slots.most)
 
     def save(self, books: Books, now: float) -> None:
         """Write the checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
@@ -259,7 +259,7 @@ class Run:
         content_of_summary = {
             "reason": reason,
             **summary(self.config, self.progress, self.episodes, books.ledger["total"]),
-            "environments": len(books.slots["lives"]),
+            "environments": books.environments,
             "newest_crash": books.newest_crash,
             "starts": self.directory.start,
             "elapsed_seconds": self.elapsed_seconds(now),

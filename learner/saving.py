@@ -67,6 +67,7 @@ class Books:
     ledger: dict[str, Any]
     journal: Position  # entries behind it are not in the ledger
     newest_crash: str = ""  # of an environment, with its actor
+    environments: int = 0  # that were stepped at once, at most
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class SlotTable:
 
     def __init__(self, start: int = 1) -> None:
         """start: counts the learner's starts. Each has lives of its own, whatever its predecessors saved."""
+        self.most = 0  # slots, ever
         self._by_name: dict[str, Slots] = {}
         self._holders: dict[str, bytes] = {}
         self._past: deque[Slots] = deque()  # that were handed out, and no name holds
@@ -89,4 +90,5 @@ class SlotTable:
             self._past = deque(past for past in self._past if not (first <= past.first and past.end <= first + envs))
         self._by_name[name] = Slots(first, envs, max(self._first_life, *lives) if lives else self._first_life)
         self._holders[name] = incarnation
+        self.most = max(self.most, first + envs)
         return self._by_name[name]

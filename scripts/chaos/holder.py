@@ -11,12 +11,12 @@ from pathlib import Path
 
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
+from learner.config import CollectConfig
 from protocol import PROTOCOL_VERSION
 from protocol.codec import decode_from_learner, encode
 from protocol.dealer import Dealer
 from protocol.errors import ProtocolError
 from protocol.join_line import JoinLine
-from protocol.limits import MAX_ENVS
 from protocol.messages import Have, Hello, Ping, Policy, Tally, TimeShares, Who
 from protocol.security import ClientSecurity
 from protocol.specs import spec_hash, spec_of
@@ -36,7 +36,7 @@ class Holder:
         spec = spec_of(environment.observation_space, environment.action_space)
         self._hello = Hello(
             PROTOCOL_VERSION, PROTOCOL_VERSION, "chaos", name, os.urandom(8), envs, Tally(),
-            spec_hash=spec_hash(spec), spec=spec, born=time.time_ns() // 1000,
+            spec_hash=spec_hash(spec), spec=spec,
         )  # fmt: skip
         self._said_hello = self._known = False
         self._ping_at = 0.0
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("kind", choices=KINDS)
     given = parser.parse_args()
     line = JoinLine.parse(given.join_file.read_text())
-    envs = MAX_ENVS if given.kind == "boastful" else 4
+    envs = CollectConfig.max_envs_per_actor if given.kind == "boastful" else 4
     number, began = 0, time.monotonic()
     holder = Holder(line, f"{given.kind}-{number}", envs)
     while True:
