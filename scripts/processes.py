@@ -12,6 +12,7 @@ from pathlib import Path
 
 from learner.own_files import open_own
 from protocol.descendants import MARK_VARIABLE, is_over, kill_started_by, new_mark
+from protocol.launch import LAUNCHED_VARIABLE
 from protocol.lifeline import LIFELINE_VARIABLE
 from scripts.last_words import HUNG, ended_in_order, last_words
 from scripts.run_module import START
@@ -71,6 +72,7 @@ class Child:
                 stderr=log,
                 env={
                     **os.environ,
+                    LAUNCHED_VARIABLE: str(self._started),
                     **self.environment,
                     LIFELINE_VARIABLE: str(self.lifeline.read_fd),
                     MARK_VARIABLE: self._mark,

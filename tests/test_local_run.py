@@ -399,7 +399,7 @@ def test_a_run_survives_one_kill_after_the_other(place: Place, files: RunFiles) 
     place.gate.touch()
     place.ends(command, code=0)
     # a learner that is started again does not count once more what its checkpoint has
-    assert files.metrics()[-1]["elapsed_seconds"] <= time.monotonic() - launched
+    assert files.metrics()[-1]["elapsed_seconds"] <= time.monotonic() - launched + 1.0  # of psutil
     place.leaves_nothing()
     assert files.epoch() == 3
     assert_finished(files)
