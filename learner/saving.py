@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from learner.checkpoint_document import read_document
 from learner.complaints import Complaints
 from learner.config import LearnerConfig, RunConfig
 from learner.episodes import EpisodeWindow
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dppo.learner")
 
 RECENT_COUNT = 8
+MOST_FILES = 256  # of the journal, kept for the best checkpoint: 220 MB; what is beyond would be missed, and said
 
 
 @dataclass
@@ -183,6 +185,7 @@ class Saver:
         self._recent_at = -math.inf
         # the shortest of them is what one costs: the others had to wait for a core
         self._recent_seconds: deque[float] = deque([0.0], maxlen=RECENT_COUNT)  # that the newest recent ones took
+        self._best = (-1, 0)  # the best checkpoint's update and its file of the journal
         self._files: deque[int] = deque(maxlen=config.run.keep_checkpoints)  # of the journal, by lasting checkpoint
 
     def due(self, now: float) -> bool:
@@ -222,15 +225,30 @@ class Saver:
             save(checkpoints, update, content.trainer.tensors(), self._state(content, now))
             self._files.append(content.books.journal.file)
             mean = content.episodes.mean_return if content.episodes.is_full else None
-            prune(checkpoints, self._config.keep_checkpoints, offer_best(checkpoints, update, mean))
+            best = offer_best(checkpoints, update, mean)
+            prune(checkpoints, self._config.keep_checkpoints, best)
+            if best == update:
+                self._best = (update, content.books.journal.file)
             if len(self._files) == self._files.maxlen:
-                self._journal.forget_before(self._files[0])
+                self._journal.forget_before(self._first_file_needed(best))
             self._directory.write_json("ledger.json", content.books.ledger)
         except (CheckpointError, OSError) as error:
             self._complaints.failed("the checkpoint", error)
         else:
             self.saved_update = update
             self._complaints.worked("the checkpoint")
+
+    def _first_file_needed(self, best: int | None) -> int:
+        """Of the journal, by the lasting checkpoints and the best one; for that one not more than MOST_FILES back."""
+        if best is None:
+            return self._files[0]
+        if best != self._best[0]:  # of an earlier start
+            try:
+                document, _ = read_document(self._directory.checkpoints / f"{best:08d}")
+                self._best = (best, Position.of(document["state"].get("journal", (0,))).file)
+            except (OSError, ValueError):  # it is of no use to anybody
+                return self._files[0]
+        return min(self._files[0], max(self._best[1], self._files[-1] - MOST_FILES))
 
     def _lasting_due(self, now: float) -> bool:
         return now - self._lasting_at >= self._config.checkpoint_seconds

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from learner import checkpoint, journal, run_directory
+from learner import checkpoint, journal, run_directory, saving
 from learner.complaints import Complaints
 from learner.config import CollectConfig, LearnerConfig, NetworkConfig, RunConfig
 from learner.entries import Entry
@@ -270,6 +270,53 @@ def test_the_journal_is_kept_as_long_as_a_checkpoint_may_need_it(path: Path, mon
     account = resumed.run.ledger.accounts[ALICE]
     assert (account.trained, account.dropped["learner_crash"], account.watermark) == (50, 10, 6)
     resumed.die()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_best_checkpoint_keeps_what_it_needs_of_the_journal(
+    path: Path, monkeypatch: pytest.MonkeyPatch, restart: bool
+) -> None:
+    monkeypatch.setattr(journal, "LONG_RECORDS", 1)
+    config = replace(CONFIG, run=replace(CONFIG.run, checkpoint_seconds=0.0, keep_checkpoints=2, return_window=1))
+    life = Life(path, config)
+    life.begin()
+    for number in range(1, 12):
+        if restart and number == 5:
+            life.die()
+            life = Life(path, config)
+            life.begin()
+        life.run.episodes.add([100.0 - abs(number - 3)], [10], [float("nan")])  # the third is the best
+        life.accept(number, 10)
+        life.session.ledger.train()
+        life.run.progress.steps += 10
+        life.update()
+        life.save(float(number))
+    assert sorted(p.name for p in (path / "checkpoints").glob("[0-9]*")) == ["00000003", "00000010", "00000011"]
+    life.die()
+    for name in ("00000010", "00000011"):
+        (path / "checkpoints" / name / "state.json").write_bytes(b"damaged")
+    resumed = Life(path, config)
+    account = resumed.run.ledger.accounts[ALICE]
+    assert (account.trained, account.dropped["learner_crash"], account.watermark) == (30, 80, 11)
+    assert resumed.run.ledger.unaccounted.most == 0
+    resumed.die()
+
+
+def test_the_best_checkpoint_does_not_fill_the_disk_with_journal(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LONG_RECORDS", 1)
+    monkeypatch.setattr(saving, "MOST_FILES", 4)
+    config = replace(CONFIG, run=replace(CONFIG.run, checkpoint_seconds=0.0, keep_checkpoints=2, return_window=1))
+    life = Life(path, config)
+    life.begin()
+    for number in range(1, 20):
+        life.run.episodes.add([-float(number)], [10], [float("nan")])
+        life.accept(number, 10)
+        life.session.ledger.train()
+        life.run.progress.steps += 10
+        life.update()
+        life.save(float(number))
+    assert len(list((path / "journal").glob("[0-9]*"))) <= 6
+    life.die()
 
 
 def test_on_a_full_disk_training_goes_on_loudly_and_all_is_written_once_there_is_space(
