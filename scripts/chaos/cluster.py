@@ -229,7 +229,7 @@ class Cluster:
             reported("steps dropped", " ".join(f"{reason} {steps}" for reason, steps in dropped.items()) or "none"),
         ]
         if self.plan.env == PACED:
-            figures.append(self._counted_figure(total["sealed"]))
+            figures.append(self._counted_figure(total["sealed"], total["unknown"]))
         return figures
 
     def audited(self) -> list[str]:
@@ -239,14 +239,20 @@ class Cluster:
         except DppoError as error:
             return [str(error)]
 
-    def _counted_figure(self, sealed: int) -> Figure:
-        """The environments' own count against the ledger's: equal where no actor was killed with its open segment."""
+    def _counted_figure(self, sealed: int, unknown: int) -> Figure:
+        """The environments' own count against the ledger's: equal where no actor was killed with its open segment.
+
+        unknown: the most that dead actors may have sealed beyond what the ledger knows, nine segments or more for each.
+        """
         counted = counted_steps(self.counts)
         deaths = sum(worker.violent_deaths for worker in [*self.actors, *self.others])
         if deaths == 0:
             return holds("steps counted by the environments = sealed", counted == sealed, f"{counted} != {sealed}")
+        most = unknown + unknown // 9  # with the open segments
+        bounds = f"0..{most}"
+        untold = counted - sealed
         return Figure(
-            "steps that dead actors had not told of", counted - sealed, f"in {deaths} deaths", ">= 0", counted >= sealed
+            "steps that dead actors had not told of", untold, f"in {deaths} deaths", bounds, 0 <= untold <= most
         )
 
 
