@@ -50,7 +50,7 @@ class RunDirectory:
         """
         path = Path(path)
         try:
-            _refuse_links(path)
+            refuse_links(path)
             (path / "checkpoints").mkdir(mode=0o755, parents=True, exist_ok=True)
             lock = RunLock(path)
             try:
@@ -136,7 +136,7 @@ def check_start(path: Path) -> None:
             f"run directory {path} cannot be used: {problem}. Make it writable or choose another run.directory."
         )
     if path.is_dir():
-        _refuse_links(path)
+        refuse_links(path)
         refuse_if_held(path)
         try:
             _Identity.next(path / "run.json")
@@ -144,7 +144,7 @@ def check_start(path: Path) -> None:
             raise UsageError(f"{path / 'run.json'} cannot be read: {error.strerror}. Make it readable.") from None
 
 
-def _refuse_links(path: Path) -> None:
+def refuse_links(path: Path) -> None:
     """Raise UsageError where something that a run writes is a symbolic link (the directory itself may be one)."""
     unfinished = tuple(f".{name}.new" for name in FILES)
     found = first_link(path, (*DIRECTORIES, *FILES, *unfinished)) or first_link(

@@ -124,7 +124,11 @@ def refuse_if_held(path: Path) -> None:
     """Raise RefusedError where a learner has the directory now. Writes nothing, and holds the lock for a moment."""
     for place in (path, path / LOCK_FILE):
         try:
-            descriptor = open_own(place, os.O_RDONLY)
+            descriptor = (
+                os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                if place == path
+                else open_own(place, os.O_RDONLY)
+            )
         except OSError:  # there is none yet, or not for us: the start says so
             continue
         try:

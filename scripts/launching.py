@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from learner.checkpoint_document import refuse_unreadable
 from learner.initial_weights import find_source
-from learner.run_directory import check_start
+from learner.run_directory import check_start, refuse_links
+from learner.run_lock import refuse_if_held
 from learner.status import SUMMARY
 from protocol.errors import UsageError
 from protocol.lifeline import watch_parent
@@ -59,7 +60,12 @@ def with_run(config: AnyLaunch, **values: Any) -> AnyLaunch:
 
 
 def checked(config: Launch) -> Standing:
-    """How the command stands to its run directory. Raises UsageError where it cannot start; writes nothing."""
+    """How the command stands to its run directory; writes nothing.
+
+    Raises UsageError where it cannot start, RefusedError where a learner is running there.
+    """
+    refuse_if_held(config.learner.run_directory)
+    refuse_links(config.learner.run_directory)
     standing = stand(config)
     if standing.over:
         return standing

@@ -108,6 +108,18 @@ def test_the_lock_holds_without_its_file(tmp_path: Path, harm: str) -> None:
         first.communicate()
 
 
+def test_that_a_learner_is_running_is_found_out_without_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    run_lock.refuse_if_held(path)
+    assert not path.exists()
+    with RunDirectory.open(path):
+        (path / "lock").unlink()
+        with pytest.raises(RefusedError, match="belongs to the learner with an unknown pid, which is running"):
+            run_lock.refuse_if_held(path)
+        assert not (path / "lock").exists()
+    run_lock.refuse_if_held(path)
+
+
 @pytest.mark.parametrize("harm", ["renamed", "renamed and made again", "deleted"])
 def test_a_learner_notices_that_its_directory_is_not_there_any_more(tmp_path: Path, harm: str) -> None:
     path = tmp_path / "run"
