@@ -13,7 +13,7 @@ from learner.plausibility import believable_steps, contradiction
 from learner.roster import Roster
 from learner.stop_and_go import StopAndGo
 from learner.troubles import Troubles
-from learner.validation import NotFinite, checked_segment
+from learner.validation import Unusable, checked_segment
 from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import DropReason
 from protocol.limits import SEGMENT_BYTES
@@ -73,9 +73,9 @@ class Rollouts:
         try:
             may_be_empty = self._settings.even_shares
             segment = checked_segment(spec, header, blob, envs=peer.slots.envs, may_be_empty=may_be_empty)
-        except NotFinite as error:  # an honest actor with a broken environment, or our own policy: no strike
+        except Unusable as error:  # an honest actor with a broken environment, or our own policy: no strike
             refused = self._refuse(peer, header, "invalid", str(error))
-            return [*refused, *self._troubles.refused(peer, error.array)], None
+            return [*refused, *self._troubles.refused(peer, error.array, error.what)], None
         except ProtocolError as error:
             return self._refuse(peer, header, "invalid", str(error)), error
         peer.account.accept(header.seq, segment.steps)

@@ -50,13 +50,13 @@ class Troubles:
         self._noted.add(kind)
         return self._note(peer, text)
 
-    def refused(self, peer: Peer, what: str) -> list[Action]:
-        """A rollout held numbers that are not finite. Once for each array: its actor is told of every rollout."""
+    def refused(self, peer: Peer, what: str, held: str) -> list[Action]:
+        """A rollout held unusable numbers. Reported once for each array; its actor is told of every rollout."""
         if what in peer.refused:
             return []
         peer.refused.add(what)
         hint = "look at what the environment returns" if what in ("observation", "reward") else "has training diverged?"
-        return self._note(peer, f"{what} holds NaN or infinity, and its rollouts are refused: {hint}")
+        return self._note(peer, f"{what} holds {held}: rollouts with such numbers are refused: {hint}")
 
     def _note(self, peer: Peer, text: str) -> list[Action]:
         peer.notes += 1

@@ -3,8 +3,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from learner.validation import check_segment, checked_segment
+from actor.noise import NoiseStream
+from learner.distributions import Categorical, Gaussian
+from learner.validation import Unusable, check_segment, checked_segment, log_prob_bounds
 from protocol.errors import ProtocolError
 from protocol.messages import Rollout
 from protocol.rollout import Segment, pack
@@ -183,3 +186,55 @@ def test_a_success_is_0_or_1_or_not_reported(success: float) -> None:
         check_segment(BOX, with_value(segment(BOX), "episode_successes", (1,), honest))
     with pytest.raises(ProtocolError, match="success is neither 0 nor 1"):
         check_segment(BOX, with_value(segment(BOX), "episode_successes", (1,), success))
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e30, -1e19])
+@pytest.mark.parametrize(
+    ("field", "place", "name"),
+    [
+        ("observations", (0, 0, 0), "observation"),
+        ("final_observations", (0, 1), "observation"),
+        ("actions", (3, 1, 0), "action"),
+        ("rewards", (3, 0), "reward"),
+    ],
+)
+def test_numbers_that_float32_cannot_square_are_refused_by_name_and_are_no_violation(
+    field: str, place: tuple[int, ...], name: str, value: float
+) -> None:
+    with pytest.raises(Unusable, match=f"^{name} holds {value:.3g}".replace("+", r"\+")):
+        check_segment(BOX, with_value(segment(BOX), field, place, value))
+
+
+@pytest.mark.parametrize(
+    ("spec", "value"), [(CHOICE, -100.0), (CHOICE, -1e30), (CHOICE, 0.01), (CHOICE, 1e30), (BOX, -1e30), (BOX, 1e3)]
+)
+def test_a_log_prob_that_no_sampled_action_can_have_is_a_violation(spec: Spec, value: float) -> None:
+    with pytest.raises(ProtocolError, match="behaviour_log_prob holds") as caught:
+        check_segment(spec, with_value(segment(spec), "behaviour_log_probs", (0, 1), value))
+    assert not isinstance(caught.value, Unusable)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 1e4])
+@pytest.mark.parametrize("categories", [2, 17, 1000])
+def test_every_log_prob_of_an_honest_choice_is_within_the_bounds(categories: int, scale: float) -> None:
+    stream = NoiseStream(1, first_slot=0, envs=50, life=0, kind="gumbel", size=categories)
+    logits = torch.from_numpy(np.random.default_rng(0).normal(0, scale, (50, categories)).astype(np.float32))
+    distribution = Categorical(logits.log_softmax(-1))
+    leaf = Leaf("action", "<i8", (), "discrete", categories=categories)
+    low, high = log_prob_bounds(Spec((Leaf("observation", "<f4", (2,), "box"),), (leaf,)))
+    for _ in range(100):
+        log_probs = distribution.log_prob(distribution.sample(torch.from_numpy(stream.next())))
+        assert low <= log_probs.min()
+        assert log_probs.max() <= high
+
+
+@pytest.mark.parametrize("log_std", [-9.0, 0.0, 9.0])
+def test_every_log_prob_of_an_honest_gaussian_is_within_the_bounds(log_std: float) -> None:
+    stream = NoiseStream(1, first_slot=0, envs=50, life=0, kind="normal", size=17)
+    distribution = Gaussian(torch.zeros(50, 17), torch.full((17,), log_std))
+    leaf = Leaf("action", "<f4", (17,), "box")
+    low, high = log_prob_bounds(Spec((Leaf("observation", "<f4", (2,), "box"),), (leaf,)))
+    for _ in range(100):
+        log_probs = distribution.log_prob(distribution.sample(torch.from_numpy(stream.next())))
+        assert low <= log_probs.min()
+        assert log_probs.max() <= high
