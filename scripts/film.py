@@ -46,7 +46,8 @@ def film(path: Path, frames_per_second: float) -> Iterator[Film]:
         raise UsageError(f"cannot write video {path}: it is a directory. Choose the name of a file.")
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        unfinished.touch()
+        unfinished.unlink(missing_ok=True)
+        unfinished.touch(exist_ok=False)  # nor is a symbolic link of that name followed
     except OSError as error:
         raise UsageError(
             f"cannot write video {path}: {error.strerror or error}. "

@@ -1,11 +1,13 @@
 """Learning curves as a picture, one panel an environment. Knows curves and matplotlib; knows no files of a run."""
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from learner.replacing_files import replace_file
 from protocol.errors import UsageError
 from scripts.curves import Curve, XAxis, YAxis, read_curves
 from scripts.series import Series, series_of, told_apart
@@ -62,7 +64,9 @@ def plot(
             axes.set_visible(False)
         figure.supxlabel(_X_LABELS[x], fontsize="medium")
         figure.supylabel(_Y_LABELS[y], fontsize="medium")
-        figure.savefig(path, dpi=150)
+        picture = io.BytesIO()
+        figure.savefig(picture, format=path.suffix[1:], dpi=150)
+        replace_file(path, picture.getvalue())  # no symbolic link is followed
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
