@@ -115,7 +115,7 @@ def _evaluated(directory: Path, summary: dict[str, Any], episodes: int, envs: in
     print(result.summary(), flush=True)
     _keep(directory, asdict(result))
     left = max_seconds - (time.monotonic() - began)
-    if evaluated.interrupted or left < LEAST_SECONDS:
+    if evaluated.interrupted or result.stopped or left < LEAST_SECONDS:
         return evaluated.interrupted
     sampled = evaluate_at_the_end(
         directory, episodes=episodes, envs=min(envs, episodes), max_seconds=left, deterministic=False

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from typing import NoReturn
 
 LEAVE_SECONDS = 3.0  # for threads and processes of environments, once everything of ours is done
@@ -49,7 +50,8 @@ def leave(code: int) -> NoReturn:
     if not names:
         sys.exit(code)
     with contextlib.suppress(OSError, ValueError):
-        print(f"not waiting for what an environment left running: {', '.join(names)}", file=sys.stderr, flush=True)
+        counted = ", ".join(f"{name}{f' ({n} of them)' if n > 1 else ''}" for name, n in Counter(names).items())
+        print(f"not waiting for what an environment left running: {counted}", file=sys.stderr, flush=True)
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(code)
