@@ -15,6 +15,7 @@ class Activity:
 
     what: str = ""  # "env.step", "env.reset", "making the environments"; "": something of our own
     turns: int = 0  # grows with everything begun
+    loops: int = 0  # grows several times a second where the main thread goes on, whatever it does
     limit_seconds: float = 0.0  # that it may take; 0: for ever
     environments: Environments | None = None  # None while they are made
 

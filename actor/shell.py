@@ -4,12 +4,12 @@ import faulthandler
 import logging
 import math
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 
 from actor.actions import Exit
 from actor.driver import ActorDriver
+from actor.endings import EndSignals, close_environments
 from actor.handshake import SILENT_SECONDS, Handshake
 from actor.leaving import reason_for_learner
 from actor.session import ActorSession
@@ -20,7 +20,6 @@ from protocol.dealer import Dealer
 from protocol.errors import DppoError, ProtocolError, RefusedError
 from protocol.greeting import mechanism_at
 from protocol.health import HealthFile
-from protocol.household import handle_here_only
 from protocol.lifeline import watch_parent
 from protocol.messages import Trouble
 from protocol.release import RELEASE
@@ -47,9 +46,7 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str
     watch_parent()
     faulthandler.enable()  # an environment's segmentation fault leaves its stack in the log
     name = name or f"{os.uname().nodename}-{os.getpid()}"
-    for number in (signal.SIGTERM, signal.SIGINT):
-        handle_here_only(number, lambda *_: stop.append(True))
-    stop: list[bool] = []
+    stop = EndSignals()
     health = HealthFile()
     found = _find(way_in, health, stop)
     if found is None:
@@ -63,20 +60,24 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str
     hotline = _Hotline(session.incarnation, lambda: Dealer(endpoint, security))
     watchdog = Watchdog(driver.activity, tell=hotline.say, must_end=lambda: bool(stop), last_word=hotline.leave)
     watchdog.start()
+    farewell, code = f"{name} ends", 0
     try:
         driver.connected()
         handshake = Handshake(endpoint, has_token=security is not None, now=time.monotonic())
         _loop(driver, dealer, handshake, health, stop)
         _raise_for(driver.exit)
+        farewell = f"{name} ends: {driver.exit.reason if driver.exit else 'stopped'}"
     except Exception as error:
+        farewell, code = str(error), error.exit_code if isinstance(error, DppoError) else 1
         dealer.send(encode(Trouble(session.incarnation, "left", reason_for_learner(error))))
         raise
     finally:
+        close_environments(driver, farewell, code)
         watchdog.close()
-        driver.close()
         dealer.close()
         hotline.close()
-    log.info("%s ends: %s", name, driver.exit.reason if driver.exit else "stopped")
+        stop.close()
+    log.info(farewell)
 
 
 def _raise_for(exit_: Exit | None) -> None:
@@ -124,7 +125,7 @@ class _Hotline:
             self._dealer.close()
 
 
-def _find(way_in: WayIn, health: HealthFile, stop: list[bool]) -> tuple[str, ClientSecurity | None] | None:
+def _find(way_in: WayIn, health: HealthFile, stop: EndSignals) -> tuple[str, ClientSecurity | None] | None:
     """Endpoint and keys, as soon as the file with the join line is there; None when told to stop before."""
     since = time.monotonic()
     told = False
@@ -141,7 +142,7 @@ def _find(way_in: WayIn, health: HealthFile, stop: list[bool]) -> tuple[str, Cli
     return None
 
 
-def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: HealthFile, stop: list[bool]) -> None:
+def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: HealthFile, stop: EndSignals) -> None:
     tick_at = 0.0
     while driver.exit is None:
         if driver.may_step:
@@ -154,6 +155,8 @@ def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: Hea
         now = time.monotonic()
         if now >= tick_at:
             tick_at = now + TICK_SECONDS
+            stop.keep()
+            driver.activity.loops += 1
             if stop:
                 driver.drain()
             driver.tick()

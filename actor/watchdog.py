@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from actor.activity import Activity
-from actor.watching import Stuck, Watch
+from actor.watching import EndWatch, Stuck, Watch
 from actor.whereabouts import place_of_frame
 from protocol.descendants import descendants, kill
 
@@ -50,6 +50,7 @@ class Watchdog:
         self._must_end = must_end
         self._main = threading.get_ident()
         self._watch = Watch()
+        self._end_watch = EndWatch()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -69,8 +70,12 @@ class Watchdog:
             if limit and self._must_end is not None:
                 # from now on again: whoever can run this does not hold the interpreter
                 faulthandler.dump_traceback_later(limit + LOOK_SECONDS, exit=True)
-            stuck = self._watch.look(self._activity, time.monotonic())
+            now = time.monotonic()
+            stuck = self._watch.look(self._activity, now)
             try:
+                if self._must_end is not None and self._end_watch.is_late(self._must_end(), self._activity.loops, now):
+                    place = place_of_frame(sys._current_frames().get(self._main))
+                    self._end(f"told to end, and did not ({place or 'in the policy'})", (), "")
                 if stuck is not None:
                     self._is_stuck(stuck)
             except Exception:  # without this thread the other watchdog would bite a process that does nothing wrong

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from actor.activity import Activity
 
 STUCK_SECONDS = 3.0  # a silence that the learner is told of
+END_SECONDS = 3.0  # to stand still after one was told to end
 MOST_BETWEEN_LOOKS_SECONDS = 2.0  # a process that was stopped and continued has not been stuck in between
 
 
@@ -53,3 +54,20 @@ class Watch:
             return None
         hung = 0 < activity.limit_seconds <= self._seconds
         return Stuck(activity.what, column, self._seconds, hung)
+
+
+class EndWatch:
+    """Of a main thread that was told to end. `is_late` about once a second."""
+
+    def __init__(self) -> None:
+        self._loops = -1
+        self._seconds = 0.0  # that it has stood still since it was told
+        self._looked = 0.0
+
+    def is_late(self, told: bool, loops: int, now: float) -> bool:
+        """Whether it was told and has stood still for too long since; loops: grows while it goes on."""
+        passed = min(now - self._looked, MOST_BETWEEN_LOOKS_SECONDS)
+        stands_still = told and loops == self._loops
+        self._loops, self._looked = loops, now
+        self._seconds = self._seconds + passed if stands_still else 0.0
+        return self._seconds >= END_SECONDS

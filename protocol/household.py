@@ -77,8 +77,10 @@ def _forked() -> None:
     told, _on_fork[:] = list(_on_fork), []
     for tell in told:
         tell()
+    with contextlib.suppress(ValueError):
+        signal.set_wakeup_fd(-1)  # its signals are none of its parent's
     for number, handler in _handlers.items():
-        if signal.getsignal(number) is handler:
+        if signal.getsignal(number) == handler:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     _handlers.clear()
 

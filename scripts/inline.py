@@ -31,6 +31,7 @@ from scripts.standing import kept_settings
 
 PEER = b"inline"
 STATUS_SECONDS = 0.5
+CLOSE_SECONDS = 5.0  # for environments
 NO_LEASE_SECONDS = 1e9  # both sides are this process: a long update or step is no silence
 
 
@@ -115,8 +116,24 @@ class Inline:
             self._turn()
         session.close_accounts()
         self._show(time.monotonic())
-        self._driver.close()
         run.close(reason, run.books(session), time.monotonic())
+        self._close_environments()  # last: whatever it does, the run is saved
+
+    def _close_environments(self) -> None:
+        """Close them; that they raise or hang is said, and costs nothing."""
+
+        def late(number: int, frame: object) -> None:
+            raise TimeoutError(f"it takes more than {CLOSE_SECONDS:g} s")
+
+        previous = signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, CLOSE_SECONDS)
+        try:
+            self._driver.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises: it is not needed any more
+            self._progress.note(f"closing the environments failed: {type(error).__name__}: {error}")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
 
     def _collect(self) -> list[Received] | None:
         """Turns until the batch is there; None when interrupted."""

@@ -9,7 +9,7 @@ import pytest
 
 from actor.activity import Activity
 from actor.watchdog import Watchdog
-from actor.watching import MOST_BETWEEN_LOOKS_SECONDS, STUCK_SECONDS, Stuck, Watch
+from actor.watching import MOST_BETWEEN_LOOKS_SECONDS, STUCK_SECONDS, EndWatch, Stuck, Watch
 from actor.whereabouts import place_of_error, place_of_frame
 
 
@@ -155,3 +155,17 @@ def test_a_watchdog_that_may_only_tell_tells_and_lets_live() -> None:
     activity.end()
     watchdog.close()
     assert "in env.step (test_watching.py:" in words[0]
+
+
+def test_who_was_told_to_end_and_stands_still_is_late_and_who_goes_on_is_not() -> None:
+    watch = EndWatch()
+    assert not any(watch.is_late(False, 0, 100.0 + second) for second in range(20))  # nobody told it
+    assert not any(watch.is_late(True, second, 120.0 + second) for second in range(20))  # it goes on
+    late = [watch.is_late(True, 19, 140.0 + second) for second in range(5)]
+    assert late == [False, False, True, True, True]
+
+
+def test_a_process_that_was_stopped_meanwhile_is_not_late() -> None:
+    watch = EndWatch()
+    watch.is_late(True, 7, 100.0)
+    assert not watch.is_late(True, 7, 1000.0)
