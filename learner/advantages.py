@@ -1,5 +1,7 @@
 """Generalised advantage estimation over segments with episode ends in them. Knows numpy only."""
 
+import math
+
 import numpy as np
 
 
@@ -12,6 +14,7 @@ def gae(
     valid: np.ndarray,
     gamma: float,
     gae_lambda: float,
+    error_limit: float = math.inf,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Advantages and returns, [T, E] float32 each (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
 
@@ -23,6 +26,8 @@ def gae(
     true final observation, and the trace is cut all the same, because row t + 1 is another episode. A row that is not
     valid (a NEXT_STEP reset) is no transition: its advantage is 0 and nothing flows across it.
 
+    error_limit: delta_t is cut to +-error_limit, so that one absurd reward does not make a whole trace absurd.
+
     rewards [T, E]; values [T + 1, E], row t is V(observations[t]), the last row is the bootstrap;
     final_values [finals], one for each truncated (t, e) in row-major order; terminated, truncated, valid [T, E] bool.
     """
@@ -31,6 +36,8 @@ def gae(
     next_values = np.where(terminated, np.float32(0), values[1:])
     next_values[truncated] = final_values
     deltas = rewards + np.float32(gamma) * next_values - values[:-1]
+    if error_limit < math.inf:
+        deltas = deltas.clip(-error_limit, error_limit)
     deltas = np.where(valid, deltas, np.float32(0)).astype(np.float32, copy=False)
     flows = valid & ~terminated & ~truncated
     decay = np.where(flows, np.float32(gamma * gae_lambda), np.float32(0))

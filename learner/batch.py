@@ -47,6 +47,7 @@ class Grid:
     valid: np.ndarray  # [T, N] bool
     actors: tuple[str, ...]  # every actor's name once
     actor_of_column: np.ndarray  # [N] index into `actors`
+    env_of_column: np.ndarray  # [N] which of its actor's environments
 
     def spread(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values [R] of `observations` as (values [T + 1, N], final values [finals]), as GAE takes them."""
@@ -114,6 +115,7 @@ def lay_out(strips: Sequence[Strip], *, observation: str, action: str) -> Grid:
         valid=valid,
         actors=names,
         actor_of_column=np.repeat([place[strip.actor] for strip in strips], [s.counts.E for s in segments]),
+        env_of_column=np.concatenate([np.arange(s.counts.E) for s in segments]),
     )
 
 

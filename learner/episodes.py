@@ -1,9 +1,14 @@
 """The newest training episodes and their mean. Knows numbers only; knows no environment, no actor and no file."""
 
 import math
+import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+OUTLIER_SHARE = 50  # one in so many episodes, at least one, may be an outlier
+OUTLIER_FACTOR = 20.0  # further from the median than this many times the furthest of the others
+FLAT_FACTOR = 1000.0  # times the median itself, where all others have the same return
 
 
 class Episode(NamedTuple):
@@ -18,7 +23,9 @@ class EpisodeWindow:
     """Returns, lengths and successes of the last `size` episodes, and how many there were in all.
 
     An episode whose return is not finite (a simulator that blew up) is counted in `diverged`, and kept out of the
-    mean, which it would make useless for the next `size` episodes.
+    mean, which it would make useless for the next `size` episodes. So are the returns that one episode in 50 has and
+    that are absurdly far from all others (one reward of 1e6): `outliers` of the window. What one or two of a hundred
+    episodes bring about is no measure of the policy, and does not solve a task.
     """
 
     def __init__(self, size: int) -> None:
@@ -49,8 +56,31 @@ class EpisodeWindow:
 
     @property
     def mean_return(self) -> float | None:
-        """Of the episodes in the window, however few; None while there is none."""
-        return self._mean([episode.episode_return for episode in self._episodes])
+        """Of the episodes in the window without its outliers, however few; None while there is none."""
+        return self._mean(self._without_outliers())
+
+    @property
+    def median_return(self) -> float | None:
+        """Of all episodes in the window; None while there is none."""
+        return statistics.median(self._returns()) if self._episodes else None
+
+    @property
+    def outliers(self) -> int:
+        """Episodes in the window that `mean_return` leaves out."""
+        return len(self._episodes) - len(self._without_outliers())
+
+    def _returns(self) -> list[float]:
+        return [episode.episode_return for episode in self._episodes]
+
+    def _without_outliers(self) -> list[float]:
+        returns = self._returns()
+        rank = max(1, len(returns) // OUTLIER_SHARE)  # so many may be outliers
+        if len(returns) <= rank:
+            return returns
+        median = statistics.median(returns)
+        usual = sorted(abs(episode_return - median) for episode_return in returns)[-1 - rank]
+        limit = OUTLIER_FACTOR * usual or FLAT_FACTOR * max(1.0, abs(median))
+        return [episode_return for episode_return in returns if abs(episode_return - median) <= limit]
 
     @property
     def mean_length(self) -> float | None:

@@ -20,6 +20,8 @@ from protocol.errors import UsageError
 from protocol.specs import Leaf, Spec
 
 OBSERVATION_CLIP = 10.0
+UNNORMALISED_CLIP = 100.0  # deviations of the observations so far
+LARGEST_FEATURE = 1e15  # before anything has been observed: its squares and products with weights are still finite
 
 Activation = Literal["tanh", "relu", "elu"]
 ActionBounds = Literal["clip", "rescale"]
@@ -29,7 +31,8 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": Tanh, "relu":
 
 
 class ObservationEncoder(nn.Module):
-    """An observation leaf to float32 features: flattened and normalised, or one-hot.
+    """An observation leaf to float32 features: flattened and normalised, or one-hot. Floats that are not normalised
+    are limited to what a run has observed, so that one absurd number does not reach the networks.
 
     The normaliser's statistics are buffers, so they are part of a policy version: whoever acts with it and whoever
     trains on it see the same features.
@@ -37,6 +40,8 @@ class ObservationEncoder(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    low: Tensor
+    high: Tensor
     values: Tensor
 
     def __init__(self, leaf: Leaf, *, normalise: bool) -> None:
@@ -50,12 +55,18 @@ class ObservationEncoder(nn.Module):
         if self.normalise:
             self.register_buffer("mean", torch.zeros(self.features))
             self.register_buffer("scale", torch.ones(self.features))
+        self.limits = not self.normalise and leaf.dtype.startswith("<f")
+        if self.limits:
+            self.register_buffer("low", torch.full((self.features,), -LARGEST_FEATURE))
+            self.register_buffer("high", torch.full((self.features,), LARGEST_FEATURE))
 
     def forward(self, observation: Tensor) -> Tensor:
         """Features [N, f] float32 of an observation [N, *shape] in the leaf's dtype."""
         if self.one_hot:
             return (observation.reshape(-1, 1) == self.values).to(torch.float32)
         flat = (observation if self.flat else observation.reshape(-1, self.elements)).to(torch.float32)
+        if self.limits:
+            return flat.maximum(self.low).minimum(self.high)
         if not self.normalise:
             return flat
         return ((flat - self.mean) * self.scale).clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP)

@@ -60,12 +60,26 @@ class Pace:
             )
 
     def counters(self) -> dict[str, float]:
-        """What a checkpoint needs: all that depends on earlier updates."""
+        """What a checkpoint needs: all that depends on earlier updates, and the settings that it started from."""
         penalty = {"kl_coefficient": self.kl_coefficient} if self.penalises else {}
         return {"learning_rate": self.learning_rate, **penalty}
 
+    def settings(self) -> dict[str, float]:
+        """Where the adapted numbers started. A checkpoint of an older release lacks them."""
+        penalty = {"kl_coefficient_setting": self._ppo.kl_coefficient} if self.penalises else {}
+        return {"learning_rate_setting": self._ppo.learning_rate, **penalty}
+
     def load(self, counters: Mapping[str, int | float]) -> None:
-        """Continue from there."""
-        self.learning_rate = float(counters["learning_rate"])
-        if self.penalises:
-            self.kl_coefficient = float(counters["kl_coefficient"])
+        """Continue from there. A number that updates have adapted starts again where its setting has changed since;
+        all others follow from the settings, whatever the checkpoint was written with.
+        """
+        ppo = self._ppo
+        if ppo.learning_rate_schedule == "kl" and _unchanged(counters, "learning_rate_setting", ppo.learning_rate):
+            self.learning_rate = float(counters["learning_rate"])
+        if self.penalises and _unchanged(counters, "kl_coefficient_setting", ppo.kl_coefficient):
+            kept = float(counters["kl_coefficient"])
+            self.kl_coefficient = min(max(kept, ppo.kl_coefficient_min), ppo.kl_coefficient_max)
+
+
+def _unchanged(counters: Mapping[str, int | float], name: str, setting: float) -> bool:
+    return counters.get(name, setting) == setting

@@ -19,5 +19,6 @@ def rewards_to_train_on(
         rewards = np.where(terminated, np.float32(terminal), rewards)
     if offset == 0.0 and scale == 1.0:
         return rewards
-    scaled: np.ndarray = (rewards + np.float32(offset)) * np.float32(scale)
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and what is infinite is cut where it is used
+        scaled: np.ndarray = (rewards + np.float32(offset)) * np.float32(scale)
     return scaled

@@ -14,7 +14,7 @@ from learner.complaints import Complaints
 from learner.config import LearnerConfig
 from learner.entries import Entry
 from learner.failpoints import reach
-from learner.figures import figures
+from learner.figures import figures, warnings_of
 from learner.history import Change, Moment, note_changes
 from learner.initial_weights import begin_from, find_source
 from learner.journal import Journal
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from learner.update import UpdateReport
 
 log = logging.getLogger("dppo.learner")
-
-RATIO_TOLERANCE = 1e-4  # of the first pass: beyond it someone acted with other weights than we think
 
 
 class Run:
@@ -66,6 +64,7 @@ class Run:
         self.ledger, self.spec = resumed.ledger, resumed.spec
         self._checkpoint: Checkpoint | None = resumed.checkpoint
         self._complaints = Complaints(log.error)
+        self._warnings = Complaints(log.warning)
         saved_update = resumed.checkpoint.update if resumed.checkpoint is not None else None
         self._saver = Saver(directory, config, self.journal, launched_at, saved_update)
         progress = self.progress
@@ -154,15 +153,10 @@ class Run:
             progress.solved_return = target
         progress.updates += 1
         progress.steps += steps
-        if report.first_pass_ratio_error > RATIO_TOLERANCE:
-            worst = max(report.ratio_error_by_actor.items(), key=lambda item: item[1])
-            log.warning(
-                "update %d: probability ratios of the first pass are off by %.2g (worst: %s): rollouts and weights "
-                "do not belong together",
-                progress.updates,
-                report.first_pass_ratio_error,
-                worst[0],
-            )
+        progress.outliers += report.outliers
+        progress.steps_left_out += report.steps_left_out
+        for what, text in warnings_of(report):
+            self._warnings.failed(what, f"update {progress.updates}: {text}")
         self._publish_status()
 
     def _publish_status(self) -> None:

@@ -38,6 +38,8 @@ class Progress:
     version: int = 0
     steps: int = 0  # trained
     trained_seconds: float = 0.0  # of all starts together, up to this one
+    outliers: int = 0  # absurd numbers in what was trained on
+    steps_left_out: int = 0  # of `steps`: not trained on, because no policy gave them
     solved_steps: int | None = None
     solved_seconds: float | None = None  # as trained_seconds
     solved_return: float | None = None  # the target that was reached then

@@ -66,6 +66,24 @@ class OptimizerSteps:
         self._critic_adam.clip(self._max_grad_norm, norm)
         self._critic_adam.step(self.critic_learning_rate)
 
+    def kept(self) -> list[Tensor]:
+        """Copies of all that steps change, for `put_back`."""
+        return [tensor.clone() for tensor in self._changing()]
+
+    def put_back(self, kept: list[Tensor]) -> None:
+        """Undo every step since `kept`."""
+        for tensor, before in zip(self._changing(), kept, strict=True):
+            tensor.copy_(before)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are."""
+        return all(bool(adam.values.isfinite().all()) for adam in (self._adam, self._critic_adam) if adam)
+
+    def _changing(self) -> list[Tensor]:
+        adams = [adam for adam in (self._adam, self._critic_adam) if adam]
+        return [tensor for adam in adams for tensor in (adam.values, *adam.tensors().values())]
+
     def tensors(self) -> dict[str, Tensor]:
         """Adam's state, for a checkpoint. Live: copy before the next step."""
         groups = {"adam": self._adam} | ({"critic_adam": self._critic_adam} if self._critic_adam else {})

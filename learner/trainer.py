@@ -11,23 +11,23 @@ from torch import Tensor
 
 from learner.advantages import gae
 from learner.batch import Batch, Grid, Received, assemble, flatten, lay_out
-from learner.checks import mean_kl, ratio_errors, refuse_what_is_not_finite
+from learner.checks import FirstPass, first_pass, refuse_what_is_not_finite
 from learner.config import NetworkConfig, PpoConfig
-from learner.distributions import Distribution, Gaussian
+from learner.distributions import Gaussian
 from learner.export import PolicyExporter
 from learner.gradients import Rows
+from learner.guarded_update import Trained, train_or_take_back
 from learner.heads import GaussianHead
 from learner.losses import explained_variance, surrogate_limits
-from learner.networks import CriticNetwork, PolicyNetwork, only_leaf
-from learner.normalisers import RunningMoments
+from learner.moments import EPSILON, Moments
+from learner.networks import LARGEST_FEATURE, UNNORMALISED_CLIP, CriticNetwork, PolicyNetwork, only_leaf
+from learner.outliers import scale_of
 from learner.pace import Pace
 from learner.rewards import rewards_to_train_on
 from learner.steps import OptimizerSteps, Way
 from learner.update import EpochFigures, UpdateReport, minibatch_sizes, normalised, run_critic_epochs, run_epochs
 from protocol.errors import CheckpointError
 from protocol.specs import Spec
-
-MOMENTS_EPSILON = 1e-8
 
 
 class Trainer:
@@ -62,29 +62,46 @@ class Trainer:
             way=gradients,
         )
         self._exporter = PolicyExporter(self.policy, spec)
-        self._observation_moments = RunningMoments((self.policy.encoder.features,))
-        self._value_moments = RunningMoments(())
+        encoder = self.policy.encoder
+        self._moments = Moments(
+            encoder.features, self._observation.name, of_observations=encoder.normalise or encoder.limits
+        )
         self._updates = 0
         self._steps_trained = 0
         self._pace = Pace(ppo, total_steps)
 
     @torch.no_grad()
     def update(self, rollouts: Sequence[Received]) -> UpdateReport:
-        """Train on one batch. Raises DppoError where the batch or the training is not finite."""
+        """Train on one batch. Raises DppoError where the batch or the training is not finite.
+
+        Steps that no policy gave are left out; so are those of an actor whose absurd numbers make the training not
+        finite, and the update is done again without them.
+        """
         grid = lay_out(assemble(rollouts), observation=self._observation.name, action=self._action.name)
         features = self.policy.encoder(torch.from_numpy(grid.observations).to(self._device))
         batch = self._judged_by_critic(grid, features)
+        outliers = self._moments.outliers(grid, batch)
         self._pace.set_for(self._steps_trained)
         rows = self._rows(batch, features)
         old = self.policy.distribution(rows.features)
-        errors_by_actor = ratio_errors(old, rows, batch)
+        first = first_pass(old, rows, batch)
         if self._pace.penalises:
             rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
-        epochs, value_losses = self._train_on(rows)
-        new = self.policy.distribution(rows.features)
-        report = self._report(batch, epochs, value_losses, mean_kl(old, new), new, errors_by_actor)
-        self._pace.adapt_to(report.kl)
-        self._normalise_from_next_version_on(grid.observations[batch.observation_rows])
+        done = train_or_take_back(
+            rows,
+            batch,
+            kept=first.plausible,
+            old=old,
+            train_on=self._train_on,
+            policy=self.policy.distribution,
+            steps=self._steps,
+        )
+        report = self._report(batch, done, first, outliers)
+        if math.isfinite(report.kl):
+            self._pace.adapt_to(report.kl)
+        self._moments.merge_rewards(grid.flatten(grid.rewards))
+        self._moments.merge_observations(grid.observations[batch.observation_rows])
+        self._encode_by_moments()  # not before: this version's actors have acted with the old ones
         self._updates += 1
         self._steps_trained += batch.steps
         return report
@@ -96,27 +113,29 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all arrays that a checkpoint needs, on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self._live_tensors().items()} | {
-            f"{group}.{name}": torch.from_numpy(np.array(array))
-            for group, moments in (("observations", self._observation_moments), ("values", self._value_moments))
-            for name, array in moments.arrays().items()
+            name: torch.from_numpy(np.array(array)) for name, array in self._moments.arrays().items()
         }
 
     def counters(self) -> dict[str, int | float]:
         """All plain numbers that a checkpoint needs. Minibatch order follows from the seed and `updates`."""
-        return {"updates": self._updates, "steps_trained": self._steps_trained, **self._pace.counters()}
+        own = {"updates": self._updates, "steps_trained": self._steps_trained}
+        return {**own, **self._pace.counters(), **self._pace.settings()}
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, int | float]) -> None:
         """Continue from there, bit for bit. Raises CheckpointError where it is of another network."""
         expected = self.tensors()
-        problems = [f"{name} is missing" for name in expected.keys() - tensors.keys()]
+        later = {name for name in expected if name.startswith("rewards.")}  # of this release's checkpoints only
+        problems = [f"{name} is missing" for name in expected.keys() - tensors.keys() - later]
         problems += [f"{name} is unknown" for name in tensors.keys() - expected.keys()]
         problems += [
             f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             for name, tensor in expected.items()
             if name in tensors and tensors[name].shape != tensor.shape
         ]
-        problems += [f"{name} is missing" for name in self.counters().keys() - counters.keys()]
+        problems += [
+            f"{name} is missing" for name in self.counters().keys() - self._pace.settings().keys() - counters.keys()
+        ]
         if problems:
             raise CheckpointError(
                 f"the checkpoint does not fit this run: {'; '.join(sorted(problems))}. "
@@ -124,8 +143,8 @@ class Trainer:
             )
         for name, tensor in self._live_tensors().items():
             tensor.copy_(tensors[name])
-        self._observation_moments = _moments_from(tensors, "observations")
-        self._value_moments = _moments_from(tensors, "values")
+        self._moments.load({name: tensors[name].cpu().numpy() for name in self._moments.arrays() if name in tensors})
+        self._encode_by_moments()
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
         self._pace.load(counters)
 
@@ -133,14 +152,16 @@ class Trainer:
         """What `load` writes in place: parameters and normaliser buffers, Adam's moments."""
         groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict()}
         networks = {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
+        for name in ("policy.encoder.low", "policy.encoder.high"):  # follow from the moments
+            networks.pop(name, None)
         return networks | self._steps.tensors()
 
     def _judged_by_critic(self, grid: Grid, features: Tensor) -> Batch:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
         values = self.critic(features).cpu().numpy()
         if self._ppo.normalise_values:
-            deviation = 1.0 / self._value_moments.scale(MOMENTS_EPSILON)
-            values = (values * deviation + self._value_moments.mean).astype(np.float32)
+            values = self._moments.in_units_of_rewards(values)
+        values = self._moments.believed(values)
         spread, finals = grid.spread(values)
         rewards = rewards_to_train_on(
             grid.rewards,
@@ -150,18 +171,16 @@ class Trainer:
             terminal=self._ppo.terminal_reward,
         )
         flags = (grid.terminated, grid.truncated, grid.valid)
-        advantages, returns = gae(rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda)
+        limit = self._moments.error_limit(grid.flatten(rewards), values)
+        advantages, returns = gae(rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda, limit)
         batch = flatten(grid, values=spread, advantages=advantages, returns=returns)
         refuse_what_is_not_finite(grid, batch)
         return batch
 
     def _rows(self, batch: Batch, features: Tensor) -> Rows:
         """The batch as tensors to train on: advantages and returns normalised. Merges the returns' moments."""
-        targets = batch.returns
-        if self._ppo.normalise_values:  # merged first, so that the targets are in the units of the newest moments
-            self._value_moments.update(batch.returns)
-            scale = self._value_moments.scale(MOMENTS_EPSILON)
-            targets = ((batch.returns - self._value_moments.mean) * scale).astype(np.float32)
+        self._moments.merge_returns(batch.returns)  # first, so that the targets are in the units of the newest moments
+        targets = self._moments.normalised(batch.returns) if self._ppo.normalise_values else batch.returns
         actions, old_log_probs, advantages, targets_tensor, observation_rows = (
             torch.from_numpy(array).to(self._device)
             for array in (batch.actions, batch.behaviour_log_probs, batch.advantages, targets, batch.observation_rows)
@@ -201,23 +220,20 @@ class Trainer:
             rows, step=steps.critic, rng=rng, epochs=ppo.critic_epochs, minibatch_steps=ppo.minibatch_steps
         )
 
-    def _normalise_from_next_version_on(self, observations: np.ndarray) -> None:
-        """Merge observations [steps, ...] after the update: this version's actors have acted with the old moments."""
-        encoder = self.policy.encoder
+    def _encode_by_moments(self) -> None:
+        """Show the next version's observations as the moments are now."""
+        encoder, moments = self.policy.encoder, self._moments.observations
         if encoder.normalise:
-            self._observation_moments.update(observations.reshape(len(observations), -1))
-            encoder.mean.copy_(torch.from_numpy(self._observation_moments.mean))
-            encoder.scale.copy_(torch.from_numpy(self._observation_moments.scale(MOMENTS_EPSILON)))
+            encoder.mean.copy_(torch.from_numpy(moments.mean))
+            encoder.scale.copy_(torch.from_numpy(moments.scale(EPSILON)))
+        elif encoder.limits and moments.count:
+            scale = scale_of(moments, moments.mean)._replace(believed=UNNORMALISED_CLIP)
+            for buffer, limit in zip((encoder.low, encoder.high), scale.limits(), strict=True):
+                buffer.copy_(torch.from_numpy(limit.clip(-LARGEST_FEATURE, LARGEST_FEATURE)))
 
-    def _report(
-        self,
-        batch: Batch,
-        epochs: list[EpochFigures],
-        value_losses: list[float],
-        kl: float,
-        policy: Distribution,
-        errors_by_actor: dict[str, float],
-    ) -> UpdateReport:
+    def _report(self, batch: Batch, done: Trained, first: FirstPass, outliers: list[str]) -> UpdateReport:
+        epochs, policy = done.epochs, done.policy
+        excess_actor, excess = max(first.excesses.items(), key=lambda item: item[1])
         values, returns = torch.from_numpy(batch.old_values), torch.from_numpy(batch.returns)
         parts = len(minibatch_sizes(batch.steps, self._ppo.minibatch_steps))
         return UpdateReport(
@@ -225,10 +241,10 @@ class Trainer:
             epochs=len(epochs),
             optimizer_steps=(len(epochs) + self._ppo.critic_epochs) * parts,
             policy_loss=_mean([figures.policy_loss for figures in epochs]),
-            value_loss=_mean(value_losses),
+            value_loss=_mean(done.value_losses),
             entropy=_mean([figures.entropy for figures in epochs]),
             approx_kl=epochs[-1].approx_kl,
-            kl=kl,
+            kl=done.kl,
             kl_coefficient=self._pace.kl_coefficient,
             clip_fraction=_mean([figures.clip_fraction for figures in epochs]),
             explained_variance=explained_variance(values, returns).item(),
@@ -236,8 +252,13 @@ class Trainer:
             learning_rate=self._pace.learning_rate,
             clip_range=self._pace.clip_range,
             policy_std=policy.log_std.exp().mean().item() if isinstance(policy, Gaussian) else math.nan,
-            first_pass_ratio_error=max(errors_by_actor.values()),
-            ratio_error_by_actor=errors_by_actor,
+            first_pass_ratio_error=max(first.ratio_errors.values()),
+            ratio_error_by_actor=first.ratio_errors,
+            ratio_excess=excess,
+            ratio_excess_actor=excess_actor,
+            outliers=len(outliers),
+            steps_left_out=done.left_out,
+            notes=(*((kind, outliers[0]) for kind in ["outlier"] if outliers), *done.notes),
         )
 
 
@@ -263,11 +284,6 @@ def _networks(spec: Spec, network: NetworkConfig, seed: int) -> tuple[PolicyNetw
         initialisation=network.initialisation,
     )
     return policy, critic
-
-
-def _moments_from(tensors: Mapping[str, Tensor], group: str) -> RunningMoments:
-    names = ("count", "mean", "squares")
-    return RunningMoments.from_arrays({name: tensors[f"{group}.{name}"].cpu().numpy() for name in names})
 
 
 def _mean(values: Sequence[float]) -> float:

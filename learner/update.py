@@ -53,6 +53,15 @@ class UpdateReport:
     policy_std: float  # mean over action dimensions; nan for discrete actions
     first_pass_ratio_error: float  # max |ratio - 1| before the first optimizer step
     ratio_error_by_actor: dict[str, float]  # the same of each actor's rows
+    ratio_excess: float = 0.0  # the largest error of a log-prob, in units of what rounding explains
+    ratio_excess_actor: str = ""  # whose it is
+    outliers: int = 0  # absurd numbers in the batch: how far they are believed is limited
+    steps_left_out: int = 0  # of `steps`: no policy gave them, or the update was not finite with them
+    notes: tuple[tuple[str, str], ...] = ()  # about both, for people: of what kind, and what
+
+
+class Diverged(DppoError):
+    """A figure of an update is not finite."""
 
 
 def minibatch_sizes(steps: int, minibatch_steps: int) -> list[int]:
@@ -118,7 +127,7 @@ def run_critic_epochs(
     read: list[float] = torch.stack(losses).tolist()
     for epoch, loss in enumerate(read):
         if not math.isfinite(loss):
-            raise _diverged(f"the critic's epoch {epoch + 1}", f"value_loss={loss}", "ppo.critic_learning_rate")
+            raise diverged(f"the critic's epoch {epoch + 1}", f"value_loss={loss}", "ppo.critic_learning_rate")
     return read
 
 
@@ -173,11 +182,12 @@ def _refuse_what_is_not_finite(figures: EpochFigures, epoch: int, *, except_for:
     wrong = {name: x for name, x in vars(figures).items() if not math.isfinite(x) and name != except_for}
     if wrong:
         listed = ", ".join(f"{name}={value}" for name, value in wrong.items())
-        raise _diverged(f"epoch {epoch + 1}", listed, "ppo.learning_rate")
+        raise diverged(f"epoch {epoch + 1}", listed, "ppo.learning_rate")
 
 
-def _diverged(where: str, figures: str, rate: str) -> DppoError:
-    return DppoError(
+def diverged(where: str, figures: str, rate: str) -> Diverged:
+    """The error for figures that are not finite, and what to do about it."""
+    return Diverged(
         f"training diverged in {where}: {figures}. "
         f"The batch itself was finite, so the step was too large: lower {rate}, or set ppo.max_grad_norm."
     )

@@ -15,10 +15,10 @@ from protocol.errors import DppoError, UsageError
 from scripts import config as configs
 from scripts import help_pages
 from scripts.extras import missing_text
-from scripts.fields import REST, Config, build, settings_of
+from scripts.fields import REST, Config, build, settings_of, values_of
 from scripts.flags import parse_flags, refuse_settings_of_runs
 from scripts.process_end import leave, use_utf8
-from scripts.settings import Resolved, dump_yaml, resolve, resolve_file
+from scripts.settings import Resolved, dump_yaml, no_preset_text, resolve, resolve_file
 
 TRAIN_GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
 ACTOR_GRACE_SECONDS = 0.5  # for what a killed actor's environments have started
@@ -102,7 +102,7 @@ def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolv
     )
     if flags.rest:
         raise UsageError(f"unexpected argument {flags.rest[0]} after --")
-    child_file = os.environ.get("DPPO_CONFIG", "") if command == "learner" else ""
+    child_file, preset = os.environ.get("DPPO_CONFIG", "") if command == "learner" else "", ""
     if child_file:
         resolved = resolve_file(config, child_file, flags=flags.values)
     else:
@@ -116,6 +116,8 @@ def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolv
         print(f"preset {resolved.preset}, found by the environment's id (--preset none: without)", file=sys.stderr)
     elif resolved.preset:
         print(f"preset {resolved.preset}", file=sys.stderr)
+    elif has_presets and not child_file and preset != "none":
+        print(no_preset_text(values_of(resolved.config)), file=sys.stderr)
     return resolved
 
 

@@ -29,6 +29,7 @@ from scripts.fields import (
 from scripts.neighbours import suggestion
 
 PRESETS = Path(__file__).parent / "presets"
+CLASSICS = ("mujoco-classic", "box2d-classic")  # good for a family of environments, found by their names only
 DEFAULT = "default"
 _SIBLINGS = (TrainConfig, LearnerProcessConfig)  # a file for one of them is good for the other
 # read by other commands and by processes that we start, and no settings
@@ -70,6 +71,15 @@ def preset_of(env_id: str) -> str:
     """The preset named like the environment (`module:` left out, `/` as `-`), or "" when there is none."""
     name = env_id.rsplit(":", 1)[-1].replace("/", "-")
     return name if name in preset_names() else ""
+
+
+def no_preset_text(values: Mapping[str, Any]) -> str:
+    """Return the first line of a run whose environment has no preset: what it gets instead, and what else there is."""
+    return (
+        f"no preset for {values['env.id']}: {values['collect.batch_steps']:,} steps x {values['ppo.epochs']} epochs x "
+        f"minibatches of {values['ppo.minibatch_steps']}, learning rate {values['ppo.learning_rate']:g} "
+        f"{values['ppo.learning_rate_schedule']} (defaults where nothing is set); others: --preset {'|'.join(CLASSICS)}"
+    )
 
 
 def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> dict[str, Any]:

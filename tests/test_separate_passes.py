@@ -131,8 +131,9 @@ def test_an_update_is_the_tutorials_update_written_down_naively(spec: Spec, ppo:
     report = trainer.update(batch)
     kl = Naive(other, ppo, batch).update(ppo.kl_coefficient)
     for ours, theirs in ((trainer.policy, other.policy), (trainer.critic, other.critic)):
-        for name, tensor in theirs.state_dict().items():
-            torch.testing.assert_close(ours.state_dict()[name], tensor, atol=2e-5, rtol=1e-4)
+        parameters = dict(ours.named_parameters())
+        for name, tensor in theirs.named_parameters():
+            torch.testing.assert_close(parameters[name], tensor, atol=2e-5, rtol=1e-4)
     assert report.kl == pytest.approx(kl, rel=1e-3)
     assert report.kl > 2 * PENALTY.target_kl  # far enough for the hinge to matter
 
@@ -149,7 +150,7 @@ def test_the_report_counts_the_passes_of_both() -> None:
 def test_without_a_penalty_the_coefficient_is_not_a_number_and_no_counter() -> None:
     trainer = make_trainer()
     assert math.isnan(trainer.update(batch_for(trainer)).kl_coefficient)
-    assert trainer.counters().keys() == {"updates", "steps_trained", "learning_rate"}
+    assert trainer.counters().keys() == {"updates", "steps_trained", "learning_rate", "learning_rate_setting"}
 
 
 @pytest.mark.parametrize(

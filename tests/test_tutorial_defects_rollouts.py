@@ -17,8 +17,8 @@ from actor.collector import Collector
 from actor.environments import make_environments
 from actor.policy import PolicyRunner
 from learner.batch import Received
+from learner.checks import RATIO_TOLERANCE
 from learner.phases import Phase
-from learner.run import RATIO_TOLERANCE
 from learner.trainer import Trainer
 from protocol.messages import EnvSettings
 from protocol.rollout import Segment
