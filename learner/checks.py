@@ -69,7 +69,9 @@ def first_pass(distribution: Distribution, rows: Rows, batch: Batch) -> FirstPas
     for figure, errors in zip(worst, read, strict=True):
         np.maximum.at(figure, batch.actor_index, errors)
     ratio_errors, of_rounding = (dict(zip(batch.actors, figure.tolist(), strict=True)) for figure in worst)
-    plausible = (log_ratios.abs() <= explained.clamp_min(MOST_LOG_RATIO)).cpu().numpy()  # false for NaN
+    plausible = (
+        (log_ratios.abs() <= explained.clamp(MOST_LOG_RATIO, 10 * MOST_LOG_RATIO)).cpu().numpy()
+    )  # false for NaN
     return FirstPass(ratio_errors, of_rounding, plausible)
 
 

@@ -34,6 +34,7 @@ class EpisodeWindow:
         self.total = 0  # episodes ever added, diverged ones included
         self.diverged = 0
         self._episodes: deque[Episode] = deque(maxlen=size)  # oldest first
+        self._usual: list[float] | None = None  # their returns without outliers, once asked for
 
     def add(self, returns: Iterable[float], lengths: Iterable[int], successes: Iterable[float]) -> None:
         """Episodes in the order in which they ended: undiscounted returns, lengths in steps, successes (1, 0 or NaN
@@ -46,6 +47,7 @@ class EpisodeWindow:
         ]
         finite = [episode for episode in added if math.isfinite(episode.episode_return)]
         self._episodes.extend(finite)
+        self._usual = None
         self.total += len(added)
         self.diverged += len(added) - len(finite)
 
@@ -57,7 +59,7 @@ class EpisodeWindow:
     @property
     def mean_return(self) -> float | None:
         """Of the episodes in the window without its outliers, however few; None while there is none."""
-        return self._mean(self._without_outliers())
+        return self._mean(self._usual_returns())
 
     @property
     def median_return(self) -> float | None:
@@ -67,10 +69,15 @@ class EpisodeWindow:
     @property
     def outliers(self) -> int:
         """Episodes in the window that `mean_return` leaves out."""
-        return len(self._episodes) - len(self._without_outliers())
+        return len(self._episodes) - len(self._usual_returns())
 
     def _returns(self) -> list[float]:
         return [episode.episode_return for episode in self._episodes]
+
+    def _usual_returns(self) -> list[float]:
+        if self._usual is None:
+            self._usual = self._without_outliers()
+        return self._usual
 
     def _without_outliers(self) -> list[float]:
         returns = self._returns()

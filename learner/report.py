@@ -58,6 +58,10 @@ class Reporter:
             ),
             metrics=dict(run.metrics),
             first_step_seconds=run.first_step_seconds,
+            outliers=run.outliers,
+            steps_left_out=run.steps_left_out,
+            return_outliers=run.return_outliers,
+            median_return=run.median_return,
             success_rate=run.success_rate,
         )
 

@@ -12,6 +12,10 @@ class RunStatus:
     steps: int  # trained
     episodes: int
     mean_return: float | None  # of the last `return_window` training episodes
+    median_return: float | None  # of the same episodes, none left out
+    return_outliers: int  # how many mean_return leaves out
+    outliers: int  # absurd numbers so far
+    steps_left_out: int  # of `steps`: not trained on
     success_rate: float | None  # of the same episodes
     first_step_seconds: float | None
     metrics: Mapping[str, float]  # of the newest update, finite; nobody changes it

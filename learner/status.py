@@ -51,4 +51,8 @@ class Status(msgspec.Struct, frozen=True):
     ledger: LedgerStatus
     metrics: dict[str, float]  # of the newest update
     first_step_seconds: float | None  # from launch to the first accepted rollout; None before
+    outliers: int = 0  # absurd numbers so far, of whose effect on training is little
+    steps_left_out: int = 0  # of `steps`: not trained on
+    return_outliers: int = 0  # of the newest episodes: how many mean_return leaves out
+    median_return: float | None = None  # of the same episodes as mean_return, none left out
     success_rate: float | None = None  # of the same episodes as mean_return; None where the environment does not say

@@ -14,6 +14,7 @@ from learner.status import SUMMARY
 from protocol.errors import DppoError
 from protocol.lifeline import has_parent
 from scripts.closing_words import next_steps, sampled_text, training_text
+from scripts.number_text import absurd_text
 from scripts.recording import LAST_VIDEO_SECONDS, Recorder
 
 LEAST_SECONDS = 1.0  # that must be left for the second half of the evaluation
@@ -148,11 +149,13 @@ def closing_text(summary: dict[str, Any]) -> str:
     since = "since launch" if starts == 1 else f"in {starts} starts"
     training = training_text(summary)
     restarts = summary.get("env_restarts", 0)  # runs that were over before they were counted have none
+    absurd = absurd_text(summary.get("outliers", 0), summary.get("steps_left_out", 0))
+    absurd = f"; {absurd}" if absurd else ""
     crashed = f"; {restarts:,} environments crashed and were made again" if restarts else ""
     return (
         f"{summary['env']}: {summary['reason']}\n"
         f"{summary['updates']} updates, {summary['steps']:,} steps, {summary['episodes']:,} episodes; "
-        f"{summary['elapsed_seconds']:.1f} s {since}{crashed}\n"
+        f"{summary['elapsed_seconds']:.1f} s {since}{crashed}{f'; {absurd}' if absurd else ''}\n"
         f"{training}{chr(10) if training else ''}"
         f"{ledger_text(summary['ledger'])}"
     )

@@ -44,3 +44,10 @@ def mean_and_spread(*, mean: float, std: float, low: float, high: float) -> str:
 def _order(value: float) -> int:
     """Return the power of ten of the first digit that is shown: 0 for 9.2, and 1 for 9.9996, which rounds to 10.00."""
     return math.floor(math.log10(float(f"{value:.{SIGNIFICANT - 1}e}")))
+
+
+def absurd_text(outliers: int, steps_left_out: int) -> str:
+    """Return how many absurd numbers a run has met and how many steps it left out for them; "" if there were none."""
+    bounded = f"{outliers:,} absurd number{'s' * (outliers != 1)} bounded" if outliers else ""
+    left_out = f"{steps_left_out:,} steps left out of training" if steps_left_out else ""
+    return ", ".join(text for text in (bounded, left_out) if text)

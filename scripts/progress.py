@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from learner.status import LedgerStatus, Status
-from scripts.number_text import return_number
+from scripts.number_text import absurd_text, return_number
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -127,6 +127,8 @@ def plain_line(status: Status) -> str:
         return_text(status),
         f"{live} actor{'s' * (live != 1)}",
     ]
+    if absurd := absurd_text(status.outliers, status.steps_left_out):
+        parts.append(absurd)
     if status.waiting_for:
         parts.append(f"waiting for {status.waiting_for}")
     return " | ".join(parts)
@@ -138,7 +140,14 @@ def return_text(status: Status) -> str:
         return "no episode yet"
     target = "" if status.target_return is None else f" (target {status.target_return:g})"
     success = "" if status.success_rate is None else f", success {status.success_rate:.0%}"
-    return f"return {return_number(status.mean_return)}{target}{success}"
+    return f"return {return_number(status.mean_return)}{target}{success}{left_out_text(status)}"
+
+
+def left_out_text(status: Status) -> str:
+    """What the mean return leaves out, beside the median of all."""
+    if not status.return_outliers or status.median_return is None:
+        return ""
+    return f" (without {status.return_outliers} absurd; median {return_number(status.median_return)})"
 
 
 def ledger_line(ledger: LedgerStatus) -> str:

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from learner.status import Status
-from scripts.number_text import return_number
-from scripts.progress import ledger_line
+from scripts.number_text import absurd_text, return_number
+from scripts.progress import ledger_line, left_out_text
 
 ACTOR_ROWS = 16
 OTHER_ROWS = 12  # header, column names, ledger, metrics
@@ -37,6 +37,8 @@ def table(status: Status, returns: Sequence[float], width: int, height: int) -> 
     """Everything worth watching, for a terminal of that size. `returns`: the mean return after each update."""
     rows = max(1, min(ACTOR_ROWS, height - OTHER_ROWS))
     parts: list[RenderableType] = [_header(status, returns, width), _actors(status, width, rows)]
+    if absurd := absurd_text(status.outliers, status.steps_left_out):
+        parts.append(Text(absurd, style="yellow"))
     if status.waiting_for:
         parts.append(Text(f"waiting for {status.waiting_for}", style="yellow"))
     parts.append(Text(ledger_line(status.ledger), style="dim"))
@@ -70,6 +72,7 @@ def _return(status: Status, returns: Sequence[float], width: int) -> Text:
         text.append(f" of {status.target_return:g}")
     if status.success_rate is not None:
         text.append(f"  success {status.success_rate:.0%}")
+    text.append(left_out_text(status), style="yellow")
     return text.append(f"  {sparkline(list(returns)[-max(2, width - 23 - len(text)) :])}", style="cyan")
 
 

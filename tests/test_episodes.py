@@ -86,3 +86,45 @@ def test_a_smaller_window_takes_the_newest_of_a_larger_one() -> None:
 def test_a_window_of_no_episodes_is_refused() -> None:
     with pytest.raises(ValueError, match="size=0"):
         EpisodeWindow(0)
+
+
+def window_of(returns: list[float], size: int = 100) -> EpisodeWindow:
+    window = EpisodeWindow(size)
+    window.add(returns, [1] * len(returns), [math.nan] * len(returns))
+    return window
+
+
+@pytest.mark.parametrize("absurd", [1e6, 1e9, -1e6, 3e38])
+@pytest.mark.parametrize(
+    "usual",
+    [[20.0 + 10 * (i % 5) for i in range(99)], [500.0] * 99, [-1200.0 + 7 * i for i in range(99)], [0.0] * 99],
+    ids=["spread", "all the same", "negative", "all zero"],
+)
+def test_one_absurd_return_is_left_out_of_the_mean_and_counted(usual: list[float], absurd: float) -> None:
+    clean, window = window_of(usual), window_of([*usual[:50], absurd, *usual[50:]])
+    assert window.mean_return == clean.mean_return
+    assert (window.outliers, clean.outliers) == (1, 0)
+    assert window.median_return is not None
+    assert clean.median_return is not None
+    assert abs(window.median_return - clean.median_return) <= 10
+
+
+def test_returns_that_more_than_one_in_fifty_have_are_no_outliers() -> None:
+    window = window_of([*[-100.0] * 97, 1e4, 1e4, 1e4])
+    assert window.outliers == 0
+    assert window.mean_return == pytest.approx(203.0)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_usual_spread_of_returns_is_left_alone_in_every_unit(scale: float) -> None:
+    returns = [scale * value for value in np.random.default_rng(0).standard_t(3, 100).tolist()]
+    window = window_of(returns)
+    assert window.outliers == 0
+    assert window.mean_return == pytest.approx(math.fsum(returns) / 100)
+
+
+def test_an_outlier_leaves_with_the_window_and_survives_a_checkpoint() -> None:
+    window = window_of([1.0, 2.0, 3.0, 1e9, 2.0], size=5)
+    assert EpisodeWindow.from_dict(5, window.to_dict()).outliers == window.outliers == 1
+    window.add([2.0] * 4, [1] * 4, [math.nan] * 4)
+    assert window.outliers == 0

@@ -75,9 +75,16 @@ def test_weights_and_normalisers_are_taken_and_everything_else_begins_anew(
     version, _ = run.prepare(SPEC)
     theirs = torch_tensors(old / f"checkpoints/{update:08d}")
     ours, random = tensors(run), tensors(fresh)
-    assert {name.partition(".")[0] for name in ours} == {"policy", "critic", "observations", "values", "adam"}
+    assert {name.partition(".")[0] for name in ours} == {
+        "policy",
+        "critic",
+        "observations",
+        "values",
+        "rewards",
+        "adam",
+    }
     for name, tensor in ours.items():
-        expected = random if name.startswith("adam.") else theirs
+        expected = random if name.startswith(("adam.", "rewards.")) else theirs
         assert torch.equal(tensor, expected[name]), name
     assert not torch.equal(ours["policy.body.0.weight"], random["policy.body.0.weight"])
     assert run._trainer is not None
