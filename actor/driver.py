@@ -18,8 +18,9 @@ from actor.policy import PolicyRunner
 from actor.session import ActorSession
 from actor.step import Crash
 from actor.task import MAX_UNREADABLE
-from protocol.errors import ProtocolError
+from protocol.errors import ProtocolError, UsageError
 from protocol.messages import EnvSettings, FromLearner, TimeShares, Trouble
+from protocol.resources import lack, room
 from protocol.rollout import Blob, most_rows
 from protocol.texts import MAX_TEXT
 
@@ -143,6 +144,10 @@ class ActorDriver:
         activity.limit_seconds = action.env.step_timeout_seconds
         self._note(f"joined the learner: making {action.envs} x {action.env.id}")
         place = Place(self.session.actor, action.first_slot, is_taken_over=action.life > 0)
+        if action.env.vectorization == "async":
+            lacking = lack(1, action.envs, room())
+            if lacking:
+                raise UsageError(f"{lacking}: choose fewer --collect.envs-per-actor")
         self._environments = make_environments(
             action.env, action.envs, activity.begin, place=place, note=self._note_about_environments
         )

@@ -31,6 +31,8 @@ class TrainConfig:
     learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
     evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
     """What the evaluation at the end may take; then the episodes that are over by then count."""
+    force: bool = field(default=False, metadata=MAY_CHANGE)
+    """Start also more actors than this machine seems to have memory, processes and open files for."""
     actors: int = field(default=2, metadata=MAY_CHANGE)
     """Actor processes on this machine; 0 runs everything in one process without sockets, for debugging."""
     evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)

@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable
 
 from learner.config import EnvConfig
+from protocol.errors import UsageError
 from protocol.messages import EnvSettings
+from protocol.resources import lack, room
 from scripts.config import TrainConfig
 from scripts.evaluation_slots import beyond
 from scripts.extras import FILMING, TRAINING, need
@@ -14,6 +16,11 @@ from scripts.probe import needs_no_probe, probe
 def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None:
     """Raise UsageError where the run could not work on this machine."""
     need([*TRAINING, *(FILMING if config.learner.run.video_seconds else ())])
+    if config.actors and not config.force:
+        workers = config.learner.collect.envs_per_actor if config.learner.env.vectorization == "async" else 0
+        lacking = lack(config.actors, workers, room())
+        if lacking:
+            raise UsageError(f"{lacking}; choose fewer --actors, or --force to try")
     env, device = env_settings(config.learner.env), config.learner.run.device
     if device != "cpu" or not needs_no_probe(env):
         slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2

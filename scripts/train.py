@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
+from collections import deque
 from enum import Enum
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from protocol.descendants import become_subreaper, children, reap
 from protocol.errors import DppoError, RefusedError, UsageError
 from protocol.exit_codes import how_it_ended
 from protocol.launch import LAUNCHED_VARIABLE, launched_at
+from protocol.resources import MB
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import TrainConfig
 from scripts.failed_starts import removed_where_it_fails
 from scripts.launching import checked, show_finished
+from scripts.memory import memory_for_another
 from scripts.preflight import check_before_start
 from scripts.processes import Child, Lifeline, end, wait
 from scripts.recording import Recorder
@@ -30,6 +33,7 @@ LEARNER_GRACE_SECONDS = 15.0  # to hear the actors' last words and write a check
 ACTOR_GRACE_SECONDS = 5.0
 GOODBYE_SECONDS = 1.0  # for actors that the learner told to end; one that had not joined yet was not told
 AT_ONCE_SECONDS = 1.0
+AT_A_TIME = 8  # actors that are started before the first of them has joined
 INTERRUPTED = 130
 
 
@@ -146,7 +150,9 @@ class _Supervisor:
         self, learner: Child, actors: list[Child], reports: socket.socket, progress: Screen, recorder: Recorder
     ) -> None:
         self._learner = learner
-        self._actors = actors
+        self._actors: list[Child] = []  # those that were started
+        self._planned = deque(actors)
+        self._joined: set[str] = set()
         self._reports = reports
         self._reports.setblocking(False)
         self._progress = progress
@@ -161,11 +167,10 @@ class _Supervisor:
         previous = {
             n: signal.signal(n, lambda got, _: self._interrupts.append(got)) for n in (signal.SIGINT, signal.SIGTERM)
         }
-        family = [self._learner, *self._actors]
         become_subreaper()
         try:
-            for child in family:  # the learner first: it takes longest
-                child.start()
+            self._learner.start()  # first: it takes longest
+            self._start_more()
             ended_well = self._watch()
         finally:
             last = self._learner.process
@@ -205,6 +210,26 @@ class _Supervisor:
                 return False
             if not asked:
                 self._revive()
+                self._start_more()
+
+    def _start_more(self) -> None:
+        """Start some of the actors that are left: a few at a time, and only while there is memory for them."""
+        while self._planned:
+            starting = [child for child in self._actors if child.process is not None and child.name not in self._joined]
+            if len(starting) >= AT_A_TIME:
+                return
+            enough, needed, available = memory_for_another(self._actors, len(starting))
+            if not enough:
+                first, left = self._planned[0].name, len(self._planned)
+                self._planned.clear()
+                self._progress.note(
+                    f"memory is short ({available // MB:,} MB available, an actor takes {needed // MB:,} MB): "
+                    f"{first} and later ones, {left} in all, are not started"
+                )
+                return
+            child = self._planned.popleft()
+            child.start()
+            self._actors.append(child)
 
     def _known(self) -> set[int]:
         """Children that somebody waits for."""
@@ -250,6 +275,7 @@ class _Supervisor:
     def _note_work(self, status: Status) -> None:
         """Who has delivered steps in this life of its process."""
         delivered = {row.name: row.steps for row in status.actors}
+        self._joined.update(delivered)
         for child in self._actors:
             steps = delivered.get(child.name, 0)
             # rows of an actor that was replaced may be those of its predecessor for a while

@@ -28,7 +28,12 @@ def test_the_settings_of_the_learner_stand_at_the_top_of_each_command_that_has_o
     paths = list(settings_of(TrainConfig))
     assert paths[0] == "env.id"
     assert paths[-2:] == ["actors", "evaluation_episodes"]
-    assert set(settings_of(LearnerConfig)) == set(paths) - {"actors", "evaluation_episodes", "evaluation_seconds"}
+    assert set(settings_of(LearnerConfig)) == set(paths) - {
+        "actors",
+        "evaluation_episodes",
+        "evaluation_seconds",
+        "force",
+    }
 
 
 def test_values_and_build_are_inverse() -> None:

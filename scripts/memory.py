@@ -1,0 +1,34 @@
+"""How much memory the actors that run take, and whether there is enough for another. Knows processes by psutil."""
+
+import functools
+from collections.abc import Sequence
+
+import psutil
+
+from protocol.resources import ACTOR_BYTES, RESERVE_BYTES, available_bytes
+from scripts.processes import Child
+
+FREE = 8  # so many are started without a look: few enough for any machine that was not refused
+
+
+def memory_for_another(actors: Sequence[Child], starting: int) -> tuple[bool, int, int]:
+    """Return whether one more actor may be started, what one takes, and what is available, in bytes.
+
+    starting: those that have not taken yet what they will.
+    """
+    if len(actors) < FREE:
+        return True, ACTOR_BYTES, available_bytes()
+    process = next((child.process for child in actors if child.process is not None), None)
+    each = max(ACTOR_BYTES, 0 if process is None else _measured(process.pid))
+    available = available_bytes()
+    return available - RESERVE_BYTES > each * (starting + 1), each, available
+
+
+@functools.lru_cache(maxsize=16)
+def _measured(pid: int) -> int:
+    """What this process and those below it have for themselves; 0 where that cannot be seen. Once for each."""
+    try:
+        process = psutil.Process(pid)
+        return sum(int(one.memory_full_info().uss) for one in (process, *process.children(recursive=True)))
+    except (psutil.Error, AttributeError):
+        return 0
