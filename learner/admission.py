@@ -7,16 +7,14 @@ from learner.peers import Peer, Settings
 from protocol import PROTOCOL_VERSION
 from protocol.limits import MAX_ENVS
 from protocol.messages import Hello, Reject, Welcome
-from protocol.specs import Spec, spec_hash
+from protocol.specs import spec_hash
 
 ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
 FULL_RETRY_SECONDS = 3.0
 PROOF_SECONDS = 0.05
 
 
-def refusal(
-    hello: Hello, *, run_id: str, spec: Spec | None, superseded: Container[bytes], max_envs: int = MAX_ENVS
-) -> Reject | None:
+def refusal(hello: Hello, *, run_id: str, superseded: Container[bytes], max_envs: int = MAX_ENVS) -> Reject | None:
     """Why this actor may not join, None if it may. `superseded` holds incarnations whose time is over."""
     if not hello.protocol_min <= PROTOCOL_VERSION <= hello.protocol_max:
         spoken = f"{hello.protocol_min}..{hello.protocol_max}"
@@ -34,9 +32,6 @@ def refusal(
         return None
     if hello.spec_hash != spec_hash(hello.spec):
         return Reject("spec", "the spec and its hash disagree", fatal=True)
-    if spec is not None and hello.spec != spec:
-        text = f"the environment's spaces differ from the run's: {hello.spec} against {spec}"
-        return Reject("spec", text[:512], fatal=True)
     return None
 
 

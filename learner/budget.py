@@ -42,6 +42,11 @@ class Budget:
             allowed = self._allowed[envs] = allowed_bytes(largest, credit=CREDIT)
         return allowed
 
+    def forget(self) -> None:
+        """Sizes follow from other spaces now."""
+        self._allowed.clear()
+        self._batches.clear()
+
     def total_bytes(self, settings: Settings) -> int:
         """What all together may have sent that was not read yet, and what may wait for the next update."""
         spec, actors = self._roster.spec, len(self._roster.peers)

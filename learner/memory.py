@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 from pathlib import Path
 
 from protocol.specs import Spec
@@ -20,6 +21,9 @@ def update_bytes(spec: Spec, *, batch_steps: int, normalises: bool) -> int:
 def machine_bytes() -> int:
     """Memory of this machine, or of the container that this process runs in."""
     there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit_of_process, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit_of_process != resource.RLIM_INFINITY:
+        there_is = min(there_is, limit_of_process)
     for path in CGROUP_LIMITS:
         try:
             limit = Path(path).read_text().strip()

@@ -1,6 +1,7 @@
 """The records that a learner's session keeps and hands out: peers, settings, what the shell has to do."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +10,7 @@ from learner.slots import Slots
 from protocol.ledger import Account
 from protocol.messages import EnvSettings, FromLearner, TimeShares
 from protocol.rollout import Blob
+from protocol.specs import Spec
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Settings:
     max_ingress_bytes: int = 0  # 0: derive
     max_actors: int = 10_000
     max_envs_per_actor: int = 4096
+    why_not_trained: Callable[[Spec], str] = lambda spec: ""  # why spaces cannot be trained on, "" where they can
     stop_at_episode_end: bool = False
     even_shares: bool = False
     former_epochs: frozenset[int] = frozenset()  # of this run's starts before this one

@@ -19,6 +19,7 @@ class Event(Enum):
     """What moves it on."""
 
     PUBLISHED = "published"
+    SPACES_CHANGED = "spaces changed"
     BATCH_FULL = "batch full"
     ALL_STOPPED = "all stopped"
     FINISH = "finish"
@@ -28,6 +29,9 @@ class Event(Enum):
 
 TABLE: dict[tuple[Phase, Event], Phase] = {
     (Phase.WAITING, Event.PUBLISHED): Phase.COLLECTING,
+    (Phase.WAITING, Event.SPACES_CHANGED): Phase.WAITING,
+    (Phase.COLLECTING, Event.SPACES_CHANGED): Phase.WAITING,
+    (Phase.STOPPING, Event.SPACES_CHANGED): Phase.WAITING,
     (Phase.COLLECTING, Event.BATCH_FULL): Phase.STOPPING,
     (Phase.STOPPING, Event.ALL_STOPPED): Phase.UPDATING,
     (Phase.UPDATING, Event.PUBLISHED): Phase.COLLECTING,

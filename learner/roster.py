@@ -13,6 +13,7 @@ from learner.names import Names
 from learner.peers import Action, Kick, Note, Peer, Send, Settings
 from learner.plausibility import Plausibility, check_tally
 from learner.slots import SlotTable
+from learner.spaces import Spaces
 from protocol.errors import HostileError, ProtocolError
 from protocol.ledger import Ledger
 from protocol.messages import Hello, Reject
@@ -30,7 +31,8 @@ class Roster:
         self.peers: dict[bytes, Peer] = {}
         self.lost: dict[bytes, Peer] = {}  # nothing reaches them any more, but what they had sent may still arrive
         self.slots = slots
-        self.spec = spec  # None until the first actor has said its own
+        is_settled = ledger.total().trained > 0
+        self.spaces = Spaces(spec, is_settled=is_settled, why_not=settings.why_not_trained)
         self._settings = settings
         self.ledger = ledger
         self.conduct = Conduct()
@@ -41,12 +43,16 @@ class Roster:
         self._absent_since: dict[bytes, float] = {}  # incarnations with an account and no connection
         self._absence_at = -math.inf
 
+    @property
+    def spec(self) -> Spec | None:
+        """The run's spaces; None until the first actor has said its own."""
+        return self.spaces.spec
+
     def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
         """The peer that this HELLO makes, None where it is refused, and what to send and say."""
-        no = refusal(
-            hello, run_id=self._settings.run_id, spec=self.spec, superseded=self.ledger.ended, max_envs=self._max_envs
-        )
+        no = refusal(hello, run_id=self._settings.run_id, superseded=self.ledger.ended, max_envs=self._max_envs)
         no = no or too_large(self._settings, hello) or self._owners.refusal(hello, token)
+        no = no or self.spaces.refusal(hello, token)
         if no is not None:
             self.forget(peer_id)
             notes = [] if no.challenge else [Note(f"{hello.actor} was refused: {no.text}")]
@@ -66,8 +72,8 @@ class Roster:
         known = self.peers.get(peer_id)
         slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=self._names)
         ready = hello.spec is not None
-        if ready and self.spec is None:
-            self.spec = hello.spec
+        if hello.spec is not None and self.spec is None:
+            self.spaces.begin(hello.spec, now)
         joined = ready and not (known and known.ready)
         active_at = known.active_at if known and known.ready == ready else now
         peer = known or Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)

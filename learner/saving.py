@@ -113,7 +113,10 @@ def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
         episodes = EpisodeWindow.from_dict(config.run.return_window, state["episodes"])
         ledger = Ledger.from_state(state["ledger"])
         ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows
-        spec = msgspec.convert(state["spec"], Spec)
+        if progress.updates:
+            spec = msgspec.convert(state["spec"], Spec)
+        else:
+            checkpoint = None  # nothing was trained on: the next actors say which spaces the run has
         position = Position.of(state.get("journal", (0,)))
         log.info("resuming %s after update %d (%d steps)", directory.path, progress.updates, progress.steps)
     try:

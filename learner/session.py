@@ -18,6 +18,7 @@ from learner.phases import Phase
 from learner.rollouts import Rollouts
 from learner.roster import Roster
 from learner.slots import SlotTable
+from learner.spaces import difference
 from learner.stop_and_go import StopAndGo
 from learner.troubles import Troubles
 from learner.waiting import Waits
@@ -30,6 +31,7 @@ from protocol.messages import (
     Hello,
     Ping,
     Pong,
+    Reject,
     Rollout,
     Stopped,
     Tally,
@@ -42,6 +44,7 @@ from protocol.snapshot import Snapshot
 from protocol.specs import Spec
 
 HEARTBEAT_SECONDS = 1.0
+CHANGEABLE = (Phase.WAITING, Phase.COLLECTING, Phase.STOPPING)  # in which spaces may be found to be wrong
 LEASE_HEARTBEATS = 4  # of a lease at least
 
 
@@ -171,6 +174,7 @@ class LearnerSession:
         """A new policy: the batch is done with, everyone goes on under this one."""
         if version <= self.snapshot.version:
             raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
+        self.roster.spaces.is_settled |= bool(self.batch)
         actions = self.cycle.publish(version, graph, now)
         self.ledger.train()
         credit = [ack for peer in self.peers.values() for ack in self._credit_withheld(peer)]
@@ -217,7 +221,9 @@ class LearnerSession:
             return [Send(peer_id, Bye("the run is over"))]
         if self.phase is Phase.LEAVING:
             return []  # the next learner answers
+        changed = self._change_spaces(hello, now, token) if hello.spec not in (None, self.spec) and self.spec else []
         peer, actions = self.roster.admit(peer_id, hello, now, token)
+        actions = [*changed, *actions]
         if peer is None:
             return [*actions, *self.cycle.advance(now)]
         if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
@@ -240,6 +246,24 @@ class LearnerSession:
         if peer.sent_version == self.snapshot.version:
             return []  # on this very connection, so it arrives: HELLO must not be worth a policy each time
         return self.cycle.offer_policy(peer, now)
+
+    def _change_spaces(self, hello: Hello, now: float, token: str) -> list[Action]:
+        """Drop spaces that were wrong, with all that was collected in them; the trainer begins anew."""
+        spaces, old = self.roster.spaces, self.spec
+        if self.phase not in CHANGEABLE or hello.spec is None or old is None:
+            return []
+        if not spaces.are_overruled(hello, token, self.peers.values(), now, self.settings.lease_seconds):
+            return []
+        text = f"the run's spaces were wrong, as most actors say: {difference(old, hello.spec)}"
+        actions: list[Action] = [Note(text.replace(" here, ", " until now, ").replace("in the run", "from now on"))]
+        no = Reject("spec", "the run has other spaces now", fatal=False)
+        actions += [Send(peer_id, no) for peer_id in self.peers]
+        self.roster.dismiss()
+        self.ledger.drop_pending("invalid")
+        self.cycle.change_spaces()
+        self.budget.forget()
+        spaces.begin(hello.spec, now)
+        return actions
 
     def _welcome(self, peer: Peer) -> Welcome:
         is_wanted = self.phase is Phase.COLLECTING or peer.have_version == self.snapshot.version

@@ -1,14 +1,19 @@
 """What a session needs of the configuration, and whether a run of these spaces can work with it."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from learner.config import LearnerConfig
 from learner.intake import check_sizes
-from learner.memory import machine_bytes, too_large
+from learner.memory import machine_bytes, too_large, update_bytes
 from learner.peers import Settings
 from learner.run_directory import RunDirectory
+from protocol.errors import UsageError
 from protocol.messages import EnvSettings
 from protocol.specs import Spec
+
+WEIGHT_COPIES = 8
+OUTPUT_COPIES = 3
 
 
 def session_settings(config: LearnerConfig, directory: RunDirectory, lease_seconds: float = 0.0) -> Settings:
@@ -33,6 +38,7 @@ def session_settings(config: LearnerConfig, directory: RunDirectory, lease_secon
         even_shares=config.collect.even_shares,
         max_rollout_bytes=config.collect.max_rollout_bytes,
         former_epochs=directory.former_epochs,
+        why_not_trained=lambda spec: why_not_trained(spec, config),
     )
 
 
@@ -58,3 +64,37 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
     )
     if line:
         warn(line)
+
+
+def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
+    """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
+    if len(spec.observation) != 1 or len(spec.action) != 1 or spec.mask or spec.state:
+        return "one observation leaf and one action leaf are supported"
+    (action,) = spec.action
+    if action.kind == "box" and action.dtype != "<f4":
+        return f"box actions of dtype {action.dtype} are not supported"
+    if action.kind == "discrete" and action.shape:
+        return f"choices of shape {action.shape} are not supported"
+    try:
+        check_spaces(spec, config, lambda line: None)
+    except UsageError as error:
+        return str(error)
+    normalises = config.network.normalise_observations
+    needed = update_bytes(spec, batch_steps=config.collect.batch_steps, normalises=normalises)
+    needed += network_bytes(spec, config)
+    there_is = machine_bytes()
+    return (
+        f"they take some {needed / 2**30:.1f} GiB here, and there are {there_is / 2**30:.1f}"
+        if needed > there_is
+        else ""
+    )
+
+
+def network_bytes(spec: Spec, config: LearnerConfig) -> int:
+    """An estimate of weights, gradients, Adam's moments and exported copies, and of a batch's outputs."""
+    features = sum(leaf.categories if leaf.kind == "discrete" else leaf.elements for leaf in spec.observation)
+    outputs = sum(leaf.categories if leaf.kind == "discrete" else 2 * leaf.elements for leaf in spec.action)
+    policy = (features, *config.network.policy_hidden, outputs)
+    critic = (features, *config.network.critic_hidden, 1)
+    weights = sum(inputs * units for widths in (policy, critic) for inputs, units in pairwise(widths))
+    return 4 * (WEIGHT_COPIES * weights + OUTPUT_COPIES * config.collect.batch_steps * (outputs + features))

@@ -53,3 +53,7 @@ class Shares:
             if len(self._most) > 1024:
                 self._most = {}
         return most
+
+    def forget(self) -> None:
+        """Sizes follow from other spaces now."""
+        self._most = {}

@@ -97,10 +97,16 @@ def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
         version, graph = run.prepare(spec)
         _await_first_actors(network, run.config.collect.first_actors, stop)
         collecting_since = time.monotonic()
+        while (current := network.ask(lambda session: session.spec)) not in (None, run.spec):
+            assert current is not None
+            version, graph = run.prepare(current)
         if not run.over:
             network.publish(version, graph)
         while not run.over:
             batch = _next_batch(run, network, stop)
+            if batch is None:  # before anything was trained on, most actors turned out to have other spaces
+                network.publish(*run.prepare(network.ask(lambda session: session.spec) or spec))
+                continue
             full_at = time.monotonic()
             with stop.cutting(run.can_go_back):
                 report = run.update(batch)
@@ -145,10 +151,13 @@ def _await_first_actors(network: Network, actors: int, stop: EndSignals) -> None
         time.sleep(FIRST_ACTORS_LOOK_SECONDS)
 
 
-def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received]:
+def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received] | None:
+    """The next batch; None where the run's spaces have changed."""
     batch = None
     while batch is None:
         stop.check()
+        if not run.progress.updates and network.ask(lambda session: session.spec) != run.spec:
+            return None
         run.directory.check_lock(time.monotonic())
         batch = network.batch(WAIT_SECONDS)
         if run.progress.first_step_seconds is None and (batch or network.ask(lambda session: bool(session.batch))):

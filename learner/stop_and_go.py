@@ -114,13 +114,11 @@ class StopAndGo:
 
     def _cut_short(self) -> list[Action]:
         """The batch takes all bytes that may wait: it is trained on as it is, or nobody would get credit again."""
-        if self._was_cut_short:
-            return []
-        self._was_cut_short = True
+        was_cut_short, self._was_cut_short = self._was_cut_short, True
         wanted, got = self._settings.batch_steps, self.batch_steps
         text = f"a batch was taken with {got} of {wanted} steps: {self.batch_bytes:,} bytes wait, and "
         text += f"{self._most_bytes():,} may (collect.max_ingress_bytes; 0 derives it from the batch)"
-        return [Note(text)]
+        return [] if was_cut_short else [Note(text)]
 
     def _extend(self, peers: list[Peer]) -> list[Action]:
         """Another round for those: rows were resets, or actors left, or did not deliver."""
@@ -171,10 +169,14 @@ class StopAndGo:
         self.snapshot = Snapshot(self._settings.epoch, version, graph)
         self._first_step_seconds = []
         share = self._shares.rows(self._settings.batch_steps)
-        actions: list[Action] = []
-        for peer in self._peers.values():
-            actions += self.offer_policy(peer, now, share)
-        return actions
+        return [action for peer in self._peers.values() for action in self.offer_policy(peer, now, share)]
+
+    def change_spaces(self) -> None:
+        """What was collected is of no use; wait for the first policy for other spaces."""
+        self.phase = following(self.phase, Event.SPACES_CHANGED)
+        self.clear_batch()
+        self.quotas, self._awaited = {}, []
+        self._shares.forget()
 
     def finish(self, reason: str, now: float) -> list[Action]:
         """The run is over: BYE to all, and a deadline for their last words."""

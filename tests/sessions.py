@@ -606,7 +606,7 @@ class Simulation:
 
     def _journal(self, entry: Entry) -> None:
         self.journal[-1] += entry.pack()
-        if entry.kind == "published":
+        if entry.kind == "published" or entry.incarnation not in self.processes:  # of none, or of a stranger
             self.disposals[-1].append(None)
             return
         incarnation, books = entry.incarnation, self.books

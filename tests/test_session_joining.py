@@ -101,7 +101,7 @@ def test_the_segment_length_is_derived_from_the_environments_that_take_part(worl
     ],
 )
 def test_who_does_not_fit_is_refused_for_good_with_the_reason(changes: dict[str, Any], code: str, word: str) -> None:
-    no = refusal(hello(**changes), run_id=RUN_ID, spec=SPEC, superseded={b"superse."})
+    no = refusal(hello(**changes), run_id=RUN_ID, superseded={b"superse."})
     assert isinstance(no, Reject)
     assert (no.code, no.fatal) == (code, True)
     assert word in no.text
@@ -109,6 +109,7 @@ def test_who_does_not_fit_is_refused_for_good_with_the_reason(changes: dict[str,
 
 def test_an_actor_with_other_spaces_is_refused_and_its_process_ends_with_the_reason(world: Simulation) -> None:
     running(world, "a")
+    learner_of(world).roster.spaces.is_settled = True  # something was trained on
     spec = replace_spec(dtype="<i4")
     stranger = hello(actor="z", incarnation=b"stranger", spec=spec, spec_hash=spec_hash(spec))
     actions = learner_of(world).receive(b"elsewhere", stranger, None, world.now)

@@ -1,0 +1,112 @@
+"""Whose spaces the run has: the first to join may be wrong, or lie."""
+
+import msgspec
+import pytest
+from conversations import hello
+from sessions import SPEC, Simulation, learner_of, running
+
+from learner.config import LearnerConfig
+from learner.peers import Note, Send
+from learner.phases import Phase
+from learner.session_settings import why_not_trained
+from learner.spaces import difference
+from protocol.messages import Reject, Welcome
+from protocol.specs import Leaf, Spec, check_spec, spec_hash
+
+OTHER = Spec(SPEC.observation, (Leaf("action", "<i8", (), "discrete", categories=5),))
+FOUR = Leaf("observation", "<f4", (4,), "box")
+TWO_CHOICES = Leaf("action", "<i8", (), "discrete", categories=2)
+
+
+def join(world: Simulation, name: str, spec: Spec, token: str = "") -> Reject | Welcome:
+    """The learner's answer."""
+    said = hello(actor=name, incarnation=name.ljust(8, "-").encode(), spec=spec, spec_hash=spec_hash(spec))
+    actions = learner_of(world).receive(name.encode(), said, None, world.now, token)
+    world.notes += [action.text for action in actions if isinstance(action, Note)]
+    answers = [action.message for action in actions if isinstance(action, Send) and action.peer == name.encode()]
+    return next(answer for answer in answers if isinstance(answer, Reject | Welcome))
+
+
+def test_an_actor_with_other_spaces_is_told_what_differs_and_not_refused_for_good_before_anything_was_trained() -> None:
+    with Simulation() as world:
+        join(world, "first", SPEC)
+        no = join(world, "second", OTHER)
+        assert isinstance(no, Reject)
+        assert not no.fatal
+        assert "action is 1 of 5 choices from 0 here, 1 of 4 choices from 0 in the run" in no.text
+
+
+def test_spaces_that_most_actors_contradict_are_dropped_before_anything_was_trained_on() -> None:
+    with Simulation() as world:
+        join(world, "liar", OTHER)
+        learner = learner_of(world)
+        learner.publish(1, b"graph", world.now)
+        assert isinstance(join(world, "one", SPEC), Reject)
+        assert learner.spec == OTHER
+        assert isinstance(join(world, "two", SPEC), Welcome)
+        assert learner.spec == SPEC
+        assert learner.phase is Phase.WAITING
+        assert any("spaces were wrong" in note for note in world.notes)
+        world.version = 1
+        honest = world.start("a")
+        world.run_until_updates(1)
+        assert honest.exit is None
+        no = join(world, "liar", OTHER)
+        assert isinstance(no, Reject)
+        assert no.fatal
+
+
+def test_spaces_whose_actor_delivers_nothing_give_way_to_those_of_one_that_waits() -> None:
+    with Simulation() as world:
+        join(world, "liar", OTHER)
+        learner = learner_of(world)
+        learner.publish(1, b"graph", world.now)
+        for _ in range(6):
+            answer = join(world, "honest", SPEC)
+            if isinstance(answer, Welcome):
+                break
+            world.now += 1.0
+            learner.peers[b"liar"].heard = world.now  # PING
+        assert isinstance(answer, Reject)
+        world.now += 1.0
+        assert isinstance(join(world, "honest", SPEC), Welcome)
+        assert learner.spec == SPEC
+
+
+def test_spaces_that_something_was_trained_on_stay_whoever_contradicts(world: Simulation) -> None:
+    running(world, "a")
+    world.run_until_updates(1)
+    for number in range(5):
+        no = join(world, f"n{number}", OTHER)
+        assert isinstance(no, Reject)
+        assert no.fatal
+    assert learner_of(world).spec == SPEC
+    assert learner_of(world).phase is not Phase.WAITING
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        (Spec((FOUR, msgspec.structs.replace(FOUR, name="more")), (TWO_CHOICES,)), "one observation leaf"),
+        (Spec((FOUR,), (TWO_CHOICES,), mask=(Leaf("mask", "|b1", (2,), "box"),)), "one observation leaf"),
+        (Spec((FOUR,), (Leaf("action", "|u1", (2,), "box"),)), "uint8|u1"),
+        (Spec((msgspec.structs.replace(FOUR, shape=(2**26,)),), (TWO_CHOICES,)), "max_rollout_bytes|GiB"),
+    ],
+)
+def test_spaces_that_cannot_be_trained_on_are_refused_where_they_come_over_the_network(spec: Spec, word: str) -> None:
+    check_spec(spec)
+    assert not why_not_trained(Spec((FOUR,), (TWO_CHOICES,)), LearnerConfig())
+    with Simulation(why_not_trained=lambda spec: why_not_trained(spec, LearnerConfig())) as world:
+        no = join(world, "first", spec, token="laptop.1")
+        assert isinstance(no, Reject)
+        assert no.fatal
+        assert any(part in no.text for part in word.split("|"))
+        assert learner_of(world).spec is None
+        assert isinstance(join(world, "honest", Spec((FOUR,), (TWO_CHOICES,)), token="laptop.1"), Welcome)
+
+
+def test_a_difference_names_the_leaf_and_both_sides() -> None:
+    theirs = Spec((msgspec.structs.replace(FOUR, shape=(5,)),), (TWO_CHOICES,))
+    assert (
+        difference(theirs, Spec((FOUR,), (TWO_CHOICES,))) == "observation is float32 (5,) here, float32 (4,) in the run"
+    )
