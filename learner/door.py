@@ -91,6 +91,27 @@ def open_door(listening: Listening, max_blob_bytes: int, run_directory: Path) ->
     return router, gate
 
 
+def reopen_door(listening: Listening, max_blob_bytes: int, run_directory: Path) -> tuple[Router, Gate | None]:
+    """As open_door, for a run that has listened before. Makes and changes nothing in its directory, and prints nothing.
+
+    The join file is written where it is gone.
+    """
+    if listening.bind.startswith("ipc://") or listening.insecure:
+        return Router(listening.bind, max_blob_bytes), None
+    access = Access(run_directory)
+    gate = Gate(access, wall=time.time, monotonic=time.monotonic)
+    router = Router(listening.bind, max_blob_bytes, gate.security())
+    try:
+        check_that_strangers_are_refused(router, public_key(access.secret_key()))
+        line = access.first_line()
+        if line is not None and listening.join_file and not Path(listening.join_file).exists():
+            write_join_file(Path(listening.join_file), line)
+    except BaseException:
+        router.close()
+        raise
+    return router, gate
+
+
 def _tell(line: JoinLine | None, listening: Listening, run_directory: Path) -> None:
     if line is None:
         log.info("the first token is no longer valid; for another line: dppo token add %s NAME", run_directory)

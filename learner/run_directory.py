@@ -210,3 +210,19 @@ def _next_start(path: Path) -> _Identity:
     replace_file_durably(file, identity.to_json())
     sync_directory(path.parent)  # the directory itself may be new
     return identity
+
+
+@dataclass(frozen=True)
+class StartIdentity:
+    """What actors are told about a start."""
+
+    run_id: str
+    epoch: int
+    start: int
+    former_epochs: frozenset[int]
+
+
+def next_identity(path: Path) -> StartIdentity:
+    """The identity of a start that is not counted: it will train nothing, and no policy is published in its epoch."""
+    identity = _Identity.next(path / "run.json")
+    return StartIdentity(identity.run_id, identity.epoch, identity.start, frozenset(identity.former_epochs))

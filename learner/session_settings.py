@@ -7,7 +7,7 @@ from learner.config import LearnerConfig
 from learner.intake import check_sizes
 from learner.memory import machine_bytes, too_large, update_bytes
 from learner.peers import Settings
-from learner.run_directory import RunDirectory
+from learner.run_directory import RunDirectory, StartIdentity
 from protocol.errors import UsageError
 from protocol.messages import EnvSettings
 from protocol.specs import Spec
@@ -16,7 +16,9 @@ WEIGHT_COPIES = 8
 OUTPUT_COPIES = 3
 
 
-def session_settings(config: LearnerConfig, directory: RunDirectory, lease_seconds: float = 0.0) -> Settings:
+def session_settings(
+    config: LearnerConfig, directory: RunDirectory | StartIdentity, lease_seconds: float = 0.0
+) -> Settings:
     """The session's settings. lease_seconds: 0 as set."""
     return Settings(
         run_id=directory.run_id,

@@ -4,8 +4,10 @@ import contextlib
 import functools
 import logging
 import os
+import sys
 
 from learner.door import Listening, check_address
+from protocol.errors import DppoError
 from scripts.child import Reports, reports_from_environment
 from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.launching import NEW, checked, in_new_directory, placed, show_finished
@@ -43,6 +45,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
     standing = checked(config)
     if standing.over:
         show_finished(standing)
+        _tell_actors(config, listening, standing.over)
         return 0
     check_address(listening)
     import learner.shell
@@ -81,3 +84,14 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
             afterwards=afterwards,
         )
     return 0
+
+
+def _tell_actors(config: LearnerProcessConfig, listening: Listening, reason: str) -> None:
+    """Actors that wait for a run that is over are told so, as they would be at its end."""
+    from learner.farewell import say_that_it_is_over
+
+    sys.stdout.flush()
+    try:
+        say_that_it_is_over(config.learner, listening, reason)
+    except DppoError as error:
+        print(f"actors that wait are not told that the run is over: {error}", file=sys.stderr)

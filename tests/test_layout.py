@@ -39,6 +39,7 @@ MAY_READ_THE_CLOCK = {
     "actor/collector.py": "measures environments and policy in every step; decides nothing by it",
     "actor/watchdog.py": "the shell's thread that watches the main one; what it sees is judged in watching.py",
     "learner/shell.py": "a shell",
+    "learner/farewell.py": "a shell: how long it listens",
     "learner/door.py": "the shell's part that opens the port: tokens expire by the time of day",
     "learner/network.py": "the shell's thread that owns the socket",
     "learner/metrics.py": "TensorBoard's events carry the time of day",

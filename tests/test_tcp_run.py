@@ -1,5 +1,6 @@
 """A learner and actors started by hand, as on several hosts: over tcp, in any order, some of them not welcome."""
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_port, kill
 from simulators import INSTALLED, NUMBERS_VARIABLE
+from snapshots import snapshot
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 
@@ -173,3 +175,45 @@ def test_an_actor_without_a_learner_ends_when_it_is_told_to(cluster: Cluster) ->
     actor.signal(signal.SIGTERM)
     cluster.place.ends(actor, code=0)
     cluster.place.leaves_nothing()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_left_alone_and_actors_that_wait_for_it_are_told(cluster: Cluster) -> None:
+    place, files = cluster.place, cluster.files
+    place.gate.touch()
+    first, actor = cluster.gated_learner(), cluster.actor("first")
+    place.ends(first, code=0)
+    place.ends(actor, code=0)
+    before = snapshot(files.path)
+    waiting = cluster.actor("waiting")
+    again = cluster.gated_learner()
+    place.ends(waiting, code=0)
+    place.ends(again, code=0)
+    place.leaves_nothing()
+    assert "run is finished; nothing was started and nothing changed" in again.said()
+    assert "the run is over" in waiting.complained()
+    assert snapshot(files.path) == before
+
+
+@pytest.mark.slow
+def test_a_learner_goes_on_with_what_may_change_and_with_nothing_else(cluster: Cluster) -> None:
+    place, files = cluster.place, cluster.files
+    place.gate.touch()
+    first, actor = cluster.gated_learner(), cluster.actor("first")
+    place.ends(first, code=0)
+    place.ends(actor, code=0)
+    before = snapshot(files.path)
+    other = cluster.gated_learner("--ppo.learning-rate", "1e-5")
+    place.ends(other, code=2)
+    assert "ppo.learning_rate: 0.0003 -> 1e-05" in other.complained()
+    assert snapshot(files.path) == before
+    longer = cluster.gated_learner("--run.total-steps", "14000", "--collect.lease-seconds", "20")
+    actor = cluster.actor("second")
+    place.ends(longer, code=0)
+    place.ends(actor, code=0)
+    assert files.summary()["steps"] >= 14_000
+    lines = [json.loads(line) for line in (files.path / "history.jsonl").read_text().splitlines()]
+    assert [(line["field"], line["new"]) for line in lines] == [
+        ("collect.lease_seconds", 20.0),
+        ("run.total_steps", 14_000),
+    ]

@@ -1,0 +1,41 @@
+"""Actors that come for a run that is over are told so. Reads the run directory and writes nothing there."""
+
+import logging
+import time
+from pathlib import Path
+
+from learner.access import DIRECTORY as ACCESS
+from learner.config import LearnerConfig
+from learner.door import Listening, reopen_door
+from learner.end_signals import EndSignals
+from learner.network import Network
+from learner.run_directory import next_identity
+from learner.session import LearnerSession
+from learner.session_settings import session_settings
+from learner.slots import SlotTable
+from protocol.ledger import Ledger
+
+log = logging.getLogger("dppo.learner")
+
+FAREWELL_SECONDS = 5.0  # an actor that is just starting, or waiting to connect again, comes within this
+WAIT_SECONDS = 0.1
+
+
+def say_that_it_is_over(config: LearnerConfig, listening: Listening, reason: str) -> None:
+    """Listen for a few seconds, and send BYE to all that come. Raises UsageError where the address cannot be used."""
+    path = Path(config.run_directory)
+    if not listening.bind.startswith("ipc://") and not listening.insecure and not (path / ACCESS).is_dir():
+        return  # never listened to any network: no actor has a token for it
+    stop = EndSignals()
+    identity = next_identity(path)
+    router, gate = reopen_door(listening, config.collect.max_rollout_bytes, path)
+    session = LearnerSession(session_settings(config, identity), Ledger(), SlotTable(identity.start), None)
+    network = Network(router, session, lambda entry: None, gate)
+    try:
+        network.start()
+        network.finish(reason, "shutdown")
+        until = time.monotonic() + FAREWELL_SECONDS
+        while not stop and time.monotonic() < until:
+            time.sleep(WAIT_SECONDS)
+    finally:
+        network.close()
