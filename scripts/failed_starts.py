@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from learner.history import has_trained
-from protocol.errors import DppoError, UsageError
+from learner.run_lock import refuse_if_held
+from protocol.errors import DppoError, RefusedError, UsageError
 
 LOGS = "logs"
 
@@ -27,7 +28,7 @@ def removed_where_it_fails(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if has_trained(directory):
+        if has_trained(directory) or _is_in_use(directory):
             raise
         moved = _without_lost_logs(error, directory, before)
         with contextlib.suppress(OSError):
@@ -36,6 +37,15 @@ def removed_where_it_fails(directory: Path) -> Iterator[None]:
         if moved is error:
             raise
         raise moved from None
+
+
+def _is_in_use(directory: Path) -> bool:
+    """Whether another learner has it: two that were started at once made it together, and one of them goes on."""
+    try:
+        refuse_if_held(directory)
+    except RefusedError:
+        return True
+    return False
 
 
 def _missing(directory: Path) -> list[Path]:
