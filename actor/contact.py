@@ -30,10 +30,11 @@ class Contact:
         self._hello_at = 0.0
         self._hello_wait = HELLO_FIRST_SECONDS
         self._ping_at = 0.0
+        self._reconnect_at: float | None = None
 
     def connected(self, now: float) -> None:
         """There is a new connection."""
-        self._heard = now
+        self._heard, self._reconnect_at = now, None
         self._hello_wait = HELLO_FIRST_SECONDS
 
     def said_hello(self, now: float) -> None:
@@ -56,8 +57,15 @@ class Contact:
         self._hello_at, self._hello_wait = now, retry_after_seconds
         self.unanswered = True
 
+    def reconnect_after(self, seconds: float, now: float) -> None:
+        """Nothing is of use on this connection: make a new one then."""
+        self._reconnect_at = now + seconds
+
     def due(self, now: float) -> Due:
         """What it is time for; asking again says the next thing."""
+        if self._reconnect_at is not None and now >= self._reconnect_at:
+            self._heard, self._reconnect_at = now, None
+            return Due.RECONNECT
         if now - self._heard > self._lease_seconds:
             self._heard = now
             return Due.RECONNECT

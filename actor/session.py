@@ -245,8 +245,8 @@ class ActorSession:
             return self._fail(what)
         if self.state is State.RUNNING:
             self.state = State.WAITING
-        self._contact.refused_for_now(seconds, now)
-        return [Note(f"{what}; asking again in {seconds:g} s")]
+        self._contact.reconnect_after(seconds, now)
+        return [Note(f"{what}; connecting again in {seconds:g} s")]
 
     def _fail(self, why: str) -> list[Action]:
         self.state = State.OVER

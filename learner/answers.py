@@ -17,11 +17,14 @@ class Answers:
         self._grace_seconds = grace_seconds
         self._punctuality = Punctuality(grace_seconds, UNKNOWN_SECONDS)
         self._open: dict[bytes, Peer] = {}  # by connection: acting when STOP was sent, and not judged yet
+        self._said: list[Action] = []  # for the next tick
         self._advised: set[str] = set()  # actors that were told which setting would let them contribute
 
     def expect(self, peer: Peer, version: int, now: float) -> bool:
         """STOP was sent. Return whether to wait for the answer."""
         if peer.have_version == version:  # acting under it: how soon it answers says how long its steps take
+            if peer.id in self._open and peer.stop_version < version:
+                self._said += self._judge(peer, now)  # it went on to a later policy without a word
             peer.stop_at, peer.stop_version = now, version
             self._open[peer.id] = peer
         patience = self._punctuality.patience(peer.actor, now)
@@ -48,7 +51,7 @@ class Answers:
 
     def tick(self, peers: Mapping[bytes, Peer], now: float) -> list[Action]:
         """Judge those whose grace is over."""
-        actions: list[Action] = []
+        actions, self._said = self._said, []
         for peer_id, peer in list(self._open.items()):
             if peers.get(peer_id) is not peer:
                 del self._open[peer_id]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 LATE_TIMES = 2
 WASTED_SHARE = 0.03  # of all time, for waits in vain
+LEAST_SECONDS = 0.25  # of one wait: many tiny ones would cost more than they are allowed
 MAX_ACTORS = 4096  # with a record; the oldest are forgotten
 MAX_REQUIRED = 1024  # times in a row
 
@@ -65,7 +66,8 @@ class Punctuality:
             return self._limit_seconds
         if record is not None and record.is_given_up:
             return 0.0
-        return self._left(now)
+        left = self._left(now)
+        return left if left >= min(LEAST_SECONDS, self._most_seconds) else 0.0
 
     def in_time(self, actor: str, seconds: float) -> None:
         """The actor did what was asked of it, after that time."""

@@ -94,6 +94,8 @@ def test_an_actor_that_is_fast_again_is_waited_for_again() -> None:
         updates_in(world, 5.0, lambda: [fast, slow])
         assert any("slow answers in time again" in note for note in world.notes)
         learner = learner_of(world)
+        while learner.phase is not Phase.COLLECTING:
+            turn(world, [fast, slow])
         while learner.phase is not Phase.STOPPING:  # the next STOP is waited for
             world.step(fast, 1)
             world.step(slow, 1)
@@ -323,7 +325,7 @@ def test_an_unreadable_policy_is_asked_for_once_more_and_then_ends_the_actor() -
         assert "cannot be used here: an operator is unknown here" in actor.exit.reason
         policies = [send for send in world.sent if isinstance(send, Send) and isinstance(send.message, Policy)]
         assert len(policies) == 2
-        assert sum(" joined " in note for note in world.notes) == 1
+        assert sum(" joined " in note for note in world.notes) == 2
         assert any(note.startswith("a left: policy 1 cannot be used here") for note in world.notes)
 
 
