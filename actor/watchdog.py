@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from actor.activity import Activity
-from actor.watching import EndWatch, Stuck, Watch
+from actor.watching import EndWatch, Stuck, Watch, held_seconds
 from actor.whereabouts import place_of_frame
 from protocol.descendants import descendants, kill
 
@@ -69,7 +69,7 @@ class Watchdog:
             limit = self._activity.limit_seconds
             if limit and self._must_end is not None:
                 # from now on again: whoever can run this does not hold the interpreter
-                faulthandler.dump_traceback_later(limit + LOOK_SECONDS, exit=True)
+                faulthandler.dump_traceback_later(held_seconds(limit), exit=True)
             now = time.monotonic()
             stuck = self._watch.look(self._activity, now)
             try:

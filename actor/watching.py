@@ -7,6 +7,7 @@ from actor.activity import Activity
 
 STUCK_SECONDS = 3.0  # a silence that the learner is told of
 END_SECONDS = 3.0  # to stand still after one was told to end
+LEAST_STOP_SECONDS = 5.0  # that a process may be stopped, beyond its limit
 MOST_BETWEEN_LOOKS_SECONDS = 2.0  # a process that was stopped and continued has not been stuck in between
 
 
@@ -31,6 +32,15 @@ class Stuck:
         if self.column is not None:
             text += f" of environment {self.column}"
         return f"{text} ({place})" if place else text
+
+
+def held_seconds(limit_seconds: float) -> float:
+    """Return how long the interpreter may be held before the watchdog of C code ends the process.
+
+    That one counts the time in which the process was stopped (SIGSTOP, `docker pause`) and cannot know better, unlike
+    `Watch`; so it gets as much again, and a stop of that length costs no actor.
+    """
+    return limit_seconds + max(limit_seconds, LEAST_STOP_SECONDS)
 
 
 class Watch:

@@ -1,15 +1,18 @@
 """When an environment counts as stuck, when as hung, and in which words."""
 
 import json
+import os
+import signal
 import sys
 import threading
 import time
 
 import pytest
+from processes import SMALL, Place, RunFiles
 
 from actor.activity import Activity
 from actor.watchdog import Watchdog
-from actor.watching import MOST_BETWEEN_LOOKS_SECONDS, STUCK_SECONDS, EndWatch, Stuck, Watch
+from actor.watching import MOST_BETWEEN_LOOKS_SECONDS, STUCK_SECONDS, EndWatch, Stuck, Watch, held_seconds
 from actor.whereabouts import place_of_error, place_of_frame
 
 
@@ -169,3 +172,29 @@ def test_a_process_that_was_stopped_meanwhile_is_not_late() -> None:
     watch = EndWatch()
     watch.is_late(True, 7, 100.0)
     assert not watch.is_late(True, 7, 1000.0)
+
+
+def test_a_stop_as_long_as_the_limit_and_longer_is_borne_by_the_watchdog_of_c_code_too() -> None:
+    for limit, stop in ((60.0, 119.0), (6.0, 11.0), (1.0, 5.5)):
+        assert held_seconds(limit) > stop
+
+
+@pytest.mark.slow
+def test_an_actor_that_was_stopped_for_longer_than_the_limit_goes_on() -> None:
+    with Place() as place:
+        run = place.start(
+            "train", *SMALL, *place.gated, "--actors", "1", "--run.total-steps", "1000000", "--run.directory", "run",
+            "--env.step-timeout-seconds", "5", "--evaluation-episodes", "0",
+        )  # fmt: skip
+        files = RunFiles(place.path / "run")
+        place.until(lambda: files.updates() >= 2, "an update", during=run)
+        actor = run.actors()["actor-0"]
+        os.kill(actor, signal.SIGSTOP)
+        time.sleep(8.0)
+        os.kill(actor, signal.SIGCONT)
+        updates = files.updates()
+        place.until(lambda: files.updates() >= updates + 3, "it goes on", during=run)
+        assert run.actors()["actor-0"] == actor
+        assert "hung" not in run.said()
+        run.signal(signal.SIGINT)
+        place.ends(run, code=130)
