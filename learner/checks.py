@@ -42,7 +42,7 @@ def refuse_what_is_not_finite(grid: Grid, batch: Batch) -> None:
     if not (np.isfinite(batch.old_values).all() and np.isfinite(batch.returns).all()):
         raise DppoError(
             "the critic's values are not finite although the batch is: the network's weights have diverged: lower "
-            "ppo.learning_rate, or set ppo.max_grad_norm"
+            "ppo.learning_rate, or set ppo.max_grad_norm, in a run of its own (--run.new)"
         )
 
 

@@ -189,5 +189,6 @@ def diverged(where: str, figures: str, rate: str) -> Diverged:
     """The error for figures that are not finite, and what to do about it."""
     return Diverged(
         f"training diverged in {where}: {figures}. "
-        f"The batch itself was finite, so the step was too large: lower {rate}, or set ppo.max_grad_norm."
+        f"The batch itself was finite, so the step was too large: lower {rate}, or set ppo.max_grad_norm, in a run of "
+        "its own (--run.new)."
     )
