@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from protocol.errors import UsageError
+from protocol.join_line import PREFIX
 
 Config = TypeVar("Config")
 FLATTENED = {"flattened": True}  # metadata of a section whose settings appear without the section's name
@@ -175,9 +176,14 @@ def _optional(kind: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    """Return the text, which goes into file names and files. Raises ValueError where it cannot."""
+    """Return the text, which goes into file names and files. Raises ValueError where it cannot.
+
+    A join line may have been copied with its line end; it is a secret and never repeated.
+    """
+    is_join_line = PREFIX in text
+    text = text.strip("\r\n") if is_join_line else text
     if not text.isprintable():
-        raise ValueError(f"{text!r} has control characters, or is no UTF-8")
+        raise ValueError(f"{'the line' if is_join_line else repr(text)} has control characters, or is no UTF-8")
     return text
 
 

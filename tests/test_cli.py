@@ -378,3 +378,13 @@ def test_evaluate_prints_one_object(capsys: pytest.CaptureFixture[str], monkeypa
     assert json.loads(capsys.readouterr().out)["lengths"] == [5]
     assert run("evaluate", "somewhere") == 0
     assert "return 1.0 +- 0.0" in capsys.readouterr().out
+
+
+def test_a_join_line_copied_with_its_line_end_is_taken_and_a_broken_one_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], entries: Entries
+) -> None:
+    assert run("actor", "--join", f"dppo actor --join {LINE}\n") == 0
+    assert entries[0][0][2] == (WayIn(join=f"dppo actor --join {LINE}"),)
+    complained = failed(capsys, "actor", "--join", f"dppo actor --join {LINE}\x07")
+    assert "control characters" in complained
+    assert "dppo1." not in complained
