@@ -150,6 +150,8 @@ def refuse_links(path: Path) -> None:
     found = first_link(path, (*DIRECTORIES, *FILES, *unfinished)) or first_link(
         path / "checkpoints", ("recent", ".recent.new", "best.json", ".best.json.new")
     )
+    if found is None and (path / "logs").is_dir():
+        found = first_link(path / "logs", tuple(sorted(os.listdir(path / "logs"))))
     if found is not None:
         raise UsageError(
             f"{found} is a symbolic link, and a run writes through none: remove it or move its target here"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from learner.own_files import open_own
 from protocol.descendants import MARK_VARIABLE, is_over, kill_started_by, new_mark
+from protocol.errors import DppoError
 from protocol.launch import LAUNCHED_VARIABLE
 from protocol.lifeline import LIFELINE_VARIABLE
 from scripts.last_words import HUNG, ended_in_order, last_words
@@ -59,11 +60,18 @@ class Child:
     _log_start: int = 0  # of this life
 
     def start(self) -> None:
-        """Start the process in a session of its own: Ctrl-C reaches the parent only, which ends all in order."""
+        """Start the process in a session of its own: Ctrl-C reaches the parent only, which ends all in order.
+
+        Raises DppoError where its log cannot be written.
+        """
         self._started = time.monotonic()
         self.worked = False
         self._mark = new_mark()
-        with open(open_own(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        try:
+            descriptor = open_own(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise DppoError(f"the log {self.log} cannot be written: {error.strerror or error}") from None
+        with open(descriptor, "ab") as log:
             self._log_start = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, *START, *self.arguments],

@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from learner.config import RunConfig
 from learner.status import Status
+from protocol.errors import DppoError
 from scripts.processes import Child, Lifeline, end, wait
 
 LAST_VIDEO_SECONDS = 60.0  # to film the end of a run; its process stops playing after FILMING_SECONDS
@@ -91,9 +92,9 @@ class Recorder:
             self._filming = Child("video", arguments, logs / "video.log", self._lifeline, {"OMP_NUM_THREADS": "1"})
             self._filming.working_directory = self._working_directory
             self._filming.start()
-        except OSError as error:
+        except (OSError, DppoError) as error:
             self._filming = None
-            self._give_up(error.strerror or str(error))
+            self._give_up(getattr(error, "strerror", None) or str(error))
 
     def _look_after_child(self) -> None:
         child = self._filming

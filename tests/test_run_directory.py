@@ -176,12 +176,13 @@ def test_a_file_system_without_locks_is_refused_in_one_line(
     assert not (tmp_path / "run.json").exists()
 
 
-@pytest.mark.parametrize("name", [*FILES, *DIRECTORIES, ".policy.onnx.new", "checkpoints/.recent.new"])
+@pytest.mark.parametrize("name", [*FILES, *DIRECTORIES, ".policy.onnx.new", "checkpoints/.recent.new", "logs/a.log"])
 def test_a_symbolic_link_in_a_run_directory_is_refused_and_its_target_untouched(tmp_path: Path, name: str) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     victim = tmp_path / "victim"
     victim.write_text("precious")
     place = tmp_path / "run" / name
+    place.parent.mkdir(exist_ok=True)
     if place.is_dir():
         place.rmdir()
     place.symlink_to(victim)
