@@ -5,7 +5,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import tempfile
 from collections import deque
 from enum import Enum
@@ -44,7 +43,7 @@ def run(config: TrainConfig) -> int:
     if standing.over:
         show_finished(standing)
         return 0
-    check_before_start(config, lambda text: print(text, file=sys.stderr, flush=True))
+    check_before_start(config, lambda text: print(text, flush=True))
     working_directory = Path.cwd()  # an environment in this process may leave it; we stay
     directory = config.learner.run_directory.absolute()
     progress = Screen()
