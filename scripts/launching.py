@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from pathlib import Path
 from typing import Any, TypeVar
 
 from learner.checkpoint_document import refuse_unreadable
@@ -64,13 +65,23 @@ def checked(config: Launch) -> Standing:
 
     Raises UsageError where it cannot start, RefusedError where a learner is running there.
     """
-    refuse_if_held(config.learner.run_directory)
-    refuse_links(config.learner.run_directory)
+    directory = config.learner.run_directory
+    try:
+        return _checked(config, directory)
+    except OSError as error:  # a name that is too long, a file system that does not answer
+        raise UsageError(
+            f"run directory {directory} cannot be used: {error.strerror or error}. Choose another --run.directory."
+        ) from None
+
+
+def _checked(config: Launch, directory: Path) -> Standing:
+    refuse_if_held(directory)
+    refuse_links(directory)
     standing = stand(config)
     if standing.over:
         return standing
-    check_start(standing.directory)
-    refuse_unreadable(standing.directory / "checkpoints")
+    check_start(directory)
+    refuse_unreadable(directory / "checkpoints")
     if not standing.begun and config.learner.run.init_from:
         _check_source(config)
     return standing

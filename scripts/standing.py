@@ -97,6 +97,8 @@ def recorded_settings(directory: Path, kind: type[object]) -> dict[str, Any]:
 
 def free_directory(wanted: Path) -> Path:
     """`wanted`, or the first of wanted-2, wanted-3, ... that does not exist."""
+    if wanted.name in ("", ".."):  # the working directory, or one above it
+        wanted = wanted.resolve()
     path, number = wanted, 2
     while os.path.lexists(path):
         path = wanted.with_name(f"{wanted.name}-{number}")

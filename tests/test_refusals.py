@@ -113,6 +113,7 @@ TRAIN: dict[str, tuple[tuple[str, ...], int]] = {
     "several seeds": ((*CARTPOLE, "--run.directory", "runs/several"), 2),
     "a file there": ((*CARTPOLE, "--run.directory", "file"), 2),
     "below a file": ((*CARTPOLE, "--run.directory", "file/run"), 2),
+    "a name that is too long": ((*CARTPOLE, "--run.directory", "a" * 300), 2),
     "unknown environment": (("NoSuch-v3", *SMALL), 2),
     "unknown module": (("no_such_module:X-v0", *SMALL), 2),
     "environment that cannot be made": (("bad_env:Bad-v0", *SMALL), 2),

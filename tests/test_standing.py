@@ -322,6 +322,15 @@ def test_the_next_free_name_counts_from_two_and_sees_dangling_links(tmp_path: Pa
     assert free_directory(wanted) == tmp_path / "Pendulum-v1-3"
 
 
+def test_a_run_in_the_working_directory_has_a_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    (here / "below").mkdir(parents=True)
+    begin(here, config(here))
+    for at, name in ((here, "."), (here / "below", "..")):
+        monkeypatch.chdir(at)
+        assert f"--run.new ({tmp_path}/here-2)" in refused(config(Path(name), **{"run.seed": 2}))
+
+
 def test_the_run_that_weights_come_from_is_the_same_by_any_of_its_names(tmp_path: Path) -> None:
     begin(tmp_path / "old", config(tmp_path / "old"))
     asked = config(tmp_path / "new", **{"run.init_from": str(tmp_path / "old")})
