@@ -27,7 +27,7 @@ from scripts.settings import dump_yaml, load_config_file
 Launch = TrainConfig | LearnerProcessConfig
 SEED_DIRECTORY = "seed-"  # of one seed, in the folder of several
 MAX_NAMED = 5  # differences in one message
-NOT_OF_THE_RUN = {"run.directory"}  # a run that was moved is the same run
+NOT_OF_THE_RUN = {"run.directory", "force"}  # a run that was moved is the same run; what one command insists on
 PATHS = {"run.init_from"}  # equal where they name the same place
 
 

@@ -113,13 +113,14 @@ def test_every_setting_is_of_the_run_unless_it_is_listed() -> None:
     assert may_change(LearnerConfig) == {
         *("env.step_timeout_seconds", "collect.first_actors"),
         *("collect.stop_grace_seconds", "collect.lease_seconds", "collect.max_rollout_bytes"),
-        *("collect.max_ingress_bytes", "collect.max_actors"),
+        *("collect.max_ingress_bytes", "collect.max_actors", "collect.max_envs_per_actor"),
         *("run.directory", "run.total_steps", "run.target_return", "run.stop_at_target", "run.checkpoint_seconds"),
         *("run.checkpoint_share", "run.keep_checkpoints", "run.tensorboard", "run.video_seconds"),
         *("run.torch_threads", "run.device"),
     }
     assert may_change(TrainConfig) - may_change(LearnerConfig) == {
         "actors",
+        "force",
         "evaluation_episodes",
         "evaluation_seconds",
     }

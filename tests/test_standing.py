@@ -19,7 +19,7 @@ from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.fields import build, settings_of, values_of
 from scripts.launching import checked
 from scripts.settings import dump_yaml, resolve
-from scripts.standing import Launch, free_directory, kept_settings, may_change, same, stand
+from scripts.standing import NOT_OF_THE_RUN, Launch, free_directory, kept_settings, may_change, same, stand
 
 RUN = "run.directory"
 SETTINGS = settings_of(TrainConfig)
@@ -102,7 +102,7 @@ def test_a_directory_in_which_nothing_was_trained_may_have_other_settings(tmp_pa
     assert not stand(config(tmp_path)).begun
 
 
-@pytest.mark.parametrize("path", [path for path in SETTINGS if path != RUN])
+@pytest.mark.parametrize("path", [path for path in SETTINGS if path not in NOT_OF_THE_RUN])
 def test_every_setting_is_either_of_the_run_or_may_change(tmp_path: Path, path: str) -> None:
     needs = {"ppo.kl_band_high": {}, "run.init_checkpoint": {}}.get(path, {})
     begin(tmp_path, config(tmp_path, **needs))
