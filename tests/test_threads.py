@@ -117,7 +117,19 @@ def test_a_status_is_observed_without_the_lock(run: Run) -> None:
 
 def test_the_reporter_reads_of_a_run_only_what_its_thread_has_published() -> None:
     """All else of it may change under the reader's hands: 'deque mutated during iteration'."""
-    published = RunStatus(3, 40, 2, 1.5, None, 0.25, {"kl": 0.1})
+    published = RunStatus(
+        updates=3,
+        steps=40,
+        episodes=2,
+        mean_return=1.5,
+        median_return=1.25,
+        return_outliers=0,
+        outliers=0,
+        steps_left_out=0,
+        success_rate=None,
+        first_step_seconds=0.25,
+        metrics={"kl": 0.1},
+    )
     directory = SimpleNamespace(path=Path("runs/x"))
     stub = SimpleNamespace(config=CONFIG, directory=directory, launched_at=1.0, published=published)
     reporter = Reporter(cast(Run, stub))
@@ -216,6 +228,7 @@ def interrupted_at(place: int, path: Path) -> tuple[int, int]:
 
     with RunDirectory.open(path) as directory:
         run = Run(CONFIG, directory, launched_at=0.0)
+        run.spec = SPEC  # as a checkpoint would have it
         session = run.session()
         network = OneBatch(session)
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
