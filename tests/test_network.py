@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
+from learner.conduct import Conduct
 from learner.entries import Entry
 from learner.network import Network
 from learner.peers import Action, Send
@@ -61,6 +62,7 @@ class StoppingSession:
         self.spec = None
         self.total_bytes = 0
         self.cycle = SimpleNamespace(all_have_loaded=True)
+        self.conduct = Conduct()
 
     def allowed_bytes(self, peer: bytes | None) -> int:
         return 0
