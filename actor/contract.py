@@ -95,6 +95,18 @@ class Contract:
         )
 
     def _vector_step(self, observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> Any:
+        if (
+            type(infos) is dict
+            and type(observations) is type(rewards) is type(terminated) is type(truncated) is np.ndarray
+            and observations.dtype.char in self._accepted
+            and observations.shape == self._shape
+            and rewards.dtype.char in "df"
+            and terminated.dtype.char == truncated.dtype.char == "?"
+            and rewards.shape == terminated.shape == truncated.shape == self._rows
+            and not self._is_discrete
+            and MASK not in infos
+        ):
+            return observations, rewards, terminated, truncated, infos
         return (
             self.observation(observations, "step"),
             self._of_vector("rewards", rewards, _NUMBERS, "real numbers"),
