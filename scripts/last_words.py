@@ -33,7 +33,8 @@ def last_words(log: str) -> str:
 
 def ended_in_order(log: str) -> bool:
     """Whether the process said why it ends (actor/shell.py): no environment took it along with a code of 0."""
-    return any(" ends: " in line for line in log.rstrip().splitlines()[-1:])
+    # what it started (multiprocessing's tracker of resources) may have written after it
+    return any(" ends: " in line for line in log.rstrip().splitlines()[-TAIL_LINES:])
 
 
 def _seconds(clock: str) -> float:
