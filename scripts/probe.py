@@ -19,6 +19,7 @@ from typing import IO
 
 import msgspec
 
+from protocol.descendants import MARK_VARIABLE, kill_started_by, new_mark
 from protocol.errors import DppoError, UsageError
 from protocol.exit_codes import how_it_ended
 from protocol.lifeline import LIFELINE_VARIABLE, watch_parent
@@ -58,16 +59,17 @@ def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu",
         answers, theirs = os.pipe()
         for descriptor in (life_read, life_write, answers):
             stack.callback(os.close, descriptor)
+        mark = new_mark()
         process = subprocess.Popen(
             [sys.executable, *START, "-m", "scripts.probe", str(theirs), device, str(slot)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env={**os.environ, LIFELINE_VARIABLE: str(life_read)},
+            env={**os.environ, LIFELINE_VARIABLE: str(life_read), MARK_VARIABLE: mark},
             pass_fds=(life_read, theirs),
             start_new_session=True,
         )
-        stack.callback(_end, process)
+        stack.callback(_end, process, mark)
         os.close(theirs)
         assert process.stdin is not None, "it is a pipe"
         with contextlib.suppress(BrokenPipeError):
@@ -120,11 +122,12 @@ def _broken(env: EnvSettings, process: "subprocess.Popen[bytes]", log: IO[bytes]
     return f"cannot make {env.id} with {json.loads(env.kwargs_json)}: its process {how}{f': {words}' if words else ''}"
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
     """Leave nothing of it: neither the process nor what it has started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    kill_started_by(mark)  # what went into a session of its own
 
 
 def child() -> None:
