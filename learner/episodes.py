@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-OUTLIER_SHARE = 50  # one in so many episodes, at least one, may be an outlier
+OUTLIER_SHARE = 20  # one in so many episodes, at least one, may be an outlier
 OUTLIER_FACTOR = 20.0  # further from the median than this many times the furthest of the others
 FLAT_FACTOR = 1000.0  # times the median itself, where all others have the same return
 
@@ -23,9 +23,9 @@ class EpisodeWindow:
     """Returns, lengths and successes of the last `size` episodes, and how many there were in all.
 
     An episode whose return is not finite (a simulator that blew up) is counted in `diverged`, and kept out of the
-    mean, which it would make useless for the next `size` episodes. So are the returns that one episode in 50 has and
-    that are absurdly far from all others (one reward of 1e6): `outliers` of the window. What one or two of a hundred
-    episodes bring about is no measure of the policy, and does not solve a task.
+    mean, which it would make useless for the next `size` episodes. So are returns that at most one episode in 20
+    has and that are absurdly far from all others (one reward of 1e6): `outliers` of the window. What so few episodes
+    bring about is no measure of the policy, and does not solve a task.
     """
 
     def __init__(self, size: int) -> None:

@@ -150,7 +150,6 @@ def closing_text(summary: dict[str, Any]) -> str:
     training = training_text(summary)
     restarts = summary.get("env_restarts", 0)  # runs that were over before they were counted have none
     absurd = absurd_text(summary.get("outliers", 0), summary.get("steps_left_out", 0))
-    absurd = f"; {absurd}" if absurd else ""
     crashed = f"; {restarts:,} environments crashed and were made again" if restarts else ""
     return (
         f"{summary['env']}: {summary['reason']}\n"

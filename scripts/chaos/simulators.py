@@ -23,6 +23,9 @@ COUNT_BYTES = 8
 LOOK_EVERY_STEPS = 20
 FOR_EVER_SECONDS = 10**6
 
+Stepped = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]  # what a step returns
+Glitch = Callable[[Stepped], Stepped]
+
 
 class Paced(gym.Wrapper[Any, Any, Any, Any]):
     """CartPole whose step takes so many seconds; counts steps in a file of its own below `counts`."""
@@ -32,6 +35,7 @@ class Paced(gym.Wrapper[Any, Any, Any, Any]):
         self._seconds = float(os.environ.get(SECONDS_VARIABLE, seconds))
         self._breaks = Path(breaks)
         self._steps = 0
+        self._glitch: Glitch = _no_glitch
         with Path(counts, uuid.uuid4().hex).open("w+b") as file:
             file.truncate(COUNT_BYTES)
             self._count = mmap.mmap(file.fileno(), COUNT_BYTES)  # the kernel keeps it when this process is killed
@@ -44,7 +48,11 @@ class Paced(gym.Wrapper[Any, Any, Any, Any]):
                 self._break(file)
         self._steps += 1
         self._count[:] = self._steps.to_bytes(COUNT_BYTES, "little")
-        return super().step(action)
+        stepped = super().step(action)
+        if stepped[2] or stepped[3]:  # nobody acts on what it returns then
+            return stepped
+        glitch, self._glitch = self._glitch, _no_glitch
+        return glitch(stepped)
 
     def _break(self, file: Path) -> None:
         """Break as the file says, unless another environment was first."""
@@ -52,7 +60,10 @@ class Paced(gym.Wrapper[Any, Any, Any, Any]):
             file.unlink()
         except FileNotFoundError:
             return
-        BREAKS[file.name]()
+        if file.name in GLITCHES:
+            self._glitch = GLITCHES[file.name]
+        else:
+            BREAKS[file.name]()
 
 
 def _sleep() -> None:
@@ -77,6 +88,23 @@ BREAKS: dict[str, Callable[[], None]] = {
     "raises": _raise,
     "segfaults": _segfault,
 }
+
+
+def _no_glitch(step: Stepped) -> Stepped:
+    return step
+
+
+def _observation_of_1e6(step: Stepped) -> Stepped:
+    observation = step[0].copy()
+    observation[1] = 1e6
+    return observation, *step[1:]
+
+
+def _reward_of_1e9(step: Stepped) -> Stepped:
+    return step[0], 1e9, *step[2:]
+
+
+GLITCHES: dict[str, Glitch] = {"observation-1e6": _observation_of_1e6, "reward-1e9": _reward_of_1e9}
 
 
 def counted_steps(directory: Path) -> int:
