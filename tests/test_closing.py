@@ -26,3 +26,11 @@ def test_crashed_environments_are_named_where_there_were_some() -> None:
     assert "; 17 environments crashed and were made again\n" in closing_text(
         {**summary, "ledger": total, "env_restarts": 17}
     )
+
+
+def test_absurd_numbers_are_named_where_there_were_some() -> None:
+    total = {"sealed": 8, "trained": 8, "pending": 0, "in_flight": 0, "dropped": {}}
+    summary = {"env": "X-v0", "reason": "over", "updates": 1, "steps": 8, "episodes": 2, "elapsed_seconds": 1.0}
+    assert "absurd" not in closing_text({**summary, "ledger": total, "outliers": 0, "steps_left_out": 0})
+    text = closing_text({**summary, "ledger": total, "outliers": 1, "steps_left_out": 128})
+    assert "1.0 s since launch; 1 absurd number bounded, 128 steps left out of training\n" in text

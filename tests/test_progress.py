@@ -211,3 +211,12 @@ def test_a_reader_that_has_gone_is_not_taken_for_a_full_disk() -> None:
     stream.error = BrokenPipeError
     with pytest.raises(BrokenPipeError):
         Progress(stream).note("nobody reads this")
+
+
+def test_absurd_numbers_and_what_the_mean_leaves_out_are_on_the_screen() -> None:
+    status = msgspec.structs.replace(STATUS, outliers=3, steps_left_out=128, return_outliers=2, median_return=97.0)
+    for shown in (plain_line(status), drawn(status)):
+        assert "3 absurd numbers bounded, 128 steps left out of training" in shown
+        assert "(without 2 absurd; median 97.0)" in shown
+    for shown in (plain_line(STATUS), drawn(STATUS)):
+        assert "absurd" not in shown
