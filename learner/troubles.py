@@ -13,6 +13,8 @@ MOST_NOTES = 50  # of one peer: whoever says more has been heard
 MOST_KINDS = 100  # of things that are odd and no error
 _NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*")
 
+OF_ENVIRONMENTS = ("observation", "reward", "episode_return")  # what a policy has no part in
+
 
 class Troubles:
     """Of all actors of one run."""
@@ -55,7 +57,7 @@ class Troubles:
         if what in peer.refused:
             return []
         peer.refused.add(what)
-        hint = "look at what the environment returns" if what in ("observation", "reward") else "has training diverged?"
+        hint = "look at what the environment returns" if what in OF_ENVIRONMENTS else "has training diverged?"
         return self._note(peer, f"{what} holds {held}: rollouts with such numbers are refused: {hint}")
 
     def _note(self, peer: Peer, text: str) -> list[Action]:

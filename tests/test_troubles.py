@@ -8,7 +8,7 @@ from sessions import SPEC, Simulation, learner_of, running
 
 from learner.peers import Note
 from learner.report import waiting_for
-from learner.troubles import MOST_NOTES
+from learner.troubles import MOST_NOTES, Troubles
 from protocol.codec import decode_from_actor, decode_from_learner, encode
 from protocol.messages import Nack, Rollout, Stop, Trouble
 from protocol.rollout import Counts, pack, unpack
@@ -121,3 +121,14 @@ def test_restarts_are_counted_in_every_life_and_survive_the_learner(world: Simul
     world.start("a")  # a new life: the account of the old one is closed and folded
     world.run_until_updates(2)
     assert learner_of(world).ledger.env_restarts == learner_of(world).ledger.total().env_restarts == 4
+
+
+@pytest.mark.parametrize("array", ["observation", "reward", "episode_return"])
+def test_what_an_environment_gave_is_not_blamed_on_training(world: Simulation, array: str) -> None:
+    running(world, "a")
+    learner = learner_of(world)
+    (peer,) = learner.peers.values()
+    (note,) = Troubles(learner.roster).refused(peer, array, "3e+38")
+    assert isinstance(note, Note)
+    assert note.text.endswith("look at what the environment returns")
+    assert "diverged" not in note.text
