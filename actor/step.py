@@ -22,8 +22,9 @@ class Crash(NamedTuple):
 
     def __str__(self) -> str:
         whose = "the vector environment" if self.column is None else f"environment {self.column}"
-        # what it returned was found out here, and came from nowhere else
-        place = "" if isinstance(self.error, BrokenContract) else place_of_error(self.error)
+        if isinstance(self.error, BrokenContract):  # found out here: neither its class nor its place is the user's
+            return f"{whose} failed in {self.during}: {self.error}"
+        place = place_of_error(self.error)
         what = f"{type(self.error).__name__}: {self.error}"
         return f"{whose} failed in {self.during}: {what}{f' ({place})' * bool(place)}"
 

@@ -30,4 +30,5 @@ def ascending(section: str, config: object, *names: str) -> None:
     for name, before, value in zip(names[1:], values, values[1:], strict=False):
         if not before <= value:
             shown = ", ".join(map(str, values))
-            raise UsageError(f"{section}.{name}: {' <= '.join(names)} does not hold for {shown}")
+            order = " <= ".join(f"{section}.{each}" for each in names)  # in full: it may be any of them that was set
+            raise UsageError(f"{section}.{name}: {order} does not hold for {shown}")

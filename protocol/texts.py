@@ -12,6 +12,7 @@ import msgspec
 from protocol.errors import ProtocolError
 
 MAX_TEXT = 512  # characters
+MAX_ERROR = 4096  # characters of the line that a command ends with; an environment's own text is in it
 FREE_TEXT = ("reason", "text")  # fields for people to read; every other string means something to the program
 
 Record = TypeVar("Record", bound=msgspec.Struct)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from protocol.errors import DppoError, UsageError
+from protocol.texts import MAX_ERROR, printable
 from scripts import config as configs
 from scripts import help_pages
 from scripts.extras import missing_text
@@ -64,7 +65,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"dppo: error: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    print(f"dppo: error: {printable(text, MAX_ERROR)}", file=sys.stderr, flush=True)
     return code
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from protocol.descendants import descendants, kill
 from protocol.errors import DppoError
 from protocol.household import leaves_nothing
+from protocol.texts import MAX_ERROR, printable
 from scripts.config import EvaluateArguments
 from scripts.played import EvaluationResult, Tally
 
@@ -106,6 +107,6 @@ class _Overtime:
             _show(self._chosen, result)
         except DppoError as error:
             code = error.exit_code
-            print(f"dppo: error: {error}", file=sys.stderr, flush=True)
+            print(f"dppo: error: {printable(str(error), MAX_ERROR)}", file=sys.stderr, flush=True)
         kill(descendants(os.getpid()))  # the sweeper among them, which is not needed any more
         os._exit(code)

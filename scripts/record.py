@@ -16,6 +16,7 @@ from pathlib import Path
 
 from protocol.errors import DppoError, UsageError
 from protocol.lifeline import watch_parent
+from protocol.texts import MAX_ERROR, printable
 
 VIDEOS_DIRECTORY = "videos"
 EVENTS_DIRECTORY = Path("tb", VIDEOS_DIRECTORY)  # not tb itself: its readers go on to the newest file for good
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         if events:
             write_event(directory, steps, path.read_bytes())
     except (DppoError, OSError, ModuleNotFoundError) as error:
-        print(f"dppo: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"dppo: error: {printable(str(error), MAX_ERROR)}", file=sys.stderr)
         return UsageError.exit_code
     return 0
 

@@ -4,7 +4,6 @@ Settings that are refused at the start, or as soon as the spaces are known, are 
 one actor delivers, over a simulated wire that hangs up over a large message as libzmq does.
 """
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +19,8 @@ from protocol.errors import UsageError
 from protocol.messages import Stop
 from protocol.specs import Leaf, Spec
 
-EXAMPLES = int(os.environ.get("DPPO_SETTINGS_EXAMPLES", "60"))
+EXAMPLES = 25
+MANY_EXAMPLES = 400
 SECONDS = 90.0  # of one run, simulated
 QUIET_SECONDS = 45.0  # without an update, at the end of it
 ROUND_SECONDS = 0.1
@@ -121,14 +121,31 @@ def test_the_prefix_by_which_the_simulated_wire_knows_stop_is_right() -> None:
     assert encode(Stop(1, 1, 3.0)).startswith(STOP_PREFIX)
 
 
-@pytest.mark.timeout(60 + EXAMPLES)
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
-@given(
+any_run = given(
     config=configs(), padding=st.sampled_from(PADDINGS), others=st.lists(behaviours(), max_size=3), first=st.booleans()
 )
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@any_run
 def test_a_run_progresses_or_ends_in_one_line(
     config: dict[str, Any], padding: int, others: list[Behaviour], first: bool
 ) -> None:
+    progress_or_end(config, padding, others, first)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@settings(max_examples=MANY_EXAMPLES, suppress_health_check=list(HealthCheck))
+@any_run
+def test_a_run_progresses_or_ends_in_one_line_many_times(
+    config: dict[str, Any], padding: int, others: list[Behaviour], first: bool
+) -> None:
+    progress_or_end(config, padding, others, first)
+
+
+def progress_or_end(config: dict[str, Any], padding: int, others: list[Behaviour], first: bool) -> None:
+    """Play the settings out, or see them refused in one line that names one of them."""
     spec = Spec(
         (*SPEC.observation, Leaf("padding", "|u1", (padding,), "box")) if padding else SPEC.observation, SPEC.action
     )

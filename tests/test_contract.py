@@ -217,7 +217,7 @@ def test_a_later_reset_against_the_contract_is_a_crash_of_its_environment(case: 
 
 def test_a_first_step_against_the_contract_ends_the_actor_as_a_wrong_setting_does() -> None:
     collector = collector_of(SyncLoop([Says(step=saying(reward=None))]))
-    with pytest.raises(UsageError, match=r"failed in step: BrokenContract: .*reward None.*that was its first step"):
+    with pytest.raises(UsageError, match=r"failed in step: step.. returned the reward None.*that was its first step"):
         collector.step()
 
 

@@ -326,7 +326,7 @@ def test_environments_in_processes_of_their_own_end_with_their_actor_however_it_
     ("env", "said"),
     [
         (BREAKING, "failed in step: RuntimeError: the simulator lost its licence (simulators.py"),
-        (BLOWN_UP, "failed in step: NotFinite: observation is NaN or infinite"),
+        (BLOWN_UP, "failed in step: observation is NaN or infinite"),
     ],
 )
 def test_an_environment_that_fails_now_and_then_is_made_again_and_counted(

@@ -11,7 +11,7 @@ from actor.actions import Load, Reconnect
 from actor.parts import Parts
 from protocol import snapshot
 from protocol.codec import decode_from_learner
-from protocol.messages import Part, Policy
+from protocol.messages import Part, Policy, TimeShares
 from protocol.snapshot import MAX_PARTS, PART_BYTES, Snapshot, graph_digest
 
 
@@ -87,8 +87,13 @@ def test_a_policy_of_which_parts_are_missing_is_not_loaded_and_the_actor_connect
     for part in parts:
         assert actor.session.receive(part, graph[part.index : part.index + 1], world.now) == []
     actions = actor.session.receive(Policy(1, 2, graph_digest(graph), 5), graph[2:], world.now)
-    assert any(isinstance(action, Reconnect) for action in actions)
     assert not any(isinstance(action, Load) for action in actions)
+    assert "arrived damaged; connecting again" in str(actions)
+    waited = 0.0
+    while not any(isinstance(action, Reconnect) for action in actions) and waited < 60.0:
+        waited += 0.5
+        actions = actor.session.tick(world.now + waited, TimeShares)
+    assert 0.0 < waited < 60.0, "a learner is not asked again at once, nor never"
 
 
 def test_every_part_counts_as_hearing_from_the_learner(world: Simulation) -> None:

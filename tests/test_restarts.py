@@ -85,6 +85,7 @@ def kill_at(cluster: Cluster, point: str, *arguments: str) -> None:
         assert "refused" not in actor.complained()
 
 
+@pytest.mark.slow
 def test_a_learner_killed_before_its_newest_version_is_in_a_checkpoint_loses_one_update_and_no_step(
     cluster: Cluster,
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_learner_that_is_told_to_go_during_a_long_update_gives_it_up_and_loses
     assert drops(files.ledger()).keys() <= {"shutdown", "stale"}
 
 
+@pytest.mark.slow
 def test_an_actor_whose_learner_is_gone_ends_when_told_to_and_says_what_it_could_not_deliver(cluster: Cluster) -> None:
     place, files = cluster.place, cluster.files
     learner, actor = cluster.learner(), cluster.actor("a")

@@ -301,7 +301,7 @@ def test_a_critic_without_a_rate_of_its_own_has_the_policys() -> None:
     ("settings", "message"),
     [
         ({"kl_factor": 0.5}, r"ppo\.kl_factor=0\.5 must be at least 1"),
-        ({"kl_band_low": 2.0}, r"kl_band_low <= kl_band_high does not hold for 2\.0, 1\.5"),
+        ({"kl_band_low": 2.0}, r"ppo\.kl_band_low <= ppo\.kl_band_high does not hold for 2\.0, 1\.5"),
         ({"kl_coefficient": 11.0}, r"kl_coefficient_max does not hold for 0\.0001, 11\.0, 10\.0"),
         ({"reward_scale": 0.0}, r"ppo\.reward_scale=0\.0 must be above 0"),
         ({"critic_epochs": -1}, r"ppo\.critic_epochs=-1 must be at least 0"),

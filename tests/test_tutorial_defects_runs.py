@@ -182,8 +182,9 @@ def place() -> Iterator[Place]:
 
 
 def test_an_environment_that_only_fails_ends_a_run_in_one_process_and_is_not_passed_over(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where the try before the run finds it, too
     flags = ("--env", BREAKING, "--env.kwargs", "{steps: 0}", "--run.directory", str(tmp_path))
     with pytest.raises(SystemExit) as end:
         main(["train", *SMALL, *flags, "--actors", "0"])
