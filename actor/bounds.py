@@ -1,4 +1,4 @@
-"""What an actor does not do for a learner, whoever that is: bounds on its wishes. Pure."""
+"""Bounds on what an actor does for any learner. Pure."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase

@@ -1,4 +1,4 @@
-"""What an environment returns, against its own spaces and Gymnasium's API: carried without loss, or named.
+"""Check what an environment returns against its own spaces and Gymnasium's API: carry it without loss, or reject it.
 
 Names the method, the leaf, what was expected and what came. Knows values and spaces; steps nothing. A step that is as
 it should be costs 0.3 us.
@@ -33,7 +33,7 @@ class NotFinite(BrokenContract):
 
 
 class Contract:
-    """Of one environment, or of a vector whose arrays have a row for each."""
+    """Contract of one environment, or of a vector whose arrays have a row for each environment."""
 
     def __init__(
         self, space: gym.Space[Any], leaf: Leaf, note: Note = lambda text: None, envs: int | None = None
@@ -60,7 +60,7 @@ class Contract:
         self._noted: set[str] = set()
 
     def step(self, result: Any) -> Any:
-        """What a step returned, as it is or made plain. Raises BrokenContract."""
+        """Return the result of a step, as it is or converted to plain types. Raises BrokenContract."""
         try:
             observation, reward, terminated, truncated, info = result
         except (TypeError, ValueError):
@@ -116,7 +116,7 @@ class Contract:
         )
 
     def reset(self, result: Any) -> tuple[Any, Any]:
-        """What a reset returned: (observation, info). Raises BrokenContract."""
+        """Return the result of a reset: (observation, info). Raises BrokenContract."""
         # of an array of two numbers, or a dict with two keys, that would be unpacked
         if not isinstance(result, tuple | list) or len(result) != 2:
             raise wrong_count(RESET, result, 2)
@@ -203,7 +203,7 @@ class Contract:
         return converted
 
     def _note_rounding(self, array: np.ndarray, method: str) -> None:
-        """Of integers, and of wide floats in a space of narrow ones: what a float32 cannot hold is rounded."""
+        """Note that integers, or floats wider than the space's, are rounded to float32."""
         with np.errstate(all="ignore"):
             if array.dtype.kind in "iu" and bool((array.astype(np.float32).astype(array.dtype) == array).all()):
                 return
@@ -246,7 +246,7 @@ def _array_of(value: Any) -> np.ndarray | None:
 
 
 def wrong_count(must: str, result: Any, expected: int) -> BrokenContract:
-    """What to say where a method returned another number of things than it must."""
+    """Return the error for a method that returned a wrong number of values."""
     if isinstance(result, tuple | list):
         hint = ": that is the API of gym before 0.26" if (expected, len(result)) == (5, 4) else ""
         return BrokenContract(f"{must}; it returned {len(result)} values{hint}")

@@ -1,10 +1,10 @@
-"""What an actor writes on its own console of work that goes well: now and then a line. Pure; keeps no clock."""
+"""Lines that an actor writes on its own console now and then while work goes well. Pure; keeps no clock."""
 
 LINE_SECONDS = 60.0
 
 
 class Diary:
-    """Of one actor."""
+    """Diary of one actor."""
 
     def __init__(self) -> None:
         self._epoch: int | None = None  # of the learner whose policies it acts with

@@ -1,4 +1,4 @@
-"""How an actor's process is told to end, and how it leaves environments that do not let it go. Knows signals."""
+"""End an actor's process on a signal, also where an environment blocks the exit. Knows signals."""
 
 import contextlib
 import logging

@@ -66,7 +66,7 @@ class Finite:
 
 
 def what_is_wrong(name: str, row: np.ndarray, given: Any) -> NotFinite:
-    """What to say of an observation that is not finite as float32. given: as its environment gave it."""
+    """Return the error for an observation that is not finite as float32. given: as its environment gave it."""
     found = _above_float32(given)
     if found is not None:
         value, at = found

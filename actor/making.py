@@ -27,7 +27,7 @@ _Given = ParamSpec("_Given")
 
 
 class Maker:
-    """Of the environments of one actor."""
+    """Maker of the environments of one actor."""
 
     def __init__(self, env_id: str, kwargs: Mapping[str, Any], place: Place) -> None:
         self._id = env_id

@@ -24,14 +24,14 @@ _Made = TypeVar("_Made")
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the run an actor's environments are: slots first_slot .. first_slot + E - 1."""
+    """Place of an actor's environments in the run: slots first_slot .. first_slot + E - 1."""
 
     actor: str = "none"
     first_slot: int = 0
     is_taken_over: bool = False  # its slots had another holder, whose process may still be dying
 
     def of(self, column: int) -> Numbers:
-        """That environment's numbers."""
+        """Return the numbers of the environment in that column."""
         return Numbers(self.first_slot + column, self.actor, column)
 
 
@@ -56,7 +56,7 @@ def variables(numbers: Numbers) -> Iterator[None]:
 
 
 def made_with_patience(make: Callable[[], _Made], seconds: float) -> _Made:
-    """What `make` makes; tried again, at most that long, where a port, a file or a device is in use."""
+    """Return the result of `make`; try again for at most `seconds` where a port, a file or a device is in use."""
     for _ in range(round(seconds / LOOK_SECONDS)):
         try:
             return make()

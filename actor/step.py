@@ -69,7 +69,7 @@ class Environments(Protocol):
         """
 
     def given(self, column: int) -> Any:
-        """That column's newest observation as its environment gave it, in its own dtype; for messages."""
+        """Return that column's newest observation as its environment gave it, in its own dtype; for messages."""
 
     def waiting_for(self) -> Sequence[int]:
         """Columns whose processes have not answered yet. May be called from another thread."""

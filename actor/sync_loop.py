@@ -81,7 +81,7 @@ class SyncLoop:
         return self._given[self.column or 0]
 
     def given(self, column: int) -> Any:
-        """That column's newest observation before it was carried over into the wire's dtype, for messages."""
+        """Return that column's newest observation before its conversion to the wire's dtype; for messages."""
         return self._given[column]
 
     def step(self, env_action: np.ndarray) -> Step:

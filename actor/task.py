@@ -1,4 +1,4 @@
-"""What the learner asks of an actor: T, rows, and what to do where something of it cannot be used. Records only."""
+"""Task that the learner gives an actor: T, rows, and the answer to a part that cannot be used. Records only."""
 
 import math
 from dataclasses import dataclass

@@ -86,7 +86,7 @@ class VectorEnvironments:
         return self._leaves(self._contract.reset(result)[0])
 
     def given(self, column: int) -> Any:
-        """That column's newest observation before it was carried over into the wire's dtype, for messages."""
+        """Return that column's newest observation before its conversion to the wire's dtype; for messages."""
         return None if self._given is None else self._given[column]
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:

@@ -67,7 +67,7 @@ class Watch:
 
 
 class EndWatch:
-    """Of a main thread that was told to end. `is_late` about once a second."""
+    """Watch over a main thread that was told to end. Call `is_late` about once a second."""
 
     def __init__(self) -> None:
         self._loops = -1

@@ -72,7 +72,7 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
 
 @contextlib.contextmanager
 def _ends_told() -> Iterator[None]:
-    """What would end the process in silence (SystemExit, an exception of a foreign kind) as an error with its text."""
+    """Raise an exception that would end the process silently (SystemExit, a foreign BaseException) as RuntimeError."""
     try:
         yield
     except (Exception, KeyboardInterrupt):
