@@ -11,7 +11,7 @@ STEPS_OF_ROOM = 1.5  # a grace that is advised is so much longer than the answer
 
 
 class Answers:
-    """Who answers STOP within the grace."""
+    """Record of which peers answer STOP within the grace."""
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
@@ -74,7 +74,7 @@ class Answers:
         return actions
 
     def waited_in_vain(self, seconds: float, now: float) -> None:
-        """That wait brought nothing."""
+        """Record a wait that ended without an answer."""
         self._punctuality.wasted(seconds, now)
 
     def _judge(self, peer: Peer, now: float) -> list[Action]:

@@ -108,7 +108,7 @@ def _gaps(ledger: Ledger, entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _unnoticed(behind: Behind) -> list[Hole]:
-    """What is missing and no learner has said yet; of the rest only what is in no account matters."""
+    """Return the holes that no learner has reported yet; an older hole matters only by its steps in no account."""
     noticed = max((entry.seq for entry in behind.entries if entry.kind == "noticed"), default=0)
     return [hole for hole in behind.holes if hole.last >= noticed]
 

@@ -13,7 +13,7 @@ BEST_POLICY_FILE = "policy-best.onnx"
 
 
 class BestPolicy:
-    """Of one run directory."""
+    """Best policy of one run directory."""
 
     def __init__(self, directory: Path, complaints: Complaints, mean_return: float | None, update: int) -> None:
         """mean_return, update: of the checkpoint that the run goes on from; without their file they do not count."""

@@ -1,4 +1,4 @@
-"""How many bytes the peers of a session may have under way. Part of the session, without I/O."""
+"""Bytes that the peers of a session may have under way. Part of the session, without I/O."""
 
 import math
 
@@ -27,7 +27,7 @@ class Budget:
         self._batches: dict[int, int] = {}  # by connected actors
 
     def allowed_bytes(self, settings: Settings, peer_id: bytes | None) -> int:
-        """What that connection may have sent that was not read yet; None: one that has not said anything."""
+        """Return how many unread bytes that connection may have sent; None: a connection that has sent nothing yet."""
         if self._roster.spec is None:
             return STRANGER_BYTES
         # strangers may have known the last learner
@@ -48,7 +48,7 @@ class Budget:
         self._batches.clear()
 
     def total_bytes(self, settings: Settings) -> int:
-        """What all together may have sent that was not read yet, and what may wait for the next update."""
+        """Return how many bytes of all peers together may be unread or wait for the next update."""
         spec, actors = self._roster.spec, len(self._roster.peers)
         if settings.max_ingress_bytes or spec is None:
             return total_bytes(settings.max_ingress_bytes, allowed=STRANGER_BYTES, batch=0)

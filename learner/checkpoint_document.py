@@ -97,7 +97,7 @@ def refuse_unreadable(directory: Path) -> None:
 
 
 def none_readable(directory: Path, paths: Sequence[Path]) -> str:
-    """What to say about checkpoints of which none can be read."""
+    """Return the error for checkpoints of which none can be read."""
     return (
         f"none of the {len(paths)} checkpoints in {directory} can be read (newest: {paths[0].name}). "
         "Restore one from a copy, or choose another run.directory to start from scratch."
@@ -147,7 +147,7 @@ def _written(value: Any) -> Any:
 
 
 def _read(value: Any) -> Any:
-    """What `_written` was given, tuples as lists."""
+    """Return the value that `_written` was given, tuples as lists."""
     if isinstance(value, dict):
         if value.keys() == {"float"} and value["float"] in ("inf", "-inf"):
             return float(value["float"])

@@ -48,7 +48,7 @@ def refuse_what_is_not_finite(grid: Grid, batch: Batch) -> None:
 
 @dataclass(frozen=True)
 class FirstPass:
-    """How the log-probs that actors sent compare with ours of the same actions, before the first optimizer step.
+    """Comparison of the actors' log-probs with the learner's of the same actions, before the first optimizer step.
 
     On policy they differ by rounding. More means that an actor used other weights or another normaliser than the
     learner thinks, that a mask is wrong, or that data were corrupted.
@@ -76,7 +76,7 @@ def first_pass(distribution: Distribution, rows: Rows, batch: Batch) -> FirstPas
 
 
 def rounding(distribution: Distribution, actions: Tensor) -> Tensor:
-    """How far apart two correct float32 computations of the actions' log-probs may be, [N].
+    """Return how far apart two correct float32 computations of the actions' log-probs may be, [N].
 
     A mean is known to a few units in its last place (and in that of the terms it is summed from, of order 1), so
     z = (a - mean) / std to those over std, and z^2 / 2 to z times that. Of a categorical policy likewise the logits.

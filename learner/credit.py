@@ -1,4 +1,4 @@
-"""How many rollouts a peer may have under way: granted with ACK, withheld while they would be of no use. Pure.
+"""Credit: rollouts that a peer may have under way, granted with ACK, withheld while they would be of no use. Pure.
 
 An actor that acts under an older policy gets none: what it makes is stale. The newest policy brings it back.
 """
@@ -17,7 +17,7 @@ def begin(peer: Peer, *, is_wanted: bool) -> int:
 
 
 def acknowledge(peer: Peer, *, has_room: bool) -> Send:
-    """Everything up to the watermark is disposed of; more may come where there is room for it."""
+    """Acknowledge all rollouts up to the watermark, and grant credit if there is room for more."""
     credit = CREDIT if has_room else 0
     if credit:
         peer.credit_withheld = False
@@ -26,7 +26,7 @@ def acknowledge(peer: Peer, *, has_room: bool) -> Send:
 
 
 def acknowledge_stale(peer: Peer) -> Send:
-    """Everything up to the watermark is disposed of, and no more of its kind is wanted."""
+    """Acknowledge all rollouts up to the watermark, and withhold credit: they are stale."""
     peer.credit_withheld = True
     return Send(peer.id, Ack(peer.account.watermark, 0))
 

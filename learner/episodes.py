@@ -58,12 +58,12 @@ class EpisodeWindow:
 
     @property
     def mean_return(self) -> float | None:
-        """Of the episodes in the window without its outliers, however few; None while there is none."""
+        """Mean return of the episodes in the window without its outliers, however few; None while there is none."""
         return self._mean(self._usual_returns())
 
     @property
     def median_return(self) -> float | None:
-        """Of all episodes in the window; None while there is none."""
+        """Median return of all episodes in the window; None while there is none."""
         return statistics.median(self._returns()) if self._episodes else None
 
     @property

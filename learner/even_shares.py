@@ -15,7 +15,7 @@ LONGEST_TIMES = 10.0  # the limit of one wait, for all that an actor delivers me
 
 
 class EvenShares:
-    """What the actors owe under the newest policy."""
+    """Record of the rows that actors still owe under the newest policy."""
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
@@ -42,11 +42,11 @@ class EvenShares:
             self._punctuality.in_time(peer.actor, seconds)
 
     def owing(self, acting: Sequence[Peer]) -> list[Peer]:
-        """Those with which the batch was divided, and that have not delivered all of it."""
+        """Return the peers that the batch was divided among and that have not delivered their whole share."""
         return [peer for peer in acting if peer.quota.is_in_split and self._owes(peer)]
 
     def ready_for_more(self, acting: Sequence[Peer]) -> list[Peer]:
-        """Those for another round, once nobody owes anything any more."""
+        """Return the peers for another round; none while any peer owes rows."""
         if any(self._owes(peer) for peer in acting):
             return []
         return [peer for peer in acting if peer.quota.is_exhausted]

@@ -44,7 +44,7 @@ def figures(
 
 
 def warnings_of(report: "UpdateReport") -> Iterator[tuple[str, str]]:
-    """What an update's report warns of, each of a kind that is not said again and again."""
+    """Yield (kind, text) of each warning in an update's report; a kind is not logged again and again."""
     for kind, text in report.notes:
         if kind == "outlier":
             more = f", and {report.outliers - 1} more like it" if report.outliers > 1 else ""

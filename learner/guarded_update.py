@@ -24,7 +24,7 @@ TrainOn = Callable[[Rows], tuple[list[EpochFigures], list[float]]]  # figures of
 
 @dataclass(frozen=True)
 class Trained:
-    """What the epochs of an update did."""
+    """Result of the epochs of an update."""
 
     epochs: list[EpochFigures]
     value_losses: list[float]
@@ -70,7 +70,7 @@ def train_or_take_back(
 
 
 def _left_out(batch: Batch, kept: np.ndarray) -> list[tuple[str, str]]:
-    """What to report of rows that no policy gave."""
+    """Return the note on rows left out because no policy of this run gave them, if there are any."""
     actors = sorted({batch.actors[index] for index in batch.actor_index[~kept]})
     count = int(len(kept) - kept.sum())
     text = f"{count} steps of {', '.join(actors)} are left out: no policy of this run gives their log-probs"

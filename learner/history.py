@@ -34,7 +34,7 @@ class Change:
 
 @dataclass(frozen=True)
 class KeptSettings:
-    """What a start writes about its settings."""
+    """Settings that a start writes into the run directory."""
 
     yaml: str  # all of them, for config.yaml
     changes: tuple[Change, ...] = ()  # since the last start, all of them allowed

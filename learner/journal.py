@@ -150,7 +150,7 @@ class Journal:
 
 
 class _EndMark:
-    """How far the journal goes, in a file of its own. What cannot be written is tried again with the next entry."""
+    """End of the journal, in a file of its own. A failed write is made good by the next entry's."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / END_FILE
@@ -176,7 +176,7 @@ class _EndMark:
 
 @dataclass(frozen=True)
 class Behind:
-    """What the journal has behind a place."""
+    """Entries of the journal behind a position, and what is missing there."""
 
     entries: tuple[Entry, ...]
     holes: tuple[Hole, ...]
@@ -186,7 +186,7 @@ class Behind:
 
 
 def entries_behind(run_directory: Path, position: Position) -> Behind:
-    """Everything that was written behind that place, in order, and what is missing of it.
+    """Return all entries behind that position, in order, and what is missing there.
 
     Raises OSError, and UsageError where only a newer release can read it.
     """

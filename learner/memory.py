@@ -1,4 +1,4 @@
-"""What a batch takes of the learner's memory, and what there is. Reads the machine; decides nothing."""
+"""Memory that a batch takes in the learner, and memory of the machine. Reads the machine; decides nothing."""
 
 import math
 import os

@@ -17,7 +17,7 @@ ARRAYS = ("count", "mean", "squares")
 
 
 class Moments:
-    """Of everything that a run has trained on so far."""
+    """Running moments of all observations, values and rewards that a run has trained on so far."""
 
     def __init__(self, features: int, observation: str, *, of_observations: bool) -> None:
         """features, observation: width and name of the observation leaf; of_observations: whether those are numbers."""
@@ -80,7 +80,7 @@ class Moments:
         return found
 
     def _absurd_observations(self, grid: Grid, batch: Batch, columns: np.ndarray) -> list[str]:
-        """Of the rows that are acted on, and of episodes' final observations."""
+        """Return texts on absurd observations: of the rows that are acted on, and of episodes' final observations."""
         finals = np.arange(int(grid.observed.sum()), len(grid.observations))
         acted = grid.observations[batch.observation_rows].reshape(batch.steps, -1)
         scale: Scale = scale_of(self.observations, acted)
@@ -92,7 +92,7 @@ class Moments:
         return found
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything, for a checkpoint, as group.name."""
+        """Return all moments for a checkpoint, as group.name."""
         groups = {"observations": self.observations, "values": self.values, "rewards": self.rewards}
         return {f"{group}.{name}": array for group, of in groups.items() for name, array in of.arrays().items()}
 
@@ -108,7 +108,7 @@ def _moments_from(arrays: Mapping[str, np.ndarray], group: str) -> RunningMoment
 
 
 def _texts(grid: Grid, what: str, found: Sequence[Outlier], columns: np.ndarray) -> list[str]:
-    """Where each came from; columns: of the grid, by row."""
+    """Return a text on each outlier that names its origin; columns: of the grid, by row."""
     texts = []
     for outlier in found:
         column = int(columns[outlier.row])

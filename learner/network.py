@@ -100,7 +100,7 @@ class Network:
         return None
 
     def ask(self, question: Callable[[LearnerSession], Answer]) -> Answer:
-        """What `question` finds out from the session, or does with it, under the lock. It must not block."""
+        """Return the result of `question`, called with the session under the lock. `question` must not block."""
         with self._lock:
             return question(self._session)
 

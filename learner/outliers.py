@@ -21,7 +21,7 @@ FLAT = 1e-6  # a deviation below this part of the mean is none: what never chang
 
 
 class Scale(NamedTuple):
-    """What samples are compared with, before they are merged."""
+    """Center and deviation that samples are compared with before they are merged."""
 
     center: np.ndarray  # [*shape] float64
     deviation: np.ndarray  # [*shape] float64, above 0

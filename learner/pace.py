@@ -60,12 +60,12 @@ class Pace:
             )
 
     def counters(self) -> dict[str, float]:
-        """What a checkpoint needs: all that depends on earlier updates, and the settings that it started from."""
+        """Return the numbers for a checkpoint that earlier updates have adapted."""
         penalty = {"kl_coefficient": self.kl_coefficient} if self.penalises else {}
         return {"learning_rate": self.learning_rate, **penalty}
 
     def settings(self) -> dict[str, float]:
-        """Where the adapted numbers started. A checkpoint of an older release lacks them."""
+        """Return the settings that the adapted numbers started from. A checkpoint of an older release lacks them."""
         penalty = {"kl_coefficient_setting": self._ppo.kl_coefficient} if self.penalises else {}
         return {"learning_rate_setting": self._ppo.learning_rate, **penalty}
 

@@ -65,7 +65,7 @@ class Settings:
 
 @dataclass
 class Quota:
-    """What one incarnation was asked for under the newest policy, and has delivered, over all its connections."""
+    """Rows that one incarnation owes and has delivered under the newest policy, over all its connections."""
 
     segment_steps: int = 1  # T that it was told
     share: int = 0  # rows that it stops after by itself; 0: only at STOP

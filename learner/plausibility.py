@@ -1,4 +1,4 @@
-"""What an actor's own count can be: bounded by what it was asked for, before it touches the books. Pure.
+"""Bound an actor's own counts by what it was asked for, before they are booked. Pure.
 
 Steps that were sealed and not delivered fit into credit. Steps that "a learner took" and that no account knows were
 taken by a learner that died and whose files are lost; all of them together are at most what the run has trained on so

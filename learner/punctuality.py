@@ -17,7 +17,7 @@ MAX_REQUIRED = 1024  # times in a row
 
 @dataclass
 class Record:
-    """Of one actor, whatever its connection."""
+    """Record of one actor, over all its connections."""
 
     late: int = 0  # times, less those made up for
     in_time: int = 0  # times in a row
@@ -86,7 +86,7 @@ class Punctuality:
         return record
 
     def wasted(self, seconds: float, now: float) -> None:
-        """So long a wait was in vain."""
+        """Subtract a wait that ended without an answer from the allowance."""
         self._allowance = max(0.0, self._left(now) - seconds)
 
     def _left(self, now: float) -> float:

@@ -1,4 +1,4 @@
-"""What a user should know about a run's spaces before it has trained for hours: a line each. Pure."""
+"""Remarks on a run's spaces that a user needs before it has trained for hours: a line each. Pure."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a dead learner did after its newest checkpoint, booked from the journal, holes included. Pure."""
+"""Book from the journal what a dead learner did after its newest checkpoint, holes included. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Hole:
 
 
 def holes_between(number: int, steps_upto: int, records: Sequence[Record], end: tuple[int, int] | None) -> list[Hole]:
-    """What is missing of the records from `number` on, before which there were `steps_upto` steps.
+    """Return the holes in the records from `number` on, before which there were `steps_upto` steps.
 
     records: what is there, by rising number. end: number and steps that the next record would have, as the writer noted
     them apart; None where nobody knows.
@@ -46,7 +46,7 @@ def holes_between(number: int, steps_upto: int, records: Sequence[Record], end: 
 
 @dataclass
 class Replayed:
-    """What entries added to a ledger."""
+    """Sums that replayed entries added to a ledger."""
 
     rollouts: int = 0
     steps: int = 0

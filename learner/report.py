@@ -17,7 +17,7 @@ class Reporter:
     """Makes Status records; remembers the previous one for the speed."""
 
     def __init__(self, run: Run) -> None:
-        """Of `run` only what never changes is read, and the record that its thread publishes."""
+        """Read of `run` only what never changes, and the record that its thread publishes."""
         self._config, self._directory, self._launched_at = run.config, run.directory.path, run.launched_at
         self._run = run
         self._previous: tuple[float, int] | None = None  # when, steps accepted

@@ -1,4 +1,4 @@
-"""What becomes of a rollout that arrives: into the batch, or refused and counted. Part of the session, without I/O."""
+"""Put an arriving rollout into the batch, or refuse and count it. Part of the session, without I/O."""
 
 import msgspec
 

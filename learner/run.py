@@ -76,7 +76,7 @@ class Run:
         self._publish_status()
 
     def moment(self) -> Moment:
-        """Of this start, in the run's history."""
+        """Return this start's time, number, updates and steps, for the run's history."""
         return Moment(self._time_of_day, self.directory.start, self.progress.updates, self.progress.steps)
 
     def session(self, lease_seconds: float = 0.0) -> LearnerSession:
@@ -117,7 +117,7 @@ class Run:
         return over_because(self.progress, self.config.run)
 
     def elapsed_seconds(self, now: float) -> float:
-        """Of all starts together: from each launch to its last checkpoint or, of this one, to `now`."""
+        """Return the time of all starts together: from each launch to its last checkpoint; of this start, to `now`."""
         return self.progress.trained_seconds + now - self.launched_at
 
     def note_first_step(self, now: float) -> None:

@@ -160,7 +160,7 @@ def refuse_links(path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Identity:
-    """What run.json says."""
+    """Contents of run.json."""
 
     run_id: str
     epoch: int
@@ -169,7 +169,7 @@ class _Identity:
 
     @classmethod
     def next(cls, file: Path) -> "_Identity":
-        """Of this start, by what the one before left. Raises CheckpointError where that is damaged."""
+        """Return this start's identity, from the file of the start before. Raises CheckpointError if it is damaged."""
         try:
             saved = json.loads(file.read_bytes())
             former = (*map(int, saved.get("former_epochs", ())), int(saved["epoch"]))[-MAX_FORMER_EPOCHS:]
@@ -216,7 +216,7 @@ def _next_start(path: Path) -> _Identity:
 
 @dataclass(frozen=True)
 class StartIdentity:
-    """What actors are told about a start."""
+    """Identity of a start, as actors receive it."""
 
     run_id: str
     epoch: int

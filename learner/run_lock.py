@@ -57,7 +57,7 @@ class RunLock:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """Of what is locked."""
+        """Descriptors of the locked directory and file."""
         return (self._directory, self._file)
 
     def release(self) -> None:

@@ -134,7 +134,7 @@ def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
 
 
 def _report(path: Path, behind: Behind, found: int) -> None:
-    """What of the journal is gone, a line each."""
+    """Log which parts of the journal are gone, a line each."""
     if behind.holes:
         missing = sum(hole.steps for hole in behind.holes)
         log.warning(
@@ -244,7 +244,7 @@ class Saver:
             self._complaints.worked("the checkpoint")
 
     def _first_file_needed(self, best: int | None) -> int:
-        """Of the journal, by the lasting checkpoints and the best one; for that one not more than MOST_FILES back."""
+        """Return the first journal file that lasting checkpoints need, or the best one (at most MOST_FILES back)."""
         if best is None:
             return self._files[0]
         if best != self._best[0]:  # of an earlier start

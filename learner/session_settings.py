@@ -1,4 +1,4 @@
-"""What a session needs of the configuration, and whether a run of these spaces can work with it."""
+"""Derive a session's settings from the configuration, and check them against the run's spaces."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""How a batch is divided: each actor's share of rows, and T of its rollouts. Part of the session, without I/O.
+"""Divide a batch: each actor's share of rows, and T of its rollouts. Part of the session, without I/O.
 
 Shares follow what actors deliver. Announcing environments, or staying connected, gives nobody a say in the others'
 segments for longer than the first PROMISED_POLICIES.
@@ -15,7 +15,7 @@ PROMISED_POLICIES = 2  # that an actor may have been sent without delivering, be
 
 
 class Shares:
-    """What every actor is asked for."""
+    """Share of the batch that each actor is asked for."""
 
     def __init__(self, settings: Settings, roster: Roster, is_given_up: Callable[[Peer], bool]) -> None:
         """is_given_up: whether nobody waits for that peer's share."""

@@ -172,7 +172,7 @@ class StopAndGo:
         return [action for peer in self._peers.values() for action in self.offer_policy(peer, now, share)]
 
     def change_spaces(self) -> None:
-        """What was collected is of no use; wait for the first policy for other spaces."""
+        """Discard what was collected, and wait for the first policy for other spaces."""
         self.phase = following(self.phase, Event.SPACES_CHANGED)
         self.clear_batch()
         self.quotas, self._awaited = {}, []
@@ -263,7 +263,7 @@ class StopAndGo:
         return [*granted, *sends, Send(peer.id, policy, last)]
 
     def _quota(self, peer: Peer, share: int, now: float) -> Quota:
-        """What the peer is asked for under the newest policy; the same again where it was sent that before."""
+        """Return the peer's quota under the newest policy; the same again if it was sent one before."""
         quota = self.quotas.get(peer.incarnation)
         if quota is None:
             divided = share or self._shares.rows(self._settings.batch_steps)
@@ -288,7 +288,7 @@ class StopAndGo:
         return [Send(peer.id, Extend(*self.current, quota.share))]
 
     def arrived(self, peer: Peer, rows: int, now: float) -> None:
-        """So many rows have come under the newest policy, whatever is in them: its actor does not step them again."""
+        """Count rows that came under the newest policy, also unusable ones: the actor does not step them again."""
         was_exhausted = peer.quota.is_exhausted
         peer.quota.rows += rows
         if peer.quota.is_exhausted and not was_exhausted:

@@ -15,7 +15,7 @@ from learner.timings import Timings
 def summary(
     config: LearnerConfig, progress: Progress, episodes: EpisodeWindow, total: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a run has come to. total: of its ledger."""
+    """Return the results of a run. total: of its ledger."""
     return {
         "env": config.env.id,
         "seed": config.run.seed,
@@ -40,7 +40,7 @@ def summary(
 
 
 def median_seconds(timings: Timings, run_directory: Path) -> dict[str, float | None]:
-    """Of this start's updates; where it has trained nothing, what an earlier start wrote."""
+    """Return the medians of this start's updates; if it has trained nothing, those that an earlier start wrote."""
     medians = timings.medians()
     if all(seconds is None for seconds in medians.values()):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):

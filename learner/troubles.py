@@ -45,7 +45,7 @@ class Troubles:
         return [Note(f"{peer.actor} left: {text}")]
 
     def _once(self, peer: Peer, text: str) -> list[Action]:
-        """What is odd about environments is so for those of all actors: said by the first."""
+        """Note an oddity of the environments once: it is the same for all actors, so the first one's is logged."""
         kind = _NUMBER.sub("#", text)
         if kind in self._noted or len(self._noted) >= MOST_KINDS:
             return []
