@@ -1,4 +1,4 @@
-"""What an environment's name may look like: an id, or module:id. Knows no registry and imports nothing."""
+"""Check the form of an environment's name: an id, or module:id. Knows no registry and imports nothing."""
 
 import re
 

@@ -143,7 +143,7 @@ class Unaccounted:
     most: int = 0
 
     def add(self, *, least: int, most: int) -> None:
-        """So many more, or fewer: some were found, or have arrived once more."""
+        """Add to the bounds. Negative where steps were found, or have arrived once more."""
         self.most = max(0, self.most + most)
         self.least = max(0, min(self.least + least, self.most))
 

@@ -1,4 +1,4 @@
-"""What this machine has left for processes of ours, and how many fit. Knows /proc, cgroups and limits; starts nothing.
+"""Room that this machine has for our processes, and how many fit. Knows /proc, cgroups and limits; starts nothing.
 
 Estimates: an actor takes about 60 MB of its own (measured on Linux with CartPole-v1: 57 MB), and what its environments
 take besides is not known before the first one runs.
@@ -24,7 +24,7 @@ PLENTY = 2**62
 
 @dataclass(frozen=True)
 class Room:
-    """What is left."""
+    """Memory, threads and open files that are left."""
 
     memory_bytes: int = PLENTY
     threads: int = PLENTY  # processes count as one or more
