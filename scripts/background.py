@@ -42,7 +42,7 @@ class Background:
 
     @property
     def left_out(self) -> int:
-        """How many were not done, because too many waited."""
+        """Number of calls that were left out because too many waited."""
         with self._changed:
             return self._left_out
 

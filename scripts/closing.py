@@ -144,7 +144,7 @@ def saved_evaluation(directory: Path) -> "EvaluationResult | None":
 
 
 def closing_text(summary: dict[str, Any]) -> str:
-    """How a run went, in a few lines."""
+    """Return a few lines on how a run went."""
     starts = summary.get("starts", 1)
     since = "since launch" if starts == 1 else f"in {starts} starts"
     training = training_text(summary)

@@ -1,4 +1,4 @@
-"""What the end of a run means and what to do next, in words. Pure: records in, text out."""
+"""Text on what the end of a run means and what to do next. Pure: records in, text out."""
 
 import math
 import shlex

@@ -30,7 +30,7 @@ class TrainConfig:
 
     learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
     evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
-    """What the evaluation at the end may take; then the episodes that are over by then count."""
+    """Seconds that the evaluation at the end may take; at the limit, the episodes that are over count."""
     force: bool = field(default=False, metadata=MAY_CHANGE)
     """Start also more actors than this machine seems to have memory, processes and open files for."""
     actors: int = field(default=2, metadata=MAY_CHANGE)
@@ -66,7 +66,7 @@ class LearnerProcessConfig:
     evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)
     """Episodes of the evaluation at the end, if this machine has the environment; 0 skips it."""
     evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
-    """What it may take; then the episodes that are over by then count."""
+    """Seconds that the evaluation at the end may take; at the limit, the episodes that are over count."""
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "evaluation_episodes")
@@ -95,7 +95,7 @@ class EvaluateArguments:
     envs: int = 8
     """Environments stepped together."""
     max_seconds: float = 600.0
-    """What it may take; then the episodes that are over by then count. 0: no limit."""
+    """Seconds that the evaluation may take; at the limit, the episodes that are over count. 0: no limit."""
     video: str = ""
     """Film the first episodes into this file, .mp4 or .gif (small, for a page); empty: no video."""
     video_episodes: int = 1

@@ -42,7 +42,7 @@ class Told(Tally):
         self._tell(error=str(error))
 
     def end(self) -> None:
-        """Everything that was to be played has been."""
+        """Report that all episodes have been played."""
         self._tell(over=True)
 
     def _tell(self, **words: Any) -> None:

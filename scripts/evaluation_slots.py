@@ -17,17 +17,17 @@ SPARE = 500
 
 
 def film_place(first: int) -> Place:
-    """Of the film that a run makes of itself."""
+    """Return the place of the environment that a run films itself."""
     return Place("film", first)
 
 
 def watched_place(first: int) -> Place:
-    """Of an evaluation's environment that somebody watches, or that is filmed on request."""
+    """Return the place of an evaluation's environment that is shown in a window, or filmed on request."""
     return Place("evaluation", first + 1)
 
 
 def unwatched_place(first: int) -> Place:
-    """Of an evaluation's other environments; the watched one may still be dying when they are made."""
+    """Return the place of an evaluation's other environments; the watched one may still be dying when they are made."""
     return Place("evaluation", first + 2)
 
 
@@ -46,7 +46,7 @@ def beyond(training: int) -> int:
 
 
 def _handed_out(directory: Path) -> int:
-    """How many slots the newest checkpoint that can be read knows of."""
+    """Return the number of slots in the newest readable checkpoint; 0 without one."""
     try:
         for path in readable_first(directory / "checkpoints"):
             try:

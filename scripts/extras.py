@@ -1,4 +1,4 @@
-"""What has to be installed for what, in our own words. Knows names of modules; imports none of them."""
+"""Packages that each command needs, and the error where one is missing. Knows module names; imports none of them."""
 
 import importlib.util
 from collections.abc import Iterable

@@ -24,7 +24,7 @@ READ_BYTES = 65536
 
 @dataclass(frozen=True)
 class Evaluated:
-    """How it went."""
+    """Outcome of the evaluation at the end."""
 
     result: EvaluationResult | None
     reason: str  # why there is no result; "" where there is one

@@ -1,4 +1,4 @@
-"""What comes before a run starts: where it is to lie, what it begins from, and whether there is anything to do."""
+"""Choose a run's directory and starting point, and check whether there is anything to do, before it starts."""
 
 import dataclasses
 import json
@@ -61,7 +61,7 @@ def with_run(config: AnyLaunch, **values: Any) -> AnyLaunch:
 
 
 def checked(config: Launch) -> Standing:
-    """How the command stands to its run directory; writes nothing.
+    """Return how the command stands to its run directory; write nothing.
 
     Raises UsageError where it cannot start, RefusedError where a learner is running there.
     """

@@ -1,4 +1,4 @@
-"""How much memory the actors that run take, and whether there is enough for another. Knows processes by psutil."""
+"""Measure the memory of running actors, and decide whether another fits. Knows processes by psutil."""
 
 import functools
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def memory_for_another(actors: Sequence[Child], starting: int) -> tuple[bool, in
 
 @functools.lru_cache(maxsize=16)
 def _measured(pid: int) -> int:
-    """What this process and those below it have for themselves; 0 where that cannot be seen. Once for each."""
+    """Return the unshared bytes of this process and its descendants, measured once; 0 where they cannot be read."""
     try:
         process = psutil.Process(pid)
         return sum(int(one.memory_full_info().uss) for one in (process, *process.children(recursive=True)))

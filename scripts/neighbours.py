@@ -1,4 +1,4 @@
-"""What other PPO libraries call our settings, and the words that suggest the right name. Knows names only.
+"""Names of our settings in other PPO libraries, and the hint that suggests ours. Knows names only.
 
 Sources: the arguments of Stable-Baselines3's PPO, CleanRL's ppo.py, RLlib's PPOConfig, Sample Factory and rsl_rl.
 """

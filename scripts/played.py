@@ -1,4 +1,4 @@
-"""What an evaluation has played so far, and the result that it gives: records only. Knows no environments."""
+"""Episodes that an evaluation has played, and their result: records only. Knows no environments."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from scripts.number_text import mean_and_spread
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What a policy achieved on episodes that it was not trained on."""
+    """Result of a policy on episodes that it was not trained on."""
 
     env: str
     policy_version: int

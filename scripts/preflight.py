@@ -1,4 +1,4 @@
-"""What is checked before a run starts a process or writes a file: packages, device, environment, number of actors."""
+"""Checks before a run starts a process or writes a file: packages, device, environment, number of actors."""
 
 import os
 from collections.abc import Callable

@@ -37,7 +37,7 @@ ENOUGH = frozenset(
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the process found out."""
+    """Answer of the probing process."""
 
     error: str = ""  # "" where there is none
 

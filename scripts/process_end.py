@@ -1,4 +1,4 @@
-"""How a process of ours begins and ends where its surroundings do not fit: text encodings, threads that do not end."""
+"""Start and end our processes despite other text encodings and threads that do not end."""
 
 import codecs
 import contextlib

@@ -136,11 +136,11 @@ class Child:
 
     @property
     def mark(self) -> str:
-        """What everything that this life has started carries in its environment."""
+        """Mark in the environment variables of every process that this life has started."""
         return self._mark
 
     def last_error(self) -> str:
-        """What it said about its end in one line, without the program's name; "" where it said nothing."""
+        """Return the process's last error in one line, without the program's name; "" where it printed none."""
         return last_words(self.words)
 
     def _read_words(self) -> str:

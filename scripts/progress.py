@@ -97,7 +97,7 @@ class Progress:
 
 
 class Notes(Protocol):
-    """Where notes go."""
+    """Receiver of notes."""
 
     def note(self, text: str) -> None:
         """A line that stays."""
@@ -144,7 +144,7 @@ def return_text(status: Status) -> str:
 
 
 def left_out_text(status: Status) -> str:
-    """What the mean return leaves out, beside the median of all."""
+    """Return a text on the outliers that the mean return leaves out, with the median of all; "" without outliers."""
     if not status.return_outliers or status.median_return is None:
         return ""
     return f" (without {status.return_outliers} absurd; median {return_number(status.median_return)})"

@@ -47,7 +47,7 @@ class Recorder:
 
     @property
     def pids(self) -> set[int]:
-        """Of the process that films, if there is one."""
+        """Return the pid of the process that films, if there is one."""
         process = None if self._filming is None else self._filming.process
         return set() if process is None else {process.pid}
 

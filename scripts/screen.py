@@ -1,4 +1,4 @@
-"""What a run shows while it happens, drawn by a thread of its own: the methods of Progress, which return at once."""
+"""Draw a run's progress in a thread of its own. Has the methods of Progress; they return at once."""
 
 import atexit
 import functools
@@ -63,7 +63,7 @@ class Screen:
 
     @functools.cached_property
     def _progress(self) -> Progress:
-        """What draws; made and used by the thread that draws."""
+        """Progress that draws; made and used by the drawing thread."""
         if self._given is None:
             self._stream = own_stream(self._output)
         return self._given or Progress(self._stream)

@@ -35,7 +35,7 @@ COLUMNS = ("seed", "steps", "solved after", "solved at step", "return", "evaluat
 
 @dataclass(frozen=True)
 class Row:
-    """How the run of one seed went; None where there is nothing to tell."""
+    """Result of the run of one seed; None where a number is not known."""
 
     seed: str
     steps: float | None = None
@@ -105,7 +105,7 @@ def train_seeds(config: TrainConfig, seeds: Sequence[int], *, new: bool) -> int:
 
 
 def folder_of(config: TrainConfig) -> Path:
-    """Where the runs of all seeds lie: as set, else named after the environment."""
+    """Return the folder of the runs of all seeds: as set, else named after the environment."""
     directory = config.learner.run_directory
     return directory if config.learner.run.directory else directory.with_name(f"{directory.name}-seeds")
 

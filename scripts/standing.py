@@ -1,4 +1,4 @@
-"""How a command stands to the run in its directory: begins it, goes on with it, finds it finished, or is refused.
+"""Compare a command with the run in its directory: it begins it, continues it, finds it finished, or is refused.
 
 A run's settings are compared before anything is written. Equal: the run goes on. Only settings marked MAY_CHANGE
 differ: it goes on, and the changes are noted. Anything else differs: UsageError. Reads files; writes none.
@@ -33,7 +33,7 @@ PATHS = {"run.init_from"}  # equal where they name the same place
 
 @dataclass(frozen=True)
 class Standing:
-    """What a command is to do with its run directory."""
+    """Result of the comparison: what a command is to do with its run directory."""
 
     directory: Path
     begun: bool  # there are results in it, of the same settings
@@ -57,7 +57,7 @@ def stand(config: Launch) -> Standing:
 
 
 def kept_settings(config: Launch) -> KeptSettings:
-    """What to write into the run directory about this start; as `stand`, to be called under the directory's lock."""
+    """Return the settings to write for this start. Raises as `stand`; call it under the directory's lock."""
     return KeptSettings(dump_yaml(config), stand(config).changes)
 
 
@@ -163,7 +163,7 @@ def _over(config: LearnerConfig, directory: Path) -> str:
 
 
 def newest_progress(directory: Path) -> Progress | None:
-    """Of the newest checkpoint whose document can be read; None where there is none."""
+    """Return the progress in the newest checkpoint whose document can be read; None where there is none."""
     try:
         paths = readable_first(directory / "checkpoints")
     except OSError:

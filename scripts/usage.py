@@ -42,7 +42,7 @@ class PresetFlags:
 
 @dataclasses.dataclass(frozen=True)
 class RunFlags:
-    """Where the run goes."""
+    """Choice of the run's directory."""
 
     new: bool = dataclasses.field(default=False, metadata={"flag": "run.new"})
     """Begin a run of its own in the next directory that is free, such as runs/Pendulum-v1-2."""
@@ -50,7 +50,7 @@ class RunFlags:
 
 @dataclasses.dataclass(frozen=True)
 class SeedFlags:
-    """How many runs there are."""
+    """Seeds of the runs to train."""
 
     seeds: str = ""
     """Train a run for each of these seeds, one after the other (5 is 1..5; also 3..7 and 1,3,7), each in a directory of
