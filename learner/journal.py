@@ -150,7 +150,7 @@ class Journal:
 
 
 class _EndMark:
-    """End of the journal, in a file of its own. A failed write is made good by the next entry's."""
+    """End of the journal, in a file of its own. After a failed write, the next entry tries again."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / END_FILE
