@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import gymnasium as gym
 import numpy as np
 
+from protocol.limits import LARGEST_NUMBER
 from protocol.specs import Leaf
 
 STEP = "step() must return (observation, reward, terminated, truncated, info)"
@@ -69,7 +70,7 @@ class Contract:
             return self._vector_step(observation, reward, terminated, truncated, info)
         if (
             type(reward) in _REWARDS
-            and -MOST <= reward <= MOST
+            and -LARGEST_NUMBER <= reward <= LARGEST_NUMBER
             and type(terminated) in _FLAGS
             and type(truncated) in _FLAGS
             and type(info) is dict
@@ -151,11 +152,11 @@ class Contract:
                     f"step() returned the reward {_short(value)} ({_kind(value)}{shape}): expected one real number"
                 )
             number = array[()]
-        if -MOST <= number <= MOST:
+        if -LARGEST_NUMBER <= number <= LARGEST_NUMBER:
             return number
         if not np.isfinite(number if type(number) is not int else 0):
             raise NotFinite(f"the reward is {number}")
-        raise BrokenContract(f"step() returned the reward {_short(value)}: float32 holds at most {MOST:.2g}")
+        raise BrokenContract(f"step() returned the reward {_short(value)}: trained on are at most {LARGEST_NUMBER:g}")
 
     def _flag(self, name: str, value: Any) -> bool:
         array = _array_of(value)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from protocol.errors import ProtocolError
+from protocol.limits import LARGEST_NUMBER
 from protocol.messages import Rollout
 from protocol.rollout import Blob, Counts, Segment, unpack
 from protocol.specs import Leaf, Spec
 
-LARGEST_NUMBER = 1e18  # of an observation, an action or a reward: its square is a float32 with room to spare
 LARGEST_RETURN = 1e24
 MOST_GUMBEL_GAP = 50.0  # between two numbers of noise: float64 has none below -4 or above 37
 MOST_DEVIATIONS = 12.0  # of normal noise; float32 from 2^24 steps a second has not passed 9
@@ -48,8 +48,9 @@ def checked_segment(spec: Spec, header: Rollout, blob: Blob, *, envs: int, may_b
 def check_segment(spec: Spec, segment: Segment) -> None:
     """Refuse numbers that would poison the policy: not finite, impossible actions, log-probs, flags or columns."""
     arrays: Sequence[tuple[str, np.ndarray, float]] = [
-        *((name, array, LARGEST_NUMBER) for name, array in segment.observations.items()),
-        *((name, array, LARGEST_NUMBER) for name, array in segment.final_observations.items()),
+        # what an environment observes may be of any size: moments are float64, and what the network sees is limited
+        *((name, array, np.inf) for name, array in segment.observations.items()),
+        *((name, array, np.inf) for name, array in segment.final_observations.items()),
         *((name, array, LARGEST_NUMBER) for name, array in segment.actions.items()),
         ("behaviour_log_prob", segment.behaviour_log_probs, np.inf),
         ("reward", segment.rewards, LARGEST_NUMBER),

@@ -192,8 +192,6 @@ def test_a_success_is_0_or_1_or_not_reported(success: float) -> None:
 @pytest.mark.parametrize(
     ("field", "place", "name"),
     [
-        ("observations", (0, 0, 0), "observation"),
-        ("final_observations", (0, 1), "observation"),
         ("actions", (3, 1, 0), "action"),
         ("rewards", (3, 0), "reward"),
     ],
@@ -203,6 +201,12 @@ def test_numbers_that_float32_cannot_square_are_refused_by_name_and_are_no_viola
 ) -> None:
     with pytest.raises(Unusable, match=f"^{name} holds {value:.3g}".replace("+", r"\+")):
         check_segment(BOX, with_value(segment(BOX), field, place, value))
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e19])
+def test_an_environment_may_observe_numbers_of_any_size(value: float) -> None:
+    check_segment(BOX, with_value(segment(BOX), "observations", (0, 0, 0), value))
+    check_segment(BOX, with_value(segment(BOX), "final_observations", (0, 1), value))
 
 
 @pytest.mark.parametrize(
