@@ -45,6 +45,11 @@ class EndSignals:
             if signal.getsignal(number) != self._came:
                 handle_here_only(number, self._came)
 
+    @property
+    def fd(self) -> int:
+        """The pipe in which C code notes signals, also while something holds the interpreter."""
+        return self._reading
+
     def close(self) -> None:
         """Listen no longer."""
         signal.set_wakeup_fd(-1)

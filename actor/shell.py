@@ -4,6 +4,7 @@ import faulthandler
 import logging
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,7 @@ from protocol.dealer import Dealer
 from protocol.errors import DppoError, ProtocolError, RefusedError
 from protocol.greeting import mechanism_at
 from protocol.health import HealthFile
+from protocol.heartbeat import Heartbeat
 from protocol.lifeline import watch_parent
 from protocol.messages import Trouble
 from protocol.release import RELEASE
@@ -45,6 +47,7 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str
     """
     watch_parent()
     faulthandler.enable()  # an environment's segmentation fault leaves its stack in the log
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # the sweeper asks for it where the interpreter is held
     name = name or f"{os.uname().nodename}-{os.getpid()}"
     stop = EndSignals()
     health = HealthFile()
@@ -58,7 +61,14 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)
     hotline = _Hotline(session.incarnation, lambda: Dealer(endpoint, security))
-    watchdog = Watchdog(driver.activity, tell=hotline.say, must_end=lambda: bool(stop), last_word=hotline.leave)
+    heartbeat = Heartbeat()
+    watchdog = Watchdog(
+        driver.activity,
+        tell=hotline.say,
+        must_end=lambda: bool(stop),
+        last_word=hotline.leave,
+        beat=lambda limit: heartbeat.beat(limit, told=bool(stop), signals_fd=stop.fd),
+    )
     watchdog.start()
     farewell, code = f"{name} ends", 0
     try:

@@ -1,9 +1,10 @@
 """A thread that watches the main one while that is in the hands of an environment: says where it is stuck, and ends the
 process when it is hung.
 
-It also keeps a second watchdog from biting, one of C code that needs no interpreter (Python's faulthandler): where an
-environment holds the interpreter no thread of ours can run, so nobody keeps it, and it writes the stack and ends the
-process. Both cost the main thread nothing: it stores two fields a step.
+Where an environment holds the interpreter no thread of ours can run. Heartbeats to another process, the sweeper, stop
+then, and that process has the stack written and kills this one. It knows when this process was stopped, which a timer
+of C code in here (Python's faulthandler) does not; that timer is armed where no sweeper listens. All of it costs the
+main thread nothing: it stores two fields a step.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ log = logging.getLogger("dppo.actor")
 
 LOOK_SECONDS = 0.5
 STACK_SECONDS = 0.3  # for the processes of an asynchronous vector to write theirs
+ENDING_SECONDS = 60.0  # for the end by the watchdog's own hand
 
 
 class Watchdog:
@@ -37,16 +39,20 @@ class Watchdog:
         tell: Callable[[str], None],
         must_end: Callable[[], bool] | None,
         last_word: Callable[[str], None] = lambda why: None,
+        beat: Callable[[float | None], bool] = lambda limit_seconds: False,
     ) -> None:
         """tell: called in the watchdog's thread, at every look, with where the main thread is stuck.
 
         must_end: whether the process has been told to end, which a stuck main thread does not hear. None: never end
         this process, only tell.
         last_word: called with the reason right before the watchdog ends the process.
+        beat: tells another process that threads can run here; after silence of this many seconds (0: of
+        any length, None: whatever happens) it ends this one. Returns whether it does.
         """
         self._activity = activity
         self._tell = tell
         self._last_word = last_word
+        self._beat = beat
         self._must_end = must_end
         self._main = threading.get_ident()
         self._watch = Watch()
@@ -63,13 +69,12 @@ class Watchdog:
         self._over.set()
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
+        self._beat(None)
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            limit = self._activity.limit_seconds
-            if limit and self._must_end is not None:
-                # from now on again: whoever can run this does not hold the interpreter
-                faulthandler.dump_traceback_later(held_seconds(limit), exit=True)
+            if self._must_end is not None:
+                self._interpreter_is_free()
             now = time.monotonic()
             stuck = self._watch.look(self._activity, now)
             try:
@@ -80,6 +85,13 @@ class Watchdog:
                     self._is_stuck(stuck)
             except Exception:  # without this thread the other watchdog would bite a process that does nothing wrong
                 log.exception("the watchdog cannot say where the main thread is stuck")
+
+    def _interpreter_is_free(self) -> None:
+        limit = self._activity.limit_seconds
+        if self._beat(limit):
+            faulthandler.cancel_dump_traceback_later()
+        elif limit:
+            faulthandler.dump_traceback_later(held_seconds(limit), exit=True)  # from now on again
 
     def _is_stuck(self, stuck: Stuck) -> None:
         environments = self._activity.environments
@@ -95,6 +107,8 @@ class Watchdog:
 
     def _end(self, what: str, waiting: Sequence[int], advice: str) -> NoReturn:
         with contextlib.suppress(Exception):  # whatever happens here, the process ends
+            self._beat(None)
+            faulthandler.dump_traceback_later(ENDING_SECONDS, exit=True)
             sys.stdout.flush()
             sys.stderr.flush()
             faulthandler.dump_traceback(all_threads=True)

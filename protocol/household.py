@@ -12,6 +12,7 @@ from types import FrameType
 from protocol.descendants import MARK_VARIABLE, children, kill_started, new_mark
 
 SWEEPER = Path(__file__).with_name("sweeper.py")
+_sweeper_fds: list[int] = []  # the pipe to the newest sweeper is the last
 _on_fork: list[Callable[[], None]] = []
 _handlers: dict[int, Callable[[int, FrameType | None], object]] = {}  # of this process only
 
@@ -40,6 +41,11 @@ def leaves_nothing(grace_seconds: float, *, sweeper: bool) -> Iterator[None]:
             kill_started(mark, before | swept)
 
 
+def sweeper_fd() -> int | None:
+    """Return the writing end of the pipe to the sweeper that this process has started, None without one."""
+    return _sweeper_fds[-1] if _sweeper_fds else None
+
+
 @contextlib.contextmanager
 def _sweeper(mark: str, grace_seconds: float) -> Iterator[int]:
     """Run it; gives its process id."""
@@ -60,12 +66,15 @@ def _sweeper(mark: str, grace_seconds: float) -> Iterator[int]:
         with contextlib.suppress(OSError):
             os.write(writing, b"%d\n" % os.getpid())
             os.close(writing)  # a fork must not keep it open
+        _sweeper_fds.clear()
 
     _on_fork.append(tell)
+    _sweeper_fds.append(writing)
     try:
         yield process.pid
     finally:
         _on_fork.remove(tell)
+        _sweeper_fds.remove(writing)
         with contextlib.suppress(OSError):
             os.write(writing, b"end\n")
         os.close(writing)

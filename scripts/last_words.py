@@ -6,9 +6,12 @@ import re
 from pathlib import Path
 
 from actor.whereabouts import is_library
+from protocol.exit_codes import how_it_ended
 
 ERROR = "dppo: error: "
 HUNG = "environment hung"  # how such an error begins, actor/watchdog.py
+HELD = "the interpreter was held"  # the process is killed from outside then, protocol/sweeper.py
+_STACK_ABOVE = "; its stack is above"
 _STACK_LINE = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)$')
 _THREAD = re.compile(r"^(Current t|T)hread 0x[0-9a-f]+")
 _HELD = re.compile(r"^Timeout \((?P<time>[\d:.]+)\)!$")  # faulthandler.dump_traceback_later
@@ -19,16 +22,26 @@ TAIL_LINES = 400  # of a log: the stacks of all threads
 def last_words(log: str) -> str:
     """The newest error in it; "" where the process ended without a word."""
     lines = log.rstrip().splitlines()[-TAIL_LINES:]
-    for line in reversed(lines):  # its children may have written after it
-        if line.startswith(ERROR):
-            return line.removeprefix(ERROR)
+    for at in range(len(lines) - 1, -1, -1):  # its children may have written after it
+        if lines[at].startswith(ERROR):
+            error = lines[at].removeprefix(ERROR)
+            if not error.endswith(_STACK_ABOVE):
+                return error
+            current = max((i for i in range(at) if lines[i].startswith("Current thread ")), default=at)
+            return error.removesuffix(_STACK_ABOVE) + _place(lines[current:at])
     for start in range(len(lines) - 1, -1, -1):
         held, fatal = _HELD.match(lines[start]), _FATAL.match(lines[start])
         if held:
-            return f"{HUNG}: the interpreter was held for {_seconds(held['time']):.0f} s{_place(lines[start:])}"
+            return f"{HUNG}: {HELD} for {_seconds(held['time']):.0f} s{_place(lines[start:])}"
         if fatal:
             return f"{fatal['what']}{_place(lines[start:])}"
     return lines[-1] if any(line.startswith("Traceback ") for line in lines) else ""
+
+
+def how_a_child_ended(code: int, words: str) -> str:
+    """Return a phrase with its last words; code: as subprocess has it. A kill by the sweeper is named as an end."""
+    ended = "was ended" if code < 0 and HELD in words else how_it_ended(code)
+    return f"{ended} ({words})" if words else ended
 
 
 def ended_in_order(log: str) -> bool:

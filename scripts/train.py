@@ -14,11 +14,13 @@ from learner.status import Status
 from protocol.descendants import become_subreaper, children, reap
 from protocol.errors import DppoError, RefusedError, UsageError
 from protocol.exit_codes import how_it_ended
+from protocol.heartbeat import with_heartbeat
 from protocol.launch import LAUNCHED_VARIABLE, launched_at
 from protocol.resources import MB
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import TrainConfig
 from scripts.failed_starts import removed_where_it_fails
+from scripts.last_words import how_a_child_ended
 from scripts.launching import checked, show_finished
 from scripts.memory import memory_for_another
 from scripts.preflight import check_before_start
@@ -135,7 +137,7 @@ def _run_processes(
                 ("-m", "actor", "--learner", endpoint, "--name", f"actor-{i}"),
                 logs / f"actor-{i}.log",
                 lifeline,
-                {"OMP_NUM_THREADS": "1"},
+                *with_heartbeat({"OMP_NUM_THREADS": "1"}),
             )
             for i in range(config.actors)
         ]
@@ -266,7 +268,7 @@ class _Supervisor:
             raise UsageError(f"{error} (log: {child.log})")
         if code == RefusedError.exit_code and error:  # our own learner does not want what it sends
             raise DppoError(f"{child.name} was {error} (log: {child.log})")
-        how = f"{how_it_ended(code)}{f' ({error})' * bool(error)}"
+        how = how_a_child_ended(code, error)
         if child.hopeless:
             raise DppoError(f"{child.name} keeps dying: it {how} (log: {child.log})")
         self._progress.note(f"{child.name} {how}; starting it again")

@@ -1,6 +1,8 @@
 """Environments for tests of whole processes, which load them by "simulators:<id>" with this folder in PYTHONPATH."""
 
+import collections
 import ctypes
+import itertools
 import os
 import time
 import uuid
@@ -105,6 +107,8 @@ class Failing(CartPoleEnv):
                 time.sleep(10_000)
             case "hold":  # the interpreter, as C code does that never gives it back
                 ctypes.PyDLL(None).sleep(10_000)
+            case "spin":  # the same, and no signal interrupts it
+                collections.deque(itertools.repeat(0), maxlen=0)
             case "crash":
                 ctypes.string_at(0)
             case "raise":

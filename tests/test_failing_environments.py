@@ -79,7 +79,7 @@ def test_an_environment_that_holds_the_interpreter_is_named_and_its_actor_replac
 ) -> None:
     said = ends_well(place, start(place, "hold"), files)
     what = r"environment hung: the interpreter was held for \d s in _fail \(simulators\.py:\d+\)"
-    hung = the_actor_in(said, rf"ended with code 1 \({what}\); starting it again")
+    hung = the_actor_in(said, rf"was ended \({what}\); starting it again")
     assert f"{hung} is back" in said
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from protocol.exit_codes import how_it_ended
-from scripts.last_words import HUNG, ended_in_order, last_words
+from scripts.last_words import HUNG, ended_in_order, how_a_child_ended, last_words
 
 ENVIRONMENT_STACK = """\
   File "/home/me/sim.py", line 105 in advance
@@ -20,6 +20,12 @@ stepping 4 x Sim-v0 (sync)
 Timeout (0:01:00.500000)!
 {OTHER_THREAD}Thread 0x00007f7dcc69fb80 (most recent call first):
 {ENVIRONMENT_STACK}"""
+KILLED = f"""\
+stepping 4 x Sim-v0 (sync)
+{OTHER_THREAD}Current thread 0x00007f7dcc69fb80 (most recent call first):
+{ENVIRONMENT_STACK}
+dppo: error: {HUNG}: the interpreter was held for 6 s; its stack is above
+"""
 SEGFAULT = f"""\
 stepping 4 x Sim-v0 (sync)
 Fatal Python error: Segmentation fault
@@ -39,6 +45,7 @@ Fatal Python error: Segmentation fault
         ("dppo: error: no such thing\nresource_tracker: warns\n", "no such thing"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 3\n", "KeyError: 3"),
         (HELD, f"{HUNG}: the interpreter was held for 60 s in advance (sim.py:105)"),
+        (KILLED, f"{HUNG}: the interpreter was held for 6 s in advance (sim.py:105)"),
         (SEGFAULT, "Segmentation fault in advance (sim.py:105)"),
     ],
 )
@@ -58,3 +65,9 @@ def test_an_end_in_order_is_told_from_a_process_that_an_environment_took_along()
 )
 def test_deaths(code: int, said: str) -> None:
     assert how_it_ended(code).endswith(said)
+
+
+def test_a_kill_because_of_a_held_interpreter_is_not_taken_for_one_by_the_system() -> None:
+    assert how_a_child_ended(-9, "the interpreter was held for 6 s") == "was ended (the interpreter was held for 6 s)"
+    assert how_a_child_ended(-9, "") == "was killed by SIGKILL" == how_it_ended(-9)
+    assert how_a_child_ended(1, "the interpreter was held for 6 s").startswith("ended with code 1 (")
