@@ -1,5 +1,6 @@
 """docker-compose.yml and what belongs to it, as far as they can be checked without an engine."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,10 @@ def test_keys_are_on_and_the_port_stays_in_the_projects_network(compose: dict[st
 def test_the_directory_of_the_join_line_hands_its_group_down_and_is_closed_to_others() -> None:
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
     assert f"mkdir -p /dppo/runs {JOIN} && chown -R dppo:dppo /dppo && chmod 2770 {JOIN}" in dockerfile
+
+
+def test_the_images_are_built_from_every_package_of_the_wheel() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    kept = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(packages) <= kept
