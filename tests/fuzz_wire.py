@@ -65,6 +65,7 @@ def serve(endpoint: str) -> None:
     """The learner: until standard input ends."""
     router = Router(endpoint, MAX_BLOB_BYTES)
     session = LearnerSession(replace(SETTINGS, max_actors=100), Ledger(), SlotTable(), SPEC)
+    session.roster.spaces.is_settled = True  # or the peers' mutated spaces would be a majority
     network = Network(router, session, lambda entry: None)
     network.start()
     print("listening", flush=True)
@@ -96,10 +97,13 @@ class Honest:
         """Seconds until PONG."""
         started = time.monotonic()
         self._socket.send(encode(Ping(started, Tally(), TimeShares())))
+        other = []
         while time.monotonic() - started < DEADLINE_SECONDS:
-            if any(isinstance(message, Pong) for message in self._heard(0.05)):
-                return time.monotonic() - started
-        raise AssertionError("nobody answered PING")
+            for message in self._heard(0.05):
+                if isinstance(message, Pong):
+                    return time.monotonic() - started
+                other.append(message)
+        raise AssertionError(f"nobody answered PING; heard {other}")
 
     def _heard(self, seconds: float) -> Iterator[FromLearner]:
         if self._socket.poll(int(1000 * seconds)):
