@@ -47,6 +47,13 @@ def test_keys_are_on_and_the_port_stays_in_the_projects_network(compose: dict[st
     assert "/dppo/join" not in str(compose["services"]["tensorboard"])
 
 
+def test_a_refused_learner_is_not_started_again_for_ever_and_a_killed_one_comes_back(compose: dict[str, Any]) -> None:
+    policy, _, limit = compose["services"]["learner"]["restart"].partition(":")
+    assert policy == "on-failure"
+    assert 3 <= int(limit or 0) <= 20
+    assert compose["services"]["actor"]["restart"] == "on-failure", "a key that has changed is read anew"
+
+
 def test_the_directory_of_the_join_line_hands_its_group_down_and_is_closed_to_others() -> None:
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
     assert f"mkdir -p /dppo/runs {JOIN} && chown -R dppo:dppo /dppo && chmod 2770 {JOIN}" in dockerfile
