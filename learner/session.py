@@ -46,6 +46,7 @@ from protocol.specs import Spec
 HEARTBEAT_SECONDS = 1.0
 CHANGEABLE = (Phase.WAITING, Phase.COLLECTING, Phase.STOPPING)  # in which spaces may be found to be wrong
 LEASE_HEARTBEATS = 4  # of a lease at least
+OVER = "the run is over"
 
 
 class LearnerSession:
@@ -64,6 +65,7 @@ class LearnerSession:
         self.rollouts = Rollouts(settings, self.roster, self.cycle, self.troubles, self.histories, self.budget)
         self.refused_messages = 0
         self._left = False
+        self._farewells: tuple[str, ...] = ()  # reasons that were sent with BYE, and come back with the actors' own
         self._waits = Waits(self.roster, self.cycle)
 
     @property
@@ -185,6 +187,7 @@ class LearnerSession:
         if self.phase in (Phase.DRAINING, Phase.STOPPED):
             return []
         self.ledger.drop_pending(drop)
+        self._farewells = (reason, OVER)
         self.roster.forget_lost()  # those lost from now on may have said BYE first
         return self.cycle.finish(reason, now)
 
@@ -218,7 +221,7 @@ class LearnerSession:
         except HostileError as error:
             return self.violation(peer_id, error, now)
         if self.phase is Phase.STOPPED:
-            return [Send(peer_id, Bye("the run is over"))]
+            return [Send(peer_id, Bye(OVER))]
         if self.phase is Phase.LEAVING:
             return []  # the next learner answers
         changed = self._change_spaces(hello, now, token) if hello.spec not in (None, self.spec) and self.spec else []
@@ -227,7 +230,7 @@ class LearnerSession:
         if peer is None:
             return [*actions, *self.cycle.advance(now)]
         if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
-            return [*actions, Send(peer_id, Bye("the run is over"))]
+            return [*actions, Send(peer_id, Bye(OVER))]
         actions.append(Send(peer_id, self._welcome(peer)))
         actions += self.histories.joined(hello)
         if hello.policy == self.cycle.current:
@@ -287,4 +290,6 @@ class LearnerSession:
         peer.account.may_hold = 0
         entry = Entry.of(peer.account, peer.incarnation, "told", 0)
         self.ledger.close(peer.incarnation, "shutdown")
-        return [entry, Note(f"{peer.actor} left: {bye.reason}"), *self.cycle.advance(now)]
+        # an answer to the learner's own BYE is no news: the run's end is reported once, with its results
+        notes: list[Action] = [] if bye.reason in self._farewells else [Note(f"{peer.actor} left: {bye.reason}")]
+        return [entry, *notes, *self.cycle.advance(now)]

@@ -19,6 +19,7 @@ from protocol.messages import (
     Bye,
     Policy,
     Rollout,
+    Tally,
 )
 from protocol.snapshot import graph_digest
 
@@ -37,6 +38,24 @@ def test_at_the_end_of_the_run_everyone_says_bye_and_the_ledger_closes(world: Si
     assert [actor.exit and actor.exit.code for actor in actors] == [0, 0]
     assert set(+total.dropped) <= {"shutdown"}
     assert learner_of(world).ledger.accounts == {}
+
+
+def test_actors_that_leave_because_the_run_is_over_are_no_news(world: Simulation) -> None:
+    running(world, "a", "b")
+    world.end()
+    assert learner_of(world).phase is Phase.STOPPED
+    assert [note for note in world.notes if " left: " in note] == []
+
+
+def test_an_actor_that_leaves_for_another_reason_is_news_also_while_the_run_ends(world: Simulation) -> None:
+    actor, _ = running(world, "a", "b")
+    world.finish()
+    assert actor.connection is not None
+    peer = learner_of(world).peers[actor.connection.id]
+    bye = Bye("drained", Tally(0, 0))
+    world._do(learner_of(world).receive(actor.connection.id, bye, None, world.now))
+    assert peer.actor not in [other.actor for other in learner_of(world).peers.values()]
+    assert [note for note in world.notes if " left: " in note] == ["a left: drained"]
 
 
 def test_an_actor_that_does_not_say_bye_holds_the_end_up_for_the_grace_only(world: Simulation) -> None:
@@ -77,7 +96,7 @@ def test_the_run_is_not_over_before_the_bye_behind_an_unanswerable_message_is_he
     assert world.notes[-1] == "a is gone (connection lost)"
     assert learner_of(world).phase is Phase.DRAINING
     world.exchange()
-    assert world.notes[-1] == "a left: the end"
+    assert world.notes[-1] == "a is gone (connection lost)", "an answer to the learner's own BYE is no news"
     assert learner_of(world).phase is Phase.STOPPED
     learner_of(world).close_accounts()
     world.check_end([actor])
