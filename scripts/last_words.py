@@ -38,10 +38,24 @@ def last_words(log: str) -> str:
     return lines[-1] if any(line.startswith("Traceback ") for line in lines) else ""
 
 
-def how_a_child_ended(code: int, words: str) -> str:
+def how_an_actor_ended(code: int, words: str, log: str) -> str:
     """Return a phrase with its last words; code: as subprocess has it. A kill by the sweeper is named as an end."""
     ended = "was ended" if code < 0 and HELD in words else how_it_ended(code)
-    return f"{ended} ({words})" if words else ended
+    if words:
+        return f"{ended} ({words})"
+    where = _in_environments(log)
+    # every end of an actor's own leaves a line: an environment called os._exit, or exit of C
+    return f"{ended}: its environment ended the process {where}" if code >= 0 and where else ended
+
+
+def _in_environments(log: str) -> str:
+    """Return what an actor's environments did last (actor/driver.py), "" where there were none yet."""
+    for line in reversed(log.splitlines()):
+        if line.startswith("stepping "):
+            return "in step or reset"
+        if line.startswith("joined the learner: making "):
+            return "while it was made"
+    return ""
 
 
 def ended_in_order(log: str) -> bool:

@@ -20,7 +20,7 @@ from protocol.resources import MB
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import TrainConfig
 from scripts.failed_starts import removed_where_it_fails
-from scripts.last_words import how_a_child_ended
+from scripts.last_words import how_an_actor_ended
 from scripts.launching import checked, show_finished
 from scripts.memory import memory_for_another
 from scripts.preflight import check_before_start
@@ -268,7 +268,7 @@ class _Supervisor:
             raise UsageError(f"{error} (log: {child.log})")
         if code == RefusedError.exit_code and error:  # our own learner does not want what it sends
             raise DppoError(f"{child.name} was {error} (log: {child.log})")
-        how = how_a_child_ended(code, error)
+        how = how_an_actor_ended(code, error, child.words)
         if child.hopeless:
             raise DppoError(f"{child.name} keeps dying: it {how} (log: {child.log})")
         self._progress.note(f"{child.name} {how}; starting it again")

@@ -18,6 +18,8 @@ TOTAL_STEPS = 6000
 LIMIT_SECONDS = 4  # above the 3 s after which a stuck actor is told of
 HERE = r"\(simulators\.py:\d+ in _fail\)"
 
+BY_ENVIRONMENT = "its environment ended the process in step or reset"
+
 
 @pytest.fixture
 def place() -> Iterator[Place]:
@@ -104,7 +106,7 @@ def test_an_environment_with_a_segmentation_fault_is_named_and_its_actor_replace
 def test_an_environment_that_ends_the_process_does_not_end_the_run(place: Place, files: RunFiles, code: int) -> None:
     """Whatever the code says: 2 is an actor's own for wrong usage, 3 for being refused, 0 for a clean end."""
     said = ends_well(place, start(place, str(code)), files)
-    assert f"{the_actor_in(said, rf'ended with code {code}; starting it again')} is back" in said
+    assert f"{the_actor_in(said, rf'ended with code {code}: {BY_ENVIRONMENT}; starting it again')} is back" in said
 
 
 @pytest.mark.parametrize("how", ["crash", "7", "0"])
@@ -113,7 +115,7 @@ def test_a_run_whose_actors_die_again_and_again_ends_and_says_why(place: Place, 
     place.ends(command, code=1)
     place.leaves_nothing()
     (line,) = command.complained().splitlines()
-    assert re.search(r"actor-\d keeps dying: it (was killed by SIGSEGV|ended with code \d)", line)
+    assert re.search(rf"actor-\d keeps dying: it (was killed by SIGSEGV|ended with code \d: {BY_ENVIRONMENT})", line)
 
 
 def test_a_run_whose_environments_all_hang_at_their_first_step_ends_and_says_why(place: Place) -> None:

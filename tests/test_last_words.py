@@ -3,7 +3,7 @@
 import pytest
 
 from protocol.exit_codes import how_it_ended
-from scripts.last_words import HUNG, ended_in_order, how_a_child_ended, last_words
+from scripts.last_words import HUNG, ended_in_order, how_an_actor_ended, last_words
 
 ENVIRONMENT_STACK = """\
   File "/home/me/sim.py", line 105 in advance
@@ -26,6 +26,8 @@ stepping 4 x Sim-v0 (sync)
 {ENVIRONMENT_STACK}
 dppo: error: {HUNG}: the interpreter was held for 6 s; its stack is above
 """
+MAKING = "joined the learner: making 8 x Sim-v0\na line of the simulator\n"
+IN_STEP = f"{MAKING}stepping 8 x Sim-v0 (sync)\nrunning under policy 1\n"
 SEGFAULT = f"""\
 stepping 4 x Sim-v0 (sync)
 Fatal Python error: Segmentation fault
@@ -68,6 +70,15 @@ def test_deaths(code: int, said: str) -> None:
 
 
 def test_a_kill_because_of_a_held_interpreter_is_not_taken_for_one_by_the_system() -> None:
-    assert how_a_child_ended(-9, "the interpreter was held for 6 s") == "was ended (the interpreter was held for 6 s)"
-    assert how_a_child_ended(-9, "") == "was killed by SIGKILL" == how_it_ended(-9)
-    assert how_a_child_ended(1, "the interpreter was held for 6 s").startswith("ended with code 1 (")
+    held = "the interpreter was held for 6 s"
+    assert how_an_actor_ended(-9, held, IN_STEP) == "was ended (the interpreter was held for 6 s)"
+    assert how_an_actor_ended(-9, "", IN_STEP) == "was killed by SIGKILL" == how_it_ended(-9)
+    assert how_an_actor_ended(1, held, IN_STEP).startswith("ended with code 1 (")
+
+
+@pytest.mark.parametrize("code", [0, 1, 7])
+def test_an_actor_that_ended_without_a_word_was_ended_by_its_environment(code: int) -> None:
+    ended = f"ended with code {code}"
+    assert how_an_actor_ended(code, "", MAKING) == f"{ended}: its environment ended the process while it was made"
+    assert how_an_actor_ended(code, "", IN_STEP) == f"{ended}: its environment ended the process in step or reset"
+    assert how_an_actor_ended(code, "", "") == ended, "no environment was there yet"
