@@ -30,5 +30,5 @@ class CrashReports:
         return line[: MAX_TEXT - len(count)] + count
 
     def traceback_of(self, crash: Crash) -> str:
-        """For the log: all that is known."""
-        return f"{crash}\n{''.join(traceback.format_exception(crash.error))}".rstrip()
+        """Return the traceback, for the log."""
+        return "".join(traceback.format_exception(crash.error)).rstrip()

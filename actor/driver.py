@@ -30,7 +30,18 @@ Clock = Callable[[], float]
 class ActorDriver:
     """One actor: a session and its environments."""
 
-    def __init__(self, session: ActorSession, *, note: Callable[[str], None], clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        session: ActorSession,
+        *,
+        note: Callable[[str], None],
+        note_reported: Callable[[str], None] | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """note: for the actor's own log.
+
+        note_reported: of it, lines that the learner gets in a message as well; None: as note.
+        """
         self.session = session
         self.outgoing: list[Send] = []
         self.exit: Exit | None = None
@@ -41,6 +52,7 @@ class ActorDriver:
         self._crashes = CrashReports()
         self._diary = Diary()
         self._note = note
+        self._note_reported = note_reported or note
         self._clock = clock
         self._collector: Collector | None = None
         self._environments: Environments | None = None
@@ -164,13 +176,14 @@ class ActorDriver:
         self._do(self.session.environments_ready(self._environments.spec, self._clock()))
 
     def _note_about_environments(self, text: str) -> None:
-        self._note(text)
+        self._note_reported(text)
         self.outgoing.append(Send(Trouble(self.session.incarnation, "noted", text[:MAX_TEXT])))
 
     def _crashed(self, crash: Crash) -> None:
         self.session.sealed.count_restart()
         line = self._crashes.line_for(crash)
         if line:
+            self._note_reported(str(crash))
             self._note(self._crashes.traceback_of(crash))
             self.outgoing.append(Send(Trouble(self.session.incarnation, "crashed", line)))
 

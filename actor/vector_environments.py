@@ -19,7 +19,7 @@ from actor.contract import Contract, Note
 from actor.env_actions import EnvActions
 from actor.ranges import Ranges
 from actor.step import SUCCESS, Crash, Step, successes_of
-from actor.workers import Answers, end_vector, tell_stack, worker_failure
+from actor.workers import Answers, end_vector, take_notes, tell_stack, worker_failure
 from protocol.errors import DppoError, UsageError
 from protocol.rollout import Leaves
 from protocol.specs import spec_of
@@ -60,7 +60,7 @@ class VectorEnvironments:
         (self._leaf,) = self.spec.observation
         space = vector.single_observation_space
         self._contract = Contract(space, self._leaf, note, envs=self.envs)
-        self._row_contract = Contract(space, self._leaf, note)  # of final observations, which come one by one
+        self._row_contract = Contract(space, self._leaf, self._contract.note_once)  # of final observations, one by one
         self._ranges = Ranges(space, self._leaf, self.envs, note)
         self._actions = EnvActions(vector.single_action_space)
         self._given: Any = None  # the newest observations as the vector gave them
@@ -83,7 +83,9 @@ class VectorEnvironments:
             result = self._vector.reset(seed=[int(seed) for seed in seeds])  # type: ignore[arg-type]
         else:
             result = self._vector.reset(seed=int(seeds[0]))
-        return self._leaves(self._contract.reset(result)[0])
+        observations, infos = self._contract.reset(result)
+        self._hand_on_notes(infos)
+        return self._leaves(observations)
 
     def given(self, column: int) -> Any:
         """Return that column's newest observation before its conversion to the wire's dtype; for messages."""
@@ -132,6 +134,7 @@ class VectorEnvironments:
             workers.step_async(actions)
             self._answers.wait()
             result = workers.step_wait()
+            self._hand_on_notes(result[4])
         observations, rewards, terminated, limit, infos = self._contract.step(result)
         rewards = np.asarray(rewards, np.float32)
         terminated = np.asarray(terminated, bool)
@@ -155,6 +158,11 @@ class VectorEnvironments:
         if self._mode is AutoresetMode.DISABLED and ended.any():
             observations = self._reset_ended(observations, ended)
         return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals, successes)
+
+    def _hand_on_notes(self, infos: Any) -> None:
+        if self._answers is not None:
+            for text in take_notes(infos):
+                self._contract.note_once(text)  # each process has its own
 
     def close(self) -> None:
         """Close the vector environment and, where it has some, its processes."""

@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -30,6 +30,7 @@ from protocol.specs import spec_of
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SECONDS_TO_END = 2.0  # for a process whose pipe is closed already, or that was killed
 TELL_STACK = signal.SIGUSR1
+NOTES = "_dppo_notes"  # key of an info: what is odd in what an environment returned, a line each
 
 
 def make_in_worker(env_id: str, kwargs: dict[str, Any], numbers: Numbers) -> gym.Env[Any, Any]:
@@ -54,20 +55,39 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(environment)
         space = environment.observation_space
         (leaf,) = spec_of(space, environment.action_space).observation
-        self._contract = Contract(space, leaf, _note_in_log)
+        self._notes: list[str] = []  # to be handed over with the next info
+        self._contract = Contract(space, leaf, self._notes.append)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As Env.reset."""
         if seed is not None:
             self.action_space.seed(seed)
         with _ends_told():
-            return self._contract.reset(self.env.reset(seed=seed, options=options))
+            observation, info = self._contract.reset(self.env.reset(seed=seed, options=options))
+        return observation, self._with_notes(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As Env.step."""
         with _ends_told():
             result: tuple[Any, Any, bool, bool, dict[str, Any]] = self._contract.step(self.env.step(action))
-        return result
+        return (*result[:4], self._with_notes(result[4])) if self._notes else result
+
+    def _with_notes(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._notes:
+            return dict(info)
+        text = "\n".join(self._notes)
+        self._notes.clear()
+        return {**info, NOTES: text}
+
+
+def take_notes(infos: dict[str, Any]) -> list[str]:
+    """Remove what the processes noted from the infos of a vector, and return it."""
+    notes: list[str] = []
+    for found in (infos, infos.get("final_info")):  # the latter of episodes that ended in this step
+        if isinstance(found, dict) and NOTES in found:
+            notes += [line for text in found.pop(NOTES) if text for line in text.split("\n")]
+            found.pop(f"_{NOTES}", None)  # Gymnasium's mask
+    return notes
 
 
 @contextlib.contextmanager
@@ -79,10 +99,6 @@ def _ends_told() -> Iterator[None]:
         raise
     except BaseException as error:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
-
-
-def _note_in_log(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _end_with_actor() -> None:

@@ -76,7 +76,7 @@ class Inline:
         self._reporter = Reporter(run)
         self._session: LearnerSession = run.session(lease_seconds=NO_LEASE_SECONDS)
         actor = ActorSession(actor="inline", incarnation=os.urandom(8), envs=0, release=RELEASE)
-        self._driver = ActorDriver(actor, note=progress.note)
+        self._driver = ActorDriver(actor, note=progress.note, note_reported=lambda text: None)  # one screen for both
         self._to_actor: deque[Send] = deque()
         self._shown_at = 0.0
         self._noted_turn = -1  # of the environments, that was said to be stuck
