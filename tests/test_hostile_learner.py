@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from actor.actions import Exit
 from actor.bounds import MAX_ENVS, unreasonable
 from actor.parts import Parts
-from actor.policy import PolicyRunner
+from actor.policy import MAX_TENSOR_BYTES, PolicyRunner
 from actor.session import ActorSession
-from protocol.errors import ProtocolError
+from protocol.errors import DppoError, ProtocolError
 from protocol.external_data import refuse_external_data
 from protocol.messages import EnvSettings, Part, Welcome
 from protocol.release import RELEASE
@@ -161,3 +161,34 @@ def test_parts_without_end_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ProtocolError, match="more than 1,000 bytes"):
         parts.add(Part(1, 1, 10), b"x")
     assert parts.end((1, 1), b"y") == b"y"
+
+
+def graph_that_takes(floats: int) -> bytes:
+    """Return a policy that fills so many floats in every call, with a size that no optimiser can fold away."""
+    graph = model()
+    last = next(node for node in graph.graph.node if list(node.output) == ["log_prob"])
+    last.output[0] = "before"
+    graph.graph.initializer.append(numpy_helper.from_array(np.array([floats], np.int64), "size"))
+    graph.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["observation"], ["largest"], keepdims=0),
+            helper.make_node("Expand", ["largest", "size"], ["many"]),
+            helper.make_node("ReduceMin", ["many"], ["smallest"], keepdims=0),
+            helper.make_node("Add", ["before", "smallest"], ["log_prob"]),
+        ]
+    )
+    return graph.SerializeToString()
+
+
+def test_a_graph_that_asks_for_memory_without_end_fails_in_one_line_and_takes_none() -> None:
+    resource = pytest.importorskip("resource")
+    observations, noise = {"observation": np.ones((2, 4), np.float32)}, np.zeros((2, 2), np.float32)
+    fits = PolicyRunner(graph_that_takes(10**6))
+    assert fits.act(observations, noise)[2] == pytest.approx(1 - np.log(2), abs=1e-5)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    greedy = PolicyRunner(graph_that_takes(MAX_TENSOR_BYTES // 4 + 1))
+    with pytest.raises(DppoError, match=r"policy 1 of the learner cannot be run here: .*memory") as caught:
+        greedy.act(observations, noise)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kB"
+    assert fits.act(observations, noise)[2] == pytest.approx(1 - np.log(2), abs=1e-5), "the other one goes on"
