@@ -80,11 +80,26 @@ def _checked(config: Launch, directory: Path) -> Standing:
     standing = stand(config)
     if standing.over:
         return standing
+    refuse_root(config)
     check_start(directory)
     refuse_unreadable(directory / "checkpoints")
     if not standing.begun and config.learner.run.init_from:
         _check_source(config)
     return standing
+
+
+def refuse_root(config: Launch) -> None:
+    """Raise UsageError where the default name would make a new directory in the root of the file system.
+
+    Not where the user has named it, or it is there already: containers mount a volume at /runs.
+    """
+    directory = config.learner.run_directory
+    top = Path(*directory.parts[:1])
+    if not config.learner.run.directory and Path.cwd() == Path(Path.cwd().anchor) and not top.exists():
+        raise UsageError(
+            f"the working directory is {Path.cwd()}, and the run would make {top.absolute()} there: change to another "
+            f"directory, or name one (--run.directory {directory.absolute()} is allowed)"
+        )
 
 
 def _check_source(config: Launch) -> None:

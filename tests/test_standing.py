@@ -17,7 +17,7 @@ from learner.saving import Progress, over_because
 from protocol.errors import UsageError
 from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.fields import build, settings_of, values_of
-from scripts.launching import checked
+from scripts.launching import checked, refuse_root, with_run
 from scripts.settings import dump_yaml, resolve
 from scripts.standing import NOT_OF_THE_RUN, Launch, free_directory, kept_settings, may_change, same, stand
 
@@ -345,3 +345,18 @@ def test_the_run_that_weights_come_from_is_the_same_by_any_of_its_names(tmp_path
 def test_a_folder_of_seeds_is_no_place_for_a_single_run(tmp_path: Path) -> None:
     begin(tmp_path / "seed-1", config(tmp_path / "seed-1"))
     assert "holds runs of several seeds" in refused(config(tmp_path))
+
+
+def test_a_run_without_a_name_makes_nothing_in_the_root_of_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a container has no working directory of its own: a name, or a volume at /runs, makes it meant."""
+    monkeypatch.setattr(Path, "cwd", classmethod(lambda cls: Path("/")))
+    monkeypatch.chdir(tmp_path)
+    unnamed = TrainConfig()
+    with pytest.raises(UsageError, match=r"would make /.*runs there: .*--run.directory .*/runs/CartPole-v1 is allowed"):
+        checked(unnamed)
+    assert not (tmp_path / "runs").exists()
+    refuse_root(with_run(unnamed, directory="runs/mine"))
+    (tmp_path / "runs").mkdir()
+    refuse_root(unnamed)
