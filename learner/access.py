@@ -34,6 +34,11 @@ class Access:
     def __init__(self, run_directory: Path) -> None:
         self.path = run_directory / DIRECTORY
 
+    @staticmethod
+    def is_kept(run_directory: Path) -> bool:
+        """Whether there is anything of it yet; makes nothing."""
+        return (run_directory / DIRECTORY).exists()
+
     @classmethod
     def open(cls, run_directory: Path, now: float) -> "Access":
         """The files of that run; made now, with a first token, where there are none."""

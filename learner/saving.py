@@ -53,7 +53,7 @@ def over_because(progress: Progress, run: RunConfig) -> str:
     if run.target_return is not None and run.stop_at_target and is_solved(progress, run.target_return):
         return f"solved: mean return of {run.return_window} episodes reached {run.target_return:g}"
     if progress.steps >= run.total_steps:
-        return f"{progress.steps} of {run.total_steps} steps are done"
+        return f"{progress.steps:,} of {run.total_steps:,} steps are done"
     return ""
 
 
@@ -118,7 +118,7 @@ def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
         else:
             checkpoint = None  # nothing was trained on: the next actors say which spaces the run has
         position = Position.of(state.get("journal", (0,)))
-        log.info("resuming %s after update %d (%d steps)", directory.path, progress.updates, progress.steps)
+        log.info("resuming %s after update %d (%s steps)", directory.path, progress.updates, f"{progress.steps:,}")
     try:
         behind = entries_behind(directory.path, position)
     except OSError as error:

@@ -1,5 +1,6 @@
 """The command `dppo`: which words call what, and what a failure looks like. Handlers import what they need, late."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -24,6 +25,11 @@ from scripts.settings import Resolved, dump_yaml, no_preset_text, resolve, resol
 TRAIN_GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
 ACTOR_GRACE_SECONDS = 0.5  # for what a killed actor's environments have started
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
+LONG_COMMANDS = ("train", "learner")  # whose end matters to people who have stopped reading
+OUTPUT_GONE = (
+    "nobody reads the output any more (`| head`, or a `| tee` that Ctrl-C ended), so this command has ended, "
+    "with what it had trained kept: the same command goes on with it. `> FILE` needs no reader"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -55,6 +61,9 @@ def run_command(arguments: list[str]) -> int:
         code = INTERRUPTED
     except BrokenPipeError:  # `dppo ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if arguments[0] in LONG_COMMANDS:  # of the others everybody knows why they end
+            with contextlib.suppress(OSError):  # `dppo ... 2>&1 | head`
+                _fail(OUTPUT_GONE, 1)
         code = 1
     except ModuleNotFoundError as error:
         text = missing_text(error.name or "")

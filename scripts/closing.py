@@ -150,14 +150,19 @@ def closing_text(summary: dict[str, Any]) -> str:
     training = training_text(summary)
     restarts = summary.get("env_restarts", 0)  # runs that were over before they were counted have none
     absurd = absurd_text(summary.get("outliers", 0), summary.get("steps_left_out", 0))
-    crashed = f"; {restarts:,} environments crashed and were made again" if restarts else ""
+    crashed = f"; {_counted(restarts, 'environment')} crashed and {'was' if restarts == 1 else 'were'} made again"
     return (
         f"{summary['env']}: {summary['reason']}\n"
-        f"{summary['updates']} updates, {summary['steps']:,} steps, {summary['episodes']:,} episodes; "
-        f"{summary['elapsed_seconds']:.1f} s {since}{crashed}{f'; {absurd}' if absurd else ''}\n"
+        f"{_counted(summary['updates'], 'update')}, {_counted(summary['steps'], 'step')}, "
+        f"{_counted(summary['episodes'], 'episode')}; "
+        f"{summary['elapsed_seconds']:.1f} s {since}{crashed if restarts else ''}{f'; {absurd}' if absurd else ''}\n"
         f"{training}{chr(10) if training else ''}"
         f"{ledger_text(summary['ledger'])}"
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def ledger_text(total: dict[str, Any], problems: Sequence[str] = ()) -> str:

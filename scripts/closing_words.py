@@ -51,7 +51,7 @@ def differ(first: float, second: float) -> bool:
 def next_steps(directory: Path, summary: Mapping[str, Any], *, has_best: bool) -> str:
     """Return a few commands that people want now, one a line."""
     run = shlex.quote(str(directory))
-    solved = summary.get("solved_steps") is not None
+    solved = str(summary.get("reason")).startswith("solved")  # it may have solved, gone on, and used up its steps
     larger = _round_up(2 * int(summary.get("steps") or 0))
     more = "--run.stop-at-target false" if solved else f"--run.total-steps {larger}"
     steps = [

@@ -1,6 +1,7 @@
 """`dppo ledger`: where every environment step of a run went, and whether the books close."""
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,13 @@ from protocol.errors import DppoError
 from protocol.ledger import Account
 from scripts.closing import ledger_text
 from scripts.run_list import check_run
+
+REASONS = "dropped as"
+LIFE = "life"
+COLUMNS = ("actor", LIFE, "sealed", "trained", "pending", "in flight", "dropped", REASONS)
+ALWAYS = ("actor", "sealed", "trained", "in flight", "dropped")
+SHOWN_DIGITS = 8  # of a life's key; --json has all
+PIPE_WIDTH = 200  # of a table that goes to a file or another program
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ def show(arguments: LedgerArguments) -> int:
     if arguments.json:
         print(json.dumps(_plain(found), indent=1))
     else:
-        console = Console(highlight=False)
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
         console.print(_table(found))
         console.print(ledger_text(total, found.problems), soft_wrap=True)
         console.print(_sources(found), soft_wrap=True)
@@ -68,18 +76,25 @@ def _sources(found: Audit) -> str:
 
 
 def _table(found: Audit) -> Table:
-    table = Table(box=None)
-    table.add_column("actor")
-    table.add_column("incarnation")
-    for name in ("sealed", "trained", "pending", "in flight", "dropped"):
-        table.add_column(name, justify="right")
-    table.add_column("dropped as")
-    ledger = found.ledger
+    """Return a row for each account; columns without anything in them are left out, numbers and names never wrapped."""
+    ledger, rows = found.ledger, []
     if ledger.closed_incarnations:
-        table.add_row(*_row(f"{ledger.closed_incarnations:,} that ended", "", ledger.closed))
-    for key, account in ledger.accounts.items():
-        table.add_row(*_row(account.actor, key.hex(), account))
-    table.add_row(*_row("total", "", ledger.total()), style="bold")
+        rows.append(_row(f"{ledger.closed_incarnations:,} that ended", "", ledger.closed))
+    rows += [_row(account.actor, key.hex()[:SHOWN_DIGITS], account) for key, account in ledger.accounts.items()]
+    rows.append(_row("total", "", ledger.total()))
+    names = [account.actor for account in ledger.accounts.values()]
+    is_ambiguous = len(set(names)) < len(names)  # an actor that was killed may be in it more than once
+    shown = [
+        column
+        for column, name in enumerate(COLUMNS)
+        if (is_ambiguous if name == LIFE else name in ALWAYS or any(row[column] not in ("", "0") for row in rows))
+    ]
+    table = Table(box=None)
+    for column in shown:
+        is_figure = column in range(2, len(COLUMNS) - 1)
+        table.add_column(COLUMNS[column], justify="right" if is_figure else "left", no_wrap=COLUMNS[column] != REASONS)
+    for row in rows:
+        table.add_row(*(row[column] for column in shown), style="bold" if row is rows[-1] else "")
     return table
 
 

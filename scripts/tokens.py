@@ -86,7 +86,7 @@ ARGUMENTS: dict[str, Any] = {
 def list(chosen: TokenList) -> int:
     """Print a table."""
     now = time.time()
-    tokens = _access(chosen.run).book().tokens
+    tokens = _kept(chosen.run).book().tokens
     rows = [("name", "id", "state", "made", "expires"), *(_row(token, now) for token in tokens)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -96,7 +96,7 @@ def list(chosen: TokenList) -> int:
 
 def show(chosen: TokenShow) -> int:
     """Print the first token's line."""
-    access = _access(chosen.run)
+    access = _kept(chosen.run)
     line = access.first_line()
     if line is None:
         raise UsageError(f"{chosen.run} keeps no line (its learner was never started?): see dppo token add")
@@ -146,6 +146,16 @@ def _access(run: str) -> Access:
     if not check_run(run).is_dir():
         raise UsageError(f"{run} is a file: give a run directory such as runs/CartPole-v1")
     return Access.open(Path(run), time.time())
+
+
+def _kept(run: str) -> Access:
+    """Return what there is already: who only looks makes no keys."""
+    if check_run(run).is_dir() and not Access.is_kept(Path(run)):
+        raise UsageError(
+            f"{run} has no tokens: no learner has listened on tcp for it. "
+            f"`dppo learner --bind tcp://...` makes them, or `dppo token add {run} NAME --address HOST:PORT`"
+        )
+    return _access(run)
 
 
 def _address(access: Access, given: str) -> str:

@@ -388,3 +388,21 @@ def test_a_join_line_copied_with_its_line_end_is_taken_and_a_broken_one_is_not_r
     complained = failed(capsys, "actor", "--join", f"dppo actor --join {LINE}\x07")
     assert "control characters" in complained
     assert "dppo1." not in complained
+
+
+@pytest.mark.parametrize(("command", "says"), [(("train", "CartPole-v1"), True), (("plot", "runs/x"), False)])
+def test_a_run_whose_output_nobody_reads_ends_with_a_word(
+    command: tuple[str, ...], says: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `dppo train | head`; of a plot that would be noise."""
+
+    def gone(arguments: list[str]) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(scripts.cli, "_dispatch", gone)
+    monkeypatch.setattr(os, "dup2", lambda *_: 0)
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (f"dppo: error: {scripts.cli.OUTPUT_GONE}\n" if says else "")

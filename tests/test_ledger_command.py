@@ -70,6 +70,29 @@ def test_books_that_close_are_shown_with_what_the_journal_adds(run: Path, capsys
     assert said.err == ""
 
 
+def test_table_breaks_neither_names_nor_numbers(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scripts.ledger.PIPE_WIDTH", 80)
+    assert command(str(run)) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert " ".join(head.split()) == "actor sealed trained in flight dropped dropped as"  # nothing is pending
+    assert any(" ".join(row.split()) == "1 that ended 15 10 0 5 stale 5" for row in rows)
+    assert any(row.split()[:2] == ["alice", "43"] for row in rows)
+    assert "…" not in "".join(rows)
+
+
+def test_lives_of_one_name_are_told_apart(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = books()
+    ledger.open(BOB, "alice").accept(1, 3)
+    ledger.train()
+    checkpoint.save_recent(run / "checkpoints", 4, {}, {"ledger": ledger.to_state(), "progress": {"steps": 43}})
+    command(str(run))
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["actor", "life"]
+    assert {row.split()[1] for row in rows if row.split()[0] == "alice"} == {ALICE.hex()[:8], BOB.hex()[:8]}
+
+
 def test_a_journal_that_adds_nothing_is_said_to(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = {"ledger": books().to_state(), "progress": {"steps": 40}, "journal": [1, 3, 43]}
     checkpoint.save_recent(run / "checkpoints", 3, {"w": torch.zeros(3)}, state)

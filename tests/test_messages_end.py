@@ -19,7 +19,7 @@ from scripts.played import EvaluationResult
 LEDGER = {"sealed": 20, "trained": 20, "pending": 0, "in_flight": 0, "dropped": {}}
 SUMMARY = {
     "env": "Walker2d-v5",
-    "reason": "1000 of 1000 steps are done",
+    "reason": "1,000 of 1,000 steps are done",
     "updates": 3,
     "steps": 1000,
     "episodes": 12,
@@ -112,6 +112,14 @@ def test_evaluation_and_training_are_explained_where_they_differ() -> None:
     assert "\n" not in sampled_text(result(0.0), result(3510.0), {**SUMMARY, "mean_return": None})
 
 
+def test_one_is_not_many() -> None:
+    one = {**SUMMARY, "updates": 1, "steps": 1, "episodes": 1, "env_restarts": 1}
+    assert "1 update, 1 step, 1 episode; 4.0 s since launch; 1 environment crashed and was made" in closing_text(one)
+    many = {**SUMMARY, "updates": 1203, "env_restarts": 22}
+    assert "1,203 updates, 1,000 steps, 12 episodes; 4.0 s since launch; 22 environments crashed" in closing_text(many)
+    assert "crashed" not in closing_text(SUMMARY)
+
+
 def test_what_is_near_does_not_differ() -> None:
     assert differ(2182, 3510)
     assert differ(0.0, 0.1)
@@ -126,7 +134,10 @@ def test_what_is_next_fits_the_run() -> None:
     assert "--best" in text
     assert "... --run.total-steps 2000 " in text
     assert "--best" not in next_steps(Path("runs/x"), SUMMARY, has_best=False)
-    assert "--run.stop-at-target false" in next_steps(Path("r"), {**SUMMARY, "solved_steps": 5}, has_best=False)
+    solved = {**SUMMARY, "solved_steps": 5, "reason": "solved: mean return of 100 episodes reached 4000"}
+    assert "--run.stop-at-target false" in next_steps(Path("r"), solved, has_best=False)
+    went_on = {**SUMMARY, "solved_steps": 5}  # and used up its steps
+    assert "--run.total-steps 2000 " in next_steps(Path("r"), went_on, has_best=False)
     assert "--run.total-steps 86000 " in next_steps(Path("r"), {**SUMMARY, "steps": 42543}, has_best=False)
 
 

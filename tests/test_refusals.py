@@ -166,6 +166,8 @@ OTHERS: dict[str, tuple[tuple[str, ...], int]] = {
     "plot damaged settings": (("plot", "runs/damaged"), 2),
     "token of nothing": (("token", "add", "runs/nothing", "me"), 2),
     "token list of nothing": (("token", "list", "runs/nothing"), 2),
+    "token list of a run without any": (("token", "list", "runs/old"), 2),
+    "token show of a run without any": (("token", "show", "runs/old"), 2),
     "token of a bad name": (("token", "add", "runs/old", "a b/c"), 2),
     "token without keys": (("token", "revoke", "runs/old", "me"), 2),
     "token of a file": (("token", "add", "file", "me"), 2),

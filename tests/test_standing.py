@@ -224,6 +224,7 @@ def test_a_run_whose_settings_cannot_be_read_is_left_alone(
     ("progress", "flags", "over"),
     [
         (Progress(updates=3, steps=300), {"run.total_steps": 300}, "300 of 300 steps are done"),
+        (Progress(updates=3, steps=300974), {"run.total_steps": 300000}, "300,974 of 300,000 steps are done"),
         (Progress(updates=3, steps=300), {"run.total_steps": 301}, ""),
         (
             Progress(updates=3, steps=300, solved_steps=200, solved_return=5.0),

@@ -72,7 +72,7 @@ def test_actors_join_before_and_during_a_run_and_end_with_it(cluster: Cluster) -
     assert ledger["total"]["trained"] == metrics[-1]["steps"] >= TOTAL_STEPS
     assert max(line["first_pass_ratio_error"] for line in metrics) < 1e-4
     for actor in (early, second, late):
-        assert f"of {TOTAL_STEPS} steps are done" in actor.complained().splitlines()[-1]
+        assert f"of {TOTAL_STEPS:,} steps are done" in actor.complained().splitlines()[-1]
 
 
 @pytest.mark.slow
