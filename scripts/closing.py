@@ -14,6 +14,7 @@ from learner.status import SUMMARY
 from protocol.errors import DppoError
 from protocol.lifeline import has_parent
 from scripts.closing_words import next_steps, sampled_text, training_text
+from scripts.fitted import fitted, terminal_width
 from scripts.number_text import absurd_text
 from scripts.recording import LAST_VIDEO_SECONDS, Recorder
 
@@ -43,7 +44,7 @@ def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: flo
             f"{getattr(error, 'strerror', None) or error}. Is the disk full? "
             "Free space and start the same command again."
         ) from None
-    print(f"\n{closing_text(summary)}")
+    print(fitted(f"\n{closing_text(summary)}"))
     written = [
         directory / "policy.onnx",
         directory / "ledger.json",
@@ -56,14 +57,14 @@ def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: flo
 
         written.insert(0, Path(plot((str(directory),), "", x="steps")))
     except (DppoError, OSError, ModuleNotFoundError) as error:
-        print(f"no learning curve: {error}")
+        print(fitted(f"no learning curve: {error}"))
     for path in written:
         if path.exists():
             print(f"  {_shown(path)}")
     if not episodes or not (directory / "policy.onnx").exists():
         return False
     if not summary["episodes"]:
-        print(f"no evaluation: {NO_EPISODE}")
+        print(fitted(f"no evaluation: {NO_EPISODE}"))
         return False
     return _evaluated(directory, summary, episodes, envs, max_seconds)
 
@@ -86,7 +87,7 @@ def say_what_is_next(directory: Path) -> None:
     with contextlib.suppress(OSError, ValueError):
         summary = json.loads((directory / SUMMARY).read_bytes())
         has_best = (directory / BEST_POLICY_FILE).is_file()
-        print(f"\n{next_steps(_shown(directory), summary, has_best=has_best)}", flush=True)
+        print(f"\n{next_steps(_shown(directory), summary, has_best=has_best, columns=terminal_width())}", flush=True)
 
 
 def film(recorder: Recorder) -> None:
@@ -111,9 +112,9 @@ def _evaluated(directory: Path, summary: dict[str, Any], episodes: int, envs: in
     evaluated = evaluate_at_the_end(directory, episodes=episodes, envs=min(envs, episodes), max_seconds=max_seconds)
     result = evaluated.result
     if result is None:
-        print(f"no evaluation: {evaluated.reason}", flush=True)
+        print(fitted(f"no evaluation: {evaluated.reason}"), flush=True)
         return evaluated.interrupted
-    print(result.summary(), flush=True)
+    print(fitted(result.summary()), flush=True)
     _keep(directory, asdict(result))
     left = max_seconds - (time.monotonic() - began)
     if evaluated.interrupted or result.stopped or left < LEAST_SECONDS:
@@ -122,7 +123,7 @@ def _evaluated(directory: Path, summary: dict[str, Any], episodes: int, envs: in
         directory, episodes=episodes, envs=min(envs, episodes), max_seconds=left, deterministic=False
     )
     if sampled.result is not None:
-        print(sampled_text(result, sampled.result, summary), flush=True)
+        print(fitted(sampled_text(result, sampled.result, summary)), flush=True)
         _keep(directory, asdict(result) | {"sampled": asdict(sampled.result)})
     return sampled.interrupted
 

@@ -48,8 +48,8 @@ def differ(first: float, second: float) -> bool:
     return math.isfinite(larger) and abs(first - second) > DIFFERENT * larger
 
 
-def next_steps(directory: Path, summary: Mapping[str, Any], *, has_best: bool) -> str:
-    """Return a few commands that people want now, one a line."""
+def next_steps(directory: Path, summary: Mapping[str, Any], *, has_best: bool, columns: int | None = None) -> str:
+    """Return a few commands that people want now, one a line; what each is for below it where columns are too few."""
     run = shlex.quote(str(directory))
     solved = str(summary.get("reason")).startswith("solved")  # it may have solved, gone on, and used up its steps
     larger = _round_up(2 * int(summary.get("steps") or 0))
@@ -63,7 +63,10 @@ def next_steps(directory: Path, summary: Mapping[str, Any], *, has_best: bool) -
     ]
     shown = [(command, why) for command, why in steps if command]
     width = max(len(command) for command, _ in shown)
-    return "next:\n" + "\n".join(f"  {command:<{width}}  {why}" for command, why in shown)
+    lines = [f"  {command:<{width}}  {why}" for command, why in shown]
+    if columns is not None and max(map(len, lines)) > columns:
+        lines = [f"  {command}\n      {why}" for command, why in shown]  # whole commands, to be copied
+    return "\n".join(["next:", *lines])
 
 
 def _round_up(steps: int) -> int:

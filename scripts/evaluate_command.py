@@ -12,6 +12,7 @@ from protocol.errors import DppoError
 from protocol.household import leaves_nothing
 from protocol.texts import MAX_ERROR, printable
 from scripts.config import EvaluateArguments
+from scripts.fitted import fitted
 from scripts.played import EvaluationResult, Tally
 
 ANNOUNCE_SECONDS = 5.0  # what takes longer is worth a line
@@ -58,7 +59,7 @@ def _result(chosen: EvaluateArguments, tally: Tally, stopped: str) -> Evaluation
 
 
 def _show(chosen: EvaluateArguments, result: EvaluationResult) -> None:
-    print(json.dumps(asdict(result)) if chosen.json else result.summary(), flush=True)
+    print(json.dumps(asdict(result)) if chosen.json else fitted(result.summary()), flush=True)
     if chosen.video and not chosen.json and not result.stopped:
         print(f"wrote {chosen.video}", flush=True)
 

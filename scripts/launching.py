@@ -16,6 +16,7 @@ from protocol.lifeline import watch_parent
 from scripts.closing import closing_text, saved_evaluation
 from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.fields import values_of
+from scripts.fitted import fitted
 from scripts.settings import Resolved
 from scripts.standing import Launch, Standing, free_directory, newest_progress, recorded_settings, same, stand
 
@@ -124,10 +125,10 @@ def show_finished(standing: Standing) -> None:
     directory = standing.directory
     summary = json.loads((directory / SUMMARY).read_bytes())
     print(f"{directory} is finished; nothing was started and nothing changed")
-    print(closing_text({**summary, "reason": standing.over}))
+    print(fitted(closing_text({**summary, "reason": standing.over})))
     evaluation, progress = saved_evaluation(directory), newest_progress(directory)
     if evaluation is not None and progress is not None and evaluation.policy_version == progress.version:
-        print(evaluation.summary())
+        print(fitted(evaluation.summary()))
     solved = standing.over.startswith("solved")
     on = "--run.stop-at-target false or a higher --run.target-return" if solved else "a larger --run.total-steps"
-    print(f"go on with it: {on}; begin another one: --run.new ({free_directory(directory)}), --seeds")
+    print(fitted(f"go on with it: {on}; begin another one: --run.new ({free_directory(directory)}), --seeds"))

@@ -141,6 +141,14 @@ def test_what_is_next_fits_the_run() -> None:
     assert "--run.total-steps 86000 " in next_steps(Path("r"), {**SUMMARY, "steps": 42543}, has_best=False)
 
 
+def test_what_is_next_keeps_commands_whole_on_narrow_terminals() -> None:
+    wide = next_steps(Path("runs/x"), SUMMARY, has_best=True)
+    longest = max(len(line) for line in wide.splitlines())
+    assert next_steps(Path("runs/x"), SUMMARY, has_best=True, columns=longest) == wide
+    narrow = next_steps(Path("runs/x"), SUMMARY, has_best=True, columns=longest - 1).splitlines()
+    assert narrow[1:3] == ["  dppo evaluate runs/x --video episode.mp4", "      watch it"]
+
+
 def test_what_is_next_is_not_said_to_another_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
