@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -82,6 +83,11 @@ def why_unknown(module: str, name: str, new: list[str]) -> str:
         return (
             f"{name!r} is a module, and not an id: name both, as in --env {name}:Reach-v0, "
             "with what gymnasium.register calls it there"
+        )
+    if (Path(name) / "config.yaml").is_file():
+        return (
+            f"{name} is a run, and not an environment: the command that began it goes on with it, or "
+            f"dppo train --config {name}/config.yaml --run.directory {name}"
         )
     by_lower = {known.lower(): known for known in gym.registry}
     near = [by_lower[low] for low in difflib.get_close_matches(name.lower(), by_lower, n=3)]

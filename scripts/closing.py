@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -87,7 +90,19 @@ def say_what_is_next(directory: Path) -> None:
     with contextlib.suppress(OSError, ValueError):
         summary = json.loads((directory / SUMMARY).read_bytes())
         has_best = (directory / BEST_POLICY_FILE).is_file()
-        print(f"\n{next_steps(_shown(directory), summary, has_best=has_best, columns=terminal_width())}", flush=True)
+        steps = next_steps(
+            _shown(directory), summary, has_best=has_best, columns=terminal_width(), place=place_of_programs()
+        )
+        print(f"\n{steps}", flush=True)
+
+
+def place_of_programs() -> str:
+    """Return what to type before `dppo` where the shell does not find this one, as after `make train`; else ""."""
+    folder = Path(sys.executable).parent
+    found = shutil.which("dppo")
+    if not (folder / "dppo").is_file() or (found is not None and Path(found).parent == folder):
+        return ""
+    return f"{_shown(folder)}{os.sep}"
 
 
 def film(recorder: Recorder) -> None:

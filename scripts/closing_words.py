@@ -48,18 +48,24 @@ def differ(first: float, second: float) -> bool:
     return math.isfinite(larger) and abs(first - second) > DIFFERENT * larger
 
 
-def next_steps(directory: Path, summary: Mapping[str, Any], *, has_best: bool, columns: int | None = None) -> str:
-    """Return a few commands that people want now, one a line; what each is for below it where columns are too few."""
-    run = shlex.quote(str(directory))
+def next_steps(
+    directory: Path, summary: Mapping[str, Any], *, has_best: bool, columns: int | None = None, place: str = ""
+) -> str:
+    """Return a few commands that people want now, one a line.
+
+    columns: of the terminal; where they are too few, what a command is for is in a line of its own. place: what is to
+    be typed before the name of a program that the shell does not find, for example ".venv/bin/".
+    """
+    run, at = shlex.quote(str(directory)), shlex.quote(place) if place else ""
     solved = str(summary.get("reason")).startswith("solved")  # it may have solved, gone on, and used up its steps
     larger = _round_up(2 * int(summary.get("steps") or 0))
     more = "--run.stop-at-target false" if solved else f"--run.total-steps {larger}"
     steps = [
-        (f"dppo evaluate {run} --video episode.mp4", "watch it"),
-        (f"dppo evaluate {run} --best", "the policy of the best update") if has_best else ("", ""),
-        (f"tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
+        (f"{at}dppo evaluate {run} --video episode.mp4", "watch it"),
+        (f"{at}dppo evaluate {run} --best", "the policy of the best update") if has_best else ("", ""),
+        (f"{at}tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
         (f"... {more}", "the same command with this trains on"),
-        (f"dppo train --env {shlex.quote(str(summary['env']))} --seeds 5", "more seeds: how much is luck?"),
+        ("... --seeds 5", "the same command with this trains five seeds: how much is luck?"),
     ]
     shown = [(command, why) for command, why in steps if command]
     width = max(len(command) for command, _ in shown)

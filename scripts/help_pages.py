@@ -98,6 +98,22 @@ def page(arguments: list[str]) -> int | None:
     return None
 
 
+_AGAIN = "the same dppo train command as before: it goes on with its run"
+_PLAY = "dppo evaluate RUN"
+_SHOW = f"{_PLAY} --video FILE.mp4"
+WORDS_OF_OTHERS = {  # what other projects call their commands; letters alone would suggest something else
+    **dict.fromkeys(("resume", "continue", "restart", "load"), _AGAIN),
+    **dict.fromkeys(("enjoy", "play", "test", "eval", "predict"), _PLAY),
+    **dict.fromkeys(("render", "watch", "record", "video", "film"), _SHOW),
+    **dict.fromkeys(("run", "fit", "learn", "start"), "dppo train ENV"),
+    **dict.fromkeys(("runs", "list", "ls", "status"), "dppo evaluate, which lists the runs"),
+    **dict.fromkeys(("server", "serve", "master", "head"), "dppo learner"),
+    **dict.fromkeys(("worker", "client", "collector", "join"), "dppo actor"),
+    **dict.fromkeys(("tensorboard", "logs"), "tensorboard --logdir runs"),
+    **dict.fromkeys(("config", "presets", "settings"), "dppo train --print-config"),
+}
+
+
 def command_of(arguments: list[str], commands: Collection[str]) -> tuple[str, list[str]]:
     """Split the words into a command and its arguments; `help COMMAND` is `COMMAND --help`. Raises UsageError."""
     if arguments[0] in HELP:
@@ -122,5 +138,7 @@ def _meant(command: str, arguments: list[str], commands: Collection[str]) -> str
         return f" (did you mean {first} {near}?)" if near else f" (dppo {first} takes one of {', '.join(actions)})"
     if any(mark in first for mark in (":", "/", ".")) or "-v" in first:  # an environment's id, or a file
         return f" (did you mean dppo train {first}?)"
+    if first in WORDS_OF_OTHERS:
+        return f" (here it is {WORDS_OF_OTHERS[first]})"
     singles = {word: name for name in commands for word in reversed(name.split())}
     return f" (did you mean {singles[near]}?)" if (near := nearest_name(first, singles)) else ""

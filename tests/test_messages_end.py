@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts import closing
-from scripts.closing import closing_text, saved_evaluation, say_what_is_next
+from scripts.closing import closing_text, place_of_programs, saved_evaluation, say_what_is_next
 from scripts.closing_words import differ, next_steps, sampled_text, training_text
 from scripts.final_evaluation import Evaluated
 from scripts.number_text import mean_and_spread, numbers, return_number
@@ -149,11 +150,29 @@ def test_what_is_next_keeps_commands_whole_on_narrow_terminals() -> None:
     assert narrow[1:3] == ["  dppo evaluate runs/x --video episode.mp4", "      watch it"]
 
 
+def test_what_is_next_is_found_by_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `make train` nobody has activated .venv."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "dppo").write_text("")
+    (programs / "dppo").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert place_of_programs() == ".venv/bin/"
+    text = next_steps(Path("runs/x"), SUMMARY, has_best=True, place=".venv/bin/")
+    assert "  .venv/bin/dppo evaluate runs/x --best" in text
+    assert "  .venv/bin/tensorboard --logdir runs " in text
+    monkeypatch.setenv("PATH", str(programs))
+    assert place_of_programs() == ""
+
+
 def test_what_is_next_is_not_said_to_another_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     monkeypatch.delenv("DPPO_LIFELINE_FD", raising=False)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     say_what_is_next(tmp_path)
     assert capsys.readouterr().out.startswith("\nnext:\n  dppo evaluate ")
     monkeypatch.setenv("DPPO_LIFELINE_FD", "5")

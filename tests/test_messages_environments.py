@@ -116,6 +116,14 @@ def test_a_class_instead_of_an_id(folder: Path) -> None:
     )
 
 
+def test_a_run_instead_of_an_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    Path("runs/CartPole-v1").mkdir(parents=True)
+    Path("runs/CartPole-v1/config.yaml").write_text("")
+    words = "dppo train --config runs/CartPole-v1/config.yaml --run.directory runs/CartPole-v1"
+    assert complaint("runs/CartPole-v1").endswith(words)
+
+
 def test_another_id_than_the_module_registers(folder: Path) -> None:
     source = "import gymnasium as gym\nclass R(gym.Env): ...\ngym.register('Reacher-v7', entry_point=R)\n"
     (folder / "reachers.py").write_text(source)
