@@ -14,7 +14,11 @@ def replace_file(path: Path, content: bytes) -> None:
     """Atomic for readers and for a crash of this process, not for a power failure. Raises OSError."""
     temporary = _temporary(path)
     write_own(temporary, content)
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def replace_file_durably(path: Path, content: bytes) -> None:

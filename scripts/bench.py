@@ -10,6 +10,7 @@ from protocol.errors import DppoError
 from scripts.config import BenchPreset, BenchSolve, BenchThroughput
 from scripts.number_text import return_number
 from scripts.observing import Observed, conditions, observe
+from scripts.outputs import check_output
 
 WARM_UP_UPDATES = 3
 CURVE_POINTS = 200  # of each run in a preset's file
@@ -18,6 +19,7 @@ SUCCESS = 0.98  # of the last episodes: the arm's target
 
 def solve(arguments: BenchSolve) -> int:
     """Train until solved with several seeds; print a row a seed and the medians."""
+    check_output(arguments.output)
     rows = []
     about = _about(arguments.env, arguments.actors, arguments.overrides)
     print(_about_line(about), flush=True)
@@ -40,6 +42,7 @@ def solve(arguments: BenchSolve) -> int:
 
 def throughput(arguments: BenchThroughput) -> int:
     """Train for a fixed time without a target; print steady speed, memory and latencies."""
+    check_output(arguments.output)
     about = _about(arguments.env, arguments.actors, arguments.overrides)
     print(_about_line(about), flush=True)
     overrides = ("--run.total-steps", str(10**12), "--run.stop-at-target", "false", *arguments.overrides)
@@ -78,6 +81,7 @@ def throughput(arguments: BenchThroughput) -> int:
 
 def preset(arguments: BenchPreset) -> int:
     """Train a preset to the end of its budget with several seeds; print a row a seed, keep every curve."""
+    check_output(arguments.output)
     about = {"preset": arguments.preset, "overrides": list(arguments.overrides), **conditions()}
     print(_about_line(about), flush=True)
     runs = []

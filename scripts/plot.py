@@ -40,6 +40,8 @@ def plot(
     path = Path(output) if output else _default_output(runs)
     if path.suffix not in _FORMATS:
         raise UsageError(f"output {path} has no known picture format: choose a name that ends in .png, .svg or .pdf")
+    if path.is_dir():
+        raise UsageError(f"output {path} is a directory: choose the name of a file")
     by_env: dict[str, list[Curve]] = {}
     for curve in read_curves(runs, y):
         by_env.setdefault(curve.env, []).append(curve)

@@ -79,6 +79,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tree / "empty").mkdir()
     (tree / "kept").mkdir()
     (tree / "kept/mine.txt").write_text("mine")
+    shutil.copytree(tree / "runs/old", tree / "runs/misled")
+    settings = (tree / "runs/misled/config.yaml").read_text()
+    (tree / "runs/misled/config.yaml").write_text(settings.replace("CartPole-v1", "Acrobot-v1"))
+    (tree / "kept/mine.onnx").write_text("no policy")
+    (tree / "torn.json").write_text("{")
+    for name in ("film.mp4", "film.png"):
+        (tree / name).mkdir()
     (tree / "bad.yaml").write_text("ppo: {gama: 0.9}")
     (tree / "bad_env.py").write_text(BAD_ENV)
     return tree
@@ -205,6 +212,75 @@ OTHERS: dict[str, tuple[tuple[str, ...], int]] = {
     ),
 }
 
+ADVERSE: dict[str, tuple[tuple[str, ...], int]] = {
+    "evaluate damaged settings": (("evaluate", "runs/damaged"), 2),
+    "evaluate a policy that is none": (("evaluate", "kept/mine.onnx"), 2),
+    "evaluate without a run": (("evaluate",), 2),
+    "evaluate without a best": (("evaluate", "runs/nameless", "--best"), 2),
+    "evaluate into no video": (("evaluate", "runs/old", "--video", "a.txt"), 2),
+    "evaluate into a directory": (("evaluate", "runs/old", "--video", "empty"), 2),
+    "evaluate into a directory with the name of a film": (("evaluate", "runs/old", "--video", "film.mp4"), 2),
+    "evaluate in no environments": (("evaluate", "runs/old", "--envs", "0"), 2),
+    "evaluate for less than no time": (("evaluate", "runs/old", "--max-seconds", "-1"), 2),
+    "evaluate with the seed of nothing": (("evaluate", "runs/old", "--seed", "x"), 2),
+    "evaluate two runs": (("evaluate", "runs/old", "runs/held"), 2),
+    "evaluate with what training takes": (("evaluate", "runs/old", "--ppo.gamma", "1"), 2),
+    "evaluate a folder of runs": (("evaluate", "runs/several"), 2),
+    "evaluate another environment": (("evaluate", "runs/misled"), 1),
+    "plot nothing at all": (("plot",), 2),
+    "plot an empty name": (("plot", ""), 2),
+    "plot a file that is no curve": (("plot", "file"), 2),
+    "plot a curve that is torn": (("plot", "torn.json"), 2),
+    "plot a pattern of nothing": (("plot", "runs/no*"), 2),
+    "plot over a directory": (("plot", "runs/old", "--output", "film.png"), 2),
+    "plot below a file": (("plot", "runs/old", "--output", "file/x.png"), 2),
+    "plot over no axis": (("plot", "runs/old", "--x", "updates"), 2),
+    "plot what was not recorded": (("plot", "runs/old", "--y", "success"), 2),
+    "plot one that is there and one that is not": (("plot", "runs/old", "runs/nothing"), 2),
+    "ledger without a run": (("ledger",), 2),
+    "ledger of a file": (("ledger", "file"), 2),
+    "ledger of an empty directory": (("ledger", "empty"), 2),
+    "ledger of somebody's files": (("ledger", "kept"), 2),
+    "ledger of torn checkpoints": (("ledger", "runs/torn"), 1),
+    "ledger with a flag of another command": (("ledger", "runs/old", "--episodes", "1"), 2),
+    "doctor of nothing": (("doctor", "runs/nothing"), 2),
+    "doctor with a line that is none": (("doctor", "--join", "nonsense"), 2),
+    "doctor with two lines": (("doctor", "--join", "a", "--join-file", "file"), 2),
+    "doctor with no address": (("doctor", "--learner", "nowhere"), 2),
+    "token of an unknown deed": (("token", "steal", "runs/old"), 2),
+    "token without a name": (("token", "add", "runs/old"), 2),
+    "token with a long name": (("token", "add", "runs/old", "a" * 300), 2),
+    "token rotated without keys": (("token", "rotate", "runs/old", "me"), 2),
+    "token shown without keys": (("token", "show", "runs/old", "me"), 2),
+    "token that lasts for less than nothing": (("token", "add", "runs/old", "me", "--expires", "-1d"), 2),
+    "token in an empty directory": (("token", "add", "empty", "me"), 2),
+    "bench of an unknown thing": (("bench", "everything"), 2),
+    "bench solve of nothing": (("bench", "solve"), 2),
+    "bench solve of no environment": (("bench", "solve", "NoSuch-v3", "--seeds", "1"), 2),
+    "bench solve with no seeds": (("bench", "solve", "CartPole-v1", "--seeds", "0"), 2),
+    "bench solve below a file": (("bench", "solve", "CartPole-v1", "--output", "file/x.json"), 2),
+    "bench solve into a directory": (("bench", "solve", "CartPole-v1", "--output", "empty"), 2),
+    "bench solve with a wrong override": (("bench", "solve", "CartPole-v1", "--", "--ppo.gama", "1"), 2),
+    "bench solve with a setting before --": (("bench", "solve", "CartPole-v1", "--ppo.gamma", "1"), 2),
+    "bench preset of no preset": (("bench", "preset", "nothing"), 2),
+    "bench preset below a file": (("bench", "preset", "tutorial/dppo", "--output", "file/x.json"), 2),
+    "bench throughput in no time": (("bench", "throughput", "CartPole-v1", "--seconds", "0"), 2),
+    "bench throughput of no environment": (("bench", "throughput", "NoSuch-v3", "--seconds", "1"), 2),
+    "bench throughput with less than no actors": (("bench", "throughput", "CartPole-v1", "--actors", "-1"), 2),
+    "bench throughput below a file": (("bench", "throughput", "CartPole-v1", "--output", "file/x.json"), 2),
+    "bench chaos of an unknown fault": (("bench", "chaos", "--only", "meteor"), 2),
+    "bench chaos below a file": (("bench", "chaos", "--only", "glitches", "--output", "file/x.json"), 2),
+    "bench chaos short and full": (("bench", "chaos", "--short", "--full"), 2),
+    "actor without a learner": (("actor",), 2),
+    "actor with a line that is none": (("actor", "--join", "nonsense"), 2),
+    "actor with no address": (("actor", "--learner", "nowhere"), 2),
+    "actor with less than no environments": (("actor", "--learner", "ipc://x", "--envs", "-1"), 2),
+    "actor over plain tcp": (("actor", "--learner", "tcp://192.0.2.1:1", "--insecure"), 2),
+    "no command": (("paint",), 2),
+    "help of an unknown command": (("paint", "--help"), 2),
+    "a learner at a wrong address": (("learner", *CARTPOLE, "--bind", "nowhere"), 2),
+}
+
 
 def check(place: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int) -> None:
     arguments = tuple(argument.replace("PORT", str(PORT)) for argument in arguments)
@@ -253,6 +329,14 @@ def test_a_learner_refuses_and_changes_nothing(place: Path, capsys: pytest.Captu
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_other_commands_refuse_and_change_nothing(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     arguments, code = OTHERS[name]
+    check(place, capsys, arguments, code)
+
+
+@pytest.mark.parametrize("name", sorted(ADVERSE))
+def test_whatever_else_is_asked_for_is_refused_and_changes_nothing(
+    place: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    arguments, code = ADVERSE[name]
     check(place, capsys, arguments, code)
 
 

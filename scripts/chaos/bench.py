@@ -19,6 +19,7 @@ from scripts.chaos.figures import Outcome
 from scripts.chaos.report import show
 from scripts.config import BenchChaos
 from scripts.observing import conditions
+from scripts.outputs import check_output
 
 LINE_CHARACTERS = 140  # of the table in a file
 
@@ -26,6 +27,7 @@ LINE_CHARACTERS = 140  # of the table in a file
 def chaos(arguments: BenchChaos) -> int:
     """Play the chosen faults; 0 where every promise held, 1 where one did not."""
     faults = chosen(arguments.only)
+    check_output(arguments.output)
     form: Form = "full" if arguments.full else "short"
     about = {"bench": "chaos", "form": form, **conditions()}
     console = Console(highlight=False, width=None if sys.stdout.isatty() else LINE_CHARACTERS)
