@@ -69,23 +69,23 @@ class Contract:
         if self._envs is not None:
             return self._vector_step(observation, reward, terminated, truncated, info)
         if (
-            type(reward) in _REWARDS
-            and -LARGEST_NUMBER <= reward <= LARGEST_NUMBER
-            and type(terminated) in _FLAGS
-            and type(truncated) in _FLAGS
+            # what is usual, by identity: dtypes of NumPy's own and flags exist once
+            (terminated is False or terminated is True or type(terminated) in _FLAGS)
+            and (truncated is False or truncated is True or type(truncated) in _FLAGS)
             and type(info) is dict
+            and MASK not in info
+            and type(reward) in _REWARDS
+            and -LARGEST_NUMBER <= reward <= LARGEST_NUMBER
             and (
                 (
                     type(observation) is np.ndarray
+                    and (observation.dtype is self._wire or observation.dtype.char in self._accepted)
                     and observation.shape == self._shape
-                    and observation.dtype.char in self._accepted
                     and not self._is_discrete
                 )
                 or (self._is_scalar and type(observation) in _INTEGERS and self._first <= observation < self._beyond)
             )
         ):
-            if MASK in info:
-                self._note_mask()
             return result
         return (
             self.observation(observation, "step"),
@@ -99,7 +99,7 @@ class Contract:
         if (
             type(infos) is dict
             and type(observations) is type(rewards) is type(terminated) is type(truncated) is np.ndarray
-            and observations.dtype.char in self._accepted
+            and (observations.dtype is self._wire or observations.dtype.char in self._accepted)
             and observations.shape == self._shape
             and rewards.dtype.char in "df"
             and terminated.dtype.char == truncated.dtype.char == "?"

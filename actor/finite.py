@@ -30,13 +30,13 @@ class Finite:
     def holds(self, step: Step) -> bool:
         """Whether all numbers are: 1 us, by products with 0, where numpy.isfinite takes 3."""
         try:
+            total = step.rewards.dot(self._reward_zeros)
             for name, zeros in self._float_zeros.items():
-                if step.observations[name].ravel().dot(zeros) != 0:
-                    return False
+                total += step.observations[name].ravel().dot(zeros)
                 finals = step.final_observations[name]
                 if len(finals) and not np.isfinite(finals).all():
                     return False
-            return bool(step.rewards.dot(self._reward_zeros) == 0)
+            return bool(total == 0)
         except (RuntimeWarning, FloatingPointError):  # infinity times 0, where an environment made that an error
             return False
 

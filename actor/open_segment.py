@@ -16,7 +16,6 @@ class OpenSegment:
             return {leaf.name: np.empty((rows, envs, *leaf.shape), leaf.dtype) for leaf in leaves}
 
         self.rows = 0
-        self.steps = 0  # in them: resets are none
         self.capacity = capacity
         self.observations = arrays(spec.observation, capacity + 1)
         self.actions = arrays(spec.action, capacity)
@@ -27,9 +26,14 @@ class OpenSegment:
         self._no_finals = {leaf.name: np.empty((0, *leaf.shape), leaf.dtype) for leaf in spec.observation}
         self.restart(observations)
 
+    @property
+    def steps(self) -> int:
+        """Environment steps in the rows: resets are none."""
+        return int(np.count_nonzero(self.valid[: self.rows]))
+
     def restart(self, observations: Leaves) -> None:
         """No rows, starting at these observations [E, ...]."""
-        self.rows = self.steps = 0
+        self.rows = 0
         self.finals, self.broken = [], []
         for name, array in self.observations.items():
             array[0] = observations[name]
@@ -70,10 +74,11 @@ class OpenSegment:
         self.terminated[row] = step.terminated
         self.truncated[row] = step.truncated
         self.valid[row] = step.valid
-        self.steps += int(np.count_nonzero(step.valid))
         self.successes[row] = step.successes
-        if any(map(len, step.final_observations.values())):
-            self.finals.append({name: array.copy() for name, array in step.final_observations.items()})
+        for array in step.final_observations.values():
+            if len(array):
+                self.finals.append({name: final.copy() for name, final in step.final_observations.items()})
+                break
 
     def segment(self, episodes: Episodes) -> Segment:
         """The rows so far, as views of arrays that nobody writes to any more."""

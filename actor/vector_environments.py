@@ -139,7 +139,7 @@ class VectorEnvironments:
         rewards = np.asarray(rewards, np.float32)
         terminated = np.asarray(terminated, bool)
         ended = terminated | limit
-        if not ended.any():
+        if not np.count_nonzero(ended):  # ndarray.any takes four times as long
             if self._resetting is None:
                 leaves, nothing = self._leaves(observations), (self._all_valid, self._no_finals, self._no_successes)
                 return Step(leaves, rewards, terminated, ended, *nothing)
@@ -152,10 +152,10 @@ class VectorEnvironments:
             rewards = np.where(valid, rewards, np.float32(0))
             terminated = terminated & valid
             truncated = truncated & valid
-        self._resetting = ended if self._mode is AutoresetMode.NEXT_STEP and ended.any() else None
+        self._resetting = ended if self._mode is AutoresetMode.NEXT_STEP and np.count_nonzero(ended) else None
         finals = self._finals(observations, truncated, infos)
         successes = self._successes(terminated | truncated, infos)
-        if self._mode is AutoresetMode.DISABLED and ended.any():
+        if self._mode is AutoresetMode.DISABLED and np.count_nonzero(ended):
             observations = self._reset_ended(observations, ended)
         return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals, successes)
 
@@ -177,9 +177,9 @@ class VectorEnvironments:
 
     def _finals(self, observations: Any, truncated: np.ndarray, infos: dict[str, Any]) -> Leaves:
         """The true last observations of the truncated columns, [k, ...]."""
-        columns = np.flatnonzero(truncated)
-        if not len(columns):
+        if not np.count_nonzero(truncated):
             return self._no_finals
+        columns = np.flatnonzero(truncated)
         if self._mode is not AutoresetMode.SAME_STEP:
             # indexing copies, so a later reset cannot write over it
             return {self._leaf.name: np.asarray(observations)[columns].astype(self._leaf.dtype, copy=False)}
@@ -196,6 +196,8 @@ class VectorEnvironments:
 
     def _successes(self, ended: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
         """[E] what the infos of the columns that ended report."""
+        if not infos:
+            return self._no_successes
         if self._mode is AutoresetMode.SAME_STEP:
             infos = infos.get("final_info", {})  # the others are of the new episodes
         if SUCCESS not in infos:
