@@ -16,6 +16,7 @@ DEVIATIONS = 20.0  # from here on samples are clipped before they are merged
 FIRST_DEVIATIONS = 50.0  # the same in units of FIRST_SHARE's deviation, while nothing is known
 FIRST_SHARE = 200  # the first batch's scale is the deviation that 1 of so many samples exceeds
 ABSURD_DEVIATIONS = 1000.0  # from here on a sample is reported
+NARROW = 64  # elements of a sample below which its columns are looked at one by one
 RARE_SHARE = 0.1  # of a batch's samples; what is more frequent is not an outlier but how the environment is
 FLAT = 1e-6  # a deviation below this part of the mean is none: what never changed has no scale of its own
 
@@ -64,7 +65,8 @@ def merge_clipped(moments: RunningMoments, samples: np.ndarray, scale: Scale) ->
     """Merge samples [n, *shape], each clipped to what is believed."""
     if len(samples):
         low, high = scale.limits()
-        if (samples.min(axis=0) < low).any() or (samples.max(axis=0) > high).any():
+        least, most = _extremes(samples)
+        if (least < low).any() or (most > high).any():
             samples = np.clip(np.asarray(samples, np.float64), low, high)
         moments.update(samples)
 
@@ -73,7 +75,10 @@ def outliers_of(samples: np.ndarray, scale: Scale) -> list[Outlier]:
     """All of samples [n, f] that are absurd and rare, the worst first. scale: of shape [f], or [] where f is 1."""
     center, deviation = np.atleast_1d(scale.center, scale.deviation)
     low, high = center - ABSURD_DEVIATIONS * deviation, center + ABSURD_DEVIATIONS * deviation
-    if not len(samples) or not ((samples.min(axis=0) < low).any() or (samples.max(axis=0) > high).any()):
+    if not len(samples):
+        return []
+    least, most = _extremes(samples)
+    if not ((least < low).any() or (most > high).any()):
         return []
     wide = np.asarray(samples, np.float64)
     far = (wide < low) | (wide > high)
@@ -86,3 +91,14 @@ def outliers_of(samples: np.ndarray, scale: Scale) -> list[Outlier]:
         for row, element, value, distance in zip(rows, elements, values, deviations, strict=True)
     ]
     return sorted(found, key=lambda outlier: -outlier.deviations)
+
+
+def _extremes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest of samples [n, *shape], at least one; [*shape] each.
+
+    NumPy reduces the long axis of narrow rows without vector instructions: 16,384 x 4 take 970 us, turned around 60.
+    """
+    if samples.ndim == 2 and samples.shape[1] < NARROW:
+        columns = np.ascontiguousarray(samples.T)
+        return columns.min(axis=1), columns.max(axis=1)
+    return samples.min(axis=0), samples.max(axis=0)

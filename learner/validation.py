@@ -84,7 +84,9 @@ def check_segment(spec: Spec, segment: Segment) -> None:
 
 
 def _check_size(name: str, array: np.ndarray, largest: float) -> None:
-    least, most = array.min(), array.max()  # NaN where there is one
+    least, most = float(array.min()), float(array.max())  # NaN where there is one
+    if -largest <= least and most <= largest and -math.inf < least and most < math.inf:
+        return
     if not (np.isfinite(least) and np.isfinite(most)):
         raise Unusable(name, "NaN or infinity")
     if least < -largest or most > largest:
