@@ -60,7 +60,7 @@ def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: flo
 
         written.insert(0, Path(plot((str(directory),), "", x="steps")))
     except (DppoError, OSError, ModuleNotFoundError) as error:
-        print(fitted(f"no learning curve: {error}"))
+        print(fitted(f"no learning curve: {error if summary['updates'] else 'no update is done yet'}"))
     for path in written:
         if path.exists():
             print(f"  {_shown(path)}")

@@ -39,6 +39,14 @@ def removed_where_it_fails(directory: Path) -> Iterator[None]:
         raise moved from None
 
 
+def broken_off_text(directory: Path) -> str:
+    """Return what is left of a run whose learner could not say how it went."""
+    saved = directory / "checkpoints"
+    if saved.is_dir() and any(saved.iterdir()):
+        return f"\ninterrupted before the learner could say how the run went; what it saved: {saved}"
+    return f"\ninterrupted before the learner had begun: nothing was trained, and {directory} holds logs at most"
+
+
 def _is_in_use(directory: Path) -> bool:
     """Whether another learner has it: two that were started at once made it together, and one of them goes on."""
     try:

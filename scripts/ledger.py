@@ -19,6 +19,7 @@ LIFE = "life"
 COLUMNS = ("actor", LIFE, "sealed", "trained", "pending", "in flight", "dropped", REASONS)
 ALWAYS = ("actor", "sealed", "trained", "in flight", "dropped")
 SHOWN_DIGITS = 8  # of a life's key; --json has all
+REASONS_WIDTH = 76  # columns; on fewer only the line below the table has the reasons
 PIPE_WIDTH = 200  # of a table that goes to a file or another program
 
 
@@ -46,7 +47,7 @@ def show(arguments: LedgerArguments) -> int:
         print(json.dumps(_plain(found), indent=1))
     else:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-        console.print(_table(found))
+        console.print(_table(found, has_reasons=console.width >= REASONS_WIDTH))
         console.print(ledger_text(total, found.problems), soft_wrap=True)
         console.print(_sources(found), soft_wrap=True)
     if found.problems:
@@ -75,7 +76,7 @@ def _sources(found: Audit) -> str:
     return f"read from {base} and {behind}; those it had accepted count as learner_crash"
 
 
-def _table(found: Audit) -> Table:
+def _table(found: Audit, *, has_reasons: bool) -> Table:
     """Return a row for each account; columns without anything in them are left out, numbers and names never wrapped."""
     ledger, rows = found.ledger, []
     if ledger.closed_incarnations:
@@ -87,7 +88,8 @@ def _table(found: Audit) -> Table:
     shown = [
         column
         for column, name in enumerate(COLUMNS)
-        if (is_ambiguous if name == LIFE else name in ALWAYS or any(row[column] not in ("", "0") for row in rows))
+        if (has_reasons or name != REASONS)
+        and (is_ambiguous if name == LIFE else name in ALWAYS or any(row[column] not in ("", "0") for row in rows))
     ]
     table = Table(box=None)
     for column in shown:
@@ -100,5 +102,5 @@ def _table(found: Audit) -> Table:
 
 def _row(name: str, incarnation: str, account: Account) -> tuple[str, ...]:
     figures = (account.sealed, account.trained, account.pending, account.in_flight, account.dropped.total())
-    reasons = ", ".join(f"{reason} {steps:,}" for reason, steps in sorted(account.dropped.items()) if steps)
+    reasons = "\n".join(f"{reason} {steps:,}" for reason, steps in sorted(account.dropped.items()) if steps)
     return (name, incarnation, *(f"{figure:,}" for figure in figures), reasons)

@@ -19,7 +19,7 @@ from protocol.launch import LAUNCHED_VARIABLE, launched_at
 from protocol.resources import MB
 from scripts.child import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from scripts.config import TrainConfig
-from scripts.failed_starts import removed_where_it_fails
+from scripts.failed_starts import broken_off_text, removed_where_it_fails
 from scripts.last_words import how_an_actor_ended
 from scripts.launching import checked, show_finished
 from scripts.memory import memory_for_another
@@ -64,9 +64,7 @@ def run(config: TrainConfig) -> int:
         else:
             ending = _run_processes(config, directory, started, progress, recorder)
         if ending is Ending.BROKEN_OFF:
-            print(
-                f"\ninterrupted before the learner could say how the run went; what it saved: {directory}/checkpoints"
-            )
+            print(broken_off_text(directory))
             return INTERRUPTED
         return _close(config, ending, directory, recorder)
 

@@ -6,7 +6,7 @@ import pytest
 
 from learner.run_directory import RunDirectory
 from protocol.errors import DppoError, RefusedError, UsageError
-from scripts.failed_starts import removed_where_it_fails
+from scripts.failed_starts import broken_off_text, removed_where_it_fails
 
 
 def fail(directory: Path, error: Exception, *names: str) -> Exception:
@@ -82,3 +82,11 @@ def test_the_log_that_an_error_names_is_kept_elsewhere(tmp_path: Path, monkeypat
 def test_a_wrong_usage_needs_no_log(tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert str(fail(run, UsageError(f"no such thing (log: {run}/logs/a.log)"), "logs/a.log")) == "no such thing"
+
+
+def test_an_interrupted_start_names_no_checkpoints_that_are_not_there(tmp_path: Path) -> None:
+    assert "nothing was trained" in broken_off_text(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    assert "nothing was trained" in broken_off_text(tmp_path)
+    (tmp_path / "checkpoints" / "00000001").mkdir()
+    assert broken_off_text(tmp_path).endswith(f"what it saved: {tmp_path / 'checkpoints'}")

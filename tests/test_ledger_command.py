@@ -80,6 +80,12 @@ def test_table_breaks_neither_names_nor_numbers(
     assert any(" ".join(row.split()) == "1 that ended 15 10 0 5 stale 5" for row in rows)
     assert any(row.split()[:2] == ["alice", "43"] for row in rows)
     assert "…" not in "".join(rows)
+    monkeypatch.setattr("scripts.ledger.PIPE_WIDTH", 60)
+    assert command(str(run)) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["actor", "sealed", "trained", "in", "flight", "dropped"]
+    assert "stale 11" in "".join(rows)  # in the line below
+    assert "…" not in "".join(rows)
 
 
 def test_lives_of_one_name_are_told_apart(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts import closing
-from scripts.closing import closing_text, place_of_programs, saved_evaluation, say_what_is_next
+from scripts.closing import close_run, closing_text, place_of_programs, saved_evaluation, say_what_is_next
 from scripts.closing_words import differ, next_steps, sampled_text, training_text
 from scripts.final_evaluation import Evaluated
 from scripts.number_text import mean_and_spread, numbers, return_number
@@ -119,6 +119,12 @@ def test_one_is_not_many() -> None:
     many = {**SUMMARY, "updates": 1203, "env_restarts": 22}
     assert "1,203 updates, 1,000 steps, 12 episodes; 4.0 s since launch; 22 environments crashed" in closing_text(many)
     assert "crashed" not in closing_text(SUMMARY)
+
+
+def test_a_run_without_an_update_has_no_curve_and_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps({**SUMMARY, "updates": 0, "steps": 0, "episodes": 0}))
+    close_run(tmp_path, episodes=0)
+    assert "no learning curve: no update is done yet\n" in capsys.readouterr().out
 
 
 def test_what_is_near_does_not_differ() -> None:
