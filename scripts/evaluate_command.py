@@ -14,6 +14,7 @@ from protocol.texts import MAX_ERROR, printable
 from scripts.config import EvaluateArguments
 from scripts.fitted import fitted
 from scripts.played import EvaluationResult, Tally
+from scripts.surroundings import kept_surroundings
 
 ANNOUNCE_SECONDS = 5.0  # what takes longer is worth a line
 OVERTIME_SECONDS = 5.0  # for a step under way when the time is over, and for closing the environments
@@ -30,17 +31,18 @@ def run(chosen: EvaluateArguments) -> int:
     tally = Tally(asked=chosen.episodes)
     with leaves_nothing(GRACE_SECONDS, sweeper=True), _Overtime(chosen, tally):
         try:
-            result = evaluate(
-                chosen.run,
-                episodes=chosen.episodes,
-                seed=chosen.seed,
-                deterministic=chosen.deterministic,
-                envs=chosen.envs,
-                which="best" if chosen.best else "newest",
-                watching=Watching(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
-                max_seconds=chosen.max_seconds,
-                tally=tally,
-            )
+            with kept_surroundings():
+                result = evaluate(
+                    chosen.run,
+                    episodes=chosen.episodes,
+                    seed=chosen.seed,
+                    deterministic=chosen.deterministic,
+                    envs=chosen.envs,
+                    which="best" if chosen.best else "newest",
+                    watching=Watching(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
+                    max_seconds=chosen.max_seconds,
+                    tally=tally,
+                )
         except WindowClosed:
             print("the window was closed before an episode was over: there is no result", file=sys.stderr)
             return 0

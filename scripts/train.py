@@ -28,6 +28,7 @@ from scripts.processes import Child, Lifeline, end, wait
 from scripts.recording import Recorder
 from scripts.screen import Screen
 from scripts.settings import dump_yaml
+from scripts.surroundings import kept_surroundings
 
 POLL_SECONDS = 0.1
 LEARNER_GRACE_SECONDS = 15.0  # to hear the actors' last words and write a checkpoint
@@ -46,7 +47,6 @@ def run(config: TrainConfig) -> int:
         show_finished(standing)
         return 0
     check_before_start(config, lambda text: print(text, flush=True))
-    working_directory = Path.cwd()  # an environment in this process may leave it; we stay
     directory = config.learner.run_directory.absolute()
     progress = Screen()
     with (
@@ -56,10 +56,8 @@ def run(config: TrainConfig) -> int:
         if config.actors == 0:
             from scripts.inline import run_inline
 
-            try:
+            with kept_surroundings():
                 interrupted = run_inline(config, progress, recorder)
-            finally:
-                os.chdir(working_directory)
             ending = Ending.INTERRUPTED if interrupted else Ending.OVER
         else:
             ending = _run_processes(config, directory, started, progress, recorder)

@@ -1,0 +1,41 @@
+"""Environments that change what their process shares cost a run in that process neither its results nor its files."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+pytestmark = pytest.mark.slow
+
+
+def dppo(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"},
+        check=False,
+        timeout=100,
+    )
+
+
+@pytest.mark.parametrize("how", ["replaced", "none", "closed", "redirected", "umask"])
+def test_results_are_printed_and_can_be_read(tmp_path: Path, how: str) -> None:
+    trained = dppo(
+        tmp_path,
+        *("train", "--preset", "none", "--env", "rude_env:Rude-v0", "--env.kwargs", f"{{how: {how}}}", "--actors", "0"),
+        *("--run.directory", "run", "--run.total-steps", "128", "--collect.batch-steps", "64"),
+        *("--collect.envs-per-actor", "1", "--ppo.minibatch-steps", "64", "--evaluation-episodes", "0"),
+        *("--run.tensorboard", "false"),
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "2 updates, 128 steps" in trained.stdout
+    assert stat.S_IMODE((tmp_path / "run/curve.png").stat().st_mode) & stat.S_IRUSR
+    played = dppo(tmp_path, "evaluate", "run", "--episodes", "4", "--envs", "1")
+    assert played.returncode == 0, played.stderr
+    assert "4 episodes, most likely actions: return 5" in played.stdout
