@@ -9,6 +9,7 @@ from collections.abc import Callable
 from learner.admission import ENDED, full, refusal, superseded_by_newer, too_large
 from learner.conduct import Conduct
 from learner.entries import Entry
+from learner.fetches import Fetches
 from learner.names import Names
 from learner.peers import Action, Kick, Note, Peer, Send, Settings
 from learner.plausibility import Plausibility, check_tally
@@ -36,6 +37,7 @@ class Roster:
         self._settings = settings
         self.ledger = ledger
         self.conduct = Conduct()
+        self.fetches = Fetches()
         self.plausibility = Plausibility(settings, ledger)
         self._names: set[str] = set()  # of `peers`
         self._connections: dict[str, set[bytes]] = {}  # by actor, of `peers` and `lost`
@@ -80,7 +82,7 @@ class Roster:
         # what was sent on this connection arrives, so all that is known of the peer still holds
         peer.slots, peer.account, peer.heard, peer.ready, peer.token = slots, account, now, ready, token
         peer.is_slow, peer.active_at = is_slow, active_at
-        self.forget(peer_id)
+        self._remove(peer_id)
         self.peers[peer_id] = peer
         self._names.add(hello.actor)
         self._connections.setdefault(hello.actor, set()).add(peer_id)
@@ -135,6 +137,12 @@ class Roster:
 
     def forget(self, peer_id: bytes) -> Peer | None:
         """That connection is no more; its account stays open."""
+        gone = self.heard_of(peer_id)
+        if gone is not None:
+            self.fetches.end(gone)
+        return self._remove(peer_id)
+
+    def _remove(self, peer_id: bytes) -> Peer | None:
         lost, peer = self.lost.pop(peer_id, None), self.peers.pop(peer_id, None)
         gone = peer or lost
         if gone is not None:
@@ -152,6 +160,7 @@ class Roster:
         if peer is not None:
             self._names.discard(peer.actor)
             self.lost[peer_id] = peer
+            self.fetches.end(peer)
         return peer
 
     def heard_of(self, peer_id: bytes) -> Peer | None:
@@ -232,6 +241,7 @@ class Roster:
         """Everybody is a stranger from now on."""
         self.peers.clear()
         self.lost.clear()
+        self.fetches.forget()
         self._names.clear()
         self._connections.clear()
 

@@ -170,6 +170,9 @@ class LearnerSession:
     def tick(self, now: float) -> list[Action]:
         """Time passed: leases, the grace after STOP, the end of draining."""
         actions = self.roster.expire(now) + self._waits.tick(now)
+        for peer in self.roster.fetches.take_waiting():
+            actions += self.cycle.offer_policy(peer, now)
+        actions += self.roster.fetches.take_notes()
         return actions + self.cycle.give_up_late(now) + self.cycle.advance(now)
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:

@@ -230,8 +230,7 @@ class StopAndGo:
         """It has loaded a policy."""
         if have.epoch != self.snapshot.epoch:
             return []
-        peer.have_version = have.version
-        peer.have_at = now
+        peer.have_version, peer.have_at = have.version, now
         peer.is_slow = False
         if self.phase is Phase.STOPPING and have.version == self.snapshot.version and peer.stopped:
             self._await(peer, now)  # it begins only now; STOP is already on the way
@@ -247,10 +246,10 @@ class StopAndGo:
         if peer.sent_version > peer.have_version:
             peer.policy_due = True
             return []
-        peer.policy_due = False
-        peer.sent_version = self.snapshot.version
-        peer.policy_sent_at = now
-        peer.stopped = False
+        if not self._roster.fetches.begin(peer, self.snapshot, now):
+            return []
+        peer.policy_due = peer.stopped = False
+        peer.sent_version, peer.policy_sent_at = self.snapshot.version, now
         peer.idle_policies += 1
         quota = self._quota(peer, share, now)
         policy = Policy(

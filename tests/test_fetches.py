@@ -1,0 +1,150 @@
+"""Whole policies over new connections of one token: bounded for those that only fetch, at once for those that work."""
+
+import hashlib
+import itertools
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from conversations import hello
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sessions import SETTINGS, Simulation, learner_of, running
+
+from learner import fetches
+from learner.fetches import BYTES_PER_SECOND, LEAST_POLICIES, MAX_RECORDS, POLICIES_PER_ACTOR, Fetches
+from learner.peers import Action, Note, Send
+from learner.session import LearnerSession
+from learner.slots import SlotTable
+from protocol.ledger import Ledger
+from protocol.messages import Bye, Part, Policy, Tally
+from protocol.snapshot import PART_BYTES
+
+POLICY = bytes(8 * PART_BYTES)  # as large as one of 64 x 64 units and a few more
+
+
+class Learner:
+    """A session that collects, with one actor of another token in it."""
+
+    def __init__(self) -> None:
+        self.session = LearnerSession(replace(SETTINGS, batch_steps=10**6), Ledger(), SlotTable(1))
+        self.now = 0.0
+        self.numbers = itertools.count()
+        self.names: dict[bytes, str] = {}
+        self.lives: Counter[str] = Counter()  # a process that said BYE does not come back, its successor does
+        self.sent_bytes = 0
+        self.notes: list[str] = []
+        self.join("first", token="other")
+        self._count(self.session.publish(1, POLICY, self.now))
+        self.sent_bytes = 0
+
+    def join(self, name: str, *, token: str = "tester") -> tuple[bytes, bool]:
+        """Return a new connection of the process of that name, and whether it got a policy at once."""
+        peer = b"connection-%d" % next(self.numbers)
+        self.names[peer] = name
+        incarnation = hashlib.sha256(f"{name} {token} {self.lives[name]}".encode()).digest()[:8]
+        message = hello(actor=name, incarnation=incarnation, run_id="")
+        return peer, self._count(self.session.receive(peer, message, None, self.now, token))
+
+    def leave(self, peer: bytes, how: str) -> None:
+        """End that connection in that way."""
+        if how == "bye":
+            self.lives[self.names[peer]] += 1
+            self._count(self.session.receive(peer, Bye("enough", Tally()), None, self.now))
+        if how != "silence":  # until the lease is over
+            self._count(self.session.unreachable(peer, self.now))
+
+    def pass_time(self, seconds: float) -> bool:
+        """Return whether a policy was sent meanwhile."""
+        self.now += seconds
+        return self._count(self.session.tick(self.now))
+
+    def _count(self, actions: list[Action]) -> bool:
+        self.notes += [action.text for action in actions if isinstance(action, Note)]
+        sends = [action for action in actions if isinstance(action, Send)]
+        self.sent_bytes += sum(len(send.blob) for send in sends if send.blob is not None)
+        return any(isinstance(send.message, Policy | Part) for send in sends)
+
+
+ways = st.sampled_from(["cut", "bye", "silence"])
+
+
+@settings(derandomize=True, deadline=None, max_examples=12)
+@given(how=ways, names=st.sampled_from([1, 5, 20]), pause=st.sampled_from([0.001, 0.01, 0.05]))
+def test_a_token_that_only_fetches_gets_a_bounded_number_of_bytes(how: str, names: int, pause: float) -> None:
+    learner = Learner()
+    for turn in range(300):
+        peer, _ = learner.join(f"fetcher-{turn % names}")
+        learner.leave(peer, how)
+        learner.pass_time(pause)
+    live = names if how == "silence" else 1
+    at_once = max(LEAST_POLICIES, POLICIES_PER_ACTOR * live) + live + 1
+    assert learner.sent_bytes >= LEAST_POLICIES * len(POLICY), "the test does not reach the bound"
+    assert learner.sent_bytes <= at_once * len(POLICY) + BYTES_PER_SECOND * learner.now
+    _, is_served = learner.join("honest", token="honest")
+    assert is_served, "another token pays for it"
+
+
+def test_what_waits_is_noted_once_and_served_when_the_debt_is_paid() -> None:
+    learner = Learner()
+    for _ in range(2 * LEAST_POLICIES):
+        peer, is_served = learner.join("fetcher")
+        if not is_served:
+            break
+        learner.leave(peer, "cut")
+    assert not is_served
+    for _ in range(10):
+        assert not learner.pass_time(0.001)
+    assert sum("over and over" in note for note in learner.notes) == 1
+    assert any(learner.pass_time(0.1) for _ in range(10)), "it waits for ever"
+
+
+@pytest.mark.parametrize(("how", "actors"), [("cut", 1000), ("bye", 300)])
+def test_many_actors_of_one_token_join_and_restart_twice_without_a_wait(how: str, actors: int) -> None:
+    learner = Learner()
+    for _ in range(1 + POLICIES_PER_ACTOR):
+        joined = [learner.join(f"actor-{number}") for number in range(actors)]
+        assert all(is_served for _, is_served in joined)
+        for peer, _ in joined:
+            learner.leave(peer, how)
+
+
+def test_actors_that_work_come_back_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetches, "BYTES_PER_SECOND", 0)
+    monkeypatch.setattr(fetches, "LEAST_POLICIES", 1)
+    monkeypatch.setattr(fetches, "POLICIES_PER_ACTOR", 0)
+    with Simulation() as world:
+        actors = running(world, "a", "b")
+        for turn in range(40):
+            before = world.updates
+            for _ in range(400):
+                if world.updates >= before + 3:
+                    break
+                for actor in actors:
+                    world.step(actor, 4)
+                world.exchange()
+                world.pass_time(0.05)
+                world.train()
+            assert world.updates >= before + 3
+            actor = actors[turn % 2]
+            world.cut(actor, lose_up=True, noticed=True)
+            world.tick_learner()
+            world.attach(actor)
+            world.acting = actor
+            actor.driver.connected()
+            world._flush(actor)
+        assert not any("over and over" in note for note in world.notes)
+        assert len(learner_of(world).roster.fetches) == 1
+
+
+def test_connections_that_ended_leave_nothing_but_a_bounded_record_of_each_token() -> None:
+    learner = Learner()
+    for number in range(MAX_RECORDS + 200):
+        peer, _ = learner.join(f"a-{number}", token=f"token-{number}")
+        learner.leave(peer, "cut")
+    assert len(learner.session.roster.fetches) <= MAX_RECORDS
+    for _ in range(2 * LEAST_POLICIES):
+        peer, _ = learner.join("b", token="b")
+        learner.leave(peer, "cut")
+    assert len(learner.session.roster.fetches) <= MAX_RECORDS
+    assert len(Fetches()) == 0
