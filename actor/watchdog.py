@@ -26,6 +26,7 @@ log = logging.getLogger("dppo.actor")
 
 LOOK_SECONDS = 0.5
 STACK_SECONDS = 0.3  # for the processes of an asynchronous vector to write theirs
+STDERR = 2  # the descriptor: an environment may put something else into sys.stderr
 ENDING_SECONDS = 60.0  # for the end by the watchdog's own hand
 
 
@@ -91,7 +92,7 @@ class Watchdog:
         if self._beat(limit):
             faulthandler.cancel_dump_traceback_later()
         elif limit:
-            faulthandler.dump_traceback_later(held_seconds(limit), exit=True)  # from now on again
+            faulthandler.dump_traceback_later(held_seconds(limit), exit=True, file=STDERR)  # from now on again
 
     def _is_stuck(self, stuck: Stuck) -> None:
         environments = self._activity.environments
@@ -108,17 +109,22 @@ class Watchdog:
     def _end(self, what: str, waiting: Sequence[int], advice: str) -> NoReturn:
         with contextlib.suppress(Exception):  # whatever happens here, the process ends
             self._beat(None)
-            faulthandler.dump_traceback_later(ENDING_SECONDS, exit=True)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            faulthandler.dump_traceback(all_threads=True)
+            faulthandler.dump_traceback_later(ENDING_SECONDS, exit=True, file=STDERR)
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):  # an environment may have closed or replaced it
+                    stream.flush()
+            faulthandler.dump_traceback(file=STDERR, all_threads=True)
             environments = self._activity.environments
             for column in waiting:
                 assert environments is not None, "they said who is awaited"
-                print(f"\nthe process of environment {column}:", file=sys.stderr, flush=True)
+                _write(f"\nthe process of environment {column}:")
                 environments.tell_stack(column)
                 time.sleep(STACK_SECONDS)
             kill(descendants(os.getpid()))
-            print(f"dppo: error: {what}; the stack is in the log{advice}", file=sys.stderr, flush=True)
+            _write(f"dppo: error: {what}; the stack is in the log{advice}")
             self._last_word(f"{what}; the stack is in its log{advice}")
         os._exit(1)
+
+
+def _write(line: str) -> None:
+    os.write(STDERR, f"{line}\n".encode(errors="backslashreplace"))

@@ -204,7 +204,10 @@ def _actor(arguments: list[str]) -> int:
     settings = resolved.config
     way = way_in(settings, resolved.sources)
     bounds = {"allow_env": settings.allow_env} if settings.allow_env else {}
-    with leaves_nothing(ACTOR_GRACE_SECONDS, sweeper=LIFELINE_VARIABLE not in os.environ):  # else our parent does it
+    from scripts.surroundings import kept_surroundings
+
+    is_alone = LIFELINE_VARIABLE not in os.environ  # else our parent has a sweeper
+    with leaves_nothing(ACTOR_GRACE_SECONDS, sweeper=is_alone), kept_surroundings():
         _entry("actor.shell", "run")(way, name=settings.name, envs=settings.envs, **bounds)
     return 0
 

@@ -31,6 +31,7 @@ ANNOUNCE_SECONDS = 2.0  # a wait that is worth a line
 CLOSE_SECONDS = 5.0  # for close(), which some simulators need to free a port or a licence
 MARGIN_SECONDS = 10.0  # to start Python and to write a stack
 LOG_BYTES = 100_000
+STDERR = 2  # the descriptor: an environment may put something else into sys.stderr
 ENOUGH = frozenset(
     ("CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "FrozenLake-v1")
 )  # made from Gymnasium alone: no need to try, which would cost each of their runs half a second
@@ -133,7 +134,7 @@ def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
 def child() -> None:
     """Make the environment that standard input describes, answer, close it. Runs in the process of its own."""
     watch_parent()
-    faulthandler.enable()
+    faulthandler.enable(STDERR)
     answers, device, slot = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     env = msgspec.json.decode(sys.stdin.buffer.read(), type=EnvSettings)
     os.set_inheritable(answers, False)
@@ -145,7 +146,7 @@ def child() -> None:
 
             check_device(device)
         if env.step_timeout_seconds:
-            faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True)
+            faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True, file=STDERR)
         from actor.environments import make_environments
         from actor.places import Place
         from actor.trial import try_reset
@@ -153,7 +154,7 @@ def child() -> None:
         environments = make_environments(env, 1, place=Place("probe", slot))
         close = environments.close
         if env.step_timeout_seconds:
-            faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True)
+            faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True, file=STDERR)
         try_reset(environments, env.id)
         faulthandler.cancel_dump_traceback_later()
     except DppoError as error:

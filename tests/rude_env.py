@@ -16,7 +16,9 @@ class Rude(gym.Env[np.ndarray, np.int64]):
     action_space = gym.spaces.Discrete(2)
 
     def __init__(self, how: str) -> None:
-        self._steps, self._how = 0, how
+        self._steps, self._how = 0, how.removesuffix(" at once")
+        if how != self._how:
+            self._act()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)

@@ -24,7 +24,9 @@ def dppo(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("how", ["replaced", "none", "closed", "redirected", "umask"])
+@pytest.mark.parametrize(
+    "how", ["replaced", "none", "closed", "redirected", "umask", "replaced at once", "none at once"]
+)
 def test_results_are_printed_and_can_be_read(tmp_path: Path, how: str) -> None:
     trained = dppo(
         tmp_path,
