@@ -11,12 +11,14 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 MARK_VARIABLE = "_DPPO_STARTED_BY"  # not DPPO_: no setting
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 LOOKS = 20
 LOOK_SECONDS = 0.05
+TRACKER_LOOKS = 10  # of them, in which multiprocessing's resource trackers may end by themselves
+TRACKER = b"multiprocessing.resource_tracker"  # as in sweeper.py
 
 
 def new_mark() -> str:
@@ -73,27 +75,58 @@ def kill(pids: Collection[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def kill_group(leader: int) -> None:
+    """End the process group of this leader, resource trackers left out (see `_end`; `kill_started_by` finds them)."""
+    if sys.platform != "linux":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+        return
+    killed: set[int] = set()
+    while new := {pid for pid in _group(leader) - killed if not is_tracker(pid)}:  # a process may fork meanwhile
+        kill(new)
+        killed |= new
+
+
 def kill_started_by(mark: str) -> None:
     """End everything that carries the mark: what one child, which is over, has started."""
-    for _ in range(LOOKS):
-        alive = {pid for pid in marked(mark) if not is_over(pid)}
-        if not alive:
-            return
-        kill(alive)
-        time.sleep(LOOK_SECONDS)
+    _end(lambda: marked(mark))
 
 
 def kill_started(mark: str, without: Collection[int] = ()) -> None:
     """End everything that carries the mark, and every other descendant of this process, except `without`.
 
-    Returns when they are gone, within about a second.
+    Returns when they are gone, within about a second. The resource tracker of this process stays as long as it does:
+    semaphores that it has yet to give back would not be known to another one.
     """
-    for _ in range(LOOKS):  # what is killed may have started another in that moment
-        alive = {pid for pid in (marked(mark) | descendants(os.getpid(), without)) - set(without) if not is_over(pid)}
+    spared = {*without, *_own_tracker()}
+    _end(lambda: (marked(mark) | descendants(os.getpid(), spared)) - spared)
+
+
+def _end(find: Callable[[], set[int]]) -> None:
+    """Kill what is found until nothing is; what is killed may have started another in that moment.
+
+    A resource tracker ends with the last process that it works for, and then removes the semaphores and the shared
+    memory that are left of them. Killed, it would leave them to the machine for ever: that comes last.
+    """
+    for look in range(LOOKS):
+        alive = {pid for pid in find() if not is_over(pid)}
         if not alive:
             return
-        kill(alive)
+        kill({pid for pid in alive if look >= TRACKER_LOOKS or not is_tracker(pid)})
         time.sleep(LOOK_SECONDS)
+
+
+def _own_tracker() -> set[int]:
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    pid = getattr(getattr(module, "_resource_tracker", None), "_pid", None)
+    return set() if pid is None else {pid}
+
+
+def is_tracker(pid: int) -> bool:
+    """Whether it is a resource tracker of multiprocessing. Linux only, elsewhere False."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return TRACKER in file.read()
+    return False
 
 
 def reap(known: Collection[int]) -> None:
@@ -123,6 +156,16 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _group(leader: int) -> set[int]:
+    found: set[int] = set()
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getpgid(int(name)) == leader and not is_over(int(name)):
+                    found.add(int(name))
+    return found
 
 
 def _children_by_psutil(pid: int) -> set[int]:

@@ -21,6 +21,8 @@ POLL_SECONDS = 0.5
 READ_BYTES = 65536
 LOOKS = 20
 LOOK_SECONDS = 0.1
+TRACKER_LOOKS = 10  # of them, in which multiprocessing's resource trackers may end by themselves and tidy up
+TRACKER = b"multiprocessing.resource_tracker"  # as in descendants.py
 MARK_VARIABLE = "_DPPO_STARTED_BY"  # as in descendants.py
 MOST_PER_LOOK_SECONDS = 1.0  # of silence: longer ago, and this process was stopped itself
 LEAST_HELD_SECONDS = 3.0  # a busy machine keeps threads from running for a second
@@ -167,13 +169,14 @@ def main(fd: int, mark: str, grace_seconds: float) -> None:
     until = time.monotonic() + grace_seconds
     while left(mark, forked) and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
-    for _ in range(LOOKS):
+    for look in range(LOOKS):
         pids = left(mark, forked)
         if not pids:
             return
         for pid in pids:
             with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+                if look >= TRACKER_LOOKS or not is_tracker(pid):
+                    os.kill(pid, signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
 
 
@@ -187,6 +190,12 @@ def left(mark: str, forked: "dict[int, str]") -> "set[int]":
                 if any(entry.startswith(wanted) for entry in file.read().split(b"\0")) and started(int(name)):
                     found.add(int(name))
     return found
+
+
+def is_tracker(pid: int) -> bool:
+    """Whether it is a resource tracker of multiprocessing, which ends with the last process that it works for."""
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return TRACKER in file.read()
 
 
 def started(pid: int) -> str:

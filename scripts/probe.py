@@ -9,7 +9,6 @@ import faulthandler
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import IO
 
 import msgspec
 
-from protocol.descendants import MARK_VARIABLE, kill_started_by, new_mark
+from protocol.descendants import MARK_VARIABLE, kill_group, kill_started_by, new_mark
 from protocol.errors import DppoError, UsageError
 from protocol.exit_codes import how_it_ended
 from protocol.lifeline import LIFELINE_VARIABLE, watch_parent
@@ -125,8 +124,7 @@ def _broken(env: EnvSettings, process: "subprocess.Popen[bytes]", log: IO[bytes]
 
 def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
     """Leave nothing of it: neither the process nor what it has started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_group(process.pid)
     process.wait()
     kill_started_by(mark)  # what went into a session of its own
 

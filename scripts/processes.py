@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from learner.own_files import open_own
-from protocol.descendants import MARK_VARIABLE, is_over, kill_started_by, new_mark
+from protocol.descendants import MARK_VARIABLE, is_over, kill_group, kill_started_by, new_mark
 from protocol.errors import DppoError
 from protocol.launch import LAUNCHED_VARIABLE
 from protocol.lifeline import LIFELINE_VARIABLE
@@ -97,7 +97,7 @@ class Child:
         if self.process.returncode is None:
             if not is_over(self.process.pid):
                 return None
-            _kill_group(self.process.pid)  # before its number is free again
+            kill_group(self.process.pid)  # of its own session; before its number is free again
         code = self.process.wait()
         kill_started_by(self._mark)
         self.process = None
@@ -150,11 +150,6 @@ class Child:
         return ""
 
 
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)  # it leads one: a session of its own
-
-
 def end(children: Sequence[Child], grace_seconds: float) -> None:
     """SIGTERM, wait, SIGKILL; returns when all are gone."""
     alive = [child.process for child in children if child.process is not None]
@@ -165,7 +160,7 @@ def end(children: Sequence[Child], grace_seconds: float) -> None:
     for process in alive:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - time.monotonic()))
-        _kill_group(process.pid)
+        kill_group(process.pid)
         process.wait()
     for child in children:
         if child.process is not None:
