@@ -559,10 +559,17 @@ class Simulation:
         except ProtocolError as error:
             self._do(learner.violation(connection.id, error, self.now))
             return
-        known = learner.roster.heard_of(connection.id) is not None
+        peer = learner.roster.heard_of(connection.id)
+        known, ready = peer is not None, peer is not None and peer.ready
         batch = len(learner.batch)
         actions = learner.receive(connection.id, message, blob, self.now)
-        self._book(connection, message, known=known, accepted=len(learner.batch) > batch, actions=actions)
+        accepted = len(learner.batch) > batch
+        if isinstance(message, Rollout) and known and not ready:  # its newest HELLO had no spaces: an old one, repeated
+            assert not accepted
+            assert {type(action) for action in actions} <= {Send}
+            assert all(isinstance(action.message, Who) for action in actions if isinstance(action, Send))
+        else:
+            self._book(connection, message, known=known, accepted=accepted, actions=actions)
         self._do(actions)
 
     # The books

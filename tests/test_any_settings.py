@@ -19,7 +19,7 @@ from protocol.errors import UsageError
 from protocol.messages import Stop
 from protocol.specs import Leaf, Spec
 
-EXAMPLES = 25
+EXAMPLES = 12
 MANY_EXAMPLES = 400
 SECONDS = 90.0  # of one run, simulated
 QUIET_SECONDS = 45.0  # without an update, at the end of it

@@ -87,7 +87,10 @@ def test_made_is_sealed_and_unknown_and_what_was_open(place: Place, killed_first
     processes = [first, actor] if killed_first != "actor" else [actor, first]
     os.kill(processes[0].pid, signal.SIGKILL)
     if killed_first == "learner":
-        place.until(lambda: stands_still(place), "its credit is used up", during=actor)
+        first.process.wait()
+        heard = ledger(place, place.path / "run")["sealed"]
+        place.until(lambda: made(place) - heard > 8 * ENVS * SEGMENT_STEPS, "its credit is used up", during=actor)
+        place.until(lambda: stands_still(place), "it stands still", during=actor)
     os.kill(processes[1].pid, signal.SIGKILL)
     for process in processes:
         process.process.wait()

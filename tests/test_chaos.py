@@ -18,7 +18,9 @@ from scripts.chaos.figures import Outcome, at_least, at_most, holds, none_of, re
 from scripts.chaos.relays import Relay
 from scripts.chaos.samples import slope
 from scripts.chaos.watching import RunWatch, open_accounts
+from scripts.chaos.workers import Worker
 from scripts.cli import main
+from scripts.processes import Lifeline
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -64,7 +66,27 @@ def test_every_promise_holds_under(fault: str, outcomes: dict[str, dict[str, Any
     assert outcome["verdict"] == "passed", f"{outcome['broken']} {broken}; what was written: {outcome['kept']}"
 
 
+def test_a_process_whose_start_is_interrupted_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = subprocess.Popen
+
+    def interrupted(*arguments: Any, **named: Any) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = popen(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    lifeline = Lifeline()
+    worker = Worker("sleeper", (), tmp_path / "log", lifeline, program=("-c", "import time; time.sleep(60)"))
+    with pytest.raises(KeyboardInterrupt):
+        worker.start()
+    assert worker.process is not None
+    worker.end()
+    lifeline.close()
+    assert worker.exits == [-signal.SIGKILL]
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_bench_leaves_no_process_behind(number: int) -> None:
     mark = f"chaos-test-{os.getpid()}-{number}"
@@ -74,12 +96,13 @@ def test_an_interrupted_bench_leaves_no_process_behind(number: int) -> None:
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 90  # a busy machine
         while len(started_by(mark)) < 6 and time.monotonic() < deadline:  # bench, learner, four actors
             time.sleep(0.05)
         assert len(started_by(mark)) >= 6
         bench.send_signal(number)
         assert bench.wait(60) == 130
+        deadline = time.monotonic() + 60
         while started_by(mark) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert started_by(mark) == []

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,14 @@ from graphs import categorical_graph
 from processes import REPOSITORY
 
 from protocol.errors import DppoError
+from scripts import final_evaluation
 from scripts.closing import close_run
 from scripts.evaluate import evaluate
 from scripts.evaluation_process import read
 from scripts.final_evaluation import Evaluated, evaluate_at_the_end
 from scripts.played import Played, Tally
 
+SHORT_SECONDS = 5.0  # of an evaluation that its time ends: a busy machine gets so far in them as the test says
 GRAPH = categorical_graph(np.zeros((4, 2)))
 SUMMARY = """{"env": "X-v0", "reason": "over", "updates": 1, "steps": 8, "episodes": %d, "elapsed_seconds": 1.0,
 "ledger": {"sealed": 8, "trained": 8, "pending": 0, "in_flight": 0, "dropped": {}}}"""
@@ -84,8 +85,8 @@ def test_nothing_is_played_where_training_saw_no_end(tmp_path: Path, capsys: pyt
     assert f"{tmp_path}/policy.onnx" in said
 
 
-def played(run: Path, max_seconds: float = 2.0, envs: int = 1) -> Evaluated:
-    return evaluate_at_the_end(run, episodes=3, envs=envs, max_seconds=max_seconds)
+def played(run: Path, max_seconds: float = 60.0) -> Evaluated:
+    return evaluate_at_the_end(run, episodes=3, envs=1, max_seconds=max_seconds)
 
 
 @pytest.mark.slow
@@ -93,9 +94,9 @@ def played(run: Path, max_seconds: float = 2.0, envs: int = 1) -> Evaluated:
     ("how", "episodes", "why"),
     [
         ({}, 3, ""),
-        ({"endless_from": 2}, 2, "stopped after 2 s"),
-        ({"hang_from": 1}, 1, "stopped after 2 s, hanging"),
-        ({"hold_from": 1}, 1, "stopped after 2 s, hanging"),
+        ({"endless_from": 2}, 2, f"stopped after {SHORT_SECONDS:g} s"),
+        ({"hang_from": 1}, 1, f"stopped after {SHORT_SECONDS:g} s, hanging"),
+        ({"hold_from": 1}, 1, f"stopped after {SHORT_SECONDS:g} s, hanging"),
         ({"segfault_from": 2}, 2, "its process was killed by SIGSEGV"),
         ({"leave_from": 1}, 1, "its process ended with code 0"),
         ({"close": "raise"}, 3, ""),
@@ -107,7 +108,7 @@ def played(run: Path, max_seconds: float = 2.0, envs: int = 1) -> Evaluated:
 def test_whatever_the_environment_does_the_episodes_before_count(
     tmp_path: Path, how: dict[str, object], episodes: int, why: str
 ) -> None:
-    result = played(run_of(tmp_path, **how)).result
+    result = played(run_of(tmp_path, **how), SHORT_SECONDS if "stopped" in why else 60.0).result
     assert result is not None
     assert (result.episodes, result.stopped.partition(" (")[0]) == (episodes, why)
 
@@ -117,22 +118,29 @@ def test_whatever_the_environment_does_the_episodes_before_count(
     ("how", "why"),
     [
         ({"making": "raise"}, "cannot make endings:Ending-v0"),
-        ({"making": "hang"}, "stopped after 2 s, hanging, and no episode was over"),
+        ({"making": "hang"}, f"stopped after {SHORT_SECONDS:g} s, hanging, and no episode was over"),
         ({"making": "segfault"}, "its process was killed by SIGSEGV"),
         ({"making": "leave"}, "its process ended with code 0"),
     ],
 )
 def test_where_no_episode_is_played_the_reason_is_said(tmp_path: Path, how: dict[str, object], why: str) -> None:
-    evaluated = played(run_of(tmp_path, **how))
+    evaluated = played(run_of(tmp_path, **how), SHORT_SECONDS if "stopped" in why else 60.0)
     assert evaluated.result is None
     assert why in evaluated.reason
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_evaluation_keeps_what_is_over(tmp_path: Path, number: int) -> None:
+def test_an_interrupted_evaluation_keeps_what_is_over(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupting(Tally):
+        def add(self, number_: int, played: Played) -> None:
+            super().add(number_, played)
+            os.kill(os.getpid(), number)  # the next episode hangs
+
+    monkeypatch.setattr(final_evaluation, "Tally", Interrupting)
     run = run_of(tmp_path, hang_from=1)
-    threading.Timer(3.0, os.kill, (os.getpid(), number)).start()
     evaluated = played(run, max_seconds=60.0)
     assert evaluated.interrupted
     assert evaluated.result is not None

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import Connection, Process, Simulation, learner_of, running
@@ -70,16 +71,32 @@ event = st.tuples(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
-@given(
+any_life = given(
     events=st.lists(event, min_size=1, max_size=10),
     batch_steps=st.sampled_from([1, 12, 40]),
     even=st.booleans(),
     lease=st.sampled_from([5.0, 600.0]),
 )
+
+
+@settings(derandomize=True, deadline=None, max_examples=20)
+@any_life
 def test_an_honest_actor_is_never_sent_away_and_burns_few_steps(
     events: list[tuple[str, int, float]], batch_steps: int, even: bool, lease: float
 ) -> None:
+    is_never_sent_away(events, batch_steps, even=even, lease=lease)
+
+
+@pytest.mark.slow
+@settings(derandomize=True, deadline=None, max_examples=100)
+@any_life
+def test_an_honest_actor_is_never_sent_away_many_times(
+    events: list[tuple[str, int, float]], batch_steps: int, even: bool, lease: float
+) -> None:
+    is_never_sent_away(events, batch_steps, even=even, lease=lease)
+
+
+def is_never_sent_away(events: list[tuple[str, int, float]], batch_steps: int, *, even: bool, lease: float) -> None:
     with GuardedWorld(batch_steps=batch_steps, even_shares=even, lease_seconds=lease) as world:
         actors = running(world, "a", "b", "c")
         for what, which, duration in events:

@@ -139,6 +139,7 @@ def test_an_actor_imports_no_torch() -> None:
     assert printed.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_cleanly_and_the_same_command_resumes_it(place: Place, files: RunFiles) -> None:
     first = start(place)
     place.until(lambda: files.updates() >= 2, "the second update", during=first)

@@ -13,7 +13,8 @@ from protocol import snapshot
 
 NAMES = ("a", "b", "c")
 MAX_PROCESSES = 12  # of one example
-EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "250"))
+EXAMPLES = 50
+MANY_EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "250"))
 
 some = st.integers(0, 11)  # which one, of those there are
 few = st.integers(1, 6)
@@ -215,11 +216,22 @@ class Faults(RuleBasedStateMachine):
             self.world.close()
 
 
+def plan(examples: int, *, derandomize: bool) -> settings:
+    # Hypothesis also tries constants of the modules that are loaded: derandomized, the examples still depend on those
+    return settings(
+        derandomize=derandomize,
+        deadline=None,
+        max_examples=examples,
+        stateful_step_count=40,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+class ManyFaults(Faults):
+    """The same, for longer."""
+
+
 TestFaults = Faults.TestCase
-TestFaults.settings = settings(
-    derandomize="DPPO_STATEFUL_EXAMPLES" not in os.environ,
-    deadline=None,
-    max_examples=EXAMPLES,
-    stateful_step_count=40,
-    suppress_health_check=list(HealthCheck),
-)
+TestFaults.settings = plan(EXAMPLES, derandomize=True)
+TestManyFaults = pytest.mark.slow(pytest.mark.timeout(600)(ManyFaults.TestCase))
+TestManyFaults.settings = plan(MANY_EXAMPLES, derandomize="DPPO_STATEFUL_EXAMPLES" not in os.environ)

@@ -50,6 +50,7 @@ def cluster() -> Iterator[Cluster]:
         yield Cluster(place, f"tcp://127.0.0.1:{free_port()}")
 
 
+@pytest.mark.slow
 def test_actors_join_before_and_during_a_run_and_end_with_it(cluster: Cluster) -> None:
     place, files = cluster.place, cluster.files
     health = place.path / "health"

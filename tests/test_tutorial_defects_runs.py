@@ -192,6 +192,7 @@ def test_an_environment_that_only_fails_ends_a_run_in_one_process_and_is_not_pas
     assert "the simulator lost its licence" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_an_update_that_fails_ends_learner_and_actors_and_says_why_in_one_line(place: Place) -> None:
     assert workers_go_on_after(lambda: None)
     assert not workers_go_on_after(fail)

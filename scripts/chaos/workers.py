@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Worker:
         self.starts += 1
         self.started_at = time.monotonic()
         self._start_at = None
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, _uninterrupted():
             self.process = subprocess.Popen(
                 [*self.host, sys.executable, *self.program, *self.arguments],
                 stdin=subprocess.DEVNULL,
@@ -122,3 +123,21 @@ class Worker:
             with contextlib.suppress(ValueError):
                 bad.remove(-signal.SIGKILL)
         return bad
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off SIGINT and SIGTERM: an interrupt inside Popen would leave a process that the bench does not know of."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda got, _: came.append(got)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
