@@ -92,6 +92,12 @@ class Network:
         """Actors that are ready to act."""
         return self.ask(lambda session: sum(peer.ready for peer in session.peers.values()))
 
+    def settle_spaces(self, spec: Spec) -> None:
+        """Fix the run's spaces; actors that have said others are sent away."""
+        with self._lock:
+            self._act(self._session.settle_spaces(spec))
+        self._router.wake()
+
     def batch(self, timeout: float) -> list[Received] | None:
         """The next full batch, None when the time is over first."""
         self._raise_failure()

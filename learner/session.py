@@ -185,6 +185,12 @@ class LearnerSession:
         credit = [ack for peer in self.peers.values() for ack in self._credit_withheld(peer)]
         return [Entry("published", version), *credit, *actions]
 
+    def settle_spaces(self, spec: Spec) -> list[Action]:
+        """Fix the spaces to those that the environment has here. Call it before anything is published."""
+        wrong = self.spec if self.spec != spec else None
+        self.roster.spaces.settle(spec)
+        return self._drop_spaces(wrong, spec, "as the environment here says") if wrong else []
+
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
         """The run is over: say BYE to all, wait for their last words. Untrained steps are dropped for that reason."""
         if self.phase in (Phase.DRAINING, Phase.STOPPED):
@@ -260,7 +266,12 @@ class LearnerSession:
             return []
         if not spaces.are_overruled(hello, token, self.peers.values(), now, self.settings.lease_seconds):
             return []
-        text = f"the run's spaces were wrong, as most actors say: {difference(old, hello.spec)}"
+        actions = self._drop_spaces(old, hello.spec, "as most actors say")
+        spaces.begin(hello.spec, now)
+        return actions
+
+    def _drop_spaces(self, old: Spec, new: Spec, source: str) -> list[Action]:
+        text = f"the run's spaces were wrong, {source}: {difference(old, new)}"
         actions: list[Action] = [Note(text.replace(" here, ", " until now, ").replace("in the run", "from now on"))]
         no = Reject("spec", "the run has other spaces now", fatal=False)
         actions += [Send(peer_id, no) for peer_id in self.peers]
@@ -268,7 +279,6 @@ class LearnerSession:
         self.ledger.drop_pending("invalid")
         self.cycle.change_spaces()
         self.budget.forget()
-        spaces.begin(hello.spec, now)
         return actions
 
     def _welcome(self, peer: Peer) -> Welcome:

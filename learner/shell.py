@@ -3,6 +3,8 @@
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from contextlib import ExitStack
 from typing import Literal
 
@@ -19,10 +21,13 @@ from learner.opening import open_run
 from learner.report import Reporter
 from learner.run import Run
 from learner.session import LearnerSession
+from learner.session_settings import check_spaces
+from learner.spaces import SpacesHere
 from learner.status import Status
 from protocol.launch import launched_at
 from protocol.ledger import imbalance
 from protocol.lifeline import watch_parent
+from protocol.specs import Spec
 
 log = logging.getLogger("dppo.learner")
 
@@ -40,6 +45,7 @@ def run(
     settings: Callable[[], KeptSettings],
     afterwards: Callable[[bool], None] | None = None,
     on_signal: Literal["leave", "end"] = "leave",
+    spaces_here: Future[SpacesHere] | None = None,
 ) -> None:
     """Train until the run is over or a signal ends it. How it went is in summary.json.
 
@@ -48,6 +54,7 @@ def run(
     on_signal: leave the actors waiting for the next learner, or end the run, and them with it.
     afterwards: called at the end with whether a signal ended the run, while actors that come late are still told that
     it is over.
+    spaces_here: result of making the environment on this host, within a deadline; None where nothing makes it.
     Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
     """
     check_failpoint()
@@ -66,7 +73,7 @@ def run(
         )
         stack.callback(network.close)
         network.start()
-        reason = _train(this_run, network, stop)
+        reason = _train(this_run, network, stop, spaces_here)
         if reason is None and on_signal == "leave":
             log.info("this learner ends; its actors wait for the next one: the same command goes on with the run")
             network.leave()
@@ -84,16 +91,14 @@ def run(
                 time.sleep(WAIT_SECONDS)
 
 
-def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
+def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere] | None) -> str | None:
     """The training loop; returns why the run is over, None where a signal came first."""
     try:
         import learner.trainer  # noqa: F401 -- torch, while the actors start
 
-        spec = None
-        while spec is None:
-            stop.check()
-            run.directory.check_lock(time.monotonic())
-            spec = network.spec(WAIT_SECONDS)
+        if spaces_here is not None and run.spec is None:
+            _settle_spaces(run, network, stop, spaces_here)
+        spec = _await_spaces(run, network, stop)
         version, graph = run.prepare(spec)
         _await_first_actors(network, run.config.collect.first_actors, stop)
         collecting_since = time.monotonic()
@@ -139,6 +144,32 @@ def _train(run: Run, network: Network, stop: EndSignals) -> str | None:
     except Interrupted:
         return None
     return run.over
+
+
+def _settle_spaces(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere]) -> None:
+    """Fix the spaces to those of the environment here; where it cannot be made, log that those of the actors count."""
+    while not wait_for([spaces_here], WAIT_SECONDS).done:
+        stop.check()
+        run.directory.check_lock(time.monotonic())
+    here = spaces_here.result()
+    if here.spec is None:
+        log.info("the spaces are those that most actors have: %s", here.why_unknown)
+        return
+    check_spaces(here.spec, run.config, lambda line: None)
+    network.settle_spaces(here.spec)
+
+
+def _await_spaces(run: Run, network: Network, stop: EndSignals) -> Spec:
+    """The run's spaces, once an actor has them or a checkpoint had them."""
+    is_resumed = run.spec is not None
+    while True:
+        stop.check()
+        run.directory.check_lock(time.monotonic())
+        spec = network.spec(WAIT_SECONDS)
+        if spec is not None:
+            if is_resumed or network.joined:
+                return spec
+            time.sleep(FIRST_ACTORS_LOOK_SECONDS)
 
 
 def _await_first_actors(network: Network, actors: int, stop: EndSignals) -> None:

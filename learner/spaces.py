@@ -1,10 +1,12 @@
-"""Which spaces a run has: those of the first actor, until most actors have others. Part of the session, without I/O.
+"""Which spaces a run has: those that its environment has on the learner's host, else those of most actors. Part of the
+session, without I/O.
 
 The first to join may be wrong (another version of the environment) or lie. Before anything has been trained on, spaces
 that more actors contradict than share are dropped, and so are spaces whose actors deliver nothing while others wait.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,6 +17,14 @@ from protocol.specs import Leaf, Spec
 VOTE_SECONDS = 10.0  # an actor with other spaces asks again sooner than this
 RETRY_SECONDS = 2.0
 MAX_VOTES = 4096
+
+
+@dataclass(frozen=True)
+class SpacesHere:
+    """Result of making the run's environment on the learner's host."""
+
+    spec: Spec | None = None
+    why_unknown: str = ""  # "" where they are known
 
 
 class Spaces:
@@ -48,6 +58,10 @@ class Spaces:
     def begin(self, spec: Spec, now: float) -> None:
         """The run has these spaces from now on."""
         self.spec, self._since, self._votes = spec, now, {}
+
+    def settle(self, spec: Spec) -> None:
+        """The run has these spaces, whatever actors say."""
+        self.spec, self.is_settled, self._votes = spec, True, {}
 
     def are_overruled(self, hello: Hello, token: str, peers: Iterable[Peer], now: float, patience: float) -> bool:
         """Count the vote of an actor with other spaces. Return whether they are to be the run's.

@@ -5,13 +5,18 @@ import functools
 import logging
 import os
 import sys
+from concurrent.futures import Future
+from pathlib import Path
 
 from learner.door import Listening, check_address
+from learner.spaces import SpacesHere
 from protocol.errors import DppoError
 from scripts.child import Reports, reports_from_environment
 from scripts.config import LearnerProcessConfig, TrainConfig
 from scripts.launching import NEW, checked, in_new_directory, placed, show_finished
+from scripts.preflight import env_settings
 from scripts.settings import Resolved, resolve_file
+from scripts.spaces_here import check_same_spaces, looking_for_spaces
 from scripts.standing import kept_settings
 
 
@@ -47,7 +52,16 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
         show_finished(standing)
         _tell_actors(config, listening, standing.over)
         return 0
-    check_address(listening)
+    collect, env = config.learner.collect, env_settings(config.learner.env)
+    with looking_for_spaces(env, collect.envs_per_actor) as spaces_here:
+        check_address(listening)
+        _train_alone(config, listening, standing.directory, spaces_here)
+    return 0
+
+
+def _train_alone(
+    config: LearnerProcessConfig, listening: Listening, directory: Path, spaces_here: Future[SpacesHere]
+) -> None:
     import learner.shell
     from scripts.closing import check_that_episodes_ended, close_run, film, say_what_is_next
     from scripts.failed_starts import removed_where_it_fails
@@ -55,7 +69,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
     from scripts.recording import Recorder
     from scripts.screen import Screen
 
-    directory = standing.directory
+    check_same_spaces(directory, spaces_here)
     with (
         removed_where_it_fails(directory),
         contextlib.ExitStack() as children,
@@ -82,8 +96,8 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
             settings=functools.partial(kept_settings, config),
             observe=progress.show,
             afterwards=afterwards,
+            spaces_here=spaces_here,
         )
-    return 0
 
 
 def _tell_actors(config: LearnerProcessConfig, listening: Listening, reason: str) -> None:

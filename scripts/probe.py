@@ -12,6 +12,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from typing import IO
@@ -23,6 +24,7 @@ from protocol.errors import DppoError, UsageError
 from protocol.exit_codes import how_it_ended
 from protocol.lifeline import LIFELINE_VARIABLE, watch_parent
 from protocol.messages import EnvSettings
+from protocol.specs import Spec
 from scripts.last_words import last_words
 from scripts.run_module import START
 
@@ -40,6 +42,7 @@ class Answer(msgspec.Struct, frozen=True):
     """Answer of the probing process."""
 
     error: str = ""  # "" where there is none
+    spec: bytes = b""  # the environment's, as MessagePack: JSON has no infinity
 
 
 def needs_no_probe(env: EnvSettings) -> bool:
@@ -47,11 +50,22 @@ def needs_no_probe(env: EnvSettings) -> bool:
     return env.id in ENOUGH and env.kwargs_json == "{}" and env.vectorization != "native"
 
 
-def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu", slot: int = 0) -> None:
+def probe(
+    env: EnvSettings,
+    note: Callable[[str], None],
+    *,
+    device: str = "cpu",
+    slot: int = 0,
+    found: Callable[[Spec], None] = lambda spec: None,
+    given_up: threading.Event | None = None,
+) -> None:
     """Make one environment and reset it (and look for the device). Raises UsageError where that fails.
 
     note: told where it takes so long that a user would wonder.
+    found: called with the environment's spec, before the environment is closed.
+    given_up: once set, nothing is waited for any more.
     """
+    given_up = given_up or threading.Event()
     limit = env.step_timeout_seconds  # 0: as long as it takes
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
@@ -76,23 +90,28 @@ def probe(env: EnvSettings, note: Callable[[str], None], *, device: str = "cpu",
             process.stdin.write(msgspec.json.encode(env))
             process.stdin.close()
         what = env.id if device == "cpu" else f"{env.id} and a tensor on {device}"
-        answer = _read_answer(answers, limit + MARGIN_SECONDS if limit else None, what, note)
+        answer = _read_answer(answers, limit + MARGIN_SECONDS if limit else None, what, note, given_up)
+        if given_up.is_set():
+            return
         if answer is None:
             raise UsageError(_broken(env, process, log, limit))
         if answer.error:
             raise UsageError(answer.error)
+        found(msgspec.msgpack.decode(answer.spec, type=Spec))
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(CLOSE_SECONDS)
 
 
-def _read_answer(answers: int, limit: float | None, what: str, note: Callable[[str], None]) -> Answer | None:
-    """Wait for the answer; None where the process ended, or time ran out, without one."""
+def _read_answer(
+    answers: int, limit: float | None, what: str, note: Callable[[str], None], given_up: threading.Event
+) -> Answer | None:
+    """Wait for the answer; None where the process ended, or time ran out, or it was given up, without one."""
     began = time.monotonic()
     announced = False
     text = b""
     while True:
         waited = time.monotonic() - began
-        if limit is not None and waited >= limit:
+        if given_up.is_set() or (limit is not None and waited >= limit):
             return None
         if waited >= ANNOUNCE_SECONDS and not announced:
             announced = True
@@ -155,6 +174,7 @@ def child() -> None:
             faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True, file=STDERR)
         try_reset(environments, env.id)
         faulthandler.cancel_dump_traceback_later()
+        answer = Answer(spec=msgspec.msgpack.encode(environments.spec))
     except DppoError as error:
         answer = Answer(" ".join(str(error).split()))
     os.write(answers, json.dumps(msgspec.to_builtins(answer)).encode() + b"\n")

@@ -73,6 +73,43 @@ def test_spaces_whose_actor_delivers_nothing_give_way_to_those_of_one_that_waits
         assert learner.spec == SPEC
 
 
+def test_spaces_of_the_environment_on_the_learners_host_are_not_overruled() -> None:
+    with Simulation() as world:
+        learner_of(world).settle_spaces(SPEC)
+        for number in range(5):
+            no = join(world, f"liar{number}", OTHER)
+            assert isinstance(no, Reject)
+            assert no.fatal
+            assert "action is 1 of 5 choices from 0 here, 1 of 4 choices from 0 in the run" in no.text
+        assert learner_of(world).spec == SPEC
+        running(world, "a")
+        world.run_until_updates(1)
+        assert {peer.actor for peer in learner_of(world).peers.values()} == {"a"}
+
+
+def test_spaces_that_a_liar_gave_before_the_environment_was_made_here_are_dropped() -> None:
+    with Simulation() as world:
+        assert isinstance(join(world, "liar", OTHER), Welcome)
+        learner = learner_of(world)
+        actions = learner.settle_spaces(SPEC)
+        (note,) = [action.text for action in actions if isinstance(action, Note)]
+        assert "1 of 5 choices from 0 until now, 1 of 4 choices from 0 from now on" in note
+        assert [action.peer for action in actions if isinstance(action, Send)] == [b"liar"]
+        assert not learner.peers
+        no = join(world, "liar", OTHER)
+        assert isinstance(no, Reject)
+        assert no.fatal
+        assert isinstance(join(world, "honest", SPEC), Welcome)
+        assert learner.spec == SPEC
+
+
+def test_peers_that_have_the_spaces_of_the_environment_here_stay() -> None:
+    with Simulation() as world:
+        join(world, "honest", SPEC)
+        assert learner_of(world).settle_spaces(SPEC) == []
+        assert list(learner_of(world).peers) == [b"honest"]
+
+
 def test_spaces_that_something_was_trained_on_stay_whoever_contradicts(world: Simulation) -> None:
     running(world, "a")
     world.run_until_updates(1)

@@ -1,0 +1,161 @@
+"""The learner makes the environment itself where it can: then no actor decides which spaces the run has."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from processes import SMALL, Dppo, Place, RunFiles, free_port
+from simulators import INSTALLED, NUMBERS_VARIABLE
+
+from learner.spaces import SpacesHere
+from protocol.messages import EnvSettings
+from protocol.specs import Leaf, Spec
+from scripts.probe import ENOUGH
+from scripts.spaces_here import check_same_spaces, looking_for_spaces
+
+CARTPOLE = Spec((Leaf("observation", "<f4", (4,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=2),))
+SECONDS = 60.0
+
+
+def here(env_id: str, kwargs_json: str = "{}", vectorization: str = "auto") -> SpacesHere:
+    env = EnvSettings(env_id, kwargs_json, vectorization)  # type: ignore[arg-type]
+    with looking_for_spaces(env, 8) as future:
+        return future.result(SECONDS)
+
+
+def test_the_spaces_are_those_that_an_actor_announces() -> None:
+    assert here("CartPole-v1") == SpacesHere(CARTPOLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vectorization", ["sync", "native", "async"])
+def test_they_are_the_same_however_the_environment_is_vectorised(vectorization: str) -> None:
+    assert here("CartPole-v1", vectorization=vectorization) == SpacesHere(CARTPOLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", sorted(ENOUGH))
+def test_they_are_those_of_the_actors_environments(env_id: str) -> None:
+    from actor.environments import make_environments
+
+    environments = make_environments(EnvSettings(env_id), 3)
+    try:
+        assert here(env_id).spec == environments.spec
+    finally:
+        environments.close()
+
+
+def test_what_cannot_be_made_here_is_one_line_and_no_error() -> None:
+    found = here("not_installed_here:Robot-v0")
+    assert found.spec is None
+    assert "not_installed_here" in found.why_unknown
+    assert "\n" not in found.why_unknown
+
+
+def test_one_environment_does_not_show_the_spaces_of_all_where_they_get_other_arguments() -> None:
+    found = here("CartPole-v1", '{"sutton_barto_reward": "{slot}"}')
+    assert found.spec is None
+    assert "placeholders" in found.why_unknown
+
+
+def test_nothing_is_waited_for_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sleeping.py").write_text("import time\ntime.sleep(1000)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    began = time.monotonic()
+    with looking_for_spaces(EnvSettings("sleeping:Sleeping-v0"), 8) as future:
+        assert not future.done()
+    assert time.monotonic() - began < 5
+
+
+def test_a_run_without_a_checkpoint_waits_for_nothing(tmp_path: Path) -> None:
+    with looking_for_spaces(EnvSettings("CartPole-v1"), 8) as future:
+        check_same_spaces(tmp_path, future)
+        assert not future.done()
+
+
+class Runs:
+    """A learner and actors of one run, each with a release of the environment of its own."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._endpoint = f"tcp://127.0.0.1:{free_port()}"
+        self.files = RunFiles(place.path / "run")
+
+    def learner(self, numbers: str = "", env_id: str = INSTALLED) -> Dppo:
+        return self._place.start(
+            *("learner", "--env", env_id, *SMALL, "--bind", self._endpoint, "--run.directory", "run"),
+            *("--run.checkpoint-seconds", "0", "--evaluation-episodes", "0"),
+            variables={NUMBERS_VARIABLE: numbers} if numbers else {},
+        )
+
+    def actor(self, name: str, numbers: str) -> Dppo:
+        join_file = str(self.files.path / "access" / "join")
+        return self._place.start(
+            *("actor", "--join-file", join_file, "--name", name), variables={NUMBERS_VARIABLE: numbers}
+        )
+
+    def end(self, *commands: Dppo) -> None:
+        for command in commands:
+            command.signal(signal.SIGTERM)
+            self._place.ends(command, code=0)
+        self._place.leaves_nothing()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_actor_that_comes_first_with_other_spaces_is_refused_and_an_honest_one_trains() -> None:
+    with Place() as place:
+        runs = Runs(place)
+        liar = runs.actor("liar", "5")  # before there is a learner
+        learner = runs.learner("3")
+        place.ends(liar, code=3)
+        (error,) = [line for line in liar.complained().splitlines() if line.startswith("dppo: error: ")]
+        assert "observation is float32 (5,) here, float32 (3,) in the run" in error
+        honest = runs.actor("honest", "3")
+        place.until(lambda: runs.files.updates() >= 1, "the first update", during=learner)
+        runs.end(learner, honest)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_host_that_cannot_make_the_environment_goes_by_its_actors() -> None:
+    with Place() as place:
+        runs = Runs(place)
+        learner = runs.learner()  # the variable is missing
+        actor = runs.actor("a", "3")
+        place.until(lambda: runs.files.updates() >= 1, "the first update", during=learner)
+        said = learner.said() + learner.complained()
+        assert said.count("the spaces are those that most actors have: ") == 1
+        assert "Traceback" not in said
+        runs.end(learner, actor)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_that_was_trained_on_other_spaces_is_left_as_it_is() -> None:
+    with Place() as place:
+        runs = Runs(place)
+        learner, actor = runs.learner("3"), runs.actor("a", "3")
+        place.until(lambda: runs.files.updates() >= 1, "the first update", during=learner)
+        runs.end(learner, actor)
+        before = {path: path.stat().st_mtime_ns for path in runs.files.path.rglob("*")}
+        again = runs.learner("4")
+        place.ends(again, code=2)
+        (error,) = [line for line in again.complained().splitlines() if line.startswith("dppo: error: ")]
+        assert "observation is float32 (4,) here, float32 (3,) in the run" in error
+        assert {path: path.stat().st_mtime_ns for path in runs.files.path.rglob("*")} == before
+        place.leaves_nothing()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_learner_that_nobody_joins_leaves_no_checkpoint() -> None:
+    with Place() as place:
+        runs = Runs(place)
+        learner = runs.learner("3")
+        place.until(lambda: (runs.files.path / "access" / "join").exists(), "it listens", during=learner)
+        time.sleep(6.0)  # torch is imported, and the environment was made
+        runs.end(learner)
+        assert not runs.files.checkpoints()
+        assert not (runs.files.path / "policy.onnx").exists()
