@@ -18,7 +18,6 @@ from learner.phases import Phase
 from learner.rollouts import Rollouts
 from learner.roster import Roster
 from learner.slots import SlotTable
-from learner.spaces import difference
 from learner.stop_and_go import StopAndGo
 from learner.troubles import Troubles
 from learner.waiting import Waits
@@ -31,7 +30,6 @@ from protocol.messages import (
     Hello,
     Ping,
     Pong,
-    Reject,
     Rollout,
     Stopped,
     Tally,
@@ -187,9 +185,9 @@ class LearnerSession:
 
     def settle_spaces(self, spec: Spec) -> list[Action]:
         """Fix the spaces to those that the environment has here. Call it before anything is published."""
-        wrong = self.spec if self.spec != spec else None
+        dropped = self._drop_spaces(spec, "as the environment here says") if self.spec not in (None, spec) else []
         self.roster.spaces.settle(spec)
-        return self._drop_spaces(wrong, spec, "as the environment here says") if wrong else []
+        return dropped
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
         """The run is over: say BYE to all, wait for their last words. Untrained steps are dropped for that reason."""
@@ -261,20 +259,17 @@ class LearnerSession:
 
     def _change_spaces(self, hello: Hello, now: float, token: str) -> list[Action]:
         """Drop spaces that were wrong, with all that was collected in them; the trainer begins anew."""
-        spaces, old = self.roster.spaces, self.spec
-        if self.phase not in CHANGEABLE or hello.spec is None or old is None:
+        spaces = self.roster.spaces
+        if self.phase not in CHANGEABLE or hello.spec is None:
             return []
         if not spaces.are_overruled(hello, token, self.peers.values(), now, self.settings.lease_seconds):
             return []
-        actions = self._drop_spaces(old, hello.spec, "as most actors say")
+        dropped = self._drop_spaces(hello.spec, "as most actors say")
         spaces.begin(hello.spec, now)
-        return actions
+        return dropped
 
-    def _drop_spaces(self, old: Spec, new: Spec, source: str) -> list[Action]:
-        text = f"the run's spaces were wrong, {source}: {difference(old, new)}"
-        actions: list[Action] = [Note(text.replace(" here, ", " until now, ").replace("in the run", "from now on"))]
-        no = Reject("spec", "the run has other spaces now", fatal=False)
-        actions += [Send(peer_id, no) for peer_id in self.peers]
+    def _drop_spaces(self, new: Spec, source: str) -> list[Action]:
+        actions = self.roster.spaces.dropped(new, source, self.peers)
         self.roster.dismiss()
         self.ledger.drop_pending("invalid")
         self.cycle.change_spaces()

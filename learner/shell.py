@@ -91,7 +91,7 @@ def run(
                 time.sleep(WAIT_SECONDS)
 
 
-def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere] | None) -> str | None:
+def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere] | None = None) -> str | None:
     """The training loop; returns why the run is over, None where a signal came first."""
     try:
         import learner.trainer  # noqa: F401 -- torch, while the actors start
