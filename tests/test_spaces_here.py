@@ -1,20 +1,35 @@
 """The learner makes the environment itself where it can: then no actor decides which spaces the run has."""
 
+import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from typing import cast
 
 import pytest
+from conversations import hello
 from processes import SMALL, Dppo, Place, RunFiles, free_port
 from simulators import INSTALLED, NUMBERS_VARIABLE
 
+from learner import shell
+from learner.config import LearnerConfig
+from learner.end_signals import EndSignals, Interrupted
+from learner.network import Network
+from learner.run import Run
+from learner.run_directory import RunDirectory
+from learner.session import LearnerSession
 from learner.spaces import SpacesHere
+from protocol.errors import UsageError
 from protocol.messages import EnvSettings
-from protocol.specs import Leaf, Spec
+from protocol.specs import Leaf, Spec, spec_hash
 from scripts.probe import ENOUGH
 from scripts.spaces_here import check_same_spaces, looking_for_spaces
 
 CARTPOLE = Spec((Leaf("observation", "<f4", (4,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=2),))
+OTHER = Spec((Leaf("observation", "<f4", (5,), "box"),), CARTPOLE.action)
 SECONDS = 60.0
 
 
@@ -72,6 +87,87 @@ def test_a_run_without_a_checkpoint_waits_for_nothing(tmp_path: Path) -> None:
     with looking_for_spaces(EnvSettings("CartPole-v1"), 8) as future:
         check_same_spaces(tmp_path, future)
         assert not future.done()
+
+
+class Table:
+    """A network whose session says HELLO to whom a test names, and that is never published to."""
+
+    def __init__(self, session: LearnerSession) -> None:
+        self._session = session
+
+    def spec(self, timeout: float) -> Spec | None:
+        return self._session.spec
+
+    @property
+    def joined(self) -> int:
+        return sum(peer.ready for peer in self._session.peers.values())
+
+    def settle_spaces(self, spec: Spec) -> None:
+        self._session.settle_spaces(spec)
+
+    def join(self, name: str, spec: Spec) -> None:
+        run_id = self._session.settings.run_id
+        said = hello(
+            actor=name, incarnation=name.ljust(8, "-").encode(), run_id=run_id, spec=spec, spec_hash=spec_hash(spec)
+        )
+        self._session.receive(name.encode(), said, None, 1.0)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[tuple[Run, Table, EndSignals]]:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    with RunDirectory.open(tmp_path / "run") as directory:
+        run = Run(LearnerConfig(), directory, launched_at=0.0)
+        try:
+            yield run, Table(run.session()), EndSignals()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def test_a_run_waits_for_an_actor_that_has_its_spaces(table: tuple[Run, Table, EndSignals]) -> None:
+    run, network, stop = table
+    network.join("liar", OTHER)
+    found: Future[SpacesHere] = Future()
+    found.set_result(SpacesHere(CARTPOLE))
+    shell._settle_spaces(run, cast(Network, network), stop, found)
+    assert network.joined == 0
+    timer = threading.Timer(0.2, network.join, ("honest", CARTPOLE))
+    timer.start()
+    assert shell._await_spaces(run, cast(Network, network), stop) == CARTPOLE
+    assert network.joined == 1
+    timer.join()
+
+
+def test_where_the_environment_cannot_be_made_the_first_actor_counts(
+    table: tuple[Run, Table, EndSignals], caplog: pytest.LogCaptureFixture
+) -> None:
+    run, network, stop = table
+    found: Future[SpacesHere] = Future()
+    found.set_result(SpacesHere(why_unknown="it is not installed"))
+    with caplog.at_level("INFO", "dppo.learner"):
+        shell._settle_spaces(run, cast(Network, network), stop, found)
+    assert caplog.messages == ["the spaces are those that most actors have: it is not installed"]
+    network.join("first", OTHER)
+    assert shell._await_spaces(run, cast(Network, network), stop) == OTHER
+
+
+def test_a_signal_ends_the_wait_for_the_environment(table: tuple[Run, Table, EndSignals]) -> None:
+    run, network, stop = table
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(Interrupted):
+        shell._settle_spaces(run, cast(Network, network), stop, Future())
+
+
+def test_spaces_that_fit_into_no_rollout_end_the_learner_before_anybody_joins(
+    table: tuple[Run, Table, EndSignals],
+) -> None:
+    run, network, stop = table
+    found: Future[SpacesHere] = Future()
+    found.set_result(SpacesHere(Spec((Leaf("observation", "<f4", (2**26,), "box"),), CARTPOLE.action)))
+    with pytest.raises(UsageError, match="max_rollout_bytes"):
+        shell._settle_spaces(run, cast(Network, network), stop, found)
 
 
 class Runs:
