@@ -9,13 +9,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 from conversations import hello
 from processes import SMALL, Dppo, Place, RunFiles, free_port
 from simulators import INSTALLED, NUMBERS_VARIABLE
 
+from actor.environments import make_environments
 from learner import shell
-from learner.config import LearnerConfig
+from learner.checkpoint_document import document_of
+from learner.config import EnvConfig, LearnerConfig, RunConfig
+from learner.door import Listening
 from learner.end_signals import EndSignals, Interrupted
 from learner.network import Network
 from learner.run import Run
@@ -25,7 +29,10 @@ from learner.spaces import SpacesHere
 from protocol.errors import UsageError
 from protocol.messages import EnvSettings
 from protocol.specs import Leaf, Spec, spec_hash
+from scripts import learner_command
+from scripts.config import LearnerProcessConfig
 from scripts.probe import ENOUGH
+from scripts.settings import Resolved, dump_yaml
 from scripts.spaces_here import check_same_spaces, looking_for_spaces
 
 CARTPOLE = Spec((Leaf("observation", "<f4", (4,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=2),))
@@ -52,8 +59,6 @@ def test_they_are_the_same_however_the_environment_is_vectorised(vectorization: 
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", sorted(ENOUGH))
 def test_they_are_those_of_the_actors_environments(env_id: str) -> None:
-    from actor.environments import make_environments
-
     environments = make_environments(EnvSettings(env_id), 3)
     try:
         assert here(env_id).spec == environments.spec
@@ -87,6 +92,55 @@ def test_a_run_without_a_checkpoint_waits_for_nothing(tmp_path: Path) -> None:
     with looking_for_spaces(EnvSettings("CartPole-v1"), 8) as future:
         check_same_spaces(tmp_path, future)
         assert not future.done()
+
+
+def launched(directory: Path, env_id: str) -> Resolved[LearnerProcessConfig]:
+    learner = LearnerConfig(env=EnvConfig(id=env_id), run=RunConfig(directory=str(directory)))
+    return Resolved(LearnerProcessConfig(learner, bind=f"tcp://127.0.0.1:{free_port()}"), {}, "", False)
+
+
+def trained_on(spec: Spec, resolved: Resolved[LearnerProcessConfig]) -> None:
+    """Leave a run behind that has trained one update."""
+    directory = resolved.config.learner.run_directory
+    state = {"spec": msgspec.to_builtins(spec), "progress": {"updates": 1}}
+    (directory / "checkpoints").mkdir(parents=True)
+    (directory / "checkpoints" / "recent").write_bytes(document_of(1, b"", state) + b"\n")
+    (directory / "config.yaml").write_text(dump_yaml(resolved.config))
+
+
+def start(resolved: Resolved[LearnerProcessConfig]) -> int:
+    return learner_command.run(resolved, Listening(resolved.config.bind, "", "", insecure=False, shows_secrets=False))
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_the_command_hands_the_spaces_to_its_learner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_resumed: bool
+) -> None:
+    handed: list[SpacesHere] = []
+
+    def train(config: LearnerConfig, *, spaces_here: Future[SpacesHere], **_: object) -> None:
+        handed.append(spaces_here.result(SECONDS))
+
+    monkeypatch.setattr(shell, "run", train)
+    resolved = launched(tmp_path / "run", "Pendulum-v1")
+    environments = make_environments(EnvSettings("Pendulum-v1"), 2)
+    if is_resumed:
+        trained_on(environments.spec, resolved)
+    assert start(resolved) == 0
+    assert handed == [SpacesHere(environments.spec)]
+
+
+def test_a_run_that_was_trained_on_other_spaces_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "run", pytest.fail)
+    resolved = launched(tmp_path / "run", "CartPole-v1")
+    trained_on(OTHER, resolved)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(UsageError, match=r"observation is float32 \(4,\) here, float32 \(5,\) in the run") as caught:
+        start(resolved)
+    assert "\n" not in str(caught.value)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 class Table:
