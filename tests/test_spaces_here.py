@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import msgspec
 import pytest
 from conversations import hello
 from processes import SMALL, Dppo, Place, RunFiles, free_port
 from simulators import INSTALLED, NUMBERS_VARIABLE
+from test_network import DeadEnd, no_entry
 
 from actor.environments import make_environments
 from learner import shell
@@ -28,6 +29,7 @@ from learner.session import LearnerSession
 from learner.spaces import SpacesHere
 from protocol.errors import UsageError
 from protocol.messages import EnvSettings
+from protocol.sockets import Router
 from protocol.specs import Leaf, Spec, spec_hash
 from scripts import learner_command
 from scripts.config import LearnerProcessConfig
@@ -39,9 +41,11 @@ CARTPOLE = Spec((Leaf("observation", "<f4", (4,), "box"),), (Leaf("action", "<i8
 OTHER = Spec((Leaf("observation", "<f4", (5,), "box"),), CARTPOLE.action)
 SECONDS = 60.0
 
+Vectorization = Literal["auto", "sync", "async", "native"]
 
-def here(env_id: str, kwargs_json: str = "{}", vectorization: str = "auto") -> SpacesHere:
-    env = EnvSettings(env_id, kwargs_json, vectorization)  # type: ignore[arg-type]
+
+def here(env_id: str, kwargs_json: str = "{}", vectorization: Vectorization = "auto") -> SpacesHere:
+    env = EnvSettings(env_id, kwargs_json, vectorization)
     with looking_for_spaces(env, 8) as future:
         return future.result(SECONDS)
 
@@ -52,7 +56,7 @@ def test_the_spaces_are_those_that_an_actor_announces() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("vectorization", ["sync", "native", "async"])
-def test_they_are_the_same_however_the_environment_is_vectorised(vectorization: str) -> None:
+def test_they_are_the_same_however_the_environment_is_vectorised(vectorization: Vectorization) -> None:
     assert here("CartPole-v1", vectorization=vectorization) == SpacesHere(CARTPOLE)
 
 
@@ -143,85 +147,75 @@ def test_a_run_that_was_trained_on_other_spaces_is_refused_before_anything_is_wr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-class Table:
-    """A network whose session says HELLO to whom a test names, and that is never published to."""
+def join(network: Network, name: str, spec: Spec) -> None:
+    """Say HELLO; the answer goes nowhere."""
 
-    def __init__(self, session: LearnerSession) -> None:
-        self._session = session
+    def receive(session: LearnerSession) -> None:
+        incarnation, run_id = name.ljust(8, "-").encode(), session.settings.run_id
+        said = hello(actor=name, incarnation=incarnation, run_id=run_id, spec=spec, spec_hash=spec_hash(spec))
+        session.receive(name.encode(), said, None, time.monotonic())
 
-    def spec(self, timeout: float) -> Spec | None:
-        return self._session.spec
-
-    @property
-    def joined(self) -> int:
-        return sum(peer.ready for peer in self._session.peers.values())
-
-    def settle_spaces(self, spec: Spec) -> None:
-        self._session.settle_spaces(spec)
-
-    def join(self, name: str, spec: Spec) -> None:
-        run_id = self._session.settings.run_id
-        said = hello(
-            actor=name, incarnation=name.ljust(8, "-").encode(), run_id=run_id, spec=spec, spec_hash=spec_hash(spec)
-        )
-        self._session.receive(name.encode(), said, None, 1.0)
+    network.ask(receive)
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Iterator[tuple[Run, Table, EndSignals]]:
+def table(tmp_path: Path) -> Iterator[tuple[Run, Network, EndSignals]]:
     numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}
     with RunDirectory.open(tmp_path / "run") as directory:
         run = Run(LearnerConfig(), directory, launched_at=0.0)
+        network = Network(cast(Router, DeadEnd()), run.session(), no_entry)
+        network.start()
         try:
-            yield run, Table(run.session()), EndSignals()
+            yield run, network, EndSignals()
         finally:
+            network.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def test_a_run_waits_for_an_actor_that_has_its_spaces(table: tuple[Run, Table, EndSignals]) -> None:
+def test_a_run_waits_for_an_actor_that_has_its_spaces(table: tuple[Run, Network, EndSignals]) -> None:
     run, network, stop = table
-    network.join("liar", OTHER)
+    join(network, "liar", OTHER)
     found: Future[SpacesHere] = Future()
     found.set_result(SpacesHere(CARTPOLE))
-    shell._settle_spaces(run, cast(Network, network), stop, found)
+    shell._settle_spaces(run, network, stop, found)
     assert network.joined == 0
-    timer = threading.Timer(0.2, network.join, ("honest", CARTPOLE))
+    timer = threading.Timer(0.2, join, (network, "honest", CARTPOLE))
     timer.start()
-    assert shell._await_spaces(run, cast(Network, network), stop) == CARTPOLE
+    assert shell._await_spaces(run, network, stop) == CARTPOLE
     assert network.joined == 1
     timer.join()
 
 
 def test_where_the_environment_cannot_be_made_the_first_actor_counts(
-    table: tuple[Run, Table, EndSignals], caplog: pytest.LogCaptureFixture
+    table: tuple[Run, Network, EndSignals], caplog: pytest.LogCaptureFixture
 ) -> None:
     run, network, stop = table
     found: Future[SpacesHere] = Future()
     found.set_result(SpacesHere(why_unknown="it is not installed"))
     with caplog.at_level("INFO", "dppo.learner"):
-        shell._settle_spaces(run, cast(Network, network), stop, found)
+        shell._settle_spaces(run, network, stop, found)
     assert caplog.messages == ["the spaces are those that most actors have: it is not installed"]
-    network.join("first", OTHER)
-    assert shell._await_spaces(run, cast(Network, network), stop) == OTHER
+    join(network, "first", OTHER)
+    assert shell._await_spaces(run, network, stop) == OTHER
 
 
-def test_a_signal_ends_the_wait_for_the_environment(table: tuple[Run, Table, EndSignals]) -> None:
+def test_a_signal_ends_the_wait_for_the_environment(table: tuple[Run, Network, EndSignals]) -> None:
     run, network, stop = table
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
     with pytest.raises(Interrupted):
-        shell._settle_spaces(run, cast(Network, network), stop, Future())
+        shell._settle_spaces(run, network, stop, Future())
 
 
 def test_spaces_that_fit_into_no_rollout_end_the_learner_before_anybody_joins(
-    table: tuple[Run, Table, EndSignals],
+    table: tuple[Run, Network, EndSignals],
 ) -> None:
     run, network, stop = table
     found: Future[SpacesHere] = Future()
     found.set_result(SpacesHere(Spec((Leaf("observation", "<f4", (2**26,), "box"),), CARTPOLE.action)))
     with pytest.raises(UsageError, match="max_rollout_bytes"):
-        shell._settle_spaces(run, cast(Network, network), stop, found)
+        shell._settle_spaces(run, network, stop, found)
 
 
 class Runs:
