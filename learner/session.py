@@ -238,11 +238,9 @@ class LearnerSession:
             return [*actions, *self.cycle.advance(now)]
         if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
             return [*actions, Send(peer_id, Bye(OVER))]
-        actions.append(Send(peer_id, self._welcome(peer)))
-        actions += self.histories.joined(hello)
-        if hello.policy == self.cycle.current:
-            peer.have_version = hello.version
+        actions += [Send(peer_id, self._welcome(peer)), *self.histories.joined(hello)]
         holds = hello.policy == self.cycle.current
+        peer.have_version = hello.version if holds else peer.have_version
         if peer.ready and self.phase is Phase.COLLECTING:
             actions += self._set_going(peer, now, holds=holds)
         elif peer.ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and hello.version:
@@ -259,11 +257,10 @@ class LearnerSession:
 
     def _change_spaces(self, hello: Hello, now: float, token: str) -> list[Action]:
         """Drop spaces that were wrong, with all that was collected in them; the trainer begins anew."""
-        spaces = self.roster.spaces
-        if self.phase not in CHANGEABLE or hello.spec is None:
+        spaces, peers, patience = self.roster.spaces, self.peers.values(), self.settings.lease_seconds
+        if self.phase not in CHANGEABLE or not spaces.are_overruled(hello, token, peers, now, patience):
             return []
-        if not spaces.are_overruled(hello, token, self.peers.values(), now, self.settings.lease_seconds):
-            return []
+        assert hello.spec is not None, "nothing else overrules"
         dropped = self._drop_spaces(hello.spec, "as most actors say")
         spaces.begin(hello.spec, now)
         return dropped
