@@ -41,7 +41,7 @@ FROM packages AS actor
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/mnt \
     pip --python /venv/bin/python install --no-cache-dir --no-deps /mnt/*.whl
 USER dppo
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "scripts.health"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "dppo.ops.healthcheck"]
 CMD ["dppo", "actor", "--help"]
 
 FROM packages AS learner
@@ -51,7 +51,7 @@ RUN --mount=type=bind,from=wheel,source=/src/learner.txt,target=/tmp/learner.txt
       -r /tmp/learner.txt
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/mnt \
     pip --python /venv/bin/python install --no-cache-dir --no-deps /mnt/*.whl
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "scripts.health"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "dppo.ops.healthcheck"]
 # Root only until the entrypoint has become the owner of the run directory.
 COPY scripts/docker-entrypoint.sh /usr/local/bin/dppo-entrypoint
 ENTRYPOINT ["/bin/sh", "/usr/local/bin/dppo-entrypoint"]

@@ -29,7 +29,7 @@ help: ## this list
 # `exec`: the program takes the shell's place, so that every signal reaches it.
 define DPPO
 import sys
-from scripts.cli import main
+from dppo.cli import main
 try:
     main()
 except SystemExit as end:

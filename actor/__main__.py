@@ -3,6 +3,6 @@
 if __name__ == "__main__":
     import sys
 
-    from scripts.cli import process
+    from dppo.cli import process
 
     process(["actor", *sys.argv[1:]])

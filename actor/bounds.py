@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from protocol.messages import Welcome
+from dppo.protocol.messages import Welcome
 
 MAX_ENVS = 4096  # environments of one actor
 MIN_LEASE_SECONDS = 0.1

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from protocol.errors import UsageError
-from protocol.messages import Name
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import Name
 
 SECRET = {"secret": True}  # metadata of a field that is never printed
 

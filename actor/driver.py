@@ -7,22 +7,22 @@ send what it leaves in `outgoing`.
 import time
 from collections.abc import Callable, Sequence
 
-from actor.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
-from actor.activity import Activity
-from actor.collector import Collector
-from actor.crash_reports import CrashReports
-from actor.diary import Diary
-from actor.environments import Environments, make_environments
-from actor.places import Place
-from actor.policy import PolicyRunner
-from actor.session import ActorSession
-from actor.step import Crash
-from actor.task import MAX_UNREADABLE
-from protocol.errors import ProtocolError, UsageError
-from protocol.messages import EnvSettings, FromLearner, TimeShares, Trouble
-from protocol.resources import lack, room
-from protocol.rollout import Blob, most_rows
-from protocol.texts import MAX_TEXT
+from dppo.actor.console_lines import Diary
+from dppo.actor.envs.crash_reports import CrashReports
+from dppo.actor.envs.env_numbers import Place
+from dppo.actor.envs.interface import Crash
+from dppo.actor.envs.make import Environments, make_environments
+from dppo.actor.sampling.collector import Collector
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
+from dppo.actor.session.session import ActorSession
+from dppo.actor.session.task import MAX_UNREADABLE
+from dppo.actor.watchdog.activity import Activity
+from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.messages import EnvSettings, FromLearner, TimeShares, Trouble
+from dppo.protocol.process.resources import lack, room
+from dppo.protocol.rollout import Blob, most_rows
+from dppo.protocol.texts import MAX_TEXT
 
 Clock = Callable[[], float]
 

@@ -7,10 +7,10 @@ import signal
 import sys
 import threading
 
-from actor.driver import ActorDriver
-from actor.whereabouts import place_of_frame
-from protocol.descendants import descendants, kill
-from protocol.household import handle_here_only
+from dppo.actor.driver import ActorDriver
+from dppo.actor.watchdog.traceback_location import place_of_frame
+from dppo.protocol.process.descendants import descendants, kill
+from dppo.protocol.process.household import handle_here_only
 
 log = logging.getLogger("dppo.actor")
 

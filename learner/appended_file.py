@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from learner.own_files import open_own
+from dppo.learner.regular_files import open_own
 
 
 class AppendedFile:

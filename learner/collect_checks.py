@@ -2,8 +2,8 @@
 
 import math
 
-from protocol.errors import UsageError
-from protocol.limits import MAX_ENVS, SEGMENT_BYTES
+from dppo.protocol.errors import UsageError
+from dppo.protocol.limits import MAX_ENVS, SEGMENT_BYTES
 
 LEAST_LEASE_SECONDS = 1.5  # four heartbeats, and a busy machine that is late by some tenths of a second
 LEAST_GRACE_SECONDS = 0.1

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from learner.collect_checks import check_counts, check_times
-from learner.run_config import MAY_CHANGE, RunConfig
-from learner.setting_checks import ascending, at_least, at_most, positive
-from protocol.env_names import check_env_name
-from protocol.errors import UsageError
-from protocol.placeholders import check_placeholders
+from dppo.learner.collect_checks import check_counts, check_times
+from dppo.learner.run_config import MAY_CHANGE, RunConfig
+from dppo.learner.setting_checks import ascending, at_least, at_most, positive
+from dppo.protocol.env_names import check_env_name
+from dppo.protocol.errors import UsageError
+from dppo.protocol.placeholders import check_placeholders
 
 __all__ = ["MAY_CHANGE", "CollectConfig", "EnvConfig", "LearnerConfig", "NetworkConfig", "PpoConfig", "RunConfig"]
 
-MAX_KWARGS_CHARACTERS = 2048  # protocol.messages.EnvSettings
+MAX_KWARGS_CHARACTERS = 2048  # dppo.protocol.messages.EnvSettings
 MOST_LOG_STD = 20.0  # e**20 is 5e8
 MOST_LAYERS = 64
 MOST_WIDTH = 65_536

@@ -1,6 +1,6 @@
 """Whether PyTorch has the device that is to train. Imports torch, which takes seconds, only for others than the CPU."""
 
-from protocol.errors import UsageError
+from dppo.protocol.errors import UsageError
 
 CPU = "cpu"
 

@@ -7,7 +7,7 @@ comparison.
 import os
 import signal
 
-from protocol.errors import UsageError
+from dppo.protocol.errors import UsageError
 
 VARIABLE = "DPPO_FAILPOINT"
 

@@ -4,16 +4,16 @@ import logging
 import time
 from pathlib import Path
 
-from learner.access import DIRECTORY as ACCESS
-from learner.config import LearnerConfig
-from learner.door import Listening, reopen_door
-from learner.end_signals import EndSignals
-from learner.network import Network
-from learner.run_directory import next_identity
-from learner.session import LearnerSession
-from learner.session_settings import session_settings
-from learner.slots import SlotTable
-from protocol.ledger import Ledger
+from dppo.learner.config import LearnerConfig
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.settings import session_settings
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.signals import EndSignals
+from dppo.learner.storage.run_directory import next_identity
+from dppo.learner.transport.credentials import DIRECTORY as ACCESS
+from dppo.learner.transport.listener import Listening, reopen_door
+from dppo.learner.transport.network_thread import Network
+from dppo.protocol.ledger import Ledger
 
 log = logging.getLogger("dppo.learner")
 

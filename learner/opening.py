@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Callable
 
-from learner.config import LearnerConfig
-from learner.history import KeptSettings, keep_settings
-from learner.run import Run
-from learner.run_directory import RunDirectory
+from dppo.learner.config import LearnerConfig
+from dppo.learner.run import Run
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.learner.storage.settings_history import KeptSettings, keep_settings
 
 log = logging.getLogger("dppo.learner")
 

@@ -8,33 +8,33 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from learner.batch import Received
-from learner.best_policy import BestPolicy
-from learner.complaints import Complaints
-from learner.config import LearnerConfig
-from learner.entries import Entry
-from learner.failpoints import reach
-from learner.figures import figures, warnings_of
-from learner.history import Change, Moment, note_changes
-from learner.initial_weights import begin_from, find_source
-from learner.journal import Journal
-from learner.metrics import MetricsWriter
-from learner.remarks import remarks
-from learner.run_directory import RunDirectory
-from learner.run_status import RunStatus
-from learner.saving import Books, Content, Saver, over_because, resume
-from learner.session import LearnerSession
-from learner.session_settings import check_spaces, session_settings
-from learner.slots import SlotTable
-from learner.status import SUMMARY
-from learner.summary import median_seconds, summary
-from learner.timings import Timings
-from protocol.specs import Spec
+from dppo.learner.config import LearnerConfig
+from dppo.learner.failpoints import reach
+from dppo.learner.ppo.batch import Received
+from dppo.learner.run_status import RunStatus
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.settings import check_spaces, session_settings
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.session.space_remarks import remarks
+from dppo.learner.storage.best_policy import BestPolicy
+from dppo.learner.storage.checkpointer import Books, Content, Saver, over_because, resume
+from dppo.learner.storage.initial_weights import begin_from, find_source
+from dppo.learner.storage.journal import Journal
+from dppo.learner.storage.journal_records import Entry
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.learner.storage.settings_history import Change, Moment, note_changes
+from dppo.learner.storage.summary import median_seconds, summary
+from dppo.learner.telemetry.log_backoff import Complaints
+from dppo.learner.telemetry.metrics import MetricsWriter
+from dppo.learner.telemetry.status import SUMMARY
+from dppo.learner.telemetry.timings import Timings
+from dppo.learner.telemetry.update_metrics import figures, warnings_of
+from dppo.protocol.specs import Spec
 
 if TYPE_CHECKING:
-    from learner.checkpoint import Checkpoint
-    from learner.trainer import Trainer
-    from learner.update import UpdateReport
+    from dppo.learner.ppo.epochs import UpdateReport
+    from dppo.learner.ppo.trainer import Trainer
+    from dppo.learner.storage.checkpoint import Checkpoint
 
 log = logging.getLogger("dppo.learner")
 
@@ -86,7 +86,7 @@ class Run:
 
     def prepare(self, spec: Spec) -> tuple[int, bytes]:
         """Build the trainer for these spaces (as resumed, if resumed); returns the first version and its graph."""
-        from learner.trainer import Trainer  # torch takes seconds to import: not before the socket is open
+        from dppo.learner.ppo.trainer import Trainer  # torch takes seconds to import: not before the socket is open
 
         run = self.config.run
         check_spaces(spec, self.config, log.warning)
@@ -182,7 +182,7 @@ class Run:
 
     def go_back(self) -> None:
         """Forget the update that was cut off: the weights are again those that its batch was collected with."""
-        from learner.checkpoint import newest
+        from dppo.learner.storage.checkpoint import newest
 
         assert self._trainer is not None, "prepare comes first"
         cut_off = self.progress.updates + 1
@@ -214,7 +214,7 @@ class Run:
             self._writer.write_graph(self._graph)
 
     def _graph(self) -> bytes:
-        from learner.network_graph import network_graph
+        from dppo.learner.telemetry.tensorboard_graph import network_graph
 
         assert self._trainer is not None, "prepare comes first"
         assert self.spec is not None, "prepare comes first"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from learner.setting_checks import at_least, at_most, positive
-from protocol.errors import UsageError
+from dppo.learner.setting_checks import at_least, at_most, positive
+from dppo.protocol.errors import UsageError
 
 # metadata of a field that may differ when a run goes on: it changes where and how long a run works, not what is trained
 MAY_CHANGE = {"may_change": True}

@@ -1,6 +1,6 @@
 """Checks of settings, for their dataclasses. Each raises UsageError with the setting's whole name."""
 
-from protocol.errors import UsageError
+from dppo.protocol.errors import UsageError
 
 
 def positive(section: str, config: object, *names: str) -> None:

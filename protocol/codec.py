@@ -9,10 +9,10 @@ from typing import Any
 import msgpack
 import msgspec
 
-from protocol.errors import ProtocolError
-from protocol.messages import WITH_BLOB, FromActor, FromLearner, Message
-from protocol.specs import check_spec
-from protocol.texts import cleaned, printable
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.messages import WITH_BLOB, FromActor, FromLearner, Message
+from dppo.protocol.specs import check_spec
+from dppo.protocol.texts import cleaned, printable
 
 MAX_HEADER_BYTES = 4096
 

@@ -2,9 +2,9 @@
 
 import re
 
-from protocol.errors import UsageError
+from dppo.protocol.errors import UsageError
 
-MAX_CHARACTERS = 256  # protocol.messages.EnvSettings
+MAX_CHARACTERS = 256  # dppo.protocol.messages.EnvSettings
 _FILE = re.compile(r"\.pyc?$")
 
 

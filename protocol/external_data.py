@@ -6,7 +6,7 @@ read a secret in an actor's host by it. Field numbers are those of onnx.proto3.
 
 from collections.abc import Iterator
 
-from protocol.errors import ProtocolError
+from dppo.protocol.errors import ProtocolError
 
 # message -> field number -> message below it
 _FIELDS = {

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from protocol.messages import Tally
+from dppo.protocol.messages import Tally
 
 DropReason = Literal[
     "stop_partial",  # thrown away by its actor at STOP (`on_stop=drop`)

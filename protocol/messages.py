@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from protocol.specs import Spec
-from protocol.texts import MAX_TEXT
+from dppo.protocol.specs import Spec
+from dppo.protocol.texts import MAX_TEXT
 
 MAX_COUNT = 2**53
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from protocol.errors import UsageError
+from dppo.protocol.errors import UsageError
 
 NAMES = ("slot", "actor", "column")
 _NUMBER = re.compile(r"\d{1,18}")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from protocol.errors import ProtocolError
-from protocol.specs import Leaf, Spec
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.specs import Leaf, Spec
 
 MAX_STEPS = 2**24  # T * E of one rollout
 MAX_EPISODES = 2**20  # that one rollout tells of

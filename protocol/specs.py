@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from protocol.errors import ProtocolError, UsageError
+from dppo.protocol.errors import ProtocolError, UsageError
 
 if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to import
     import gymnasium as gym

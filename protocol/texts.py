@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from protocol.errors import ProtocolError
+from dppo.protocol.errors import ProtocolError
 
 MAX_TEXT = 512  # characters
 MAX_ERROR = 4096  # characters of the line that a command ends with; an environment's own text is in it

@@ -11,15 +11,15 @@ from sessions import (
     learner_of,
 )
 
-from learner.phases import Phase
-from learner.session import HEARTBEAT_SECONDS
-from protocol import PROTOCOL_VERSION
-from protocol.codec import decode_from_actor, decode_from_learner
-from protocol.messages import (
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.session import HEARTBEAT_SECONDS
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.codec import decode_from_actor, decode_from_learner
+from dppo.protocol.messages import (
     Hello,
     Tally,
 )
-from protocol.specs import spec_hash
+from dppo.protocol.specs import spec_hash
 
 
 def up(process: Process) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from actor.environments import Environments, Step
+from dppo.actor.envs.make import Environments, Step
 
 ID = "counting:Counting-v0"
 

@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from protocol.security import Admitted, ClientSecurity, Denied, ServerSecurity, Verdict, new_secret_key, public_key
+from dppo.protocol.security.curve import (
+    Admitted,
+    ClientSecurity,
+    Denied,
+    ServerSecurity,
+    Verdict,
+    new_secret_key,
+    public_key,
+)
 
 
 @dataclass(repr=False)

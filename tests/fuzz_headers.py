@@ -20,14 +20,14 @@ from typing import Any
 
 import msgpack
 
-from learner.peers import Settings
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol import PROTOCOL_VERSION
-from protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode
-from protocol.errors import ProtocolError
-from protocol.ledger import Ledger, imbalance
-from protocol.messages import (
+from dppo.learner.session.records import Settings
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.ledger import Ledger, imbalance
+from dppo.protocol.messages import (
     Ack,
     Bye,
     EnvSettings,
@@ -48,7 +48,7 @@ from protocol.messages import (
     Welcome,
     Who,
 )  # fmt: skip
-from protocol.specs import Leaf, Spec, spec_hash
+from dppo.protocol.specs import Leaf, Spec, spec_hash
 
 SPEC = Spec(
     observation=(Leaf("observation", "<f4", (3,), "box"),),

@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).parent))  # also when it runs as a module
 
 from fuzz_headers import HELLO, SETTINGS, SPEC, mutated
 
-from learner.network import Network
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol.codec import decode_from_learner, encode
-from protocol.ledger import Ledger
-from protocol.messages import FromLearner, Hello, Ping, Pong, Tally, TimeShares, Welcome
-from protocol.sockets import Router
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.transport.network_thread import Network
+from dppo.protocol.codec import decode_from_learner, encode
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import FromLearner, Hello, Ping, Pong, Tally, TimeShares, Welcome
+from dppo.protocol.transport.router import Router
 
 DEADLINE_SECONDS = 60.0
 PEERS_AT_ONCE = 200

@@ -176,7 +176,7 @@ class Place:
         }
         with stdout.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "scripts.cli", *arguments],
+                [sys.executable, "-m", "dppo.cli", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import gymnasium as gym
 import numpy as np
 
-import actor.registration  # noqa: F401  registers RobotArm-v0
-from actor.robot_arm import BASE, LINK, TURN_RADIANS, Arms
-from actor.robot_arm_vector import RobotArmVectorEnv
+import dppo.actor.envs.registration  # noqa: F401  registers RobotArm-v0
+from dppo.actor.envs.robot_arm.dynamics import BASE, LINK, TURN_RADIANS, Arms
+from dppo.actor.envs.robot_arm.vector_env import RobotArmVectorEnv
 
 Policy = Callable[[Arms], np.ndarray]  # the state of all arms -> actions [E, 2]
 

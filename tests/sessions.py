@@ -17,23 +17,36 @@ from unittest import mock
 
 import numpy as np
 
-from actor.actions import Exit, State
-from actor.driver import ActorDriver
-from actor.session import ActorSession
-from learner.batch import Received
-from learner.entries import Entry, unpack
-from learner.intake import CREDIT
-from learner.peers import Action, Kick, Note, Send, Settings
-from learner.phases import Phase
-from learner.replay import replay
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol.codec import decode_from_actor, decode_from_learner, encode
-from protocol.errors import ProtocolError
-from protocol.ledger import Ledger, imbalance
-from protocol.messages import Ack, Bye, EnvSettings, FromActor, Hello, Nack, Ping, Rollout, Stopped, Tally, Welcome, Who
-from protocol.rollout import Segment
-from protocol.specs import Leaf, Spec
+from dppo.actor.driver import ActorDriver
+from dppo.actor.session.actions import Exit, State
+from dppo.actor.session.session import ActorSession
+from dppo.learner.ppo.batch import Received
+from dppo.learner.session.flow_control import CREDIT
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import Action, Kick, Note, Send, Settings
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.storage.journal_records import Entry, unpack
+from dppo.learner.storage.journal_replay import replay
+from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.ledger import Ledger, imbalance
+from dppo.protocol.messages import (
+    Ack,
+    Bye,
+    EnvSettings,
+    FromActor,
+    Hello,
+    Nack,
+    Ping,
+    Rollout,
+    Stopped,
+    Tally,
+    Welcome,
+    Who,
+)
+from dppo.protocol.rollout import Segment
+from dppo.protocol.specs import Leaf, Spec
 
 RUN_ID = "run-1"
 ENVS = 2
@@ -280,7 +293,7 @@ class Simulation:
         self.acting: Process
         self._watermarks: dict[Incarnation, int] = {}
         self._patch = mock.patch.multiple(
-            "actor.driver",
+            "dppo.actor.driver",
             make_environments=lambda env, envs, *_, **__: FakeEnvironments(envs, self.spec),
             Collector=self._collector,
             PolicyRunner=FakePolicy,
@@ -307,7 +320,7 @@ class Simulation:
     # The learner
 
     def start_learner(self, checkpoint: int = -1, *, torn_bytes: int = 0) -> None:
-        """From that checkpoint and the journal behind it, as learner/saving.py does it.
+        """From that checkpoint and the journal behind it, as learner/storage/checkpointer.py does it.
 
         torn_bytes: the end of the newest file that a power failure took.
         """
@@ -372,7 +385,7 @@ class Simulation:
         self.crash_learner()
 
     def checkpoint(self) -> None:
-        """What learner/saving.py keeps."""
+        """What learner/storage/checkpointer.py keeps."""
         assert self.learner is not None
         position = (len(self.disposals) - 1, len(self.disposals[-1]))
         state = _state(self.learner.ledger, self.version, position)

@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import RUN_ID, SPEC, Simulation, learner_of, running
 
-from learner.entries import Entry, unpack
-from learner.intake import CREDIT
-from learner.plausibility import FORGOTTEN_STEPS, Plausibility, check_tally
-from learner.replay import replay
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol import PROTOCOL_VERSION
-from protocol.codec import decode_from_actor
-from protocol.errors import HostileError, ProtocolError
-from protocol.ledger import Account, Ledger, imbalance
-from protocol.messages import Bye, Have, Hello, Ping, Rollout, Stopped, Tally, TimeShares, Trouble
-from protocol.specs import spec_hash
+from dppo.learner.session.flow_control import CREDIT
+from dppo.learner.session.plausibility import FORGOTTEN_STEPS, Plausibility, check_tally
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.storage.journal_records import Entry, unpack
+from dppo.learner.storage.journal_replay import replay
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.codec import decode_from_actor
+from dppo.protocol.errors import HostileError, ProtocolError
+from dppo.protocol.ledger import Account, Ledger, imbalance
+from dppo.protocol.messages import Bye, Have, Hello, Ping, Rollout, Stopped, Tally, TimeShares, Trouble
+from dppo.protocol.specs import spec_hash
 
 Sent = tuple[bytes, bytes | None]
 LIAR = b"liar----"

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from processes import free_port
 
-from learner.access import Access, _write_new
-from learner.door import Listening, open_door
-from learner.gate import Gate
-from protocol.errors import UsageError
-from protocol.join_line import JoinLine
-from protocol.security import Admitted, Denied, new_secret_key, public_key
-from scripts.cli import main
+from dppo.cli import main
+from dppo.learner.transport.authenticator import Gate
+from dppo.learner.transport.credentials import Access, _write_new
+from dppo.learner.transport.listener import Listening, open_door
+from dppo.protocol.errors import UsageError
+from dppo.protocol.security.curve import Admitted, Denied, new_secret_key, public_key
+from dppo.protocol.security.join_line import JoinLine
 
 NOW = 1_800_000_000.0
 NOT_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.advantages import gae
+from dppo.learner.ppo.gae import gae
 
 
 def term_by_term(

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from sessions import SPEC, Process, Simulation
 
-from learner.config import CollectConfig
-from learner.intake import check_sizes
-from protocol.codec import encode
-from protocol.errors import UsageError
-from protocol.messages import Stop
-from protocol.specs import Leaf, Spec
+from dppo.learner.config import CollectConfig
+from dppo.learner.session.flow_control import check_sizes
+from dppo.protocol.codec import encode
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import Stop
+from dppo.protocol.specs import Leaf, Spec
 
 EXAMPLES = 12
 MANY_EXAMPLES = 400

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from graphs import gaussian_graph
 
-from scripts.cli import main
+from dppo.cli import main
 
 TRAIN = ("train", "--preset", "none", "--actors", "0", "--env", "RobotArm-v0", "--run.directory", "run")
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from learner.advantages import gae
-from learner.batch import Grid, Received, Strip, assemble, flatten, lay_out
-from protocol.rollout import Leaves, Segment
+from dppo.learner.ppo.batch import Grid, Received, Strip, assemble, flatten, lay_out
+from dppo.learner.ppo.gae import gae
+from dppo.protocol.rollout import Leaves, Segment
 
 
 def episode_segment(seed: int, T: int, E: int) -> Segment:

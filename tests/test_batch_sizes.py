@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import ENVS, Simulation, learner_of, running
 
-from learner.intake import CREDIT, SEGMENTS_PER_BATCH
-from learner.phases import Phase
+from dppo.learner.session.flow_control import CREDIT, SEGMENTS_PER_BATCH
+from dppo.learner.session.phases import Phase
 
 BATCH_STEPS = 256
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.cli import main
+from dppo.cli import main
 
 TINY = ("--", "--actors", "1", "--steps", "6000")
 

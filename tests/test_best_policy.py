@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from onnx import ModelProto
 
-from learner import best_policy
-from learner.best_policy import BEST_POLICY_FILE, BestPolicy
-from learner.complaints import Complaints
-from learner.export import with_metadata
-from learner.run_directory import FILES
+from dppo.learner.models.onnx_export import with_metadata
+from dppo.learner.storage import best_policy
+from dppo.learner.storage.best_policy import BEST_POLICY_FILE, BestPolicy
+from dppo.learner.storage.run_directory import FILES
+from dppo.learner.telemetry.log_backoff import Complaints
 
 
 def graph(version: int) -> bytes:

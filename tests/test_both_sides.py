@@ -17,19 +17,19 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from actor.collector import Collector
-from actor.policy import PolicyRunner
-from actor.step import Crash, Environments
-from actor.sync_loop import SyncLoop
-from actor.vector_environments import VectorEnvironments
-from learner import checkpoint
-from learner.batch import Received
-from learner.config import NetworkConfig, PpoConfig
-from learner.trainer import Trainer
-from learner.validation import checked_segment
-from protocol.messages import Rollout
-from protocol.rollout import Segment, pack
-from protocol.specs import Spec
+from dppo.actor.envs.interface import Crash, Environments
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.envs.vector_adapter import VectorEnvironments
+from dppo.actor.sampling.collector import Collector
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.learner.config import NetworkConfig, PpoConfig
+from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.trainer import Trainer
+from dppo.learner.session.rollout_validation import checked_segment
+from dppo.learner.storage import checkpoint
+from dppo.protocol.messages import Rollout
+from dppo.protocol.rollout import Segment, pack
+from dppo.protocol.specs import Spec
 
 ROWS = 12
 ENVS = 2

@@ -13,14 +13,14 @@ from typing import Any
 import psutil
 import pytest
 
-from scripts.chaos.faults import known
+from dppo.cli import main
+from dppo.local.processes import Lifeline
 from scripts.chaos.figures import Outcome, at_least, at_most, holds, none_of, reported
+from scripts.chaos.registry import known
 from scripts.chaos.relays import Relay
 from scripts.chaos.samples import slope
 from scripts.chaos.watching import RunWatch, open_accounts
 from scripts.chaos.workers import Worker
-from scripts.cli import main
-from scripts.processes import Lifeline
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -42,7 +42,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     benches = []
     try:
         for output, names in lanes:
-            command = [sys.executable, "-m", "scripts.cli", "bench", "chaos", "--output", str(output), "--only", *names]
+            command = [sys.executable, "-m", "dppo.cli", "bench", "chaos", "--output", str(output), "--only", *names]
             with output.with_suffix(".log").open("wb") as log:
                 benches.append(subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=log))
         deadline = time.monotonic() + SECONDS
@@ -91,7 +91,7 @@ def test_a_process_whose_start_is_interrupted_is_known(tmp_path: Path, monkeypat
 def test_an_interrupted_bench_leaves_no_process_behind(number: int) -> None:
     mark = f"chaos-test-{os.getpid()}-{number}"
     environment = {**os.environ, "TEST_STARTED_BY": mark}
-    command = [sys.executable, "-m", "scripts.cli", "bench", "chaos", "--only", "stop-learner"]
+    command = [sys.executable, "-m", "dppo.cli", "bench", "chaos", "--only", "stop-learner"]
     bench = subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

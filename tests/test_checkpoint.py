@@ -15,8 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner import checkpoint, checkpoint_document
-from protocol.errors import CheckpointError, UsageError
+from dppo.learner.storage import checkpoint
+from dppo.learner.storage import checkpoint_format as checkpoint_document
+from dppo.protocol.errors import CheckpointError, UsageError
 
 TENSORS = {
     "policy.weight": torch.randn(5, 3, generator=torch.Generator().manual_seed(1)),

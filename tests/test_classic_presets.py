@@ -2,10 +2,10 @@
 
 import pytest
 
-from scripts.cli import run_command
-from scripts.config import TrainConfig
-from scripts.fields import values_of
-from scripts.settings import CLASSICS, no_preset_text, resolve
+from dppo.cli import run_command
+from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import values_of
+from dppo.settings.layers import CLASSICS, no_preset_text, resolve
 
 
 @pytest.mark.parametrize("preset", CLASSICS)

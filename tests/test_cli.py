@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-import scripts.cli
-from actor.way_in import WayIn
-from learner.config import LearnerConfig
-from learner.door import Listening
-from protocol.errors import DppoError, RefusedError
-from protocol.join_line import JoinLine
-from scripts.cli import main
-from scripts.config import BenchSolve, BenchThroughput, LearnerProcessConfig, TrainConfig
-from scripts.fields import settings_of
+import dppo.cli
+from dppo.actor.join_options import WayIn
+from dppo.cli import main
+from dppo.learner.config import LearnerConfig
+from dppo.learner.transport.listener import Listening
+from dppo.protocol.errors import DppoError, RefusedError
+from dppo.protocol.security.join_line import JoinLine
+from dppo.settings.commands import BenchSolve, BenchThroughput, LearnerProcessConfig, TrainConfig
+from dppo.settings.fields import settings_of
 
 Entries = tuple[list[Any], dict[str, Any]]
 
@@ -51,7 +51,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> Entries:
 
         return call
 
-    monkeypatch.setattr(scripts.cli, "_entry", entry)
+    monkeypatch.setattr(dppo.cli, "_entry", entry)
     return calls, results
 
 
@@ -92,7 +92,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
     code = f"""
 import sys
-from scripts.cli import main
+from dppo.cli import main
 try: main(["--help"])
 except SystemExit: pass
 print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
@@ -205,7 +205,7 @@ def test_train_gets_the_resolved_settings_and_says_which_preset_it_took(
     calls, _ = entries
     assert run("train", "--env", "Pendulum-v1", "--ppo.learning-rate", "3e-4", "--actors", "0") == 0
     ((module, function, (resolved,), _),) = calls
-    assert (module, function) == ("scripts.launching", "train")
+    assert (module, function) == ("dppo.local.train_command", "train")
     config = resolved.config
     assert isinstance(config, TrainConfig)
     assert (config.learner.env.id, config.learner.ppo.learning_rate, config.actors) == ("Pendulum-v1", 3e-4, 0)
@@ -217,7 +217,7 @@ def test_learner_gets_its_address_and_its_settings(entries: Entries) -> None:
     calls, _ = entries
     assert run("learner", "--bind", "ipc:///tmp/somewhere", "--preset", "none") == 0
     ((module, function, (resolved, listening), _),) = calls
-    assert (module, function) == ("scripts.learner_command", "run")
+    assert (module, function) == ("dppo.local.learner_command", "run")
     assert resolved.config == LearnerProcessConfig(LearnerConfig(), "ipc:///tmp/somewhere")
     assert listening == Listening("ipc:///tmp/somewhere")
 
@@ -243,9 +243,9 @@ def test_actor_gets_its_learner(entries: Entries) -> None:
     assert run("actor", "--join", LINE) == 0
     assert run("actor", "--learner", "tcp://localhost:5555", "--insecure") == 0
     assert [(module, function, *args, rest) for module, function, args, rest in calls] == [
-        ("actor.shell", "run", WayIn("ipc:///tmp/x"), {"name": "", "envs": 4}),
-        ("actor.shell", "run", WayIn(join=LINE), {"name": "", "envs": 0}),
-        ("actor.shell", "run", WayIn("tcp://localhost:5555", insecure=True), {"name": "", "envs": 0}),
+        ("dppo.actor.service", "run", WayIn("ipc:///tmp/x"), {"name": "", "envs": 4}),
+        ("dppo.actor.service", "run", WayIn(join=LINE), {"name": "", "envs": 0}),
+        ("dppo.actor.service", "run", WayIn("tcp://localhost:5555", insecure=True), {"name": "", "envs": 0}),
     ]
 
 
@@ -299,7 +299,7 @@ def test_print_config_does_not_show_secrets(capsys: pytest.CaptureFixture[str]) 
 
 def test_bench_gets_its_arguments_and_passes_on_what_follows(entries: Entries) -> None:
     calls, results = entries
-    results["scripts.bench"] = 1
+    results["dppo.bench.runs"] = 1
     assert run("bench", "solve", "CartPole-v1", "--seeds", "2", "--", "--ppo.epochs", "4") == 1
     assert run("bench", "throughput", "--env", "CartPole-v1", "--seconds", "3") == 1
     assert [(function, args[0]) for _, function, args, _ in calls] == [
@@ -314,7 +314,7 @@ def test_bench_gets_its_arguments_and_passes_on_what_follows(entries: Entries) -
 def test_exit_codes_of_failures(
     capsys: pytest.CaptureFixture[str], entries: Entries, error: BaseException, code: int
 ) -> None:
-    entries[1]["scripts.launching"] = error
+    entries[1]["dppo.local.train_command"] = error
     assert run("train", "--preset", "none") == code
     err = capsys.readouterr().err
     assert "Traceback" not in err
@@ -322,12 +322,12 @@ def test_exit_codes_of_failures(
 
 
 def test_a_missing_extra_says_what_to_install(capsys: pytest.CaptureFixture[str], entries: Entries) -> None:
-    entries[1]["scripts.launching"] = ModuleNotFoundError("No module named 'torch'", name="torch")
+    entries[1]["dppo.local.train_command"] = ModuleNotFoundError("No module named 'torch'", name="torch")
     assert "pip install 'dppo[learner]'" in failed(capsys, "train", "--preset", "none")
 
 
 def test_a_bug_keeps_its_traceback(entries: Entries) -> None:
-    entries[1]["scripts.launching"] = ModuleNotFoundError("No module named 'scripts.x'", name="scripts.x")
+    entries[1]["dppo.local.train_command"] = ModuleNotFoundError("No module named 'scripts.x'", name="scripts.x")
     with pytest.raises(ModuleNotFoundError):
         main(["train", "--preset", "none"])
 
@@ -366,7 +366,7 @@ def test_what_print_config_prints_is_a_file_that_gives_the_same(
 
 @pytest.mark.parametrize("package", ["learner", "actor"])
 def test_the_packages_are_commands_too(package: str) -> None:
-    root = Path(scripts.cli.__file__).parents[1]
+    root = Path(dppo.cli.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-m", package, "--nonsense"], capture_output=True, text=True, cwd=root, check=False
     )
@@ -374,10 +374,10 @@ def test_the_packages_are_commands_too(package: str) -> None:
 
 
 def test_evaluate_prints_one_object(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from scripts.evaluate import EvaluationResult
+    from dppo.watch.evaluate import EvaluationResult
 
     result = EvaluationResult("E-v0", 3, 1, True, 1.0, 0.0, 1.0, 1.0, (1.0,), (5,))
-    monkeypatch.setattr("scripts.evaluate.evaluate", lambda run, **_: result)
+    monkeypatch.setattr("dppo.watch.evaluate.evaluate", lambda run, **_: result)
     assert run("evaluate", "somewhere", "--json") == 0
     assert json.loads(capsys.readouterr().out)["lengths"] == [5]
     assert run("evaluate", "somewhere") == 0
@@ -403,10 +403,10 @@ def test_a_run_whose_output_nobody_reads_ends_with_a_word(
     def gone(arguments: list[str]) -> int:
         raise BrokenPipeError
 
-    monkeypatch.setattr(scripts.cli, "_dispatch", gone)
+    monkeypatch.setattr(dppo.cli, "_dispatch", gone)
     monkeypatch.setattr(os, "dup2", lambda *_: 0)
     monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 1
-    assert capsys.readouterr().err == (f"dppo: error: {scripts.cli.OUTPUT_GONE}\n" if says else "")
+    assert capsys.readouterr().err == (f"dppo: error: {dppo.cli.OUTPUT_GONE}\n" if says else "")

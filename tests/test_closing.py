@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import DppoError
-from scripts.closing import close_run, closing_text
+from dppo.local.run_summary import close_run, closing_text
+from dppo.protocol.errors import DppoError
 
 
 def test_a_run_without_a_summary_ends_in_one_line_that_says_what_to_do(tmp_path: Path) -> None:

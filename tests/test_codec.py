@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode
-from protocol.errors import ProtocolError
-from protocol.messages import (
+from dppo.protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.messages import (
     MAX_COUNT,
     WITH_BLOB,
     Ack,
@@ -33,8 +33,8 @@ from protocol.messages import (
     Welcome,
     Who,
 )
-from protocol.specs import Leaf, Spec, spec_hash
-from protocol.texts import printable
+from dppo.protocol.specs import Leaf, Spec, spec_hash
+from dppo.protocol.texts import printable
 
 SMALL = settings(derandomize=True, deadline=None, max_examples=60)
 

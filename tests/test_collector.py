@@ -10,14 +10,14 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actor.collector import FIRST_CAPACITY, Collector
-from actor.environments import Environments, make_environments
-from actor.noise import NoiseStream
-from actor.policy import PolicyRunner
-from actor.sync_loop import SyncLoop
-from actor.vector_environments import VectorEnvironments
-from protocol.messages import EnvSettings
-from protocol.rollout import Segment, pack, unpack
+from dppo.actor.envs.make import Environments, make_environments
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.envs.vector_adapter import VectorEnvironments
+from dppo.actor.sampling.collector import FIRST_CAPACITY, Collector
+from dppo.actor.sampling.noise import NoiseStream
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.rollout import Segment, pack, unpack
 
 EVEN = PolicyRunner(categorical_graph(np.zeros((4, 3))))  # every action of CountingEnv equally often
 SEGMENT_ARRAYS = [field.name for field in dataclasses.fields(Segment)]

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from actor.config import ActorConfig
-from scripts.config import LearnerProcessConfig
-from scripts.fields import settings_of
-from scripts.flags import parse_flags
+from dppo.actor.config import ActorConfig
+from dppo.settings.commands import LearnerProcessConfig
+from dppo.settings.fields import settings_of
+from dppo.settings.flags import parse_flags
 
 REPOSITORY = Path(__file__).parent.parent
 JOIN = "/dppo/join"

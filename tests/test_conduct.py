@@ -2,7 +2,7 @@
 
 import pytest
 
-from learner.conduct import (
+from dppo.learner.session.rate_limit import (
     BURST_MESSAGES,
     FORGIVEN_SECONDS,
     MAX_RECORDS,
@@ -11,7 +11,7 @@ from learner.conduct import (
     QUESTION_SECONDS,
     Conduct,
 )
-from protocol.errors import HostileError, ProtocolError
+from dppo.protocol.errors import HostileError, ProtocolError
 
 ODD = ProtocolError("odd")
 

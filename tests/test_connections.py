@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from protocol.connections import Connections
+from dppo.protocol.transport.connections import Connections
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -13,16 +13,16 @@ from graphs import categorical_graph
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from actor.collector import Collector
-from actor.contract import BrokenContract
-from actor.environments import make_environments
-from actor.first_calls import check_first_calls
-from actor.policy import PolicyRunner
-from actor.step import Crash
-from actor.sync_loop import SyncLoop
-from actor.vector_environments import VectorEnvironments
-from protocol.errors import DppoError, UsageError
-from protocol.messages import EnvSettings
+from dppo.actor.envs.contract import BrokenContract
+from dppo.actor.envs.first_calls import check_first_calls
+from dppo.actor.envs.interface import Crash
+from dppo.actor.envs.make import make_environments
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.envs.vector_adapter import VectorEnvironments
+from dppo.actor.sampling.collector import Collector
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.messages import EnvSettings
 
 FLOATS = gym.spaces.Box(-1, 1, (2,))
 BYTES = gym.spaces.Box(0, 255, (2,), np.uint8)
@@ -137,7 +137,7 @@ def test_what_a_step_must_not_return_is_named(case: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_the_same_in_the_process_of_an_asynchronous_vector(case: str) -> None:
     """Without the process: the wrapper that it puts around its environment."""
-    from actor.workers import _InWorker
+    from dppo.actor.envs.subprocess_workers import _InWorker
 
     space, answer, words = BAD_STEPS[case]
     environment = _InWorker(Says(space, step=answer))

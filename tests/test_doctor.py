@@ -14,18 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from actor.way_in import WayIn
-from learner.access import Access
-from learner.gate import Gate
-from learner.tokens import TokenBook
-from protocol.join_line import JoinLine
-from protocol.open_files import RESERVE, actors_that_fit, raise_limit
-from protocol.sockets import Router
-from scripts.doctor.command import DoctorArguments, doctor
-from scripts.doctor.finding import Finding, verdict
-from scripts.doctor.machine import disk, machine, open_files, python, releases, shared_memory, somaxconn
-from scripts.doctor.reach import reach
-from scripts.doctor.run_files import run_files
+from dppo.actor.join_options import WayIn
+from dppo.learner.transport.authenticator import Gate
+from dppo.learner.transport.credentials import Access
+from dppo.learner.transport.token_list import TokenBook
+from dppo.ops.doctor.command import DoctorArguments, doctor
+from dppo.ops.doctor.finding import Finding, verdict
+from dppo.ops.doctor.machine import disk, machine, open_files, python, releases, shared_memory, somaxconn
+from dppo.ops.doctor.reach import reach
+from dppo.ops.doctor.run_files import run_files
+from dppo.protocol.security.join_line import JoinLine
+from dppo.protocol.transport.fd_limits import RESERVE, actors_that_fit, raise_limit
+from dppo.protocol.transport.router import Router
 
 GIGABYTE = 2**30
 
@@ -251,7 +251,7 @@ def test_the_secret_is_never_printed(
 
 
 def test_it_runs_as_a_command() -> None:
-    command = [sys.executable, "-m", "scripts.cli", "doctor", "--json"]
+    command = [sys.executable, "-m", "dppo.cli", "doctor", "--json"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from learner.end_signals import Abandoned, EndSignals, Interrupted
+from dppo.learner.signals import Abandoned, EndSignals, Interrupted
 
 PATIENCE = 0.05
 LONG = 5.0  # never waited for where all is well

@@ -14,8 +14,8 @@ from graphs import categorical_graph
 from onnx import TensorProto, helper, numpy_helper
 from processes import Place
 
-from actor.endings import EndSignals
-from protocol.household import handle_here_only
+from dppo.actor.endings import EndSignals
+from dppo.protocol.process.household import handle_here_only
 
 
 @pytest.fixture
@@ -62,10 +62,10 @@ def test_a_fork_dies_of_sigterm_and_its_parent_does_not_hear_of_it() -> None:
 ENDLESS = """
 import sys, threading, time, numpy as np
 sys.path[:0] = {paths!r}
-from actor.policy import PolicyRunner
-from actor.activity import Activity
-from actor.endings import EndSignals
-from actor.watchdog import Watchdog
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.actor.watchdog.activity import Activity
+from dppo.actor.endings import EndSignals
+from dppo.actor.watchdog.thread import Watchdog
 stop = EndSignals()
 Watchdog(Activity(limit_seconds=60.0), tell=print, must_end=lambda: bool(stop)).start()
 print("ready", flush=True)

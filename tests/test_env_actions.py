@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 
-from actor.env_actions import EnvActions
-from actor.sync_loop import SyncLoop
-from actor.vector_environments import VectorEnvironments
+from dppo.actor.envs.env_actions import EnvActions
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.envs.vector_adapter import VectorEnvironments
 
 
 class ActionRate(gym.Env[np.ndarray, np.ndarray]):

@@ -6,12 +6,12 @@ import pytest
 from counting import ID, CountingEnv, first_observation, law, success
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 
-from actor.environments import Environments, make_environments
-from actor.step import successes_of
-from actor.sync_loop import SyncLoop
-from actor.vector_environments import VectorEnvironments
-from protocol.errors import DppoError, UsageError
-from protocol.messages import EnvSettings
+from dppo.actor.envs.interface import successes_of
+from dppo.actor.envs.make import Environments, make_environments
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.envs.vector_adapter import VectorEnvironments
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.messages import EnvSettings
 
 SEEDS = [3, 14, 15, 92, 65]
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from learner.episodes import EpisodeWindow
+from dppo.learner.telemetry.episode_stats import EpisodeWindow
 
 NAN = math.nan
 

@@ -13,12 +13,12 @@ import pytest
 from graphs import categorical_graph, gaussian_graph
 from pictures import BLIND, PIXEL, read_gif, read_mp4
 
-from actor.noise import environment_seeds
-from actor.policy import PolicyRunner
-from protocol.errors import DppoError, UsageError
-from scripts.cli import main
-from scripts.evaluate import Watching, evaluate, evaluation_seeds
-from scripts.filming import Shown, WindowClosed
+from dppo.actor.sampling.noise import environment_seeds
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.cli import main
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.watch.evaluate import Watching, evaluate, evaluation_seeds
+from dppo.watch.rendering import Shown, WindowClosed
 
 # pushes towards where the pole falls: pole angle and its velocity decide
 BALANCING = np.array([[0.0, 0.0], [0.0, 0.0], [-1.0, 1.0], [-1.0, 1.0]])
@@ -85,7 +85,7 @@ def test_no_torch(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "run", categorical_graph(BALANCING))
     code = f"""
 import sys
-from scripts.cli import main
+from dppo.cli import main
 try: main(["evaluate", {run!r}, "--episodes", "1"])
 except SystemExit as exit_: assert exit_.code == 0
 assert "torch" not in sys.modules

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sessions import ENVS, LEASE_SECONDS, Process, Simulation, learner_of, running
 
-from learner.phases import Phase
+from dppo.learner.session.phases import Phase
 
 BATCH_STEPS = 24  # of two actors with ENVS environments each
 

@@ -7,10 +7,10 @@ import psutil
 import pytest
 import torch
 
-from learner.export import PolicyExporter, _slot
-from learner.networks import PolicyNetwork
-from protocol.errors import DppoError
-from protocol.specs import Spec, spec_of
+from dppo.learner.models.networks import PolicyNetwork
+from dppo.learner.models.onnx_export import PolicyExporter, _slot
+from dppo.protocol.errors import DppoError
+from dppo.protocol.specs import Spec, spec_of
 
 CASES = {
     "box to box": (gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Box(-2, 2, (2,))),

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from learner.run_directory import RunDirectory
-from protocol.errors import DppoError, RefusedError, UsageError
-from scripts.failed_starts import broken_off_text, removed_where_it_fails
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.local.failed_starts import broken_off_text, removed_where_it_fails
+from dppo.protocol.errors import DppoError, RefusedError, UsageError
 
 
 def fail(directory: Path, error: Exception, *names: str) -> Exception:

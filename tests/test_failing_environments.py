@@ -73,7 +73,7 @@ def test_an_environment_that_sleeps_for_ever_is_named_and_its_actor_replaced(
     assert f"{hung} is back" in said
     log = (files.path / "logs" / f"{hung}.log").read_text()
     assert re.search(r'simulators\.py", line \d+ in _fail', log)
-    assert "actor/sync_loop.py" in log or at == "making"
+    assert "actor/envs/sync_loop.py" in log or at == "making"
 
 
 def test_an_environment_that_holds_the_interpreter_is_named_and_its_actor_replaced(

@@ -11,14 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import SETTINGS, Simulation, learner_of, running
 
-from learner import fetches
-from learner.fetches import BYTES_PER_SECOND, LEAST_POLICIES, MAX_RECORDS, POLICIES_PER_ACTOR, Fetches
-from learner.peers import Action, Note, Send
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol.ledger import Ledger
-from protocol.messages import Bye, Part, Policy, Tally
-from protocol.snapshot import PART_BYTES
+from dppo.learner.session import policy_fetches as fetches
+from dppo.learner.session.policy_fetches import (
+    BYTES_PER_SECOND,
+    LEAST_POLICIES,
+    MAX_RECORDS,
+    POLICIES_PER_ACTOR,
+    Fetches,
+)
+from dppo.learner.session.records import Action, Note, Send
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import Bye, Part, Policy, Tally
+from dppo.protocol.snapshot import PART_BYTES
 
 POLICY = bytes(8 * PART_BYTES)  # as large as one of 64 x 64 units and a few more
 

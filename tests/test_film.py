@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pictures import read_gif, read_mp4
 
-from protocol.errors import DppoError, UsageError
-from scripts.film import film
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.watch.video_file import film
 
 SIDE = 64
 

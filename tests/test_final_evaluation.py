@@ -9,13 +9,13 @@ import pytest
 from graphs import categorical_graph
 from processes import REPOSITORY
 
-from protocol.errors import DppoError
-from scripts import final_evaluation
-from scripts.closing import close_run
-from scripts.evaluate import evaluate
-from scripts.evaluation_process import read
-from scripts.final_evaluation import Evaluated, evaluate_at_the_end
-from scripts.played import Played, Tally
+from dppo.local import final_evaluation
+from dppo.local.evaluation_process import read
+from dppo.local.final_evaluation import Evaluated, evaluate_at_the_end
+from dppo.local.run_summary import close_run
+from dppo.protocol.errors import DppoError
+from dppo.watch.episode_results import Played, Tally
+from dppo.watch.evaluate import evaluate
 
 SHORT_SECONDS = 5.0  # of an evaluation that its time ends: a busy machine gets so far in them as the test says
 GRAPH = categorical_graph(np.zeros((4, 2)))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.fitted import fitted, wrapped
+from dppo.fitted_text import fitted, wrapped
 
 LINE = "Pendulum-v1, policy version 22, 20 episodes, most likely actions: return -165.8 +- 84.0 (-328.4 to -0.1)"
 WORDS = st.lists(st.text("abc-.", min_size=1, max_size=30), min_size=1, max_size=30)

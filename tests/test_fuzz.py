@@ -8,8 +8,8 @@ from fuzz_wire import Outcome, storm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.codec import decode_from_actor, decode_from_learner
-from protocol.errors import ProtocolError
+from dppo.protocol.codec import decode_from_actor, decode_from_learner
+from dppo.protocol.errors import ProtocolError
 
 MEGABYTE = 2**20
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from test_trainer import acted, assert_bit_equal
 
-from learner.batch import Received
-from learner.config import NetworkConfig, PpoConfig
-from learner.figures import warnings_of
-from learner.gradients import Rows
-from learner.trainer import Trainer
-from learner.update import EpochFigures, UpdateReport
-from protocol.errors import DppoError
-from protocol.rollout import Segment
-from protocol.specs import spec_of
+from dppo.learner.config import NetworkConfig, PpoConfig
+from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.epochs import EpochFigures, UpdateReport
+from dppo.learner.ppo.gradients_autograd import Rows
+from dppo.learner.ppo.trainer import Trainer
+from dppo.learner.telemetry.update_metrics import warnings_of
+from dppo.protocol.errors import DppoError
+from dppo.protocol.rollout import Segment
+from dppo.protocol.specs import spec_of
 
 OBSERVATIONS = gym.spaces.Box(-np.inf, np.inf, (3,))
 SPEC = spec_of(OBSERVATIONS, gym.spaces.Box(-1, 1, (1,)))
@@ -142,8 +142,13 @@ def test_nothing_is_cut_where_nothing_is_absurd_in_any_unit(
         return trainer.tensors()
 
     limited = [run(offset) for offset in (0.0, 1e6)]
-    for name in ("outliers.DEVIATIONS", "outliers.FIRST_DEVIATIONS", "moments.DEVIATIONS", "trainer.UNNORMALISED_CLIP"):
-        monkeypatch.setattr(f"learner.{name}", 1e20)
+    for name in (
+        "outliers.DEVIATIONS",
+        "outliers.FIRST_DEVIATIONS",
+        "normalisation.DEVIATIONS",
+        "trainer.UNNORMALISED_CLIP",
+    ):
+        monkeypatch.setattr(f"dppo.learner.ppo.{name}", 1e20)
     for ours, theirs in zip(limited, [run(offset) for offset in (0.0, 1e6)], strict=True):
         assert_bit_equal(ours, theirs)
 
@@ -217,7 +222,7 @@ def test_an_update_that_is_not_finite_is_taken_back_and_done_without_the_absurd_
         return result
 
     monkeypatch.setattr(trainer, "_train_on", overflows)
-    monkeypatch.setattr("learner.checks.MOST_LOG_RATIO", math.inf)
+    monkeypatch.setattr("dppo.learner.ppo.checks.MOST_LOG_RATIO", math.inf)
     honest = acted(trainer, 1, T=32)
     absurd = replace(acted(trainer, 2, T=32), actions={"action": np.full((32, 4, 1), 1e5, np.float32)})
     report = trainer.update([Received("h0", b"0", 9, 0, honest), Received("h1", b"1", 9, 4, absurd)])

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.adam import FlatAdam
-from learner.gradients import AutogradGradients, Gradients, KlPenalty, Outputs, Rows
-from learner.heads import GaussianHead
-from learner.losses import surrogate_limits
-from learner.networks import Activation, CriticNetwork, PolicyNetwork
-from learner.written_gradients import WrittenGradients
-from protocol.specs import spec_of
+from dppo.learner.models.heads import GaussianHead
+from dppo.learner.models.networks import Activation, CriticNetwork, PolicyNetwork
+from dppo.learner.ppo.adam import FlatAdam
+from dppo.learner.ppo.gradients_analytic import WrittenGradients
+from dppo.learner.ppo.gradients_autograd import AutogradGradients, Gradients, KlPenalty, Outputs, Rows
+from dppo.learner.ppo.losses import surrogate_limits
+from dppo.protocol.specs import spec_of
 
 ACTIONS = {"box": gym.spaces.Box(-1, 1, (2,)), "discrete": gym.spaces.Discrete(4)}
 

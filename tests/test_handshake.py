@@ -12,8 +12,9 @@ import pytest
 from doors import Door
 from processes import free_port
 
-from actor.actions import Action, Exit, Note, Reconnect
-from actor.handshake import (
+from dppo.actor.join_options import WayIn
+from dppo.actor.session.actions import Action, Exit, Note, Reconnect
+from dppo.actor.session.connection_status import (
     AT_ONCE_SECONDS,
     HUNG_UP_SECONDS,
     HUNG_UP_TIMES,
@@ -23,12 +24,11 @@ from actor.handshake import (
     SILENT_SECONDS,
     Handshake,
 )
-from actor.way_in import WayIn
-from protocol.errors import UsageError
-from protocol.greeting import mechanism_at
-from protocol.join_line import JoinLine
-from protocol.seen import Seen
-from protocol.sockets import Router
+from dppo.protocol.errors import UsageError
+from dppo.protocol.security.join_line import JoinLine
+from dppo.protocol.security.zmtp_probe import mechanism_at
+from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.router import Router
 
 LINE = JoinLine(bytes(32), bytes(4), bytes(range(32)), "host:5555")
 

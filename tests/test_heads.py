@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from learner.distributions import Categorical, Gaussian
-from learner.export import PolicyExporter
-from learner.heads import GaussianHead
-from learner.networks import CriticNetwork, Initialisation, PolicyNetwork
-from protocol.specs import Spec, spec_of
+from dppo.learner.models.distributions import Categorical, Gaussian
+from dppo.learner.models.heads import GaussianHead
+from dppo.learner.models.networks import CriticNetwork, Initialisation, PolicyNetwork
+from dppo.learner.models.onnx_export import PolicyExporter
+from dppo.protocol.specs import Spec, spec_of
 
 SPEC = spec_of(gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Box(-2, 2, (2,)))
 HEADS = {

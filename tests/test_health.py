@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.health import HealthFile
-from scripts.health import FRESH_SECONDS, verdict
+from dppo.ops.healthcheck import FRESH_SECONDS, verdict
+from dppo.protocol.process.heartbeat_file import HealthFile
 
 
 def touched(path: Path, at_seconds: float) -> Path:
@@ -20,7 +20,7 @@ def touched(path: Path, at_seconds: float) -> Path:
 
 def run_healthcheck(**env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "scripts.health"], env=env, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "dppo.ops.healthcheck"], env=env, capture_output=True, text=True, timeout=30, check=False
     )
 
 

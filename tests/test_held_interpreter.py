@@ -15,9 +15,9 @@ import pytest
 from processes import SMALL, Dppo, Place, RunFiles
 from simulators import FAILING
 
-from protocol.heartbeat import HEARTBEAT_VARIABLE, Heartbeat
-from protocol.household import SWEEPER
-from protocol.sweeper import LEAST_HELD_SECONDS, TOLD_SECONDS, Held
+from dppo.protocol.process.heartbeat_pipe import HEARTBEAT_VARIABLE, Heartbeat
+from dppo.protocol.process.household import SWEEPER
+from dppo.protocol.process.sweeper import LEAST_HELD_SECONDS, TOLD_SECONDS, Held
 
 ACTOR = 7
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sessions import Connection, Process, Simulation, learner_of, running
 
-from learner.intake import CREDIT
-from learner.peers import Send
-from learner.phases import Phase
-from learner.turnstile import ANSWERS
-from protocol.errors import HostileError
-from protocol.messages import Policy, Stop
+from dppo.learner.session.flow_control import CREDIT
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import Send
+from dppo.learner.transport.ingress_guard import ANSWERS
+from dppo.protocol.errors import HostileError
+from dppo.protocol.messages import Policy, Stop
 
 ROUND_SECONDS = 0.1
 

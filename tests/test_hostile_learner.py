@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from actor.actions import Exit
-from actor.bounds import MAX_ENVS, unreasonable
-from actor.parts import Parts
-from actor.policy import MAX_TENSOR_BYTES, PolicyRunner
-from actor.session import ActorSession
-from protocol.errors import DppoError, ProtocolError
-from protocol.external_data import refuse_external_data
-from protocol.messages import EnvSettings, Part, Welcome
-from protocol.release import RELEASE
+from dppo.actor.bounds import MAX_ENVS, unreasonable
+from dppo.actor.sampling.policy_runner import MAX_TENSOR_BYTES, PolicyRunner
+from dppo.actor.session.actions import Exit
+from dppo.actor.session.policy_parts import Parts
+from dppo.actor.session.session import ActorSession
+from dppo.protocol.errors import DppoError, ProtocolError
+from dppo.protocol.external_data import refuse_external_data
+from dppo.protocol.messages import EnvSettings, Part, Welcome
+from dppo.protocol.release import RELEASE
 
 GRAPH = categorical_graph(np.zeros((4, 2)))
 
@@ -154,7 +154,7 @@ def test_wishes_beyond_reason_end_the_actor_before_anything_is_made(
 
 
 def test_parts_without_end_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actor.parts.MAX_GRAPH_BYTES", 1000)
+    monkeypatch.setattr("dppo.actor.session.policy_parts.MAX_GRAPH_BYTES", 1000)
     parts = Parts()
     for index in range(10):
         parts.add(Part(1, 1, index), b"x" * 100)

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from learner.checkpoint_document import STATE_FILE, document_of, read_document
-from learner.run_directory import RunDirectory
-from protocol.specs import Spec, spec_of
+from dppo.learner.storage.checkpoint_format import STATE_FILE, document_of, read_document
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.protocol.specs import Spec, spec_of
 
 OBSERVED = gym.spaces.Box(-np.inf, np.inf, (1,))
 

@@ -15,10 +15,10 @@ import psutil
 import pytest
 import zmq
 
-from protocol.connections import HURRIED_SECONDS, SILENT_SECONDS
-from protocol.errors import ProtocolError
-from protocol.ingress import Excess, Holding, Meter, excess
-from protocol.sockets import Router
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.transport.connections import HURRIED_SECONDS, SILENT_SECONDS
+from dppo.protocol.transport.router import Router
+from dppo.protocol.transport.unread_bytes import Excess, Holding, Meter, excess
 
 MEGABYTE = 10**6
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many bytes a connection received")
@@ -235,7 +235,7 @@ def test_who_never_says_anything_is_ended_after_a_while_and_who_spoke_is_not(rou
 def test_where_files_run_short_who_says_nothing_is_ended_soon(
     router: Router, monkeypatch: pytest.MonkeyPatch, room: int, ends: bool
 ) -> None:
-    monkeypatch.setattr("protocol.sockets.connections_that_fit", lambda: room)
+    monkeypatch.setattr("dppo.protocol.transport.router.connections_that_fit", lambda: room)
     address = ("127.0.0.1", int(router.endpoint.rpartition(":")[2]))
     with zmq.Context() as context, context.socket(zmq.DEALER) as quiet:
         quiet.linger = 0

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from learner.config import LearnerConfig, NetworkConfig, RunConfig
-from learner.history import KeptSettings
-from learner.initial_weights import difference, find_source
-from learner.opening import open_run
-from learner.run import Run
-from protocol.errors import UsageError
-from protocol.specs import Leaf, Spec
-from scripts.config import TrainConfig
-from scripts.launching import checked
-from scripts.settings import dump_yaml
+from dppo.learner.config import LearnerConfig, NetworkConfig, RunConfig
+from dppo.learner.opening import open_run
+from dppo.learner.run import Run
+from dppo.learner.storage.initial_weights import difference, find_source
+from dppo.learner.storage.settings_history import KeptSettings
+from dppo.local.launching import checked
+from dppo.protocol.errors import UsageError
+from dppo.protocol.specs import Leaf, Spec
+from dppo.settings.commands import TrainConfig
+from dppo.settings.layers import dump_yaml
 
 SPEC = Spec((Leaf("observation", "<f4", (3,), "box"),), (Leaf("action", "<f4", (1,), "box", low=(-1.0,), high=(1.0,)),))
 CONFIG = LearnerConfig(
@@ -96,7 +96,7 @@ def test_weights_and_normalisers_are_taken_and_everything_else_begins_anew(
 
 
 def torch_tensors(path: Path) -> dict[str, torch.Tensor]:
-    from learner.checkpoint import read
+    from dppo.learner.storage.checkpoint import read
 
     return read(path).tensors
 

@@ -8,8 +8,8 @@ from unittest import mock
 
 import pytest
 
-from scripts import inline
-from scripts.cli import main
+from dppo.cli import main
+from dppo.local import inline
 
 
 def test_updates_longer_than_the_lease_lose_no_actor(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

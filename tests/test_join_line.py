@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import UsageError
-from protocol.join_line import ID_BYTES, KEY_BYTES, PREFIX, JoinLine
+from dppo.protocol.errors import UsageError
+from dppo.protocol.security.join_line import ID_BYTES, KEY_BYTES, PREFIX, JoinLine
 
 ADDRESSES = ["host:5555", "10.0.0.7:1", "[::1]:65535", "[fe80::1%eth0]:5555", "learner.cluster.local:5555", "a_b-c:80"]
 LINE = str(JoinLine(bytes(range(32)), b"\1\2\3\4", bytes(range(32, 64)), "host:5555"))

@@ -12,21 +12,21 @@ import pytest
 from doors import Door
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_port
 
-from learner.access import Access
-from learner.gate import Gate
-from learner.network import Network
-from learner.peers import Send, Settings
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol import PROTOCOL_VERSION
-from protocol.codec import decode_from_learner, encode
-from protocol.dealer import Dealer
-from protocol.join_line import JoinLine
-from protocol.ledger import Ledger
-from protocol.messages import EnvSettings, FromLearner, Hello, Reject, Tally, Welcome
-from protocol.security import ClientSecurity, new_secret_key, public_key
-from protocol.seen import Seen
-from protocol.sockets import Router
+from dppo.learner.session.records import Send, Settings
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.transport.authenticator import Gate
+from dppo.learner.transport.credentials import Access
+from dppo.learner.transport.network_thread import Network
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.codec import decode_from_learner, encode
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import EnvSettings, FromLearner, Hello, Reject, Tally, Welcome
+from dppo.protocol.security.curve import ClientSecurity, new_secret_key, public_key
+from dppo.protocol.security.join_line import JoinLine
+from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.dealer import Dealer
+from dppo.protocol.transport.router import Router
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 

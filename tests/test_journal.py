@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner import appended_file
-from learner.entries import RECORD_BYTES, Entry, unpack
-from learner.journal import Journal, Position, entries_behind
-from learner.replay import replay
-from protocol.ledger import Ledger, imbalance
+from dppo.learner import appended_file
+from dppo.learner.storage.journal import Journal, Position, entries_behind
+from dppo.learner.storage.journal_records import RECORD_BYTES, Entry, unpack
+from dppo.learner.storage.journal_replay import replay
+from dppo.protocol.ledger import Ledger, imbalance
 
 INCARNATION = b"12345678"
 START = Position(0)
@@ -131,8 +131,8 @@ def test_entries_are_there_after_sigkill(tmp_path: Path) -> None:
     program = f"""
 import os, signal
 from pathlib import Path
-from learner.entries import Entry
-from learner.journal import Journal
+from dppo.learner.storage.journal_records import Entry
+from dppo.learner.storage.journal import Journal
 journal = Journal(Path({str(tmp_path)!r}), print)
 for seq in range(1, 101):
     journal.append(Entry("accepted", seq, 10, {INCARNATION!r}, "host/7", seq * 10))

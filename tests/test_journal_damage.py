@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.entries import RECORD_BYTES, Entry, Kind
-from learner.journal import Journal, Position, entries_behind
-from learner.replay import replay
-from protocol.ledger import Ledger, imbalance
+from dppo.learner.storage.journal import Journal, Position, entries_behind
+from dppo.learner.storage.journal_records import RECORD_BYTES, Entry, Kind
+from dppo.learner.storage.journal_replay import replay
+from dppo.protocol.ledger import Ledger, imbalance
 
 WRITTEN: tuple[Kind, ...] = ("accepted", "accepted", "stale", "invalid", "published")
 ACTORS = [bytes([65 + number]) * 8 for number in range(3)]

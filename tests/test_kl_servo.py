@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from learner.kl_servo import adapted_coefficient
+from dppo.learner.ppo.adaptive_kl import adapted_coefficient
 
 TUTORIAL = {"factor": 2.0, "band_low": 1 / 1.5, "band_high": 1.5, "minimum": 1e-4, "maximum": 10.0}
 DEEPMIND = {"factor": 1.5, "band_low": 0.5, "band_high": 2.0, "minimum": 1e-4, "maximum": 35.0}

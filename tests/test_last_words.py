@@ -2,8 +2,8 @@
 
 import pytest
 
-from protocol.exit_codes import how_it_ended
-from scripts.last_words import HUNG, ended_in_order, how_an_actor_ended, last_words
+from dppo.local.exit_diagnosis import HUNG, ended_in_order, how_an_actor_ended, last_words
+from dppo.protocol.process.exit_codes import how_it_ended
 
 ENVIRONMENT_STACK = """\
   File "/home/me/sim.py", line 105 in advance
@@ -12,7 +12,7 @@ ENVIRONMENT_STACK = """\
 """
 OTHER_THREAD = """\
 Thread 0x00007f7dc17306c0 (most recent call first):
-  File "/home/me/actor/watchdog.py", line 55 in _run
+  File "/home/me/actor/watchdog/thread.py", line 55 in _run
 
 """
 HELD = f"""\

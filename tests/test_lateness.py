@@ -8,15 +8,15 @@ import pytest
 from conversations import deliver, down, hear, up
 from sessions import ENVS, GRACE_SECONDS, Process, Simulation, learner_of, running
 
-from actor.actions import State
-from learner.intake import CREDIT
-from learner.peers import Send
-from learner.phases import Phase
-from learner.punctuality import MAX_REQUIRED, WASTED_SHARE, Punctuality
-from learner.shares import PROMISED_POLICIES
-from protocol.codec import decode_from_learner
-from protocol.errors import ProtocolError
-from protocol.messages import Extend, Have, Hello, Nack, Policy, Rollout, Stop, Welcome
+from dppo.actor.session.actions import State
+from dppo.learner.session.flow_control import CREDIT
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.punctuality import MAX_REQUIRED, WASTED_SHARE, Punctuality
+from dppo.learner.session.records import Send
+from dppo.learner.session.shares import PROMISED_POLICIES
+from dppo.protocol.codec import decode_from_learner
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.messages import Extend, Have, Hello, Nack, Policy, Rollout, Stop, Welcome
 
 STEP_SECONDS = 5.0  # of the slow one's environments: longer than the grace
 LOOK_SECONDS = 0.05
@@ -314,7 +314,7 @@ def test_an_unreadable_policy_is_asked_for_once_more_and_then_ends_the_actor() -
     def unreadable(graph: bytes) -> None:
         raise ProtocolError("an operator is unknown here")
 
-    with Simulation() as world, mock.patch("actor.driver.PolicyRunner", unreadable):
+    with Simulation() as world, mock.patch("dppo.actor.driver.PolicyRunner", unreadable):
         actor = world.start("a")
         for _ in range(1200):
             world.exchange()

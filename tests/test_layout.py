@@ -15,57 +15,65 @@ MAX_LINES = 300
 TEST_MODULES = {path.stem for path in (REPOSITORY / "tests").glob("*.py")} | {"tests"}
 LEARNING_LIBRARIES = {"torch", "onnx", "tensorboard", "matplotlib", "safetensors"}  # not installed on an actor's host
 
+MAY_IMPORT = {  # of our own packages; `dppo` is the command line and the API
+    "protocol": {"dppo.protocol"},
+    "actor": {"dppo.protocol", "dppo.actor"},
+    "learner": {"dppo.protocol", "dppo.learner"},
+    "dppo": {"dppo"},
+    "scripts": {"dppo", "scripts"},
+}
 NOT_IMPORTED_BY = {
-    "protocol": {"actor", "learner", "scripts"} | LEARNING_LIBRARIES | TEST_MODULES,
-    "actor": {"learner", "scripts"} | LEARNING_LIBRARIES | TEST_MODULES,
-    "learner": {"actor", "scripts"} | TEST_MODULES,
+    "protocol": LEARNING_LIBRARIES | TEST_MODULES,
+    "actor": LEARNING_LIBRARIES | TEST_MODULES,
+    "learner": TEST_MODULES,
     "scripts": TEST_MODULES,
     "dppo": TEST_MODULES,
 }
+ROOMS = ("models", "ppo", "telemetry", "storage", "session", "transport")  # of the learner: lower never imports higher
 MAY_IMPORT_ZMQ = {
-    "protocol/sockets.py",
-    "protocol/dealer.py",
-    "protocol/security.py",  # keys
-    "protocol/zap.py",  # who may come in, which libzmq asks over a socket
-    "protocol/monitor.py",  # what becomes of a connection, which libzmq says over a socket
-    "protocol/intruder.py",  # the learner's test of its own door
+    "protocol/transport/router.py",
+    "protocol/transport/dealer.py",
+    "protocol/security/curve.py",  # keys
+    "protocol/security/zap_handler.py",  # who may come in, which libzmq asks over a socket
+    "protocol/transport/monitor.py",  # what becomes of a connection, which libzmq says over a socket
+    "protocol/security/self_test.py",  # the learner's test of its own door
 }
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "manager", "managers", "misc"}
 
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time"}
 MAY_READ_THE_CLOCK = {
-    "actor/shell.py": "a shell",
+    "actor/service.py": "a shell",
     "actor/driver.py": "measures where an actor's time goes; the clock can be handed in",
-    "actor/collector.py": "measures environments and policy in every step; decides nothing by it",
-    "actor/watchdog.py": "the shell's thread that watches the main one; what it sees is judged in watching.py",
-    "learner/shell.py": "a shell",
+    "actor/sampling/collector.py": "measures environments and policy in every step; decides nothing by it",
+    "actor/watchdog/thread.py": "the shell's thread that watches the main one; what it sees is judged in watching.py",
+    "learner/service.py": "a shell",
     "learner/farewell.py": "a shell: how long it listens",
-    "learner/door.py": "the shell's part that opens the port: tokens expire by the time of day",
-    "learner/network.py": "the shell's thread that owns the socket",
-    "learner/metrics.py": "TensorBoard's events carry the time of day",
-    "protocol/sweeper.py": "a program of its own: the grace of what a killed process has left",
-    "protocol/launch.py": "when the command was launched",
-    "scripts/inline.py": "the shell of a run in one process",
-    "scripts/process_end.py": "a shell: how long the end of a process may take",
-    "scripts/probe.py": "a shell: the deadline of a child process",
-    "scripts/processes.py": "a shell: delays and deadlines of child processes",
-    "scripts/progress.py": "how often to draw; the clock can be handed in",
+    "learner/transport/listener.py": "the shell's part that opens the port: tokens expire by the time of day",
+    "learner/transport/network_thread.py": "the shell's thread that owns the socket",
+    "learner/telemetry/metrics.py": "TensorBoard's events carry the time of day",
+    "protocol/process/sweeper.py": "a program of its own: the grace of what a killed process has left",
+    "protocol/process/launch_time.py": "when the command was launched",
+    "dppo/local/inline.py": "the shell of a run in one process",
+    "dppo/local/process_end.py": "a shell: how long the end of a process may take",
+    "dppo/local/env_probe.py": "a shell: the deadline of a child process",
+    "dppo/local/processes.py": "a shell: delays and deadlines of child processes",
+    "dppo/local/progress.py": "how often to draw; the clock can be handed in",
     "scripts/chaos/crowd.py": "measures processes from outside",
     "scripts/chaos/holder.py": "the shell of a hostile peer",
     "scripts/chaos/herding.py": "measures processes from outside",
     "scripts/chaos/slow_reader.py": "measures processes from outside",
     "scripts/chaos/herd.py": "the shells of a learner and of many actors, without environments and training",
-    "scripts/doctor/command.py": "a command of its own: how long a handshake takes, which tokens have expired",
-    "scripts/evaluate_command.py": "a command of its own: how long it takes",
-    "scripts/evaluate.py": "how long an evaluation may go on",
-    "scripts/final_evaluation.py": "a shell: the deadline of a process",
-    "scripts/filming.py": "how long an episode may be filmed",
-    "scripts/health.py": "a command of its own: how old the sign of life is",
-    "scripts/closing.py": "how much of the time for the evaluation is left",
-    "scripts/run_list.py": "how old runs are",
-    "scripts/tokens.py": "a command of its own: tokens are made and expire by the time of day",
-    "scripts/record.py": "TensorBoard's events carry the time of day",
-    "scripts/observing.py": "measures runs from outside",
+    "dppo/ops/doctor/command.py": "a command of its own: how long a handshake takes, which tokens have expired",
+    "dppo/watch/evaluate_command.py": "a command of its own: how long it takes",
+    "dppo/watch/evaluate.py": "how long an evaluation may go on",
+    "dppo/local/final_evaluation.py": "a shell: the deadline of a process",
+    "dppo/watch/rendering.py": "how long an episode may be filmed",
+    "dppo/ops/healthcheck.py": "a command of its own: how old the sign of life is",
+    "dppo/local/run_summary.py": "how much of the time for the evaluation is left",
+    "dppo/watch/run_list.py": "how old runs are",
+    "dppo/ops/tokens.py": "a command of its own: tokens are made and expire by the time of day",
+    "dppo/watch/record_episode.py": "TensorBoard's events carry the time of day",
+    "dppo/bench/observed_run.py": "measures runs from outside",
     "scripts/chaos/bench.py": "how long a fault took",
     "scripts/chaos/cluster.py": "a shell: processes under faults",
     "scripts/chaos/relays.py": "a shell: how fast bytes are passed on",
@@ -78,7 +86,8 @@ def name_of(path: Path) -> str:
 
 
 def sources(*packages: str) -> list[Path]:
-    return [path for package in packages for path in sorted((REPOSITORY / package).rglob("*.py"))]
+    found = [path for package in packages for path in sorted((REPOSITORY / package).rglob("*.py"))]
+    return [path for path in found if path.resolve() == path]  # not through the links in dppo/
 
 
 def tree_of(path: Path) -> ast.Module:
@@ -101,6 +110,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: a relative import, of which this test cannot tell the module"
             yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def clock_readings(tree: ast.AST) -> Iterator[str]:
@@ -121,22 +131,62 @@ def test_packages_import_only_what_is_below_them(package: str) -> None:
         f"{name_of(path)} imports {module}"
         for path in sources(package)
         for module in imports(tree_of(path))
-        if module.split(".")[0] in NOT_IMPORTED_BY[package]
+        if not may_import(package, module)
     ]
     assert not wrong
 
 
-def test_only_the_commands_of_learner_and_actor_import_scripts() -> None:
+def may_import(package: str, module: str) -> bool:
+    """Whether modules of the package may import that one."""
+    root = module.split(".")[0]
+    if root in PACKAGES:  # as `learner` instead of `dppo.learner`: a second copy of the module
+        return any(module == name or module.startswith(f"{name}.") for name in MAY_IMPORT[package])
+    return root not in NOT_IMPORTED_BY[package]
+
+
+def test_rooms_of_the_learner_import_only_rooms_below_them() -> None:
+    wrong = [
+        f"{name_of(path)} imports {module}"
+        for number, room in enumerate(ROOMS)
+        for path in sources(f"learner/{room}")
+        for module in imports(tree_of(path))
+        if module.split(".")[:2] == ["dppo", "learner"] and module.split(".")[2] in ROOMS[number + 1 :]
+    ]
+    assert not wrong
+
+
+def test_modules_do_not_import_each_other_in_a_circle() -> None:
+    modules = {dotted(path): path for path in sources(*PACKAGES)}
+    below = {
+        name: {module for module in imports(tree_of(path)) if module in modules} - {name}
+        for name, path in modules.items()
+    }
+    while True:
+        leaves = {name for name, others in below.items() if not others}
+        if not leaves:
+            break
+        below = {name: others - leaves for name, others in below.items() if name not in leaves}
+    assert below == {}
+
+
+def dotted(path: Path) -> str:
+    """The name by which the module is imported."""
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    package = parts if parts[0] in ("dppo", "scripts") else ("dppo", *parts)
+    return ".".join(package[:-1] if package[-1] == "__init__" else package)
+
+
+def test_only_the_commands_of_learner_and_actor_import_the_command_line() -> None:
     for package in ("learner", "actor"):
         path = REPOSITORY / package / "__main__.py"
         whole = ast.parse(path.read_text(encoding="utf-8"))
-        assert "scripts.cli" in imports(whole)
-        assert "scripts.cli" not in imports(tree_of(path))
+        assert "dppo.cli" in imports(whole)
+        assert "dppo.cli" not in imports(tree_of(path))
 
 
 def test_only_the_modules_around_sockets_know_zmq() -> None:
     found = {name_of(p) for p in sources(*PACKAGES) for module in imports(tree_of(p)) if module.split(".")[0] == "zmq"}
-    assert "protocol/sockets.py" in found
+    assert "protocol/transport/router.py" in found
     assert found <= MAY_IMPORT_ZMQ
 
 
@@ -160,13 +210,13 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
 
 @pytest.mark.parametrize("package", ["protocol", "actor"])
 def test_importing_what_an_actor_needs_imports_nothing_of_the_learner(package: str) -> None:
-    modules = [name_of(path).removesuffix(".py").replace("/", ".") for path in sources(package)]
+    modules = [dotted(path) for path in sources(package) if path.name != "__main__.py"]
     assert len(modules) > 5
     program = "\n".join(
         [
             "import importlib, sys",
             f"for module in {modules}: importlib.import_module(module)",
-            f"print(sorted({LEARNING_LIBRARIES | {'learner', 'scripts'}} & sys.modules.keys()))",
+            f"print(sorted({LEARNING_LIBRARIES | {'dppo.learner', 'dppo.cli'}} & sys.modules.keys()))",
         ]
     )
     printed = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from processes import RunFiles, assert_closes, drops
 
-from learner.checkpoint import newest
-from learner.config import CollectConfig, EnvConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
-from learner.trainer import Trainer
-from protocol.specs import spec_of
-from scripts.config import TrainConfig
-from scripts.inline import run_inline
-from scripts.progress import Progress
-from scripts.recording import Recorder
+from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
+from dppo.learner.ppo.trainer import Trainer
+from dppo.learner.storage.checkpoint import newest
+from dppo.local.inline import run_inline
+from dppo.local.progress import Progress
+from dppo.protocol.specs import spec_of
+from dppo.settings.commands import TrainConfig
+from dppo.watch.recorder import Recorder
 
 EPISODE_STEPS = 20
 GAMMA = 0.9

@@ -3,10 +3,10 @@
 import pytest
 from sessions import LEASE_SECONDS, Simulation, learner_of, running
 
-from actor.actions import State
-from learner.roster import ABSENT_SECONDS
-from protocol.ledger import MAX_AWAY, Ledger
-from protocol.messages import Bye, Stop
+from dppo.actor.session.actions import State
+from dppo.learner.session.peer_table import ABSENT_SECONDS
+from dppo.protocol.ledger import MAX_AWAY, Ledger
+from dppo.protocol.messages import Bye, Stop
 
 
 def test_a_learner_that_leaves_stops_its_actors_and_says_no_bye(world: Simulation) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.ledger import MAX_ENDED, Account, DropReason, Ledger, imbalance
-from protocol.messages import Tally
+from dppo.protocol.ledger import MAX_ENDED, Account, DropReason, Ledger, imbalance
+from dppo.protocol.messages import Tally
 
 A, B = b"incarn-a", b"incarn-b"
 

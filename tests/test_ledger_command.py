@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from learner import checkpoint
-from learner.audit import audit
-from learner.entries import RECORD_BYTES, Entry
-from learner.journal import Journal
-from protocol.ledger import Ledger
-from scripts.cli import main
+from dppo.cli import main
+from dppo.learner.storage import checkpoint
+from dppo.learner.storage.audit import audit
+from dppo.learner.storage.journal import Journal
+from dppo.learner.storage.journal_records import RECORD_BYTES, Entry
+from dppo.protocol.ledger import Ledger
 
 ALICE, BOB = b"alice---", b"bob-----"
 
@@ -73,14 +73,14 @@ def test_books_that_close_are_shown_with_what_the_journal_adds(run: Path, capsys
 def test_table_breaks_neither_names_nor_numbers(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("scripts.ledger.PIPE_WIDTH", 80)
+    monkeypatch.setattr("dppo.ops.ledger.PIPE_WIDTH", 80)
     assert command(str(run)) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert " ".join(head.split()) == "actor sealed trained in flight dropped dropped as"  # nothing is pending
     assert any(" ".join(row.split()) == "1 that ended 15 10 0 5 stale 5" for row in rows)
     assert any(row.split()[:2] == ["alice", "43"] for row in rows)
     assert "…" not in "".join(rows)
-    monkeypatch.setattr("scripts.ledger.PIPE_WIDTH", 60)
+    monkeypatch.setattr("dppo.ops.ledger.PIPE_WIDTH", 60)
     assert command(str(run)) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["actor", "sealed", "trained", "in", "flight", "dropped"]

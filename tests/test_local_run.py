@@ -132,7 +132,7 @@ def test_a_live_actor_has_no_torch_in_its_memory(finished: Finished) -> None:
 
 def test_an_actor_imports_no_torch() -> None:
     unwanted = ("torch", "onnx", "tensorboard", "matplotlib", "learner")
-    program = f"import sys, actor.shell, actor.driver; print([m for m in {unwanted} if m in sys.modules])"
+    program = f"import sys, dppo.actor.service, dppo.actor.driver; print([m for m in {unwanted} if m in sys.modules])"
     printed = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

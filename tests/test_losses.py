@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from learner.losses import (
+from dppo.learner.ppo.losses import (
     approx_kl,
     clip_fraction,
     explained_variance,

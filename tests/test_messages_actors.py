@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import Simulation, learner_of, running
 
-from actor.diary import LINE_SECONDS, Diary
-from actor.leaving import reason_for_learner
-from learner.peers import Note
-from protocol.codec import decode_from_actor, encode
-from protocol.errors import UsageError
-from protocol.messages import Trouble
-from protocol.texts import MAX_TEXT
+from dppo.actor.console_lines import LINE_SECONDS, Diary
+from dppo.actor.leave_reasons import reason_for_learner
+from dppo.learner.session.records import Note
+from dppo.protocol.codec import decode_from_actor, encode
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import Trouble
+from dppo.protocol.texts import MAX_TEXT
 
 
 def notes_of(world: Simulation, trouble: Trouble) -> list[str]:
@@ -68,7 +68,7 @@ def test_an_actor_speaks_of_its_policies_now_and_then() -> None:
 
 
 def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "scripts.cli", *words]
+    return [sys.executable, "-m", "dppo.cli", *words]
 
 
 @pytest.mark.slow
@@ -108,8 +108,8 @@ def test_a_learner_shows_why_an_actor_on_another_machine_cannot_start(tmp_path: 
 
 
 def test_a_learner_that_wants_other_environments_is_answered_with_the_difference() -> None:
-    from actor.actions import MakeEnvironments
-    from protocol.messages import EnvSettings, Welcome
+    from dppo.actor.session.actions import MakeEnvironments
+    from dppo.protocol.messages import EnvSettings, Welcome
 
     made = MakeEnvironments(EnvSettings("CartPole-v1", '{"a": 1}'), 8, seed=1, first_slot=0, life=0)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from protocol.errors import UsageError
-from protocol.messages import EnvSettings
-from scripts import preflight
-from scripts.config import TrainConfig
-from scripts.extras import need
-from scripts.fields import build
-from scripts.preflight import actors_text, check_before_start
-from scripts.probe import ENOUGH, needs_no_probe, probe
+from dppo.local import preflight
+from dppo.local.env_probe import ENOUGH, needs_no_probe, probe
+from dppo.local.preflight import actors_text, check_before_start
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.required_packages import need
+from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import build
 
 ENVIRONMENT = """
 import os, signal, subprocess, sys, threading, time
@@ -119,7 +119,7 @@ def test_an_environment_with_a_thread_holds_nothing_up(folder: Path) -> None:
 def test_what_is_not_tried_needs_gymnasium_alone(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import gymnasium as gym
 
-    from actor.environments import registered
+    from dppo.actor.envs.make import registered
 
     spec = registered(env_id)
     gym.make(env_id).close()
@@ -135,7 +135,7 @@ def test_only_what_is_certain_is_not_tried() -> None:
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are() -> None:
-    from learner.devices import check_device, devices
+    from dppo.learner.devices import check_device, devices
 
     check_device("cpu")
     assert devices()[0] == "cpu"

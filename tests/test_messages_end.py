@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import closing
-from scripts.closing import close_run, closing_text, place_of_programs, saved_evaluation, say_what_is_next
-from scripts.closing_words import differ, next_steps, sampled_text, training_text
-from scripts.final_evaluation import Evaluated
-from scripts.number_text import mean_and_spread, numbers, return_number
-from scripts.played import EvaluationResult
+from dppo.local import run_summary as closing
+from dppo.local.final_evaluation import Evaluated
+from dppo.local.run_summary import close_run, closing_text, place_of_programs, saved_evaluation, say_what_is_next
+from dppo.local.run_summary_text import differ, next_steps, sampled_text, training_text
+from dppo.number_text import mean_and_spread, numbers, return_number
+from dppo.watch.episode_results import EvaluationResult
 
 LEDGER = {"sealed": 20, "trained": 20, "pending": 0, "in_flight": 0, "dropped": {}}
 SUMMARY = {
@@ -195,10 +195,10 @@ def test_both_ways_to_act_are_evaluated_within_the_time(
         asked.append((deterministic, max_seconds))
         return Evaluated(result(2182.0 if deterministic else 3510.0, deterministic=deterministic), "", False)
 
-    monkeypatch.setattr("scripts.final_evaluation.evaluate_at_the_end", evaluate)
+    monkeypatch.setattr("dppo.local.final_evaluation.evaluate_at_the_end", evaluate)
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     (tmp_path / "policy.onnx").write_bytes(b"x")
-    monkeypatch.setattr("scripts.plot.plot", lambda runs, output, x: tmp_path / "curve.png")
+    monkeypatch.setattr("dppo.watch.plot.plot", lambda runs, output, x: tmp_path / "curve.png")
     assert closing.close_run(tmp_path, 20, max_seconds=60.0) is False
     assert [deterministic for deterministic, _ in asked] == [True, False]
     assert 0 < asked[1][1] <= asked[0][1] == 60.0
@@ -212,9 +212,9 @@ def test_both_ways_to_act_are_evaluated_within_the_time(
 
 
 def test_libraries_do_not_speak_below_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    from scripts.child import NoteRecord  # noqa: F401 -- the module that a learner's log goes through
+    from dppo.local.status_channel import NoteRecord  # noqa: F401 -- the module that a learner's log goes through
 
-    for name in ("scripts/cli.py", "scripts/learner_command.py"):
+    for name in ("cli.py", "local/learner_command.py"):
         source = (Path(closing.__file__).parent.parent / name).read_text()
         assert "basicConfig(level" not in source
         assert 'getLogger("dppo").setLevel(logging.INFO)' in source
@@ -222,8 +222,8 @@ def test_libraries_do_not_speak_below_warnings(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_benchmark_says_why_a_run_failed_in_the_words_of_the_run() -> None:
-    from protocol.errors import DppoError, UsageError
-    from scripts.observing import _failure
+    from dppo.bench.observed_run import _failure
+    from dppo.protocol.errors import DppoError, UsageError
 
     wrong = _failure(2, "preset x\ndppo: error: no environment 'X-v0'\n", "dppo train --env X-v0")
     assert type(wrong) is UsageError

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actor.env_errors import why_not_made
-from actor.environments import make_environments, registered
-from learner.config import EnvConfig
-from protocol.env_names import check_env_name
-from protocol.errors import DppoError, UsageError
-from protocol.messages import EnvSettings
+from dppo.actor.envs.env_errors import why_not_made
+from dppo.actor.envs.make import make_environments, registered
+from dppo.learner.config import EnvConfig
+from dppo.protocol.env_names import check_env_name
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.messages import EnvSettings
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from protocol.errors import UsageError
-from scripts.fields import from_text, from_value
+from dppo.protocol.errors import UsageError
+from dppo.settings.fields import from_text, from_value
 
 ROOT = Path(__file__).parent.parent
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -18,7 +18,7 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 def dppo(*arguments: str, cwd: Path, **environ: str) -> "subprocess.CompletedProcess[bytes]":
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DPPO_", "LC_", "LANG"))}
     return subprocess.run(
-        [sys.executable, "-m", "actor" if arguments[0] == "actor" else "scripts.cli", *arguments],
+        [sys.executable, "-m", "actor" if arguments[0] == "actor" else "dppo.cli", *arguments],
         capture_output=True,
         cwd=cwd,
         env={**kept, "PYTHONPATH": str(ROOT), **environ},
@@ -39,7 +39,7 @@ def test_names_that_are_not_ascii_in_the_c_locale(tmp_path: Path, environ: dict[
 
 def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.cli", "train", b"--run.directory", b"runs/\xff"],
+        [sys.executable, "-m", "dppo.cli", "train", b"--run.directory", b"runs/\xff"],
         capture_output=True,
         cwd=ROOT,
         check=False,
@@ -58,8 +58,8 @@ def test_text_that_would_break_files_or_terminals_is_refused(text: str) -> None:
 LEFT_BEHIND = """
 import sys, threading, time, multiprocessing
 sys.path.insert(0, {root!r})
-import scripts.process_end
-scripts.process_end.LEAVE_SECONDS = 0.3
+import dppo.local.process_end
+dppo.local.process_end.LEAVE_SECONDS = 0.3
 def left():
     time.sleep(100)
 if __name__ == "__main__":
@@ -69,7 +69,7 @@ if __name__ == "__main__":
         from concurrent.futures import ThreadPoolExecutor
         pool = ThreadPoolExecutor(2); pool.submit(len, "x").result()
     print("results")
-    scripts.process_end.leave(7)
+    dppo.local.process_end.leave(7)
 """
 
 
@@ -92,7 +92,7 @@ def test_what_an_environment_leaves_running_does_not_hold_the_end_up(tmp_path: P
 
 
 def test_text_of_an_error_is_usage(tmp_path: Path) -> None:
-    from scripts.settings import load_config_file
+    from dppo.settings.layers import load_config_file
 
     file = tmp_path / "c.yaml"
     file.write_text('run: {directory: "a\\0b"}\n')

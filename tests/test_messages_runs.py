@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.errors import UsageError
-from scripts.cli import main
-from scripts.policy_files import locate_policy
-from scripts.run_list import ago, check_run, find_runs
+from dppo.cli import main
+from dppo.protocol.errors import UsageError
+from dppo.watch.policy_files import locate_policy
+from dppo.watch.run_list import ago, check_run, find_runs
 
 
 def run(*arguments: str) -> int:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import scripts.cli
-from actor.config import ActorConfig
-from protocol.errors import UsageError
-from scripts.cli import main
-from scripts.config import (
+import dppo.cli
+from dppo.actor.config import ActorConfig
+from dppo.cli import main
+from dppo.protocol.errors import UsageError
+from dppo.settings.commands import (
     BenchChaos,
     BenchPreset,
     BenchSolve,
@@ -23,9 +23,9 @@ from scripts.config import (
     PlotArguments,
     TrainConfig,
 )
-from scripts.fields import Setting, _optional, settings_of
-from scripts.neighbours import _ABSENT, _OURS, suggestion
-from scripts.settings import environment_values, load_config_file, resolve, variable_of
+from dppo.settings.fields import Setting, _optional, settings_of
+from dppo.settings.layers import environment_values, load_config_file, resolve, variable_of
+from dppo.settings.suggestions import _ABSENT, _OURS, suggestion
 
 LAYERED = {"train": TrainConfig, "learner": LearnerProcessConfig, "actor": ActorConfig}
 PLAIN: dict[tuple[str, ...], type[Any]] = {
@@ -56,7 +56,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def entry(module: str, function: str) -> Callable[..., int]:
         return lambda *args, **rest: 0
 
-    monkeypatch.setattr(scripts.cli, "_entry", entry)
+    monkeypatch.setattr(dppo.cli, "_entry", entry)
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith("DPPO_"):
@@ -164,7 +164,7 @@ def test_any_text_is_taken_or_refused_in_one_line_that_names_the_setting(path: s
     st.sampled_from(sorted(settings_of(TrainConfig))),
 )
 def test_any_value_in_a_file_is_taken_or_refused_by_name(value: object, path: str) -> None:
-    from scripts.fields import convert
+    from dppo.settings.fields import convert
 
     line = path
     try:

@@ -11,8 +11,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 
-from learner import event_files, metrics
-from learner.metrics import MetricsWriter
+from dppo.learner.telemetry import metrics
+from dppo.learner.telemetry import tensorboard_records as event_files
+from dppo.learner.telemetry.metrics import MetricsWriter
 
 
 def silent(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Users' own files that are named like our packages: never run as ours, and where they are needed, said in one line."""
+"""Users' own files that are named like our folders: never run as ours, imported as theirs where they are needed."""
 
 import os
 import subprocess
@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 from processes import REPOSITORY, SMALL
 
-from protocol.own_names import OWN_NAMES, hidden_by_ours, hidden_from
-from scripts import run_module
-
-DPPO = (sys.executable, str(REPOSITORY / "dppo" / "__main__.py"))  # as the installed command starts: a file elsewhere
+from dppo.protocol.process.own_names import hidden_by_ours, hidden_from
 
 ENVIRONMENT = """
 import gymnasium as gym
@@ -33,14 +30,21 @@ class Mine(gym.Env):
 gym.register("Mine-v0", entry_point=Mine)
 """
 IS_RUN = "THE FILE OF THE USER IS RUN"
+TRAIN = ("train", "--env", "my_env:Mine-v0", *SMALL, "--run.total-steps", "512", "--run.directory", "run")
+FILES = ("actor.py", "learner.py", "protocol.py", "scripts/__init__.py")
 
 
 def dppo(folder: Path, *arguments: str, python_path: str | None = None) -> subprocess.CompletedProcess[str]:
-    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    if python_path is not None:
-        variables["PYTHONPATH"] = python_path
+    """The command as it is installed: our package is found on the path of modules, before the user's folder."""
+    paths = [str(REPOSITORY / "src"), *([] if python_path is None else [python_path])]
     return subprocess.run(
-        [*DPPO, *arguments], cwd=folder, env=variables, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-P", "-m", "dppo", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -52,14 +56,6 @@ def user_file(folder: Path, name: str) -> Path:
     return path
 
 
-TRAIN = ("train", "--env", "my_env:Mine-v0", *SMALL, "--run.total-steps", "512", "--run.directory", "run")
-FILES = ("actor.py", "learner.py", "protocol.py", "scripts/__init__.py")
-
-
-def test_the_names_are_said_twice_and_are_the_same() -> None:
-    assert run_module.OWN_NAMES == OWN_NAMES
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_the_command_itself_does_not_care_for_such_files(tmp_path: Path, name: str) -> None:
     user_file(tmp_path, name)
@@ -68,29 +64,32 @@ def test_the_command_itself_does_not_care_for_such_files(tmp_path: Path, name: s
     assert done.stdout.startswith("dppo ")
 
 
-def test_a_hidden_file_is_found_in_the_folder_and_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_our_package_hides_is_found_in_the_folder_and_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert hidden_by_ours("actor") is None
+    assert hidden_by_ours("dppo") is None
     assert hidden_by_ours("my_env") is None
-    mine = user_file(tmp_path, "actor.py")
-    assert hidden_by_ours("actor.arms") == mine
-    elsewhere = user_file(tmp_path / "path", "scripts/__init__.py").parent
+    mine = user_file(tmp_path, "dppo.py")
+    assert hidden_by_ours("dppo.arms") == mine
+    mine.unlink()
+    elsewhere = user_file(tmp_path / "path", "dppo/__init__.py").parent
     monkeypatch.syspath_prepend(str(tmp_path / "path"))
-    assert hidden_by_ours("scripts.tools") == elsewhere
-    error = ModuleNotFoundError("No module named 'scripts.tools'", name="scripts.tools")
+    assert hidden_by_ours("dppo.tools") == elsewhere
+    error = ModuleNotFoundError("No module named 'dppo.tools'", name="dppo.tools")
     assert str(elsewhere) in hidden_from(error)
-    assert "my_scripts" in hidden_from(error)
+    assert "my_dppo" in hidden_from(error)
     assert hidden_from(ModuleNotFoundError("No module named 'mujoco'", name="mujoco")) == ""
 
 
-def test_an_environment_in_a_file_of_such_a_name_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    (tmp_path / "actor.py").write_text(ENVIRONMENT)
-    done = dppo(tmp_path, "train", "--env", "actor:Mine-v0")
+def test_an_environment_in_a_file_of_our_name_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "dppo.py").write_text(ENVIRONMENT)
+    done = dppo(tmp_path, "train", "--env", "dppo:Mine-v0")
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert f"your file {tmp_path / 'actor.py'} has the name of one of dppo's own packages" in line
-    assert "rename it, for example to my_actor.py" in line
-    assert [path.name for path in tmp_path.iterdir()] == ["actor.py"]
+    assert f"your file {tmp_path / 'dppo.py'} has the name of the package 'dppo'" in line
+    assert "rename it, for example to my_dppo.py" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["dppo.py"]
 
 
 @pytest.mark.slow
@@ -109,10 +108,15 @@ def test_a_run_does_not_care_for_such_files(tmp_path: Path, name: str, actors: s
 
 
 @pytest.mark.slow
-def test_an_environment_that_needs_a_hidden_package_is_told_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "my_env.py").write_text(f"from scripts.tools import anything\n{ENVIRONMENT}")
-    user_file(tmp_path, "scripts/__init__.py")
-    (tmp_path / "scripts" / "tools.py").write_text("anything = 1\n")
-    done = dppo(tmp_path, *TRAIN, "--actors", "1")
-    assert done.returncode == 2
-    assert f"your folder {tmp_path / 'scripts'} has the name of one of dppo's own packages" in done.stderr
+@pytest.mark.parametrize("actors", ["0", "1"])
+@pytest.mark.parametrize("name", ["scripts/tools.py", "actor.py", "learner.py", "protocol.py", "tests/tools.py"])
+def test_an_environment_uses_its_own_files_of_such_names(tmp_path: Path, name: str, actors: str) -> None:
+    module = name.removesuffix(".py").replace("/", ".")
+    (tmp_path / "my_env.py").write_text(f"from {module} import anything\n{ENVIRONMENT}")
+    used = tmp_path / name
+    used.parent.mkdir(exist_ok=True)
+    if used.parent != tmp_path:
+        (used.parent / "__init__.py").write_text("")
+    used.write_text("anything = 1\n")
+    done = dppo(tmp_path, *TRAIN, "--actors", actors)
+    assert done.returncode == 0, done.stderr

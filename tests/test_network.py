@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
-from learner.conduct import Conduct
-from learner.entries import Entry
-from learner.network import Network
-from learner.peers import Action, Send
-from learner.phases import Phase
-from learner.session import LearnerSession
-from protocol.messages import Who
-from protocol.sockets import Router
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.rate_limit import Conduct
+from dppo.learner.session.records import Action, Send
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.storage.journal_records import Entry
+from dppo.learner.transport.network_thread import Network
+from dppo.protocol.messages import Who
+from dppo.protocol.transport.router import Router
 
 PATIENCE_SECONDS = 20.0
 

@@ -7,11 +7,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
-from learner.config import NetworkConfig, PpoConfig
-from learner.metrics import MetricsWriter
-from learner.network_graph import network_graph
-from learner.trainer import Trainer
-from protocol.specs import Spec, spec_of
+from dppo.learner.config import NetworkConfig, PpoConfig
+from dppo.learner.ppo.trainer import Trainer
+from dppo.learner.telemetry.metrics import MetricsWriter
+from dppo.learner.telemetry.tensorboard_graph import network_graph
+from dppo.protocol.specs import Spec, spec_of
 
 
 def spec_for(env_id: str) -> Spec:

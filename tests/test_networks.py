@@ -7,11 +7,11 @@ import torch
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal, kl_divergence
 
-from learner.activations import Tanh
-from learner.distributions import Categorical, Gaussian
-from learner.networks import ActionBounds, CriticNetwork, PolicyNetwork
-from protocol.errors import UsageError
-from protocol.specs import Leaf, Spec, spec_of
+from dppo.learner.models.activations import Tanh
+from dppo.learner.models.distributions import Categorical, Gaussian
+from dppo.learner.models.networks import ActionBounds, CriticNetwork, PolicyNetwork
+from dppo.protocol.errors import UsageError
+from dppo.protocol.specs import Leaf, Spec, spec_of
 
 BOX3 = gym.spaces.Box(-np.inf, np.inf, (3,))
 

@@ -5,11 +5,11 @@ import json
 from sessions import Simulation, learner_of, running
 from test_session_joining import hello
 
-from learner.names import OWNED_SECONDS
-from learner.peers import Send
-from learner.roster import Roster
-from learner.slots import MAX_PAST, SlotTable
-from protocol.messages import Reject, Tally, Welcome
+from dppo.learner.session.name_owners import OWNED_SECONDS
+from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.records import Send
+from dppo.learner.session.slots import MAX_PAST, SlotTable
+from dppo.protocol.messages import Reject, Tally, Welcome
 
 
 def say_hello(world: Simulation, peer: bytes, token: str = "", **changes: object) -> Reject | Welcome:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.fields import Yaml
+from dppo.settings.fields import Yaml
 
 REPOSITORY = Path(__file__).parent.parent
 ONLY_HERE = {"tests/test_no_pickle.py"}  # it has to write them down
@@ -38,7 +38,12 @@ FUNCTIONS = {
     "multiprocessing.connection.Listener", "multiprocessing.connection.Client",
 }  # fmt: skip
 METHODS = {"recv_pyobj", "send_pyobj", "read_pickle", "to_pickle", "recv_serialized", "load_pickle"}
-SAFE_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader", "scripts.fields.Yaml", "Yaml"}  # the last two are tested below
+SAFE_LOADERS = {
+    "yaml.SafeLoader",
+    "yaml.CSafeLoader",
+    "dppo.settings.fields.Yaml",
+    "Yaml",
+}  # the last two are tested below
 
 
 def is_false(node: ast.expr) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actor.noise import BLOCK_STEPS, NoiseKind, NoiseStream, environment_seeds
+from dppo.actor.sampling.noise import BLOCK_STEPS, NoiseKind, NoiseStream, environment_seeds
 
 KINDS: list[NoiseKind] = ["normal", "gumbel"]
 

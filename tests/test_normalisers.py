@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from learner.normalisers import RunningMoments
+from dppo.learner.ppo.running_moments import RunningMoments
 
 
 def test_merged_batches_give_the_moments_of_all_samples() -> None:

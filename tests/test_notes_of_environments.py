@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actor.environments import make_environments
-from actor.workers import NOTES, take_notes
-from protocol.messages import EnvSettings
-from scripts.cli import main
+from dppo.actor.envs.make import make_environments
+from dppo.actor.envs.subprocess_workers import NOTES, take_notes
+from dppo.cli import main
+from dppo.protocol.messages import EnvSettings
 
 ODD = "odd_env:Odd-v0"
 TEXT = "step() returns observations of dtype float64 where the space says float32: they are rounded to float32"

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.normalisers import RunningMoments
-from learner.outliers import merge_clipped, outliers_of, scale_of
+from dppo.learner.ppo.outliers import merge_clipped, outliers_of, scale_of
+from dppo.learner.ppo.running_moments import RunningMoments
 
 ABSURD = (1e6, 1e12, 3e38, -1e9)
 

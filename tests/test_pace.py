@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
-from learner.config import PpoConfig
-from learner.pace import Pace
+from dppo.learner.config import PpoConfig
+from dppo.learner.ppo.schedules import Pace
 
 KL = PpoConfig(learning_rate=1e-3, learning_rate_schedule="kl")
 PENALTY = PpoConfig(surrogate="kl_penalty", kl_coefficient=0.5)

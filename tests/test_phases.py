@@ -1,6 +1,6 @@
 import pytest
 
-from learner.phases import TABLE, Event, Phase, following
+from dppo.learner.session.phases import TABLE, Event, Phase, following
 
 
 def test_a_run_goes_round_from_collecting_to_collecting_and_ends_by_draining() -> None:

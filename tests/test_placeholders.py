@@ -10,14 +10,14 @@ import gymnasium as gym
 import pytest
 from counting import CountingEnv
 
-from actor.environments import make_environments
-from actor.places import Place, is_in_use, made_with_patience, variables
-from learner.checkpoint_document import STATE_FILE, document_of
-from learner.config import EnvConfig
-from protocol.errors import UsageError
-from protocol.messages import EnvSettings
-from protocol.placeholders import Numbers, filled, has_placeholder
-from scripts.evaluation_slots import film_place, first_evaluation_slot, unwatched_place, watched_place
+from dppo.actor.envs.env_numbers import Place, is_in_use, made_with_patience, variables
+from dppo.actor.envs.make import make_environments
+from dppo.learner.config import EnvConfig
+from dppo.learner.storage.checkpoint_format import STATE_FILE, document_of
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.placeholders import Numbers, filled, has_placeholder
+from dppo.watch.evaluation_slots import film_place, first_evaluation_slot, unwatched_place, watched_place
 
 SEVENTH = Numbers(7, "actor-1", 3)
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from protocol.errors import UsageError
-from scripts.curves import Curve, YAxis, read_curves
-from scripts.plot import band, plot
+from dppo.protocol.errors import UsageError
+from dppo.watch.curves import Curve, YAxis, read_curves
+from dppo.watch.plot import band, plot
 
 
 def run_directory(path: Path, returns: list[float | None], env: str = "Pendulum-v1", seconds: float = 0.5) -> str:

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import Process, Simulation, running
 
-from actor.actions import Load, Reconnect
-from actor.parts import Parts
-from protocol import snapshot
-from protocol.codec import decode_from_learner
-from protocol.messages import Part, Policy, TimeShares
-from protocol.snapshot import MAX_PARTS, PART_BYTES, Snapshot, graph_digest
+from dppo.actor.session.actions import Load, Reconnect
+from dppo.actor.session.policy_parts import Parts
+from dppo.protocol import snapshot
+from dppo.protocol.codec import decode_from_learner
+from dppo.protocol.messages import Part, Policy, TimeShares
+from dppo.protocol.snapshot import MAX_PARTS, PART_BYTES, Snapshot, graph_digest
 
 
 @pytest.fixture

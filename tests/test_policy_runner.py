@@ -3,8 +3,8 @@ import pytest
 from graphs import categorical_graph, gaussian_graph, tabular_graph
 from onnx import TensorProto, helper
 
-from actor.policy import PolicyRunner
-from protocol.errors import ProtocolError
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.protocol.errors import ProtocolError
 
 WEIGHTS = np.array([[0.5, -1.0], [2.0, 0.25], [-0.75, 1.0]], np.float32)
 LOG_STD = np.array([-0.5, 0.3], np.float32)

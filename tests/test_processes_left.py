@@ -12,8 +12,16 @@ import psutil
 import pytest
 from processes import SMALL, Dppo, Place
 
-from protocol.descendants import MARK_VARIABLE, children, descendants, is_over, kill_started, marked, new_mark
-from protocol.household import leaves_nothing
+from dppo.protocol.process.descendants import (
+    MARK_VARIABLE,
+    children,
+    descendants,
+    is_over,
+    kill_started,
+    marked,
+    new_mark,
+)
+from dppo.protocol.process.household import leaves_nothing
 
 HOW = ("fork", "daemon", "popen", "session", "orphan")
 SLEEP = ("sleep", "4321")

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from learner.status import ActorStatus, LedgerStatus, Status
-from scripts.progress import NoteHandler, Progress, ledger_line, plain_line
-from scripts.table import clock_text, sparkline, table
+from dppo.learner.telemetry.status import ActorStatus, LedgerStatus, Status
+from dppo.local.live_table import clock_text, sparkline, table
+from dppo.local.progress import NoteHandler, Progress, plain_line
+from dppo.local.status_text import ledger_line
 
 
 def actor(name: str, state: str = "running", heard: float = 0.1) -> ActorStatus:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from learner.batch import Batch
-from learner.checks import first_pass
-from learner.distributions import Categorical, Distribution, Gaussian
-from learner.gradients import Rows
+from dppo.learner.models.distributions import Categorical, Distribution, Gaussian
+from dppo.learner.ppo.batch import Batch
+from dppo.learner.ppo.checks import first_pass
+from dppo.learner.ppo.gradients_autograd import Rows
 
 ROWS = 512
 

@@ -15,10 +15,10 @@ from processes import REPOSITORY
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_progress import STATUS
 
-from learner.config import RunConfig
-from scripts import recording
-from scripts.record import film_policy, steps_trained, write_event
-from scripts.recording import Recorder
+from dppo.learner.config import RunConfig
+from dppo.watch import recorder as recording
+from dppo.watch.record_episode import film_policy, steps_trained, write_event
+from dppo.watch.recorder import Recorder
 
 
 @pytest.fixture
@@ -69,9 +69,7 @@ def test_a_process_films_the_end_of_a_run(run: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_process_that_films_gives_way_to_everybody() -> None:
-    code = (
-        "import os; from scripts.record import yield_to_everybody as y; y(); print(os.getpriority(os.PRIO_PROCESS, 0))"
-    )
+    code = "import os; from dppo.watch.record_episode import yield_to_everybody as y; y(); print(os.getpriority(os.PRIO_PROCESS, 0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert int(done.stdout) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 19)
 
@@ -125,7 +123,7 @@ def test_videos_are_started_at_intervals_and_never_two_at_a_time(tmp_path: Path,
         assert [look(seconds) for seconds in (26.0, 30.0)] == [2, 2]
         children[1].code = 0
         assert [look(seconds) for seconds in (35.9, 36.1)] == [2, 3]
-        assert children[0].arguments == ("-m", "scripts.record", str(tmp_path), "events", "gently")
+        assert children[0].arguments == ("-m", "dppo.watch.record_episode", str(tmp_path), "events", "gently")
 
 
 def test_there_are_no_videos_unless_asked_for_and_none_before_a_policy(

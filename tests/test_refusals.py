@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from snapshots import snapshot
 
-from learner.run_directory import RunDirectory
-from scripts.cli import main
+from dppo.cli import main
+from dppo.learner.storage.run_directory import RunDirectory
 
 SMALL = (
     *("--preset", "none", "--collect.batch-steps", "64", "--collect.envs-per-actor", "2", "--ppo.epochs", "1"),

@@ -9,12 +9,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from learner.config import NetworkConfig
-from learner.remarks import remarks
-from learner.status import SUMMARY
-from protocol.errors import DppoError
-from protocol.specs import spec_of
-from scripts.closing import check_that_episodes_ended
+from dppo.learner.config import NetworkConfig
+from dppo.learner.session.space_remarks import remarks
+from dppo.learner.telemetry.status import SUMMARY
+from dppo.local.run_summary import check_that_episodes_ended
+from dppo.protocol.errors import DppoError
+from dppo.protocol.specs import spec_of
 
 OBSERVED = gym.spaces.Box(-1, 1, (3,))
 

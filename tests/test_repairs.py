@@ -11,19 +11,19 @@ from counting import CountingEnv
 from graphs import categorical_graph
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from actor.collector import Collector
-from actor.crash_reports import CrashReports
-from actor.environments import make_environments
-from actor.noise import environment_seeds, restart_seed
-from actor.policy import PolicyRunner
-from actor.repairs import MAX_IN_A_ROW
-from actor.step import Crash
-from actor.sync_loop import SyncLoop
-from actor.vector_environments import VectorEnvironments
-from learner.validation import check_segment
-from protocol.errors import DppoError, UsageError
-from protocol.messages import EnvSettings
-from protocol.rollout import Segment
+from dppo.actor.envs.crash_recovery import MAX_IN_A_ROW
+from dppo.actor.envs.crash_reports import CrashReports
+from dppo.actor.envs.interface import Crash
+from dppo.actor.envs.make import make_environments
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.envs.vector_adapter import VectorEnvironments
+from dppo.actor.sampling.collector import Collector
+from dppo.actor.sampling.noise import environment_seeds, restart_seed
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.learner.session.rollout_validation import check_segment
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.rollout import Segment
 
 EVEN = PolicyRunner(categorical_graph(np.zeros((4, 3))))
 LONG = 12  # steps of an episode that nothing breaks off

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol import resources
-from protocol.errors import UsageError
-from protocol.resources import MB, Room, available_bytes, lack, room
-from scripts import memory
-from scripts.config import TrainConfig
-from scripts.preflight import check_before_start
-from scripts.processes import Child, Lifeline
+from dppo.local import actor_memory as memory
+from dppo.local.preflight import check_before_start
+from dppo.local.processes import Child, Lifeline
+from dppo.protocol.errors import UsageError
+from dppo.protocol.process import resources
+from dppo.protocol.process.resources import MB, Room, available_bytes, lack, room
+from dppo.settings.commands import TrainConfig
 
 
 @pytest.mark.parametrize(

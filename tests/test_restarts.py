@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pytest
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops
 
-from learner.audit import audit
-from learner.end_signals import UPDATE_SECONDS
-from learner.failpoints import POINTS, VARIABLE
+from dppo.learner.failpoints import POINTS, VARIABLE
+from dppo.learner.signals import UPDATE_SECONDS
+from dppo.learner.storage.audit import audit
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 

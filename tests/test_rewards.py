@@ -1,6 +1,6 @@
 import numpy as np
 
-from learner.rewards import rewards_to_train_on
+from dppo.learner.ppo.reward_shaping import rewards_to_train_on
 
 PAID = np.array([[1.0, -8.0], [1.0, -16.0], [1.0, 0.0]], np.float32)
 TERMINATED = np.array([[False, False], [True, False], [False, True]])

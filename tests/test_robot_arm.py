@@ -11,12 +11,21 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from robot_arm_policies import hold, leave_after, play
 
-from actor.environments import make_environments
-from actor.robot_arm import BASE, EASY_GOAL, GOAL_RADIUS, HARD_RADIUS, HOLD_STEPS, MODES, REACH, REWARDS
-from actor.robot_arm_env import RobotArmEnv
-from actor.robot_arm_vector import RobotArmVectorEnv
-from protocol.errors import UsageError
-from protocol.messages import EnvSettings
+from dppo.actor.envs.make import make_environments
+from dppo.actor.envs.robot_arm.dynamics import (
+    BASE,
+    EASY_GOAL,
+    GOAL_RADIUS,
+    HARD_RADIUS,
+    HOLD_STEPS,
+    MODES,
+    REACH,
+    REWARDS,
+)
+from dppo.actor.envs.robot_arm.env import RobotArmEnv
+from dppo.actor.envs.robot_arm.vector_env import RobotArmVectorEnv
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
 
 REPOSITORY = Path(__file__).parent.parent
 STILL = np.zeros(2, np.float32)
@@ -50,7 +59,9 @@ def test_it_is_found_without_an_import_and_stepped_by_its_own_vector_version() -
 
 
 def test_registering_it_loads_neither_it_nor_pygame() -> None:
-    program = "import sys, actor.environments; print({'actor.robot_arm_env', 'pygame'} & sys.modules.keys())"
+    program = (
+        "import sys, dppo.actor.envs.make; print({'dppo.actor.envs.robot_arm.env', 'pygame'} & sys.modules.keys())"
+    )
     printed = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
     assert printed.stdout.strip() == "set()"
 

@@ -10,13 +10,13 @@ import pygame
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import actor.registration  # noqa: F401  registers RobotArm-v0
-from actor.environments import make_environments
-from actor.robot_arm import EASY_GOAL, HOLD_STEPS
-from actor.robot_arm_drawing import AIMED, FINE, HELD, PAPER, SIDE, TOUCHED, Scene, frame
-from actor.robot_arm_env import RobotArmEnv
-from protocol.errors import UsageError
-from protocol.messages import EnvSettings
+import dppo.actor.envs.registration  # noqa: F401  registers RobotArm-v0
+from dppo.actor.envs.make import make_environments
+from dppo.actor.envs.robot_arm.dynamics import EASY_GOAL, HOLD_STEPS
+from dppo.actor.envs.robot_arm.env import RobotArmEnv
+from dppo.actor.envs.robot_arm.rendering import AIMED, FINE, HELD, PAPER, SIDE, TOUCHED, Scene, frame
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
 
 REPOSITORY = Path(__file__).parent.parent
 STILL = np.zeros(2, np.float32)
@@ -85,7 +85,7 @@ def test_a_picture_needs_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NO_DISPLAY:
         monkeypatch.delenv(name, raising=False)
     program = (
-        "import gymnasium, sys; env = gymnasium.make('actor.registration:RobotArm-v0', render_mode='rgb_array');"
+        "import gymnasium, sys; env = gymnasium.make('dppo.actor.envs.registration:RobotArm-v0', render_mode='rgb_array');"
         "env.reset(seed=1); print(env.render().shape); import pygame; print(pygame.display.get_init())"
     )
     printed = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)

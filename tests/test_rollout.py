@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from protocol.errors import ProtocolError
-from protocol.rollout import MAX_STEPS, Counts, Leaves, Segment, blob_bytes, check_counts, pack, unpack
-from protocol.specs import Leaf, Spec
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.rollout import MAX_STEPS, Counts, Leaves, Segment, blob_bytes, check_counts, pack, unpack
+from dppo.protocol.specs import Leaf, Spec
 
 DTYPES = ["|u1", "|i1", "|b1", "<i2", "<i4", "<i8", "<f4", "<f8"]
 PLAIN = Spec((Leaf("observation", "<f4", (3,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=4),))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 def dppo(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "scripts.cli", *arguments],
+        [sys.executable, "-m", "dppo.cli", *arguments],
         capture_output=True,
         text=True,
         cwd=place,

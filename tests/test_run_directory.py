@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from learner import provenance, replacing_files, run_directory, run_lock
-from learner.appended_file import AppendedFile
-from learner.run_directory import DIRECTORIES, FILES, RunDirectory
-from protocol.errors import CheckpointError, DppoError, RefusedError, UsageError
+from dppo.learner import atomic_files as replacing_files
+from dppo.learner.appended_file import AppendedFile
+from dppo.learner.storage import provenance, run_directory, run_lock
+from dppo.learner.storage.run_directory import DIRECTORIES, FILES, RunDirectory
+from dppo.protocol.errors import CheckpointError, DppoError, RefusedError, UsageError
 
 HOLD = """
 import sys
-from learner.run_directory import RunDirectory
+from dppo.learner.storage.run_directory import RunDirectory
 with RunDirectory.open(sys.argv[1]) as run:
     print(run.start, flush=True)
     sys.stdin.read()

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from learner import checkpoint, journal, run_directory, saving
-from learner.complaints import Complaints
-from learner.config import CollectConfig, LearnerConfig, NetworkConfig, RunConfig
-from learner.entries import Entry
-from learner.run import Run
-from learner.run_directory import RunDirectory
-from learner.trainer import Trainer
-from protocol.errors import CheckpointError
-from protocol.specs import Leaf, Spec
+from dppo.learner.config import CollectConfig, LearnerConfig, NetworkConfig, RunConfig
+from dppo.learner.ppo.trainer import Trainer
+from dppo.learner.run import Run
+from dppo.learner.storage import checkpoint, journal, run_directory
+from dppo.learner.storage import checkpointer as saving
+from dppo.learner.storage.journal_records import Entry
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.learner.telemetry.log_backoff import Complaints
+from dppo.protocol.errors import CheckpointError
+from dppo.protocol.specs import Leaf, Spec
 
 ALICE = b"alice---"
 SPEC = Spec((Leaf("observation", "<f4", (3,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=2),))

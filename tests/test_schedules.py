@@ -1,6 +1,6 @@
 import pytest
 
-from learner.schedules import kl_adapted_rate, linear, progress
+from dppo.learner.ppo.schedule_curves import kl_adapted_rate, linear, progress
 
 
 def test_a_linear_schedule_falls_to_zero_at_the_end_and_stays_there() -> None:

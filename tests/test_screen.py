@@ -18,11 +18,11 @@ import pytest
 from processes import REPOSITORY, free_port
 from test_progress import STATUS
 
-from learner.status import Status
-from scripts import background
-from scripts.background import MOST_WAITING, Background, own_stream
-from scripts.progress import Progress
-from scripts.screen import Screen
+from dppo.learner.telemetry.status import Status
+from dppo.local import background
+from dppo.local.background import MOST_WAITING, Background, own_stream
+from dppo.local.drawing_thread import Screen
+from dppo.local.progress import Progress
 
 PATIENCE_SECONDS = 20.0
 
@@ -167,7 +167,7 @@ def full_pipe() -> Iterator[int]:
 def start(directory: Path, *arguments: str, output: int, errors: int) -> "subprocess.Popen[bytes]":
     own = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "scripts.cli", *arguments],
+        [sys.executable, "-m", "dppo.cli", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=errors,

@@ -10,13 +10,13 @@ import zmq
 from doors import Door
 from processes import free_port
 
-import protocol.security
-from protocol.dealer import Dealer
-from protocol.errors import DppoError, UsageError
-from protocol.intruder import check_that_strangers_are_refused
-from protocol.security import ClientSecurity, check_library, fingerprint, new_secret_key, public_key
-from protocol.seen import Seen
-from protocol.sockets import Router
+import dppo.protocol.security.curve
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.security.curve import ClientSecurity, check_library, fingerprint, new_secret_key, public_key
+from dppo.protocol.security.self_test import check_that_strangers_are_refused
+from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.dealer import Dealer
+from dppo.protocol.transport.router import Router
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 20.0
@@ -171,7 +171,7 @@ def test_the_test_of_our_own_door_passes_and_is_no_news(router: Router, door: Do
 
 
 def test_the_test_of_our_own_door_finds_it_open(router: Router, door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Door, "_admit", lambda *_: protocol.security.Admitted("anybody"))
+    monkeypatch.setattr(Door, "_admit", lambda *_: dppo.protocol.security.curve.Admitted("anybody"))
     careless = Router(f"tcp://127.0.0.1:{free_port()}", MAX_BLOB_BYTES, door.server)
     with pytest.raises(DppoError, match="random key was not refused") as caught:
         check_that_strangers_are_refused(careless, public_key(door.server_secret))

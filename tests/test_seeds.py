@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from processes import SMALL, Place
 from snapshots import snapshot
 
-from protocol.errors import DppoError, UsageError
-from scripts import seeds as seeds_module
-from scripts.config import TrainConfig
-from scripts.launching import with_run
-from scripts.seeds import Row, folder_of, parse_seeds, table, train_seeds
-from scripts.settings import dump_yaml
+from dppo.local import seeds as seeds_module
+from dppo.local.launching import with_run
+from dppo.local.seeds import Row, folder_of, parse_seeds, table, train_seeds
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.settings.commands import TrainConfig
+from dppo.settings.layers import dump_yaml
 
 
 @pytest.mark.parametrize(

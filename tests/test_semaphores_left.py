@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from protocol.descendants import MARK_VARIABLE, kill_group, kill_started_by, new_mark
-from protocol.household import SWEEPER
+from dppo.protocol.process.descendants import MARK_VARIABLE, kill_group, kill_started_by, new_mark
+from dppo.protocol.process.household import SWEEPER
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc, /dev/shm")
 
 ENDS_IN_ORDER = """
 import multiprocessing
-from protocol.household import leaves_nothing
+from dppo.protocol.process.household import leaves_nothing
 kept = []
 with leaves_nothing(0.1, sweeper=False):
     kept.append(multiprocessing.get_context("spawn").Lock())

@@ -11,14 +11,14 @@ import torch
 from test_trainer import CONTINUOUS, DISCRETE, acted, assert_bit_equal, batch_for, weights
 from torch import Tensor
 
-from learner.batch import Received
-from learner.config import NetworkConfig, PpoConfig
-from learner.pace import Pace
-from learner.steps import OptimizerSteps, Way
-from learner.trainer import Trainer
-from protocol.errors import CheckpointError, DppoError, UsageError
-from protocol.rollout import Segment
-from protocol.specs import Spec
+from dppo.learner.config import NetworkConfig, PpoConfig
+from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.optimizer import OptimizerSteps, Way
+from dppo.learner.ppo.schedules import Pace
+from dppo.learner.ppo.trainer import Trainer
+from dppo.protocol.errors import CheckpointError, DppoError, UsageError
+from dppo.protocol.rollout import Segment
+from dppo.protocol.specs import Spec
 
 TUTORIAL_NETWORK = NetworkConfig(
     policy_hidden=(20,),

@@ -9,14 +9,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.config import LearnerConfig
-from scripts.config import TrainConfig
-from scripts.curves import Curve, read_curves
-from scripts.fields import build, settings_of, values_of
-from scripts.plot import plot
-from scripts.series import series_of, told_apart
-from scripts.settings import dump_yaml
-from scripts.standing import may_change
+from dppo.learner.config import LearnerConfig
+from dppo.local.run_comparison import may_change
+from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import build, settings_of, values_of
+from dppo.settings.layers import dump_yaml
+from dppo.watch.curves import Curve, read_curves
+from dppo.watch.plot import plot
+from dppo.watch.series import series_of, told_apart
 
 ROW = {"steps": 100, "elapsed_seconds": 1.0, "mean_return": 1.0}
 

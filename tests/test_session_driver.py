@@ -11,15 +11,15 @@ from sessions import (
     RUN_ID,
 )
 
-from actor.driver import ActorDriver
-from actor.session import ActorSession
-from learner.peers import Send, Settings
-from learner.phases import Phase
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol.codec import decode_from_actor, decode_from_learner, encode
-from protocol.ledger import Ledger
-from protocol.messages import (
+from dppo.actor.driver import ActorDriver
+from dppo.actor.session.session import ActorSession
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import Send, Settings
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import (
     EnvSettings,
 )
 

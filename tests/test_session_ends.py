@@ -12,16 +12,16 @@ from sessions import (
     running,
 )
 
-from actor.actions import State
-from actor.session import DRAIN_SECONDS
-from learner.phases import Phase
-from protocol.messages import (
+from dppo.actor.session.actions import State
+from dppo.actor.session.session import DRAIN_SECONDS
+from dppo.learner.session.phases import Phase
+from dppo.protocol.messages import (
     Bye,
     Policy,
     Rollout,
     Tally,
 )
-from protocol.snapshot import graph_digest
+from dppo.protocol.snapshot import graph_digest
 
 # Ends
 

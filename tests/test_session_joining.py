@@ -16,16 +16,16 @@ from sessions import (
     welcomes,
 )
 
-from actor.actions import Exit as ExitAction
-from actor.actions import Send as ActorSend
-from actor.actions import State
-from actor.contact import HELLO_FIRST_SECONDS, HELLO_MAX_SECONDS
-from actor.session import ActorSession
-from learner.admission import MAX_ENVS, refusal
-from learner.intake import CREDIT
-from learner.peers import Kick, Send
-from protocol import PROTOCOL_VERSION
-from protocol.messages import (
+from dppo.actor.session.actions import Exit as ExitAction
+from dppo.actor.session.actions import Send as ActorSend
+from dppo.actor.session.actions import State
+from dppo.actor.session.keepalive import HELLO_FIRST_SECONDS, HELLO_MAX_SECONDS
+from dppo.actor.session.session import ActorSession
+from dppo.learner.session.admission import MAX_ENVS, refusal
+from dppo.learner.session.flow_control import CREDIT
+from dppo.learner.session.records import Kick, Send
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.messages import (
     EnvSettings,
     Hello,
     Policy,
@@ -33,7 +33,7 @@ from protocol.messages import (
     TimeShares,
     Welcome,
 )
-from protocol.specs import Leaf, spec_hash
+from dppo.protocol.specs import Leaf, spec_hash
 
 # Joining
 

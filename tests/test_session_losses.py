@@ -10,14 +10,14 @@ from sessions import (
     running,
 )
 
-from actor.actions import State
-from learner.conduct import MAX_RECORDS, MAX_STRIKES
-from learner.peers import Send
-from learner.phases import Phase
-from learner.session import HEARTBEAT_SECONDS
-from protocol.codec import decode_from_actor
-from protocol.errors import ProtocolError
-from protocol.messages import (
+from dppo.actor.session.actions import State
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.rate_limit import MAX_RECORDS, MAX_STRIKES
+from dppo.learner.session.records import Send
+from dppo.learner.session.session import HEARTBEAT_SECONDS
+from dppo.protocol.codec import decode_from_actor
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.messages import (
     Ack,
     Hello,
     Nack,

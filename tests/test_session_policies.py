@@ -13,14 +13,14 @@ from sessions import (
     running,
 )
 
-from actor.actions import Note, Reconnect, State
-from actor.task import RETRY_SECONDS
-from learner.intake import CREDIT, SEGMENTS_PER_BATCH
-from learner.phases import Phase
-from learner.session import HEARTBEAT_SECONDS
-from learner.stop_and_go import LOADING_SECONDS
-from protocol.codec import decode_from_learner
-from protocol.messages import (
+from dppo.actor.session.actions import Note, Reconnect, State
+from dppo.actor.session.task import RETRY_SECONDS
+from dppo.learner.session.collection import LOADING_SECONDS
+from dppo.learner.session.flow_control import CREDIT, SEGMENTS_PER_BATCH
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.session import HEARTBEAT_SECONDS
+from dppo.protocol.codec import decode_from_learner
+from dppo.protocol.messages import (
     Hello,
     Policy,
     Rollout,
@@ -28,7 +28,7 @@ from protocol.messages import (
     Stopped,
     TimeShares,
 )
-from protocol.snapshot import graph_digest
+from dppo.protocol.snapshot import graph_digest
 
 # Credit
 

@@ -13,10 +13,10 @@ from sessions import (
     running,
 )
 
-from actor.actions import State
-from learner.phases import Phase
-from learner.report import waiting_for
-from protocol.messages import (
+from dppo.actor.session.actions import State
+from dppo.learner.session.phases import Phase
+from dppo.learner.status_reporter import waiting_for
+from dppo.protocol.messages import (
     Nack,
     Rollout,
     Stop,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sessions import Connection, Process, Simulation
 
-from protocol import snapshot
+from dppo.protocol import snapshot
 
 NAMES = ("a", "b", "c")
 MAX_PROCESSES = 12  # of one example

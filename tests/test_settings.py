@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from actor.config import ActorConfig
-from learner.config import CollectConfig, EnvConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
-from protocol.errors import UsageError
-from scripts.config import BenchSolve, LearnerProcessConfig, TrainConfig
-from scripts.fields import build, nearest, settings_of, values_of
-from scripts.flags import parse_flags
-from scripts.settings import CLASSICS, dump_yaml, load_config_file, preset_names, preset_of, resolve, resolve_file
+from dppo.actor.config import ActorConfig
+from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
+from dppo.protocol.errors import UsageError
+from dppo.settings.commands import BenchSolve, LearnerProcessConfig, TrainConfig
+from dppo.settings.fields import build, nearest, settings_of, values_of
+from dppo.settings.flags import parse_flags
+from dppo.settings.layers import CLASSICS, dump_yaml, load_config_file, preset_names, preset_of, resolve, resolve_file
 
 
 def yaml_file(directory: Path, text: str) -> str:

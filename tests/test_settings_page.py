@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from scripts.settings_page import page
+from dppo.settings.docs_page import page
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
 
 def test_the_page_of_settings_is_current() -> None:
-    assert PAGE.read_text() == page(), "run: python -m scripts.settings_page > docs/settings.md"
+    assert PAGE.read_text() == page(), "run: python -m dppo.settings.docs_page > docs/settings.md"

@@ -13,26 +13,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sessions import RUN_ID, SETTINGS, SPEC, Simulation, learner_of, running
 
-from actor.actions import Exit
-from actor.outbox import Outbox, TooLargeError
-from learner.config import CollectConfig
-from learner.intake import (
+from dppo.actor.session.actions import Exit
+from dppo.actor.session.outbox import Outbox, TooLargeError
+from dppo.learner.batch_memory import too_large
+from dppo.learner.config import CollectConfig
+from dppo.learner.session.flow_control import (
     ENCRYPTION_BYTES,
     LEAST_TOTAL_BYTES,
     check_sizes,
     largest_rollout_bytes,
     most_segment_steps,
 )
-from learner.memory import too_large
-from learner.phases import Phase
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol import PROTOCOL_VERSION
-from protocol.errors import UsageError
-from protocol.ledger import Ledger
-from protocol.messages import EnvSettings, Hello, Policy, Reject, Tally
-from protocol.rollout import Counts, blob_bytes, most_rows
-from protocol.specs import Leaf, Spec, spec_hash
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.errors import UsageError
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import EnvSettings, Hello, Policy, Reject, Tally
+from dppo.protocol.rollout import Counts, blob_bytes, most_rows
+from dppo.protocol.specs import Leaf, Spec, spec_hash
 
 ACTION = (Leaf("action", "<f4", (6,), "box"),)
 FRAMES = Spec((Leaf("observation", "|u1", (210, 160, 3), "box"),), ACTION)  # raw Atari

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learner.slots import LIVES_PER_START, Slots, SlotTable
+from dppo.learner.session.slots import LIVES_PER_START, Slots, SlotTable
 
 
 def test_slots_are_handed_out_one_after_the_other() -> None:

@@ -10,11 +10,11 @@ from typing import TypeVar
 import pytest
 import zmq
 
-from protocol.codec import MAX_HEADER_BYTES
-from protocol.dealer import Dealer
-from protocol.endpoints import check_endpoint, leaves_this_machine
-from protocol.errors import ProtocolError, UsageError
-from protocol.sockets import FRAMES_AT_ONCE, Frames, Router
+from dppo.protocol.codec import MAX_HEADER_BYTES
+from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.transport.dealer import Dealer
+from dppo.protocol.transport.endpoints import check_endpoint, leaves_this_machine
+from dppo.protocol.transport.router import FRAMES_AT_ONCE, Frames, Router
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 10.0

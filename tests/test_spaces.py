@@ -5,13 +5,13 @@ import pytest
 from conversations import hello
 from sessions import SPEC, Simulation, learner_of, running
 
-from learner.config import LearnerConfig
-from learner.peers import Note, Send
-from learner.phases import Phase
-from learner.session_settings import why_not_trained
-from learner.spaces import difference
-from protocol.messages import Reject, Welcome
-from protocol.specs import Leaf, Spec, check_spec, spec_hash
+from dppo.learner.config import LearnerConfig
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import Note, Send
+from dppo.learner.session.run_spaces import difference
+from dppo.learner.session.settings import why_not_trained
+from dppo.protocol.messages import Reject, Welcome
+from dppo.protocol.specs import Leaf, Spec, check_spec, spec_hash
 
 OTHER = Spec(SPEC.observation, (Leaf("action", "<i8", (), "discrete", categories=5),))
 FOUR = Leaf("observation", "<f4", (4,), "box")

@@ -16,26 +16,26 @@ from processes import SMALL, Dppo, Place, RunFiles, free_port
 from simulators import INSTALLED, NUMBERS_VARIABLE
 from test_network import DeadEnd, no_entry
 
-from actor.environments import make_environments
-from learner import shell
-from learner.checkpoint_document import document_of
-from learner.config import EnvConfig, LearnerConfig, RunConfig
-from learner.door import Listening
-from learner.end_signals import EndSignals, Interrupted
-from learner.network import Network
-from learner.run import Run
-from learner.run_directory import RunDirectory
-from learner.session import LearnerSession
-from learner.spaces import SpacesHere
-from protocol.errors import UsageError
-from protocol.messages import EnvSettings
-from protocol.sockets import Router
-from protocol.specs import Leaf, Spec, spec_hash
-from scripts import learner_command
-from scripts.config import LearnerProcessConfig
-from scripts.probe import ENOUGH
-from scripts.settings import Resolved, dump_yaml
-from scripts.spaces_here import check_same_spaces, looking_for_spaces
+from dppo.actor.envs.make import make_environments
+from dppo.learner import service as shell
+from dppo.learner.config import EnvConfig, LearnerConfig, RunConfig
+from dppo.learner.run import Run
+from dppo.learner.session.run_spaces import SpacesHere
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.signals import EndSignals, Interrupted
+from dppo.learner.storage.checkpoint_format import document_of
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.learner.transport.listener import Listening
+from dppo.learner.transport.network_thread import Network
+from dppo.local import learner_command
+from dppo.local.env_probe import ENOUGH
+from dppo.local.spaces_here import check_same_spaces, looking_for_spaces
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.specs import Leaf, Spec, spec_hash
+from dppo.protocol.transport.router import Router
+from dppo.settings.commands import LearnerProcessConfig
+from dppo.settings.layers import Resolved, dump_yaml
 
 CARTPOLE = Spec((Leaf("observation", "<f4", (4,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=2),))
 OTHER = Spec((Leaf("observation", "<f4", (5,), "box"),), CARTPOLE.action)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.errors import ProtocolError, UsageError
-from protocol.specs import MAX_DIMENSIONS, MAX_ELEMENTS, MAX_LEAVES, Leaf, Spec, check_spec, spec_hash, spec_of
+from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.specs import MAX_DIMENSIONS, MAX_ELEMENTS, MAX_LEAVES, Leaf, Spec, check_spec, spec_hash, spec_of
 
 OBSERVATION = Leaf("observation", "<f4", (4,), "box")
 ACTION = Leaf("action", "<i8", (), "discrete", categories=2)

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snapshots import snapshot
 
-from learner.checkpoint_document import document_of
-from learner.history import Change, KeptSettings, Moment, has_begun, keep_settings
-from learner.run_directory import RunDirectory
-from learner.saving import Progress, over_because
-from protocol.errors import UsageError
-from scripts.config import LearnerProcessConfig, TrainConfig
-from scripts.fields import build, settings_of, values_of
-from scripts.launching import checked, refuse_root, with_run
-from scripts.settings import dump_yaml, resolve
-from scripts.standing import NOT_OF_THE_RUN, Launch, free_directory, kept_settings, may_change, same, stand
+from dppo.learner.storage.checkpoint_format import document_of
+from dppo.learner.storage.checkpointer import Progress, over_because
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.learner.storage.settings_history import Change, KeptSettings, Moment, has_begun, keep_settings
+from dppo.local.launching import checked, refuse_root, with_run
+from dppo.local.run_comparison import NOT_OF_THE_RUN, Launch, free_directory, kept_settings, may_change, same, stand
+from dppo.protocol.errors import UsageError
+from dppo.settings.commands import LearnerProcessConfig, TrainConfig
+from dppo.settings.fields import build, settings_of, values_of
+from dppo.settings.layers import dump_yaml, resolve
 
 RUN = "run.directory"
 SETTINGS = settings_of(TrainConfig)

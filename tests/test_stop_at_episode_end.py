@@ -9,18 +9,18 @@ from counting import ID
 from graphs import categorical_graph
 from sessions import ENVS, Process, Simulation, learner_of, running
 
-from actor.actions import State
-from actor.collector import Collector
-from actor.environments import make_environments
-from actor.policy import PolicyRunner
-from learner.config import CollectConfig, EnvConfig, LearnerConfig, RunConfig
-from learner.intake import CREDIT
-from learner.peers import Settings
-from learner.phases import Phase
-from learner.run import Run
-from learner.run_directory import RunDirectory
-from protocol.codec import decode_from_learner, encode
-from protocol.messages import EnvSettings, Policy
+from dppo.actor.envs.make import make_environments
+from dppo.actor.sampling.collector import Collector
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.actor.session.actions import State
+from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, RunConfig
+from dppo.learner.run import Run
+from dppo.learner.session.flow_control import CREDIT
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import Settings
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.protocol.codec import decode_from_learner, encode
+from dppo.protocol.messages import EnvSettings, Policy
 
 FIRST_ROWS, LATER_ROWS = 5, 9  # of the simulated actors' episodes
 

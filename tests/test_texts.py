@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_codec import FROM_ACTOR, FROM_LEARNER
 
-from learner.config import EnvConfig
-from protocol.codec import decode_from_actor, decode_from_learner
-from protocol.errors import ProtocolError
-from protocol.messages import WITH_BLOB, Bye, Tally, Trouble
-from protocol.texts import MAX_TEXT, printable
+from dppo.learner.config import EnvConfig
+from dppo.protocol.codec import decode_from_actor, decode_from_learner
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.messages import WITH_BLOB, Bye, Tally, Trouble
+from dppo.protocol.texts import MAX_TEXT, printable
 
 EVIL = "\x1b[31m\x1b]0;title\x07\r\n2026-01-01 learner: forged\x9b\u202e\u2066\u200b\x00\x7f\u2028\ud7ff\ue000"
 DIRECTIONS = [(kind, decode_from_actor) for kind in FROM_ACTOR] + [(kind, decode_from_learner) for kind in FROM_LEARNER]

@@ -15,22 +15,22 @@ import numpy as np
 import pytest
 from test_network import DeadEnd
 
-from learner import shell
-from learner.batch import Received
-from learner.config import CollectConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
-from learner.end_signals import EndSignals
-from learner.network import Network
-from learner.phases import Phase
-from learner.report import Reporter
-from learner.run import Run
-from learner.run_directory import RunDirectory
-from learner.run_status import RunStatus
-from learner.session import LearnerSession
-from learner.status import Status
-from protocol.ledger import Ledger
-from protocol.rollout import Segment
-from protocol.sockets import Router
-from protocol.specs import Leaf, Spec
+from dppo.learner import service as shell
+from dppo.learner.config import CollectConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
+from dppo.learner.ppo.batch import Received
+from dppo.learner.run import Run
+from dppo.learner.run_status import RunStatus
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.signals import EndSignals
+from dppo.learner.status_reporter import Reporter
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.learner.telemetry.status import Status
+from dppo.learner.transport.network_thread import Network
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.rollout import Segment
+from dppo.protocol.specs import Leaf, Spec
+from dppo.protocol.transport.router import Router
 
 ALICE = b"alice---"
 STEPS = 8

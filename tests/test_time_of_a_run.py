@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from learner.config import LearnerConfig, NetworkConfig, RunConfig
-from learner.run import Run
-from learner.run_directory import RunDirectory
-from learner.session import LearnerSession
-from protocol.specs import Leaf, Spec
+from dppo.learner.config import LearnerConfig, NetworkConfig, RunConfig
+from dppo.learner.run import Run
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.storage.run_directory import RunDirectory
+from dppo.protocol.specs import Leaf, Spec
 
 SPEC = Spec((Leaf("observation", "<f4", (3,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=2),))
 CONFIG = LearnerConfig(

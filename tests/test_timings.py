@@ -3,7 +3,7 @@
 import math
 from statistics import median
 
-from learner.timings import KEPT, PARTS, Timings
+from dppo.learner.telemetry.timings import KEPT, PARTS, Timings
 
 
 def add(timings: Timings, seconds: float) -> None:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learner.tokens import TokenBook
-from protocol.errors import UsageError
-from protocol.security import Admitted, Denied
+from dppo.learner.transport.token_list import TokenBook
+from dppo.protocol.errors import UsageError
+from dppo.protocol.security.curve import Admitted, Denied
 
 NOW = 1_800_000_000
 DAY = 86_400

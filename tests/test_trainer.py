@@ -9,13 +9,13 @@ import onnxruntime
 import pytest
 import torch
 
-from learner.batch import Received
-from learner.config import NetworkConfig, PpoConfig
-from learner.trainer import Trainer
-from learner.update import UpdateReport, minibatch_sizes
-from protocol.errors import CheckpointError, DppoError
-from protocol.rollout import Segment
-from protocol.specs import Spec, spec_of
+from dppo.learner.config import NetworkConfig, PpoConfig
+from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.epochs import UpdateReport, minibatch_sizes
+from dppo.learner.ppo.trainer import Trainer
+from dppo.protocol.errors import CheckpointError, DppoError
+from dppo.protocol.rollout import Segment
+from dppo.protocol.specs import Spec, spec_of
 
 OBSERVATIONS = gym.spaces.Box(-np.inf, np.inf, (3,))
 CONTINUOUS = spec_of(OBSERVATIONS, gym.spaces.Box(-1, 1, (1,)))

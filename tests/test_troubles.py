@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from sessions import SPEC, Simulation, learner_of, running
 
-from learner.peers import Note
-from learner.report import waiting_for
-from learner.troubles import MOST_NOTES, Troubles
-from protocol.codec import decode_from_actor, decode_from_learner, encode
-from protocol.messages import Nack, Rollout, Stop, Trouble
-from protocol.rollout import Counts, pack, unpack
+from dppo.learner.session.env_faults import MOST_NOTES, Troubles
+from dppo.learner.session.records import Note
+from dppo.learner.status_reporter import waiting_for
+from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
+from dppo.protocol.messages import Nack, Rollout, Stop, Trouble
+from dppo.protocol.rollout import Counts, pack, unpack
 
 
 def say(world: Simulation, trouble: Trouble, connection: bytes = b"a watchdog's own") -> list[str]:

@@ -10,16 +10,16 @@ import pytest
 import zmq
 from sessions import RUN_ID, SETTINGS, SPEC
 
-from learner.conduct import BURST_MESSAGES, MAX_STRIKES
-from learner.intake import CREDIT, LEAST_TOTAL_BYTES, STRANGER_BYTES
-from learner.peers import Action, Kick, Note, Send
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from learner.turnstile import ANSWERS, KICK_SECONDS, Turnstile
-from protocol import PROTOCOL_VERSION
-from protocol.codec import decode_from_learner, encode
-from protocol.ledger import Ledger
-from protocol.messages import (
+from dppo.learner.session.flow_control import CREDIT, LEAST_TOTAL_BYTES, STRANGER_BYTES
+from dppo.learner.session.rate_limit import BURST_MESSAGES, MAX_STRIKES
+from dppo.learner.session.records import Action, Kick, Note, Send
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.transport.ingress_guard import ANSWERS, KICK_SECONDS, Turnstile
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.codec import decode_from_learner, encode
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import (
     Ack,
     FromActor,
     FromLearner,
@@ -34,8 +34,8 @@ from protocol.messages import (
     Welcome,
     Who,
 )
-from protocol.sockets import Router
-from protocol.specs import spec_hash
+from dppo.protocol.specs import spec_hash
+from dppo.protocol.transport.router import Router
 
 DEADLINE_SECONDS = 20.0
 T = TypeVar("T")

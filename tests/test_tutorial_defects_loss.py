@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.adam import FlatAdam
-from learner.distributions import Distribution, Gaussian
-from learner.gradients import AutogradGradients, Outputs, Rows
-from learner.losses import surrogate_limits
-from learner.networks import CriticNetwork, PolicyNetwork
-from learner.written_gradients import WrittenGradients
-from protocol.specs import spec_of
+from dppo.learner.models.distributions import Distribution, Gaussian
+from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
+from dppo.learner.ppo.adam import FlatAdam
+from dppo.learner.ppo.gradients_analytic import WrittenGradients
+from dppo.learner.ppo.gradients_autograd import AutogradGradients, Outputs, Rows
+from dppo.learner.ppo.losses import surrogate_limits
+from dppo.protocol.specs import spec_of
 
 CLIP = 0.2
 Way = type[AutogradGradients] | type[WrittenGradients]

@@ -13,17 +13,17 @@ import pytest
 import torch
 from sessions import GRACE_SECONDS, Process, Simulation, learner_of, numbers_of
 
-from actor.collector import Collector
-from actor.environments import make_environments
-from actor.policy import PolicyRunner
-from learner.batch import Received
-from learner.checks import RATIO_TOLERANCE
-from learner.phases import Phase
-from learner.trainer import Trainer
-from protocol.messages import EnvSettings
-from protocol.rollout import Segment
-from scripts.config import TrainConfig
-from scripts.settings import resolve
+from dppo.actor.envs.make import make_environments
+from dppo.actor.sampling.collector import Collector
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.checks import RATIO_TOLERANCE
+from dppo.learner.ppo.trainer import Trainer
+from dppo.learner.session.phases import Phase
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.rollout import Segment
+from dppo.settings.commands import TrainConfig
+from dppo.settings.layers import resolve
 
 
 def tutorial(preset: str, **flags: Any) -> TrainConfig:

@@ -18,11 +18,11 @@ from processes import SMALL, Place, RunFiles
 from simulators import BREAKING
 from test_tutorial_defects_rollouts import tutorial
 
-import learner.trainer
-from scripts.cli import main
-from scripts.inline import run_inline
-from scripts.progress import Progress
-from scripts.recording import Recorder
+import dppo.learner.ppo.trainer
+from dppo.cli import main
+from dppo.local.inline import run_inline
+from dppo.local.progress import Progress
+from dppo.watch.recorder import Recorder
 
 Episodes = list[list[float]]  # rewards as paid; the last one is not over
 
@@ -78,13 +78,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             return Witness(gym.make(original), episodes[-1])
 
         trained_on: list[np.ndarray] = []
-        gae = learner.trainer.gae
+        gae = dppo.learner.ppo.trainer.gae
 
         def watched(rewards: np.ndarray, *rest: Any) -> Any:
             trained_on.append(rewards)
             return gae(rewards, *rest)
 
-        monkeypatch.setattr(learner.trainer, "gae", watched)
+        monkeypatch.setattr(dppo.learner.ppo.trainer, "gae", watched)
         gym.register("Watched-v0", entry_point=make)
         progress = Progress()
         with Recorder(config.learner.run, tmp_path, progress.note) as recorder:

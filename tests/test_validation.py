@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from actor.noise import NoiseStream
-from learner.distributions import Categorical, Gaussian
-from learner.validation import Unusable, check_segment, checked_segment, log_prob_bounds
-from protocol.errors import ProtocolError
-from protocol.messages import Rollout
-from protocol.rollout import Segment, pack
-from protocol.specs import Leaf, Spec
+from dppo.actor.sampling.noise import NoiseStream
+from dppo.learner.models.distributions import Categorical, Gaussian
+from dppo.learner.session.rollout_validation import Unusable, check_segment, checked_segment, log_prob_bounds
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.messages import Rollout
+from dppo.protocol.rollout import Segment, pack
+from dppo.protocol.specs import Leaf, Spec
 
 BOX = Spec((Leaf("observation", "<f4", (2,), "box"),), (Leaf("action", "<f4", (2,), "box"),))
 CHOICE = Spec(

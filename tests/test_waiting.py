@@ -4,10 +4,10 @@ import re
 
 from sessions import GRACE_SECONDS, LEASE_SECONDS, Process, Simulation, learner_of, running
 
-from actor.actions import State
-from learner.phases import Phase
-from learner.waiting import FIRST_SECONDS
-from protocol.patience import MAX_USUAL_SECONDS, Patience
+from dppo.actor.session.actions import State
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.wait_report import FIRST_SECONDS
+from dppo.protocol.process.wait_backoff import MAX_USUAL_SECONDS, Patience
 
 
 def said(world: Simulation) -> list[str]:

@@ -10,10 +10,17 @@ import time
 import pytest
 from processes import SMALL, Place, RunFiles
 
-from actor.activity import Activity
-from actor.watchdog import Watchdog
-from actor.watching import MOST_BETWEEN_LOOKS_SECONDS, STUCK_SECONDS, EndWatch, Stuck, Watch, held_seconds
-from actor.whereabouts import place_of_error, place_of_frame
+from dppo.actor.watchdog.activity import Activity
+from dppo.actor.watchdog.stall_detector import (
+    MOST_BETWEEN_LOOKS_SECONDS,
+    STUCK_SECONDS,
+    EndWatch,
+    Stuck,
+    Watch,
+    held_seconds,
+)
+from dppo.actor.watchdog.thread import Watchdog
+from dppo.actor.watchdog.traceback_location import place_of_error, place_of_frame
 
 
 class Bench:

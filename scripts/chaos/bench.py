@@ -13,13 +13,14 @@ from types import FrameType
 
 from rich.console import Console
 
-from protocol.errors import DppoError, UsageError
-from scripts.chaos.faults import Fault, Form, Scene, Skip, known
+from dppo.bench.observed_run import conditions
+from dppo.output_files import check_output
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.settings.commands import BenchChaos
+from scripts.chaos.faults import Fault, Form, Scene, Skip
 from scripts.chaos.figures import Outcome
+from scripts.chaos.registry import known
 from scripts.chaos.report import show
-from scripts.config import BenchChaos
-from scripts.observing import conditions
-from scripts.outputs import check_output
 
 LINE_CHARACTERS = 140  # of the table in a file
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from learner.audit import audit
-from protocol.errors import DppoError
+from dppo.learner.storage.audit import audit
+from dppo.local.processes import Lifeline
+from dppo.protocol.errors import DppoError
 from scripts.chaos.figures import Figure, holds, none_of, reported
 from scripts.chaos.samples import Sample, sample
 from scripts.chaos.simulators import PACED, counted_steps
 from scripts.chaos.watching import RunWatch, open_accounts
 from scripts.chaos.workers import Worker
-from scripts.processes import Lifeline
 
 TURN_SECONDS = 0.03
 SAMPLE_SECONDS = 1.0

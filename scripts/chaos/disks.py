@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from learner.checkpoint_document import readable_first
+from dppo.learner.storage.checkpoint_format import readable_first
 from scripts.chaos.cluster import Cluster, Plan, is_root
 from scripts.chaos.faults import Fault, Scene, Skip
 from scripts.chaos.figures import Figure, at_least, at_most, holds, none_of, reported

@@ -1,4 +1,4 @@
-"""The faults that the bench knows: name, what happens, and the function that does it."""
+"""A fault of the bench: name, what happens, and the function that does it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,45 +44,3 @@ class Fault:
     name: str
     title: str
     play: Callable[[Scene], list[Figure]]
-
-
-def known() -> dict[str, Fault]:
-    """Every fault, by name, in the order in which they are played."""
-    from scripts.chaos import (
-        crowd,
-        disks,
-        environments,
-        garbage,
-        glitches,
-        histories,
-        hold_ups,
-        kill_actors,
-        kill_both,
-        kill_learner,
-        partitions,
-        pauses,
-        slow_reader,
-        soak,
-        strangers,
-        terminations,
-    )
-
-    modules = (
-        kill_actors,
-        kill_learner,
-        kill_both,
-        partitions,
-        pauses,
-        environments,
-        glitches,
-        slow_reader,
-        hold_ups,
-        garbage,
-        crowd,
-        disks,
-        histories,
-        strangers,
-        terminations,
-        soak,
-    )
-    return {fault.name: fault for module in modules for fault in module.FAULTS}

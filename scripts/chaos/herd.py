@@ -18,22 +18,22 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from actor.actions import Action, Cut, Load, MakeEnvironments, Reconnect, Send, State
-from actor.session import ActorSession
-from learner.door import Listening, open_door
-from learner.network import Network
-from learner.peers import Settings
-from learner.session import LearnerSession
-from learner.slots import SlotTable
-from protocol.codec import decode_from_learner, encode
-from protocol.dealer import Dealer
-from protocol.join_line import JoinLine
-from protocol.ledger import Ledger
-from protocol.messages import EnvSettings, TimeShares
-from protocol.open_files import raise_limit
-from protocol.rollout import Segment
-from protocol.security import ClientSecurity
-from protocol.specs import Leaf, Spec
+from dppo.actor.session.actions import Action, Cut, Load, MakeEnvironments, Reconnect, Send, State
+from dppo.actor.session.session import ActorSession
+from dppo.learner.session.records import Settings
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.transport.listener import Listening, open_door
+from dppo.learner.transport.network_thread import Network
+from dppo.protocol.codec import decode_from_learner, encode
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import EnvSettings, TimeShares
+from dppo.protocol.rollout import Segment
+from dppo.protocol.security.curve import ClientSecurity
+from dppo.protocol.security.join_line import JoinLine
+from dppo.protocol.specs import Leaf, Spec
+from dppo.protocol.transport.dealer import Dealer
+from dppo.protocol.transport.fd_limits import raise_limit
 
 SPEC = Spec(
     observation=(Leaf("observation", "<f4", (4,), "box"),),

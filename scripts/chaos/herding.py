@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.run_module import START
+from dppo.protocol.process.interpreter import SAFE_PATH
 
 PATIENCE_SECONDS = 60.0
 MODULE = "scripts.chaos.herd"
@@ -20,7 +20,7 @@ class HerdLearner:
     """One life of the learner; reads the figures that it prints."""
 
     def __init__(self, endpoint: str, directory: Path, *options: str) -> None:
-        command = [sys.executable, *START, "-m", MODULE, "learner", endpoint, str(directory), *options]
+        command = [sys.executable, SAFE_PATH, "-m", MODULE, "learner", endpoint, str(directory), *options]
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.figures: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ class HerdLearner:
 @contextmanager
 def herd(join_file: Path, first: int, actors: int, processes: int, *options: str) -> Iterator[None]:
     """So many simulated actors in a few processes, from when all of them have started."""
-    command = [sys.executable, *START, "-m", MODULE, "actors", str(join_file)]
+    command = [sys.executable, SAFE_PATH, "-m", MODULE, "actors", str(join_file)]
     started = []
     try:
         for number in range(processes):

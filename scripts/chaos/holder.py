@@ -11,15 +11,15 @@ from pathlib import Path
 
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-from learner.config import CollectConfig
-from protocol import PROTOCOL_VERSION
-from protocol.codec import decode_from_learner, encode
-from protocol.dealer import Dealer
-from protocol.errors import ProtocolError
-from protocol.join_line import JoinLine
-from protocol.messages import Have, Hello, Ping, Policy, Tally, TimeShares, Who
-from protocol.security import ClientSecurity
-from protocol.specs import spec_hash, spec_of
+from dppo.learner.config import CollectConfig
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.codec import decode_from_learner, encode
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.messages import Have, Hello, Ping, Policy, Tally, TimeShares, Who
+from dppo.protocol.security.curve import ClientSecurity
+from dppo.protocol.security.join_line import JoinLine
+from dppo.protocol.specs import spec_hash, spec_of
+from dppo.protocol.transport.dealer import Dealer
 
 KINDS = ("silent", "boastful", "many-named")
 REST_SECONDS = 0.02

@@ -2,10 +2,10 @@
 
 import random
 
+from dppo.watch.evaluate import evaluate
 from scripts.chaos.cluster import Cluster, Plan
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, reported
-from scripts.evaluate import evaluate
 
 ACTOR_EVERY_SECONDS = 2.0
 LEARNER_EVERY_SECONDS = 15.0

@@ -6,7 +6,7 @@ import signal
 from dataclasses import dataclass
 from statistics import median
 
-from learner.failpoints import POINTS, VARIABLE
+from dppo.learner.failpoints import POINTS, VARIABLE
 from scripts.chaos.cluster import Cluster, Plan
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, none_of, reported

@@ -8,14 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from protocol.join_line import JoinLine
-from protocol.security import new_secret_key, public_key
+from dppo.protocol.process.interpreter import SAFE_PATH
+from dppo.protocol.security.curve import new_secret_key, public_key
+from dppo.protocol.security.join_line import JoinLine
 from scripts.chaos.cluster import Cluster, Plan, free_port
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_most, holds, none_of, reported
 from scripts.chaos.relays import Relay
 from scripts.chaos.workers import Worker
-from scripts.run_module import START
 
 REFUSED = 3
 PATIENCE_SECONDS = 30.0
@@ -110,13 +110,13 @@ def _other_kinds(cluster: Cluster) -> list[Figure]:
             "setattr(env, 'action_space', Discrete(3)))[0]; cartpole.CartPoleEnv.__init__ = new"
         ),
         "other run": (
-            "import actor.session as session; old = session.Hello; "
+            "import dppo.actor.session.session as session; old = session.Hello; "
             "session.Hello = lambda *a, **k: old(*a, **{**k, 'run_id': 'f' * 16})"
         ),
     }
     figures = []
     for name, program in programs.items():
-        call = f"{program}; from scripts.cli import main; import sys; main(sys.argv[1:])"
+        call = f"{program}; from dppo.cli import main; import sys; main(sys.argv[1:])"
         stranger = _stranger(cluster, name.replace(" ", "-"), *join, program=("-c", call))
         figures.append(_turned_away(cluster, name, stranger))
     return figures
@@ -188,7 +188,7 @@ def _line(cluster: Cluster, name: str, text: str) -> str:
 def _dppo(*arguments: str) -> str:
     """What a command prints; it is over at once."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
-    command = [sys.executable, *START, "-m", "scripts.cli", *arguments]
+    command = [sys.executable, SAFE_PATH, "-m", "dppo.cli", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, env=own, timeout=60).stdout
 
 

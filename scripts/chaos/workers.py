@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from protocol.lifeline import LIFELINE_VARIABLE
-from scripts.processes import Lifeline
-from scripts.run_module import START
+from dppo.local.processes import Lifeline
+from dppo.protocol.process.interpreter import SAFE_PATH
+from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Worker:
     lifeline: Lifeline
     environment: Mapping[str, str] = field(default_factory=dict)
     host: tuple[str, ...] = ()  # what to put before the command, to run it on another host
-    program: tuple[str, ...] = (*START, "-m", "scripts.cli")
+    program: tuple[str, ...] = (SAFE_PATH, "-m", "dppo.cli")
     restart_seconds: float | None = 0.2  # after a death; None: it stays dead
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0

@@ -1,0 +1,124 @@
+"""From the run's environment settings to environments that can be stepped. Knows Gymnasium's registry.
+
+Which implementation steps them is chosen here and said in `description`: a native vector environment where the id has
+one, else our loop over single environments, else processes if asked for.
+"""
+
+import contextlib
+import functools
+import importlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+
+import dppo.actor.envs.registration  # noqa: F401  so that our own environments are found without the user importing anything
+from dppo.actor.envs.contract import Note
+from dppo.actor.envs.env_errors import NAMESPACES, why_not_imported, why_unknown
+from dppo.actor.envs.env_numbers import Place
+from dppo.actor.envs.factory import Maker
+from dppo.actor.envs.interface import Environments, Step
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.envs.vector_adapter import Seeding, VectorEnvironments
+from dppo.protocol.env_names import check_env_name
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.placeholders import check_placeholders
+from dppo.protocol.process.own_names import refuse_hidden
+
+__all__ = ["Environments", "Step", "make_environments", "registered"]
+
+NATIVE_ADVICE = ". Vectorization 'sync' makes single environments, which may take other arguments."
+
+
+def make_environments(
+    settings: EnvSettings,
+    envs: int,
+    begin: Callable[[str], None] = lambda what: None,
+    *,
+    place: Place = Place(),
+    note: Note = lambda text: None,
+) -> Environments:
+    """`envs` environments as the settings say. Raises UsageError saying what is wrong with which setting.
+
+    begin: told before each thing that takes its time, for who watches from another thread.
+    place: whose they are, for their placeholders and variables.
+    note: told once of what is odd in what they return and no error.
+    """
+    begin(f"making {settings.id}")
+    if envs < 1:
+        raise UsageError(f"an actor needs at least 1 environment, not {envs}")
+    kwargs = _kwargs(settings.kwargs_json)
+    check_placeholders(kwargs)
+    native = registered(settings.id).vector_entry_point is not None
+    vectorization = settings.vectorization
+    if vectorization == "auto":
+        vectorization = "native" if native else "sync"
+    if vectorization == "native" and not native:
+        raise UsageError(f"{settings.id} has no native vector environment: use vectorization 'sync' or 'async'")
+    maker = Maker(settings.id, kwargs, place)
+    if vectorization == "native":
+        return _make_native(maker, envs, note)
+    if vectorization == "async":
+        return _make_async(maker, envs, note)
+    environments = []
+    for column in range(envs):
+        if column:
+            begin(f"making {settings.id}, environment {column}")
+        environments.append(maker.first(functools.partial(maker.single, column)))
+    return SyncLoop(environments, maker.again(maker.single), note)
+
+
+def _make_native(maker: Maker, envs: int, note: Note) -> Environments:
+    vector = maker.first(lambda: maker.native(envs), of="the native vector environment of ", advice=NATIVE_ADVICE)
+    # our own can give each column a generator; Gymnasium has no word for that
+    seeding: Seeding = "per_column" if vector.metadata.get("seed_per_column") else "first_column"
+    return VectorEnvironments(vector, "native", seeding, maker.again(lambda: maker.native(envs)), note)
+
+
+def _make_async(maker: Maker, envs: int, note: Note) -> Environments:
+    """One process an environment."""
+    vector = maker.first(lambda: maker.processes(envs))
+    return VectorEnvironments(vector, "async", "per_column", maker.again(lambda: maker.processes(envs)), note)
+
+
+def _kwargs(kwargs_json: str) -> dict[str, Any]:
+    try:
+        kwargs = json.loads(kwargs_json)
+    except ValueError as error:
+        raise UsageError(f"the environment's keyword arguments are not JSON: {error} in {kwargs_json!r}") from None
+    if not isinstance(kwargs, dict):
+        raise UsageError(f"the environment's keyword arguments must be a JSON object, not {kwargs_json!r}")
+    return kwargs
+
+
+def registered(env_id: str) -> gym.envs.registration.EnvSpec:
+    """Return the registered environment; imports the module of "module:id" first, which registers it.
+
+    Ids of a known namespace (ALE/) need no module before them. Raises UsageError.
+    """
+    check_env_name(env_id)
+    refuse_hidden(env_id)
+    module, _, name = env_id.rpartition(":")
+    before = set(gym.registry)
+    if module:
+        try:
+            importlib.import_module(module)
+        except (Exception, SystemExit) as error:
+            raise UsageError(why_not_imported(env_id, module, error)) from error
+    elif name not in gym.registry and name.partition("/")[0] in NAMESPACES:
+        with contextlib.suppress(ImportError):  # then it is not registered, which says what to install
+            importlib.import_module(NAMESPACES[name.partition("/")[0]][0])
+    if name not in gym.registry:
+        raise UsageError(why_unknown(module, name, _registered_by(module, before)))
+    return gym.registry[name]
+
+
+def _registered_by(module: str, before: set[str]) -> list[str]:
+    """Return the ids that a module has registered: now, or when it was imported earlier."""
+    if not module:
+        return []
+    own = [name for name, spec in gym.registry.items() if str(spec.entry_point).startswith(f"{module}:")]
+    own += [name for name, spec in gym.registry.items() if getattr(spec.entry_point, "__module__", "") == module]
+    return list(dict.fromkeys([*(name for name in gym.registry if name not in before), *own]))

@@ -1,0 +1,70 @@
+"""Observations outside of their space's bounds, and integers that a network cannot tell apart: said once, used as they
+are. Knows arrays and spaces.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from dppo.actor.envs.contract import Note, element
+from dppo.protocol.specs import Leaf
+
+FIRST_LOOKS = 256  # steps that are all looked at
+LOOK_EVERY = 16  # and so many later
+
+
+class Ranges:
+    """Looks at whole rows for what is outside of a space's bounds: said once, and used as it is.
+
+    Looks at every one of the first steps, then at some: a space that is wrong shows soon, and a look costs 3 us.
+    """
+
+    def __init__(self, space: gym.Space[Any], leaf: Leaf, envs: int, note: Note = lambda text: None) -> None:
+        self._leaf = leaf
+        self._note = note
+        self._steps = 0
+        self._wide = leaf.kind == "box" and np.dtype(leaf.dtype).kind in "iu" and np.dtype(leaf.dtype).itemsize >= 4
+        self._outside: np.ndarray | None = None
+        if isinstance(space, gym.spaces.Box):
+            self._set_bounds(space, envs)
+
+    def _set_bounds(self, space: gym.spaces.Box, envs: int) -> None:
+        wire = np.dtype(self._leaf.dtype)
+        if wire.kind == "b":
+            return
+        with np.errstate(all="ignore"):
+            self._low, self._high = space.low.astype(wire), space.high.astype(wire)
+        if wire.kind == "f":  # a value at a bound of float64 is rounded as the bound is
+            limited = np.isfinite(self._low).any() or np.isfinite(self._high).any()
+        else:
+            kind = np.iinfo(wire)
+            limited = (self._low > kind.min).any() or (self._high < kind.max).any()
+        if limited:
+            self._outside = np.empty((2, envs, *self._leaf.shape), bool)
+
+    def look(self, rows: np.ndarray) -> None:
+        """Note what is outside of the bounds in observations [E, ...]."""
+        self._steps += 1
+        if self._steps > FIRST_LOOKS and self._steps % LOOK_EVERY:
+            return
+        if self._outside is not None:
+            np.less(rows, self._low, out=self._outside[0])
+            np.greater(rows, self._high, out=self._outside[1])
+            if np.count_nonzero(self._outside):
+                self._say(rows, self._outside)
+        if self._wide and (np.count_nonzero(rows > 2**24) or np.count_nonzero(rows < -(2**24))):
+            self._wide = False
+            self._note(
+                "observations hold integers beyond 2^24 (16,777,216), which the network's float32 cannot tell apart: "
+                "scale them in the environment"
+            )
+
+    def _say(self, rows: np.ndarray, outside: np.ndarray) -> None:
+        self._outside = None  # once
+        where = np.argwhere(outside.any(axis=0))[0]
+        column, index = int(where[0]), tuple(int(i) for i in where[1:])
+        self._note(
+            f"environment {column} observes {rows[tuple(where)]:g}{element(index)}, outside of the "
+            f"{self._low[index]:g} to {self._high[index]:g} that its observation_space says; it is used as it is"
+        )

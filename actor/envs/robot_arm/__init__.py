@@ -1,0 +1,1 @@
+"""RobotArm-v0: its dynamics, its Gymnasium environments, its pictures."""

@@ -1,0 +1,230 @@
+"""Any Gymnasium vector environment, with its autoreset mode hidden. Knows Gymnasium's vector API and its traps.
+
+The modes, https://farama.org/Vector-Autoreset-Mode:
+- NEXT_STEP: an ended column returns its last observation; the next step ignores its action and returns reward 0 and
+  the new episode's first observation. That row is no transition and is marked as not valid.
+- SAME_STEP: an ended column returns the new episode's first observation; the last one is in info["final_obs"].
+- DISABLED: we reset the ended columns ourselves.
+
+Where one environment crashes, or its process dies, the state of the whole vector is unknown: it is made again.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
+
+from dppo.actor.envs.contract import Contract, Note
+from dppo.actor.envs.env_actions import EnvActions
+from dppo.actor.envs.interface import SUCCESS, Crash, Step, successes_of
+from dppo.actor.envs.ranges import Ranges
+from dppo.actor.envs.subprocess_workers import Answers, end_vector, take_notes, tell_stack, worker_failure
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.rollout import Leaves
+from dppo.protocol.specs import spec_of
+
+Seeding = Literal["per_column", "first_column"]
+
+
+class VectorEnvironments:
+    """A gymnasium.vector.VectorEnv whose episodes end the same way in all three autoreset modes.
+
+    With seeding "first_column" the vector environment gets one integer, the first column's seed: native
+    implementations have one generator for all their columns, so there an episode depends on how many columns there are.
+    """
+
+    indivisible = True
+    column: int | None = None  # all at once; the processes that are awaited say `waiting_for`
+
+    def __init__(
+        self,
+        vector: VectorEnv[Any, Any, Any],
+        kind: str,
+        seeding: Seeding,
+        make: Callable[[], VectorEnv[Any, Any, Any]] | None = None,
+        note: Note = lambda text: None,
+    ) -> None:
+        """make: another one like it, for `restart`. note: told once of what is odd and no error."""
+        self.spec = spec_of(vector.single_observation_space, vector.single_action_space)
+        self.envs = vector.num_envs
+        self._mode = _autoreset_mode(vector)
+        self.description = (
+            f"{kind}: {type(vector.unwrapped).__name__} of {self.envs} environments, {self._mode.name} autoreset, "
+            + ("a seed for each" if seeding == "per_column" else "one seed for all of them")
+        )
+        self._vector = vector
+        self._make = make
+        self._answers = _answers(vector)
+        self._seeding = seeding
+        (self._leaf,) = self.spec.observation
+        space = vector.single_observation_space
+        self._contract = Contract(space, self._leaf, note, envs=self.envs)
+        self._row_contract = Contract(space, self._leaf, self._contract.note_once)  # of final observations, one by one
+        self._ranges = Ranges(space, self._leaf, self.envs, note)
+        self._actions = EnvActions(vector.single_action_space)
+        self._given: Any = None  # the newest observations as the vector gave them
+        self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
+        self._all_valid = np.ones(self.envs, bool)
+        self._all_valid.flags.writeable = False
+        self._no_successes = np.full(self.envs, np.nan, np.float32)
+        self._no_successes.flags.writeable = False
+        self._resetting: np.ndarray | None = None  # [E] bool; whose next step is a reset; None if nobody's
+
+    def reset(self, seeds: Sequence[int]) -> Leaves:
+        """Start E episodes; leaf name -> [E, ...]."""
+        if len(seeds) != self.envs:
+            raise ValueError(f"{len(seeds)} seeds for {self.envs} environments")
+        self._resetting = None
+        self._vector.action_space.seed(int(seeds[0]))
+        self._vector.single_action_space.seed(int(seeds[0]))
+        if self._seeding == "per_column":
+            # Gymnasium's sync and async vectors take a list, which VectorEnv's signature does not say
+            result = self._vector.reset(seed=[int(seed) for seed in seeds])  # type: ignore[arg-type]
+        else:
+            result = self._vector.reset(seed=int(seeds[0]))
+        observations, infos = self._contract.reset(result)
+        self._hand_on_notes(infos)
+        return self._leaves(observations)
+
+    def given(self, column: int) -> Any:
+        """Return that column's newest observation before its conversion to the wire's dtype; for messages."""
+        return None if self._given is None else self._given[column]
+
+    def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
+        """Make the whole vector again and start E episodes; leaf name -> [E, ...]."""
+        assert self._make is not None, "who restarts says how to make"
+        end_vector(self._vector)
+        self._vector = self._make()
+        self._answers = _answers(self._vector)
+        return self.reset(seeds)
+
+    def waiting_for(self) -> Sequence[int]:
+        """Columns whose processes have not answered yet."""
+        return self._answers.missing() if self._answers is not None else ()
+
+    def tell_stack(self, column: int) -> None:
+        """Have that column's process write its stack to standard error."""
+        tell_stack(self._vector, column)
+
+    def step(self, env_action: np.ndarray) -> Step:
+        """Do env_action [E, ...]."""
+        try:
+            return self._step(env_action)
+        except (DppoError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 -- whatever a simulator raises, it is made again
+            return self._nothing(error)
+
+    def _nothing(self, error: BaseException) -> Step:
+        """A row in which nothing was done."""
+        column, error = worker_failure(self._vector, error)
+        zeros, false = np.zeros(self.envs, np.float32), np.zeros(self.envs, bool)
+        leaves = {self._leaf.name: np.zeros((self.envs, *self._leaf.shape), self._leaf.dtype)}
+        crashes = [Crash(column, "step", error)]
+        return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes)
+
+    def _step(self, env_action: np.ndarray) -> Step:
+        actions = self._actions.of_all(env_action)
+        if self._answers is None:
+            result = self._vector.step(actions)
+        else:
+            workers = self._vector.unwrapped
+            assert isinstance(workers, AsyncVectorEnv), "only processes answer"
+            workers.step_async(actions)
+            self._answers.wait()
+            result = workers.step_wait()
+            self._hand_on_notes(result[4])
+        observations, rewards, terminated, limit, infos = self._contract.step(result)
+        rewards = np.asarray(rewards, np.float32)
+        terminated = np.asarray(terminated, bool)
+        ended = terminated | limit
+        if not np.count_nonzero(ended):  # ndarray.any takes four times as long
+            if self._resetting is None:
+                leaves, nothing = self._leaves(observations), (self._all_valid, self._no_finals, self._no_successes)
+                return Step(leaves, rewards, terminated, ended, *nothing)
+            truncated = ended
+        else:
+            truncated = ended & ~terminated
+        valid = self._all_valid
+        if self._resetting is not None:
+            valid = ~self._resetting
+            rewards = np.where(valid, rewards, np.float32(0))
+            terminated = terminated & valid
+            truncated = truncated & valid
+        self._resetting = ended if self._mode is AutoresetMode.NEXT_STEP and np.count_nonzero(ended) else None
+        finals = self._finals(observations, truncated, infos)
+        successes = self._successes(terminated | truncated, infos)
+        if self._mode is AutoresetMode.DISABLED and np.count_nonzero(ended):
+            observations = self._reset_ended(observations, ended)
+        return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals, successes)
+
+    def _hand_on_notes(self, infos: Any) -> None:
+        if self._answers is not None:
+            for text in take_notes(infos):
+                self._contract.note_once(text)  # each process has its own
+
+    def close(self) -> None:
+        """Close the vector environment and, where it has some, its processes."""
+        end_vector(self._vector)
+
+    def _leaves(self, observations: Any) -> Leaves:
+        self._given = observations
+        # a copy: a vector may write its next observations into the same array, or at any time
+        rows = np.array(observations, self._leaf.dtype)
+        self._ranges.look(rows)
+        return {self._leaf.name: rows}
+
+    def _finals(self, observations: Any, truncated: np.ndarray, infos: dict[str, Any]) -> Leaves:
+        """The true last observations of the truncated columns, [k, ...]."""
+        if not np.count_nonzero(truncated):
+            return self._no_finals
+        columns = np.flatnonzero(truncated)
+        if self._mode is not AutoresetMode.SAME_STEP:
+            # indexing copies, so a later reset cannot write over it
+            return {self._leaf.name: np.asarray(observations)[columns].astype(self._leaf.dtype, copy=False)}
+        # two formats: an object array with None where no episode ended, and a dense array (AtariVectorEnv)
+        final = infos.get("final_obs")
+        rows = [None] if final is None else [final[column] for column in columns]
+        if any(row is None for row in rows):
+            raise DppoError(
+                f"{type(self._vector.unwrapped).__name__} truncated an episode and reset it in the same step, but gave "
+                "no info['final_obs'] for it: the return cannot be bootstrapped. Use vectorization 'sync'."
+            )
+        checked = [self._row_contract.observation(row, "step") for row in rows]
+        return {self._leaf.name: np.stack([np.asarray(row, self._leaf.dtype) for row in checked])}
+
+    def _successes(self, ended: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
+        """[E] what the infos of the columns that ended report."""
+        if not infos:
+            return self._no_successes
+        if self._mode is AutoresetMode.SAME_STEP:
+            infos = infos.get("final_info", {})  # the others are of the new episodes
+        if SUCCESS not in infos:
+            return self._no_successes
+        said = ended & infos.get(f"_{SUCCESS}", True)  # Gymnasium's mask; an array without one is of all columns
+        return successes_of(
+            {int(column): infos[SUCCESS][column] for column in np.flatnonzero(said)}, self._no_successes
+        )
+
+    def _reset_ended(self, observations: Any, ended: np.ndarray) -> np.ndarray:
+        first, _ = self._contract.reset(self._vector.reset(options={"reset_mask": ended}))
+        # taken column by column: nothing says what a reset returns for the columns that it leaves alone
+        shape = (self.envs, *(1 for _ in self._leaf.shape))
+        merged: np.ndarray = np.where(ended.reshape(shape), first, observations)
+        return merged
+
+
+def _answers(vector: VectorEnv[Any, Any, Any]) -> Answers | None:
+    """Of its processes; None where it has none, or is wrapped in something that takes part in a step."""
+    return Answers(vector) if isinstance(vector, AsyncVectorEnv) else None
+
+
+def _autoreset_mode(vector: VectorEnv[Any, Any, Any]) -> AutoresetMode:
+    try:
+        return AutoresetMode(vector.metadata["autoreset_mode"])
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"{type(vector.unwrapped).__name__} does not say in metadata['autoreset_mode'] how its episodes restart, "
+            "so resets cannot be told from transitions. Use vectorization 'sync'."
+        ) from None

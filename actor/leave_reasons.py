@@ -1,0 +1,16 @@
+"""Why an actor ends although nobody told it to, in one line for its learner's screen. Pure: an error in, text out."""
+
+from dppo.actor.watchdog.traceback_location import place_of_error
+from dppo.protocol.errors import DppoError
+from dppo.protocol.texts import MAX_TEXT
+
+
+def reason_for_learner(error: BaseException) -> str:
+    """Return what went wrong, as it reads on another machine: `here` is there."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, DppoError):
+        place = place_of_error(error)
+        text = f"{type(error).__name__}{f': {text}' if text else ''}{f' ({place})' if place else ''}"
+    for words in ("installed here", "registered here"):
+        text = text.replace(words, words.replace("here", "there"))
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."

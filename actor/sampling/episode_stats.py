@@ -1,0 +1,86 @@
+"""Returns and lengths of episodes, added up from rows. Knows arrays; knows no environment and no policy."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dppo.protocol.rollout import MAX_TOLD_LATER, Segment
+
+
+class Ended(NamedTuple):
+    """Ended episodes, in the order in which they ended."""
+
+    returns: np.ndarray  # float32
+    lengths: np.ndarray  # int32
+    columns: np.ndarray  # int32
+    successes: np.ndarray  # float32, NaN where not reported
+
+
+NO_EPISODES = Ended(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+MAX_UNTOLD = 2**16  # episodes of segments that were thrown away
+
+
+class Episodes:
+    """Return and length of the running episodes, carried from segment to segment.
+
+    Worked out once a segment, for all its rows together: adding up in every step would cost as much as recording it.
+    """
+
+    def __init__(self, envs: int) -> None:
+        self._returns = np.zeros(envs)  # [E] so far, undiscounted, float64
+        self._lengths = np.zeros(envs, np.int64)  # [E] so far, in steps
+        self._untold = NO_EPISODES
+
+    def tell_later(self, segment: Segment) -> None:
+        """Say again with the next segments which episodes ended in this one; the oldest go first."""
+        again = (segment.episode_returns, segment.episode_lengths, segment.episode_columns, segment.episode_successes)
+        pairs = zip(again, self._untold, strict=True)
+        self._untold = Ended(*(np.append(first, later)[-MAX_UNTOLD:] for first, later in pairs))
+
+    def break_off(self, column: int) -> None:
+        """That column's episode is over and will never be told: its environment crashed."""
+        self._returns[column], self._lengths[column] = 0.0, 0
+
+    def ended_in(
+        self,
+        rewards: np.ndarray,
+        ended: np.ndarray,
+        valid: np.ndarray,
+        successes: np.ndarray,
+        broken: Sequence[tuple[int, int]] = (),
+    ) -> Ended:
+        """Episodes that are still to be told, some of them, then those that ended in these rows [T, E], by row.
+
+        broken: cells (t, e) at which an episode ended because its environment crashed. It is no episode: not told.
+        """
+        T, E = ended.shape
+        for cell in broken:
+            ended[cell] = True
+        ends = np.flatnonzero(ended.T)  # column by column, so that an episode is one piece
+        column_starts = np.arange(E) * T
+        starts = np.union1d(column_starts, ends + 1)
+        starts = starts[starts < T * E]
+        first = np.searchsorted(starts, column_starts)  # each column's first and last piece
+        last = np.append(first[1:], len(starts)) - 1
+        returns = np.add.reduceat(rewards.T.reshape(-1).astype(np.float64), starts)
+        lengths = np.add.reduceat(valid.T.reshape(-1).astype(np.int64), starts)
+        returns[first] += self._returns
+        lengths[first] += self._lengths
+        self._returns = np.where(ended[-1], 0.0, returns[last])
+        self._lengths = np.where(ended[-1], 0, lengths[last])
+        columns, rows = np.divmod(ends, T)
+        order = np.lexsort((columns, rows))
+        if broken:
+            order = order[[(rows[end], columns[end]) not in broken for end in order]]
+        pieces = np.searchsorted(starts, ends[order], side="right") - 1
+        told, self._untold = self._untold, NO_EPISODES
+        most = MAX_TOLD_LATER  # a rollout has a largest size
+        if len(told.returns) > most:
+            told, self._untold = Ended(*(array[:most] for array in told)), Ended(*(array[most:] for array in told))
+        return Ended(
+            np.append(told.returns, returns[pieces].astype(np.float32)),
+            np.append(told.lengths, lengths[pieces].astype(np.int32)),
+            np.append(told.columns, columns[order].astype(np.int32)),
+            np.append(told.successes, successes.T.reshape(-1)[ends[order]]),
+        )

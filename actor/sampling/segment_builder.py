@@ -1,0 +1,123 @@
+"""The segment that is being filled, row by row. Knows arrays; knows no environment and no policy."""
+
+import numpy as np
+
+from dppo.actor.envs.interface import Step
+from dppo.actor.sampling.episode_stats import Episodes
+from dppo.protocol.rollout import Leaves, Segment
+from dppo.protocol.specs import Leaf, Spec
+
+
+class OpenSegment:
+    """The rows of the segment that is being filled, in arrays that double when they are full."""
+
+    def __init__(self, spec: Spec, envs: int, capacity: int, observations: Leaves) -> None:
+        def arrays(leaves: tuple[Leaf, ...], rows: int) -> Leaves:
+            return {leaf.name: np.empty((rows, envs, *leaf.shape), leaf.dtype) for leaf in leaves}
+
+        self.rows = 0
+        self.capacity = capacity
+        self.observations = arrays(spec.observation, capacity + 1)
+        self.actions = arrays(spec.action, capacity)
+        self.log_probs, self.rewards, self.successes = np.empty((3, capacity, envs), np.float32)
+        self.terminated, self.truncated, self.valid = np.empty((3, capacity, envs), bool)
+        self.finals: list[Leaves] = []  # [k, ...] of each step that truncated episodes
+        self.broken: list[tuple[int, int]] = []  # cells (t, e) that ended an episode because its environment crashed
+        self._no_finals = {leaf.name: np.empty((0, *leaf.shape), leaf.dtype) for leaf in spec.observation}
+        self.restart(observations)
+
+    @property
+    def steps(self) -> int:
+        """Environment steps in the rows: resets are none."""
+        return int(np.count_nonzero(self.valid[: self.rows]))
+
+    def restart(self, observations: Leaves) -> None:
+        """No rows, starting at these observations [E, ...]."""
+        self.rows = 0
+        self.finals, self.broken = [], []
+        for name, array in self.observations.items():
+            array[0] = observations[name]
+
+    def break_off(self, column: int) -> None:
+        """That column's environment crashed in the step that is recorded next: its episode ended with the row before.
+
+        The last observation there was is its final one. Where the row before is gone with the previous segment, that
+        one's last observation, from which the learner bootstraps as well, is the same.
+        """
+        row = self.rows - 1
+        if row >= 0 and self.valid[row, column] and not (self.terminated[row, column] or self.truncated[row, column]):
+            last = {name: array[row + 1, column : column + 1].copy() for name, array in self.observations.items()}
+            if self.truncated[row].any():
+                place = int(self.truncated[row, :column].sum())
+                others = self.finals.pop()
+                last = {
+                    name: np.concatenate([others[name][:place], own, others[name][place:]])
+                    for name, own in last.items()
+                }
+            self.finals.append(last)
+            self.truncated[row, column] = True
+            self.broken.append((row, column))
+        self.broken.append((self.rows, column))
+
+    def record(self, actions: Leaves, log_probs: np.ndarray, step: Step) -> None:
+        """Copies one step in."""
+        row = self.rows
+        if row == self.capacity:
+            self._grow()
+        self.rows = row + 1
+        for name, array in self.actions.items():
+            array[row] = actions[name]
+        for name, array in self.observations.items():
+            array[row + 1] = step.observations[name]
+        self.log_probs[row] = log_probs
+        self.rewards[row] = step.rewards
+        self.terminated[row] = step.terminated
+        self.truncated[row] = step.truncated
+        self.valid[row] = step.valid
+        self.successes[row] = step.successes
+        for array in step.final_observations.values():
+            if len(array):
+                self.finals.append({name: final.copy() for name, final in step.final_observations.items()})
+                break
+
+    def segment(self, episodes: Episodes) -> Segment:
+        """The rows so far, as views of arrays that nobody writes to any more."""
+        T = self.rows
+        rewards, valid = self.rewards[:T], self.valid[:T]
+        ends = self.terminated[:T] | self.truncated[:T]
+        ended = episodes.ended_in(rewards, ends, valid, self.successes[:T], self.broken)
+        return Segment(
+            observations={name: array[: T + 1] for name, array in self.observations.items()},
+            actions={name: array[:T] for name, array in self.actions.items()},
+            masks={},
+            states={},
+            behaviour_log_probs=self.log_probs[:T],
+            rewards=rewards,
+            terminated=self.terminated[:T],
+            truncated=self.truncated[:T],
+            valid=valid,
+            final_observations={
+                name: np.concatenate([none, *(final[name] for final in self.finals)])
+                for name, none in self._no_finals.items()
+            },
+            episode_returns=ended.returns,
+            episode_lengths=ended.lengths,
+            episode_columns=ended.columns,
+            episode_successes=ended.successes,
+        )
+
+    def _grow(self) -> None:
+        self.capacity *= 2
+        for group, rows in ((self.observations, self.capacity + 1), (self.actions, self.capacity)):
+            for name, array in group.items():
+                group[name] = _longer(array, rows)
+        self.log_probs, self.rewards, self.successes, self.terminated, self.truncated, self.valid = (
+            _longer(array, self.capacity)
+            for array in (self.log_probs, self.rewards, self.successes, self.terminated, self.truncated, self.valid)
+        )
+
+
+def _longer(array: np.ndarray, rows: int) -> np.ndarray:
+    longer = np.empty((rows, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer

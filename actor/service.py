@@ -1,0 +1,205 @@
+"""An actor process: clock, socket, signals around the driver. Decides nothing."""
+
+import faulthandler
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from dppo.actor.driver import ActorDriver
+from dppo.actor.endings import EndSignals, close_environments
+from dppo.actor.join_options import WayIn
+from dppo.actor.leave_reasons import reason_for_learner
+from dppo.actor.session.actions import Exit
+from dppo.actor.session.connection_status import SILENT_SECONDS, Handshake
+from dppo.actor.session.session import ActorSession
+from dppo.actor.watchdog.thread import Watchdog
+from dppo.protocol.codec import decode_from_learner, encode
+from dppo.protocol.errors import DppoError, ProtocolError, RefusedError
+from dppo.protocol.messages import Trouble
+from dppo.protocol.process.heartbeat_file import HealthFile
+from dppo.protocol.process.heartbeat_pipe import Heartbeat
+from dppo.protocol.process.lifeline import watch_parent
+from dppo.protocol.release import RELEASE
+from dppo.protocol.security.curve import ClientSecurity
+from dppo.protocol.security.zmtp_probe import mechanism_at
+from dppo.protocol.texts import MAX_TEXT
+from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.dealer import Dealer
+
+log = logging.getLogger("dppo.actor")
+
+TICK_SECONDS = 0.05
+GREETING_SECONDS = 1.0
+CONNECTING_SECONDS = 0.2  # for the watchdog's connection
+LAST_WORD_TRIES = 5  # of CONNECTING_SECONDS each
+QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for the log
+
+
+def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str] = ()) -> None:
+    """Step environments for the learner until it says that the run is over.
+
+    name: "" takes host name and process id; envs: 0 as the learner says; allow_env: as in ActorConfig.
+    Raises RefusedError when the learner refuses this actor, UsageError when the join line cannot be used, DppoError
+    when environments cannot be made.
+    """
+    watch_parent()
+    faulthandler.enable()  # an environment's segmentation fault leaves its stack in the log
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # the sweeper asks for it where the interpreter is held
+    name = name or f"{os.uname().nodename}-{os.getpid()}"
+    stop = EndSignals()
+    health = HealthFile()
+    found = _find(way_in, health, stop)
+    if found is None:
+        log.info("%s ends: stopped", name)
+        return
+    endpoint, security = found
+    session = ActorSession(actor=name, incarnation=os.urandom(8), envs=envs, release=RELEASE, learner=endpoint)
+    session.allowed_envs = allow_env
+    driver = ActorDriver(session, note=log.info)
+    dealer = Dealer(endpoint, security)
+    hotline = _Hotline(session.incarnation, lambda: Dealer(endpoint, security))
+    heartbeat = Heartbeat()
+    watchdog = Watchdog(
+        driver.activity,
+        tell=hotline.say,
+        must_end=lambda: bool(stop),
+        last_word=hotline.leave,
+        beat=lambda limit: heartbeat.beat(limit, told=bool(stop), signals_fd=stop.fd),
+    )
+    watchdog.start()
+    farewell, code = f"{name} ends", 0
+    try:
+        driver.connected()
+        handshake = Handshake(endpoint, has_token=security is not None, now=time.monotonic())
+        _loop(driver, dealer, handshake, health, stop)
+        _raise_for(driver.exit)
+        farewell = f"{name} ends: {driver.exit.reason if driver.exit else 'stopped'}"
+    except Exception as error:
+        farewell, code = str(error), error.exit_code if isinstance(error, DppoError) else 1
+        dealer.send(encode(Trouble(session.incarnation, "left", reason_for_learner(error))))
+        raise
+    finally:
+        close_environments(driver, farewell, code)
+        watchdog.close()
+        dealer.close()
+        hotline.close()
+        stop.close()
+    log.info(farewell)
+
+
+def _raise_for(exit_: Exit | None) -> None:
+    if exit_ is not None and exit_.code:
+        raise RefusedError(exit_.reason) if exit_.code == RefusedError.exit_code else DppoError(exit_.reason)
+
+
+class _Hotline:
+    """The watchdog's own way to the learner: the socket of a thread that is stuck is not to be touched by another."""
+
+    def __init__(self, incarnation: bytes, connect: Callable[[], Dealer]) -> None:
+        self._incarnation = incarnation
+        self._connect = connect
+        self._dealer: Dealer | None = None  # opened with the first word, which is lost: the next come soon
+        self._said_at = -math.inf
+
+    def say(self, where: str) -> None:
+        """Where the main thread is stuck; for the log only once in a while."""
+        now = time.monotonic()
+        if now - self._said_at > QUIET_SECONDS:
+            log.warning("stuck %s", where)
+        self._said_at = now
+        if self._dealer is None:
+            self._dealer = self._connect()
+            self._dealer.wait(CONNECTING_SECONDS)
+        for _ in self._dealer.events():
+            pass
+        self._dealer.send(encode(Trouble(self._incarnation, "stuck", where[:MAX_TEXT])))
+
+    def leave(self, why: str) -> None:
+        """Report why the process ends; called right before it does, so this waits until the word has left."""
+        if self._dealer is None:
+            self._dealer = self._connect()
+        for _ in range(LAST_WORD_TRIES):
+            for _ in self._dealer.events():
+                pass
+            if self._dealer.send(encode(Trouble(self._incarnation, "left", why[:MAX_TEXT]))):
+                break
+            self._dealer.wait(CONNECTING_SECONDS)
+        self._dealer.close()  # gives what was sent time to leave
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._dealer is not None:
+            self._dealer.close()
+
+
+def _find(way_in: WayIn, health: HealthFile, stop: EndSignals) -> tuple[str, ClientSecurity | None] | None:
+    """Endpoint and keys, as soon as the file with the join line is there; None when told to stop before."""
+    since = time.monotonic()
+    told = False
+    while not stop:
+        found = way_in.find()
+        if found is not None:
+            return found
+        now = time.monotonic()
+        if now - since > SILENT_SECONDS and not told:
+            told = True
+            log.info("%s is not there yet: waiting for the learner to write it", way_in.join_file)
+        health.touch(now)
+        time.sleep(TICK_SECONDS)
+    return None
+
+
+def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: HealthFile, stop: EndSignals) -> None:
+    tick_at = 0.0
+    while driver.exit is None:
+        if driver.may_step:
+            driver.step()
+        else:
+            start = time.monotonic()
+            dealer.wait(TICK_SECONDS if not driver.outgoing else 0)
+            driver.idle_seconds += time.monotonic() - start
+        _exchange(driver, dealer)
+        now = time.monotonic()
+        if now >= tick_at:
+            tick_at = now + TICK_SECONDS
+            stop.keep()
+            driver.activity.loops += 1
+            if stop:
+                driver.drain()
+            driver.tick()
+            _watch_connection(driver, dealer, handshake, now)
+            health.touch(now)
+            if driver.reconnect_wanted:
+                dealer.reconnect()
+                handshake.saw(Seen.LOST, now)  # what the old socket had to say is lost with it
+                driver.outgoing.clear()
+                driver.connected()
+            _exchange(driver, dealer)
+
+
+def _watch_connection(driver: ActorDriver, dealer: Dealer, handshake: Handshake, now: float) -> None:
+    for seen in dealer.events():
+        driver.obey(handshake.saw(seen, time.monotonic()))  # not before it happened
+    if handshake.wants_greeting:
+        driver.obey(handshake.greeted(mechanism_at(dealer.endpoint, GREETING_SECONDS), now))
+    driver.obey(handshake.tick(now))
+    driver.session.is_reached = handshake.is_through
+
+
+def _exchange(driver: ActorDriver, dealer: Dealer) -> None:
+    """Hand over what has arrived, send what is due."""
+    try:
+        for header, blob in dealer.receive():
+            driver.receive(decode_from_learner(header, blob is not None), blob)
+    except ProtocolError as error:
+        driver.unreadable(error)
+    if not driver.outgoing:
+        return
+    start = time.monotonic()
+    outgoing, driver.outgoing = driver.outgoing, []
+    for send in outgoing:
+        dealer.send(encode(send.message), send.blob)  # unsent is as good as lost on the way: the session repeats it
+    driver.send_seconds += time.monotonic() - start

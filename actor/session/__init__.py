@@ -1,0 +1,1 @@
+"""The actor's side of the protocol without I/O: messages and clock readings in, actions out."""

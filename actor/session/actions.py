@@ -1,0 +1,89 @@
+"""What an actor's session can be in, and what it asks its driver to do. Records only."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from dppo.protocol.messages import EnvSettings, FromActor, Welcome
+from dppo.protocol.rollout import Blob
+
+
+class State(Enum):
+    """What an actor is doing."""
+
+    JOINING = "joining"  # HELLO is out
+    WAITING = "waiting"  # welcomed, or stopped: no policy to act with
+    RUNNING = "running"
+    DRAINING = "draining"  # told to end: delivering what it has
+    OVER = "over"
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send this; `blob` is frame 1."""
+
+    message: FromActor
+    blob: Blob | None = None
+
+
+@dataclass(frozen=True)
+class MakeEnvironments:
+    """Build the environments, then tell `environments_ready`."""
+
+    env: EnvSettings
+    envs: int
+    seed: int
+    first_slot: int
+    life: int
+
+    def change(self, wanted: Welcome) -> str:
+        """Return what a learner wants of its actors now that is not what was made here; "" where it is the same."""
+        # not the limit of a step's time, which may change
+        fields = ("id", "kwargs_json", "vectorization")
+        named = [(f"env.{f.removesuffix('_json')}", getattr(self.env, f), getattr(wanted.env, f)) for f in fields]
+        named = [("environments", self.envs, wanted.envs), *named]
+        changes = [f"{name} {new} (here {old})" for name, old, new in named if new != old]
+        return ", ".join(changes)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Cut the open segment, load this policy, then tell `loaded`."""
+
+    graph: bytes
+    epoch: int
+    version: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Cut the open segment now (keep or drop it as `on_stop` says), then tell `stopped`."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Cut and seal the open segment, so that it is counted, then tell `left`."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reconnect:
+    """Close the connection and open a new one, then tell `connected`."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """End the process."""
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Tell the user."""
+
+    text: str
+
+
+Action = Send | MakeEnvironments | Load | Cut | Finish | Reconnect | Exit | Note

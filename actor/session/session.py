@@ -1,0 +1,297 @@
+"""An actor's side of the protocol, without I/O: messages and clock readings in, things to do out.
+
+Knows the connection's state, the outbox of rollouts that the learner has not acknowledged, and credit; knows no
+sockets, no environments, no policy. The driver carries out what it returns, in order.
+"""
+
+from collections.abc import Callable, Sequence
+
+from dppo.actor.bounds import unreasonable
+from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
+from dppo.actor.session.keepalive import Contact, Due
+from dppo.actor.session.outbox import Outbox, TooLargeError
+from dppo.actor.session.policy_parts import Parts
+from dppo.actor.session.task import MAX_DAMAGED, Failures, Task
+from dppo.actor.session.wait_report import Waits
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.messages import (
+    Ack,
+    Bye,
+    Extend,
+    FromLearner,
+    Have,
+    Hello,
+    Nack,
+    Part,
+    Ping,
+    Policy,
+    Pong,
+    Reject,
+    Stop,
+    Stopped,
+    TimeShares,
+    Welcome,
+    Who,
+)
+from dppo.protocol.rollout import Blob, Segment
+from dppo.protocol.snapshot import graph_digest
+from dppo.protocol.specs import Spec, spec_hash
+
+DRAIN_SECONDS = 5.0  # `docker stop` kills after 10
+
+
+class ActorSession:
+    """One incarnation's conversation with its learner, across any number of connections."""
+
+    def __init__(self, *, actor: str, incarnation: bytes, envs: int, release: str, learner: str = "") -> None:
+        """learner: its address, for notes."""
+        self.actor = actor
+        self.incarnation = incarnation
+        self.state = State.JOINING
+        self.allowed_envs: Sequence[str] = ()  # patterns of ids; none: any
+        self.task = Task()
+        self.sealed = Outbox()
+        self._failures = Failures()
+        self.on_stop = "keep"
+        self.step_timeout_seconds = 0.0  # as the newest WELCOME says
+        self.is_reached = True  # there is a connection; the shell knows, and says itself why there is none
+        self._answer = 0  # to the learner's newest challenge
+        self._waits = Waits(learner)
+        self._envs = envs
+        self._release = release
+        self._spec: Spec | None = None
+        self._made: MakeEnvironments | None = None
+        self._welcome: Welcome | None = None
+        self._contact = Contact()
+        self._epoch = 0
+        self._version = 0
+        self._parts = Parts()
+        self._stopping: Stop | None = None
+        self._drain_deadline = 0.0
+
+    # State that the driver reads
+
+    @property
+    def policy(self) -> tuple[int, int]:
+        """(epoch, version) of the policy held."""
+        return self._epoch, self._version
+
+    @property
+    def may_seal(self) -> bool:
+        """Whether there is credit for one more rollout; without it the actor waits with a full segment."""
+        return self.sealed.has_credit
+
+    @property
+    def may_open(self) -> bool:
+        """Whether there is room for what a stop would cut: one segment beyond credit, so that no step is wasted."""
+        return self.sealed.has_room
+
+    @property
+    def outbox(self) -> int:
+        """Rollouts not yet acknowledged."""
+        return len(self.sealed)
+
+    # The connection
+
+    def connected(self, now: float) -> list[Action]:
+        """A fresh connection: introduce ourselves."""
+        self._contact.connected(now)
+        self.sealed.send_again_after(0)
+        return self._say_hello(now)
+
+    def _say_hello(self, now: float) -> list[Action]:
+        self._contact.said_hello(now)
+        if self.state is State.WAITING:
+            self.state = State.JOINING  # a running actor goes on running, as far as its credit reaches
+        self._waits.asked(now)
+        spec = self._spec
+        hello = Hello(
+            PROTOCOL_VERSION, PROTOCOL_VERSION, self._release, self.actor, self.incarnation, self._envs,
+            self.sealed.tally, run_id=self._welcome.run_id if self._welcome else "", epoch=self._epoch,
+            version=self._version, spec_hash=spec_hash(spec) if spec else b"", spec=spec, answer=self._answer,
+        )  # fmt: skip
+        return [Send(hello)]
+
+    def tick(self, now: float, shares: Callable[[], TimeShares]) -> list[Action]:
+        """Time passed: unanswered HELLO, silence, heartbeat, the end of draining."""
+        if self.state is State.OVER:
+            return []
+        if self.state is State.DRAINING and (not self.sealed or now >= self._drain_deadline):
+            return self._leave("the grace ended" if self.sealed else "drained")
+        return [*self._waits.tick(self._lack, self.is_reached, now), *self._keep_in_touch(now, shares)]
+
+    @property
+    def _lack(self) -> str:
+        """What keeps the actor from stepping, "" where nothing does."""
+        if self.state is State.WAITING:
+            return "no policy"
+        return "no credit" if self.state is State.RUNNING and self.task.rows_left and not self.may_open else ""
+
+    def _keep_in_touch(self, now: float, shares: Callable[[], TimeShares]) -> list[Action]:
+        match self._contact.due(now):
+            case Due.RECONNECT:
+                return [Reconnect()]
+            case Due.HELLO:
+                return self._say_hello(now)
+            case Due.PING:
+                self._waits.asked(now)
+                return [Send(Ping(now, self.sealed.tally, shares()))]
+            case Due.NOTHING:
+                return []
+
+    def receive(self, message: FromLearner, blob: Blob | None, now: float) -> list[Action]:
+        """One message from the learner."""
+        if self.state is State.OVER:
+            return []
+        self._contact.heard(now)
+        self._waits.heard(now)
+        match message:
+            case Welcome():
+                return [*self._waits.welcomed(), *self._welcomed(message)]
+            case Reject():
+                return self._rejected(message, now)
+            case Policy():
+                assert blob is not None, "the codec lets no POLICY through without its blob"
+                self._waits.got_work(now)
+                return self._policy(message, self._parts.end((message.epoch, message.version), blob), now)
+            case Extend():
+                if (message.epoch, message.version) == self.policy and self.state is not State.DRAINING:
+                    self.task.extend(message)
+                    self.state = State.RUNNING
+                return []
+            case Part():
+                assert blob is not None, "the codec lets no PART through without its blob"
+                self._parts.add(message, blob)
+                return []
+            case Ack():
+                return self._acknowledged(message.upto, message.credit)
+            case Nack():
+                expected = message.reason.startswith(("stale", "shutdown"))  # nobody's fault
+                return [] if expected else [Note(f"rollout {message.seq} was refused: {message.reason}")]
+            case Stop():
+                self._stopping = message
+                return [Cut()]
+            case Who():
+                if self._contact.unanswered:
+                    return []  # the answer to several messages in a row; HELLO is on its way
+                self.sealed.send_again_after(0)
+                return self._say_hello(now)
+            case Bye():
+                return self._leave(message.reason)
+            case Pong():
+                return []
+
+    def _welcomed(self, welcome: Welcome) -> list[Action]:
+        wrong = unreasonable(welcome, self.allowed_envs)
+        if wrong:
+            self.state = State.OVER
+            return [Exit(3, wrong)]
+        changed = self._made.change(welcome) if self._made is not None else ""
+        if changed:
+            self.state = State.OVER
+            return [Exit(3, f"the learner now wants {changed}: start a new actor for it")]
+        self.step_timeout_seconds = welcome.env.step_timeout_seconds  # the one thing that may change on the way
+        self._contact.welcomed(welcome)
+        self._welcome = welcome
+        self.on_stop, self.sealed.most_bytes = welcome.on_stop, welcome.max_rollout_bytes
+        if self._made is None:
+            self._made = MakeEnvironments(welcome.env, welcome.envs, welcome.seed, welcome.first_slot, welcome.life)
+            self._envs = welcome.envs
+            return [self._made]
+        if welcome.epoch != self._epoch and self.state is State.RUNNING:
+            self.state = State.WAITING  # a restarted learner: its policy is on the way
+        elif self.state is State.JOINING:
+            self.state = State.WAITING
+        # on a new connection everything unacknowledged goes out again
+        self.sealed.send_again_after(welcome.watermark)
+        return self._acknowledged(welcome.watermark, welcome.credit)
+
+    def environments_ready(self, spec: Spec, now: float) -> list[Action]:
+        """The environments exist and these are their spaces: introduce ourselves again."""
+        self._spec = spec
+        return self._say_hello(now)
+
+    def _rejected(self, reject: Reject, now: float) -> list[Action]:
+        if reject.fatal:
+            self.state = State.OVER
+            return [Exit(3, f"refused by the learner: {reject.text}")]
+        self._contact.refused_for_now(reject.retry_after_seconds, now)
+        self._answer = reject.challenge
+        return [] if reject.challenge else [*self._waits.put_off(reject.text)]
+
+    def _leave(self, reason: str) -> list[Action]:
+        self.state = State.DRAINING
+        return [Finish(reason)]
+
+    def left(self, reason: str) -> list[Action]:
+        """Everything is sealed: the last word."""
+        self.state = State.OVER
+        return [Send(Bye(reason, self.sealed.tally)), Exit(0, reason + self.sealed.undelivered)]
+
+    # Policy and stop
+
+    def _policy(self, policy: Policy, graph: bytes, now: float) -> list[Action]:
+        if graph_digest(graph) != policy.digest:
+            return self.unusable(f"policy {policy.version} arrived damaged", now)
+        if self.state is State.DRAINING:
+            return []
+        self.task.begin(policy)
+        return [Load(graph, policy.epoch, policy.version)]
+
+    def unusable(self, what: str, now: float, most: int = MAX_DAMAGED) -> list[Action]:
+        """Something of the learner's cannot be used: ask again in a while, and end after so many times in a row."""
+        seconds = self._failures.next_seconds(most)
+        if seconds is None:
+            return self._fail(what)
+        if self.state is State.RUNNING:
+            self.state = State.WAITING
+        self._contact.reconnect_after(seconds, now)
+        return [Note(f"{what}; connecting again in {seconds:g} s")]
+
+    def _fail(self, why: str) -> list[Action]:
+        self.state = State.OVER
+        return [Send(Bye(why[:512], self.sealed.tally)), Exit(1, why)]
+
+    def loaded(self, load: Load, load_seconds: float) -> list[Action]:
+        """The policy is in place: go on under it."""
+        self._failures = Failures()
+        self._epoch, self._version = load.epoch, load.version
+        self.state = State.RUNNING
+        return [Send(Have(load.epoch, load.version, load_seconds))]
+
+    def stopped(self, first_step_seconds: float) -> list[Action]:
+        """The open segment is cut: answer STOP and wait for the next policy."""
+        stop, self._stopping = self._stopping, None
+        if stop is None:
+            raise RuntimeError("stopped without a STOP")
+        if self.state is State.RUNNING:
+            self.state = State.WAITING
+        return [Send(Stopped(stop.epoch, stop.version, self.sealed.tally, first_step_seconds))]
+
+    # Rollouts
+
+    def seal(self, segment: Segment) -> list[Action]:
+        """Give the segment a number, send it, keep it until it is acknowledged. Ask `may_seal` for credit before."""
+        if self._spec is None:
+            raise RuntimeError("a segment before the environments")
+        try:
+            self.sealed.seal(segment, spec=self._spec, epoch=self._epoch, version=self._version)
+        except TooLargeError as error:
+            return self._fail(str(error))
+        return self._flush()
+
+    def drain(self, now: float) -> list[Action]:
+        """End as soon as everything is delivered, at the latest when the grace is over."""
+        if self.state not in (State.DRAINING, State.OVER):
+            self.state = State.DRAINING
+            self._drain_deadline = now + DRAIN_SECONDS
+        return []
+
+    def _flush(self) -> list[Action]:
+        if self._welcome is None or self._contact.unanswered:
+            return []
+        return [Send(parcel.header, parcel.blob) for parcel in self.sealed.take_unsent()]
+
+    def _acknowledged(self, upto: int, credit: int) -> list[Action]:
+        self.sealed.acknowledged(upto, credit)
+        return self._flush()

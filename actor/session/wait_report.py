@@ -1,0 +1,65 @@
+"""What an actor waits for, in words. Decides nothing; part of the session, without I/O."""
+
+from dppo.actor.session.actions import Note
+from dppo.protocol.process.wait_backoff import Patience
+
+FIRST_SECONDS = 3.0  # heartbeats are a second apart
+FIRST_SECONDS_FOR_WORK = 5.0  # a policy is due after every update: the usual length of those is learned
+
+
+class Waits:
+    """Speaks of waits that last, and once of a learner that is gone."""
+
+    def __init__(self, learner: str) -> None:
+        """learner: its address, "" where it has none."""
+        self._learner = f"the learner at {learner}" if learner else "the learner"
+        self._for_learner = Patience(FIRST_SECONDS)
+        self._for_work = Patience(FIRST_SECONDS_FOR_WORK)
+        self._asked_at: float | None = None  # the first question since the learner last said anything
+        self._heard_at: float | None = None
+        self._gone = False
+        self._put_off = ""
+
+    def asked(self, now: float) -> None:
+        """A HELLO or a PING has left."""
+        if self._asked_at is None:
+            self._asked_at = now
+
+    def heard(self, now: float) -> None:
+        """The learner said something."""
+        self._heard_at, self._asked_at = now, None
+
+    def welcomed(self) -> list[Note]:
+        """It knows us."""
+        back, self._gone = self._gone, False
+        return [Note(f"{self._learner} is back")] if back else []
+
+    def put_off(self, why: str) -> list[Note]:
+        """It wants to be asked again later; each reason is said once."""
+        said, self._put_off = self._put_off, why
+        return [] if said == why else [Note(f"not yet: {why}")]
+
+    def got_work(self, now: float) -> None:
+        """A policy has come: waits of this length are what an update takes."""
+        self._for_work.was_usual(now)
+        self._for_work.look(None, now)
+
+    def tick(self, lacks: str, is_reached: bool, now: float) -> list[Note]:
+        """What there is to say now.
+
+        lacks: what keeps the actor from stepping, "" where nothing does; is_reached: there is a connection. While there
+        is none, the handshake says why, so that only the learner's going is said here.
+        """
+        waited = self._for_learner.look(None if self._asked_at is None else "an answer", now)
+        worked = self._for_work.look(lacks or None, now)
+        if waited is None:
+            known = worked is not None and not self._for_learner.spoken
+            return [Note(f"waiting {worked:.0f} s for {self._learner}: {lacks}")] if known else []
+        if self._heard_at is not None and not self._gone:
+            self._gone = True
+            return [Note(f"{self._learner} is gone; waiting for it")]
+        if not is_reached:
+            return []
+        if self._heard_at is None:
+            return [Note(f"waiting {waited:.0f} s for {self._learner}: no answer to HELLO")]
+        return [Note(f"waiting {waited:.0f} s for {self._learner} (last heard {now - self._heard_at:.0f} s ago)")]

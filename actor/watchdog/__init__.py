@@ -1,0 +1,1 @@
+"""The thread that watches environments which hang or hold the interpreter."""

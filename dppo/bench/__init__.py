@@ -1,0 +1,1 @@
+"""Benchmarks that measure real runs from outside."""

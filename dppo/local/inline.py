@@ -1,0 +1,211 @@
+"""A whole run in one process without sockets: the same sessions, run one after the other. For debugging, and for people
+who want PPO without the processes.
+"""
+
+import functools
+import os
+import signal
+import time
+from collections import deque
+
+from dppo.actor.driver import ActorDriver
+from dppo.actor.session.session import ActorSession
+from dppo.actor.watchdog.thread import Watchdog
+from dppo.learner.opening import open_run
+from dppo.learner.ppo.batch import Received
+from dppo.learner.run import Run
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import Action, Kick, Note, Send
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.status_reporter import Reporter
+from dppo.learner.storage.journal_records import Entry
+from dppo.local.drawing_thread import Screen
+from dppo.local.run_comparison import kept_settings
+from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
+from dppo.protocol.errors import DppoError, RefusedError
+from dppo.protocol.process.household import handle_here_only
+from dppo.protocol.process.launch_time import launched_at
+from dppo.protocol.release import RELEASE
+from dppo.settings.commands import TrainConfig
+from dppo.watch.recorder import Recorder
+
+PEER = b"inline"
+STATUS_SECONDS = 0.5
+CLOSE_SECONDS = 5.0  # for environments
+NO_LEASE_SECONDS = 1e9  # both sides are this process: a long update or step is no silence
+
+
+def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder) -> bool:
+    """Train in this process; returns whether the user interrupted the run."""
+    stop: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        if stop:  # the step of an environment that never ends can only be broken off
+            raise KeyboardInterrupt
+        stop.append(number)
+        progress.note("ending after this step or update (again to end at once)")
+
+    previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    for n in previous:
+        handle_here_only(n, end)
+    try:
+        settings = functools.partial(kept_settings, config)
+        run = open_run(
+            config.learner,
+            settings,
+            launched_at=launched_at(),
+            time_of_day=time.time(),
+            note=progress.note,
+        )
+        with run.directory, progress:
+            Inline(run, progress, recorder, stop).train()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return bool(stop)
+
+
+class Inline:
+    """One actor and the learner, taking turns."""
+
+    def __init__(self, run: Run, progress: Screen, recorder: Recorder, stop: list[int]) -> None:
+        self._run = run
+        self._progress = progress
+        self._recorder = recorder
+        self._stop = stop
+        self._reporter = Reporter(run)
+        self._session: LearnerSession = run.session(lease_seconds=NO_LEASE_SECONDS)
+        actor = ActorSession(actor="inline", incarnation=os.urandom(8), envs=0, release=RELEASE)
+        self._driver = ActorDriver(actor, note=progress.note, note_reported=lambda text: None)  # one screen for both
+        self._to_actor: deque[Send] = deque()
+        self._shown_at = 0.0
+        self._noted_turn = -1  # of the environments, that was said to be stuck
+
+    def train(self) -> None:
+        """Until the run is over or interrupted."""
+        # tells and never ends: whoever runs everything in one process may be sitting in a debugger
+        watchdog = Watchdog(self._driver.activity, tell=self._note_stuck, must_end=None)
+        watchdog.start()
+        try:
+            self._train()
+        finally:
+            watchdog.close()
+
+    def _note_stuck(self, where: str) -> None:
+        turn = self._driver.activity.turns
+        if turn != self._noted_turn:
+            self._noted_turn = turn
+            self._progress.note(f"stuck {where}")
+
+    def _train(self) -> None:
+        run, session = self._run, self._session
+        self._driver.connected()
+        while session.spec is None:
+            self._turn()
+        version, graph = run.prepare(session.spec)
+        if not run.over:
+            self._do(session.publish(version, graph, time.monotonic()))
+        since = time.monotonic()
+        while not run.over and not self._stop:
+            batch = self._collect()
+            if batch is not None:
+                since = self._update(batch, since)
+        reason = run.over or "interrupted"
+        self._do(session.finish(reason, "shutdown", time.monotonic()))
+        while session.phase is not Phase.STOPPED:
+            self._turn()
+        session.close_accounts()
+        self._show(time.monotonic())
+        run.close(reason, run.books(session), time.monotonic())
+        self._close_environments()  # last: whatever it does, the run is saved
+
+    def _close_environments(self) -> None:
+        """Close them; that they raise or hang is said, and costs nothing."""
+
+        def late(number: int, frame: object) -> None:
+            raise TimeoutError(f"it takes more than {CLOSE_SECONDS:g} s")
+
+        previous = signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, CLOSE_SECONDS)
+        try:
+            self._driver.close()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises: it is not needed any more
+            self._progress.note(f"closing the environments failed: {type(error).__name__}: {error}")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+
+    def _collect(self) -> list[Received] | None:
+        """Turns until the batch is there; None when interrupted."""
+        session = self._session
+        while session.phase is not Phase.UPDATING:
+            if self._stop:
+                return None
+            self._run.directory.check_lock(time.monotonic())
+            self._turn()
+            if self._run.progress.first_step_seconds is None and session.batch:
+                self._run.note_first_step(time.monotonic())
+        return session.batch
+
+    def _update(self, batch: list[Received], since: float) -> float:
+        run, session = self._run, self._session
+        full_at = time.monotonic()
+        report = run.update(batch)
+        run.commit(batch, report, full_at)
+        updated_at = time.monotonic()
+        version, graph = run.next_graph()
+        if run.over:
+            session.mark_trained()
+        else:
+            self._do(session.publish(version, graph, updated_at))
+        latencies = session.latencies
+        timing = {
+            "collect": full_at - since,
+            "update": updated_at - full_at,
+            "stop": latencies.stop,
+            "policy": latencies.policy,
+        }
+        run.record(report, timing, session.ledger.env_restarts, updated_at)
+        if run.checkpoint_due(updated_at):
+            saving_since = time.monotonic()
+            run.save(run.books(session), updated_at)
+            run.saving_took(time.monotonic() - saving_since)
+        return time.monotonic()
+
+    def _turn(self) -> None:
+        """One step of the actor if it may, and all messages in both directions, through the codec as on a wire."""
+        driver, session = self._driver, self._session
+        if driver.may_step:
+            driver.step()
+        outgoing, driver.outgoing = driver.outgoing, []
+        for send in outgoing:
+            message = decode_from_actor(encode(send.message), send.blob is not None)
+            self._do(session.receive(PEER, message, send.blob, time.monotonic()))
+        while self._to_actor:
+            sent = self._to_actor.popleft()
+            driver.receive(decode_from_learner(encode(sent.message), sent.blob is not None), sent.blob)
+        if driver.exit is not None and driver.exit.code:
+            raise (RefusedError if driver.exit.code == 3 else DppoError)(driver.exit.reason)
+        now = time.monotonic()
+        if now - self._shown_at > STATUS_SECONDS:
+            self._shown_at = now
+            driver.tick()
+            self._do(session.tick(now))
+            self._show(now)
+
+    def _show(self, now: float) -> None:
+        status = self._reporter.status(self._session, now)
+        self._progress.show(status)
+        self._recorder.look(status)
+
+    def _do(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    self._to_actor.append(action)
+                case Entry():
+                    self._run.journal.append(action)
+                case Note():
+                    self._progress.note(action.text)
+                case Kick():
+                    raise RuntimeError("the actor in this process sent what no actor sends")

@@ -1,0 +1,111 @@
+"""`dppo learner`: one learner with its table and its notes, started by a user or by a local run."""
+
+import contextlib
+import functools
+import logging
+import os
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+
+from dppo.learner.session.run_spaces import SpacesHere
+from dppo.learner.transport.listener import Listening, check_address
+from dppo.local.launching import NEW, checked, in_new_directory, placed, show_finished
+from dppo.local.preflight import env_settings
+from dppo.local.run_comparison import kept_settings
+from dppo.local.spaces_here import check_same_spaces, looking_for_spaces
+from dppo.local.status_channel import Reports, reports_from_environment
+from dppo.protocol.errors import DppoError
+from dppo.settings.commands import LearnerProcessConfig, TrainConfig
+from dppo.settings.layers import Resolved, resolve_file
+
+
+def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
+    """Train until the run is over; returns the exit code. Raises DppoError where it cannot start, or fails."""
+    reports = reports_from_environment()
+    if reports is not None:
+        return _run_for_local_run(resolved.config, listening, reports)
+    config = placed(resolved.config)
+    return _run_alone(in_new_directory(config) if NEW in resolved.switches else config, listening)
+
+
+def _run_for_local_run(config: LearnerProcessConfig, listening: Listening, reports: Reports) -> int:
+    """Started by `dppo train`, which shows what is reported, and whose settings are those of the run."""
+    import dppo.learner.service
+
+    logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
+    logging.basicConfig(handlers=[reports])
+    launch = resolve_file(TrainConfig, os.environ["DPPO_CONFIG"], flags={}).config
+    dppo.learner.service.run(
+        config.learner,
+        listening=listening,
+        settings=functools.partial(kept_settings, launch),
+        observe=reports.show,
+        on_signal="end",
+    )
+    return 0
+
+
+def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
+    standing = checked(config)
+    if standing.over:
+        show_finished(standing)
+        _tell_actors(config, listening, standing.over)
+        return 0
+    collect, env = config.learner.collect, env_settings(config.learner.env)
+    with looking_for_spaces(env, collect.envs_per_actor) as spaces_here:
+        check_address(listening)
+        _train_alone(config, listening, standing.directory, spaces_here)
+    return 0
+
+
+def _train_alone(
+    config: LearnerProcessConfig, listening: Listening, directory: Path, spaces_here: Future[SpacesHere]
+) -> None:
+    import dppo.learner.service
+    from dppo.local.drawing_thread import Screen
+    from dppo.local.failed_starts import removed_where_it_fails
+    from dppo.local.progress import NoteHandler
+    from dppo.local.run_summary import check_that_episodes_ended, close_run, film, say_what_is_next
+    from dppo.watch.recorder import Recorder
+
+    check_same_spaces(directory, spaces_here)
+    with (
+        removed_where_it_fails(directory),
+        contextlib.ExitStack() as children,
+        contextlib.ExitStack() as screen,
+    ):
+        progress = Screen(look=lambda status: recorder.look(status))
+        recorder = children.enter_context(Recorder(config.learner.run, directory, progress.note))
+        screen.enter_context(progress)
+        logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
+        logging.basicConfig(format="%(message)s", handlers=[NoteHandler(progress)])
+
+        def afterwards(interrupted: bool) -> None:
+            screen.close()
+            episodes = 0 if interrupted else config.evaluation_episodes
+            envs, max_seconds = config.learner.collect.envs_per_actor, config.evaluation_seconds
+            if not close_run(directory, episodes, envs=envs, max_seconds=max_seconds) and not interrupted:
+                check_that_episodes_ended(directory)
+                film(recorder)
+                say_what_is_next(directory)
+
+        dppo.learner.service.run(
+            config.learner,
+            listening=listening,
+            settings=functools.partial(kept_settings, config),
+            observe=progress.show,
+            afterwards=afterwards,
+            spaces_here=spaces_here,
+        )
+
+
+def _tell_actors(config: LearnerProcessConfig, listening: Listening, reason: str) -> None:
+    """Actors that wait for a run that is over are told so, as they would be at its end."""
+    from dppo.learner.farewell import say_that_it_is_over
+
+    sys.stdout.flush()
+    try:
+        say_that_it_is_over(config.learner, listening, reason)
+    except DppoError as error:
+        print(f"actors that wait are not told that the run is over: {error}", file=sys.stderr)

@@ -1,0 +1,43 @@
+"""Checks before a run starts a process or writes a file: packages, device, environment, number of actors."""
+
+import os
+from collections.abc import Callable
+
+from dppo.learner.config import EnvConfig
+from dppo.local.env_probe import needs_no_probe, probe
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.process.resources import lack, room
+from dppo.required_packages import FILMING, TRAINING, need
+from dppo.settings.commands import TrainConfig
+from dppo.watch.evaluation_slots import beyond
+
+
+def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None:
+    """Raise UsageError where the run could not work on this machine."""
+    need([*TRAINING, *(FILMING if config.learner.run.video_seconds else ())])
+    if config.actors and not config.force:
+        workers = config.learner.collect.envs_per_actor if config.learner.env.vectorization == "async" else 0
+        lacking = lack(config.actors, workers, room())
+        if lacking:
+            raise UsageError(f"{lacking}; choose fewer --actors, or --force to try")
+    env, device = env_settings(config.learner.env), config.learner.run.device
+    if device != "cpu" or not needs_no_probe(env):
+        slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2
+        probe(env, note, device=device, slot=slot)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if config.actors > cores:
+        note(actors_text(config.actors, cores))
+
+
+def actors_text(actors: int, cores: int) -> str:
+    """Return what more actors than cores mean."""
+    return (
+        f"{actors} actors on {cores} core{'s' * (cores != 1)}: they take turns, which pays where environments wait "
+        "(for a simulator, a network), and else only costs memory"
+    )
+
+
+def env_settings(env: EnvConfig) -> EnvSettings:
+    """Return the settings as an actor gets them."""
+    return EnvSettings(env.id, env.kwargs_json, env.vectorization, env.step_timeout_seconds)

@@ -1,0 +1,144 @@
+"""Shows a run while it happens: a live table on a terminal, plain lines elsewhere. Knows Status records, nothing else.
+
+rich is imported only for a terminal; the lines of a log file cost nothing at start-up.
+"""
+
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+from dppo.learner.telemetry.status import Status
+from dppo.local.status_text import ledger_line, left_out_text
+from dppo.number_text import absurd_text, return_number
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+TABLE_SECONDS = 0.25  # a refresh takes 3 ms with 8 actors, 22 ms with 64
+LINE_SECONDS = 2.0
+HISTORY_UPDATES = 48
+LAST_PHASE = "STOPPED"
+
+
+class Progress:
+    """Give it every Status; it decides when to draw. Use as a context manager: leaving it restores the terminal."""
+
+    def __init__(self, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream or sys.stdout
+        self._clock = clock
+        self._live: Live | None = None
+        self._drawn_at: float | None = None
+        self._drawn_phase = ""
+        self._latest: Status | None = None
+        self._returns: deque[float] = deque(maxlen=HISTORY_UPDATES)
+        self._returns_until = -1  # update that the newest entry belongs to
+
+    def __enter__(self) -> Self:
+        if self._stream.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(file=self._stream, highlight=False)
+            self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._latest is not None and self._drawn_phase != LAST_PHASE:
+            self._draw(self._latest)
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def show(self, status: Status) -> None:
+        """Take note of a status; draw it if enough time has passed, or if it is the last one."""
+        self._latest = status
+        if status.mean_return is not None and status.updates > self._returns_until:
+            self._returns.append(status.mean_return)
+            self._returns_until = status.updates
+        now = self._clock()
+        interval = LINE_SECONDS if self._live is None else TABLE_SECONDS
+        finished = status.phase == LAST_PHASE and self._drawn_phase != LAST_PHASE
+        if finished or self._drawn_at is None or now - self._drawn_at >= interval:
+            self._drawn_at = now
+            self._draw(status)
+
+    def note(self, text: str) -> None:
+        """A line that stays, above the table."""
+        if self._live is None:
+            self._print(text)
+        else:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)  # a join line is one line
+
+    def _draw(self, status: Status) -> None:
+        self._drawn_phase = status.phase
+        if self._live is None:
+            self._print(plain_line(status))
+            if status.phase == LAST_PHASE:
+                self._print(ledger_line(status.ledger))
+        else:
+            from dppo.local.live_table import table
+
+            width, height = self._live.console.size
+            self._live.update(table(status, self._returns, width, height), refresh=True)
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, file=self._stream, flush=True)
+        except BrokenPipeError:  # nobody reads any more, as after `| head`
+            raise
+        except OSError:  # the disk that our output goes to is full: no reason to end a run, and the next line may fit
+            return
+
+
+class Notes(Protocol):
+    """Receiver of notes."""
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+
+
+class NoteHandler(logging.Handler):
+    """Log records as notes, so that they do not tear the table."""
+
+    def __init__(self, progress: Notes) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one record."""
+        self._progress.note(self.format(record))
+
+
+def plain_line(status: Status) -> str:
+    """A status as one line."""
+    live = sum(actor.state not in ("silent", "gone") for actor in status.actors)
+    parts = [
+        status.phase.lower(),
+        f"{status.elapsed_seconds:.1f} s",
+        f"update {status.updates}",
+        f"steps {status.steps:,} of {status.total_steps:,}",
+        f"{status.steps_per_second:,.0f} steps/s",
+        return_text(status),
+        f"{live} actor{'s' * (live != 1)}",
+    ]
+    if absurd := absurd_text(status.outliers, status.steps_left_out):
+        parts.append(absurd)
+    if status.waiting_for:
+        parts.append(f"waiting for {status.waiting_for}")
+    return " | ".join(parts)
+
+
+def return_text(status: Status) -> str:
+    """The mean return beside its target, and how many episodes succeed where that is known."""
+    if status.mean_return is None:
+        return "no episode yet"
+    target = "" if status.target_return is None else f" (target {status.target_return:g})"
+    success = "" if status.success_rate is None else f", success {status.success_rate:.0%}"
+    return f"return {return_number(status.mean_return)}{target}{success}{left_out_text(status)}"

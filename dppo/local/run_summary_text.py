@@ -1,0 +1,81 @@
+"""Text on what the end of a run means and what to do next. Pure: records in, text out."""
+
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dppo.number_text import numbers, return_number
+from dppo.watch.episode_results import EvaluationResult
+
+DIFFERENT = 0.1  # of the larger one: from here on the two ways to act are worth explaining
+
+
+def training_text(summary: Mapping[str, Any]) -> str:
+    """Return the return of training's newest episodes, its target and its best; "" where no episode has ended."""
+    mean, target, best = summary.get("mean_return"), summary.get("target_return"), summary.get("best_mean_return")
+    if mean is None:
+        return ""
+    aim = "" if target is None else f" (target {target:g})"
+    update = summary.get("best_update")
+    best_text = "" if best is None or best <= mean else f"; best {return_number(best)} at update {update}"
+    return f"training: mean return {return_number(mean)} of the newest episodes{aim}{best_text}"
+
+
+def sampled_text(likely: EvaluationResult, sampled: EvaluationResult, summary: Mapping[str, Any]) -> str:
+    """Return the line for sampled actions beside the one for most likely actions, and which compares to training's."""
+    line = f"  with sampled actions, as in training: {sampled.outcome()}"
+    if sampled.stopped:
+        line += f" ({sampled.episodes} of {sampled.asked} episodes, {sampled.stopped})"
+    training = summary.get("mean_return")
+    if training is None:
+        return line
+    a, b, c = numbers([likely.mean, sampled.mean, training])
+    if differ(likely.mean, sampled.mean):
+        line += (
+            f"\n  the two ways to act differ: {a} with most likely actions, {b} sampled; training's {c} was sampled\n"
+            "  and compares with the second. Use the way that does better for your task"
+        )
+    if differ(sampled.mean, training):
+        line += f"\n  training's {c} is over its newest episodes, which began under older policies"
+    return line
+
+
+def differ(first: float, second: float) -> bool:
+    """Return whether two mean returns are so far apart that a reader would wonder."""
+    larger = max(abs(first), abs(second))
+    return math.isfinite(larger) and abs(first - second) > DIFFERENT * larger
+
+
+def next_steps(
+    directory: Path, summary: Mapping[str, Any], *, has_best: bool, columns: int | None = None, place: str = ""
+) -> str:
+    """Return a few commands that people want now, one a line.
+
+    columns: of the terminal; where they are too few, what a command is for is in a line of its own. place: what is to
+    be typed before the name of a program that the shell does not find, for example ".venv/bin/".
+    """
+    run, at = shlex.quote(str(directory)), shlex.quote(place) if place else ""
+    solved = str(summary.get("reason")).startswith("solved")  # it may have solved, gone on, and used up its steps
+    larger = _round_up(2 * int(summary.get("steps") or 0))
+    more = "--run.stop-at-target false" if solved else f"--run.total-steps {larger}"
+    steps = [
+        (f"{at}dppo evaluate {run} --video episode.mp4", "watch it"),
+        (f"{at}dppo evaluate {run} --best", "the policy of the best update") if has_best else ("", ""),
+        (f"{at}tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
+        (f"... {more}", "the same command with this trains on"),
+        ("... --seeds 5", "the same command with this trains five seeds: how much is luck?"),
+    ]
+    shown = [(command, why) for command, why in steps if command]
+    width = max(len(command) for command, _ in shown)
+    lines = [f"  {command:<{width}}  {why}" for command, why in shown]
+    if columns is not None and max(map(len, lines)) > columns:
+        lines = [f"  {command}\n      {why}" for command, why in shown]  # whole commands, to be copied
+    return "\n".join(["next:", *lines])
+
+
+def _round_up(steps: int) -> int:
+    """Return a number of steps with two digits that are not 0."""
+    size = int(10 ** max(len(str(steps)) - 2, 0))
+    return -(-steps // size) * size

@@ -1,0 +1,295 @@
+"""The local run: one learner and its actors as processes on this machine, from start to evaluation."""
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import tempfile
+from collections import deque
+from enum import Enum
+from pathlib import Path
+
+from dppo.learner.telemetry.status import Status
+from dppo.local.actor_memory import memory_for_another
+from dppo.local.drawing_thread import Screen
+from dppo.local.exit_diagnosis import how_an_actor_ended
+from dppo.local.failed_starts import broken_off_text, removed_where_it_fails
+from dppo.local.launching import checked, show_finished
+from dppo.local.preflight import check_before_start
+from dppo.local.processes import Child, Lifeline, end, wait
+from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
+from dppo.local.surroundings import kept_surroundings
+from dppo.protocol.errors import DppoError, RefusedError, UsageError
+from dppo.protocol.process.descendants import become_subreaper, children, reap
+from dppo.protocol.process.exit_codes import how_it_ended
+from dppo.protocol.process.heartbeat_pipe import with_heartbeat
+from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE, launched_at
+from dppo.protocol.process.resources import MB
+from dppo.settings.commands import TrainConfig
+from dppo.settings.layers import dump_yaml
+from dppo.watch.recorder import Recorder
+
+POLL_SECONDS = 0.1
+LEARNER_GRACE_SECONDS = 15.0  # to hear the actors' last words and write a checkpoint
+ACTOR_GRACE_SECONDS = 5.0
+GOODBYE_SECONDS = 1.0  # for actors that the learner told to end; one that had not joined yet was not told
+AT_ONCE_SECONDS = 1.0
+AT_A_TIME = 8  # actors that are started before the first of them has joined
+INTERRUPTED = 130
+
+
+def run(config: TrainConfig) -> int:
+    """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails."""
+    started = launched_at()
+    standing = checked(config)
+    if standing.over:
+        show_finished(standing)
+        return 0
+    check_before_start(config, lambda text: print(text, flush=True))
+    directory = config.learner.run_directory.absolute()
+    progress = Screen()
+    with (
+        removed_where_it_fails(directory),
+        Recorder(config.learner.run, directory, progress.note) as recorder,
+    ):
+        if config.actors == 0:
+            from dppo.local.inline import run_inline
+
+            with kept_surroundings():
+                interrupted = run_inline(config, progress, recorder)
+            ending = Ending.INTERRUPTED if interrupted else Ending.OVER
+        else:
+            ending = _run_processes(config, directory, started, progress, recorder)
+        if ending is Ending.BROKEN_OFF:
+            print(broken_off_text(directory))
+            return INTERRUPTED
+        return _close(config, ending, directory, recorder)
+
+
+def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Recorder) -> int:
+    """Say how it went, evaluate and film, in this order; returns the exit code."""
+    from dppo.local.run_summary import check_that_episodes_ended, close_run, film, say_what_is_next
+
+    is_over = ending is Ending.OVER
+    interrupted = close_run(
+        directory,
+        episodes=config.evaluation_episodes if is_over else 0,
+        envs=config.learner.collect.envs_per_actor,
+        max_seconds=config.evaluation_seconds,
+    )
+    if is_over:
+        check_that_episodes_ended(directory)
+    if is_over and not interrupted:
+        film(recorder)
+        say_what_is_next(directory)
+    return 0 if is_over and not interrupted else INTERRUPTED
+
+
+class Ending(Enum):
+    """How a run ended that did not fail."""
+
+    OVER = "over"
+    INTERRUPTED = "interrupted"  # the learner wrote its last checkpoint and its summary
+    BROKEN_OFF = "broken off"  # interrupted, and it did not get to that
+
+
+def _run_processes(
+    config: TrainConfig, directory: Path, started: float, progress: Screen, recorder: Recorder
+) -> Ending:
+    logs = directory / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"run directory {directory} cannot be made: {error.strerror}. Choose another --run.directory."
+        ) from None
+    with contextlib.ExitStack() as stack:
+        private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dppo-")))  # 0700
+        endpoint = f"ipc://{private}/learner"
+        settings = private / "config.yaml"
+        settings.write_text(dump_yaml(config))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        stack.callback(ours.close)
+        stack.callback(theirs.close)
+        lifeline = Lifeline()
+        stack.callback(lifeline.close)
+        environment = {
+            "DPPO_CONFIG": str(settings),
+            LAUNCHED_VARIABLE: str(started),
+            STATUS_VARIABLE: str(theirs.fileno()),
+        }
+        learner = Child(
+            "learner",
+            ("-m", "learner", "--bind", endpoint),
+            logs / "learner.log",
+            lifeline,
+            environment,
+            (theirs.fileno(),),
+        )
+        actors = [
+            Child(
+                f"actor-{i}",
+                ("-m", "actor", "--learner", endpoint, "--name", f"actor-{i}"),
+                logs / f"actor-{i}.log",
+                lifeline,
+                *with_heartbeat({"OMP_NUM_THREADS": "1"}),
+            )
+            for i in range(config.actors)
+        ]
+        return _Supervisor(learner, actors, ours, stack.enter_context(progress), recorder).run()
+
+
+class _Supervisor:
+    """Watches the children until the learner has ended."""
+
+    def __init__(
+        self, learner: Child, actors: list[Child], reports: socket.socket, progress: Screen, recorder: Recorder
+    ) -> None:
+        self._learner = learner
+        self._actors: list[Child] = []  # those that were started
+        self._planned = deque(actors)
+        self._joined: set[str] = set()
+        self._reports = reports
+        self._reports.setblocking(False)
+        self._progress = progress
+        self._recorder = recorder
+        self._before = children(os.getpid())
+        self._interrupts: list[int] = []
+        self._newest: Status | None = None
+        self._delivered: dict[str, int] = {}  # steps of every actor, in the newest status
+
+    def run(self) -> Ending:
+        """Until the learner has ended for good. Raises DppoError where the run failed."""
+        previous = {
+            n: signal.signal(n, lambda got, _: self._interrupts.append(got)) for n in (signal.SIGINT, signal.SIGTERM)
+        }
+        become_subreaper()
+        try:
+            self._learner.start()  # first: it takes longest
+            self._start_more()
+            ended_well = self._watch()
+        finally:
+            last = self._learner.process
+            # the learner first: it tells the actors to end
+            end([self._learner], AT_ONCE_SECONDS if len(self._interrupts) > 1 else LEARNER_GRACE_SECONDS)
+            end(self._actors, ACTOR_GRACE_SECONDS)
+            self._show_reports()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        if not (ended_well or (last is not None and last.returncode == 0)):
+            return Ending.BROKEN_OFF
+        return Ending.INTERRUPTED if self._interrupts else Ending.OVER
+
+    def _watch(self) -> bool:
+        """Returns whether the learner ended in order; if not, the user was in a hurry."""
+        asked = 0
+        while True:
+            select.select([self._reports], [], [], POLL_SECONDS)
+            reap(self._known())
+            self._show_reports()
+            if len(self._interrupts) > asked:
+                asked = len(self._interrupts)
+                if asked > 1:
+                    self._progress.note("ending at once")
+                    return False
+                self._progress.note("ending: the learner writes a checkpoint (again to end at once)")
+                if self._learner.process is not None:
+                    self._learner.process.send_signal(signal.SIGTERM)
+            code = self._learner.died()
+            if code is not None:
+                if code == 0:
+                    wait(self._actors, GOODBYE_SECONDS)
+                    return True
+                if code > 0 or not asked:
+                    self._learner_failed(code)
+            if asked and self._learner.process is None:  # killed: by our signal, before it was ready for that
+                return False
+            if not asked:
+                self._revive()
+                self._start_more()
+
+    def _start_more(self) -> None:
+        """Start some of the actors that are left: a few at a time, and only while there is memory for them."""
+        while self._planned:
+            starting = [child for child in self._actors if child.process is not None and child.name not in self._joined]
+            if len(starting) >= AT_A_TIME:
+                return
+            enough, needed, available = memory_for_another(self._actors, len(starting))
+            if not enough:
+                first, left = self._planned[0].name, len(self._planned)
+                self._planned.clear()
+                self._progress.note(
+                    f"memory is short ({available // MB:,} MB available, an actor takes {needed // MB:,} MB): "
+                    f"{first} and later ones, {left} in all, are not started"
+                )
+                return
+            child = self._planned.popleft()
+            child.start()
+            self._actors.append(child)
+
+    def _known(self) -> set[int]:
+        """Children that somebody waits for."""
+        pids = {child.process.pid for child in (self._learner, *self._actors) if child.process is not None}
+        return pids | self._recorder.pids | self._before
+
+    def _learner_failed(self, code: int) -> None:
+        child = self._learner
+        if code > 0 or child.hopeless:
+            kind: type[DppoError] = {2: UsageError, 3: RefusedError}.get(code, DppoError)
+            raise kind(f"{child.last_error() or f'the learner ended with code {code}'} (log: {child.log})")
+        self._progress.note(f"the learner {how_it_ended(code)}; starting it again from its newest checkpoint")
+
+    def _revive(self) -> None:
+        # another learner counts from its own start: the checkpoint that it goes on from has the time before
+        of_all = self._learner.environment
+        self._learner.environment = {name: of_all[name] for name in of_all if name != LAUNCHED_VARIABLE}
+        if self._learner.restart_if_due():
+            self._progress.note("the learner is back")
+        for child in self._actors:
+            code = child.died()
+            if code is not None:
+                self._actor_ended(child, code)
+            if child.restart_if_due():
+                self._progress.note(f"{child.name} is back")
+
+    def _actor_ended(self, child: Child, code: int) -> None:
+        """Say how; raise DppoError where there is no point in another one."""
+        error = child.last_error()
+        if code == 0:
+            if child.ended_in_order:
+                return
+            child.count_death()  # an environment ended the process, and called it success
+        if code == UsageError.exit_code and error:
+            raise UsageError(f"{error} (log: {child.log})")
+        if code == RefusedError.exit_code and error:  # our own learner does not want what it sends
+            raise DppoError(f"{child.name} was {error} (log: {child.log})")
+        how = how_an_actor_ended(code, error, child.words)
+        if child.hopeless:
+            raise DppoError(f"{child.name} keeps dying: it {how} (log: {child.log})")
+        self._progress.note(f"{child.name} {how}; starting it again")
+
+    def _note_work(self, status: Status) -> None:
+        """Who has delivered steps in this life of its process."""
+        delivered = {row.name: row.steps for row in status.actors}
+        self._joined.update(delivered)
+        for child in self._actors:
+            steps = delivered.get(child.name, 0)
+            # rows of an actor that was replaced may be those of its predecessor for a while
+            if steps > self._delivered.get(child.name, 0) and child.process is not None:
+                child.worked = True
+            self._delivered[child.name] = steps
+
+    def _show_reports(self) -> None:
+        while True:
+            try:
+                report = decode(self._reports.recv(MAX_REPORT_BYTES * 4))
+            except BlockingIOError:
+                return
+            if isinstance(report, NoteRecord):
+                self._progress.note(report.text)
+            else:
+                self._newest = report.status
+                self._note_work(report.status)
+                self._progress.show(report.status)
+                self._recorder.look(report.status)

@@ -1,0 +1,1 @@
+"""Commands of an operator: tokens, the ledger, health checks, the doctor."""

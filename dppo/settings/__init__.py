@@ -1,0 +1,1 @@
+"""Settings of every command: names, types, layers (defaults < preset < file < environment < flags) and help pages."""

@@ -1,0 +1,215 @@
+"""The settings of each command. Knows names, ranges and defaults; knows no command line and no file.
+
+The text below a field is its help.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from dppo.learner.config import MAY_CHANGE, LearnerConfig
+from dppo.protocol.errors import UsageError
+from dppo.protocol.process.own_names import refuse_hidden
+from dppo.settings.fields import FLATTENED, REST
+
+
+def _at_least(config: object, minimum: int, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < minimum:
+            raise UsageError(f"{name}={getattr(config, name)} must be at least {minimum}")
+
+
+def _above_0(config: object, name: str) -> None:
+    if not 0 < getattr(config, name) < math.inf:
+        raise UsageError(f"{name}={getattr(config, name)} must be above 0, and finite")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train on this machine: one learner and its actors, from start to evaluation."""
+
+    learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
+    evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
+    """Seconds that the evaluation at the end may take; at the limit, the episodes that are over count."""
+    force: bool = field(default=False, metadata=MAY_CHANGE)
+    """Start also more actors than this machine seems to have memory, processes and open files for."""
+    actors: int = field(default=2, metadata=MAY_CHANGE)
+    """Actor processes on this machine; 0 runs everything in one process without sockets, for debugging."""
+    evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)
+    """Episodes of the evaluation at the end; 0 skips it."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "actors", "evaluation_episodes")
+        _above_0(self, "evaluation_seconds")
+        collect = self.learner.collect
+        if collect.even_shares and not collect.first_actors:  # the first batch is divided among all of them, too
+            everyone = replace(self.learner, collect=replace(collect, first_actors=self.actors))
+            object.__setattr__(self, "learner", everyone)
+        refuse_hidden(self.learner.env.id)
+
+
+@dataclass(frozen=True)
+class LearnerProcessConfig:
+    """Run the learner alone; actors join it from this or other machines."""
+
+    learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
+    bind: str = field(default="tcp://127.0.0.1:5555", metadata=MAY_CHANGE)
+    """Where actors reach the learner: tcp://address:port (0.0.0.0: all networks), encrypted and only with a token; or
+    ipc://path on one machine."""
+    advertise: str = field(default="", metadata=MAY_CHANGE)
+    """Host or host:port in the printed join line, where other hosts know this one by another name; empty: found out."""
+    write_join_file: str = field(default="", metadata=MAY_CHANGE)
+    """Write the join line to this file instead of printing it, readable for the owner; also for the group if the
+    directory is setgid."""
+    insecure: bool = field(default=False, metadata=MAY_CHANGE)
+    """No keys, no encryption: on loopback only, to measure what they cost."""
+    evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)
+    """Episodes of the evaluation at the end, if this machine has the environment; 0 skips it."""
+    evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
+    """Seconds that the evaluation at the end may take; at the limit, the episodes that are over count."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "evaluation_episodes")
+        _above_0(self, "evaluation_seconds")
+        refuse_hidden(self.learner.env.id)
+        if not self.bind.startswith(("tcp://", "ipc://")):
+            raise UsageError(
+                f"bind={self.bind!r} is no endpoint: choose for example tcp://0.0.0.0:5555 or ipc:///tmp/x"
+            )
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Evaluate a trained policy on episodes that training never saw. Needs no torch."""
+
+    run: str
+    """Run directory (with policy.onnx and config.yaml), or the policy.onnx itself."""
+    best: bool = False
+    """Play the policy of the update with the best mean return (policy-best.onnx) instead of the newest one."""
+    episodes: int = 20
+    """How many episodes, each from its own seed."""
+    seed: int = 1
+    """Chooses the evaluation's episodes; never the same ones as in training, whatever the number."""
+    deterministic: bool = True
+    """Take the most likely action instead of a sample."""
+    envs: int = 8
+    """Environments stepped together."""
+    max_seconds: float = 600.0
+    """Seconds that the evaluation may take; at the limit, the episodes that are over count. 0: no limit."""
+    video: str = ""
+    """Film the first episodes into this file, .mp4 or .gif (small, for a page); empty: no video."""
+    video_episodes: int = 1
+    """How many episodes the video shows."""
+    render: Literal["none", "human"] = "none"
+    """human plays the episodes one by one in a window."""
+    json: bool = False
+    """Print one JSON object on standard output: returns, lengths and successes of every episode included."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "episodes", "envs", "video_episodes")
+        _at_least(self, 0, "seed", "max_seconds")
+        if self.video and not self.video.endswith((".mp4", ".gif")):
+            raise UsageError(f"video={self.video} has no known format: choose a name that ends in .mp4 or .gif")
+        if self.video and self.render == "human":
+            raise UsageError("a window has no frames to film: choose --video or --render human, one after the other")
+        if self.video and self.video_episodes > self.episodes:
+            raise UsageError(f"video_episodes={self.video_episodes} exceeds episodes={self.episodes}")
+
+
+@dataclass(frozen=True)
+class PlotArguments:
+    """Draw learning curves, a panel an environment; several runs become their median and a band."""
+
+    runs: tuple[str, ...]
+    """Run directories, or JSON files: of `dppo bench preset`, or curves of the tutorial's programs. LABEL=PATH puts it
+    into a named series with a colour of its own; PATH may be a pattern, in quotes: "ours=runs/Pendulum-*"
+    "original=curves/DPPO_*.json"."""
+    output: str = ""
+    """Picture to write (png, svg or pdf); empty: curve.png in the first run directory."""
+    x: Literal["steps", "time"] = "steps"
+    """Horizontal axis: environment steps, or seconds since the run began."""
+    y: Literal["return", "length", "success"] = "return"
+    """Vertical axis, over recent training episodes: their mean return, their mean length in steps, or how many
+    succeeded (where the environment says so)."""
+
+
+@dataclass(frozen=True)
+class BenchSolve:
+    """Train until solved with several seeds; report every seed, the median, cores and load."""
+
+    env: str
+    """Gymnasium id, for example CartPole-v1."""
+    seeds: int = 5
+    """Runs, with run.seed 1, 2, ..."""
+    actors: int = 2
+    """Actor processes of each run."""
+    output: str = ""
+    """JSON file to write besides the table."""
+    overrides: tuple[str, ...] = field(default=(), metadata=REST)
+    """What follows `--` is handed to every `dppo train`."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "seeds")
+        _at_least(self, 0, "actors")
+
+
+@dataclass(frozen=True)
+class BenchPreset:
+    """Train a preset to the end of its budget with several seeds; report every seed and keep the curves."""
+
+    preset: str
+    """A preset's name, for example tutorial-tuned/dppo."""
+    seeds: int = 5
+    """Runs, with run.seed 1, 2, ..."""
+    output: str = ""
+    """JSON file to write besides the table."""
+    overrides: tuple[str, ...] = field(default=(), metadata=REST)
+    """What follows `--` is handed to every `dppo train`."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "seeds")
+
+
+@dataclass(frozen=True)
+class BenchThroughput:
+    """Measure steps per second, memory and latencies of a run that goes on for a fixed time."""
+
+    env: str
+    """Gymnasium id, for example CartPole-v1."""
+    seconds: float = 20.0
+    """How long to measure."""
+    actors: int = 2
+    """Actor processes."""
+    output: str = ""
+    """JSON file to write besides the table."""
+    overrides: tuple[str, ...] = field(default=(), metadata=REST)
+    """What follows `--` is handed to `dppo train`."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "actors")
+        if self.seconds <= 0:
+            raise UsageError(f"seconds={self.seconds} must be above 0")
+
+
+@dataclass(frozen=True)
+class BenchChaos:
+    """Kill, stop, cut off and attack real learners and actors on this machine, and check every promise.
+
+    Exits 1 where one does not hold. What needs root or tools that are missing is skipped, with the reason.
+    """
+
+    only: tuple[str, ...] = ()
+    """Names of faults, for example kill-actors,kill-learner; empty: all of them."""
+    short: bool = False
+    """Some seconds for each fault: what is done without --full."""
+    full: bool = False
+    """As long for each fault as its figures need: about an hour and a half in all."""
+    seed: int = 1
+    """Chooses victims and moments."""
+    output: str = ""
+    """JSON file to write besides the table."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "seed")
+        if self.short and self.full:
+            raise UsageError("--short and --full exclude each other: choose one")

@@ -1,0 +1,1 @@
+"""Looking at policies and runs: evaluation, windows and videos, learning curves, lists of runs."""

@@ -1,0 +1,218 @@
+"""Learning curves out of files: metrics.jsonl of our runs, JSON of `dppo bench preset` and of the original tutorial.
+
+Knows files and numbers; knows no picture.
+"""
+
+import glob
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dppo.learner.telemetry.metrics import METRICS_FILE
+from dppo.local.run_comparison import SEED_DIRECTORY
+from dppo.protocol.errors import UsageError
+from dppo.watch.run_list import meant
+
+XAxis = Literal["steps", "time"]
+YAxis = Literal["return", "length", "success"]
+
+WINDOW_EPISODES = 100  # of the means, as run.return_window has it
+CUT_SHORT_STEPS = 16  # the tutorial's four threads end within so many steps of each other
+_KEYS: dict[YAxis, str] = {"return": "mean_return", "length": "mean_length", "success": "success_rate"}
+_NOT_REPORTED: dict[YAxis, str] = {"success": ": nobody reported whether an episode succeeded"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run: a mean over its last training episodes, as it went on."""
+
+    env: str  # id and keyword arguments; "" where the file does not say
+    name: str  # of the file or directory
+    label: str  # of the series that it belongs to; "" for none
+    steps: np.ndarray  # [points], trained so far
+    seconds: np.ndarray  # [points], of the run, start-up included; a resumed run goes on from where it was
+    values: np.ndarray  # [points]
+    target: float | None  # mean return that counts as solved
+    settings: Mapping[str, Any] | None = None  # by which runs are told apart; None: not known
+
+    def x(self, axis: XAxis) -> np.ndarray:
+        """[points], rising."""
+        return self.steps if axis == "steps" else self.seconds
+
+
+def read_curves(arguments: Sequence[str], y: YAxis) -> list[Curve]:
+    """The curves that arguments PATH or LABEL=PATH name; a PATH may be a pattern such as runs/Pendulum-*.
+
+    Where only one environment is named, curves that do not say theirs are taken to be of that one. Raises UsageError.
+    """
+    curves = [curve for label, path in _named_paths(arguments) for curve in _read(path, y, label)]
+    known = {curve.env for curve in curves if curve.env}
+    default = known.pop() if len(known) == 1 else ""
+    return [
+        Curve(
+            **{**vars(curve), "env": curve.env or default or curve.label or curve.name}
+        )  # vars: arrays are not copied
+        for curve in curves
+    ]
+
+
+def _read(path: Path, y: YAxis, label: str) -> list[Curve]:
+    """Of a run directory, of a file that `dppo bench preset` wrote (a curve a seed), or of one of the tutorial's."""
+    if path.suffix != ".json":
+        curves = [_run_curve(path, y, label)]
+    else:
+        content = _json(path)
+        benched = content.get("bench") == "preset"
+        curves = _bench_curves(path, content, y, label) if benched else [_tutorial_curve(path, content, y, label)]
+    if not all(len(curve.values) for curve in curves):
+        raise UsageError(f"{path} has no mean {y} yet{_NOT_REPORTED.get(y, '')}: there is nothing to draw")
+    return curves
+
+
+def _named_paths(arguments: Sequence[str]) -> list[tuple[str, Path]]:
+    found: list[tuple[str, Path]] = []
+    for argument in arguments:
+        label, equals, pattern = argument.partition("=")
+        if Path(argument).exists() or not equals:
+            label, pattern = "", argument
+        matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        if not matches:
+            raise UsageError(f"nothing matches {pattern}: give run directories such as runs/CartPole-v1")
+        found += [(label, path) for match in matches for path in _runs_of(Path(match))]
+    return found
+
+
+def _runs_of(path: Path) -> list[Path]:
+    """The path itself, or the runs of all seeds where it is the folder of several."""
+    if (path / METRICS_FILE).is_file():
+        return [path]
+    seeds = [run for run in path.glob(f"{SEED_DIRECTORY}*") if (run / METRICS_FILE).is_file()]
+    return sorted(seeds, key=lambda run: (len(run.name), run.name)) or [path]
+
+
+def _run_curve(run: Path, y: YAxis, label: str) -> Curve:
+    """Updates before the first ended episode are left out."""
+    file = run / METRICS_FILE
+    hint = "Give a run directory such as runs/CartPole-v1" if run.is_dir() else f"There is no {run}{meant(str(run))}"
+    lines = _text(file, hint).splitlines()
+    rows = [row for row in map(_row, lines) if row is not None]
+    target = rows[-1].get("target_return") if rows and y == "return" else None
+    curve = _curve_of(rows, y, env=_env_of(run), name=_name_of(run), label=label, target=target)
+    if not (run / "config.yaml").is_file():
+        return curve
+    from dppo.watch.curve_settings import settings_that_matter
+
+    return replace(curve, settings=settings_that_matter(run))
+
+
+def _name_of(run: Path) -> str:
+    of_several = run.name.startswith(SEED_DIRECTORY) and run.parent.name
+    return f"{run.parent.name}/{run.name}" if of_several else run.name
+
+
+def _bench_curves(file: Path, content: dict[str, Any], y: YAxis, label: str) -> list[Curve]:
+    try:
+        preset, overrides = content.get("preset", file.stem), content.get("overrides", [])
+        curves = [
+            _curve_of(run["curve"], y, env=run["env"], name=f"{file.stem} seed {run['seed']}", label=label, target=None)
+            for run in content["runs"]
+        ]
+        return [replace(curve, settings={"preset": preset, "overrides": overrides}) for curve in curves]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _no_curve(file, "`dppo bench preset`", error) from None
+
+
+def _curve_of(
+    rows: Sequence[dict[str, Any]], y: YAxis, *, env: str, name: str, label: str, target: float | None
+) -> Curve:
+    rows = [row for row in rows if row.get(_KEYS[y]) is not None]
+    return Curve(
+        env=env,
+        name=name,
+        label=label,
+        steps=np.array([row["steps"] for row in rows], float),
+        seconds=np.maximum.accumulate(np.array([row["elapsed_seconds"] for row in rows], float)),
+        values=np.array([row[_KEYS[y]] for row in rows], float),
+        target=target,
+    )
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """One update; None for the torn last line of a run that is being written or was killed."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and {"steps", "elapsed_seconds"} <= set(row) else None
+
+
+def _env_of(run: Path) -> str:
+    """Id and keyword arguments out of config.yaml, or the directory's name for a run without one."""
+    if not (run / "config.yaml").is_file():
+        return run.name
+    from dppo.settings.commands import TrainConfig
+    from dppo.settings.layers import load_config_file
+
+    values = load_config_file(run / "config.yaml", TrainConfig)
+    kwargs = ", ".join(f"{name} {value}" for name, value in values.get("env.kwargs", {}).items())
+    return f"{values.get('env.id', run.name)}{f' ({kwargs})' if kwargs else ''}"
+
+
+def _tutorial_curve(file: Path, content: dict[str, Any], y: YAxis, label: str) -> Curve:
+    """{"curve": {"env_steps": [...], "wall_s": [...], "ret": [...], "length": [...], "extra": [...]}}, one an episode.
+
+    `extra` of the arm is (ever got the point, has it at the end). Smoothed as our mean return is: over the last 100
+    episodes. Those that the program's end cut short are left out. An "env" in the file says which environment it was.
+    """
+    try:
+        columns = content["curve"]
+        steps, seconds, lengths = (np.array(columns[name], float) for name in ("env_steps", "wall_s", "length"))
+        values = {"return": columns["ret"], "length": lengths, "success": _successes(columns["extra"])}[y]
+        values = np.asarray(values, float)
+        cut_short = (lengths < lengths.max()) & (steps > steps[-1] - CUT_SHORT_STEPS)
+        whole = ~cut_short[: len(values)]
+        env = str(content.get("env", ""))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise _no_curve(file, "the tutorial", error) from None
+    if not len(values):
+        whole = np.zeros(0, bool)
+        steps, seconds = steps[:0], seconds[:0]
+    return Curve(env, file.stem, label, steps[whole], seconds[whole], _means(values[whole]), None)
+
+
+def _successes(extra: Sequence[Any]) -> list[float]:
+    return [float(told[0]) for told in extra] if extra and isinstance(extra[0], list) else []
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    """[n] of the last WINDOW_EPISODES up to each; of fewer at the start."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - WINDOW_EPISODES)
+    means: np.ndarray = (sums[ends] - sums[starts]) / (ends - starts)
+    return means
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_text(file, "Give a run directory, or a file with a tutorial's curve"))
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}")
+    except (ValueError, TypeError) as error:
+        raise _no_curve(file, "the tutorial", error) from None
+    return content
+
+
+def _no_curve(file: Path, whose: str, error: Exception) -> UsageError:
+    return UsageError(f"{file} is no curve of {whose}: {type(error).__name__} {error}")
+
+
+def _text(file: Path, hint: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}. {hint}") from None

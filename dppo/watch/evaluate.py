@@ -1,0 +1,223 @@
+"""Plays a trained policy, exactly as actors do: the same graph, the same environments, no torch. Knows run directories.
+
+Every episode has its own seed, and each environment column plays one episode a seed to its end: stopping after the
+first N episodes that happen to end would favour short ones.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dppo.actor.envs.env_numbers import Place
+from dppo.actor.envs.finite import Finite
+from dppo.actor.envs.interface import Crash
+from dppo.actor.envs.make import Environments, make_environments
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.sampling.noise import NoiseStream
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.learner.config import EnvConfig
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.rollout import Leaves
+from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import build
+from dppo.settings.layers import load_config_file
+from dppo.watch.episode_results import EvaluationResult, Played, Tally
+from dppo.watch.evaluation_slots import film_place, first_evaluation_slot, unwatched_place, watched_place
+from dppo.watch.policy_files import Which, locate_policy
+from dppo.watch.rendering import Filmed, WindowClosed, frames_per_second, make_watched
+from dppo.watch.video_file import film
+
+__all__ = ["EvaluationResult", "Watching", "evaluate", "evaluation_seeds"]
+
+EVALUATION_KEY = 0x0E7A1  # training's streams have spawn keys of three numbers, these of two: never the same stream
+EVALUATION_SLOT = 2**31  # exploration noise, where wanted, comes from slots that training never hands out
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Which episodes are played one by one for people to see: the first ones, or all of them in a window."""
+
+    video: str = ""  # file, .mp4 or .gif; "": no video
+    video_episodes: int = 1
+    window: bool = False
+    most_frames: int | None = None  # then the film ends, and the episode with it; None: whole episodes
+    most_seconds: float = math.inf  # likewise
+    by_run: bool = False  # a run films itself, which has a slot of its own
+
+
+NOBODY_WATCHES = Watching()
+
+
+class Closes(Protocol):
+    """Environments, or one."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+def evaluate(
+    run: str,
+    *,
+    episodes: int = 20,
+    seed: int = 1,
+    deterministic: bool = True,
+    envs: int = 8,
+    watching: Watching = NOBODY_WATCHES,
+    which: Which = "newest",
+    max_seconds: float = 0.0,
+    tally: Tally | None = None,
+) -> EvaluationResult:
+    """Play `episodes` episodes of the policy in a run directory (or of a policy.onnx that lies in one).
+
+    The result depends neither on `envs` nor on who watches; a window that is closed ends the evaluation with the
+    episodes that are over, and so does the end of `max_seconds` (0: no limit). `tally` is told of each as it ends.
+    Raises UsageError where there is no such run or policy, and before anything is played where it cannot be watched;
+    WindowClosed where no episode is over then, DppoError where none is when the time is.
+    """
+    deadline = time.monotonic() + (max_seconds or math.inf)
+    directory, policy_file = locate_policy(run, which)
+    settings = _settings(directory)
+    env = build(EnvConfig, {path[4:]: value for path, value in settings.items() if path.startswith("env.")})
+    slot = first_evaluation_slot(directory, settings)
+    runner = PolicyRunner(policy_file.read_bytes())
+    tally = tally if tally is not None else Tally()
+    tally.begin(env.id, runner.version, episodes)
+    play = _Play(runner, seed, deterministic, deadline, tally)
+    watched = episodes if watching.window else watching.video_episodes if watching.video else 0
+    if watched:
+        try:
+            with _watched(env, watching, slot) as environments:
+                play.rounds(environments, 0, watched)
+        except WindowClosed:
+            if not tally.played:
+                raise
+    if watched < episodes and not play.is_late:
+        environments = _unwatched(env, min(envs, episodes - watched), unwatched_place(slot))
+        try:
+            play.rounds(environments, watched, episodes)
+        finally:
+            close(environments)
+    stopped = f"stopped after {max_seconds:g} s" if play.is_late else ""
+    return tally.result(deterministic=deterministic, seed=seed, video=watching.video, stopped=stopped)
+
+
+def close(environments: Closes) -> None:
+    """Close them; that it fails is said and costs no result."""
+    try:
+        environments.close()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises: it is not needed any more
+        print(f"closing the environments failed: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def _unwatched(env: EnvConfig, width: int, place: Place) -> Environments:
+    if env.vectorization == "native":  # one seed for all of its columns: so one column, or results depend on the width
+        width = 1
+    vectorization = "sync" if env.vectorization == "auto" else env.vectorization
+    settings = EnvSettings(env.id, env.kwargs_json, vectorization)
+    return make_environments(settings, width, place=place, note=_note)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _watched(env: EnvConfig, watching: Watching, slot: int) -> Iterator[Environments]:
+    """One environment with a window, or one whose frames go into the video."""
+    video = Path(watching.video).absolute()  # before the environment may change the working directory
+    with ExitStack() as stack:
+        place = film_place(slot) if watching.by_run else watched_place(slot)
+        environment = make_watched(env, "human" if watching.window else "rgb_array", place)
+        stack.callback(close, environment)
+        if watching.window:
+            yield SyncLoop([environment])
+        else:
+            reel = stack.enter_context(film(video, frames_per_second(environment)))
+            yield SyncLoop([Filmed(environment, reel, watching.most_frames, watching.most_seconds)])
+
+
+def evaluation_seeds(seed: int, first: int, count: int) -> list[int]:
+    """Environment seeds of episodes first .. first + count - 1, in [0, 2**31)."""
+    sequences = (np.random.SeedSequence(seed, spawn_key=(EVALUATION_KEY, first + i)) for i in range(count))
+    return [int(sequence.generate_state(1)[0]) >> 1 for sequence in sequences]
+
+
+def _noise(runner: PolicyRunner, seed: int, first: int, envs: int) -> NoiseStream:
+    slot, kind, size = EVALUATION_SLOT + first, runner.noise_kind, runner.noise_size
+    return NoiseStream(seed, first_slot=slot, envs=envs, life=0, kind=kind, size=size)
+
+
+class _Play:
+    """Episodes of one policy, a round of E at a time, one a column."""
+
+    def __init__(self, runner: PolicyRunner, seed: int, deterministic: bool, deadline: float, tally: Tally) -> None:
+        self.is_late = False
+        self._runner = runner
+        self._seed = seed
+        self._deterministic = deterministic
+        self._deadline = deadline
+        self._tally = tally
+
+    def rounds(self, environments: Environments, first: int, end: int) -> None:
+        """Play episodes first .. end - 1, or until the time is over."""
+        for number in range(first, end, environments.envs):
+            self._round(environments, number)
+            if self.is_late:
+                return
+            self._tally.round_over(min(number + environments.envs, self._tally.asked))
+
+    def _round(self, environments: Environments, first: int) -> None:
+        """Episodes first .. first + E - 1, one a column; what a column does after its end is ignored."""
+        columns, runner, tally = environments.envs, self._runner, self._tally
+        returns, lengths = np.zeros(columns), np.zeros(columns, np.int64)
+        playing = np.ones(columns, bool)
+        zero = np.zeros((columns, runner.noise_size), np.float32)
+        noise = None if self._deterministic else _noise(runner, self._seed, first, columns)
+        finite = Finite(environments.spec, columns, indivisible=environments.indivisible)
+        observations = self._first(environments, finite, first)
+        while playing.any():
+            if time.monotonic() >= self._deadline:
+                self.is_late = True
+                return
+            _, env_action, _ = runner.act(observations, zero if noise is None else noise.next())
+            step = environments.step(env_action)
+            crashes = step.crashes or ([] if finite.holds(step) else list(finite.lies(step, environments.given)))
+            for crash in crashes:  # an episode that breaks off has no return: there is nothing to report
+                if isinstance(crash.error, WindowClosed):
+                    raise crash.error
+                raise DppoError(f"{crash}; so its episode cannot be played to its end") from crash.error
+            counted = playing & step.valid
+            returns[counted] += step.rewards[counted]
+            lengths[counted] += 1
+            ended = playing & (step.terminated | step.truncated)
+            for column in np.flatnonzero(ended).tolist():
+                success = None if np.isnan(step.successes[column]) else bool(step.successes[column])
+                tally.add(first + column, Played(float(returns[column]), int(lengths[column]), success))
+            playing &= ~ended
+            observations = step.observations
+
+    def _first(self, environments: Environments, finite: Finite, first: int) -> Leaves:
+        """The first observations of the round that begins with that episode."""
+        try:
+            observations = environments.reset(evaluation_seeds(self._seed, first, environments.envs))
+            finite.refuse_first(observations, environments.given)
+        except (DppoError, KeyboardInterrupt, WindowClosed):
+            raise
+        except BaseException as error:  # whatever a simulator raises
+            raise DppoError(f"{Crash(environments.column, 'reset', error)}; so no episode can be played") from error
+        return observations
+
+
+def _settings(directory: Path) -> dict[str, object]:
+    file = directory / "config.yaml"
+    if not file.is_file():
+        raise UsageError(f"{directory} has no config.yaml, which says what environment the policy is for")
+    return load_config_file(file, TrainConfig)

@@ -1,0 +1,129 @@
+"""Learning curves as a picture, one panel an environment. Knows curves and matplotlib; knows no files of a run."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dppo.learner.atomic_files import replace_file
+from dppo.protocol.errors import UsageError
+from dppo.watch.curves import Curve, XAxis, YAxis, read_curves
+from dppo.watch.series import Series, series_of, told_apart
+
+GRID_POINTS = 400
+CURVE_FILE = "curve.png"
+PANELS_A_ROW = 3
+_FORMATS = (".png", ".svg", ".pdf")
+_X_LABELS: dict[XAxis, str] = {"steps": "environment steps", "time": "seconds since the run began"}
+_Y_LABELS: dict[YAxis, str] = {
+    "return": "mean return of recent training episodes",
+    "length": "mean length of recent training episodes",
+    "success": "recent training episodes that succeeded",
+}
+
+
+def plot(
+    runs: Sequence[str],
+    output: str = "",
+    *,
+    x: XAxis = "steps",
+    y: YAxis = "return",
+    note: Callable[[str], None] = print,
+) -> Path:
+    """Draw what read_curves finds: a panel an environment, a colour a series; return the file written.
+
+    Several runs of a series become their median and the band from the worst to the best one. Runs of different settings
+    are never one series; where they would have been by their label, `note` gets a line. Raises UsageError.
+    """
+    path = Path(output) if output else _default_output(runs)
+    if path.suffix not in _FORMATS:
+        raise UsageError(f"output {path} has no known picture format: choose a name that ends in .png, .svg or .pdf")
+    if path.is_dir():
+        raise UsageError(f"output {path} is a directory: choose the name of a file")
+    by_env: dict[str, list[Curve]] = {}
+    for curve in read_curves(runs, y):
+        by_env.setdefault(curve.env, []).append(curve)
+    panels = {env: series_of(curves) for env, curves in by_env.items()}
+    for line in told_apart(panels):
+        note(line)
+    import matplotlib  # slow to import, so only when there is something to draw
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    columns = min(len(panels), PANELS_A_ROW)
+    rows = -(-len(panels) // columns)
+    size = (8.0, 4.5) if len(panels) == 1 else (5.2 * columns, 3.9 * rows)
+    figure, grid = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    try:
+        names = list(dict.fromkeys(group.name for series in panels.values() for group in series))
+        for axes, (env, series) in zip(grid.flat, panels.items(), strict=False):
+            _draw(axes, series, names, x)
+            _dress(axes, env, x, y)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        figure.supxlabel(_X_LABELS[x], fontsize="medium")
+        figure.supylabel(_Y_LABELS[y], fontsize="medium")
+        picture = io.BytesIO()
+        figure.savefig(picture, format=path.suffix[1:], dpi=150)
+        replace_file(path, picture.getvalue())  # no symbolic link is followed
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        pyplot.close(figure)
+    return path
+
+
+def band(curves: Sequence[Curve], axis: XAxis) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """x, lowest, median and highest value [points], each run interpolated, over the range that at least half reach.
+
+    A run that ended (it was solved) counts with its last value from there on.
+    """
+    xs = [curve.x(axis) for curve in curves]
+    grid = np.linspace(max(x[0] for x in xs), float(np.median([x[-1] for x in xs])), GRID_POINTS)
+    values = np.array([np.interp(grid, x, curve.values) for x, curve in zip(xs, curves, strict=True)])
+    return grid, values.min(axis=0), np.median(values, axis=0), values.max(axis=0)
+
+
+def _default_output(runs: Sequence[str]) -> Path:
+    """In the run, if it is one; beside whoever calls, if it is a file or a pattern."""
+    return (Path(runs[0]) if Path(runs[0]).is_dir() else Path()) / CURVE_FILE
+
+
+def _draw(axes: Any, panel: Sequence[Series], names: Sequence[str], axis: XAxis) -> None:
+    for series in panel:
+        label, group = series.name, series.curves
+        colour = f"C{names.index(label)}"
+        if len(group) == 1:
+            grid, median = group[0].x(axis), group[0].values
+            shown = label or group[0].name
+        else:
+            for curve in group:
+                axes.plot(curve.x(axis), curve.values, color=colour, linewidth=0.7, alpha=0.35)
+            grid, low, median, high = band(group, axis)
+            axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
+            shown = f"{label}{', ' * bool(label)}median of {len(group)} runs"
+        axes.plot(grid, median, color=colour, linewidth=2, label=shown)
+        axes.plot(grid[-1:], median[-1:], color=colour, marker="o", markersize=4)  # it ends here, and not out of sight
+        for target in sorted({curve.target for curve in group if curve.target is not None}):
+            style = {"color": "0.45", "linestyle": "--", "linewidth": 1}
+            if not any(line.get_label() == f"target {target:g}" for line in axes.lines):
+                axes.axhline(target, label=f"target {target:g}", **style)
+
+
+def _dress(axes: Any, env: str, x: XAxis, y: YAxis) -> None:
+    from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+    axes.set_title(env)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    if x == "steps":
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if y == "success":
+        axes.set_ylim(-0.02, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="best", frameon=False)

@@ -1,0 +1,196 @@
+"""An environment to watch: in a window, or frame by frame. Knows Gymnasium's render modes and their traps."""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from dppo.actor.envs.env_numbers import FIRST_IN_USE_SECONDS, Place, made_with_patience
+from dppo.actor.envs.factory import Maker
+from dppo.actor.envs.make import registered
+from dppo.learner.config import EnvConfig
+from dppo.protocol.errors import UsageError
+from dppo.watch.video_file import Film
+
+RenderMode = Literal["rgb_array", "human"]
+DEFAULT_FRAMES_PER_SECOND = 30.0
+# what is needed to render without a screen, where the user has not chosen anything
+HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "MUJOCO_GL": "egl"}
+WINDOWLESS_DRIVERS = ("dummy", "offscreen", "evdev")  # of SDL
+
+
+class WindowClosed(Exception):
+    """Whoever watched has closed the window. Not an error: it is how watching ends."""
+
+
+class Filmed(gym.Wrapper[Any, Any, Any, Any]):
+    """Films every episode that starts with a seed, from the first to the last observation.
+
+    What follows its end without a seed, the reset within the last step, is not filmed.
+    """
+
+    def __init__(
+        self,
+        environment: gym.Env[Any, Any],
+        film: Film,
+        most_frames: int | None = None,
+        most_seconds: float = math.inf,
+    ) -> None:
+        """An episode is truncated at most_frames (None: never), and most_seconds after it began."""
+        super().__init__(environment)
+        self._film = film
+        self._most_frames = most_frames
+        self._most_seconds = most_seconds
+        self._began = 0.0
+        self._frames = 0  # of this episode
+        self._rolling = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As Env.reset."""
+        result = self.env.reset(seed=seed, options=options)
+        self._rolling, self._frames, self._began = seed is not None, 0, time.monotonic()
+        self._shoot()
+        return result
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As Env.step."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._shoot()
+        is_late = time.monotonic() - self._began > self._most_seconds
+        truncated = truncated or is_late or self._frames == self._most_frames
+        if self._rolling and (terminated or truncated):
+            self._rolling = False
+            self._film.end_episode()
+        return observation, reward, terminated, truncated, info
+
+    def _shoot(self) -> None:
+        if self._rolling:
+            self._frames += 1
+            self._film.add(np.asarray(self.env.render()))
+
+
+class Shown(gym.Wrapper[Any, Any, Any, Any]):
+    """Raises WindowClosed out of the first step or reset after the window was closed, whatever the environment does.
+
+    Most of Gymnasium's never look; others end the program, as `RobotArm-v0` does. The reset within an episode's last
+    step is left out: nobody plays what follows, and an episode that is over must not be lost to a window closed then.
+    """
+
+    def __init__(self, environment: gym.Env[Any, Any]) -> None:
+        super().__init__(environment)
+        self._last: Any = None  # observation
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """As Env.reset; without a seed nothing happens."""
+        if seed is None:
+            return self._last, {}
+        with _until_closed():
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """As Env.step."""
+        with _until_closed():
+            result = self.env.step(action)
+        self._last = result[0]
+        return result
+
+
+@contextmanager
+def _until_closed() -> Iterator[None]:
+    pygame = sys.modules.get("pygame")
+    if pygame is not None and pygame.display.get_init() and pygame.event.get(pygame.QUIT):
+        raise WindowClosed
+    try:
+        yield
+    except SystemExit as end:
+        if end.code:
+            raise
+        raise WindowClosed from None
+
+
+def make_watched(settings: EnvConfig, mode: RenderMode, place: Place = Place()) -> gym.Env[Any, Any]:
+    """One environment that renders in this mode, tried out. Raises UsageError saying what is missing.
+
+    In a window it raises WindowClosed, now or later, once that was closed.
+    """
+    if mode == "human":
+        _need_display()
+    elif not _has_display():
+        for variable, value in HEADLESS.items():
+            os.environ.setdefault(variable, value)
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # it is printed where --json prints
+    try:
+        offered = _render_modes(settings.id)
+        if mode not in offered and not (mode == "human" and "rgb_array" in offered):
+            modes = ", ".join(offered) or "none"
+            raise UsageError(f"{settings.id} cannot be watched: it has no render_mode {mode} (it offers: {modes})")
+        maker = Maker(settings.id, {**settings.kwargs, "render_mode": mode}, place)
+        environment = made_with_patience(lambda: maker.single(0), FIRST_IN_USE_SECONDS)
+        if mode == "human":
+            environment = Shown(environment)
+        environment.reset(seed=0)
+        frame = environment.render() if mode == "rgb_array" else None
+        if mode == "human":
+            _need_window()
+    except (UsageError, WindowClosed):
+        raise
+    except Exception as error:  # a simulator's renderer fails in its own ways: pygame.error, mujoco's, GL's
+        raise UsageError(f"{settings.id} cannot be watched: {_reason(error)}") from error
+    if mode == "rgb_array" and not _is_picture(frame):
+        environment.close()
+        raise UsageError(f"{settings.id} cannot be watched: render() gave {type(frame).__name__}, not a picture")
+    return environment
+
+
+def frames_per_second(environment: gym.Env[Any, Any]) -> float:
+    """At which the environment's own clock runs, as its metadata says."""
+    return float(environment.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
+
+
+def _need_display() -> None:
+    if not _has_display() and not os.environ.get("SDL_VIDEODRIVER"):
+        raise UsageError(
+            "--render human opens a window, and there is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set): "
+            "film it with --video FILE.mp4 and watch that elsewhere"
+        )
+
+
+def _need_window() -> None:
+    """SDL draws into the void where the display does not answer, without an error."""
+    pygame = sys.modules.get("pygame")
+    if pygame is None or not pygame.display.get_init() or os.environ.get("SDL_VIDEODRIVER"):
+        return
+    if pygame.display.get_driver() in WINDOWLESS_DRIVERS:
+        name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        raise UsageError(f"--render human opens a window, and the display {name} does not answer: use --video FILE.mp4")
+
+
+def _has_display() -> bool:
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _render_modes(env_id: str) -> list[str]:
+    """Without an instance, since Gymnasium only warns where a mode is not known."""
+    entry_point = registered(env_id).entry_point
+    creator = gym.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    metadata = getattr(creator, "metadata", None)
+    # a function that makes environments does not say: trying will tell
+    return ["rgb_array", "human"] if metadata is None else list(metadata.get("render_modes", []))
+
+
+def _is_picture(frame: Any) -> bool:
+    return isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    missing = isinstance(error, ImportError | gym.error.DependencyNotInstalled)
+    if missing and "pygame" in text:
+        return "pygame is not installed: pip install 'dppo[render]'"
+    return f"{text}. A package that is not installed?" if missing else text

@@ -1,0 +1,1 @@
+"""Networks, their distributions, and the ONNX graph that actors run. Imports no room above."""

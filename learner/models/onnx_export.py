@@ -1,0 +1,121 @@
+"""The policy as ONNX bytes: traced once, then only its weights are swapped. Knows torch.onnx; knows no training."""
+
+import copy
+import io
+import warnings
+from collections.abc import Mapping
+
+import msgspec
+import torch
+from onnx import ModelProto, TensorProto
+from torch import Tensor
+
+from dppo.learner.models.networks import PolicyNetwork, only_leaf
+from dppo.protocol.errors import DppoError
+from dppo.protocol.specs import Spec
+
+OPSET = 17  # read by every onnxruntime since 1.12
+INPUTS = ("observation", "noise")
+OUTPUTS = ("action", "env_action", "log_prob")
+
+_TORCH_DTYPES = {
+    "|u1": torch.uint8,
+    "|i1": torch.int8,
+    "|b1": torch.bool,
+    "<i2": torch.int16,
+    "<i4": torch.int32,
+    "<i8": torch.int64,
+    "<f4": torch.float32,
+    "<f8": torch.float64,
+}
+
+
+class PolicyExporter:
+    """One graph for the life of a learner.
+
+    Inputs `observation` [E, *shape] in the leaf's wire dtype and `noise` [E, n] float32; outputs `action`, `env_action`
+    and `log_prob` as in PolicyNetwork.forward; E is free. The metadata say how to feed it: `dppo.noise` (normal or
+    gumbel), `dppo.version`, `dppo.spec` (JSON).
+    """
+
+    def __init__(self, policy: PolicyNetwork, spec: Spec) -> None:
+        self._policy = policy
+        model = _trace(policy, spec)
+        indices = {initializer.name: index for index, initializer in enumerate(model.graph.initializer)}
+        initializers = {initializer.name: initializer for initializer in model.graph.initializer}
+        for name, tensor in policy.state_dict().items():
+            _slot(initializers, name, tensor).ClearField("raw_data")
+        self._slots = [indices[name] for name in policy.state_dict()]  # of the initializer that holds each tensor
+        metadata = {"dppo.noise": policy.noise, "dppo.version": "", "dppo.spec": msgspec.json.encode(spec).decode()}
+        for key, value in metadata.items():
+            model.metadata_props.add(key=key, value=value)
+        self._version = next(i for i, entry in enumerate(model.metadata_props) if entry.key == "dppo.version")
+        self._template: bytes = model.SerializeToString()  # everything but weights and version
+
+    def graph_bytes(self, version: int) -> bytes:
+        """The graph with the policy's weights and normaliser of this moment."""
+        # a new message each time: protobuf frees what a field held before only together with its whole message
+        model = ModelProto.FromString(self._template)
+        model.metadata_props[self._version].value = str(version)
+        for index, tensor in zip(self._slots, self._policy.state_dict().values(), strict=True):
+            model.graph.initializer[index].raw_data = tensor.cpu().numpy().tobytes()
+        graph: bytes = model.SerializeToString()
+        return graph
+
+
+def with_metadata(graph: bytes, entries: Mapping[str, str]) -> bytes:
+    """Return the graph with more metadata. Messages of protobuf that stand one behind the other are one message."""
+    more = ModelProto()
+    for key, value in entries.items():
+        more.metadata_props.add(key=key, value=value)
+    added: bytes = more.SerializeToString()
+    return graph + added
+
+
+def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
+    """Export a copy whose weights are all different: the exporter merges initializers that are equal, such as the zero
+    biases of two layers, and two tensors that share one initializer could not be swapped apart any more.
+    """
+    policy = copy.deepcopy(policy).cpu().eval()
+    for index, tensor in enumerate(policy.state_dict().values()):
+        tensor.fill_(0.01 * (index + 1))
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # the newer exporter takes 6 s instead of 0.3 s; the older one says on every call that it is the older one
+        for message in (".*legacy TorchScript.*", "The feature will be removed.*"):
+            warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
+        torch.onnx.export(
+            policy,
+            example_inputs(policy, spec, rows=2),
+            file,  # type: ignore[arg-type]  # the annotation knows the newer exporter only
+            dynamo=False,
+            opset_version=OPSET,
+            do_constant_folding=False,  # folding exp(log_std) would hide log_std in a constant
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_axes={name: {0: "E"} for name in INPUTS + OUTPUTS},
+        )
+    model: ModelProto = ModelProto.FromString(file.getvalue())
+    return model
+
+
+def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Tensor, Tensor]:
+    """(observation [rows, *shape], noise [rows, n]) to trace the policy with, on the CPU."""
+    leaf = only_leaf(spec.observation)
+    return torch.zeros((rows, *leaf.shape), dtype=_TORCH_DTYPES[leaf.dtype]), torch.zeros(rows, policy.outputs)
+
+
+def _slot(initializers: dict[str, TensorProto], name: str, tensor: Tensor) -> TensorProto:
+    """The initializer that holds `tensor`. Raises where the exporter folded, merged or transposed it."""
+    initializer = initializers.get(name)
+    if initializer is None:
+        raise DppoError(
+            f"the exported graph has no initializer {name}, only {sorted(initializers)}: the exporter folded or merged "
+            "it, so its weights could not be updated. Use a version of torch that the tests passed with."
+        )
+    shape = tuple(initializer.dims)
+    if shape != tuple(tensor.shape) or initializer.data_type != TensorProto.FLOAT or not initializer.raw_data:
+        raise DppoError(
+            f"initializer {name} is {shape} (type {initializer.data_type}), not float32 {tuple(tensor.shape)}"
+        )
+    return initializer

@@ -1,0 +1,202 @@
+"""Received rollouts to one batch, the same for every arrival order and every division of slots among actors.
+
+Rollouts are sorted, stitched to strips along time, and laid side by side in one grid with a column per environment
+slot. Every flattened array runs by column, then by time. Knows numpy; knows no network and no loss.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dppo.protocol.rollout import Leaves, Segment
+
+
+@dataclass(frozen=True)
+class Received:
+    """One accepted rollout and where it came from."""
+
+    actor: str  # name, for the ratio check and for messages
+    incarnation: bytes  # one life of the actor's process
+    seq: int  # counts the rollouts of an incarnation
+    first_slot: int  # its E environments are the slots first_slot .. first_slot + E - 1
+    segment: Segment
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A run of contiguous rollouts of one incarnation, as one long segment."""
+
+    actor: str
+    segment: Segment
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All strips side by side: N columns, T rows (of the longest strip; what shorter ones lack is not valid)."""
+
+    observations: (
+        np.ndarray
+    )  # [R, ...]: T_c + 1 of every column c, then the final ones in row-major order of `truncated`
+    observed: np.ndarray  # [T + 1, N] bool: which cells the rows before the final observations are
+    actions: np.ndarray  # [steps, ...] of the valid cells
+    behaviour_log_probs: np.ndarray  # [T, N] float32
+    rewards: np.ndarray  # [T, N] float32
+    terminated: np.ndarray  # [T, N] bool
+    truncated: np.ndarray  # [T, N] bool
+    valid: np.ndarray  # [T, N] bool
+    actors: tuple[str, ...]  # every actor's name once
+    actor_of_column: np.ndarray  # [N] index into `actors`
+    env_of_column: np.ndarray  # [N] which of its actor's environments
+
+    def spread(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values [R] of `observations` as (values [T + 1, N], final values [finals]), as GAE takes them."""
+        spread = np.zeros(self.observed.shape, values.dtype)
+        count = int(self.observed.sum())
+        spread.T[self.observed.T] = values[:count]
+        return spread, values[count:]
+
+    def flatten(self, cells: np.ndarray) -> np.ndarray:
+        """The valid ones of cells [T, N], as [steps]."""
+        rows: np.ndarray = cells.T[self.valid.T]
+        return rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the epochs run over: one row a step, all arrays contiguous and in one order."""
+
+    observation_rows: np.ndarray  # [steps] int64: rows of Grid.observations (and of what was computed from them)
+    actions: np.ndarray  # [steps, ...] as sampled
+    behaviour_log_probs: np.ndarray  # [steps] float32
+    advantages: np.ndarray  # [steps] float32, not normalised
+    returns: np.ndarray  # [steps] float32
+    old_values: np.ndarray  # [steps] float32
+    actor_index: np.ndarray  # [steps] index into `actors`
+    actors: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps in it."""
+        return len(self.returns)
+
+
+def assemble(rollouts: Sequence[Received]) -> list[Strip]:
+    """Sort by (first slot, incarnation, seq) and stitch what is contiguous, so that GAE sees whole traces."""
+    ordered = sorted(rollouts, key=lambda rollout: (rollout.first_slot, rollout.incarnation, rollout.seq))
+    runs: list[list[Received]] = []
+    for rollout in ordered:
+        if runs and _continues(runs[-1][-1], rollout):
+            runs[-1].append(rollout)
+        else:
+            runs.append([rollout])
+    return [Strip(run[0].actor, _stitch([rollout.segment for rollout in run])) for run in runs]
+
+
+def lay_out(strips: Sequence[Strip], *, observation: str, action: str) -> Grid:
+    """Strips side by side; `observation` and `action` name the leaves to take."""
+    if not strips:
+        raise ValueError("a batch of no rollouts: an update needs at least one")
+    segments = [strip.segment for strip in strips]
+    lengths = np.repeat([s.counts.T for s in segments], [s.counts.E for s in segments])  # T of every column
+    T, names = int(lengths.max()), tuple(sorted({strip.actor for strip in strips}))
+    place = {name: number for number, name in enumerate(names)}
+    valid = _side_by_side(segments, T, lambda s: s.valid)
+    in_columns = [s.observations[observation].swapaxes(0, 1) for s in segments]
+    observations = [block.reshape(-1, *block.shape[2:]) for block in in_columns]
+    return Grid(
+        observations=np.concatenate([*observations, _finals_in_grid_order(segments, observation)]),
+        observed=np.arange(T + 1)[:, None] <= lengths,
+        actions=np.concatenate([s.actions[action].swapaxes(0, 1)[s.valid.T] for s in segments]),
+        behaviour_log_probs=_side_by_side(segments, T, lambda s: s.behaviour_log_probs),
+        rewards=_side_by_side(segments, T, lambda s: s.rewards),
+        terminated=_side_by_side(segments, T, lambda s: s.terminated),
+        truncated=_side_by_side(segments, T, lambda s: s.truncated),
+        valid=valid,
+        actors=names,
+        actor_of_column=np.repeat([place[strip.actor] for strip in strips], [s.counts.E for s in segments]),
+        env_of_column=np.concatenate([np.arange(s.counts.E) for s in segments]),
+    )
+
+
+def flatten(grid: Grid, *, values: np.ndarray, advantages: np.ndarray, returns: np.ndarray) -> Batch:
+    """The valid cells of the grid and of what was computed on it; values [T + 1, N], the others [T, N]."""
+    first_rows = np.concatenate([[0], np.cumsum(grid.observed.sum(axis=0))[:-1]])  # of every column
+    columns, times = np.nonzero(grid.valid.T)
+    return Batch(
+        observation_rows=first_rows[columns] + times,
+        actions=grid.actions,
+        behaviour_log_probs=grid.flatten(grid.behaviour_log_probs),
+        advantages=grid.flatten(advantages),
+        returns=grid.flatten(returns),
+        old_values=grid.flatten(values[:-1]),
+        actor_index=grid.actor_of_column[columns],
+        actors=grid.actors,
+    )
+
+
+def _continues(earlier: Received, later: Received) -> bool:
+    """Whether `later` goes on where `earlier` stopped.
+
+    Successive numbers alone do not say so: an actor that drops a segment at STOP numbers the next one on.
+    """
+    if (later.incarnation, later.first_slot) != (earlier.incarnation, earlier.first_slot):
+        return False
+    if later.seq == earlier.seq:
+        raise ValueError(f"rollout {later.seq} of {later.actor} is in the batch twice: no step may be trained twice")
+    ends, starts = earlier.segment.observations, later.segment.observations
+    return later.seq == earlier.seq + 1 and all(np.array_equal(ends[name][-1], starts[name][0]) for name in ends)
+
+
+def _stitch(segments: Sequence[Segment]) -> Segment:
+    """One segment of all rows. Final observations stay in row-major order, because time is the major axis."""
+    if len(segments) == 1:
+        return segments[0]
+
+    def joined(of: Callable[[Segment], np.ndarray]) -> np.ndarray:
+        return np.concatenate([of(segment) for segment in segments])
+
+    def joined_leaves(of: Callable[[Segment], Leaves]) -> Leaves:
+        return {name: np.concatenate([of(segment)[name] for segment in segments]) for name in of(segments[0])}
+
+    last = {name: array[-1:] for name, array in segments[-1].observations.items()}
+    without_last = {name: [s.observations[name][:-1] for s in segments] for name in last}
+    return Segment(
+        observations={name: np.concatenate([*without_last[name], last[name]]) for name in last},
+        actions=joined_leaves(lambda s: s.actions),
+        masks=joined_leaves(lambda s: s.masks),
+        states=segments[0].states,
+        behaviour_log_probs=joined(lambda s: s.behaviour_log_probs),
+        rewards=joined(lambda s: s.rewards),
+        terminated=joined(lambda s: s.terminated),
+        truncated=joined(lambda s: s.truncated),
+        valid=joined(lambda s: s.valid),
+        final_observations=joined_leaves(lambda s: s.final_observations),
+        episode_returns=joined(lambda s: s.episode_returns),
+        episode_lengths=joined(lambda s: s.episode_lengths),
+        episode_columns=joined(lambda s: s.episode_columns),
+        episode_successes=joined(lambda s: s.episode_successes),
+    )
+
+
+def _side_by_side(segments: Sequence[Segment], T: int, of: Callable[[Segment], np.ndarray]) -> np.ndarray:
+    """[T, N]: every segment's array in its own columns, zeros (false) below the shorter ones."""
+    blocks = [of(segment) for segment in segments]
+    grid = np.zeros((T, sum(block.shape[1] for block in blocks)), blocks[0].dtype)
+    column = 0
+    for block in blocks:
+        grid[: len(block), column : column + block.shape[1]] = block
+        column += block.shape[1]
+    return grid
+
+
+def _finals_in_grid_order(segments: Sequence[Segment], observation: str) -> np.ndarray:
+    """[finals, ...] of all segments, by time and then by column of the grid."""
+    times, columns, first_column = [], [], 0
+    for segment in segments:
+        t, e = np.nonzero(segment.truncated)
+        times.append(t)
+        columns.append(first_column + e)
+        first_column += segment.counts.E
+    order = np.lexsort((np.concatenate(columns), np.concatenate(times)))
+    return np.concatenate([segment.final_observations[observation] for segment in segments])[order]

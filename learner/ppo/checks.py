@@ -1,0 +1,111 @@
+"""What must be true of a batch before anything is trained on it. Knows arrays; knows no optimizer."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dppo.learner.models.distributions import Categorical, Distribution
+from dppo.learner.ppo.batch import Batch, Grid
+from dppo.learner.ppo.gradients_autograd import Rows
+from dppo.protocol.errors import DppoError
+
+RATIO_TOLERANCE = 1e-4  # of a log-prob: beyond it, and beyond rounding, an actor used other weights than we think
+ROUNDINGS = 64  # units in the last place that sums over a layer's inputs in another order may differ by
+LARGEST_LOGIT = 1e4
+MOST_LOG_RATIO = 10.0  # e^10: no honest mistake, and the next step would be to overflow
+MOST = 0.9  # of an actor's rows
+UNLIKE = 100.0  # times what most rows are below
+
+
+def refuse_what_is_not_finite(grid: Grid, batch: Batch) -> None:
+    """Raise DppoError for a nan or an infinity, naming where it came from."""
+    if batch.steps == 0:
+        raise DppoError("the batch holds no environment step, only resets: collect more steps per update")
+    of_actors = {"rewards": grid.flatten(grid.rewards), "behaviour log-probs": batch.behaviour_log_probs}
+    of_actors["actions"] = batch.actions.reshape(batch.steps, -1).sum(axis=1)
+    for name, array in of_actors.items():
+        bad = ~np.isfinite(array)
+        if bad.any():
+            actors = sorted({batch.actors[index] for index in batch.actor_index[bad]})
+            raise DppoError(
+                f"{int(bad.sum())} {name} of {', '.join(actors)} are nan or infinite: look at what the environment "
+                "returns there (a simulator that blew up?), since training on them would destroy the policy"
+            )
+    if grid.observations.dtype.kind == "f" and not np.isfinite(grid.observations).all():
+        raise DppoError(
+            "observations are nan or infinite: look at what the environment returns (a simulator that blew up?), since "
+            "training on them would destroy the policy"
+        )
+    if not (np.isfinite(batch.old_values).all() and np.isfinite(batch.returns).all()):
+        raise DppoError(
+            "the critic's values are not finite although the batch is: the network's weights have diverged: lower "
+            "ppo.learning_rate, or set ppo.max_grad_norm, in a run of its own (--run.new)"
+        )
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """Comparison of the actors' log-probs with the learner's of the same actions, before the first optimizer step.
+
+    On policy they differ by rounding. More means that an actor used other weights or another normaliser than the
+    learner thinks, that a mask is wrong, or that data were corrupted.
+    """
+
+    ratio_errors: dict[str, float]  # the largest |pi(a|s) / behaviour - 1| of each actor's rows
+    excesses: dict[str, float]  # the largest |log pi(a|s) - log behaviour| in units of what rounding explains
+    plausible: np.ndarray  # [steps] bool: false where no policy of ours can have given the log-prob
+
+
+def first_pass(distribution: Distribution, rows: Rows, batch: Batch) -> FirstPass:
+    """Compare the rows' old log-probs with those of the distribution that they were sampled from."""
+    log_ratios = distribution.log_prob(rows.actions) - rows.old_log_probs
+    explained = rounding(distribution, rows.actions)
+    excesses = log_ratios.abs() / explained
+    read = torch.stack([log_ratios.expm1().abs(), excesses]).nan_to_num(nan=math.inf).cpu().numpy()
+    worst = np.zeros((2, len(batch.actors)), np.float32)
+    for figure, errors in zip(worst, read, strict=True):
+        np.maximum.at(figure, batch.actor_index, errors)
+    ratio_errors, of_rounding = (dict(zip(batch.actors, figure.tolist(), strict=True)) for figure in worst)
+    plausible = (
+        (log_ratios.abs() <= explained.clamp(MOST_LOG_RATIO, 10 * MOST_LOG_RATIO)).cpu().numpy()
+    )  # false for NaN
+    return FirstPass(ratio_errors, of_rounding, plausible)
+
+
+def rounding(distribution: Distribution, actions: Tensor) -> Tensor:
+    """Return how far apart two correct float32 computations of the actions' log-probs may be, [N].
+
+    A mean is known to a few units in its last place (and in that of the terms it is summed from, of order 1), so
+    z = (a - mean) / std to those over std, and z^2 / 2 to z times that. Of a categorical policy likewise the logits.
+    """
+    if isinstance(distribution, Categorical):
+        size = distribution.log_probs.clamp_min(-LARGEST_LOGIT).abs().amax(-1)
+    else:
+        precision = (-distribution.log_std).exp()
+        z = ((actions - distribution.mean) * precision).abs()
+        of_mean = z * (1 + distribution.mean.abs() + actions.abs()) * precision
+        size = (of_mean + 0.5 * z.square() + distribution.log_std.abs() + 1).sum(-1)
+    return (ROUNDINGS * torch.finfo(torch.float32).eps * size).clamp_min(RATIO_TOLERANCE)
+
+
+def unlike_the_others(rows: Rows, batch: Batch, kept: np.ndarray) -> str:
+    """The actor whose kept rows hold numbers far beyond what most rows of the most usual actor hold, "" if none does.
+
+    A share of the rows would not do as a measure: one of two actors has half of them.
+    """
+    parts = (rows.features, rows.actions, rows.advantages, rows.targets)
+    sizes = np.stack([part.reshape(batch.steps, -1).abs().amax(-1).cpu().numpy() for part in parts])  # [4, steps]
+    of_actors = [sizes[:, kept & (batch.actor_index == actor)] for actor in np.unique(batch.actor_index[kept])]
+    usual = np.min([np.quantile(of_actor, MOST, axis=1) for of_actor in of_actors], axis=0)
+    beyond = np.where(kept, (sizes / np.maximum(usual, 1.0)[:, None]).max(axis=0), 0.0)
+    worst = int(beyond.argmax())
+    return batch.actors[batch.actor_index[worst]] if beyond[worst] > UNLIKE else ""
+
+
+def mean_kl(old: Distribution, new: Distribution, where: Tensor | None = None) -> float:
+    """KL(old || new), mean over the rows `where` [n] int64; None: over all."""
+    kl: Tensor = new.kl_from(old)  # type: ignore[arg-type]  # both come from one network, so their types agree
+    return (kl if where is None else kl.index_select(0, where)).mean().item()

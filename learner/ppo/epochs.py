@@ -1,0 +1,194 @@
+"""The epochs of one update: shuffle, cut into minibatches, step. Knows tensors; knows no rollouts and no settings."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dppo.learner.ppo.gradients_autograd import Outputs, Rows
+from dppo.learner.ppo.losses import approx_kl, clip_fraction, surrogate, surrogate_limits, value_loss
+from dppo.protocol.errors import DppoError
+
+ADVANTAGE_EPSILON = 1e-8
+
+Step = Callable[[Rows, Outputs, Tensor], None]  # an optimizer step on a minibatch; writes its gradient's norm []
+Trains = Literal["both", "policy"]
+
+
+@dataclass(frozen=True)
+class EpochFigures:
+    """Means over the rows of one epoch, each row as it was when its minibatch was trained on."""
+
+    policy_loss: float  # -surrogate
+    value_loss: float  # of normalised values; nan where the critic is not trained
+    entropy: float
+    approx_kl: float  # sampled
+    penalised_kl: float  # analytic KL(old || new); 0 where there is no KL penalty
+    clip_fraction: float
+    grad_norm: float  # mean over the epoch's optimizer steps, before clipping
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """What one update did. Losses, entropy, clip fraction and norm are means over all epochs."""
+
+    steps: int  # environment steps trained on
+    epochs: int  # run, at most ppo.epochs
+    optimizer_steps: int  # the critic's own included
+    policy_loss: float  # without KL penalty and entropy bonus
+    value_loss: float  # of normalised values, if they are normalised
+    entropy: float
+    approx_kl: float  # sampled, mean over the last epoch
+    kl: float  # analytic KL(old || new) of the whole update, mean over the batch
+    kl_coefficient: float  # of this update; nan without a KL penalty
+    clip_fraction: float
+    explained_variance: float  # of the values before the update; nan where all returns are equal
+    grad_norm: float  # before clipping
+    learning_rate: float  # of this update
+    clip_range: float
+    policy_std: float  # mean over action dimensions; nan for discrete actions
+    first_pass_ratio_error: float  # max |ratio - 1| before the first optimizer step
+    ratio_error_by_actor: dict[str, float]  # the same of each actor's rows
+    ratio_excess: float = 0.0  # the largest error of a log-prob, in units of what rounding explains
+    ratio_excess_actor: str = ""  # whose it is
+    outliers: int = 0  # absurd numbers in the batch: how far they are believed is limited
+    steps_left_out: int = 0  # of `steps`: no policy gave them, or the update was not finite with them
+    notes: tuple[tuple[str, str], ...] = ()  # about both, for people: of what kind, and what
+
+
+class Diverged(DppoError):
+    """A figure of an update is not finite."""
+
+
+def minibatch_sizes(steps: int, minibatch_steps: int) -> list[int]:
+    """Nearly equal parts of about minibatch_steps, so that no short last minibatch has a noisier gradient; 0: whole."""
+    parts = max(1, round(steps / minibatch_steps)) if minibatch_steps else 1
+    return [steps // parts + (part < steps % parts) for part in range(parts)]
+
+
+def normalised(advantages: Tensor) -> Tensor:
+    """Advantages [N] with mean 0 and deviation 1."""
+    deviation, mean = torch.std_mean(advantages, correction=0)
+    return (advantages - mean) / (deviation + ADVANTAGE_EPSILON)
+
+
+@torch.no_grad()
+def run_epochs(
+    batch: Rows,
+    *,
+    step: Step,
+    trains: Trains,
+    rng: np.random.Generator,
+    epochs: int,
+    minibatch_steps: int,
+    clip_range: float,
+    early_stop_kl: float,
+    normalise_minibatches: bool,
+) -> list[EpochFigures]:
+    """Train the policy, or both networks, on every row once per epoch; the figures of each epoch that was run.
+
+    Ends after the first epoch whose KL (penalised_kl where there is a penalty, else approx_kl) exceeds early_stop_kl
+    (0: never).
+    Raises DppoError where a figure is not finite.
+    """
+    sizes = minibatch_sizes(len(batch.advantages), minibatch_steps)
+    passes = _Passes(batch, sizes)
+    penalised = batch.old.shape[-1] > 0
+    figures: list[EpochFigures] = []
+    for epoch in range(epochs):
+        rows = _shuffled(batch, rng) if minibatch_steps else batch
+        if normalise_minibatches:
+            advantages = torch.cat([normalised(part) for part in torch.split_with_sizes(rows.advantages, sizes)])
+            limits = rows.limits if penalised else surrogate_limits(advantages, clip_range)
+            rows = rows._replace(advantages=advantages, limits=limits)
+        passes.over(rows, step)
+        figures.append(_judged(rows, passes, clip_range))
+        _refuse_what_is_not_finite(figures[-1], epoch, except_for="" if trains == "both" else "value_loss")
+        if 0 < early_stop_kl < (figures[-1].penalised_kl if penalised else figures[-1].approx_kl):
+            break
+    return figures
+
+
+@torch.no_grad()
+def run_critic_epochs(
+    batch: Rows, *, step: Step, rng: np.random.Generator, epochs: int, minibatch_steps: int
+) -> list[float]:
+    """Train the critic alone; the value loss of each epoch. Raises DppoError where it is not finite."""
+    passes = _Passes(batch, minibatch_sizes(len(batch.targets), minibatch_steps))
+    losses: list[Tensor] = []
+    for _ in range(epochs):
+        rows = _shuffled(batch, rng) if minibatch_steps else batch
+        passes.over(rows, step)
+        losses.append(value_loss(passes.outputs.values, rows.targets))
+    read: list[float] = torch.stack(losses).tolist()
+    for epoch, loss in enumerate(read):
+        if not math.isfinite(loss):
+            raise diverged(f"the critic's epoch {epoch + 1}", f"value_loss={loss}", "ppo.critic_learning_rate")
+    return read
+
+
+class _Passes:
+    """Where a batch's minibatches leave what the figures are made of. What nobody writes stays nan, KLs 0."""
+
+    def __init__(self, batch: Rows, sizes: list[int]) -> None:
+        empty = torch.full((len(batch.targets),), math.nan, device=batch.targets.device)
+        self.outputs = Outputs(empty, empty.clone(), empty.clone(), torch.zeros_like(empty))
+        self.norms = empty.new_zeros(len(sizes))
+        self._sizes = sizes
+        self._norm_parts = self.norms.unbind()
+        self._output_parts = [Outputs(*parts) for parts in _split(self.outputs, sizes)]
+
+    def over(self, rows: Rows, step: Step) -> None:
+        """One step on each minibatch, in order."""
+        parts = [Rows(*tensors) for tensors in _split(rows, self._sizes)] if len(self._sizes) > 1 else [rows]
+        for part, said, norm in zip(parts, self._output_parts, self._norm_parts, strict=True):
+            step(part, said, norm)
+
+
+def _split(tensors: Iterable[Tensor], sizes: list[int]) -> Iterable[tuple[Tensor, ...]]:
+    return zip(*(torch.split_with_sizes(tensor, sizes) for tensor in tensors), strict=True)
+
+
+def _shuffled(batch: Rows, rng: np.random.Generator) -> Rows:
+    order = torch.from_numpy(rng.permutation(len(batch.targets))).to(batch.targets.device)
+    return Rows(*(tensor.index_select(0, order) for tensor in batch))
+
+
+def _judged(rows: Rows, passes: _Passes, clip_range: float) -> EpochFigures:
+    """The epoch's figures, read from the device once."""
+    outputs = passes.outputs
+    log_ratio = outputs.log_probs - rows.old_log_probs
+    ratio = log_ratio.exp()
+    return EpochFigures(
+        *torch.stack(
+            [
+                -surrogate(ratio, rows.advantages, rows.limits),
+                value_loss(outputs.values, rows.targets),
+                outputs.entropies.mean(),
+                approx_kl(log_ratio),
+                outputs.kls.mean(),
+                clip_fraction(ratio, clip_range),
+                passes.norms.mean(),
+            ]
+        ).tolist()
+    )
+
+
+def _refuse_what_is_not_finite(figures: EpochFigures, epoch: int, *, except_for: str) -> None:
+    wrong = {name: x for name, x in vars(figures).items() if not math.isfinite(x) and name != except_for}
+    if wrong:
+        listed = ", ".join(f"{name}={value}" for name, value in wrong.items())
+        raise diverged(f"epoch {epoch + 1}", listed, "ppo.learning_rate")
+
+
+def diverged(where: str, figures: str, rate: str) -> Diverged:
+    """The error for figures that are not finite, and what to do about it."""
+    return Diverged(
+        f"training diverged in {where}: {figures}. "
+        f"The batch itself was finite, so the step was too large: lower {rate}, or set ppo.max_grad_norm, in a run of "
+        "its own (--run.new)."
+    )

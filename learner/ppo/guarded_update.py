@@ -1,0 +1,77 @@
+"""One update that either is finite or never was: it is taken back, and done again without absurd rows. Knows rows and
+optimizer steps; knows no rollouts and no settings.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dppo.learner.models.distributions import Distribution
+from dppo.learner.ppo.batch import Batch
+from dppo.learner.ppo.checks import mean_kl, unlike_the_others
+from dppo.learner.ppo.epochs import Diverged, EpochFigures, diverged
+from dppo.learner.ppo.gradients_autograd import Rows
+from dppo.learner.ppo.optimizer import OptimizerSteps
+
+NO_EPOCH = EpochFigures(*[math.nan] * 7)
+
+TrainOn = Callable[[Rows], tuple[list[EpochFigures], list[float]]]  # figures of the epochs, the critic's losses
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Result of the epochs of an update."""
+
+    epochs: list[EpochFigures]
+    value_losses: list[float]
+    kl: float  # KL(old || new), mean over the rows that were trained on; nan where there were none
+    policy: Distribution  # new, of all rows
+    left_out: int  # rows that were not trained on
+    notes: tuple[tuple[str, str], ...]  # of what kind, and what, for people
+
+
+def train_or_take_back(
+    rows: Rows,
+    batch: Batch,
+    *,
+    kept: np.ndarray,
+    old: Distribution,
+    train_on: TrainOn,
+    policy: Callable[[Tensor], Distribution],
+    steps: OptimizerSteps,
+) -> Trained:
+    """Train on the kept rows, kept [steps] bool. Where that is not finite, put everything back and do it again without
+    the actor whose numbers are unlike all others. Raises Diverged where there is none: then the settings are at fault.
+    """
+    before, notes = steps.kept(), _left_out(batch, kept)
+    while kept.any():
+        where = None if kept.all() else torch.from_numpy(np.flatnonzero(kept)).to(rows.features.device)
+        chosen = rows if where is None else Rows(*(part.index_select(0, where) for part in rows))
+        try:
+            epochs, value_losses = train_on(chosen)
+            new = policy(rows.features)
+            kl = mean_kl(old, new, where)
+            if not (math.isfinite(kl) and steps.finite):
+                raise diverged("the last step", f"KL={kl}", "ppo.learning_rate")
+        except Diverged as error:
+            steps.put_back(before)
+            culprit = unlike_the_others(rows, batch, kept)
+            if not culprit:
+                raise
+            kept = kept & (batch.actor_index != batch.actors.index(culprit))
+            notes.append(("taken back", f"{culprit} sent absurd numbers, and the update is done without it ({error})"))
+        else:
+            return Trained(epochs, value_losses, kl, new, int(len(kept) - kept.sum()), tuple(notes))
+    return Trained([NO_EPOCH], [math.nan], math.nan, old, len(kept), tuple(notes))
+
+
+def _left_out(batch: Batch, kept: np.ndarray) -> list[tuple[str, str]]:
+    """Return the note on rows left out because no policy of this run gave them, if there are any."""
+    actors = sorted({batch.actors[index] for index in batch.actor_index[~kept]})
+    count = int(len(kept) - kept.sum())
+    text = f"{count} steps of {', '.join(actors)} are left out: no policy of this run gives their log-probs"
+    return [("left out", text)] if count else []

@@ -1,0 +1,134 @@
+"""The slope of the policy's loss by the outputs of its last layer, written out. Knows distributions and losses; knows
+no layers.
+
+With w = d loss / d log pi of a row, from the surrogate, and v = d loss / d KL of a row, from the KL penalty, both as by
+`gradients.AutogradGradients`, which the tests compare all of this to.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dppo.learner.models.distributions import HALF_LOG_TWO_PI
+from dppo.learner.models.heads import GaussianHead
+from dppo.learner.ppo.gradients_autograd import KlPenalty, Outputs, Rows
+from dppo.learner.ppo.losses import kl_loss_slope
+
+
+class HeadSlope(Protocol):
+    """One kind of distribution."""
+
+    def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
+        """The slope d loss / d outputs [n, o]; writes log_probs, entropies and kls. May use the outputs' memory."""
+
+
+class FreeGaussianSlope:
+    """A deviation that is the same in every state, and no output: its slope goes straight to its gradient.
+
+    With z = (a - mean) / std: d / d mean = w z / std, d / d log_std = sum of w (z^2 - 1) - entropy_coefficient. The KL
+    adds v (mean - old mean) / std^2 and sum of v (1 - (old std^2 + (mean - old mean)^2) / std^2).
+    """
+
+    def __init__(self, head: GaussianHead, log_std: Tensor, slope: Tensor, entropy_coefficient: float) -> None:
+        self._head, self._log_std, self._log_std_slope = head, log_std, slope
+        self._entropy_coefficient = entropy_coefficient
+
+    def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
+        """See HeadSlope."""
+        mean = self._head.gaussian(outputs, self._log_std).mean
+        precision = (-self._log_std).exp_()
+        z = (rows.actions - mean).mul_(precision)
+        squares = z.square()
+        log_stds = self._log_std.sum()
+        constant = len(self._log_std) * HALF_LOG_TWO_PI
+        torch.add(-(log_stds + constant), squares.sum(-1), alpha=-0.5, out=said.log_probs)
+        said.entropies.copy_(log_stds + (constant + 0.5 * len(self._log_std)))
+        weights = _log_prob_slope(rows, said)
+        torch.mv(squares.t(), weights, out=self._log_std_slope)
+        self._log_std_slope.sub_(weights.sum()).sub_(self._entropy_coefficient)
+        slope = z.mul_(weights.unsqueeze(-1)).mul_(precision)
+        if penalty is not None:
+            old_mean, old_log_std = rows.old.chunk(2, -1)
+            moved = (mean - old_mean).mul_(precision)  # in deviations
+            spread = (old_log_std - self._log_std).mul_(2.0).exp_().addcmul_(moved, moved)
+            weight = _kl_slope(self._log_std - old_log_std, spread, said, penalty)
+            self._log_std_slope.add_((1.0 - spread).sum(0).mul_(weight))
+            slope.add_(moved.mul_(precision).mul_(weight))
+        return self._head.mean_slope(slope, mean)
+
+
+class StateGaussianSlope:
+    """A deviation that is an output too: as FreeGaussianSlope, row by row."""
+
+    def __init__(self, head: GaussianHead, entropy_coefficient: float) -> None:
+        self._head, self._entropy_coefficient = head, entropy_coefficient
+
+    def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
+        """See HeadSlope."""
+        mean, log_std = self._head.gaussian(outputs, None)
+        std = log_std.exp()
+        z = (rows.actions - mean).div_(std)
+        squares, log_stds, constant = z.square(), log_std.sum(-1), log_std.shape[-1] * HALF_LOG_TWO_PI
+        torch.add(log_stds, constant + 0.5 * log_std.shape[-1], out=said.entropies)
+        torch.add(log_stds, squares.sum(-1), alpha=0.5, out=said.log_probs).add_(constant).neg_()
+        weights = _log_prob_slope(rows, said).unsqueeze(-1)
+        mean_slope = z.mul_(weights).div_(std)
+        std_slope = squares.sub_(1.0).mul_(weights)
+        if self._entropy_coefficient:
+            std_slope.sub_(self._entropy_coefficient / len(std))
+        if penalty is not None:
+            old_mean, old_log_std = rows.old.chunk(2, -1)
+            moved = (mean - old_mean).div_(std)
+            spread = (old_log_std - log_std).mul_(2.0).exp_().addcmul_(moved, moved)
+            weight = _kl_slope(log_std - old_log_std, spread, said, penalty)
+            std_slope.add_((1.0 - spread).mul_(weight))
+            mean_slope.add_(moved.div_(std).mul_(weight))
+        return torch.cat([self._head.mean_slope(mean_slope, mean), self._head.std_slope(std_slope, std)], -1)
+
+
+class CategoricalSlope:
+    """By logits: w (onehot(a) - p) + c p (log p + H) / n, with the entropy coefficient c; the KL adds v (p - old p)."""
+
+    def __init__(self, entropy_coefficient: float) -> None:
+        self._entropy_coefficient = entropy_coefficient
+
+    def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
+        """See HeadSlope."""
+        log_probs = outputs.log_softmax(-1)
+        choices = rows.actions.unsqueeze(-1)
+        said.log_probs.copy_(log_probs.gather(-1, choices).squeeze(-1))
+        probs = log_probs.exp()
+        torch.sum(probs * log_probs, -1, out=said.entropies).neg_()
+        weights = _log_prob_slope(rows, said).unsqueeze(-1)
+        towards_old = None
+        if penalty is not None:
+            old_probs = rows.old.exp()
+            torch.sum((rows.old - log_probs).mul_(old_probs), -1, out=said.kls)
+            towards_old = (probs - old_probs).mul_(_row_weight(said, penalty))
+        if self._entropy_coefficient:
+            log_probs.add_(said.entropies.unsqueeze(-1)).mul_(self._entropy_coefficient / len(rows.actions))
+            slope = probs.mul_(log_probs.sub_(weights))
+        else:
+            slope = probs.mul_(-weights)
+        slope.scatter_add_(-1, choices, weights)
+        return slope if towards_old is None else slope.add_(towards_old)
+
+
+def _log_prob_slope(rows: Rows, said: Outputs) -> Tensor:
+    """d(-surrogate) / d(log pi), [n]: -r A / n, and 0 where the clip bites."""
+    products = (said.log_probs - rows.old_log_probs).exp_().mul_(rows.advantages)
+    return products.masked_fill_(products > rows.limits, 0.0).mul_(-1.0 / len(products))
+
+
+def _kl_slope(growth: Tensor, spread: Tensor, said: Outputs, penalty: KlPenalty) -> Tensor:
+    """The KL of Gaussians: sum of growth + (spread - 1) / 2, where growth is log(std / old std) [n, a] (overwritten)
+    and spread (old std^2 + (mean - old mean)^2) / std^2. Returns the weight v of a row's slope, [].
+    """
+    torch.sum(growth.add_(spread, alpha=0.5).sub_(0.5), -1, out=said.kls)
+    return _row_weight(said, penalty)
+
+
+def _row_weight(said: Outputs, penalty: KlPenalty) -> Tensor:
+    """The slope v = d loss / d KL of a row, []."""
+    return kl_loss_slope(said.kls.mean(), *penalty).div_(len(said.kls))

@@ -1,0 +1,121 @@
+"""The running moments of a run: of observations, of returns and of rewards, and what training believes by them.
+
+Knows numpy and grids; knows no network and no optimizer.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from dppo.learner.ppo.batch import Batch, Grid
+from dppo.learner.ppo.outliers import DEVIATIONS, Outlier, Scale, merge_clipped, outliers_of, scale_of
+from dppo.learner.ppo.running_moments import RunningMoments
+
+EPSILON = 1e-8
+ARRAYS = ("count", "mean", "squares")
+
+
+class Moments:
+    """Running moments of all observations, values and rewards that a run has trained on so far."""
+
+    def __init__(self, features: int, observation: str, *, of_observations: bool) -> None:
+        """features, observation: width and name of the observation leaf; of_observations: whether those are numbers."""
+        self.observations = RunningMoments((features,))
+        self.values = RunningMoments(())
+        self.rewards = RunningMoments(())
+        self._leaf, self._of_observations = observation, of_observations
+
+    def in_units_of_rewards(self, outputs: np.ndarray) -> np.ndarray:
+        """Values [R] float32 from a critic's normalised outputs [R]."""
+        values: np.ndarray = (outputs / self.values.scale(EPSILON) + self.values.mean).astype(np.float32)
+        return values
+
+    def believed(self, values: np.ndarray) -> np.ndarray:
+        """Values [R] of a critic without those that no return so far can explain: an absurd observation makes them."""
+        if not len(values):
+            return values
+        low, high = scale_of(self.values, values).limits()
+        if values.min() >= low and values.max() <= high:
+            return values
+        within: np.ndarray = np.clip(values, low, high).astype(np.float32)
+        return within
+
+    def error_limit(self, rewards: np.ndarray, values: np.ndarray) -> float:
+        """The largest temporal-difference error that training believes: DEVIATIONS of the returns so far.
+
+        rewards [n] that are trained on, values [R]: of the batch, which count for the first one of a run.
+        """
+        if self.values.count:
+            return DEVIATIONS * float(scale_of(self.values, values).deviation)
+        low, high = scale_of(RunningMoments(()), rewards).limits()
+        return max(abs(float(low)), abs(float(high))) + 2 * float(np.abs(values).max(initial=0.0))
+
+    def normalised(self, returns: np.ndarray) -> np.ndarray:
+        """Returns [n] as float32 with mean 0 and deviation 1 over the run."""
+        targets: np.ndarray = ((returns - self.values.mean) * self.values.scale(EPSILON)).astype(np.float32)
+        return targets
+
+    def merge_returns(self, returns: np.ndarray) -> None:
+        """Returns [n] that are trained on."""
+        merge_clipped(self.values, returns, scale_of(self.values, returns))
+
+    def merge_rewards(self, rewards: np.ndarray) -> None:
+        """Rewards [n] as the environment paid them."""
+        merge_clipped(self.rewards, rewards, scale_of(self.rewards, rewards))
+
+    def merge_observations(self, observations: np.ndarray) -> None:
+        """Observations [n, ...] that were acted on."""
+        if self._of_observations:
+            flat = observations.reshape(len(observations), -1)
+            merge_clipped(self.observations, flat, scale_of(self.observations, flat))
+
+    def outliers(self, grid: Grid, batch: Batch) -> list[str]:
+        """The absurd numbers of a batch that is not merged yet, one text each, the worst of each kind first."""
+        rewards = grid.flatten(grid.rewards)
+        columns = np.nonzero(grid.valid.T)[0]
+        found = _texts(grid, "reward", outliers_of(rewards[:, None], scale_of(self.rewards, rewards)), columns)
+        if self._of_observations:
+            found += self._absurd_observations(grid, batch, columns)
+        return found
+
+    def _absurd_observations(self, grid: Grid, batch: Batch, columns: np.ndarray) -> list[str]:
+        """Return texts on absurd observations: of the rows that are acted on, and of episodes' final observations."""
+        finals = np.arange(int(grid.observed.sum()), len(grid.observations))
+        acted = grid.observations[batch.observation_rows].reshape(batch.steps, -1)
+        scale: Scale = scale_of(self.observations, acted)
+        found = _texts(grid, self._leaf, outliers_of(acted, scale), columns)
+        if len(finals):
+            ended = np.nonzero(grid.truncated)[1]
+            final = grid.observations[finals].reshape(len(finals), -1)
+            found += _texts(grid, self._leaf, outliers_of(final, scale), ended)
+        return found
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all moments for a checkpoint, as group.name."""
+        groups = {"observations": self.observations, "values": self.values, "rewards": self.rewards}
+        return {f"{group}.{name}": array for group, of in groups.items() for name, array in of.arrays().items()}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The moments that `arrays` came from. One of an older release has none of rewards."""
+        self.observations = _moments_from(arrays, "observations")
+        self.values = _moments_from(arrays, "values")
+        self.rewards = _moments_from(arrays, "rewards") if "rewards.count" in arrays else RunningMoments(())
+
+
+def _moments_from(arrays: Mapping[str, np.ndarray], group: str) -> RunningMoments:
+    return RunningMoments.from_arrays({name: arrays[f"{group}.{name}"] for name in ARRAYS})
+
+
+def _texts(grid: Grid, what: str, found: Sequence[Outlier], columns: np.ndarray) -> list[str]:
+    """Return a text on each outlier that names its origin; columns: of the grid, by row."""
+    texts = []
+    for outlier in found:
+        column = int(columns[outlier.row])
+        element = "" if what == "reward" else f"[{outlier.element}]"
+        distance = f"{outlier.deviations:.2g}" if math.isfinite(outlier.deviations) else "countless"
+        texts.append(
+            f"{grid.actors[grid.actor_of_column[column]]}: environment {grid.env_of_column[column]}: "
+            f"{what}{element} is {outlier.value:.6g}, {distance} deviations from what came before"
+        )
+    return texts

@@ -1,0 +1,90 @@
+"""One optimizer step on a minibatch, of both networks together or of each apart. Knows gradients and Adam; knows no
+epochs and no settings.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
+from dppo.learner.ppo.adam import FlatAdam
+from dppo.learner.ppo.gradients_analytic import WrittenGradients
+from dppo.learner.ppo.gradients_autograd import AutogradGradients, Gradients, KlPenalty, Outputs, Rows
+
+Way = Literal["written", "autograd"]
+
+
+class OptimizerSteps:
+    """Adam of policy and critic: one over both, whose gradient has one norm, or one for each.
+
+    Moves the networks' parameters, so make it before what refers to them.
+    """
+
+    def __init__(
+        self,
+        policy: PolicyNetwork,
+        critic: CriticNetwork,
+        *,
+        apart: bool,
+        epsilon: float,
+        max_grad_norm: float,
+        value_coefficient: float,
+        entropy_coefficient: float,
+        way: Way,
+    ) -> None:
+        self.learning_rate = self.critic_learning_rate = 0.0  # the second one only where they are apart
+        self.penalty: KlPenalty | None = None
+        self._max_grad_norm = max_grad_norm
+        self._adam = FlatAdam([policy] if apart else [policy, critic], epsilon=epsilon)
+        self._critic_adam = FlatAdam([critic], epsilon=epsilon) if apart else None
+        self._unread_norm = torch.zeros((), device=self._adam.values.device)
+        make = WrittenGradients if way == "written" else AutogradGradients
+        self._gradients: Gradients = make(
+            policy, critic, value_coefficient=value_coefficient, entropy_coefficient=entropy_coefficient
+        )
+
+    def both(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
+        """A step of both on the same rows; the norm is that of both together, or the policy's where they are apart."""
+        if self._critic_adam is None:
+            self._gradients.critic(rows, outputs)
+        else:
+            self.critic(rows, outputs, self._unread_norm)
+        self.policy(rows, outputs, norm)
+
+    def policy(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
+        """A step of the policy (and of the critic along its gradient, where one Adam has both)."""
+        self._gradients.policy(rows, outputs, self.penalty)
+        self._adam.clip(self._max_grad_norm, norm)
+        self._adam.step(self.learning_rate)
+
+    def critic(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
+        """A step of the critic alone. Raises ValueError where it has no Adam of its own."""
+        if self._critic_adam is None:
+            raise ValueError("policy and critic have one Adam: make them apart to train the critic alone")
+        self._gradients.critic(rows, outputs)
+        self._critic_adam.clip(self._max_grad_norm, norm)
+        self._critic_adam.step(self.critic_learning_rate)
+
+    def kept(self) -> list[Tensor]:
+        """Copies of all that steps change, for `put_back`."""
+        return [tensor.clone() for tensor in self._changing()]
+
+    def put_back(self, kept: list[Tensor]) -> None:
+        """Undo every step since `kept`."""
+        for tensor, before in zip(self._changing(), kept, strict=True):
+            tensor.copy_(before)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all parameters are."""
+        return all(bool(adam.values.isfinite().all()) for adam in (self._adam, self._critic_adam) if adam)
+
+    def _changing(self) -> list[Tensor]:
+        adams = [adam for adam in (self._adam, self._critic_adam) if adam]
+        return [tensor for adam in adams for tensor in (adam.values, *adam.tensors().values())]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Adam's state, for a checkpoint. Live: copy before the next step."""
+        groups = {"adam": self._adam} | ({"critic_adam": self._critic_adam} if self._critic_adam else {})
+        return {f"{group}.{name}": tensor for group, adam in groups.items() for name, tensor in adam.tensors().items()}

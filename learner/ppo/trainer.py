@@ -1,0 +1,297 @@
+"""From rollouts to a better policy: networks, normalisers, optimizer and schedules of one run. Knows no sockets, no
+clock and no files; a checkpoint is what `tensors` and `counters` return.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dppo.learner.config import NetworkConfig, PpoConfig
+from dppo.learner.models.distributions import Gaussian
+from dppo.learner.models.heads import GaussianHead
+from dppo.learner.models.networks import LARGEST_FEATURE, UNNORMALISED_CLIP, CriticNetwork, PolicyNetwork, only_leaf
+from dppo.learner.models.onnx_export import PolicyExporter
+from dppo.learner.ppo.batch import Batch, Grid, Received, assemble, flatten, lay_out
+from dppo.learner.ppo.checks import FirstPass, first_pass, refuse_what_is_not_finite
+from dppo.learner.ppo.epochs import (
+    EpochFigures,
+    UpdateReport,
+    minibatch_sizes,
+    normalised,
+    run_critic_epochs,
+    run_epochs,
+)
+from dppo.learner.ppo.gae import gae
+from dppo.learner.ppo.gradients_autograd import Rows
+from dppo.learner.ppo.guarded_update import Trained, train_or_take_back
+from dppo.learner.ppo.losses import explained_variance, surrogate_limits
+from dppo.learner.ppo.normalisation import EPSILON, Moments
+from dppo.learner.ppo.optimizer import OptimizerSteps, Way
+from dppo.learner.ppo.outliers import scale_of
+from dppo.learner.ppo.reward_shaping import rewards_to_train_on
+from dppo.learner.ppo.schedules import Pace
+from dppo.protocol.errors import CheckpointError
+from dppo.protocol.specs import Spec
+
+
+class Trainer:
+    """Everything of a run that learns."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        ppo: PpoConfig,
+        network: NetworkConfig,
+        seed: int,
+        total_steps: int,
+        device: str = "cpu",
+        torch_threads: int = 1,
+        gradients: Way = "written",
+    ) -> None:
+        torch.set_num_threads(torch_threads)
+        self._ppo, self._seed, self._device = ppo, seed, device
+        self._observation, self._action = only_leaf(spec.observation), only_leaf(spec.action)
+        self.policy, self.critic = _networks(spec, network, seed)
+        self.policy.to(device)
+        self.critic.to(device)
+        self._steps = OptimizerSteps(
+            self.policy,
+            self.critic,
+            apart=bool(ppo.critic_learning_rate or ppo.critic_epochs),
+            epsilon=ppo.adam_epsilon,
+            max_grad_norm=ppo.max_grad_norm,
+            value_coefficient=ppo.value_coefficient,
+            entropy_coefficient=ppo.entropy_coefficient,
+            way=gradients,
+        )
+        self._exporter = PolicyExporter(self.policy, spec)
+        encoder = self.policy.encoder
+        self._moments = Moments(
+            encoder.features, self._observation.name, of_observations=encoder.normalise or encoder.limits
+        )
+        self._updates = 0
+        self._steps_trained = 0
+        self._pace = Pace(ppo, total_steps)
+
+    @torch.no_grad()
+    def update(self, rollouts: Sequence[Received]) -> UpdateReport:
+        """Train on one batch. Raises DppoError where the batch or the training is not finite.
+
+        Steps that no policy gave are left out; so are those of an actor whose absurd numbers make the training not
+        finite, and the update is done again without them.
+        """
+        grid = lay_out(assemble(rollouts), observation=self._observation.name, action=self._action.name)
+        features = self.policy.encoder(torch.from_numpy(grid.observations).to(self._device))
+        batch = self._judged_by_critic(grid, features)
+        outliers = self._moments.outliers(grid, batch)
+        self._pace.set_for(self._steps_trained)
+        rows = self._rows(batch, features)
+        old = self.policy.distribution(rows.features)
+        first = first_pass(old, rows, batch)
+        if self._pace.penalises:
+            rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
+        done = train_or_take_back(
+            rows,
+            batch,
+            kept=first.plausible,
+            old=old,
+            train_on=self._train_on,
+            policy=self.policy.distribution,
+            steps=self._steps,
+        )
+        report = self._report(batch, done, first, outliers)
+        if math.isfinite(report.kl):
+            self._pace.adapt_to(report.kl)
+        self._moments.merge_rewards(grid.flatten(grid.rewards))
+        self._moments.merge_observations(grid.observations[batch.observation_rows])
+        self._encode_by_moments()  # not before: this version's actors have acted with the old ones
+        self._updates += 1
+        self._steps_trained += batch.steps
+        return report
+
+    def graph_bytes(self, version: int) -> bytes:
+        """The policy of this moment, to act with."""
+        return self._exporter.graph_bytes(version)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies of all arrays that a checkpoint needs, on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._live_tensors().items()} | {
+            name: torch.from_numpy(np.array(array)) for name, array in self._moments.arrays().items()
+        }
+
+    def counters(self) -> dict[str, int | float]:
+        """All plain numbers that a checkpoint needs. Minibatch order follows from the seed and `updates`."""
+        own = {"updates": self._updates, "steps_trained": self._steps_trained}
+        return {**own, **self._pace.counters(), **self._pace.settings()}
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, int | float]) -> None:
+        """Continue from there, bit for bit. Raises CheckpointError where it is of another network."""
+        expected = self.tensors()
+        later = {name for name in expected if name.startswith("rewards.")}  # of this release's checkpoints only
+        problems = [f"{name} is missing" for name in expected.keys() - tensors.keys() - later]
+        problems += [f"{name} is unknown" for name in tensors.keys() - expected.keys()]
+        problems += [
+            f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in tensors and tensors[name].shape != tensor.shape
+        ]
+        problems += [
+            f"{name} is missing" for name in self.counters().keys() - self._pace.settings().keys() - counters.keys()
+        ]
+        if problems:
+            raise CheckpointError(
+                f"the checkpoint does not fit this run: {'; '.join(sorted(problems))}. "
+                "Use the settings of networks, surrogate and critic and the environment that it was written with."
+            )
+        for name, tensor in self._live_tensors().items():
+            tensor.copy_(tensors[name])
+        self._moments.load({name: tensors[name].cpu().numpy() for name in self._moments.arrays() if name in tensors})
+        self._encode_by_moments()
+        self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
+        self._pace.load(counters)
+
+    def _live_tensors(self) -> dict[str, Tensor]:
+        """What `load` writes in place: parameters and normaliser buffers, Adam's moments."""
+        groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict()}
+        networks = {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
+        for name in ("policy.encoder.low", "policy.encoder.high"):  # follow from the moments
+            networks.pop(name, None)
+        return networks | self._steps.tensors()
+
+    def _judged_by_critic(self, grid: Grid, features: Tensor) -> Batch:
+        """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
+        values = self.critic(features).cpu().numpy()
+        if self._ppo.normalise_values:
+            values = self._moments.in_units_of_rewards(values)
+        values = self._moments.believed(values)
+        spread, finals = grid.spread(values)
+        rewards = rewards_to_train_on(
+            grid.rewards,
+            grid.terminated,
+            offset=self._ppo.reward_offset,
+            scale=self._ppo.reward_scale,
+            terminal=self._ppo.terminal_reward,
+        )
+        flags = (grid.terminated, grid.truncated, grid.valid)
+        limit = self._moments.error_limit(grid.flatten(rewards), values)
+        advantages, returns = gae(rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda, limit)
+        batch = flatten(grid, values=spread, advantages=advantages, returns=returns)
+        refuse_what_is_not_finite(grid, batch)
+        return batch
+
+    def _rows(self, batch: Batch, features: Tensor) -> Rows:
+        """The batch as tensors to train on: advantages and returns normalised. Merges the returns' moments."""
+        self._moments.merge_returns(batch.returns)  # first, so that the targets are in the units of the newest moments
+        targets = self._moments.normalised(batch.returns) if self._ppo.normalise_values else batch.returns
+        actions, old_log_probs, advantages, targets_tensor, observation_rows = (
+            torch.from_numpy(array).to(self._device)
+            for array in (batch.actions, batch.behaviour_log_probs, batch.advantages, targets, batch.observation_rows)
+        )
+        if self._ppo.normalise_advantages == "batch":
+            advantages = normalised(advantages)
+        return Rows(
+            features=features.index_select(0, observation_rows),
+            actions=actions if self.policy.discrete else actions.reshape(batch.steps, -1),
+            old_log_probs=old_log_probs,
+            advantages=advantages,
+            limits=surrogate_limits(advantages, self._pace.clip_range),
+            targets=targets_tensor,
+            old=advantages.new_empty(batch.steps, 0),
+        )
+
+    def _train_on(self, rows: Rows) -> tuple[list[EpochFigures], list[float]]:
+        """All passes of one update: the figures of each, and the value losses of those that train the critic."""
+        ppo, pace, steps = self._ppo, self._pace, self._steps
+        rng = np.random.default_rng((self._seed, self._updates))
+        steps.learning_rate, steps.critic_learning_rate = pace.learning_rate, pace.critic_learning_rate
+        steps.penalty = pace.penalty
+        epochs = run_epochs(
+            rows,
+            step=steps.policy if ppo.critic_epochs else steps.both,
+            trains="policy" if ppo.critic_epochs else "both",
+            rng=rng,
+            epochs=ppo.epochs,
+            minibatch_steps=ppo.minibatch_steps,
+            clip_range=pace.clip_range,
+            early_stop_kl=ppo.early_stop_kl,
+            normalise_minibatches=ppo.normalise_advantages == "minibatch",
+        )
+        if not ppo.critic_epochs:
+            return epochs, [figures.value_loss for figures in epochs]
+        return epochs, run_critic_epochs(
+            rows, step=steps.critic, rng=rng, epochs=ppo.critic_epochs, minibatch_steps=ppo.minibatch_steps
+        )
+
+    def _encode_by_moments(self) -> None:
+        """Show the next version's observations as the moments are now."""
+        encoder, moments = self.policy.encoder, self._moments.observations
+        if encoder.normalise:
+            encoder.mean.copy_(torch.from_numpy(moments.mean))
+            encoder.scale.copy_(torch.from_numpy(moments.scale(EPSILON)))
+        elif encoder.limits and moments.count:
+            scale = scale_of(moments, moments.mean)._replace(believed=UNNORMALISED_CLIP)
+            for buffer, limit in zip((encoder.low, encoder.high), scale.limits(), strict=True):
+                buffer.copy_(torch.from_numpy(limit.clip(-LARGEST_FEATURE, LARGEST_FEATURE)))
+
+    def _report(self, batch: Batch, done: Trained, first: FirstPass, outliers: list[str]) -> UpdateReport:
+        epochs, policy = done.epochs, done.policy
+        excess_actor, excess = max(first.excesses.items(), key=lambda item: item[1])
+        values, returns = torch.from_numpy(batch.old_values), torch.from_numpy(batch.returns)
+        parts = len(minibatch_sizes(batch.steps, self._ppo.minibatch_steps))
+        return UpdateReport(
+            steps=batch.steps,
+            epochs=len(epochs),
+            optimizer_steps=(len(epochs) + self._ppo.critic_epochs) * parts,
+            policy_loss=_mean([figures.policy_loss for figures in epochs]),
+            value_loss=_mean(done.value_losses),
+            entropy=_mean([figures.entropy for figures in epochs]),
+            approx_kl=epochs[-1].approx_kl,
+            kl=done.kl,
+            kl_coefficient=self._pace.kl_coefficient,
+            clip_fraction=_mean([figures.clip_fraction for figures in epochs]),
+            explained_variance=explained_variance(values, returns).item(),
+            grad_norm=_mean([figures.grad_norm for figures in epochs]),
+            learning_rate=self._pace.learning_rate,
+            clip_range=self._pace.clip_range,
+            policy_std=policy.log_std.exp().mean().item() if isinstance(policy, Gaussian) else math.nan,
+            first_pass_ratio_error=max(first.ratio_errors.values()),
+            ratio_error_by_actor=first.ratio_errors,
+            ratio_excess=excess,
+            ratio_excess_actor=excess_actor,
+            outliers=len(outliers),
+            steps_left_out=done.left_out,
+            notes=(*((kind, outliers[0]) for kind in ["outlier"] if outliers), *done.notes),
+        )
+
+
+def _networks(spec: Spec, network: NetworkConfig, seed: int) -> tuple[PolicyNetwork, CriticNetwork]:
+    """Fresh networks, the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    policy = PolicyNetwork(
+        spec,
+        hidden=network.policy_hidden,
+        activation=network.activation,
+        initial_log_std=network.initial_log_std,
+        action_bounds=network.action_bounds,
+        normalise_observations=network.normalise_observations,
+        generator=generator,
+        head=GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor),
+        initialisation=network.initialisation,
+    )
+    critic = CriticNetwork(
+        policy.encoder.features,
+        hidden=network.critic_hidden,
+        activation=network.activation,
+        generator=generator,
+        initialisation=network.initialisation,
+    )
+    return policy, critic
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,196 @@
+"""A learner process: clock, socket, signals, threads around session and run. Decides nothing."""
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import ExitStack
+from typing import Literal
+
+from dppo.learner.config import LearnerConfig
+from dppo.learner.devices import check_device
+from dppo.learner.failpoints import check as check_failpoint
+from dppo.learner.failpoints import reach
+from dppo.learner.opening import open_run
+from dppo.learner.ppo.batch import Received
+from dppo.learner.run import Run
+from dppo.learner.session.run_spaces import SpacesHere
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.settings import check_spaces
+from dppo.learner.signals import Abandoned, EndSignals, Interrupted
+from dppo.learner.status_reporter import Reporter
+from dppo.learner.storage.settings_history import KeptSettings
+from dppo.learner.telemetry.status import Status
+from dppo.learner.transport.listener import Listening, open_door
+from dppo.learner.transport.network_thread import Network
+from dppo.protocol.ledger import imbalance
+from dppo.protocol.process.launch_time import launched_at
+from dppo.protocol.process.lifeline import watch_parent
+from dppo.protocol.specs import Spec
+
+log = logging.getLogger("dppo.learner")
+
+WAIT_SECONDS = 0.1  # between looks at the signals
+FIRST_ACTORS_SECONDS = 60.0
+FIRST_ACTORS_LOOK_SECONDS = 0.02
+FAREWELL_SECONDS = 5.0  # an actor that is just starting, or waiting to connect again, comes within this
+
+
+def run(
+    config: LearnerConfig,
+    *,
+    listening: Listening,
+    observe: Callable[[Status], None],
+    settings: Callable[[], KeptSettings],
+    afterwards: Callable[[bool], None] | None = None,
+    on_signal: Literal["leave", "end"] = "leave",
+    spaces_here: Future[SpacesHere] | None = None,
+) -> None:
+    """Train until the run is over or a signal ends it. How it went is in summary.json.
+
+    settings: what the run directory is to keep; called under its lock, before anything else is written there. Raises
+    UsageError where the run in it is of other settings.
+    on_signal: leave the actors waiting for the next learner, or end the run, and them with it.
+    afterwards: called at the end with whether a signal ended the run, while actors that come late are still told that
+    it is over.
+    spaces_here: result of making the environment on this host, within a deadline; None where nothing makes it.
+    Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
+    """
+    check_failpoint()
+    watch_parent()
+    check_device(config.run.device)
+    stop = EndSignals()
+    started = launched_at()
+    with ExitStack() as stack:
+        this_run = open_run(config, settings, launched_at=started, time_of_day=time.time())
+        directory = this_run.directory
+        stack.callback(directory.close)
+        reporter = Reporter(this_run)
+        router, gate = open_door(listening, config.collect.max_rollout_bytes, directory.path)
+        network = Network(
+            router, this_run.session(), this_run.journal.append, gate, status=reporter.status, observe=observe
+        )
+        stack.callback(network.close)
+        network.start()
+        reason = _train(this_run, network, stop, spaces_here)
+        if reason is None and on_signal == "leave":
+            log.info("this learner ends; its actors wait for the next one: the same command goes on with the run")
+            network.leave()
+        else:
+            network.finish(reason or "interrupted", "shutdown")
+        observe(network.ask(lambda session: reporter.status(session, time.monotonic())))
+        unbalanced = network.ask(lambda session: imbalance([session.ledger.closed, *session.ledger.accounts.values()]))
+        if unbalanced:
+            log.error("the ledger does not close: %s", unbalanced)
+        this_run.close(reason or "interrupted", network.ask(this_run.books), time.monotonic())
+        if afterwards is not None:
+            farewell_until = time.monotonic() + FAREWELL_SECONDS
+            afterwards(bool(stop))
+            while not stop and time.monotonic() < farewell_until:
+                time.sleep(WAIT_SECONDS)
+
+
+def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere] | None = None) -> str | None:
+    """The training loop; returns why the run is over, None where a signal came first."""
+    try:
+        import dppo.learner.ppo.trainer  # noqa: F401 -- torch, while the actors start
+
+        if spaces_here is not None and run.spec is None:
+            _settle_spaces(run, network, stop, spaces_here)
+        spec = _await_spaces(run, network, stop)
+        version, graph = run.prepare(spec)
+        _await_first_actors(network, run.config.collect.first_actors, stop)
+        collecting_since = time.monotonic()
+        while (current := network.ask(lambda session: session.spec)) not in (None, run.spec):
+            assert current is not None
+            version, graph = run.prepare(current)
+        if not run.over:
+            network.publish(version, graph)
+        while not run.over:
+            batch = _next_batch(run, network, stop)
+            if batch is None:  # before anything was trained on, most actors turned out to have other spaces
+                network.publish(*run.prepare(network.ask(lambda session: session.spec) or spec))
+                continue
+            full_at = time.monotonic()
+            with stop.cutting(run.can_go_back):
+                report = run.update(batch)
+            run.commit(batch, report, full_at)
+            latencies, env_restarts = network.ask(lambda session: (session.latencies, session.ledger.env_restarts))
+            updated_at = time.monotonic()
+            if not run.over:
+                version, graph = run.next_graph()
+                reach("before-publish")
+                network.publish(version, graph)
+                reach("after-publish")
+            else:
+                run.next_graph()
+                network.ask(LearnerSession.mark_trained)
+            timing = {
+                "collect": full_at - collecting_since,
+                "update": updated_at - full_at,
+                "stop": latencies.stop,
+                "policy": latencies.policy,
+            }
+            collecting_since = time.monotonic()
+            run.record(report, timing, env_restarts, updated_at)
+            if run.checkpoint_due(updated_at):
+                saving_since = time.monotonic()
+                run.save(network.ask(run.books), updated_at)
+                run.saving_took(time.monotonic() - saving_since)
+    except Abandoned:
+        run.go_back()
+        return None
+    except Interrupted:
+        return None
+    return run.over
+
+
+def _settle_spaces(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere]) -> None:
+    """Fix the spaces to those of the environment here; where it cannot be made, log that those of the actors count."""
+    while not wait_for([spaces_here], WAIT_SECONDS).done:
+        stop.check()
+        run.directory.check_lock(time.monotonic())
+    here = spaces_here.result()
+    if here.spec is None:
+        log.info("the spaces are those that most actors have: %s", here.why_unknown)
+        return
+    check_spaces(here.spec, run.config, lambda line: None)
+    network.settle_spaces(here.spec)
+
+
+def _await_spaces(run: Run, network: Network, stop: EndSignals) -> Spec:
+    """The run's spaces, once an actor has them or a checkpoint had them."""
+    is_resumed = run.spec is not None
+    while True:
+        stop.check()
+        run.directory.check_lock(time.monotonic())
+        spec = network.spec(WAIT_SECONDS)
+        if spec is not None:
+            if is_resumed or network.joined:
+                return spec
+            time.sleep(FIRST_ACTORS_LOOK_SECONDS)
+
+
+def _await_first_actors(network: Network, actors: int, stop: EndSignals) -> None:
+    deadline = time.monotonic() + FIRST_ACTORS_SECONDS
+    while (joined := network.joined) < actors:
+        stop.check()
+        if time.monotonic() > deadline:
+            log.warning("%d of collect.first_actors=%d have joined; going on without the others", joined, actors)
+            return
+        time.sleep(FIRST_ACTORS_LOOK_SECONDS)
+
+
+def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received] | None:
+    """The next batch; None where the run's spaces have changed."""
+    batch = None
+    while batch is None:
+        stop.check()
+        if not run.progress.updates and network.ask(lambda session: session.spec) != run.spec:
+            return None
+        run.directory.check_lock(time.monotonic())
+        batch = network.batch(WAIT_SECONDS)
+        if run.progress.first_step_seconds is None and (batch or network.ask(lambda session: bool(session.batch))):
+            run.note_first_step(time.monotonic())
+    return batch

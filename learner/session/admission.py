@@ -1,0 +1,90 @@
+"""Who may join: the rules that HELLO is judged by. Pure."""
+
+from collections.abc import Container
+
+from dppo.learner.session.flow_control import ENCRYPTION_BYTES, why_no_row_fits
+from dppo.learner.session.records import Peer, Settings
+from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.limits import MAX_ENVS
+from dppo.protocol.messages import Hello, Reject, Welcome
+from dppo.protocol.specs import spec_hash
+
+ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
+FULL_RETRY_SECONDS = 3.0
+PROOF_SECONDS = 0.05
+
+
+def refusal(hello: Hello, *, run_id: str, superseded: Container[bytes], max_envs: int = MAX_ENVS) -> Reject | None:
+    """Why this actor may not join, None if it may. `superseded` holds incarnations whose time is over."""
+    if not hello.protocol_min <= PROTOCOL_VERSION <= hello.protocol_max:
+        spoken = f"{hello.protocol_min}..{hello.protocol_max}"
+        text = f"this learner speaks protocol {PROTOCOL_VERSION}, the actor {spoken}: install the same release on both"
+        return Reject("protocol", text, fatal=True)
+    if hello.run_id not in ("", run_id):
+        text = f"this is run {run_id}, the actor belongs to run {hello.run_id}: start a new actor"
+        return Reject("run", text, fatal=True)
+    if hello.envs > min(max_envs, MAX_ENVS):
+        text = f"{hello.envs} environments in one actor; at most {min(max_envs, MAX_ENVS)} are allowed"
+        return Reject("envs", f"{text} (the learner's collect.max_envs_per_actor)", fatal=True)
+    if hello.incarnation in superseded:
+        return superseded_by_newer(hello.actor)
+    if hello.spec is None:
+        return None
+    if hello.spec_hash != spec_hash(hello.spec):
+        return Reject("spec", "the spec and its hash disagree", fatal=True)
+    return None
+
+
+def too_large(settings: Settings, hello: Hello) -> Reject | None:
+    """The answer to an actor with so many environments of its own that no rollout of it can be accepted, else None.
+
+    Where those that the settings give to every actor are too many, the learner ends with that.
+    """
+    if hello.spec is None or hello.envs in (0, settings.envs_per_actor):
+        return None
+    why = why_no_row_fits(hello.spec, envs=hello.envs, max_rollout_bytes=settings.max_rollout_bytes)
+    return Reject("envs", why[:512], fatal=True) if why else None
+
+
+def full(actors: int) -> Reject:
+    """The answer to one too many."""
+    text = f"{actors} actors are connected, which is collect.max_actors; trying again"
+    return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
+
+
+def of_another_token(actor: str, *, for_good: bool) -> Reject:
+    """The answer to a process that asks for the name of another token's actor."""
+    text = f"the name {actor} belongs to an actor that came by another token: give this one its own --name"
+    return Reject("superseded", text, fatal=for_good, retry_after_seconds=FULL_RETRY_SECONDS)
+
+
+def to_be_proven(actor: str, challenge: int) -> Reject:
+    """The answer to a process that asks for the name of another one of the same token: it may be a dead one's HELLO."""
+    text = f"another process has the name {actor}; this one gets it by asking again"
+    return Reject("superseded", text, fatal=False, retry_after_seconds=PROOF_SECONDS, challenge=challenge)
+
+
+def superseded_by_newer(actor: str) -> Reject:
+    """The answer to a process whose name a newer one has taken."""
+    text = f"a newer process has taken the name {actor}: give every actor its own --name"
+    return Reject("superseded", text, fatal=True)
+
+
+def welcome(settings: Settings, peer: Peer, *, credit: int, heartbeat_seconds: float) -> Welcome:
+    """The answer to a process that may join."""
+    return Welcome(
+        PROTOCOL_VERSION,
+        settings.run_id,
+        settings.epoch,
+        settings.env,
+        peer.slots.envs,
+        peer.slots.first,
+        settings.seed,
+        peer.slots.life,
+        peer.account.watermark,
+        credit,
+        settings.lease_seconds,
+        heartbeat_seconds,
+        settings.on_stop,
+        settings.max_rollout_bytes - ENCRYPTION_BYTES,
+    )

@@ -1,0 +1,299 @@
+"""Stop and go: phases, the batch that is collected in them, STOP and POLICY. Part of the session, without I/O."""
+
+import math
+from collections.abc import Callable
+
+from dppo.learner.ppo.batch import Received
+from dppo.learner.session.even_shares import EvenShares
+from dppo.learner.session.flow_control import MOST_UNDELIVERED, segment_steps_of
+from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.phases import Event, Phase, following
+from dppo.learner.session.records import Action, Latencies, Note, Peer, Quota, Send, Settings
+from dppo.learner.session.shares import Shares
+from dppo.learner.session.stop_answers import Answers
+from dppo.protocol.messages import Bye, Extend, Have, Part, Policy, Stop, Stopped
+from dppo.protocol.rollout import most_steps
+from dppo.protocol.snapshot import Snapshot
+
+LOADING_SECONDS = 0.5  # whoever takes longer to receive and load a policy is not waited for at STOP
+
+
+class StopAndGo:
+    """Who runs under which policy, and when all must stop. Methods return what the shell has to do, in order."""
+
+    def __init__(self, settings: Settings, roster: Roster, most_bytes: Callable[[], int]) -> None:
+        """most_bytes: that may wait for the update."""
+        self.phase = Phase.WAITING
+        self.snapshot = Snapshot(settings.epoch, 0, b"")
+        self.batch: list[Received] = []
+        self.batch_steps = 0
+        self.batch_bytes = 0
+        self.latencies = Latencies()
+        self.stop_sent_at = 0.0
+        self.quotas: dict[bytes, Quota] = {}  # by incarnation, of those that were sent the newest policy
+        self._settings = settings
+        self._roster, self._peers = roster, roster.peers
+        self._most_bytes = most_bytes
+        self._even = EvenShares(settings.stop_grace_seconds)
+        self._shares = Shares(settings, roster, self._even.is_given_up)
+        self._answers = Answers(settings.stop_grace_seconds)
+        self._drain_deadline = math.inf
+        self._awaited: list[Peer] = []  # STOPPING: among them are all that have not answered
+        self._episode_ended = False  # in the batch
+        self._was_cut_short = False  # the newest batch, by its bytes
+        self._first_step_seconds: list[float] = []
+
+    @property
+    def current(self) -> tuple[int, int]:
+        """Epoch and version of the newest policy."""
+        return self.snapshot.epoch, self.snapshot.version
+
+    def unstopped(self) -> list[Peer]:
+        """Peers that act, or that have not answered STOP yet."""
+        return [peer for peer in self._peers.values() if not peer.stopped]
+
+    def accepts(self, incarnation: bytes, seq: int, policy: tuple[int, int]) -> bool:
+        """Whether a rollout of that number and policy belongs to the batch that is collected now."""
+        quota = self.quotas.get(incarnation)
+        if quota is None or policy != self.current:
+            return False
+        if self.phase is Phase.STOPPING:  # what was on its way, and what STOP cuts: an honest actor sends no more
+            return (not quota.last or seq <= quota.last) and self.batch_bytes < 2 * self._most_bytes()
+        return self.phase is Phase.COLLECTING
+
+    def collect(self, received: Received, size: int, peer: Peer, now: float) -> None:
+        """One more accepted rollout for the batch, of that many bytes."""
+        segment = received.segment
+        peer.idle_policies = 0
+        peer.columns = max(math.ceil(segment.steps / segment.counts.T), peer.columns // 2)
+        peer.quota.delivered_at = now
+        self.batch.append(received)
+        self.batch_bytes += size
+        self._episode_ended |= self._settings.stop_at_episode_end and segment.ends_episode
+        self.batch_steps += segment.steps
+
+    def clear_batch(self) -> None:
+        """The batch is done with."""
+        self.batch, self.batch_steps, self.batch_bytes, self._episode_ended = [], 0, 0, False
+
+    def advance(self, now: float) -> list[Action]:
+        """Whatever the table allows now."""
+        actions: list[Action] = []
+        if self.phase is Phase.COLLECTING:
+            actions += self._advance_collecting(now)
+        if self.phase is Phase.STOPPING and self._all_have_stopped():
+            self.phase = following(self.phase, Event.ALL_STOPPED)
+            self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
+        if self.phase is Phase.DRAINING and (self._roster.is_empty or now >= self._drain_deadline):
+            self.phase = following(self.phase, Event.DRAINED)
+        if self.phase is Phase.LEAVING and (not self.unstopped() or now >= self._drain_deadline):
+            self.phase = following(self.phase, Event.DRAINED)
+        return actions
+
+    def _advance_collecting(self, now: float) -> list[Action]:
+        settings = self._settings
+        is_over_budget = bool(self.batch) and self.batch_bytes >= self._most_bytes()
+        is_full = self._episode_ended or is_over_budget
+        if settings.even_shares and not is_full:
+            acting = self.unstopped()
+            if self.batch_steps >= settings.batch_steps:
+                is_full = not self._even.owing(acting)
+            elif ready := self._even.ready_for_more(acting):
+                return self._extend(ready)
+        elif self.batch_steps >= settings.batch_steps:
+            is_full = True
+        if not is_full:
+            return []
+        self.phase = following(self.phase, Event.BATCH_FULL)
+        self.stop_sent_at = now
+        self._awaited = []
+        actions = self._cut_short() if is_over_budget and self.batch_steps < settings.batch_steps else []
+        for peer in self.unstopped():
+            actions += self.stop(peer, now)
+        return actions
+
+    def _cut_short(self) -> list[Action]:
+        """The batch takes all bytes that may wait: it is trained on as it is, or nobody would get credit again."""
+        was_cut_short, self._was_cut_short = self._was_cut_short, True
+        wanted, got = self._settings.batch_steps, self.batch_steps
+        text = f"a batch was taken with {got} of {wanted} steps: {self.batch_bytes:,} bytes wait, and "
+        text += f"{self._most_bytes():,} may (collect.max_ingress_bytes; 0 derives it from the batch)"
+        return [] if was_cut_short else [Note(text)]
+
+    def _extend(self, peers: list[Peer]) -> list[Action]:
+        """Another round for those: rows were resets, or actors left, or did not deliver."""
+        envs = sum(peer.slots.envs for peer in peers)
+        more = math.ceil((self._settings.batch_steps - self.batch_steps) / envs)
+        actions: list[Action] = []
+        for peer in peers:
+            peer.quota.share = peer.quota.rows + more
+            actions.append(Send(peer.id, Extend(*self.current, peer.quota.share)))
+        return actions
+
+    def _all_have_stopped(self) -> bool:
+        """Whether nobody is awaited any more. Looks at each peer once an update, not with every message."""
+        while self._awaited:
+            peer = self._awaited[-1]
+            if not peer.stopped and self._peers.get(peer.id) is peer:
+                return False
+            self._awaited.pop()
+        return True
+
+    @property
+    def all_have_loaded(self) -> bool:
+        """Whether everyone acts under the newest policy, those apart that are still reading an older one."""
+        return not any(peer.have_version < peer.sent_version == self.snapshot.version for peer in self._peers.values())
+
+    def give_up_late(self, now: float) -> list[Action]:
+        """Go on without those that have not answered STOP in time, or do not deliver their share."""
+        actions = self._answers.tick(self._peers, now)
+        if self.phase is Phase.STOPPING:
+            for peer in self._awaited:
+                is_loading = peer.have_version < self.snapshot.version
+                if is_loading and not peer.stopped and now - peer.policy_sent_at > LOADING_SECONDS:
+                    peer.stopped = True  # it still reads its policy, and has nothing to send under it
+                    self._answers.waited_in_vain(now - self.stop_sent_at, now)
+            late = [peer for peer in self._awaited if not peer.stopped and now > peer.wait_until]
+            actions += self._answers.give_up(late, self.stop_sent_at, now)
+        elif self.phase is Phase.COLLECTING and self._settings.even_shares:
+            actions += self._even.give_up_late(self.unstopped(), now)
+        return actions
+
+    def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
+        """A new policy: everyone goes on under this one."""
+        self.phase = following(self.phase, Event.PUBLISHED)
+        self._was_cut_short &= self.batch_steps < self._settings.batch_steps
+        self.clear_batch()
+        self.quotas = {}
+        self._even.begin(now)
+        self.snapshot = Snapshot(self._settings.epoch, version, graph)
+        self._first_step_seconds = []
+        share = self._shares.rows(self._settings.batch_steps)
+        return [action for peer in self._peers.values() for action in self.offer_policy(peer, now, share)]
+
+    def change_spaces(self) -> None:
+        """Discard what was collected, and wait for the first policy for other spaces."""
+        self.phase = following(self.phase, Event.SPACES_CHANGED)
+        self.clear_batch()
+        self.quotas, self._awaited = {}, []
+        self._shares.forget()
+
+    def finish(self, reason: str, now: float) -> list[Action]:
+        """The run is over: BYE to all, and a deadline for their last words."""
+        self.phase = following(self.phase, Event.FINISH)
+        self.clear_batch()
+        self._drain_deadline = now + self._settings.stop_grace_seconds
+        return [Send(peer.id, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
+
+    def leave(self, now: float) -> list[Action]:
+        """The learner ends: STOP to all who act, and a deadline for what they have begun."""
+        told = self.phase is Phase.STOPPING
+        self.phase = following(self.phase, Event.LEAVE)
+        self.clear_batch()
+        self._drain_deadline = now + self._settings.stop_grace_seconds
+        actions: list[Action] = []
+        for peer in [] if told else self.unstopped():
+            actions += self.stop(peer, now)
+        return actions + self.advance(now)
+
+    def stop(self, peer: Peer, now: float) -> list[Action]:
+        """Tell it to cut now."""
+        quota = peer.quota
+        quota.last = quota.last or peer.credit_upto + 1  # one more than credit is what a stop cuts
+        # nobody waits for who comes back during the update, or gets its policy so slowly that it cannot have begun
+        unread = peer.is_slow and peer.have_version < peer.sent_version
+        is_awaited = not unread and self.phase in (Phase.STOPPING, Phase.LEAVING)
+        peer.stopped = not is_awaited
+        if is_awaited:
+            self._await(peer, now)
+        return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]
+
+    def _await(self, peer: Peer, now: float) -> None:
+        """Wait for its answer to STOP, if it is worth it."""
+        peer.stopped = not self._answers.expect(peer, self.snapshot.version, now)
+        if not peer.stopped:
+            self._awaited.append(peer)
+
+    def stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
+        """Its answer to STOP."""
+        actions = self._answers.answered(peer, message.version, now) if message.epoch == self.snapshot.epoch else []
+        if (message.epoch, message.version) != self.current:
+            return actions
+        peer.stopped = True
+        peer.account.is_idle = True
+        if message.first_step_seconds > 0 and peer.have_version == message.version:
+            seconds = min(message.first_step_seconds, now - peer.have_at)  # by its clock, so bounded by ours
+            self._first_step_seconds.append(peer.have_at - peer.policy_sent_at + seconds)
+        return [*actions, *self.advance(now)]
+
+    def have(self, peer: Peer, have: Have, now: float) -> list[Action]:
+        """It has loaded a policy."""
+        if have.epoch != self.snapshot.epoch:
+            return []
+        peer.have_version, peer.have_at = have.version, now
+        peer.is_slow = False
+        if self.phase is Phase.STOPPING and have.version == self.snapshot.version and peer.stopped:
+            self._await(peer, now)  # it begins only now; STOP is already on the way
+        return self.offer_policy(peer, now) if peer.policy_due else []
+
+    def offer_policy(self, peer: Peer, now: float, share: int = 0) -> list[Action]:
+        """Send the newest policy, at most one in flight: a slow reader skips versions.
+
+        share: of the batch, in rows of every environment; 0: find it out, for an actor that comes later.
+        """
+        if not peer.ready or self.phase is not Phase.COLLECTING:
+            return []
+        if peer.sent_version > peer.have_version:
+            peer.policy_due = True
+            return []
+        if not self._roster.fetches.begin(peer, self.snapshot, now):
+            return []
+        peer.policy_due = peer.stopped = False
+        peer.sent_version, peer.policy_sent_at = self.snapshot.version, now
+        peer.idle_policies += 1
+        quota = self._quota(peer, share, now)
+        policy = Policy(
+            *self.current, self.snapshot.digest, quota.segment_steps, self._settings.stop_at_episode_end, quota.share
+        )
+        most = most_steps(quota.segment_steps, peer.slots.envs)
+        granted = peer.grant(most, rollouts=MOST_UNDELIVERED[self._settings.on_stop])
+        *parts, last = self.snapshot.parts
+        sends = [Send(peer.id, Part(*self.current, index), part) for index, part in enumerate(parts)]
+        return [*granted, *sends, Send(peer.id, policy, last)]
+
+    def _quota(self, peer: Peer, share: int, now: float) -> Quota:
+        """Return the peer's quota under the newest policy; the same again if it was sent one before."""
+        quota = self.quotas.get(peer.incarnation)
+        if quota is None:
+            divided = share or self._shares.rows(self._settings.batch_steps)
+            quota = self.quotas[peer.incarnation] = Quota(
+                segment_steps=self._shares.segment_steps(divided, peer.slots.envs),
+                share=divided if self._settings.even_shares else 0,
+                is_in_split=bool(share) and self._shares.columns(peer) > 0,
+                delivered_at=now,
+            )
+        peer.quota = quota
+        return quota
+
+    def resume(self, peer: Peer, now: float) -> list[Action]:
+        """A peer on a new connection, which has the newest policy already: it goes on under that."""
+        quota = self.quotas.get(peer.incarnation)
+        if quota is None or self.phase is not Phase.COLLECTING:
+            return self.offer_policy(peer, now)
+        peer.quota = quota
+        peer.sent_version = self.snapshot.version
+        peer.policy_sent_at = peer.have_at = now
+        peer.stopped = False
+        return [Send(peer.id, Extend(*self.current, quota.share))]
+
+    def arrived(self, peer: Peer, rows: int, now: float) -> None:
+        """Count rows that came under the newest policy, also unusable ones: the actor does not step them again."""
+        was_exhausted = peer.quota.is_exhausted
+        peer.quota.rows += rows
+        if peer.quota.is_exhausted and not was_exhausted:
+            self._even.exhausted(peer, now)
+
+    @property
+    def segment_steps(self) -> int:
+        """T of a rollout message under the current actors, as far as it does not depend on their sizes."""
+        return segment_steps_of(self._shares.rows(self._settings.batch_steps), self._settings.segment_steps)

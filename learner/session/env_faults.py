@@ -1,0 +1,68 @@
+"""What goes wrong with actors' environments, as their actors say it: who is stuck where, what crashed. For people only.
+
+Nothing is decided by it: a stuck actor is given up by the grace and the lease like any other that is silent.
+"""
+
+import re
+
+from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.records import Action, Note, Peer
+from dppo.protocol.messages import Trouble
+
+MOST_NOTES = 50  # of one peer: whoever says more has been heard
+MOST_KINDS = 100  # of things that are odd and no error
+_NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*")
+
+OF_ENVIRONMENTS = ("observation", "reward", "episode_return")  # what a policy has no part in
+
+
+class Troubles:
+    """Of all actors of one run."""
+
+    def __init__(self, roster: Roster) -> None:
+        self.newest_crash = ""
+        self._roster = roster
+        self._noted: set[str] = set()  # texts without their numbers
+
+    def said(self, trouble: Trouble) -> list[Action]:
+        """An actor, or the watchdog of one, which has a connection of its own. Strangers are not listened to."""
+        peer = self._roster.of_incarnation(trouble.incarnation)
+        if peer is None:
+            return []
+        text = trouble.text
+        if trouble.kind == "crashed":
+            self.newest_crash = f"{peer.actor}: {text}"
+            return self._note(peer, text)
+        if trouble.kind == "left":  # its connection ends next, which is what counts
+            return [] if peer.has_left else self._last_note(peer, text)
+        if trouble.kind == "noted":
+            return self._once(peer, text)
+        known, peer.doing = peer.doing, text
+        return [] if known else self._note(peer, f"stuck {text}")
+
+    def _last_note(self, peer: Peer, text: str) -> list[Action]:
+        peer.has_left = True
+        return [Note(f"{peer.actor} left: {text}")]
+
+    def _once(self, peer: Peer, text: str) -> list[Action]:
+        """Note an oddity of the environments once: it is the same for all actors, so the first one's is logged."""
+        kind = _NUMBER.sub("#", text)
+        if kind in self._noted or len(self._noted) >= MOST_KINDS:
+            return []
+        self._noted.add(kind)
+        return self._note(peer, text)
+
+    def refused(self, peer: Peer, what: str, held: str) -> list[Action]:
+        """A rollout held unusable numbers. Reported once for each array; its actor is told of every rollout."""
+        if what in peer.refused:
+            return []
+        peer.refused.add(what)
+        hint = "look at what the environment returns" if what in OF_ENVIRONMENTS else "has training diverged?"
+        return self._note(peer, f"{what} holds {held}: rollouts with such numbers are refused: {hint}")
+
+    def _note(self, peer: Peer, text: str) -> list[Action]:
+        peer.notes += 1
+        if peer.notes > MOST_NOTES:
+            return []
+        last = "; no more will be said about its environments" * (peer.notes == MOST_NOTES)
+        return [Note(f"{peer.actor}: {text}{last}")]

@@ -1,0 +1,267 @@
+"""Who is connected: admits actors, gives them slots and accounts, replaces them, counts what strangers do wrong.
+
+Part of the learner's session; knows neither phases nor batches.
+"""
+
+import math
+from collections.abc import Callable
+
+from dppo.learner.session.admission import ENDED, full, refusal, superseded_by_newer, too_large
+from dppo.learner.session.name_owners import Names
+from dppo.learner.session.plausibility import Plausibility, check_tally
+from dppo.learner.session.policy_fetches import Fetches
+from dppo.learner.session.rate_limit import Conduct
+from dppo.learner.session.records import Action, Kick, Note, Peer, Send, Settings
+from dppo.learner.session.run_spaces import Spaces
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.storage.journal_records import Entry
+from dppo.protocol.errors import HostileError, ProtocolError
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import Hello, Reject
+from dppo.protocol.specs import Spec
+
+ABSENT_SECONDS = 60.0  # without a connection, after which an account is written off
+ABSENCE_LOOK_SECONDS = 1.0
+IDLE_LEASES = 6  # without delivering what it was asked for, after which an actor may lose its place
+
+
+class Roster:
+    """All live peers of one run."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None) -> None:
+        self.peers: dict[bytes, Peer] = {}
+        self.lost: dict[bytes, Peer] = {}  # nothing reaches them any more, but what they had sent may still arrive
+        self.slots = slots
+        is_settled = ledger.total().trained > 0
+        self.spaces = Spaces(spec, is_settled=is_settled, why_not=settings.why_not_trained)
+        self._settings = settings
+        self.ledger = ledger
+        self.conduct = Conduct()
+        self.fetches = Fetches()
+        self.plausibility = Plausibility(settings, ledger)
+        self._names: set[str] = set()  # of `peers`
+        self._connections: dict[str, set[bytes]] = {}  # by actor, of `peers` and `lost`
+        self._owners = Names(ledger, settings.epoch)
+        self._absent_since: dict[bytes, float] = {}  # incarnations with an account and no connection
+        self._absence_at = -math.inf
+
+    @property
+    def spec(self) -> Spec | None:
+        """The run's spaces; None until the first actor has said its own."""
+        return self.spaces.spec
+
+    def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
+        """The peer that this HELLO makes, None where it is refused, and what to send and say."""
+        no = refusal(hello, run_id=self._settings.run_id, superseded=self.ledger.ended, max_envs=self._max_envs)
+        no = no or too_large(self._settings, hello) or self._owners.refusal(hello, token)
+        no = no or self.spaces.refusal(hello, token)
+        if no is not None:
+            self.forget(peer_id)
+            notes = [] if no.challenge else [Note(f"{hello.actor} was refused: {no.text}")]
+            return None, [Send(peer_id, no), *notes]
+        room = self._make_room(hello, now)
+        if room is None:
+            return None, [Send(peer_id, full(self._settings.max_actors))]
+        account = self.ledger.open(hello.incarnation, hello.actor)
+        account.token = token
+        envs = hello.envs or self._settings.envs_per_actor
+        lost = account.reconcile(self.plausibility.joining(account, hello, envs))
+        self.ledger.unaccounted.add(least=-lost, most=-lost)
+        is_slow = self._left_unread(peer_id, hello)
+        actions = [*room, *self._supersede(peer_id, hello)]
+        if lost:
+            actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
+        known = self.peers.get(peer_id)
+        slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=self._names)
+        ready = hello.spec is not None
+        if hello.spec is not None and self.spec is None:
+            self.spaces.begin(hello.spec, now)
+        joined = ready and not (known and known.ready)
+        active_at = known.active_at if known and known.ready == ready else now
+        peer = known or Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
+        # what was sent on this connection arrives, so all that is known of the peer still holds
+        peer.slots, peer.account, peer.heard, peer.ready, peer.token = slots, account, now, ready, token
+        peer.is_slow, peer.active_at = is_slow, active_at
+        self._remove(peer_id)
+        self.peers[peer_id] = peer
+        self._names.add(hello.actor)
+        self._connections.setdefault(hello.actor, set()).add(peer_id)
+        if lost:
+            actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
+        if joined:
+            actions.append(Note(f"{hello.actor} joined with {envs} environments{f' (token {token})' if token else ''}"))
+        return peer, actions
+
+    def _make_room(self, hello: Hello, now: float) -> list[Action] | None:
+        """None where all places are taken by actors that work. An idle one loses its place to one that wants in."""
+        if len(self.peers) < self._settings.max_actors or hello.actor in self._connections:
+            return []
+        idle = [peer for peer in self.peers.values() if self._is_idle(peer, now)]
+        if not idle:
+            return None
+        longest = min(idle, key=lambda peer: peer.active_at)
+        self.forget(longest.id)
+        note = Note(f"{longest.actor} has not delivered for {now - longest.active_at:.0f} s and lost its place")
+        return [Send(longest.id, full(self._settings.max_actors)), note]
+
+    def _is_idle(self, peer: Peer, now: float) -> bool:
+        """Whether that peer takes a place and brings nothing."""
+        lease = self._settings.lease_seconds
+        if peer.steps:
+            return peer.idle_policies > 2 and now - peer.active_at > IDLE_LEASES * lease
+        return now - peer.active_at > lease + (0 if peer.ready else self._settings.env.step_timeout_seconds)
+
+    @property
+    def _max_envs(self) -> int:
+        return max(self._settings.max_envs_per_actor, self._settings.envs_per_actor)
+
+    def _left_unread(self, peer_id: bytes, hello: Hello) -> bool:
+        """Whether this process's connections before this one ended over a policy that it had not read to its end."""
+        before = [self.heard_of(other) for other in self._connections.get(hello.actor, set())]
+        return any(
+            peer is not None
+            and peer.incarnation == hello.incarnation
+            and (peer.is_slow or (peer.id != peer_id and peer.have_version < peer.sent_version))
+            for peer in before
+        )
+
+    def check_identity(self, peer_id: bytes, hello: Hello) -> None:
+        """Raises HostileError where a connection or an incarnation changes hands, which no process can do."""
+        check_tally(hello.tally)
+        peer = self.peers.get(peer_id)
+        if peer is not None and peer.incarnation != hello.incarnation:
+            raise HostileError(f"{peer.actor} says HELLO as another process on the same connection")
+        account = self.ledger.accounts.get(hello.incarnation)
+        if account is not None and account.actor != hello.actor:
+            raise HostileError(f"{hello.actor} says HELLO with the incarnation of {account.actor}")
+
+    def forget(self, peer_id: bytes) -> Peer | None:
+        """That connection is no more; its account stays open."""
+        gone = self.heard_of(peer_id)
+        if gone is not None:
+            self.fetches.end(gone)
+        return self._remove(peer_id)
+
+    def _remove(self, peer_id: bytes) -> Peer | None:
+        lost, peer = self.lost.pop(peer_id, None), self.peers.pop(peer_id, None)
+        gone = peer or lost
+        if gone is not None:
+            connections = self._connections[gone.actor]
+            connections.discard(peer_id)
+            if not connections:
+                del self._connections[gone.actor]
+        if peer is not None:
+            self._names.discard(peer.actor)
+        return peer
+
+    def lose(self, peer_id: bytes) -> Peer | None:
+        """Nothing can be sent to that connection any more. Its last messages, BYE perhaps, may still be on the way."""
+        peer = self.peers.pop(peer_id, None)
+        if peer is not None:
+            self._names.discard(peer.actor)
+            self.lost[peer_id] = peer
+            self.fetches.end(peer)
+        return peer
+
+    def heard_of(self, peer_id: bytes) -> Peer | None:
+        """Who speaks on that connection, None where nobody said HELLO on it."""
+        return self.peers.get(peer_id) or self.lost.get(peer_id)
+
+    def expel(self, may_stay: Callable[[str], bool]) -> list[Action]:
+        """Forget those whose token has ended; they cannot come back, so their accounts are closed."""
+        actions: list[Action] = []
+        for peer in [p for p in (*self.peers.values(), *self.lost.values()) if p.token and not may_stay(p.token)]:
+            self.forget(peer.id)
+            if not peer.account.over:
+                self.ledger.close(peer.incarnation, "actor_lost")
+            note = Note(f"{peer.actor} was sent away: its token {peer.token} has ended")
+            actions += [Send(peer.id, ENDED), Kick(peer.id), note]
+        return actions
+
+    def of_incarnation(self, incarnation: bytes) -> Peer | None:
+        """That process's live connection, if it has one."""
+        return next((peer for peer in self.peers.values() if peer.incarnation == incarnation), None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has anything more to say."""
+        return not self.peers and not self.lost
+
+    def expire(self, now: float) -> list[Action]:
+        """Expect nothing more from who has been silent for the lease."""
+        notes: list[Action] = []
+        for peer in [p for p in (*self.peers.values(), *self.lost.values()) if self._is_overdue(p, now)]:
+            if peer.id in self.peers:
+                notes.append(self._note_silent(peer, now))
+            self.forget(peer.id)
+        if now - self._absence_at >= ABSENCE_LOOK_SECONDS:
+            self._absence_at = now
+            self._write_off_absent(now)
+        return notes
+
+    def _note_silent(self, peer: Peer, now: float) -> Note:
+        lease = f"collect.lease_seconds={self._settings.lease_seconds:g}"
+        text = f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"
+        if peer.doing:  # its watchdog has told, over a connection of its own
+            text += f". It is {peer.doing}, for longer than {lease} allows: raise that above the longest step"
+        return Note(text)
+
+    def _write_off_absent(self, now: float) -> None:
+        """Accounts must not stay open for processes that died; whoever comes back gets its own back."""
+        here = {peer.incarnation for peer in (*self.peers.values(), *self.lost.values())}
+        absent = [key for key, account in self.ledger.accounts.items() if key not in here and not account.away]
+        self._absent_since = {key: self._absent_since.get(key, now) for key in absent}
+        for key, since in self._absent_since.items():
+            if now - since >= ABSENT_SECONDS:
+                self.ledger.write_off(key)
+        for key in [key for key in absent if self.ledger.accounts[key].is_untouched]:
+            self.ledger.forget(key)
+        self._owners.free(now, self._absent_since)
+        self.slots.keep_only(lambda name: name in self._owners or name in self._connections)
+
+    def _is_overdue(self, peer: Peer, now: float) -> bool:
+        return now - peer.heard > self._settings.lease_seconds
+
+    def forget_lost(self) -> None:
+        """Expect nothing more of those whose connections have ended."""
+        for peer_id in list(self.lost):
+            self.forget(peer_id)
+
+    def close_accounts(self, *, of_connected: bool) -> None:
+        """Nothing more arrives: what is in flight is lost, for good where a connected peer is not to come back."""
+        connected = {peer.incarnation for peer in self.peers.values()} if of_connected else set()
+        for incarnation in list(self.ledger.accounts):
+            if incarnation in connected:
+                self.ledger.close(incarnation, "shutdown")
+            else:
+                self.ledger.write_off(incarnation)
+        self.dismiss()  # what they say from now on belongs to no account
+
+    def dismiss(self) -> None:
+        """Everybody is a stranger from now on."""
+        self.peers.clear()
+        self.lost.clear()
+        self.fetches.forget()
+        self._names.clear()
+        self._connections.clear()
+
+    def strike(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
+        """Count a violation; after three, or one that no actor of ours can have made, the connection is sent away."""
+        if not self.conduct.strike(peer_id, error, now):
+            return []
+        peer = self.forget(peer_id)
+        text = f"messages that cannot be used; the last: {error}"[:512]
+        name = peer.actor if peer else "a stranger"
+        note = Note(f"{name} was sent away: {error}")
+        return [Send(peer_id, Reject("protocol", text, fatal=True)), Kick(peer_id), note]
+
+    def _supersede(self, peer_id: bytes, hello: Hello) -> list[Action]:
+        """The newest connection of an incarnation wins, and so does the newest incarnation of a name."""
+        actions: list[Action] = []
+        for other in [self.heard_of(peer_id) for peer_id in self._connections.get(hello.actor, set()) - {peer_id}]:
+            assert other is not None, "the index says so"
+            self.forget(other.id)
+            if other.incarnation != hello.incarnation:
+                actions.append(Send(other.id, superseded_by_newer(hello.actor)))
+        self._owners.take(hello)
+        return actions

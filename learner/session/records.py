@@ -1,0 +1,141 @@
+"""The records that a learner's session keeps and hands out: peers, settings, what the shell has to do."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dppo.learner.session.slots import Slots
+from dppo.learner.storage.journal_records import Entry
+from dppo.protocol.ledger import Account
+from dppo.protocol.messages import EnvSettings, FromLearner, TimeShares
+from dppo.protocol.rollout import Blob
+from dppo.protocol.specs import Spec
+
+
+@dataclass(frozen=True)
+class Send:
+    """The shell sends this; `blob` is frame 1."""
+
+    peer: bytes
+    message: FromLearner
+    blob: Blob | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """The shell tells the user."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Kick:
+    """The shell ends the connection, once what was sent has had time to arrive."""
+
+    peer: bytes
+
+
+Action = Send | Note | Kick | Entry  # an entry is for the journal, before what follows it is sent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the session needs of the configuration."""
+
+    run_id: str
+    epoch: int
+    env: EnvSettings
+    envs_per_actor: int
+    batch_steps: int
+    segment_steps: int  # 0: derive
+    seed: int
+    on_stop: Literal["keep", "drop"]
+    lease_seconds: float
+    stop_grace_seconds: float
+    max_ingress_bytes: int = 0  # 0: derive
+    max_actors: int = 10_000
+    max_envs_per_actor: int = 4096
+    why_not_trained: Callable[[Spec], str] = lambda spec: ""  # why spaces cannot be trained on, "" where they can
+    stop_at_episode_end: bool = False
+    even_shares: bool = False
+    former_epochs: frozenset[int] = frozenset()  # of this run's starts before this one
+    max_rollout_bytes: int = 2**26
+
+
+@dataclass
+class Quota:
+    """Rows that one incarnation owes and has delivered under the newest policy, over all its connections."""
+
+    segment_steps: int = 1  # T that it was told
+    share: int = 0  # rows that it stops after by itself; 0: only at STOP
+    rows: int = 0  # arrived
+    last: int = 0  # newest sequence number that is still accepted after STOP; 0: STOP was not sent
+    is_in_split: bool = False  # the batch was divided with it
+    is_excused: bool = False  # what is left of its share goes to others
+    delivered_at: float = 0.0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the actor has stopped by itself, with its whole share delivered."""
+        return 0 < self.share <= self.rows
+
+
+@dataclass
+class Peer:
+    """One live connection that said a valid HELLO."""
+
+    id: bytes
+    actor: str
+    incarnation: bytes
+    slots: Slots
+    account: Account
+    heard: float
+    ready: bool  # its spec is known to be ours
+    token: str = ""  # by which it came, "" where none is needed
+    sent_version: int = 0  # newest POLICY sent
+    have_version: int = 0
+    first_version: int = 0  # of the policy that this connection was sent first
+    first_bytes: int = 0  # of that policy; 0: none was sent, or its end has been noted
+    fetched_by: str = ""  # the token that it was sent by
+    policy_due: bool = False  # a newer one waits for HAVE
+    policy_sent_at: float = 0.0
+    is_slow: bool = False  # its last connection ended over a policy: nobody waits for it before it has read one
+    have_at: float = 0.0
+    stopped: bool = True  # runs only after a POLICY
+    steps: int = 0  # accepted
+    credit_upto: int = 0  # newest sequence number that it has credit for
+    active_at: float = 0.0  # when it joined, or last delivered
+    credit_withheld: bool = False  # until it gets the newest policy
+    shares: TimeShares = field(default_factory=TimeShares)
+    granted: int = 0  # steps that it may have sealed undelivered under the newest policy sent
+    doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere
+    has_left: bool = False  # it has said why it ends
+    notes: int = 0  # about its environments
+    refused: set[str] = field(default_factory=set)  # arrays of its rollouts that were not finite
+    quota: Quota = field(default_factory=Quota)
+    idle_policies: int = 0  # sent since it last delivered
+    columns: int = 0  # environments that were stepping in what it delivered
+    wait_until: float = 0.0  # for its answer to STOP
+    stop_version: int = 0  # of the newest STOP that found it acting
+    stop_at: float | None = None  # when that was sent; None: answered
+
+    def grant(self, steps: int, rollouts: int) -> list[Action]:
+        """Note that a policy is on its way, under which the actor may seal that many rollouts of that many steps.
+
+        Those made under the policy before the last one have been delivered. The journal must know of it first, should
+        actor and learner both die.
+        """
+        before = self.granted or self.account.may_hold
+        self.granted = steps * rollouts
+        known, self.account.may_hold = self.account.may_hold, max(before, self.granted)
+        self.account.is_idle = False
+        return [Entry.of(self.account, self.incarnation, "granted", 0)] if self.account.may_hold > known else []
+
+
+@dataclass
+class Latencies:
+    """Seconds, newest update first to last; the bench reads them."""
+
+    stop: float = math.nan  # STOP sent to the last answer
+    policy: float = math.nan  # POLICY sent to the first step under it, slowest actor

@@ -1,0 +1,300 @@
+"""The learner's side of the protocol, without I/O: messages and clock readings in, messages to send out.
+
+Knows who says what, credit and the ledger (stop and go is in stop_and_go.py); knows no sockets, no threads, no torch.
+The shell tells it what arrived, what could not be sent and what time it is, and sends what it returns.
+"""
+
+from collections.abc import Callable
+
+from dppo.learner.ppo.batch import Received
+from dppo.learner.session.admission import welcome
+from dppo.learner.session.byte_budget import Budget
+from dppo.learner.session.collection import StopAndGo
+from dppo.learner.session.credit import begin, is_due
+from dppo.learner.session.env_faults import Troubles
+from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.rate_limit import HELLO_MESSAGES, Conduct
+from dppo.learner.session.records import Action, Latencies, Note, Peer, Send, Settings
+from dppo.learner.session.rollout_intake import Rollouts
+from dppo.learner.session.run_histories import Histories
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.session.wait_report import Waits
+from dppo.learner.storage.journal_records import Entry
+from dppo.protocol.errors import HostileError, ProtocolError
+from dppo.protocol.ledger import DropReason, Ledger
+from dppo.protocol.messages import (
+    Bye,
+    FromActor,
+    Have,
+    Hello,
+    Ping,
+    Pong,
+    Rollout,
+    Stopped,
+    Tally,
+    Trouble,
+    Welcome,
+    Who,
+)
+from dppo.protocol.rollout import Blob
+from dppo.protocol.snapshot import Snapshot
+from dppo.protocol.specs import Spec
+
+HEARTBEAT_SECONDS = 1.0
+CHANGEABLE = (Phase.WAITING, Phase.COLLECTING, Phase.STOPPING)  # in which spaces may be found to be wrong
+LEASE_HEARTBEATS = 4  # of a lease at least
+OVER = "the run is over"
+
+
+class LearnerSession:
+    """All peers of one run. Every method returns what the shell has to do, in order."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None = None) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.slots = slots
+        self.roster = Roster(settings, ledger, slots, spec)
+        self.peers = self.roster.peers  # live connections that said HELLO, by connection
+        self.budget = Budget(self.roster)
+        self.cycle = StopAndGo(settings, self.roster, lambda: self.total_bytes)
+        self.troubles = Troubles(self.roster)
+        self.histories = Histories(settings.epoch, settings.former_epochs)
+        self.rollouts = Rollouts(settings, self.roster, self.cycle, self.troubles, self.histories, self.budget)
+        self.refused_messages = 0
+        self._left = False
+        self._farewells: tuple[str, ...] = ()  # reasons that were sent with BYE, and come back with the actors' own
+        self._waits = Waits(self.roster, self.cycle)
+
+    @property
+    def spec(self) -> Spec | None:
+        """The run's spaces, once the first actor has said them."""
+        return self.roster.spec
+
+    @property
+    def conduct(self) -> Conduct:
+        """How each connection behaves."""
+        return self.roster.conduct
+
+    def allowed_bytes(self, peer_id: bytes | None) -> int:
+        """What that connection may have sent that was not read yet; None: one that has not said anything."""
+        return self.budget.allowed_bytes(self.settings, peer_id)
+
+    @property
+    def total_bytes(self) -> int:
+        """What all together may have sent that was not read yet, and what may wait for the next update."""
+        return self.budget.total_bytes(self.settings)
+
+    @property
+    def phase(self) -> Phase:
+        """What the learner is doing."""
+        return self.cycle.phase
+
+    @property
+    def batch(self) -> list[Received]:
+        """Accepted and not trained on yet."""
+        return self.cycle.batch
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest policy."""
+        return self.cycle.snapshot
+
+    @property
+    def latencies(self) -> Latencies:
+        """Of the newest update."""
+        return self.cycle.latencies
+
+    def receive(
+        self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float, token: str = ""
+    ) -> list[Action]:
+        """One message from one connection. `token` is what a HELLO came by, "" where none is needed."""
+        if self._left and self.phase is Phase.STOPPED:
+            return []  # the next learner answers
+        if isinstance(message, Hello):
+            return self._hello(peer_id, message, now, token)
+        if isinstance(message, Trouble):
+            return self.troubles.said(message)
+        peer = self.roster.heard_of(peer_id)
+        if peer is None:
+            return self._ask(peer_id, now)
+        peer.heard, peer.doing = now, ""
+        try:
+            return self._from(peer, message, blob, now)
+        except HostileError as error:
+            return self.violation(peer_id, error, now)
+
+    def _from(self, peer: Peer, message: FromActor, blob: Blob | None, now: float) -> list[Action]:
+        match message:
+            case Rollout():
+                assert blob is not None, "the codec lets no ROLLOUT through without its blob"
+                return self._rollout(peer, message, blob, now)
+            case Have():
+                return [*self.cycle.have(peer, message, now), *self._credit_withheld(peer)]
+            case Stopped():
+                self._observe(peer, message.tally)
+                return self.cycle.stopped(peer, message, now)
+            case Ping():
+                self._observe(peer, message.tally)
+                peer.shares = message.shares
+                return [Send(peer.id, Pong(message.time))]
+            case Bye():
+                return self._bye(peer, message, now)
+        raise AssertionError(f"{type(message).__name__} is answered before")
+
+    def _observe(self, peer: Peer, tally: Tally) -> None:
+        peer.account.observe(self.roster.plausibility.told(peer.account, tally, peer.slots.envs))
+
+    def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
+        """Something unreadable came from that connection: count it; after three the connection is sent away."""
+        self.refused_messages += 1
+        return [*self.roster.strike(peer_id, error, now), *self.cycle.advance(now)]
+
+    def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:
+        """Send everybody away whose token has ended."""
+        actions = self.roster.expel(may_stay)
+        return [*actions, *self.cycle.advance(now)] if actions else []
+
+    def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
+        """The transport says that this connection is gone."""
+        self.conduct.forget(peer_id)
+        peer = self.roster.lose(peer_id)
+        if peer is None:
+            return []
+        # one that said why it ends has been reported
+        notes: list[Action] = [] if peer.has_left else [Note(f"{peer.actor} is gone (connection lost)")]
+        return [*notes, *self.cycle.advance(now)]
+
+    def tick(self, now: float) -> list[Action]:
+        """Time passed: leases, the grace after STOP, the end of draining."""
+        actions = self.roster.expire(now) + self._waits.tick(now)
+        for peer in self.roster.fetches.take_waiting():
+            actions += self.cycle.offer_policy(peer, now)
+        actions += self.roster.fetches.take_notes()
+        return actions + self.cycle.give_up_late(now) + self.cycle.advance(now)
+
+    def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
+        """A new policy: the batch is done with, everyone goes on under this one."""
+        if version <= self.snapshot.version:
+            raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
+        self.roster.spaces.is_settled |= bool(self.batch)
+        actions = self.cycle.publish(version, graph, now)
+        self.ledger.train()
+        credit = [ack for peer in self.peers.values() for ack in self._credit_withheld(peer)]
+        return [Entry("published", version), *credit, *actions]
+
+    def settle_spaces(self, spec: Spec) -> list[Action]:
+        """Fix the spaces to those that the environment has here. Call it before anything is published."""
+        dropped = self._drop_spaces(spec, "as the environment here says") if self.spec not in (None, spec) else []
+        self.roster.spaces.settle(spec)
+        return dropped
+
+    def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
+        """The run is over: say BYE to all, wait for their last words. Untrained steps are dropped for that reason."""
+        if self.phase in (Phase.DRAINING, Phase.STOPPED):
+            return []
+        self.ledger.drop_pending(drop)
+        self._farewells = (reason, OVER)
+        self.roster.forget_lost()  # those lost from now on may have said BYE first
+        return self.cycle.finish(reason, now)
+
+    def leave(self, now: float) -> list[Action]:
+        """The learner ends and its run does not: STOP to all, who then wait for the next learner; so there is no BYE.
+
+        What is on its way is taken in; untrained steps are dropped as "shutdown".
+        """
+        self._left = True
+        self.ledger.drop_pending("shutdown")
+        return self.cycle.leave(now)
+
+    def mark_trained(self) -> None:
+        """The update on the current batch is done, though no policy follows (the run ends here)."""
+        self.ledger.train()
+        self.cycle.clear_batch()
+
+    def close_accounts(self) -> None:
+        """After STOPPED: whatever is still in flight is lost, unless its actor can deliver it to the next learner."""
+        self.roster.close_accounts(of_connected=not self._left)
+
+    def _ask(self, peer_id: bytes, now: float) -> list[Action]:
+        return [Send(peer_id, Who())] if self.conduct.may_be_asked(peer_id, now) else []
+
+    # HELLO
+
+    def _hello(self, peer_id: bytes, hello: Hello, now: float, token: str) -> list[Action]:
+        try:
+            self.conduct.spend(peer_id, now, HELLO_MESSAGES)
+            self.roster.check_identity(peer_id, hello)
+        except HostileError as error:
+            return self.violation(peer_id, error, now)
+        if self.phase is Phase.STOPPED:
+            return [Send(peer_id, Bye(OVER))]
+        if self.phase is Phase.LEAVING:
+            return []  # the next learner answers
+        changed = self._change_spaces(hello, now, token) if hello.spec not in (None, self.spec) and self.spec else []
+        peer, actions = self.roster.admit(peer_id, hello, now, token)
+        actions = [*changed, *actions]
+        if peer is None:
+            return [*actions, *self.cycle.advance(now)]
+        if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
+            return [*actions, Send(peer_id, Bye(OVER))]
+        actions += [Send(peer_id, self._welcome(peer)), *self.histories.joined(hello)]
+        holds = hello.policy == self.cycle.current
+        peer.have_version = hello.version if holds else peer.have_version
+        if peer.ready and self.phase is Phase.COLLECTING:
+            actions += self._set_going(peer, now, holds=holds)
+        elif peer.ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and hello.version:
+            actions += self.cycle.stop(peer, now)  # the first one may have been lost with its old connection
+            peer.stopped |= not holds  # acts under an older policy: nothing to wait for
+        return actions
+
+    def _set_going(self, peer: Peer, now: float, *, holds: bool) -> list[Action]:
+        if holds:
+            return self.cycle.resume(peer, now)
+        if peer.sent_version == self.snapshot.version:
+            return []  # on this very connection, so it arrives: HELLO must not be worth a policy each time
+        return self.cycle.offer_policy(peer, now)
+
+    def _change_spaces(self, hello: Hello, now: float, token: str) -> list[Action]:
+        """Drop spaces that were wrong, with all that was collected in them; the trainer begins anew."""
+        spaces, peers, patience = self.roster.spaces, self.peers.values(), self.settings.lease_seconds
+        if self.phase not in CHANGEABLE or not spaces.are_overruled(hello, token, peers, now, patience):
+            return []
+        assert hello.spec is not None, "nothing else overrules"
+        dropped = self._drop_spaces(hello.spec, "as most actors say")
+        spaces.begin(hello.spec, now)
+        return dropped
+
+    def _drop_spaces(self, new: Spec, source: str) -> list[Action]:
+        actions = self.roster.spaces.dropped(new, source, self.peers)
+        self.roster.dismiss()
+        self.ledger.drop_pending("invalid")
+        self.cycle.change_spaces()
+        self.budget.forget()
+        return actions
+
+    def _welcome(self, peer: Peer) -> Welcome:
+        is_wanted = self.phase is Phase.COLLECTING or peer.have_version == self.snapshot.version
+        credit = begin(peer, is_wanted=is_wanted)
+        heartbeat = min(HEARTBEAT_SECONDS, self.settings.lease_seconds / LEASE_HEARTBEATS)
+        return welcome(self.settings, peer, credit=credit, heartbeat_seconds=heartbeat)
+
+    def _rollout(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> list[Action]:
+        if header.seq > peer.account.watermark + 1 or not peer.ready:
+            return self._ask(peer.id, now)  # FIFO makes this impossible for an honest peer; HELLO sorts it out
+        actions, wrong = self.rollouts.take(peer, header, blob, now)
+        return [*actions, *(self.cycle.advance(now) if wrong is None else self.violation(peer.id, wrong, now))]
+
+    def _credit_withheld(self, peer: Peer) -> list[Action]:
+        """There is room again, or the peer has the newest policy: what was withheld is given."""
+        return [self.rollouts.ack(peer)] if is_due(peer, self.snapshot.version) else []
+
+    def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
+        self._observe(peer, bye.tally)
+        self.roster.forget(peer.id)
+        peer.account.may_hold = 0
+        entry = Entry.of(peer.account, peer.incarnation, "told", 0)
+        self.ledger.close(peer.incarnation, "shutdown")
+        # an answer to the learner's own BYE is no news: the run's end is reported once, with its results
+        notes: list[Action] = [] if bye.reason in self._farewells else [Note(f"{peer.actor} left: {bye.reason}")]
+        return [entry, *notes, *self.cycle.advance(now)]

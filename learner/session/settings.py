@@ -1,0 +1,102 @@
+"""Derive a session's settings from the configuration, and check them against the run's spaces."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from dppo.learner.batch_memory import machine_bytes, too_large, update_bytes
+from dppo.learner.config import LearnerConfig
+from dppo.learner.session.flow_control import check_sizes
+from dppo.learner.session.records import Settings
+from dppo.learner.storage.run_directory import RunDirectory, StartIdentity
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.specs import Spec
+
+WEIGHT_COPIES = 8
+OUTPUT_COPIES = 3
+
+
+def session_settings(
+    config: LearnerConfig, directory: RunDirectory | StartIdentity, lease_seconds: float = 0.0
+) -> Settings:
+    """The session's settings. lease_seconds: 0 as set."""
+    return Settings(
+        run_id=directory.run_id,
+        epoch=directory.epoch,
+        env=EnvSettings(
+            config.env.id, config.env.kwargs_json, config.env.vectorization, config.env.step_timeout_seconds
+        ),
+        envs_per_actor=config.collect.envs_per_actor,
+        batch_steps=config.collect.batch_steps,
+        segment_steps=config.collect.segment_steps,
+        seed=config.run.seed,
+        on_stop=config.collect.on_stop,
+        lease_seconds=lease_seconds or config.collect.lease_seconds,
+        stop_grace_seconds=config.collect.stop_grace_seconds,
+        max_ingress_bytes=config.collect.max_ingress_bytes,
+        max_actors=config.collect.max_actors,
+        max_envs_per_actor=config.collect.max_envs_per_actor,
+        stop_at_episode_end=config.collect.stop_at_episode_end,
+        even_shares=config.collect.even_shares,
+        max_rollout_bytes=config.collect.max_rollout_bytes,
+        former_epochs=directory.former_epochs,
+        why_not_trained=lambda spec: why_not_trained(spec, config),
+    )
+
+
+def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None]) -> None:
+    """Raise UsageError, with a value that works, where no batch of these spaces can be collected.
+
+    Warn of one that will not fit into memory.
+    """
+    collect = config.collect
+    check_sizes(
+        spec,
+        batch_steps=collect.batch_steps,
+        segment_steps=collect.segment_steps,
+        envs=collect.envs_per_actor,
+        max_rollout_bytes=collect.max_rollout_bytes,
+        max_ingress_bytes=collect.max_ingress_bytes,
+    )
+    line = too_large(
+        spec,
+        batch_steps=collect.batch_steps,
+        normalises=config.network.normalise_observations,
+        there_is=machine_bytes(),
+    )
+    if line:
+        warn(line)
+
+
+def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
+    """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
+    if len(spec.observation) != 1 or len(spec.action) != 1 or spec.mask or spec.state:
+        return "one observation leaf and one action leaf are supported"
+    (action,) = spec.action
+    if action.kind == "box" and action.dtype != "<f4":
+        return f"box actions of dtype {action.dtype} are not supported"
+    if action.kind == "discrete" and action.shape:
+        return f"choices of shape {action.shape} are not supported"
+    try:
+        check_spaces(spec, config, lambda line: None)
+    except UsageError as error:
+        return str(error)
+    normalises = config.network.normalise_observations
+    needed = update_bytes(spec, batch_steps=config.collect.batch_steps, normalises=normalises)
+    needed += network_bytes(spec, config)
+    there_is = machine_bytes()
+    return (
+        f"they take some {needed / 2**30:.1f} GiB here, and there are {there_is / 2**30:.1f}"
+        if needed > there_is
+        else ""
+    )
+
+
+def network_bytes(spec: Spec, config: LearnerConfig) -> int:
+    """An estimate of weights, gradients, Adam's moments and exported copies, and of a batch's outputs."""
+    features = sum(leaf.categories if leaf.kind == "discrete" else leaf.elements for leaf in spec.observation)
+    outputs = sum(leaf.categories if leaf.kind == "discrete" else 2 * leaf.elements for leaf in spec.action)
+    policy = (features, *config.network.policy_hidden, outputs)
+    critic = (features, *config.network.critic_hidden, 1)
+    weights = sum(inputs * units for widths in (policy, critic) for inputs, units in pairwise(widths))
+    return 4 * (WEIGHT_COPIES * weights + OUTPUT_COPIES * config.collect.batch_steps * (outputs + features))

@@ -1,0 +1,59 @@
+"""Divide a batch: each actor's share of rows, and T of its rollouts. Part of the session, without I/O.
+
+Shares follow what actors deliver. Announcing environments, or staying connected, gives nobody a say in the others'
+segments for longer than the first PROMISED_POLICIES.
+"""
+
+import math
+from collections.abc import Callable
+
+from dppo.learner.session.flow_control import most_segment_steps, segment_steps_of
+from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.records import Peer, Settings
+
+PROMISED_POLICIES = 2  # that an actor may have been sent without delivering, before it counts no more
+
+
+class Shares:
+    """Share of the batch that each actor is asked for."""
+
+    def __init__(self, settings: Settings, roster: Roster, is_given_up: Callable[[Peer], bool]) -> None:
+        """is_given_up: whether nobody waits for that peer's share."""
+        self._is_given_up = is_given_up
+        self._settings = settings
+        self._roster = roster
+        self._most: dict[int, int] = {}  # largest T by environments of an actor
+
+    def rows(self, steps: int) -> int:
+        """Rows of every environment of those that take part which make so many steps together."""
+        envs = sum(self.columns(peer) for peer in self._roster.peers.values()) or self._settings.envs_per_actor
+        return math.ceil(steps / envs)
+
+    def columns(self, peer: Peer) -> int:
+        """Environments of a peer that count: 0 where it takes no part."""
+        if not peer.ready or peer.is_slow or peer.idle_policies > PROMISED_POLICIES or self._is_given_up(peer):
+            return 0
+        envs = peer.slots.envs
+        if not peer.steps:
+            return min(envs, self._settings.envs_per_actor)
+        return envs if 2 * peer.columns >= envs else peer.columns
+
+    def segment_steps(self, share: int, envs: int) -> int:
+        """T of the rollouts of an actor with so many environments."""
+        return min(segment_steps_of(share, self._settings.segment_steps), self.most_segment_steps(envs))
+
+    def most_segment_steps(self, envs: int) -> int:
+        """The largest T of such an actor whose rollouts always fit into a message."""
+        spec = self._roster.spec
+        assert spec is not None, "a policy is for spaces that are known"
+        most = self._most.get(envs)
+        if most is None:
+            limit = self._settings.max_rollout_bytes
+            most = self._most[envs] = max(1, most_segment_steps(spec, envs=envs, max_rollout_bytes=limit))
+            if len(self._most) > 1024:
+                self._most = {}
+        return most
+
+    def forget(self) -> None:
+        """Sizes follow from other spaces now."""
+        self._most = {}

@@ -1,0 +1,67 @@
+"""Remarks on a run's spaces that a user needs before it has trained for hours: a line each. Pure."""
+
+import math
+
+from dppo.learner.config import NetworkConfig
+from dppo.protocol.specs import Leaf, Spec
+
+WIDE = 10.0  # times the deviation at the start: a bound so far away is hardly ever reached
+NARROW = 0.05  # times the deviation: nearly every action is clipped
+IMAGE_NUMBERS = 256  # of an observation with two dimensions or more
+MANY_OBSERVED = 5000
+MANY_ACTIONS = 100
+
+
+def remarks(spec: Spec, network: NetworkConfig) -> list[str]:
+    """Return a line for each space that trains badly with these settings."""
+    lines: list[str] = []
+    for leaf in spec.observation:
+        lines += _of_observation(leaf)
+    for leaf in spec.action:
+        lines += _of_action(leaf, network)
+    return lines
+
+
+def _of_observation(leaf: Leaf) -> list[str]:
+    if leaf.kind == "discrete":
+        return []
+    if len(leaf.shape) >= 2 and leaf.elements >= IMAGE_NUMBERS:
+        return [
+            f"observations of shape {leaf.shape} go into a perceptron as {leaf.elements:,} numbers without their "
+            "places: images are learned badly so; observe what matters as numbers, or smaller pictures "
+            "(gymnasium.wrappers.ResizeObservation)"
+        ]
+    if leaf.elements >= MANY_OBSERVED:
+        return [
+            f"observations of {leaf.elements:,} numbers go into a perceptron: a flattened image is learned badly so"
+        ]
+    return []
+
+
+def _of_action(leaf: Leaf, network: NetworkConfig) -> list[str]:
+    if leaf.kind == "discrete":
+        return []
+    lines = []
+    if leaf.elements >= MANY_ACTIONS:
+        lines.append(
+            f"{leaf.elements} action dimensions: the probability ratio is that of all together and leaves the clipping "
+            "range soon; a smaller ppo.learning_rate, or fewer ppo.epochs, may be needed"
+        )
+    bounds = [(low, high) for low, high in zip(leaf.low, leaf.high, strict=True) if low < high]
+    finite = [(low, high) for low, high in bounds if math.isfinite(low) and math.isfinite(high)]
+    if network.action_bounds == "clip" and finite:
+        deviation = math.exp(network.initial_log_std)
+        low, high = max(finite, key=lambda pair: max(abs(pair[0]), abs(pair[1])))
+        narrow_low, narrow_high = min(finite, key=lambda pair: pair[1] - pair[0])
+        advice = "network.action_bounds=rescale maps -1..1 onto the bounds"
+        if max(abs(low), abs(high)) > WIDE * deviation:
+            lines.append(
+                f"actions reach from {low:g} to {high:g}, and the policy begins within "
+                f"{3 * deviation:.2g} of 0: {advice}"
+            )
+        elif narrow_high - narrow_low < NARROW * deviation:
+            lines.append(
+                f"actions reach from {narrow_low:g} to {narrow_high:g} only, and the policy begins with a deviation of "
+                f"{deviation:.2g}, so that nearly all are clipped: {advice}"
+            )
+    return lines

@@ -1,0 +1,113 @@
+"""Answers to STOP: for whom to wait, for how long, and what to say of those that come too late. Without I/O."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from dppo.learner.session.punctuality import LATE_TIMES, Punctuality
+from dppo.learner.session.records import Action, Note, Peer
+
+UNKNOWN_SECONDS = 1.5  # for actors that have not answered in time yet; everybody else answers within milliseconds
+STEPS_OF_ROOM = 1.5  # a grace that is advised is so much longer than the answer took
+
+
+class Answers:
+    """Record of which peers answer STOP within the grace."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
+        self._punctuality = Punctuality(grace_seconds, UNKNOWN_SECONDS)
+        self._open: dict[bytes, Peer] = {}  # by connection: acting when STOP was sent, and not judged yet
+        self._said: list[Action] = []  # for the next tick
+        self._advised: set[str] = set()  # actors that were told which setting would let them contribute
+
+    def expect(self, peer: Peer, version: int, now: float) -> bool:
+        """STOP was sent. Return whether to wait for the answer."""
+        if peer.have_version == version:  # acting under it: how soon it answers says how long its steps take
+            if peer.id in self._open and peer.stop_version < version:
+                self._said += self._judge(peer, now)  # it went on to a later policy without a word
+            peer.stop_at, peer.stop_version = now, version
+            self._open[peer.id] = peer
+        patience = self._punctuality.patience(peer.actor, now)
+        peer.wait_until = now + patience
+        return patience > 0
+
+    def answered(self, peer: Peer, version: int, now: float) -> list[Action]:
+        """The answer to the STOP of that version."""
+        if peer.stop_at is None or version != peer.stop_version:
+            return []
+        seconds, peer.stop_at = now - peer.stop_at, None
+        is_judged = self._open.pop(peer.id, None) is None
+        record = self._punctuality.record(peer.actor)
+        was_given_up = record.is_given_up
+        if seconds <= self._grace_seconds:
+            self._punctuality.in_time(peer.actor, seconds)
+            if was_given_up and not record.is_given_up:
+                self._advised.discard(peer.actor)
+                return [Note(f"{peer.actor} answers in time again: it is waited for")]
+            return []
+        actions = [] if is_judged else self._judge(peer, now)
+        record.seconds = seconds
+        return [*actions, *self._advise(peer)]
+
+    def tick(self, peers: Mapping[bytes, Peer], now: float) -> list[Action]:
+        """Judge those whose grace is over."""
+        actions, self._said = self._said, []
+        for peer_id, peer in list(self._open.items()):
+            if peers.get(peer_id) is not peer:
+                del self._open[peer_id]
+            elif peer.stop_at is not None and now - peer.stop_at > self._grace_seconds:
+                del self._open[peer_id]
+                actions += self._judge(peer, now)
+        return actions
+
+    def give_up(self, late: Sequence[Peer], since: float, now: float) -> list[Action]:
+        """Go on without these. Named are those that were waited for before."""
+        actions: list[Action] = []
+        for peer in late:
+            peer.stopped = True
+            if not self._punctuality.record(peer.actor).late or peer.wait_until - since >= self._grace_seconds:
+                waited = f"{min(self._grace_seconds, peer.wait_until - since):.2g} s"
+                text = f"{peer.actor} did not stop within {waited} ({_silent(peer, now)}); going on without it"
+                actions.append(Note(text))
+        if late:
+            self.waited_in_vain(now - since, now)
+        return actions
+
+    def waited_in_vain(self, seconds: float, now: float) -> None:
+        """Record a wait that ended without an answer."""
+        self._punctuality.wasted(seconds, now)
+
+    def _judge(self, peer: Peer, now: float) -> list[Action]:
+        record = self._punctuality.record(peer.actor)
+        if record.is_given_up:
+            record.in_time = 0
+            return []
+        self._punctuality.late(peer.actor)
+        if not record.is_given_up:
+            return []
+        text = (
+            f"{peer.actor} was late {LATE_TIMES} times after STOP ({_silent(peer, now)}): nobody waits for it any "
+            "more, until it answers in time again. What it delivers late is dropped as stale"
+        )
+        return [Note(text), *self._advise(peer)]
+
+    def _advise(self, peer: Peer) -> list[Action]:
+        """Say once what would let it contribute, as soon as that is known."""
+        record = self._punctuality.record(peer.actor)
+        if not record.is_given_up or peer.actor in self._advised or record.seconds <= self._grace_seconds:
+            return []
+        if len(self._advised) >= 1024:
+            self._advised.clear()
+        self._advised.add(peer.actor)
+        enough = math.ceil(STEPS_OF_ROOM * record.seconds)
+        text = (
+            f"{peer.actor} cannot contribute: it answers STOP after {record.seconds:.1f} s, which is a step of its "
+            f"environments, and collect.stop_grace_seconds={self._grace_seconds:g}. With {enough} it could, and every "
+            "update would wait for its step"
+        )
+        return [Note(text)]
+
+
+def _silent(peer: Peer, now: float) -> str:
+    doing = f", {peer.doing}" if peer.doing else ""
+    return f"last heard {now - peer.heard:.1f} s ago{doing}"

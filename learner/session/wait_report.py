@@ -1,0 +1,69 @@
+"""Whom a learner waits for, in words: every wait has a culprit. Decides nothing; part of the session, without I/O."""
+
+from collections.abc import Iterable
+
+from dppo.learner.session.collection import StopAndGo
+from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import Note, Peer
+from dppo.protocol.process.wait_backoff import Patience
+
+FIRST_SECONDS = 3.0  # a wait of this length is spoken of
+FIRST_SECONDS_AFTER_STOP = 1.0  # everyone answers within milliseconds, and the grace is short
+MAX_NAMES = 3
+WAITS = {Phase.WAITING, Phase.COLLECTING, Phase.STOPPING, Phase.DRAINING, Phase.LEAVING}
+
+
+class Waits:
+    """Speaks of waits that last."""
+
+    def __init__(self, roster: Roster, cycle: StopAndGo) -> None:
+        self._roster = roster
+        self._cycle = cycle
+        self._to_collect = Patience(FIRST_SECONDS)
+        self._to_stop = Patience(FIRST_SECONDS_AFTER_STOP)
+
+    def tick(self, now: float) -> list[Note]:
+        """What there is to say now."""
+        phase, batch = self._cycle.phase, self._cycle.batch
+        stopping = phase in (Phase.STOPPING, Phase.DRAINING, Phase.LEAVING)
+        marker = (phase, self._cycle.snapshot.version, len(batch)) if phase in WAITS else None
+        if phase is Phase.COLLECTING and batch:
+            self._to_collect.was_usual(now)
+        waited = self._to_collect.look(None if stopping else marker, now)
+        stopped = self._to_stop.look(marker if stopping else None, now)
+        seconds = stopped if waited is None else waited
+        if seconds is None:
+            return []
+        what = waiting_for(self._roster, self._cycle, now)
+        return [Note(f"waiting {seconds:.0f} s for {what}")] if what else []
+
+
+def waiting_for(roster: Roster, cycle: StopAndGo, now: float) -> str:
+    """Who holds the run up and what is expected of them, "" where nobody does."""
+    everyone = list(roster.peers.values())
+    match cycle.phase:
+        case Phase.WAITING if not any(peer.ready for peer in everyone):
+            return f"{named(everyone, now)} to make environments" if everyone else "the first actor to join"
+        case Phase.COLLECTING if not everyone:
+            return "actors to join: there is none"
+        case Phase.COLLECTING:
+            late = [peer for peer in everyone if not peer.quota.is_exhausted] or everyone
+            return f"{named(late, now)} to deliver"
+        case Phase.STOPPING | Phase.LEAVING if late := cycle.unstopped():
+            return f"{named(late, now)} to stop"
+        case Phase.DRAINING if late := [*everyone, *roster.lost.values()]:
+            return f"{named(late, now)} to say BYE"
+    return ""
+
+
+def named(peers: Iterable[Peer], now: float) -> str:
+    """Names, those silent for longest first, with what is known of each."""
+    late = sorted(peers, key=lambda peer: peer.heard)
+    words = [_name(peer, now) for peer in late[:MAX_NAMES]]
+    return ", ".join(words) + f" and {len(late) - MAX_NAMES} more" * (len(late) > MAX_NAMES)
+
+
+def _name(peer: Peer, now: float) -> str:
+    doing = f", {peer.doing}" * bool(peer.doing)
+    return f"{peer.actor} (last heard {now - peer.heard:.1f} s ago{doing})"

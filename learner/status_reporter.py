@@ -1,0 +1,114 @@
+"""From the session and the run to the Status that people watch. Reads both; changes neither."""
+
+import msgspec
+
+from dppo.learner.run import Run
+from dppo.learner.session import wait_report as waiting
+from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import Peer
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.telemetry.status import ActorStatus, LedgerStatus, Status
+from dppo.protocol.messages import TimeShares
+
+SHOW_GONE_SECONDS = 10.0
+
+
+class Reporter:
+    """Makes Status records; remembers the previous one for the speed."""
+
+    def __init__(self, run: Run) -> None:
+        """Read of `run` only what never changes, and the record that its thread publishes."""
+        self._config, self._directory, self._launched_at = run.config, run.directory.path, run.launched_at
+        self._run = run
+        self._previous: tuple[float, int] | None = None  # when, steps accepted
+        self._speed = 0.0
+        self._rows: dict[str, tuple[float, ActorStatus]] = {}  # by name: when last seen connected
+
+    def status(self, session: LearnerSession, now: float) -> Status:
+        """The state of the run at this moment. Under the session's lock."""
+        config, run = self._config, self._run.published
+        total = session.ledger.total()
+        accepted = total.trained + total.pending
+        if self._previous is not None and now - self._previous[0] >= 0.4:
+            self._speed = (accepted - self._previous[1]) / (now - self._previous[0])
+            self._previous = (now, accepted)
+        self._previous = self._previous or (now, accepted)
+        return Status(
+            phase=session.phase.name,
+            run_directory=str(self._directory),
+            env=config.env.id,
+            updates=run.updates,
+            version=session.snapshot.version,
+            steps=run.steps,
+            total_steps=config.run.total_steps,
+            steps_per_second=max(0.0, self._speed),
+            episodes=run.episodes,
+            mean_return=run.mean_return,
+            target_return=config.run.target_return,
+            elapsed_seconds=now - self._launched_at,
+            waiting_for=waiting_for(session, now),
+            actors=self._actors(session, now),
+            ledger=LedgerStatus(
+                sealed=total.sealed,
+                trained=total.trained,
+                pending=total.pending,
+                in_flight=total.in_flight,
+                dropped={reason: steps for reason, steps in sorted(total.dropped.items()) if steps},
+                duplicates=total.duplicates,
+            ),
+            metrics=dict(run.metrics),
+            first_step_seconds=run.first_step_seconds,
+            outliers=run.outliers,
+            steps_left_out=run.steps_left_out,
+            return_outliers=run.return_outliers,
+            median_return=run.median_return,
+            success_rate=run.success_rate,
+        )
+
+    def _actors(self, session: LearnerSession, now: float) -> tuple[ActorStatus, ...]:
+        """Connected actors by slot, then those that left a moment ago, or that saw the end of the run."""
+        connected = sorted(session.peers.values(), key=lambda peer: peer.slots.first)
+        self._rows.update({peer.actor: (now, _actor(peer, now)) for peer in connected})
+        if session.phase not in (Phase.DRAINING, Phase.STOPPED):
+            self._rows = {name: row for name, row in self._rows.items() if now - row[0] < SHOW_GONE_SECONDS}
+        names = {peer.actor for peer in connected}
+        gone = [
+            msgspec.structs.replace(row, state="gone") for name, (_, row) in self._rows.items() if name not in names
+        ]
+        return (*(self._rows[peer.actor][1] for peer in connected), *gone)
+
+
+def waiting_for(session: LearnerSession, now: float) -> str:
+    """Who or what holds the run up, "" if nothing does."""
+    if session.phase is Phase.COLLECTING and session.peers:
+        return ""  # that is the work; when it lasts, the session speaks of it
+    return waiting.waiting_for(session.roster, session.cycle, now)
+
+
+def _actor(peer: Peer, now: float) -> ActorStatus:
+    shares = _normalised(peer.shares)
+    if not peer.ready:
+        state = "joining"
+    elif now - peer.heard > 3.0:  # three heartbeats
+        state = "silent"
+    else:
+        state = "stopped" if peer.stopped else "running"
+    return ActorStatus(
+        name=peer.actor,
+        state=state,
+        envs=peer.slots.envs,
+        steps=peer.steps,
+        env_share=shares.env,
+        policy_share=shares.policy,
+        send_share=shares.send,
+        idle_share=shares.idle,
+        heard_seconds_ago=now - peer.heard,
+        env_restarts=peer.account.env_restarts,
+    )
+
+
+def _normalised(shares: TimeShares) -> TimeShares:
+    total = shares.env + shares.policy + shares.send + shares.idle
+    if total <= 0:
+        return TimeShares()
+    return TimeShares(shares.env / total, shares.policy / total, shares.send / total, shares.idle / total)

@@ -1,0 +1,48 @@
+"""summary.json: how a run went, in one record. Pure but for the medians of an earlier start, which are read back."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from dppo.learner.config import LearnerConfig
+from dppo.learner.storage.checkpointer import Progress
+from dppo.learner.telemetry.episode_stats import EpisodeWindow
+from dppo.learner.telemetry.status import SUMMARY
+from dppo.learner.telemetry.timings import Timings
+
+
+def summary(
+    config: LearnerConfig, progress: Progress, episodes: EpisodeWindow, total: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the results of a run. total: of its ledger."""
+    return {
+        "env": config.env.id,
+        "seed": config.run.seed,
+        "updates": progress.updates,
+        "steps": progress.steps,
+        "episodes": episodes.total,
+        "mean_return": episodes.mean_return,
+        "median_return": episodes.median_return,
+        "return_outliers": episodes.outliers,
+        "outliers": progress.outliers,
+        "steps_left_out": progress.steps_left_out,
+        "best_mean_return": progress.best_mean_return,
+        "best_update": progress.best_update,
+        "success_rate": episodes.success_rate,
+        "env_restarts": total["env_restarts"],
+        "target_return": config.run.target_return,
+        "solved_steps": progress.solved_steps,
+        "solved_seconds": progress.solved_seconds,
+        "first_step_seconds": progress.first_step_seconds,
+        "ledger": total,
+    }
+
+
+def median_seconds(timings: Timings, run_directory: Path) -> dict[str, float | None]:
+    """Return the medians of this start's updates; if it has trained nothing, those that an earlier start wrote."""
+    medians = timings.medians()
+    if all(seconds is None for seconds in medians.values()):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            return dict(json.loads((run_directory / SUMMARY).read_bytes())["median_seconds"])
+    return medians

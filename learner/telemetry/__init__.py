@@ -1,0 +1,1 @@
+"""Numbers about a run: metrics, episode statistics, TensorBoard records, statuses."""

@@ -1,0 +1,59 @@
+"""The figures of one update, by the names that they have in the curves. Pure."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from dppo.learner.telemetry.episode_stats import EpisodeWindow
+
+if TYPE_CHECKING:
+    from dppo.learner.ppo.epochs import UpdateReport
+
+NO_CURVES = ("steps", "ratio_error_by_actor", "ratio_excess", "ratio_excess_actor", "notes")  # of an UpdateReport
+
+
+def figures(
+    report: "UpdateReport", episodes: EpisodeWindow, timing: dict[str, float], target_return: float | None
+) -> dict[str, float]:
+    """What metrics.jsonl and TensorBoard show of an update; NaN where there is nothing to show. timing: seconds."""
+    mean, median, length = episodes.mean_return, episodes.median_return, episodes.mean_length
+    values = {
+        f"update/{figure.name}": float(getattr(report, figure.name))
+        for figure in fields(report)
+        if figure.name not in NO_CURVES
+    }
+    values |= {
+        "rollout/mean_return": math.nan if mean is None else mean,
+        "rollout/median_return": math.nan if median is None else median,
+        "rollout/return_outliers": float(episodes.outliers),
+        "rollout/mean_length": math.nan if length is None else length,
+        "rollout/episodes": float(episodes.total),
+        "rollout/batch_steps": float(report.steps),
+        "time/collect_seconds": timing["collect"],
+        "time/update_seconds": timing["update"],
+        "time/stop_seconds": timing["stop"],
+        "time/policy_seconds": timing["policy"],
+        "time/steps_per_second": report.steps / max(1e-9, timing["collect"] + timing["update"]),
+    }
+    if episodes.success_rate is not None:
+        values["rollout/success_rate"] = episodes.success_rate
+    if target_return is not None:
+        values["rollout/target_return"] = target_return
+    return values
+
+
+def warnings_of(report: "UpdateReport") -> Iterator[tuple[str, str]]:
+    """Yield (kind, text) of each warning in an update's report; a kind is not logged again and again."""
+    for kind, text in report.notes:
+        if kind == "outlier":
+            more = f", and {report.outliers - 1} more like it" if report.outliers > 1 else ""
+            text += f"{more}: a glitch of its simulator? Training believes it in part only"
+        yield kind, text
+    if report.ratio_excess > 1:
+        yield (
+            "ratio",
+            f"probability ratios of the first pass are off by {report.first_pass_ratio_error:.2g}, "
+            f"{report.ratio_excess:.2g} times what rounding explains (worst: {report.ratio_excess_actor}): rollouts "
+            "and weights do not belong together",
+        )

@@ -1,0 +1,174 @@
+"""Opens the learner's port: keys, guard, the test of the door, and the line that lets actors in."""
+
+import errno
+import ipaddress
+import logging
+import os
+import socket
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dppo.learner.transport.authenticator import Gate
+from dppo.learner.transport.credentials import DIRECTORY as ACCESS_DIRECTORY
+from dppo.learner.transport.credentials import JOIN_FILE, Access
+from dppo.protocol.errors import UsageError
+from dppo.protocol.security.curve import public_key
+from dppo.protocol.security.join_line import JoinLine
+from dppo.protocol.security.self_test import check_that_strangers_are_refused
+from dppo.protocol.transport.endpoints import check_endpoint, host_and_port, leaves_this_machine
+from dppo.protocol.transport.router import Router
+
+log = logging.getLogger("dppo.learner")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How actors reach the learner."""
+
+    bind: str  # tcp://address:port or ipc://path
+    advertise: str = ""  # host or host:port that join lines name; "": found out
+    join_file: str = ""  # where else to write the join line
+    insecure: bool = False  # no keys; loopback only
+    shows_secrets: bool = False  # what is logged goes to a terminal, not into a file or to another program
+
+    def __post_init__(self) -> None:
+        check_endpoint(self.bind)
+        if self.insecure and leaves_this_machine(self.bind):
+            raise UsageError(
+                f"{self.bind} can be reached from other hosts, and --insecure would let anybody join and listen: "
+                "leave it out, or bind to 127.0.0.1"
+            )
+
+
+def check_address(listening: Listening) -> None:
+    """Raise what `open_door` would raise for an address that is taken or not of this machine, without listening."""
+    if listening.bind.startswith("ipc://"):
+        return
+    host, port = host_and_port(listening.bind)
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:  # a name or an interface, which libzmq looks up in its own way
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host.strip("[]"), port or 0))
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {listening.bind}: {error.strerror or error}. Is another learner running there?"
+        ) from None
+    folder = Path(listening.join_file).parent
+    if listening.join_file and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        why = os.strerror(errno.EACCES if folder.is_dir() else errno.ENOENT)
+        raise UsageError(f"write_join_file={listening.join_file} cannot be written: {why}")
+
+
+def open_door(listening: Listening, max_blob_bytes: int, run_directory: Path) -> tuple[Router, Gate | None]:
+    """Listen. Over tcp only to those with a token, after a test that strangers are refused.
+
+    Raises UsageError where the address or the files of the keys cannot be used, DppoError where the test fails.
+    """
+    if listening.bind.startswith("ipc://") or listening.insecure:
+        router = Router(listening.bind, max_blob_bytes)
+        log.info("listening on %s", router.endpoint)
+        if listening.insecure:
+            log.warning("--insecure: whoever is on this machine may join, and nothing is encrypted")
+        return router, None
+    access = Access.open(run_directory, time.time())
+    gate = Gate(access, wall=time.time, monotonic=time.monotonic)
+    router = Router(listening.bind, max_blob_bytes, gate.security())
+    try:
+        check_that_strangers_are_refused(router, public_key(access.secret_key()))
+        line = access.announce(_address(listening.advertise, router.address), time.time())
+        log.info("listening on %s", router.endpoint)
+        _tell(line, listening, run_directory)
+    except BaseException:
+        router.close()
+        raise
+    return router, gate
+
+
+def reopen_door(listening: Listening, max_blob_bytes: int, run_directory: Path) -> tuple[Router, Gate | None]:
+    """As open_door, for a run that has listened before. Makes and changes nothing in its directory, and prints nothing.
+
+    The join file is written where it is gone.
+    """
+    if listening.bind.startswith("ipc://") or listening.insecure:
+        return Router(listening.bind, max_blob_bytes), None
+    access = Access(run_directory)
+    gate = Gate(access, wall=time.time, monotonic=time.monotonic)
+    router = Router(listening.bind, max_blob_bytes, gate.security())
+    try:
+        check_that_strangers_are_refused(router, public_key(access.secret_key()))
+        line = access.first_line()
+        if line is not None and listening.join_file and not Path(listening.join_file).exists():
+            write_join_file(Path(listening.join_file), line)
+    except BaseException:
+        router.close()
+        raise
+    return router, gate
+
+
+def _tell(line: JoinLine | None, listening: Listening, run_directory: Path) -> None:
+    if line is None:
+        log.info("the first token is no longer valid; for another line: dppo token add %s NAME", run_directory)
+    elif listening.join_file:
+        write_join_file(Path(listening.join_file), line)
+        log.info("actors join with: dppo actor --join-file %s", listening.join_file)
+    elif not listening.shows_secrets:
+        log.info(
+            "actors join with: dppo actor --join-file %s (a secret, so it is not in this log; elsewhere with the line "
+            "that is in it)",
+            run_directory / ACCESS_DIRECTORY / JOIN_FILE,
+        )
+    else:
+        log.info(
+            "actors join with this line, a secret (more of them: dppo token add %s NAME):",
+            run_directory,
+        )
+        log.info("dppo actor --join %s", line)
+
+
+def write_join_file(path: Path, line: JoinLine) -> None:
+    """For its owner only; also for the group, where the directory hands its group down (setgid). Raises UsageError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        shared = path.parent.stat().st_mode & stat.S_ISGID
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o640 if shared else 0o600)
+            file.write(f"{line}\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"write_join_file={path} cannot be written: {error.strerror or error}") from None
+
+
+def _address(advertise: str, bound: str) -> str:
+    """host:port for the join line; `bound` is the endpoint in numbers."""
+    host, port = host_and_port(bound)
+    if advertise:
+        parts = host_and_port(f"tcp://{advertise}")
+        host, port = parts[0], parts[1] or port
+    elif ipaddress.ip_address(host).is_unspecified:
+        host = _this_host(ipaddress.ip_address(host).version)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _this_host(version: int) -> str:
+    """An address of this machine that others may reach; nothing is sent to find it."""
+    outside = [(socket.AF_INET, "192.0.2.1")]  # reserved for documentation
+    if version == 6:
+        outside.append((socket.AF_INET6, "2001:db8::1"))
+    for family, address in outside:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((address, 9))
+            except OSError:  # no such network here
+                continue
+            host: str = probe.getsockname()[0]
+            return host
+    return socket.gethostname()

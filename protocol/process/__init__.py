@@ -1,0 +1,1 @@
+"""Plumbing that processes of both sides share: parents, heartbeats, clean ends, resources of the machine."""

@@ -1,0 +1,1 @@
+"""CURVE keys, the join line, the authentication handler and its self-test."""

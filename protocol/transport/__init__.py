@@ -1,0 +1,1 @@
+"""ZeroMQ sockets of both sides, and the connections below them."""

@@ -1,0 +1,82 @@
+"""What becomes of a connection attempt, from libzmq's socket monitor. Reports; decides nothing."""
+
+import errno
+from collections.abc import Iterator
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from dppo.protocol.transport.connection_event import Seen
+
+_EVENTS = (
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_CONNECT_DELAYED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+)
+_NOT_AUTHORISED = 400
+
+
+class Monitor:
+    """Watches one socket; open it before the socket connects, and close it before the socket."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        self._watched = socket
+        self._socket = socket.get_monitor_socket(_EVENTS)
+        self._resolved = False  # this attempt has got as far as an address
+        self._connected = False
+        self._shaken = True  # this connection's handshake has been heard of
+
+    def events(self) -> Iterator[Seen]:
+        """Everything that has happened since the last call."""
+        while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            message = parse_monitor_message(self._socket.recv_multipart(zmq.NOBLOCK))
+            seen = self._meaning(int(message["event"]), int(message["value"]))
+            if seen is not None:
+                yield seen
+
+    def wait(self, milliseconds: int) -> bool:
+        """Return whether something has happened, at the latest after that long."""
+        return bool(self._socket.poll(milliseconds))
+
+    def close(self) -> None:
+        """Without this the context can never be terminated."""
+        self._watched.disable_monitor()
+        self._socket.close(linger=0)
+
+    def _meaning(self, event: int, value: int) -> Seen | None:
+        match event:
+            case zmq.EVENT_CONNECT_DELAYED:
+                self._resolved = True
+            case zmq.EVENT_CONNECTED:
+                self._connected, self._shaken = True, False
+                return Seen.CONNECTED
+            case zmq.EVENT_CONNECT_RETRIED:
+                resolved, self._resolved = self._resolved, False
+                connected, self._connected = self._connected, False
+                if not connected:
+                    return Seen.NOBODY_THERE if resolved else Seen.NO_SUCH_HOST
+            case zmq.EVENT_DISCONNECTED:
+                shaken, self._shaken = self._shaken, True
+                return Seen.LOST if shaken else Seen.NOT_OURS  # libzmq says nothing more about it
+            case _:
+                self._shaken = True
+                return _outcome(event, value)
+        return None
+
+
+def _outcome(event: int, value: int) -> Seen:
+    """What a handshake came to."""
+    match event:
+        case zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            return Seen.WELCOME
+        case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            return Seen.NOT_AUTHORISED if value == _NOT_AUTHORISED else Seen.CANNOT_TELL
+        case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            mismatch = value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+            return Seen.OTHER_MECHANISM if mismatch else Seen.NOT_OURS
+    return Seen.NO_ANSWER if value == errno.EAGAIN else Seen.HUNG_UP
