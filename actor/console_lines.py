@@ -7,19 +7,19 @@ class Diary:
     """Diary of one actor."""
 
     def __init__(self) -> None:
-        self._epoch: int | None = None  # of the learner whose policies it acts with
+        self._term: int | None = None  # of the learner whose policies it acts with
         self._written_at = 0.0
 
-    def loaded(self, *, epoch: int, version: int, steps: int, now: float) -> str:
+    def loaded(self, *, term: int, version: int, steps: int, now: float) -> str:
         """Return a line about a policy that is in place, "" where there was one not long ago.
 
-        epoch: changes with every start of the learner. steps: that this actor has made so far.
+        term: changes with every start of the learner. steps: that this actor has made so far.
         """
-        if epoch != self._epoch:
+        if term != self._term:
             line = f"running under policy {version}"
         elif now - self._written_at >= LINE_SECONDS:
             line = f"running under policy {version}; {steps:,} steps so far"
         else:
             return ""
-        self._epoch, self._written_at = epoch, now
+        self._term, self._written_at = term, now
         return line

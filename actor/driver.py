@@ -19,7 +19,7 @@ from dppo.actor.session.session import ActorSession
 from dppo.actor.session.task import MAX_UNREADABLE
 from dppo.actor.watchdog.activity import Activity
 from dppo.protocol.errors import ProtocolError, UsageError
-from dppo.protocol.messages import EnvSettings, FromLearner, TimeShares, Trouble
+from dppo.protocol.messages import EnvFault, EnvSettings, FromLearner, TimeShares
 from dppo.protocol.process.resources import lack, room
 from dppo.protocol.rollout import Blob, most_rows
 from dppo.protocol.texts import MAX_TEXT
@@ -177,7 +177,7 @@ class ActorDriver:
 
     def _note_about_environments(self, text: str) -> None:
         self._note_reported(text)
-        self.outgoing.append(Send(Trouble(self.session.incarnation, "noted", text[:MAX_TEXT])))
+        self.outgoing.append(Send(EnvFault(self.session.incarnation, "noted", text[:MAX_TEXT])))
 
     def _crashed(self, crash: Crash) -> None:
         self.session.sealed.count_restart()
@@ -185,7 +185,7 @@ class ActorDriver:
         if line:
             self._note_reported(str(crash))
             self._note(self._crashes.traceback_of(crash))
-            self.outgoing.append(Send(Trouble(self.session.incarnation, "crashed", line)))
+            self.outgoing.append(Send(EnvFault(self.session.incarnation, "crashed", line)))
 
     def _load(self, load: Load) -> None:
         assert self._collector is not None, "a learner sends no policy before it knows the spec"
@@ -203,7 +203,7 @@ class ActorDriver:
         self._have_sent_at = now
         self._do(self.session.loaded(load, now - start))
         line = self._diary.loaded(
-            epoch=load.epoch, version=load.version, steps=self.session.sealed.tally.sealed_steps, now=now
+            term=load.term, version=load.version, steps=self.session.sealed.tally.sealed_steps, now=now
         )
         if line:
             self._note(line)

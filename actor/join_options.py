@@ -14,7 +14,7 @@ _MAX_BYTES = 65536
 
 
 @dataclass(frozen=True)
-class WayIn:
+class JoinOptions:
     """What the user said about it."""
 
     learner: str = ""  # endpoint; "": as the join line says

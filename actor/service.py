@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from dppo.actor.driver import ActorDriver
 from dppo.actor.endings import EndSignals, close_environments
-from dppo.actor.join_options import WayIn
+from dppo.actor.join_options import JoinOptions
 from dppo.actor.leave_reasons import reason_for_learner
 from dppo.actor.session.actions import Exit
 from dppo.actor.session.connection_status import SILENT_SECONDS, Handshake
@@ -18,7 +18,7 @@ from dppo.actor.session.session import ActorSession
 from dppo.actor.watchdog.thread import Watchdog
 from dppo.protocol.codec import decode_from_learner, encode
 from dppo.protocol.errors import DppoError, ProtocolError, RefusedError
-from dppo.protocol.messages import Trouble
+from dppo.protocol.messages import EnvFault
 from dppo.protocol.process.heartbeat_file import HealthFile
 from dppo.protocol.process.heartbeat_pipe import Heartbeat
 from dppo.protocol.process.lifeline import watch_parent
@@ -26,7 +26,7 @@ from dppo.protocol.release import RELEASE
 from dppo.protocol.security.curve import ClientSecurity
 from dppo.protocol.security.zmtp_probe import mechanism_at
 from dppo.protocol.texts import MAX_TEXT
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 
 log = logging.getLogger("dppo.actor")
@@ -38,7 +38,7 @@ LAST_WORD_TRIES = 5  # of CONNECTING_SECONDS each
 QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for the log
 
 
-def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str] = ()) -> None:
+def run(way_in: JoinOptions, *, name: str = "", envs: int = 0, allow_env: Sequence[str] = ()) -> None:
     """Step environments for the learner until it says that the run is over.
 
     name: "" takes host name and process id; envs: 0 as the learner says; allow_env: as in ActorConfig.
@@ -79,7 +79,7 @@ def run(way_in: WayIn, *, name: str = "", envs: int = 0, allow_env: Sequence[str
         farewell = f"{name} ends: {driver.exit.reason if driver.exit else 'stopped'}"
     except Exception as error:
         farewell, code = str(error), error.exit_code if isinstance(error, DppoError) else 1
-        dealer.send(encode(Trouble(session.incarnation, "left", reason_for_learner(error))))
+        dealer.send(encode(EnvFault(session.incarnation, "left", reason_for_learner(error))))
         raise
     finally:
         close_environments(driver, farewell, code)
@@ -115,7 +115,7 @@ class _Hotline:
             self._dealer.wait(CONNECTING_SECONDS)
         for _ in self._dealer.events():
             pass
-        self._dealer.send(encode(Trouble(self._incarnation, "stuck", where[:MAX_TEXT])))
+        self._dealer.send(encode(EnvFault(self._incarnation, "stuck", where[:MAX_TEXT])))
 
     def leave(self, why: str) -> None:
         """Report why the process ends; called right before it does, so this waits until the word has left."""
@@ -124,7 +124,7 @@ class _Hotline:
         for _ in range(LAST_WORD_TRIES):
             for _ in self._dealer.events():
                 pass
-            if self._dealer.send(encode(Trouble(self._incarnation, "left", why[:MAX_TEXT]))):
+            if self._dealer.send(encode(EnvFault(self._incarnation, "left", why[:MAX_TEXT]))):
                 break
             self._dealer.wait(CONNECTING_SECONDS)
         self._dealer.close()  # gives what was sent time to leave
@@ -135,7 +135,7 @@ class _Hotline:
             self._dealer.close()
 
 
-def _find(way_in: WayIn, health: HealthFile, stop: EndSignals) -> tuple[str, ClientSecurity | None] | None:
+def _find(way_in: JoinOptions, health: HealthFile, stop: EndSignals) -> tuple[str, ClientSecurity | None] | None:
     """Endpoint and keys, as soon as the file with the join line is there; None when told to stop before."""
     since = time.monotonic()
     told = False
@@ -174,7 +174,7 @@ def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: Hea
             health.touch(now)
             if driver.reconnect_wanted:
                 dealer.reconnect()
-                handshake.saw(Seen.LOST, now)  # what the old socket had to say is lost with it
+                handshake.saw(ConnectionEvent.DISCONNECTED, now)  # what the old socket had to say is lost with it
                 driver.outgoing.clear()
                 driver.connected()
             _exchange(driver, dealer)

@@ -24,7 +24,7 @@ from dppo.learner.storage.journal_records import Entry
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.storage.settings_history import Change, Moment, note_changes
 from dppo.learner.storage.summary import median_seconds, summary
-from dppo.learner.telemetry.log_backoff import Complaints
+from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.learner.telemetry.metrics import MetricsWriter
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings
@@ -63,8 +63,8 @@ class Run:
         self.progress, self.episodes = resumed.progress, resumed.episodes
         self.ledger, self.spec = resumed.ledger, resumed.spec
         self._checkpoint: Checkpoint | None = resumed.checkpoint
-        self._complaints = Complaints(log.error)
-        self._warnings = Complaints(log.warning)
+        self._complaints = LogBackoff(log.error)
+        self._warnings = LogBackoff(log.warning)
         saved_update = resumed.checkpoint.update if resumed.checkpoint is not None else None
         self._saver = Saver(directory, config, self.journal, launched_at, saved_update)
         progress = self.progress

@@ -22,7 +22,7 @@ from dppo.learner.signals import Abandoned, EndSignals, Interrupted
 from dppo.learner.status_reporter import Reporter
 from dppo.learner.storage.settings_history import KeptSettings
 from dppo.learner.telemetry.status import Status
-from dppo.learner.transport.listener import Listening, open_door
+from dppo.learner.transport.listener import Listening, open_listener
 from dppo.learner.transport.network_thread import Network
 from dppo.protocol.ledger import imbalance
 from dppo.protocol.process.launch_time import launched_at
@@ -67,7 +67,7 @@ def run(
         directory = this_run.directory
         stack.callback(directory.close)
         reporter = Reporter(this_run)
-        router, gate = open_door(listening, config.collect.max_rollout_bytes, directory.path)
+        router, gate = open_listener(listening, config.collect.max_rollout_bytes, directory.path)
         network = Network(
             router, this_run.session(), this_run.journal.append, gate, status=reporter.status, observe=observe
         )

@@ -67,7 +67,7 @@ class Hello(_Message, frozen=True):
     envs: Count  # environments it steps; 0: tell me
     tally: Tally
     run_id: Annotated[str, msgspec.Meta(max_length=64)] = ""  # "" before the first WELCOME
-    epoch: Count = 0  # of the policy held
+    term: Count = 0  # of the policy held
     version: Count = 0  # of the policy held, 0: none
     spec_hash: Digest = b""  # b"" while the environment is unknown: tell me which
     spec: Spec | None = None
@@ -75,14 +75,14 @@ class Hello(_Message, frozen=True):
 
     @property
     def policy(self) -> tuple[int, int]:
-        """Epoch and version of the policy held."""
-        return self.epoch, self.version
+        """Term and version of the policy held."""
+        return self.term, self.version
 
 
 class Have(_Message, frozen=True):
     """The policy is loaded."""
 
-    epoch: Count
+    term: Count
     version: Count
     load_seconds: Seconds
 
@@ -91,7 +91,7 @@ class Rollout(_Message, frozen=True):
     """One segment; the blob follows in frame 1."""
 
     seq: Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
-    epoch: Count
+    term: Count
     version: Count
     T: Count
     E: Count
@@ -103,7 +103,7 @@ class Rollout(_Message, frozen=True):
 class Stopped(_Message, frozen=True):
     """The answer to STOP: everything up to `tally.sealed_upto` has been sent, nothing else comes under that version."""
 
-    epoch: Count
+    term: Count
     version: Count
     tally: Tally
     first_step_seconds: Seconds  # from HAVE sent to the end of the first step under this version; 0: no step taken
@@ -117,7 +117,7 @@ class Ping(_Message, frozen=True):
     shares: TimeShares
 
 
-class Trouble(_Message, frozen=True):
+class EnvFault(_Message, frozen=True):
     """Something is wrong with the environments, or ends the actor. Of an incarnation, not of a connection: while its
     main thread is stuck in an environment, an actor's watchdog says so on a connection of its own.
     """
@@ -142,7 +142,7 @@ class Welcome(_Message, frozen=True):
 
     protocol: Count
     run_id: Annotated[str, msgspec.Meta(max_length=64)]
-    epoch: Count  # counts the learner's starts on this run directory
+    term: Count  # counts the learner's starts on this run directory
     env: EnvSettings
     envs: Count
     first_slot: Count  # the actor's environments are slots first_slot .. first_slot + envs - 1
@@ -171,7 +171,7 @@ class Part(_Message, frozen=True):
     slow connection would hear nothing else for so long that both ends took it for dead.
     """
 
-    epoch: Count
+    term: Count
     version: Count
     index: Count  # from 0
 
@@ -179,7 +179,7 @@ class Part(_Message, frozen=True):
 class Policy(_Message, frozen=True):
     """A new policy, and the signal to go on under it; the ONNX graph follows in frame 1, or what PART left of it."""
 
-    epoch: Count
+    term: Count
     version: Count
     digest: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     segment_steps: Annotated[int, msgspec.Meta(ge=1, le=2**24)]  # T under this version
@@ -190,7 +190,7 @@ class Policy(_Message, frozen=True):
 class Extend(_Message, frozen=True):
     """The batch is not full yet: go on under the policy that you hold."""
 
-    epoch: Count
+    term: Count
     version: Count
     rows: Count  # as in POLICY, which this replaces: counted from the first step under that policy
 
@@ -212,7 +212,7 @@ class Nack(_Message, frozen=True):
 class Stop(_Message, frozen=True):
     """The batch is full: cut now, send what you have, wait for the next policy."""
 
-    epoch: Count
+    term: Count
     version: Count
     grace_seconds: Seconds
 
@@ -227,7 +227,7 @@ class Who(_Message, frozen=True):
     """I do not know you (I may have restarted): say HELLO."""
 
 
-FromActor = Hello | Have | Rollout | Stopped | Ping | Trouble | Bye
+FromActor = Hello | Have | Rollout | Stopped | Ping | EnvFault | Bye
 FromLearner = Welcome | Reject | Part | Policy | Extend | Ack | Nack | Stop | Pong | Who | Bye
 Message = FromActor | FromLearner
 

@@ -11,9 +11,9 @@ MAX_PARTS = 512  # half of what libzmq queues for one peer
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What actors act with. Versions only rise within an epoch; an epoch is one start of the learner."""
+    """What actors act with. Versions only rise within an term; an term is one start of the learner."""
 
-    epoch: int
+    term: int
     version: int
     graph: bytes  # ONNX
 

@@ -70,7 +70,7 @@ STRANGE: tuple[Any, ...] = (
 )  # fmt: skip
 NUMBERS = (0, 1, 1, 2, 2, 3, 4, 7, 8, 16, 255, 65536, 65537, 2**24, 2**31, 2**53)
 SETTINGS = Settings(
-    run_id="run", epoch=1, env=ENV, envs_per_actor=2, batch_steps=16, segment_steps=4, seed=1, on_stop="keep",
+    run_id="run", term=1, env=ENV, envs_per_actor=2, batch_steps=16, segment_steps=4, seed=1, on_stop="keep",
     lease_seconds=10.0, stop_grace_seconds=1.0, max_actors=8,
 )  # fmt: skip
 

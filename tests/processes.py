@@ -58,7 +58,7 @@ class RunFiles:
     def ledger(self) -> dict[str, Any]:
         return self._json("ledger.json")
 
-    def epoch(self) -> int:
+    def term(self) -> int:
         return int(self._json("run.json")["start"])
 
     def checkpoints(self) -> list[str]:

@@ -58,7 +58,7 @@ SPEC = Spec(
 )
 SETTINGS = Settings(
     run_id=RUN_ID,
-    epoch=0,
+    term=0,
     env=EnvSettings("Fake-v0"),
     envs_per_actor=ENVS,
     batch_steps=40,
@@ -71,7 +71,7 @@ SETTINGS = Settings(
 
 Incarnation = bytes
 Identity = int  # of one step of one environment
-Sampled = tuple[int, int]  # epoch and version of the policy that a step was sampled with
+Sampled = tuple[int, int]  # term and version of the policy that a step was sampled with
 
 
 @dataclass
@@ -104,11 +104,11 @@ class FakeEnvironments:
 
 
 class FakePolicy:
-    """The graph's bytes are the epoch and the version."""
+    """The graph's bytes are the term and the version."""
 
     def __init__(self, graph: bytes) -> None:
-        epoch, version = graph.split()
-        self.sampled: Sampled = (int(epoch), int(version))
+        term, version = graph.split()
+        self.sampled: Sampled = (int(term), int(version))
 
 
 class FakeCollector:
@@ -268,8 +268,8 @@ class Simulation:
         self.cuts_by_steps = False
         self.spec = SPEC
         self.settings = replace(SETTINGS, **settings)
-        self.epoch = 0
-        self.former_epochs: set[int] = set()  # that the run's directory remembers
+        self.term = 0
+        self.former_terms: set[int] = set()  # that the run's directory remembers
         self.version = 0
         self.updates = 0
         self.numbers = itertools.count()
@@ -332,7 +332,7 @@ class Simulation:
             self.versions = []  # which was the newest is lost as well
         text, books = self.checkpoints[checkpoint]
         state = json.loads(text)
-        self.epoch += 1
+        self.term += 1
         ledger = Ledger.from_state(state["ledger"])
         ledger.drop_pending("learner_crash")
         file, records = state["journal"]
@@ -340,10 +340,10 @@ class Simulation:
         behind = [entry for number, entries in enumerate(files) for entry in entries[0 if number else records :]]
         replayed = replay(ledger, behind)
         self.version = max(state["version"], replayed.version)
-        slots = SlotTable(self.epoch)
-        settings = replace(self.settings, epoch=self.epoch, former_epochs=frozenset(self.former_epochs))
+        slots = SlotTable(self.term)
+        settings = replace(self.settings, term=self.term, former_terms=frozenset(self.former_terms))
         self.learner = LearnerSession(settings, ledger, slots)
-        self.former_epochs.add(self.epoch)
+        self.former_terms.add(self.term)
         self.sent = []
         self.books = copy.deepcopy(books)
         pending = [number for number, place in self.books.place.items() if place == "pending"]
@@ -401,14 +401,14 @@ class Simulation:
         self.version += 1
         assert not self.versions or self.version > self.versions[-1], "versions only rise"
         self.versions.append(self.version)
-        self._do(learner.publish(self.version, b"%d %d" % (self.epoch, self.version), self.now))
+        self._do(learner.publish(self.version, b"%d %d" % (self.term, self.version), self.now))
 
     def _update(self, learner: LearnerSession) -> None:
         for received in self.handed:
             numbers = numbers_of(received.segment)
             assert not self.ever_trained & set(numbers), "a step is trained on twice"
             for number in numbers:
-                assert self.sampled[number] == (self.epoch, self.version), f"{number} is trained on off policy"
+                assert self.sampled[number] == (self.term, self.version), f"{number} is trained on off policy"
             self.ever_trained.update(numbers)
             self.books.put(numbers, "trained", from_="pending")
         assert "pending" not in self.books.place.values(), "the batch misses accepted steps"

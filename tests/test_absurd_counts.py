@@ -21,7 +21,7 @@ from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.codec import decode_from_actor
 from dppo.protocol.errors import HostileError, ProtocolError
 from dppo.protocol.ledger import Account, Ledger, imbalance
-from dppo.protocol.messages import Bye, Have, Hello, Ping, Rollout, Stopped, Tally, TimeShares, Trouble
+from dppo.protocol.messages import Bye, EnvFault, Have, Hello, Ping, Rollout, Stopped, Tally, TimeShares
 from dppo.protocol.specs import spec_hash
 
 Sent = tuple[bytes, bytes | None]
@@ -38,7 +38,7 @@ MESSAGES = [
     Rollout(2, 7, 1, 2, 2, 0, 0, 4),
     Stopped(1, 1, TALLY, 0.1),
     Ping(1.0, TALLY, TimeShares(0.1, 0.1, 0.1, 0.1)),
-    Trouble(LIAR, "stuck", "x"),
+    EnvFault(LIAR, "stuck", "x"),
     Bye("enough", TALLY),
 ]
 
@@ -116,7 +116,7 @@ def test_a_tally_that_contradicts_itself_is_no_honest_peers(tally: Tally) -> Non
 def test_an_actor_whose_account_was_forgotten_is_not_booked_a_second_time(world: Simulation) -> None:
     running(world, "honest")
     judge, account = Plausibility(world.settings, Ledger()), Account("back")
-    hello = msgspec.structs.replace(MESSAGES[0], epoch=world.settings.epoch, tally=Tally(5, 20, 5, 20))
+    hello = msgspec.structs.replace(MESSAGES[0], term=world.settings.term, tally=Tally(5, 20, 5, 20))
     assert account.reconcile(judge.joining(account, hello, 2)) == 0
     assert (account.sealed, account.watermark) == (0, 5)
     account.observe(judge.told(account, Tally(6, 24, 5, 20), 2))
@@ -131,6 +131,6 @@ def test_what_dead_learners_can_have_forgotten_is_bounded_for_all_together(world
     for number in range(5):
         account = Account(f"a{number}")
         tally = Tally(2**50 + CREDIT, 2**53, 2**50, 2**53)
-        hello = msgspec.structs.replace(MESSAGES[0], epoch=99, tally=tally)
+        hello = msgspec.structs.replace(MESSAGES[0], term=99, tally=tally)
         lost += account.reconcile(judge.joining(account, hello, 2))
     assert lost == FORGOTTEN_STEPS

@@ -11,9 +11,9 @@ import pytest
 from processes import free_port
 
 from dppo.cli import main
-from dppo.learner.transport.authenticator import Gate
+from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.credentials import Access, _write_new
-from dppo.learner.transport.listener import Listening, open_door
+from dppo.learner.transport.listener import Listening, open_listener
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import Admitted, Denied, new_secret_key, public_key
 from dppo.protocol.security.join_line import JoinLine
@@ -192,8 +192,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gate(access: Access, clock: Clock) -> Gate:
-    return Gate(access, wall=clock, monotonic=clock)
+def gate(access: Access, clock: Clock) -> TokenAuthenticator:
+    return TokenAuthenticator(access, wall=clock, monotonic=clock)
 
 
 def first_key(access: Access) -> bytes:
@@ -202,13 +202,13 @@ def first_key(access: Access) -> bytes:
     return public_key(line.secret)
 
 
-def test_a_token_added_a_moment_ago_is_let_in_at_the_first_try(access: Access, gate: Gate) -> None:
+def test_a_token_added_a_moment_ago_is_let_in_at_the_first_try(access: Access, gate: TokenAuthenticator) -> None:
     secret = new_secret_key()
     access.change(lambda book: book.add("laptop", public_key(secret), NOW))
     assert isinstance(gate.admit(public_key(secret)), Admitted)
 
 
-def test_a_revoked_token_may_not_stay_once_the_gate_has_looked(access: Access, gate: Gate) -> None:
+def test_a_revoked_token_may_not_stay_once_the_gate_has_looked(access: Access, gate: TokenAuthenticator) -> None:
     key = first_key(access)
     verdict = gate.admit(key)
     assert isinstance(verdict, Admitted)
@@ -219,7 +219,7 @@ def test_a_revoked_token_may_not_stay_once_the_gate_has_looked(access: Access, g
     assert gate.admit(key) == Denied(f"token {verdict.user} is revoked")
 
 
-def test_an_expired_token_needs_no_look_at_the_file(access: Access, gate: Gate, clock: Clock) -> None:
+def test_an_expired_token_needs_no_look_at_the_file(access: Access, gate: TokenAuthenticator, clock: Clock) -> None:
     secret = new_secret_key()
     access.change(lambda book: book.add("brief", public_key(secret), NOW, 60))
     verdict = gate.admit(public_key(secret))
@@ -231,7 +231,7 @@ def test_an_expired_token_needs_no_look_at_the_file(access: Access, gate: Gate, 
 
 @pytest.mark.parametrize("damage", ["garbage", "gone", "open to others"])
 def test_while_the_list_cannot_be_read_nobody_new_comes_in_and_those_inside_stay(
-    access: Access, gate: Gate, damage: str, caplog: pytest.LogCaptureFixture
+    access: Access, gate: TokenAuthenticator, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, file = first_key(access), access.path / "tokens.json"
     verdict = gate.admit(key)
@@ -257,7 +257,7 @@ def test_while_the_list_cannot_be_read_nobody_new_comes_in_and_those_inside_stay
 
 
 def test_refusals_are_told_once_a_second_and_none_is_forgotten(
-    gate: Gate, clock: Clock, caplog: pytest.LogCaptureFixture
+    gate: TokenAuthenticator, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(1000):
         gate.denied("10.0.0.9", bytes(32), "unknown key")
@@ -274,7 +274,7 @@ def test_refusals_are_told_once_a_second_and_none_is_forgotten(
     assert gate.turned_away == 2000
 
 
-def test_a_failed_check_is_told_with_its_reason(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_check_is_told_with_its_reason(gate: TokenAuthenticator, caplog: pytest.LogCaptureFixture) -> None:
     gate.failed(ZeroDivisionError("oh"))
     assert "ZeroDivisionError: oh" in caplog.records[0].getMessage()
 
@@ -360,7 +360,7 @@ def test_the_line_is_told_to_a_terminal_only_and_a_log_names_its_file(
 ) -> None:
     listening = Listening(f"tcp://127.0.0.1:{free_port()}", shows_secrets=is_terminal)
     with caplog.at_level(logging.INFO):
-        router, _ = open_door(listening, 1000, tmp_path)
+        router, _ = open_listener(listening, 1000, tmp_path)
     router.close()
     line = (tmp_path / "access" / "join").read_text().strip()
     assert (line in caplog.text) == is_terminal

@@ -10,7 +10,7 @@ from dppo.learner.models.onnx_export import with_metadata
 from dppo.learner.storage import best_policy
 from dppo.learner.storage.best_policy import BEST_POLICY_FILE, BestPolicy
 from dppo.learner.storage.run_directory import FILES
-from dppo.learner.telemetry.log_backoff import Complaints
+from dppo.learner.telemetry.log_backoff import LogBackoff
 
 
 def graph(version: int) -> bytes:
@@ -25,7 +25,7 @@ def metadata(directory: Path) -> dict[str, str]:
 
 
 def best_of(directory: Path, mean_return: float | None = None, update: int = 0) -> BestPolicy:
-    return BestPolicy(directory, Complaints(lambda *_: None), mean_return, update)
+    return BestPolicy(directory, LogBackoff(lambda *_: None), mean_return, update)
 
 
 def test_the_best_update_is_kept_with_its_return(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_made_is_sealed_and_unknown_and_what_was_open(place: Place, killed_first
     if killed_first == "learner":  # all that credit allows was sealed, and nobody heard of it
         assert made(place) - total["sealed"] > 8 * opened
     again = learner(place)
-    place.until(lambda: run.epoch() == 2, "the next one has it", during=again)
+    place.until(lambda: run.term() == 2, "the next one has it", during=again)
     place.until(lambda: "listening on" in again.said(), "it is ready", during=again)
     again.signal(signal.SIGTERM)
     place.ends(again, code=0)

@@ -168,8 +168,8 @@ def test_the_watch_reads_updates_once_and_sees_a_curve_cut_back_by_a_restart(tmp
 def test_the_watch_sees_a_version_that_does_not_rise(tmp_path: Path) -> None:
     watch = RunWatch(tmp_path)
     identity, policy = tmp_path / "run.json", tmp_path / "policy.onnx"
-    for at, (epoch, version) in enumerate(((1, 1), (1, 2), (2, 2), (3, 1))):
-        identity.write_text(f'{{"epoch": {epoch}}}')
+    for at, (term, version) in enumerate(((1, 1), (1, 2), (2, 2), (3, 1))):
+        identity.write_text(f'{{"term": {term}}}')
         policy.write_bytes(b"..\x0a\x0cdppo.version\x12\x01%d.." % version)
         os.utime(identity, ns=(0, 10 * at + 1))
         os.utime(policy, ns=(0, 10 * at + 2))

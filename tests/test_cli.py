@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import dppo.cli
-from dppo.actor.join_options import WayIn
+from dppo.actor.join_options import JoinOptions
 from dppo.cli import main
 from dppo.learner.config import LearnerConfig
 from dppo.learner.transport.listener import Listening
@@ -243,9 +243,9 @@ def test_actor_gets_its_learner(entries: Entries) -> None:
     assert run("actor", "--join", LINE) == 0
     assert run("actor", "--learner", "tcp://localhost:5555", "--insecure") == 0
     assert [(module, function, *args, rest) for module, function, args, rest in calls] == [
-        ("dppo.actor.service", "run", WayIn("ipc:///tmp/x"), {"name": "", "envs": 4}),
-        ("dppo.actor.service", "run", WayIn(join=LINE), {"name": "", "envs": 0}),
-        ("dppo.actor.service", "run", WayIn("tcp://localhost:5555", insecure=True), {"name": "", "envs": 0}),
+        ("dppo.actor.service", "run", JoinOptions("ipc:///tmp/x"), {"name": "", "envs": 4}),
+        ("dppo.actor.service", "run", JoinOptions(join=LINE), {"name": "", "envs": 0}),
+        ("dppo.actor.service", "run", JoinOptions("tcp://localhost:5555", insecure=True), {"name": "", "envs": 0}),
     ]
 
 
@@ -254,7 +254,7 @@ def test_the_join_line_comes_from_the_environment_too_and_is_not_handed_on(
 ) -> None:
     monkeypatch.setenv("DPPO_JOIN", LINE)
     assert run("actor") == 0
-    assert entries[0][0][2] == (WayIn(join=LINE),)
+    assert entries[0][0][2] == (JoinOptions(join=LINE),)
     assert "DPPO_JOIN" not in os.environ
 
 
@@ -263,7 +263,7 @@ def test_a_flag_counts_more_than_the_environment_for_the_way_to_the_learner(
 ) -> None:
     monkeypatch.setenv("DPPO_JOIN", LINE)
     assert run("actor", "--join-file", "somewhere") == 0
-    assert entries[0][0][2] == (WayIn(join_file="somewhere"),)
+    assert entries[0][0][2] == (JoinOptions(join_file="somewhere"),)
 
 
 def test_the_join_line_comes_from_standard_input_too(monkeypatch: pytest.MonkeyPatch, entries: Entries) -> None:
@@ -388,7 +388,7 @@ def test_a_join_line_copied_with_its_line_end_is_taken_and_a_broken_one_is_not_r
     capsys: pytest.CaptureFixture[str], entries: Entries
 ) -> None:
     assert run("actor", "--join", f"dppo actor --join {LINE}\n") == 0
-    assert entries[0][0][2] == (WayIn(join=f"dppo actor --join {LINE}"),)
+    assert entries[0][0][2] == (JoinOptions(join=f"dppo actor --join {LINE}"),)
     complained = failed(capsys, "actor", "--join", f"dppo actor --join {LINE}\x07")
     assert "control characters" in complained
     assert "dppo1." not in complained

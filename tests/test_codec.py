@@ -15,6 +15,7 @@ from dppo.protocol.messages import (
     WITH_BLOB,
     Ack,
     Bye,
+    EnvFault,
     EnvSettings,
     Have,
     Hello,
@@ -29,7 +30,6 @@ from dppo.protocol.messages import (
     Stopped,
     Tally,
     TimeShares,
-    Trouble,
     Welcome,
     Who,
 )
@@ -81,7 +81,7 @@ FROM_ACTOR: dict[type, st.SearchStrategy[Any]] = {
         envs=counts,
         tally=tallies,
         run_id=texts(64),
-        epoch=counts,
+        term=counts,
         version=counts,
         spec_hash=st.binary(max_size=16),
         spec=st.none() | specs,
@@ -90,7 +90,7 @@ FROM_ACTOR: dict[type, st.SearchStrategy[Any]] = {
     Rollout: st.builds(Rollout, st.integers(1, MAX_COUNT), *[counts] * 7),
     Stopped: st.builds(Stopped, counts, counts, tallies, seconds),
     Ping: st.builds(Ping, st.floats(allow_nan=False), tallies, st.builds(TimeShares, *[seconds] * 4)),
-    Trouble: st.builds(Trouble, st.binary(min_size=8, max_size=8), st.sampled_from(["stuck", "crashed"]), texts(512)),
+    EnvFault: st.builds(EnvFault, st.binary(min_size=8, max_size=8), st.sampled_from(["stuck", "crashed"]), texts(512)),
     Bye: st.builds(Bye, texts(512), tallies),
 }
 FROM_LEARNER: dict[type, st.SearchStrategy[Any]] = {
@@ -98,7 +98,7 @@ FROM_LEARNER: dict[type, st.SearchStrategy[Any]] = {
         Welcome,
         protocol=counts,
         run_id=texts(64),
-        epoch=counts,
+        term=counts,
         env=st.builds(
             EnvSettings,
             texts(256).filter(bool),
@@ -215,7 +215,7 @@ def test_a_value_that_fits_no_field_is_refused_or_was_allowed_by_the_type(messag
         assert msgspec.convert(wrong, field.type) == value or math.isnan(value)
 
 
-@pytest.mark.parametrize("field", ["seq", "epoch", "version", "T", "E", "finals", "episodes", "steps"])
+@pytest.mark.parametrize("field", ["seq", "term", "version", "T", "E", "finals", "episodes", "steps"])
 @pytest.mark.parametrize("wrong", [-1, MAX_COUNT + 1, 1.0, "1", None, True, [1]])
 def test_a_count_is_a_whole_number_in_its_range(field: str, wrong: Any) -> None:
     fields = array(Rollout(1, 1, 2, 3, 4, 0, 0, 12))
@@ -257,7 +257,7 @@ def test_an_unknown_kind_of_message_is_refused() -> None:
 
 
 def test_a_map_instead_of_an_array_is_refused() -> None:
-    refused(msgpack.packb({"type": "Have", "epoch": 1, "version": 2, "load_seconds": 0.5}))
+    refused(msgpack.packb({"type": "Have", "term": 1, "version": 2, "load_seconds": 0.5}))
     refused(msgpack.packb({}))
     refused(msgpack.packb(["Stopped", 1, 2, {}, 0.5]))
 

@@ -9,14 +9,14 @@ from dppo.learner.session.rate_limit import (
     MAX_STRIKES,
     MESSAGES_PER_SECOND,
     QUESTION_SECONDS,
-    Conduct,
+    PeerLimits,
 )
 from dppo.protocol.errors import HostileError, ProtocolError
 
 ODD = ProtocolError("odd")
 
 
-def said_until_refused(conduct: Conduct, now: float, at_most: int = 10_000) -> int:
+def said_until_refused(conduct: PeerLimits, now: float, at_most: int = 10_000) -> int:
     for said in range(at_most):
         try:
             conduct.spend(b"a", now)
@@ -26,24 +26,24 @@ def said_until_refused(conduct: Conduct, now: float, at_most: int = 10_000) -> i
 
 
 def test_a_burst_passes_and_a_flood_does_not() -> None:
-    assert said_until_refused(Conduct(), 5.0) == BURST_MESSAGES
+    assert said_until_refused(PeerLimits(), 5.0) == BURST_MESSAGES
 
 
 def test_what_heartbeats_need_passes_for_ever() -> None:
-    conduct = Conduct()
+    conduct = PeerLimits()
     for second in range(100_000):
         conduct.spend(b"a", float(second))
 
 
 def test_the_allowance_grows_back_with_time_up_to_a_burst() -> None:
-    conduct = Conduct()
+    conduct = PeerLimits()
     said_until_refused(conduct, 0.0)
     assert said_until_refused(conduct, 1.0) == MESSAGES_PER_SECOND
     assert said_until_refused(conduct, 1e6) == BURST_MESSAGES
 
 
 def test_what_was_asked_for_costs_nothing() -> None:
-    conduct = Conduct()
+    conduct = PeerLimits()
     for _ in range(100_000):  # rollouts in an instant: credit bounds them
         conduct.spend(b"a", 1.0)
         conduct.give_back(b"a", 1)
@@ -52,20 +52,20 @@ def test_what_was_asked_for_costs_nothing() -> None:
 
 
 def test_one_connection_does_not_pay_for_another() -> None:
-    conduct = Conduct()
+    conduct = PeerLimits()
     said_until_refused(conduct, 0.0)
     conduct.spend(b"b", 0.0)
 
 
 def test_so_many_strikes_and_out() -> None:
-    conduct = Conduct()
+    conduct = PeerLimits()
     assert [conduct.strike(b"a", ODD, 0.0) for _ in range(MAX_STRIKES)] == [False] * (MAX_STRIKES - 1) + [True]
     assert conduct.is_dismissed(b"a")
     assert not conduct.is_dismissed(b"b")
 
 
 def test_strikes_are_forgiven_one_a_while() -> None:
-    conduct, now = Conduct(), 0.0
+    conduct, now = PeerLimits(), 0.0
     for _ in range(100):
         now += FORGIVEN_SECONDS
         assert not conduct.strike(b"a", ODD, now)
@@ -75,7 +75,7 @@ def test_strikes_are_forgiven_one_a_while() -> None:
 
 
 def test_what_no_actor_can_send_is_borne_not_once() -> None:
-    conduct = Conduct()
+    conduct = PeerLimits()
     assert conduct.strike(b"a", HostileError("frames"), 0.0)
     assert conduct.is_dismissed(b"a")
     conduct.forget(b"a")
@@ -83,7 +83,7 @@ def test_what_no_actor_can_send_is_borne_not_once() -> None:
 
 
 def test_a_stranger_is_asked_once_in_a_while() -> None:
-    conduct = Conduct()
+    conduct = PeerLimits()
     assert conduct.may_be_asked(b"a", 0.0)
     assert not any(conduct.may_be_asked(b"a", 0.9 * QUESTION_SECONDS) for _ in range(1000))
     assert conduct.may_be_asked(b"b", 0.0)
@@ -92,7 +92,7 @@ def test_a_stranger_is_asked_once_in_a_while() -> None:
 
 @pytest.mark.parametrize("deed", ["spend", "strike", "may_be_asked"])
 def test_records_are_bounded_whatever_strangers_do(deed: str) -> None:
-    conduct = Conduct()
+    conduct = PeerLimits()
     for number in range(MAX_RECORDS + 10):
         peer = b"%d" % number
         if deed == "strike":

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dppo.actor.join_options import WayIn
-from dppo.learner.transport.authenticator import Gate
+from dppo.actor.join_options import JoinOptions
+from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.credentials import Access
 from dppo.learner.transport.token_list import TokenBook
 from dppo.ops.doctor.command import DoctorArguments, doctor
@@ -138,7 +138,7 @@ class Learner:
     def __init__(self, directory: Path, *, with_keys: bool) -> None:
         port = free_port()
         self.access = Access.open(directory, time.time())
-        self.gate = Gate(self.access, wall=time.time, monotonic=time.monotonic)
+        self.gate = TokenAuthenticator(self.access, wall=time.time, monotonic=time.monotonic)
         self.router = Router(f"tcp://127.0.0.1:{port}", 10**6, self.gate.security() if with_keys else None)
         self.address = f"127.0.0.1:{port}"
         line = self.access.announce(self.address, time.time())
@@ -173,7 +173,7 @@ def learner(tmp_path: Path) -> Iterator[Learner]:
 
 
 def look(**way: object) -> dict[str, str]:
-    return levels(reach(WayIn(**way), time.monotonic))  # type: ignore[arg-type]
+    return levels(reach(JoinOptions(**way), time.monotonic))  # type: ignore[arg-type]
 
 
 def test_a_learner_that_lets_us_in(learner: Learner) -> None:
@@ -182,14 +182,14 @@ def test_a_learner_that_lets_us_in(learner: Learner) -> None:
 
 def test_a_token_that_the_learner_does_not_know(learner: Learner) -> None:
     stranger = JoinLine(learner.line.server_key, bytes(4), b"s" * 32, learner.address)
-    (*_, last) = reach(WayIn(join=str(stranger)), time.monotonic)
+    (*_, last) = reach(JoinOptions(join=str(stranger)), time.monotonic)
     assert (last.what, last.level) == ("handshake", "error")
     assert "new line" in last.do
 
 
 def test_another_learner_than_that_of_the_token(learner: Learner) -> None:
     other = JoinLine(b"o" * 32, learner.line.token_id, learner.line.secret, learner.address)
-    (*_, last) = reach(WayIn(join=str(other)), time.monotonic)
+    (*_, last) = reach(JoinOptions(join=str(other)), time.monotonic)
     assert (last.what, last.level) == ("handshake", "error")
 
 
@@ -204,15 +204,15 @@ def test_a_learner_without_keys_is_not_the_one_of_a_token(tmp_path: Path) -> Non
 
 def test_nobody_there_and_no_such_host_and_no_learner(learner: Learner) -> None:
     line = learner.line
-    (nobody,) = reach(WayIn(f"tcp://127.0.0.1:{free_port()}", str(line)), time.monotonic)
+    (nobody,) = reach(JoinOptions(f"tcp://127.0.0.1:{free_port()}", str(line)), time.monotonic)
     assert (nobody.what, nobody.level) == ("connection", "error")
-    (unknown,) = reach(WayIn("tcp://no-such-host.invalid:1", str(line)), time.monotonic)
+    (unknown,) = reach(JoinOptions("tcp://no-such-host.invalid:1", str(line)), time.monotonic)
     assert (unknown.what, unknown.level) == ("name", "error")
     with plain.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         threading.Thread(target=lambda: mute.accept()[0].close(), daemon=True).start()
-        first, *_ = reach(WayIn(f"tcp://127.0.0.1:{mute.getsockname()[1]}", str(line)), time.monotonic)
+        first, *_ = reach(JoinOptions(f"tcp://127.0.0.1:{mute.getsockname()[1]}", str(line)), time.monotonic)
         assert first.what == "connection"
 
 

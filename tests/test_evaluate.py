@@ -17,7 +17,7 @@ from dppo.actor.sampling.noise import environment_seeds
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.cli import main
 from dppo.protocol.errors import DppoError, UsageError
-from dppo.watch.evaluate import Watching, evaluate, evaluation_seeds
+from dppo.watch.evaluate import ViewOptions, evaluate, evaluation_seeds
 from dppo.watch.rendering import Shown, WindowClosed
 
 # pushes towards where the pole falls: pole angle and its velocity decide
@@ -99,7 +99,7 @@ UNIFORM = categorical_graph(np.zeros((4, 2)))
 
 def test_a_video_shows_the_first_episodes_from_their_first_to_their_last_frame(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "run", UNIFORM, f"env: {{id: '{PIXEL}'}}")
-    result = evaluate(run, episodes=5, watching=Watching(str(tmp_path / "a.gif"), 2))
+    result = evaluate(run, episodes=5, watching=ViewOptions(str(tmp_path / "a.gif"), 2))
     shades = [10 * round(picture.mean() / 10) for picture in read_gif(tmp_path / "a.gif")[0]]
     # made and tried out: episode 0; filmed: 1; reset at its end: 2; filmed: 3
     assert shades == [50 * step + 10 * episode for episode in (1, 3) for step in range(4)]
@@ -110,7 +110,7 @@ def test_a_video_shows_the_first_episodes_from_their_first_to_their_last_frame(t
 def test_the_result_is_the_same_with_a_video_and_without(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "run", UNIFORM)
     plain = evaluate(run, episodes=4, deterministic=False, envs=3)
-    filmed = evaluate(run, episodes=4, deterministic=False, envs=3, watching=Watching(str(tmp_path / "a.mp4"), 2))
+    filmed = evaluate(run, episodes=4, deterministic=False, envs=3, watching=ViewOptions(str(tmp_path / "a.mp4"), 2))
     assert (filmed.returns, filmed.lengths) == (plain.returns, plain.lengths)
     frames, frames_per_second = read_mp4(tmp_path / "a.mp4")
     assert frames_per_second == 50.0  # the environment's own
@@ -120,7 +120,7 @@ def test_the_result_is_the_same_with_a_video_and_without(tmp_path: Path) -> None
 def test_a_window_shows_every_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     run = run_directory(tmp_path / "run", UNIFORM, "env: {id: CartPole-v1, kwargs: {max_episode_steps: 5}}")
-    shown = evaluate(run, episodes=2, watching=Watching(window=True))
+    shown = evaluate(run, episodes=2, watching=ViewOptions(window=True))
     assert shown.returns == evaluate(run, episodes=2).returns
 
 
@@ -229,14 +229,14 @@ def test_an_episode_that_is_over_is_not_lost_to_a_window_closed_right_after_it()
 def test_what_cannot_be_filmed_is_said_and_leaves_no_file(tmp_path: Path, env: str, complaint: str) -> None:
     run = run_directory(tmp_path / "run", UNIFORM, f"env: {{{env}}}")
     with pytest.raises(UsageError, match=complaint):
-        evaluate(run, watching=Watching(str(tmp_path / "a.gif")))
+        evaluate(run, watching=ViewOptions(str(tmp_path / "a.gif")))
     assert not list(tmp_path.glob("*.gif"))
 
 
 def test_a_video_that_cannot_be_written_is_said_before_anything_is_played(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "run", UNIFORM, "env: {id: Pendulum-v1}")  # whose actions this policy does not have
     with pytest.raises(UsageError, match=r"cannot write video .*missing/a.mp4: No such file"):
-        evaluate(run, watching=Watching(f"{tmp_path}/missing/a.mp4"))
+        evaluate(run, watching=ViewOptions(f"{tmp_path}/missing/a.mp4"))
 
 
 def test_a_window_needs_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_a_window_needs_a_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(variable, raising=False)
     run = run_directory(tmp_path / "run", UNIFORM)
     with pytest.raises(UsageError, match=r"there is no display here .* film it with --video"):
-        evaluate(run, watching=Watching(window=True))
+        evaluate(run, watching=ViewOptions(window=True))
 
 
 def test_a_display_that_does_not_answer_is_no_display(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,18 +252,18 @@ def test_a_display_that_does_not_answer_is_no_display(tmp_path: Path, monkeypatc
     monkeypatch.setenv("DISPLAY", ":9876")
     run = run_directory(tmp_path / "run", UNIFORM)
     with pytest.raises(UsageError, match="the display :9876 does not answer"):
-        evaluate(run, watching=Watching(window=True))
+        evaluate(run, watching=ViewOptions(window=True))
 
 
 def test_rendering_without_pygame_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pygame", None)
     run = run_directory(tmp_path / "run", UNIFORM)
     with pytest.raises(UsageError, match=r"pygame is not installed: pip install 'dppo\[render\]'"):
-        evaluate(run, watching=Watching(str(tmp_path / "a.gif")))
+        evaluate(run, watching=ViewOptions(str(tmp_path / "a.gif")))
 
 
 def test_a_film_may_end_before_its_episode(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "run", UNIFORM, f"env: {{id: '{PIXEL}'}}")
-    watching = Watching(str(tmp_path / "a.gif"), most_frames=2)
+    watching = ViewOptions(str(tmp_path / "a.gif"), most_frames=2)
     assert evaluate(run, episodes=1, watching=watching).lengths == (1,)
     assert len(read_gif(tmp_path / "a.gif")[0]) == 2

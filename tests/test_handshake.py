@@ -12,7 +12,7 @@ import pytest
 from doors import Door
 from processes import free_port
 
-from dppo.actor.join_options import WayIn
+from dppo.actor.join_options import JoinOptions
 from dppo.actor.session.actions import Action, Exit, Note, Reconnect
 from dppo.actor.session.connection_status import (
     AT_ONCE_SECONDS,
@@ -27,7 +27,7 @@ from dppo.actor.session.connection_status import (
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.join_line import JoinLine
 from dppo.protocol.security.zmtp_probe import mechanism_at
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.router import Router
 
 LINE = JoinLine(bytes(32), bytes(4), bytes(range(32)), "host:5555")
@@ -54,15 +54,15 @@ def the_note(actions: list[Action]) -> str:
 
 
 def test_a_token_that_is_not_accepted_ends_the_actor_and_says_what_to_do() -> None:
-    assert "ask for a new line" in the_exit(handshake().saw(Seen.NOT_AUTHORISED, 0.1)).reason
+    assert "ask for a new line" in the_exit(handshake().saw(ConnectionEvent.AUTHENTICATION_FAILED, 0.1)).reason
 
 
 def test_a_learner_that_wants_a_token_says_so_to_an_actor_without() -> None:
-    assert "without a token" in the_exit(handshake(has_token=False).saw(Seen.OTHER_MECHANISM, 0.1)).reason
+    assert "without a token" in the_exit(handshake(has_token=False).saw(ConnectionEvent.MECHANISM_MISMATCH, 0.1)).reason
 
 
 def test_an_actor_with_a_token_does_not_talk_to_a_learner_without_encryption() -> None:
-    assert "not encrypted" in the_exit(handshake().saw(Seen.OTHER_MECHANISM, 0.1)).reason
+    assert "not encrypted" in the_exit(handshake().saw(ConnectionEvent.MECHANISM_MISMATCH, 0.1)).reason
 
 
 def hang_up(attempts: Handshake, since: float, seconds: float, times: int, *, after: float = 0.05) -> None:
@@ -70,9 +70,9 @@ def hang_up(attempts: Handshake, since: float, seconds: float, times: int, *, af
     for number in range(times):
         now = since + seconds * number / (times - 1)
         attempts.tick(now - after)
-        assert attempts.saw(Seen.CONNECTED, now) == []
-        assert attempts.saw(Seen.HUNG_UP, now) == []
-        assert attempts.saw(Seen.LOST, now) == []
+        assert attempts.saw(ConnectionEvent.TCP_CONNECTED, now) == []
+        assert attempts.saw(ConnectionEvent.DISCONNECTED_IN_HANDSHAKE, now) == []
+        assert attempts.saw(ConnectionEvent.DISCONNECTED, now) == []
 
 
 def test_a_learner_that_keeps_hanging_up_is_asked_what_it_is_and_another_key_ends_the_actor() -> None:
@@ -107,8 +107,10 @@ def test_a_proxy_without_a_learner_behind_it_is_waited_for() -> None:
     assert attempts.wants_greeting
 
 
-@pytest.mark.parametrize("between", [Seen.WELCOME, Seen.NO_ANSWER, Seen.NOBODY_THERE])
-def test_what_comes_in_between_starts_the_count_of_hang_ups_anew(between: Seen) -> None:
+@pytest.mark.parametrize(
+    "between", [ConnectionEvent.HANDSHAKE_SUCCEEDED, ConnectionEvent.HANDSHAKE_TIMED_OUT, ConnectionEvent.NO_LISTENER]
+)
+def test_what_comes_in_between_starts_the_count_of_hang_ups_anew(between: ConnectionEvent) -> None:
     attempts = handshake()
     hang_up(attempts, 0.0, HUNG_UP_SECONDS - 1, HUNG_UP_TIMES)
     attempts.saw(between, 4.5)
@@ -127,20 +129,22 @@ def test_what_hangs_up_and_is_no_curve_server_is_not_ours(mechanism: str, word: 
     ("seen", "words"),
     [
         (None, "no learner answers"),
-        (Seen.NOBODY_THERE, "no learner answers"),
-        (Seen.NO_SUCH_HOST, "name of the learner's host is unknown"),
-        (Seen.CONNECTED, "accepts connections, but nothing answers"),
-        (Seen.NO_ANSWER, "does not finish the handshake"),
-        (Seen.CANNOT_TELL, "cannot check tokens"),
-        (Seen.NOT_OURS, "does not speak ZeroMQ"),
-        (Seen.HUNG_UP, "hangs up"),
+        (ConnectionEvent.NO_LISTENER, "no learner answers"),
+        (ConnectionEvent.NAME_NOT_RESOLVED, "name of the learner's host is unknown"),
+        (ConnectionEvent.TCP_CONNECTED, "accepts connections, but nothing answers"),
+        (ConnectionEvent.HANDSHAKE_TIMED_OUT, "does not finish the handshake"),
+        (ConnectionEvent.AUTHENTICATION_UNAVAILABLE, "cannot check tokens"),
+        (ConnectionEvent.NOT_ZEROMQ, "does not speak ZeroMQ"),
+        (ConnectionEvent.DISCONNECTED_IN_HANDSHAKE, "hangs up"),
     ],
 )
-def test_an_actor_that_waits_says_for_what_after_a_while_and_now_and_then(seen: Seen | None, words: str) -> None:
+def test_an_actor_that_waits_says_for_what_after_a_while_and_now_and_then(
+    seen: ConnectionEvent | None, words: str
+) -> None:
     attempts = handshake()
     if seen is not None:
         attempts.tick(SILENT_SECONDS - 0.2)
-        assert attempts.saw(Seen.CONNECTED, SILENT_SECONDS - 0.1) == []
+        assert attempts.saw(ConnectionEvent.TCP_CONNECTED, SILENT_SECONDS - 0.1) == []
         assert attempts.saw(seen, SILENT_SECONDS - 0.1) == []
     assert attempts.tick(SILENT_SECONDS - 0.05) == []
     assert words in the_note(attempts.tick(SILENT_SECONDS))
@@ -162,7 +166,7 @@ def test_a_learner_that_stays_away_is_spoken_of_ever_more_rarely() -> None:
 
 def test_a_socket_on_this_machine_that_is_not_there_is_no_unknown_host() -> None:
     waiting = Handshake("ipc:///run/learner", has_token=False, now=0.0)
-    waiting.saw(Seen.NO_SUCH_HOST, 0.1)
+    waiting.saw(ConnectionEvent.NAME_NOT_RESOLVED, 0.1)
     (note,) = waiting.tick(SILENT_SECONDS + 0.1)
     assert isinstance(note, Note)
     assert "no learner answers at ipc:///run/learner yet" in note.text
@@ -170,24 +174,33 @@ def test_a_socket_on_this_machine_that_is_not_there_is_no_unknown_host() -> None
 
 def test_an_actor_that_got_through_has_nothing_to_say_until_the_connection_is_lost_for_long() -> None:
     attempts = handshake()
-    attempts.saw(Seen.WELCOME, 1.0)
+    attempts.saw(ConnectionEvent.HANDSHAKE_SUCCEEDED, 1.0)
     assert attempts.tick(100.0) == []
-    attempts.saw(Seen.LOST, 100.0)
-    attempts.saw(Seen.NOBODY_THERE, 101.0)
+    attempts.saw(ConnectionEvent.DISCONNECTED, 100.0)
+    attempts.saw(ConnectionEvent.NO_LISTENER, 101.0)
     assert attempts.tick(100.0 + REPEAT_SECONDS - 0.1) == [], "the session has said that the learner is gone"
     assert "no learner answers at" in (note := the_note(attempts.tick(100.0 + REPEAT_SECONDS)))
     assert "any more" in note
-    attempts.saw(Seen.WELCOME, 110.0)
+    attempts.saw(ConnectionEvent.HANDSHAKE_SUCCEEDED, 110.0)
     assert attempts.tick(1000.0) == []
 
 
-@pytest.mark.parametrize("seen", [Seen.CONNECTED, Seen.HUNG_UP, Seen.NO_ANSWER, Seen.NOT_OURS, Seen.NO_SUCH_HOST])
-def test_anything_but_silence_after_a_loss_is_said_soon(seen: Seen) -> None:
+@pytest.mark.parametrize(
+    "seen",
+    [
+        ConnectionEvent.TCP_CONNECTED,
+        ConnectionEvent.DISCONNECTED_IN_HANDSHAKE,
+        ConnectionEvent.HANDSHAKE_TIMED_OUT,
+        ConnectionEvent.NOT_ZEROMQ,
+        ConnectionEvent.NAME_NOT_RESOLVED,
+    ],
+)
+def test_anything_but_silence_after_a_loss_is_said_soon(seen: ConnectionEvent) -> None:
     attempts = handshake()
-    attempts.saw(Seen.WELCOME, 1.0)
+    attempts.saw(ConnectionEvent.HANDSHAKE_SUCCEEDED, 1.0)
     attempts.tick(99.9)
-    attempts.saw(Seen.LOST, 100.0)
-    attempts.saw(Seen.NOBODY_THERE, 100.1)
+    attempts.saw(ConnectionEvent.DISCONNECTED, 100.0)
+    attempts.saw(ConnectionEvent.NO_LISTENER, 100.1)
     attempts.saw(seen, 101.0)
     assert [a for a in attempts.tick(101.0 + SILENT_SECONDS - 0.1) if isinstance(a, Note)] == []
     said_at = 101.0 + SILENT_SECONDS
@@ -196,8 +209,8 @@ def test_anything_but_silence_after_a_loss_is_said_soon(seen: Seen) -> None:
     assert [a for a in attempts.tick(said_at + REPEAT_SECONDS - 0.1) if isinstance(a, Note)] == [], "not again so soon"
 
 
-@pytest.mark.parametrize("seen", [Seen.CANNOT_TELL, Seen.NOT_OURS])
-def test_what_libzmq_takes_for_final_is_tried_again(seen: Seen) -> None:
+@pytest.mark.parametrize("seen", [ConnectionEvent.AUTHENTICATION_UNAVAILABLE, ConnectionEvent.NOT_ZEROMQ])
+def test_what_libzmq_takes_for_final_is_tried_again(seen: ConnectionEvent) -> None:
     attempts = handshake()
     attempts.saw(seen, 0.5)
     assert attempts.tick(0.5 + RETRY_SECONDS - 0.1) == []
@@ -207,9 +220,9 @@ def test_what_libzmq_takes_for_final_is_tried_again(seen: Seen) -> None:
 
 def test_a_token_can_be_revoked_at_any_time() -> None:
     attempts = handshake()
-    attempts.saw(Seen.WELCOME, 1.0)
-    attempts.saw(Seen.LOST, 50.0)
-    the_exit(attempts.saw(Seen.NOT_AUTHORISED, 50.2))
+    attempts.saw(ConnectionEvent.HANDSHAKE_SUCCEEDED, 1.0)
+    attempts.saw(ConnectionEvent.DISCONNECTED, 50.0)
+    the_exit(attempts.saw(ConnectionEvent.AUTHENTICATION_FAILED, 50.2))
 
 
 # What a port is
@@ -253,7 +266,7 @@ def test_where_nobody_is_there_is_nothing(endpoint: str) -> None:
 
 
 def test_the_line_says_where_the_learner_is_and_by_what_key() -> None:
-    found = WayIn(join=str(LINE)).find()
+    found = JoinOptions(join=str(LINE)).find()
     assert found is not None
     endpoint, security = found
     assert endpoint == "tcp://host:5555"
@@ -262,7 +275,7 @@ def test_the_line_says_where_the_learner_is_and_by_what_key() -> None:
 
 
 def test_another_address_keeps_the_key() -> None:
-    found = WayIn("tcp://127.0.0.1:7777", join=str(LINE)).find()
+    found = JoinOptions("tcp://127.0.0.1:7777", join=str(LINE)).find()
     assert found is not None
     assert found[0] == "tcp://127.0.0.1:7777"
     assert found[1] is not None
@@ -270,7 +283,7 @@ def test_another_address_keeps_the_key() -> None:
 
 def test_a_file_is_waited_for_and_then_read(tmp_path: Path) -> None:
     file = tmp_path / "line"
-    way_in = WayIn(join_file=str(file))
+    way_in = JoinOptions(join_file=str(file))
     assert way_in.find() is None
     file.touch(0o600)
     file.write_text(f"dppo actor --join {LINE}\n")
@@ -283,7 +296,7 @@ def test_a_file_is_waited_for_and_then_read(tmp_path: Path) -> None:
 def test_a_file_for_owner_and_group_is_taken(tmp_path: Path, bits: int) -> None:
     (tmp_path / "line").write_text(str(LINE))
     (tmp_path / "line").chmod(bits)
-    assert WayIn(join_file=str(tmp_path / "line")).find() is not None
+    assert JoinOptions(join_file=str(tmp_path / "line")).find() is not None
 
 
 @pytest.mark.parametrize("bits", [0o644, 0o604, 0o660, 0o602, 0o666])
@@ -291,7 +304,7 @@ def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, bits: 
     (tmp_path / "line").write_text(str(LINE))
     (tmp_path / "line").chmod(bits)
     with pytest.raises(UsageError, match=f"open to others .mode {bits:03o}.*chmod 600") as caught:
-        WayIn(join_file=str(tmp_path / "line")).find()
+        JoinOptions(join_file=str(tmp_path / "line")).find()
     assert "\n" not in str(caught.value)
 
 
@@ -301,7 +314,7 @@ def test_a_pipe_is_read_whatever_its_mode(tmp_path: Path) -> None:
     os.mkfifo(pipe, 0o644)
     thread = threading.Thread(target=lambda: pipe.write_text(f"{LINE}\n"))
     thread.start()
-    assert WayIn(join_file=str(pipe)).find() is not None
+    assert JoinOptions(join_file=str(pipe)).find() is not None
     thread.join()
 
 
@@ -310,20 +323,20 @@ def test_a_file_with_something_else_is_refused(tmp_path: Path, content: bytes) -
     (tmp_path / "line").touch(0o600)
     (tmp_path / "line").write_bytes(content)
     with pytest.raises(UsageError):
-        WayIn(join_file=str(tmp_path / "line")).find()
+        JoinOptions(join_file=str(tmp_path / "line")).find()
 
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="join_file"):
-        WayIn(join_file=str(tmp_path)).find()
+        JoinOptions(join_file=str(tmp_path)).find()
 
 
 @pytest.mark.parametrize("learner", ["tcp://10.0.0.1:5555", "tcp://learner:5555", ""])
 def test_going_without_keys_is_for_this_machine_only(learner: str) -> None:
     with pytest.raises(UsageError, match="insecure is for a learner on this machine"):
-        WayIn(learner, insecure=True)
-    assert WayIn("tcp://127.0.0.1:5555", insecure=True).find() == ("tcp://127.0.0.1:5555", None)
+        JoinOptions(learner, insecure=True)
+    assert JoinOptions("tcp://127.0.0.1:5555", insecure=True).find() == ("tcp://127.0.0.1:5555", None)
 
 
 def test_the_secret_is_not_in_what_a_traceback_shows() -> None:
-    assert str(LINE)[10:40] not in repr(WayIn(join=str(LINE)))
+    assert str(LINE)[10:40] not in repr(JoinOptions(join=str(LINE)))

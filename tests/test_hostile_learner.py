@@ -116,7 +116,7 @@ def test_nesting_without_end_is_refused() -> None:
 def welcome(**changes: object) -> Welcome:
     numbers = dict.fromkeys(("first_slot", "life", "watermark"), 0) | {
         "protocol": 1,
-        "epoch": 1,
+        "term": 1,
         "seed": 1,
         "credit": 8,
     }

@@ -15,7 +15,7 @@ from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_p
 from dppo.learner.session.records import Send, Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
-from dppo.learner.transport.authenticator import Gate
+from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.credentials import Access
 from dppo.learner.transport.network_thread import Network
 from dppo.protocol import PROTOCOL_VERSION
@@ -24,7 +24,7 @@ from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import EnvSettings, FromLearner, Hello, Reject, Tally, Welcome
 from dppo.protocol.security.curve import ClientSecurity, new_secret_key, public_key
 from dppo.protocol.security.join_line import JoinLine
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.router import Router
 
@@ -226,7 +226,7 @@ def answer(peer: Dealer) -> FromLearner:
 
 def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(tmp_path: Path) -> None:
     access = Access.open(tmp_path, time.time())
-    gate = Gate(access, wall=time.time, monotonic=time.monotonic)
+    gate = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
     router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, gate.security())
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
     session = LearnerSession(settings, Ledger(), SlotTable(1))
@@ -244,19 +244,19 @@ def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(t
         assert (refusal.code, refusal.fatal) == ("token", True)
         hello(rude)  # on the connection that is still there, or was a moment ago
         deadline = time.monotonic() + DEADLINE_SECONDS
-        seen: list[Seen] = []
-        while Seen.NOT_AUTHORISED not in seen:
+        seen: list[ConnectionEvent] = []
+        while ConnectionEvent.AUTHENTICATION_FAILED not in seen:
             assert time.monotonic() < deadline, seen
             seen += rude.events()
             rude.wait(0.05)
-        assert seen.index(Seen.LOST) < seen.index(Seen.NOT_AUTHORISED)
+        assert seen.index(ConnectionEvent.DISCONNECTED) < seen.index(ConnectionEvent.AUTHENTICATION_FAILED)
         assert session.peers == {}
         assert session.ledger.accounts == {}
 
 
 def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door()
-    gate = Gate(Access.open(tmp_path, time.time()), wall=time.time, monotonic=time.monotonic)
+    gate = TokenAuthenticator(Access.open(tmp_path, time.time()), wall=time.time, monotonic=time.monotonic)
     router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, door.server)
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
     network = Network(router, LearnerSession(settings, Ledger(), SlotTable(1)), lambda _: None, gate)
@@ -271,8 +271,8 @@ def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatc
             assert time.monotonic() < deadline
             dealer.wait(0.02)
         door.broken = None
-        seen: list[Seen] = []
-        while Seen.WELCOME not in seen:
+        seen: list[ConnectionEvent] = []
+        while ConnectionEvent.HANDSHAKE_SUCCEEDED not in seen:
             assert time.monotonic() < deadline, seen
             seen += dealer.events()
             dealer.wait(0.02)

@@ -126,7 +126,7 @@ def idle(world: Simulation, actor: Process) -> None:
         message = decode_from_learner(header, blob is not None)
         if isinstance(message, Policy):
             learner = learner_of(world)
-            world._do(learner.receive(connection.id, Have(message.epoch, message.version, 0.0), None, world.now))
+            world._do(learner.receive(connection.id, Have(message.term, message.version, 0.0), None, world.now))
     peer = learner_of(world).peers.get(connection.id)
     if peer is not None:
         peer.heard = world.now

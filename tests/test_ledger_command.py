@@ -39,7 +39,7 @@ def run(tmp_path: Path) -> Path:
     """A learner was killed after update 3, with one rollout accepted and one refused behind its checkpoint."""
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
-    (run / "run.json").write_text('{"run_id": "1234", "epoch": 1}')
+    (run / "run.json").write_text('{"run_id": "1234", "term": 1}')
     ledger = books().to_state()
     journal = Journal(run, silent)
     journal.append(Entry("accepted", 1, 30, ALICE, "alice", 30))

@@ -115,7 +115,7 @@ def test_a_killed_actor_is_replaced_and_costs_only_what_it_had_not_delivered(fin
     assert "actor-0 was killed by SIGKILL; starting it again" in finished.said
     assert drops(finished.files.ledger()).keys() <= {"actor_lost"}
     assert finished.files.ledger()["closed_incarnations"] == 3
-    assert finished.files.epoch() == 1
+    assert finished.files.term() == 1
 
 
 def test_a_run_says_how_it_went(finished: Finished) -> None:
@@ -157,7 +157,7 @@ def test_ctrl_c_ends_a_run_cleanly_and_the_same_command_resumes_it(place: Place,
     second = start(place)
     place.ends(second, code=0)
     place.leaves_nothing()
-    assert files.epoch() == 2
+    assert files.term() == 2
     assert files.updates() > done
     assert_finished(files)
     assert drops(files.ledger()).keys() <= {"shutdown"}
@@ -210,14 +210,14 @@ def test_a_killed_learner_is_started_again_and_keeps_its_actors(place: Place, fi
     learner, actors = files.learner_pid(), command.actors()
     kill(learner)
     place.until(lambda: files.learner_pid() != learner, "the learner is started again", during=command)
-    place.until(lambda: files.epoch() == 2, "it has the run directory", during=command)
+    place.until(lambda: files.term() == 2, "it has the run directory", during=command)
     resumed_after = int(files.checkpoints()[-1])
     place.until(lambda: files.updates() >= resumed_after + 2, "it trains", during=command)
     assert command.actors() == actors
     place.gate.touch()
     place.ends(command, code=0)
     place.leaves_nothing()
-    assert files.epoch() == 2
+    assert files.term() == 2
     assert_finished(files)
     assert drops(files.ledger()).keys() <= {"learner_crash", "stale"}
     assert files.ledger()["total"]["sealed"] == place.counted_steps()
@@ -236,7 +236,7 @@ def test_a_second_run_on_the_same_directory_is_refused_and_told_who_has_it(place
     place.gate.touch()
     place.ends(first, code=0)
     place.leaves_nothing()
-    assert files.epoch() == 1
+    assert files.term() == 1
     assert_finished(files)
 
 
@@ -298,7 +298,7 @@ def test_a_run_without_actors_trains_resumes_and_finishes_in_one_process(place: 
     place.ends(second, code=0)
     place.leaves_nothing()
     assert files.updates() > done
-    assert files.epoch() == 2
+    assert files.term() == 2
     assert_finished(files)
     assert files.ledger()["total"]["sealed"] == place.counted_steps()
     assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
@@ -404,7 +404,7 @@ def test_a_run_survives_one_kill_after_the_other(place: Place, files: RunFiles) 
     # a learner that is started again does not count once more what its checkpoint has
     assert files.metrics()[-1]["elapsed_seconds"] <= time.monotonic() - launched + 1.0  # of psutil
     place.leaves_nothing()
-    assert files.epoch() == 3
+    assert files.term() == 3
     assert_finished(files)
     assert drops(files.ledger()).keys() <= {"learner_crash", "stale", "actor_lost"}
     assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4

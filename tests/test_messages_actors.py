@@ -15,11 +15,11 @@ from dppo.actor.leave_reasons import reason_for_learner
 from dppo.learner.session.records import Note
 from dppo.protocol.codec import decode_from_actor, encode
 from dppo.protocol.errors import UsageError
-from dppo.protocol.messages import Trouble
+from dppo.protocol.messages import EnvFault
 from dppo.protocol.texts import MAX_TEXT
 
 
-def notes_of(world: Simulation, trouble: Trouble) -> list[str]:
+def notes_of(world: Simulation, trouble: EnvFault) -> list[str]:
     arrived = decode_from_actor(encode(trouble), has_blob=False)
     actions = learner_of(world).receive(b"any connection", arrived, None, world.now)
     return [action.text for action in actions if isinstance(action, Note)]
@@ -27,7 +27,7 @@ def notes_of(world: Simulation, trouble: Trouble) -> list[str]:
 
 def test_an_actor_that_leaves_is_named_with_its_reason_and_not_called_lost_too(world: Simulation) -> None:
     leaves, other = running(world, "h2/3".replace("/", ":"), "b")
-    why = Trouble(leaves.incarnation, "left", "cannot import 'my_robot' there")
+    why = EnvFault(leaves.incarnation, "left", "cannot import 'my_robot' there")
     assert notes_of(world, why) == ["h2:3 left: cannot import 'my_robot' there"]
     assert notes_of(world, why) == []
     assert leaves.connection is not None
@@ -53,18 +53,18 @@ def test_any_reason_fits_into_a_message(text: str) -> None:
     for error in (UsageError(text), ValueError(text)):
         why = reason_for_learner(error)
         assert len(why) <= MAX_TEXT
-        decode_from_actor(encode(Trouble(b"12345678", "left", why)), has_blob=False)
+        decode_from_actor(encode(EnvFault(b"12345678", "left", why)), has_blob=False)
 
 
 def test_an_actor_speaks_of_its_policies_now_and_then() -> None:
     diary = Diary()
-    assert diary.loaded(epoch=1, version=1, steps=0, now=5.0) == "running under policy 1"
-    assert diary.loaded(epoch=1, version=2, steps=100, now=6.0) == ""
-    assert diary.loaded(epoch=1, version=90, steps=12345, now=5.0 + LINE_SECONDS) == (
+    assert diary.loaded(term=1, version=1, steps=0, now=5.0) == "running under policy 1"
+    assert diary.loaded(term=1, version=2, steps=100, now=6.0) == ""
+    assert diary.loaded(term=1, version=90, steps=12345, now=5.0 + LINE_SECONDS) == (
         "running under policy 90; 12,345 steps so far"
     )
-    assert diary.loaded(epoch=1, version=91, steps=12400, now=6.0 + LINE_SECONDS) == ""
-    assert diary.loaded(epoch=2, version=92, steps=12400, now=7.0 + LINE_SECONDS) == "running under policy 92"
+    assert diary.loaded(term=1, version=91, steps=12400, now=6.0 + LINE_SECONDS) == ""
+    assert diary.loaded(term=2, version=92, steps=12400, now=7.0 + LINE_SECONDS) == "running under policy 92"
 
 
 def command(*words: str) -> list[str]:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.rate_limit import Conduct
+from dppo.learner.session.rate_limit import PeerLimits
 from dppo.learner.session.records import Action, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.storage.journal_records import Entry
@@ -62,7 +62,7 @@ class StoppingSession:
         self.spec = None
         self.total_bytes = 0
         self.cycle = SimpleNamespace(all_have_loaded=True)
-        self.conduct = Conduct()
+        self.conduct = PeerLimits()
 
     def allowed_bytes(self, peer: bytes | None) -> int:
         return 0

@@ -6,18 +6,18 @@ from typing import Literal
 import pytest
 
 from dppo.learner.config import PpoConfig
-from dppo.learner.ppo.schedules import Pace
+from dppo.learner.ppo.schedules import Schedules
 
 KL = PpoConfig(learning_rate=1e-3, learning_rate_schedule="kl")
 PENALTY = PpoConfig(surrogate="kl_penalty", kl_coefficient=0.5)
 
 
-def resumed(written: PpoConfig, now: PpoConfig, kls: tuple[float, ...] = ()) -> Pace:
-    before = Pace(written, 1000)
+def resumed(written: PpoConfig, now: PpoConfig, kls: tuple[float, ...] = ()) -> Schedules:
+    before = Schedules(written, 1000)
     for kl in kls:
         before.set_for(0)
         before.adapt_to(kl)
-    after = Pace(now, 1000)
+    after = Schedules(now, 1000)
     after.load(before.counters() | before.settings())
     after.set_for(500)
     return after
@@ -53,6 +53,6 @@ def test_a_changed_clip_range_and_critic_rate_are_used() -> None:
 
 
 def test_a_checkpoint_without_the_settings_goes_on() -> None:
-    after = Pace(KL, 1000)
+    after = Schedules(KL, 1000)
     after.load({"learning_rate": 5e-4})
     assert after.learning_rate == 5e-4

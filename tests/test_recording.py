@@ -69,7 +69,10 @@ def test_a_process_films_the_end_of_a_run(run: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_process_that_films_gives_way_to_everybody() -> None:
-    code = "import os; from dppo.watch.record_episode import yield_to_everybody as y; y(); print(os.getpriority(os.PRIO_PROCESS, 0))"
+    code = (
+        "import os; from dppo.watch.record_episode import yield_to_everybody as y; y();"
+        "print(os.getpriority(os.PRIO_PROCESS, 0))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert int(done.stdout) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 19)
 

@@ -28,7 +28,7 @@ from dppo.protocol.rollout import Segment
 EVEN = PolicyRunner(categorical_graph(np.zeros((4, 3))))
 LONG = 12  # steps of an episode that nothing breaks off
 
-Trouble = Callable[["Troubled", int], None]  # at the step of that number of all environments together
+EnvFault = Callable[["Troubled", int], None]  # at the step of that number of all environments together
 
 
 class Troubled(gym.Env[np.ndarray, int]):

@@ -77,7 +77,7 @@ def kill_at(cluster: Cluster, point: str, *arguments: str) -> None:
     done = files.updates()
     assert audit(files.path).problems == ()
     again = cluster.learner(*arguments)
-    place.until(lambda: files.epoch() == 2 and files.updates() > done, "it trains again", during=again)
+    place.until(lambda: files.term() == 2 and files.updates() > done, "it trains again", during=again)
     assert done - resumed_after(again) <= 1
     finish(cluster, again, *actors)
     assert drops(files.ledger()).keys() <= {"learner_crash", "stale"}
@@ -147,7 +147,7 @@ def test_a_learner_that_is_told_to_go_during_a_long_update_gives_it_up_and_loses
     actors, done = interrupted(cluster)
     config = place.path / "run" / "config.yaml"  # edited, as no one should: only so is the next update a long one
     as_it_was = config.read_text()
-    config.write_text(re.sub(r"(?m)^  epochs: \d+$", "  epochs: 1000000", as_it_was))
+    config.write_text(re.sub(r"(?m)^  terms: \d+$", "  terms: 1000000", as_it_was))
     endless = cluster.learner("--ppo.epochs", "1000000")
     place.until(lambda: "updating" in endless.said(), "its first update", during=endless)
     told_at = time.monotonic()

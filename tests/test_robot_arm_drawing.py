@@ -85,7 +85,8 @@ def test_a_picture_needs_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NO_DISPLAY:
         monkeypatch.delenv(name, raising=False)
     program = (
-        "import gymnasium, sys; env = gymnasium.make('dppo.actor.envs.registration:RobotArm-v0', render_mode='rgb_array');"
+        "import gymnasium, sys;"
+        "env = gymnasium.make('dppo.actor.envs.registration:RobotArm-v0', render_mode='rgb_array');"
         "env.reset(seed=1); print(env.render().shape); import pygame; print(pygame.display.get_init())"
     )
     printed = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)

@@ -65,12 +65,12 @@ def test_every_start_counts_up_and_the_run_id_stays(tmp_path: Path) -> None:
     starts = []
     for _ in range(3):
         with RunDirectory.open(tmp_path) as run:
-            starts.append((run.run_id, run.epoch, run.start, run.former_epochs))
+            starts.append((run.run_id, run.term, run.start, run.former_terms))
     assert [start for _, _, start, _ in starts] == [1, 2, 3]
     assert len({run_id for run_id, *_ in starts}) == 1
-    epochs = [epoch for _, epoch, _, _ in starts]
-    assert epochs == sorted(set(epochs))
-    assert [former for *_, former in starts] == [frozenset(epochs[:n]) for n in range(3)]
+    terms = [term for _, term, _, _ in starts]
+    assert terms == sorted(set(terms))
+    assert [former for *_, former in starts] == [frozenset(terms[:n]) for n in range(3)]
 
 
 @pytest.mark.parametrize("copied", ["put back to a backup", "copied while it runs"])
@@ -84,16 +84,16 @@ def test_no_epoch_is_given_out_twice_whatever_is_restored_or_copied(tmp_path: Pa
             shutil.copytree(tmp_path / "backup", tmp_path / "run")
         with RunDirectory.open(tmp_path / ("run" if copied == "put back to a backup" else "backup")) as other:
             assert (other.run_id, other.start) == (lost.run_id, lost.start)
-            assert other.epoch != lost.epoch
-            assert lost.epoch not in other.former_epochs
-            assert other.former_epochs == lost.former_epochs
+            assert other.term != lost.term
+            assert lost.term not in other.former_terms
+            assert other.former_terms == lost.former_terms
 
 
 def test_a_directory_of_an_older_release_goes_on_with_its_count(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text('{"run_id": "0123456789abcdef", "epoch": 7}')
+    (tmp_path / "run.json").write_text('{"run_id": "0123456789abcdef", "term": 7}')
     with RunDirectory.open(tmp_path) as run:
-        assert (run.run_id, run.start, run.former_epochs) == ("0123456789abcdef", 8, frozenset({7}))
-        assert 0 < run.epoch < 2**53
+        assert (run.run_id, run.start, run.former_terms) == ("0123456789abcdef", 8, frozenset({7}))
+        assert 0 < run.term < 2**53
 
 
 @pytest.mark.parametrize("harm", ["deleted", "replaced"])
@@ -233,9 +233,9 @@ def test_the_start_is_counted_on_disk_before_it_is_used(tmp_path: Path) -> None:
     with RunDirectory.open(tmp_path) as run:
         assert json.loads((tmp_path / "run.json").read_text()) == {
             "run_id": run.run_id,
-            "epoch": run.epoch,
+            "term": run.term,
             "start": 1,
-            "former_epochs": [],
+            "former_terms": [],
         }
 
 

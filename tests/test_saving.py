@@ -17,7 +17,7 @@ from dppo.learner.storage import checkpoint, journal, run_directory
 from dppo.learner.storage import checkpointer as saving
 from dppo.learner.storage.journal_records import Entry
 from dppo.learner.storage.run_directory import RunDirectory
-from dppo.learner.telemetry.log_backoff import Complaints
+from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.protocol.errors import CheckpointError
 from dppo.protocol.specs import Leaf, Spec
 
@@ -350,7 +350,7 @@ def test_on_a_full_disk_training_goes_on_loudly_and_all_is_written_once_there_is
 
 def test_what_goes_wrong_again_and_again_is_said_ever_more_rarely() -> None:
     said: list[str] = []
-    complaints = Complaints(said.append)
+    complaints = LogBackoff(said.append)
     for _ in range(100):
         complaints.failed("the file", "no space")
     assert len(said) == 7

@@ -14,7 +14,7 @@ import dppo.protocol.security.curve
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.security.curve import ClientSecurity, check_library, fingerprint, new_secret_key, public_key
 from dppo.protocol.security.self_test import check_that_strangers_are_refused
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.router import Router
 
@@ -34,7 +34,7 @@ def router(door: Door) -> Iterator[Router]:
     made.close()
 
 
-def outcome(dealer: Dealer, wanted: set[Seen]) -> Seen:
+def outcome(dealer: Dealer, wanted: set[ConnectionEvent]) -> ConnectionEvent:
     """The first of these things that happens."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
@@ -45,7 +45,7 @@ def outcome(dealer: Dealer, wanted: set[Seen]) -> Seen:
     raise AssertionError(f"none of {wanted}")
 
 
-def attempt(router: Router, security: ClientSecurity | None, wanted: set[Seen]) -> Seen:
+def attempt(router: Router, security: ClientSecurity | None, wanted: set[ConnectionEvent]) -> ConnectionEvent:
     """Connect with that, try to say something for as long as it takes; what came of it. Nothing may arrive."""
     dealer = Dealer(router.endpoint, security)
     try:
@@ -58,14 +58,31 @@ def attempt(router: Router, security: ClientSecurity | None, wanted: set[Seen]) 
         dealer.close()
 
 
-FAILED = {Seen.WELCOME, Seen.NOT_AUTHORISED, Seen.CANNOT_TELL, Seen.OTHER_MECHANISM, Seen.HUNG_UP, Seen.NO_ANSWER}
+FAILED = {
+    ConnectionEvent.HANDSHAKE_SUCCEEDED,
+    ConnectionEvent.AUTHENTICATION_FAILED,
+    ConnectionEvent.AUTHENTICATION_UNAVAILABLE,
+    ConnectionEvent.MECHANISM_MISMATCH,
+    ConnectionEvent.DISCONNECTED_IN_HANDSHAKE,
+    ConnectionEvent.HANDSHAKE_TIMED_OUT,
+}
 
 
 def joins(router: Router, door: Door) -> None:
     """Somebody with the right key gets a message through."""
     dealer = Dealer(router.endpoint, door.client)
     try:
-        assert outcome(dealer, {Seen.WELCOME, Seen.NOT_AUTHORISED, Seen.CANNOT_TELL}) is Seen.WELCOME
+        assert (
+            outcome(
+                dealer,
+                {
+                    ConnectionEvent.HANDSHAKE_SUCCEEDED,
+                    ConnectionEvent.AUTHENTICATION_FAILED,
+                    ConnectionEvent.AUTHENTICATION_UNAVAILABLE,
+                },
+            )
+            is ConnectionEvent.HANDSHAKE_SUCCEEDED
+        )
         deadline = time.monotonic() + DEADLINE_SECONDS
         assert dealer.send(b"hello")
         while time.monotonic() < deadline:
@@ -86,24 +103,27 @@ def test_with_the_right_keys_messages_flow_and_carry_their_users_name(router: Ro
 
 def test_a_random_key_is_turned_away_and_told_from_other_failures(router: Router, door: Door) -> None:
     stranger = new_secret_key()
-    assert attempt(router, door.client_with(stranger), FAILED) is Seen.NOT_AUTHORISED
+    assert attempt(router, door.client_with(stranger), FAILED) is ConnectionEvent.AUTHENTICATION_FAILED
     assert door.turned_away == [("127.0.0.1", public_key(stranger), "unknown key")]
 
 
 def test_a_key_that_was_valid_once_is_turned_away(router: Router, door: Door) -> None:
     joins(router, door)
     door.admitted.clear()
-    assert attempt(router, door.client, FAILED) is Seen.NOT_AUTHORISED
+    assert attempt(router, door.client, FAILED) is ConnectionEvent.AUTHENTICATION_FAILED
 
 
 def test_an_actor_that_expects_another_learner_says_nothing_to_this_one(router: Router, door: Door) -> None:
     wrong = ClientSecurity(public_key(new_secret_key()), door.secret)
-    assert attempt(router, wrong, FAILED) is Seen.HUNG_UP
+    assert attempt(router, wrong, FAILED) is ConnectionEvent.DISCONNECTED_IN_HANDSHAKE
     assert door.asked == 0
 
 
 def test_without_any_key_nobody_gets_in(router: Router, door: Door) -> None:
-    assert attempt(router, None, FAILED - {Seen.HUNG_UP}) is Seen.OTHER_MECHANISM
+    assert (
+        attempt(router, None, FAILED - {ConnectionEvent.DISCONNECTED_IN_HANDSHAKE})
+        is ConnectionEvent.MECHANISM_MISMATCH
+    )
     assert door.asked == 0
 
 
@@ -128,7 +148,7 @@ def test_other_mechanisms_of_zeromq_are_of_no_use(router: Router, door: Door, me
 def test_an_exception_in_the_check_refuses_and_the_guard_goes_on(router: Router, door: Door) -> None:
     door.broken = RuntimeError
     for _ in range(3):
-        assert attempt(router, door.client, FAILED) is Seen.CANNOT_TELL
+        assert attempt(router, door.client, FAILED) is ConnectionEvent.AUTHENTICATION_UNAVAILABLE
     assert [str(error) for error in door.failures] == ["the door is broken"] * 3
     door.broken = None
     joins(router, door)
@@ -148,9 +168,19 @@ def test_while_the_guard_is_dead_nobody_gets_in_and_it_is_started_again(
     assert dead.wait(DEADLINE_SECONDS)
     door.broken = None
     guard._thread.join()
-    assert outcome(dealer, {Seen.WELCOME, Seen.HUNG_UP, Seen.NO_ANSWER}) is not Seen.WELCOME
+    assert (
+        outcome(
+            dealer,
+            {
+                ConnectionEvent.HANDSHAKE_SUCCEEDED,
+                ConnectionEvent.DISCONNECTED_IN_HANDSHAKE,
+                ConnectionEvent.HANDSHAKE_TIMED_OUT,
+            },
+        )
+        is not ConnectionEvent.HANDSHAKE_SUCCEEDED
+    )
     dealer.close()
-    assert attempt(router, door.client, FAILED) is Seen.HUNG_UP
+    assert attempt(router, door.client, FAILED) is ConnectionEvent.DISCONNECTED_IN_HANDSHAKE
     guard.tend()
     joins(router, door)
     guard.tend()
@@ -186,11 +216,11 @@ def test_the_test_of_our_own_door_finds_one_without_a_lock(door: Door) -> None:
         socket.curve_server = 1
         socket.curve_secretkey = door.server_secret
         port = socket.bind_to_random_port("tcp://127.0.0.1")
-        open_door = Router.__new__(Router)
-        open_door._socket, open_door._guard = socket, None
-        assert open_door.address == f"tcp://127.0.0.1:{port}"
+        open_listener = Router.__new__(Router)
+        open_listener._socket, open_listener._guard = socket, None
+        assert open_listener.address == f"tcp://127.0.0.1:{port}"
         with pytest.raises(DppoError, match="messages flow"):
-            check_that_strangers_are_refused(open_door, public_key(door.server_secret))
+            check_that_strangers_are_refused(open_listener, public_key(door.server_secret))
 
 
 def test_the_test_of_our_own_door_finds_one_without_keys() -> None:
@@ -217,10 +247,10 @@ def test_a_router_tells_its_address_in_numbers_and_its_door_is_tested_there(door
 
 def test_what_happens_to_a_connection_is_told(tmp_path: Path, door: Door) -> None:
     nobody = Dealer(f"tcp://127.0.0.1:{free_port()}")
-    assert outcome(nobody, set(Seen)) is Seen.NOBODY_THERE
+    assert outcome(nobody, set(ConnectionEvent)) is ConnectionEvent.NO_LISTENER
     nobody.close()
     nameless = Dealer("tcp://no-such-host.invalid:5555")
-    assert outcome(nameless, set(Seen)) is Seen.NO_SUCH_HOST
+    assert outcome(nameless, set(ConnectionEvent)) is ConnectionEvent.NAME_NOT_RESOLVED
     nameless.close()
 
 
@@ -239,7 +269,7 @@ def test_a_peer_that_speaks_something_else_is_told_from_a_learner() -> None:
         thread.start()
         door = Door()
         dealer = Dealer(f"tcp://127.0.0.1:{server.getsockname()[1]}", door.client)
-        assert outcome(dealer, set(Seen) - {Seen.CONNECTED}) is Seen.NOT_OURS
+        assert outcome(dealer, set(ConnectionEvent) - {ConnectionEvent.TCP_CONNECTED}) is ConnectionEvent.NOT_ZEROMQ
         thread.join()
         dealer.close()
 

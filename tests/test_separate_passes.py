@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.ppo.batch import Received
-from dppo.learner.ppo.optimizer import OptimizerSteps, Way
-from dppo.learner.ppo.schedules import Pace
+from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
+from dppo.learner.ppo.schedules import Schedules
 from dppo.learner.ppo.trainer import Trainer
 from dppo.protocol.errors import CheckpointError, DppoError, UsageError
 from dppo.protocol.rollout import Segment
@@ -242,7 +242,7 @@ def test_passes_of_the_critic_alone_leave_the_policys_passes_alone() -> None:
 def test_a_critic_without_an_adam_of_its_own_cannot_be_trained_alone() -> None:
     trainer = make_trainer()
     rest = {"epsilon": 1e-8, "max_grad_norm": 0.0, "value_coefficient": 1.0, "entropy_coefficient": 0.0}
-    steps = OptimizerSteps(trainer.policy, trainer.critic, apart=False, way="written", **rest)
+    steps = ActorCriticOptimizer(trainer.policy, trainer.critic, apart=False, way="written", **rest)
     with pytest.raises(ValueError, match="apart"):
         steps.critic(None, None, torch.zeros(()))  # type: ignore[arg-type]
 
@@ -280,18 +280,18 @@ def test_a_critic_that_diverges_ends_the_run_and_says_whose_rate_to_lower() -> N
 
 
 def test_the_linear_schedule_moves_the_critics_rate_and_the_kl_schedule_does_not() -> None:
-    pace = Pace(replace(TUTORIAL, learning_rate_schedule="linear", clip_schedule="linear"), total_steps=100)
+    pace = Schedules(replace(TUTORIAL, learning_rate_schedule="linear", clip_schedule="linear"), total_steps=100)
     pace.set_for(25)
     assert (pace.learning_rate, pace.critic_learning_rate) == pytest.approx((0.75e-3, 1.5e-3))
     assert pace.clip_range == pytest.approx(0.15)
-    pace = Pace(replace(TUTORIAL, learning_rate_schedule="kl"), total_steps=100)
+    pace = Schedules(replace(TUTORIAL, learning_rate_schedule="kl"), total_steps=100)
     pace.adapt_to(1.0)
     pace.set_for(25)
     assert (pace.learning_rate, pace.critic_learning_rate) == pytest.approx((1e-3 / 1.5, 2e-3))
 
 
 def test_a_critic_without_a_rate_of_its_own_has_the_policys() -> None:
-    pace = Pace(replace(TUTORIAL, critic_learning_rate=0.0, learning_rate_schedule="kl"), total_steps=100)
+    pace = Schedules(replace(TUTORIAL, critic_learning_rate=0.0, learning_rate_schedule="kl"), total_steps=100)
     pace.adapt_to(1.0)
     pace.set_for(25)
     assert pace.critic_learning_rate == pace.learning_rate == pytest.approx(1e-3 / 1.5)

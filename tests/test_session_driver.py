@@ -27,7 +27,7 @@ from dppo.protocol.messages import (
 def test_the_driver_steps_real_environments_with_real_policies_through_many_versions() -> None:
     settings = Settings(
         run_id=RUN_ID,
-        epoch=1,
+        term=1,
         env=EnvSettings(ID, vectorization="sync"),
         envs_per_actor=3,
         batch_steps=50,

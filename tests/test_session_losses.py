@@ -238,7 +238,7 @@ def test_a_rollout_of_a_lost_history_is_stale_though_its_version_is_the_current_
     world.step(actor, 5)
     world.crash_learner()
     world.notes.clear()
-    world.former_epochs.clear()  # as a backup, or a copy, knows nothing of what came after it
+    world.former_terms.clear()  # as a backup, or a copy, knows nothing of what came after it
     world.start_learner()
     world.run_until_updates(1)
     account = learner_of(world).ledger.accounts[actor.incarnation]

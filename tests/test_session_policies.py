@@ -140,7 +140,7 @@ def test_actors_stop_acting_with_the_policy_of_a_dead_learner_as_soon_as_a_new_o
     world.train()
     world.exchange()
     assert actor.driver.may_step
-    assert actor.session.policy[0] == world.epoch
+    assert actor.session.policy[0] == world.term
 
 
 # Slow readers

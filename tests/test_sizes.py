@@ -200,7 +200,7 @@ def test_an_outbox_keeps_nothing_that_is_too_large() -> None:
         segment = actor.driver._collector.cut()
         assert segment is not None
         with pytest.raises(TooLargeError, match=r"segment_steps"):
-            outbox.seal(segment, spec=SPEC, epoch=1, version=1)
+            outbox.seal(segment, spec=SPEC, term=1, version=1)
     assert len(outbox) == 0
     assert outbox.tally.sealed_steps == segment.steps, "no step is lost in silence"
 

@@ -77,20 +77,20 @@ restart = st.none()
 def test_no_random_stream_is_ever_handed_out_twice_whatever_was_saved_before_a_crash(
     events: list[tuple[str, int, int, set[str]] | None],
 ) -> None:
-    table, epoch = SlotTable(), 1
-    holder: dict[tuple[int, int], tuple[int, str, int]] = {}  # (slot, life): who got it, in which epoch
+    table, term = SlotTable(), 1
+    holder: dict[tuple[int, int], tuple[int, str, int]] = {}  # (slot, life): who got it, in which term
     held: dict[str, Slots] = {}
     for event in events:
         if event is None:
-            epoch += 1
-            table = SlotTable(epoch)
+            term += 1
+            table = SlotTable(term)
             held = {}
         else:
             name, incarnation, envs, connected = event
             slots = table.assign(name, b"%d" % incarnation, envs, connected | {name})
             assert slots.envs == envs
             for slot in range(slots.first, slots.first + envs):
-                who = (epoch, name, incarnation)
+                who = (term, name, incarnation)
                 assert holder.setdefault((slot, slots.life), who) == who
             held = {other: has for other, has in held.items() if other in connected and other != name}
             held[name] = slots  # no two that are connected overlap

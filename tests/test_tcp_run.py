@@ -107,7 +107,7 @@ def test_actors_outlive_a_killed_learner_and_work_for_the_next_one(cluster: Clus
     place.ends(learner, code=-signal.SIGKILL)
     done = int(files.checkpoints()[-1])
     again = cluster.gated_learner()
-    place.until(lambda: files.epoch() == 2 and files.updates() >= done + 2, "it trains again", during=again)
+    place.until(lambda: files.term() == 2 and files.updates() >= done + 2, "it trains again", during=again)
     place.gate.touch()
     for command in (again, *actors):
         place.ends(command, code=0)

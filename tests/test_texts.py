@@ -14,7 +14,7 @@ from test_codec import FROM_ACTOR, FROM_LEARNER
 from dppo.learner.config import EnvConfig
 from dppo.protocol.codec import decode_from_actor, decode_from_learner
 from dppo.protocol.errors import ProtocolError
-from dppo.protocol.messages import WITH_BLOB, Bye, Tally, Trouble
+from dppo.protocol.messages import WITH_BLOB, Bye, EnvFault, Tally
 from dppo.protocol.texts import MAX_TEXT, printable
 
 EVIL = "\x1b[31m\x1b]0;title\x07\r\n2026-01-01 learner: forged\x9b\u202e\u2066\u200b\x00\x7f\u2028\ud7ff\ue000"
@@ -66,7 +66,7 @@ def what_is_seen(decode: Any, header: bytes, has_blob: bool) -> list[str]:
         return [str(error)]
 
 
-@pytest.mark.parametrize("message", [Bye(EVIL, Tally()), Trouble(b"12345678", "stuck", EVIL)])
+@pytest.mark.parametrize("message", [Bye(EVIL, Tally()), EnvFault(b"12345678", "stuck", EVIL)])
 def test_free_text_is_made_one_printable_line_and_the_message_is_kept(message: Any) -> None:
     got = decode_from_actor(msgspec.msgpack.encode(message), has_blob=False)
     text = got.reason if isinstance(got, Bye) else got.text

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sessions import SPEC, Simulation, learner_of, running
 
-from dppo.learner.session.env_faults import MOST_NOTES, Troubles
+from dppo.learner.session.env_faults import MOST_NOTES, EnvFaults
 from dppo.learner.session.records import Note
 from dppo.learner.status_reporter import waiting_for
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
-from dppo.protocol.messages import Nack, Rollout, Stop, Trouble
+from dppo.protocol.messages import EnvFault, Nack, Rollout, Stop
 from dppo.protocol.rollout import Counts, pack, unpack
 
 
-def say(world: Simulation, trouble: Trouble, connection: bytes = b"a watchdog's own") -> list[str]:
+def say(world: Simulation, trouble: EnvFault, connection: bytes = b"a watchdog's own") -> list[str]:
     """The learner's notes about it; it answers nothing."""
     arrived = decode_from_actor(encode(trouble), has_blob=False)
     actions = learner_of(world).receive(connection, arrived, None, world.now)
@@ -26,9 +26,9 @@ def test_a_stuck_actor_is_named_once_and_whenever_someone_waits_for_it(world: Si
     stuck, other = running(world, "a", "b")
     world.step(stuck, 1)
     where = "for 3 s in env.step of environment 1 (sim.py:7 in step)"
-    assert say(world, Trouble(stuck.incarnation, "stuck", where)) == [f"a: stuck {where}"]
+    assert say(world, EnvFault(stuck.incarnation, "stuck", where)) == [f"a: stuck {where}"]
     later = where.replace("3 s", "4 s")
-    assert say(world, Trouble(stuck.incarnation, "stuck", later)) == []
+    assert say(world, EnvFault(stuck.incarnation, "stuck", later)) == []
     for _ in range(60):
         world.step(other, 5)
         assert other.connection is not None
@@ -41,13 +41,13 @@ def test_a_stuck_actor_is_named_once_and_whenever_someone_waits_for_it(world: Si
 
 def test_who_speaks_again_is_stuck_no_more(world: Simulation) -> None:
     (actor,) = running(world, "a")
-    say(world, Trouble(actor.incarnation, "stuck", "here"))
+    say(world, EnvFault(actor.incarnation, "stuck", "here"))
     (peer,) = learner_of(world).peers.values()
     assert peer.doing == "here"
     world.pass_time(2.0)
     world.exchange()
     assert peer.doing == ""
-    assert say(world, Trouble(actor.incarnation, "stuck", "there")) == ["a: stuck there"]
+    assert say(world, EnvFault(actor.incarnation, "stuck", "there")) == ["a: stuck there"]
 
 
 def test_the_word_of_a_watchdog_is_no_sign_of_life_of_its_actor(world: Simulation) -> None:
@@ -55,25 +55,25 @@ def test_the_word_of_a_watchdog_is_no_sign_of_life_of_its_actor(world: Simulatio
     (peer,) = learner_of(world).peers.values()
     heard = peer.heard
     world.now += 4.0
-    say(world, Trouble(actor.incarnation, "stuck", "here"))
+    say(world, EnvFault(actor.incarnation, "stuck", "here"))
     assert peer.heard == heard
 
 
 @pytest.mark.parametrize("kind", ["stuck", "crashed"])
 def test_nobody_listens_to_strangers(world: Simulation, kind: str) -> None:
     running(world, "a")
-    assert say(world, Trouble(b"stranger", kind, "the sky is falling")) == []  # type: ignore[arg-type]
+    assert say(world, EnvFault(b"stranger", kind, "the sky is falling")) == []  # type: ignore[arg-type]
 
 
 def test_what_an_environment_raised_cannot_steer_the_terminal(world: Simulation) -> None:
     (actor,) = running(world, "a")
-    (note,) = say(world, Trouble(actor.incarnation, "crashed", "one\n\x1b[2Jtwo\r\x07"))
+    (note,) = say(world, EnvFault(actor.incarnation, "crashed", "one\n\x1b[2Jtwo\r\x07"))
     assert note == "a: one [2Jtwo"
 
 
 def test_who_never_stops_complaining_is_not_shown_for_ever(world: Simulation) -> None:
     (actor,) = running(world, "a")
-    notes = [note for n in range(200) for note in say(world, Trouble(actor.incarnation, "crashed", f"crash {n}"))]
+    notes = [note for n in range(200) for note in say(world, EnvFault(actor.incarnation, "crashed", f"crash {n}"))]
     assert len(notes) == MOST_NOTES
     assert notes[-1].endswith("no more will be said about its environments")
 
@@ -128,7 +128,7 @@ def test_what_an_environment_gave_is_not_blamed_on_training(world: Simulation, a
     running(world, "a")
     learner = learner_of(world)
     (peer,) = learner.peers.values()
-    (note,) = Troubles(learner.roster).refused(peer, array, "3e+38")
+    (note,) = EnvFaults(learner.roster).refused(peer, array, "3e+38")
     assert isinstance(note, Note)
     assert note.text.endswith("look at what the environment returns")
     assert "diverged" not in note.text

@@ -15,7 +15,7 @@ from dppo.learner.session.rate_limit import BURST_MESSAGES, MAX_STRIKES
 from dppo.learner.session.records import Action, Kick, Note, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
-from dppo.learner.transport.ingress_guard import ANSWERS, KICK_SECONDS, Turnstile
+from dppo.learner.transport.ingress_guard import ANSWERS, KICK_SECONDS, IngressGuard
 from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.codec import decode_from_learner, encode
 from dppo.protocol.ledger import Ledger
@@ -47,7 +47,7 @@ class Bench:
     def __init__(self, endpoint: str) -> None:
         self.router = Router(endpoint, 10**6)
         self.session = LearnerSession(replace(SETTINGS, lease_seconds=1e9), Ledger(), SlotTable())
-        self.turnstile = Turnstile(self.router, self.session, None)
+        self.turnstile = IngressGuard(self.router, self.session, None)
         self.now = 100.0
         self.notes: list[str] = []
 
@@ -221,7 +221,7 @@ def test_rollouts_beyond_credit_are_refused_and_their_sender_kicked(bench: Bench
     bench.session.peers[rude.id].credit_upto = 0
     bench.session.cycle.batch_bytes = bench.session.total_bytes  # and no more is given
     for seq in (1, 2):
-        rude.say(Rollout(seq, SETTINGS.epoch, 1, 1, 2, 0, 0, 2), b"x")
+        rude.say(Rollout(seq, SETTINGS.term, 1, 1, 2, 0, 0, 2), b"x")
     rude.hear(Reject)
     assert [message.seq for message in rude.heard if isinstance(message, Nack)] == [1, 2]
     assert not bench.session.peers

@@ -73,13 +73,13 @@ def test_rows_that_a_stop_cuts_are_trained_on_at_once_and_not_a_policy_later(wor
     first_of_the_original = drained(queue)
     world.exchange()  # STOP reaches everyone, what they had reaches the learner
     ours = numbers_in(world.handed)
-    assert {world.sampled[number] for number in ours} == {(world.epoch, world.version)}
+    assert {world.sampled[number] for number in ours} == {(world.term, world.version)}
     world.train()
     assert world.ever_trained == set(ours)
     queue += [number for number in ours if number not in first_of_the_original]
     second_of_the_original = drained(queue)
     assert len(second_of_the_original) > 10
-    assert {world.sampled[number] for number in second_of_the_original} == {(world.epoch, world.version - 1)}  # stale
+    assert {world.sampled[number] for number in second_of_the_original} == {(world.term, world.version - 1)}  # stale
     world.run_until_updates(3)  # the simulation sees to it that no row is trained on under another policy, or twice
     world.check()
 
@@ -94,7 +94,7 @@ def test_rows_that_come_when_the_next_policy_is_out_are_refused_and_never_traine
     world.train()
     world.exchange()
     late = [number for numbers in third.shipped for number in numbers]
-    assert {world.sampled[number] for number in late} == {(world.epoch, world.version - 1)}
+    assert {world.sampled[number] for number in late} == {(world.term, world.version - 1)}
     assert not world.ever_trained & set(late)
     assert learner_of(world).ledger.total().dropped["stale"] == len(late) > 0
     world.run_until_updates(2)

@@ -138,7 +138,7 @@ def test_a_success_that_is_neither_yes_nor_no_nor_unknown_is_refused(success: fl
 
 def header(of: Segment, **changes: int) -> Rollout:
     counts = of.counts
-    fields = {"seq": 1, "epoch": 1, "version": 1, "T": T, "E": E, "finals": counts.finals, "episodes": counts.episodes}
+    fields = {"seq": 1, "term": 1, "version": 1, "T": T, "E": E, "finals": counts.finals, "episodes": counts.episodes}
     return Rollout(**{**fields, "steps": of.steps, **changes})
 
 

@@ -7,7 +7,7 @@ from sessions import GRACE_SECONDS, LEASE_SECONDS, Process, Simulation, learner_
 from dppo.actor.session.actions import State
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.wait_report import FIRST_SECONDS
-from dppo.protocol.process.wait_backoff import MAX_USUAL_SECONDS, Patience
+from dppo.protocol.process.wait_backoff import MAX_USUAL_SECONDS, WaitBackoff
 
 
 def said(world: Simulation) -> list[str]:
@@ -32,13 +32,13 @@ def fill_the_batch_alone(world: Simulation, process: Process) -> None:
 
 
 def test_a_wait_is_spoken_of_after_the_first_seconds_and_then_at_doubling_intervals() -> None:
-    patience = Patience(3.0)
+    patience = WaitBackoff(3.0)
     spoken = [now for now in range(100) if patience.look("someone", float(now)) is not None]
     assert spoken == [3, 6, 12, 24, 48, 96]
 
 
 def test_another_wait_begins_anew_and_none_is_not_spoken_of() -> None:
-    patience = Patience(3.0)
+    patience = WaitBackoff(3.0)
     assert [patience.look(None, now) for now in (0.0, 100.0)] == [None, None]
     patience.look("a", 100.0)
     assert patience.look("b", 104.0) is None
@@ -46,7 +46,7 @@ def test_another_wait_begins_anew_and_none_is_not_spoken_of() -> None:
 
 
 def test_waits_of_a_usual_length_are_not_spoken_of_and_outages_do_not_become_usual() -> None:
-    patience = Patience(3.0)
+    patience = WaitBackoff(3.0)
     patience.look("a", 0.0)
     patience.was_usual(10.0)
     patience.look(None, 10.0)

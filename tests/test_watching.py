@@ -15,8 +15,8 @@ from dppo.actor.watchdog.stall_detector import (
     MOST_BETWEEN_LOOKS_SECONDS,
     STUCK_SECONDS,
     EndWatch,
+    StallDetector,
     Stuck,
-    Watch,
     held_seconds,
 )
 from dppo.actor.watchdog.thread import Watchdog
@@ -29,10 +29,10 @@ class Bench:
     column: int | None = 0
 
 
-def watched(limit: float = 60.0) -> tuple[Watch, Activity]:
+def watched(limit: float = 60.0) -> tuple[StallDetector, Activity]:
     activity = Activity(limit_seconds=limit)
     activity.begin("env.step")
-    watch = Watch()
+    watch = StallDetector()
     assert watch.look(activity, 100.0) is None
     return watch, activity
 

@@ -19,7 +19,7 @@ from dppo.protocol.rollout import Leaves
 MAX_IN_A_ROW = 5  # restarts of one environment without a whole step in between
 
 
-class Repairs:
+class CrashRecovery:
     """Of the E environments of one actor."""
 
     def __init__(

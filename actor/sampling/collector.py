@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from time import perf_counter
 
-from dppo.actor.envs.crash_recovery import Repairs
+from dppo.actor.envs.crash_recovery import CrashRecovery
 from dppo.actor.envs.interface import Crash, Environments
 from dppo.actor.sampling.episode_stats import Episodes
 from dppo.actor.sampling.noise import NoiseStream
@@ -44,7 +44,7 @@ class Collector:
         self._runner: PolicyRunner | None = None
         self._noise: NoiseStream | None = None
         self._activity = activity or Activity()
-        self._repairs = Repairs(
+        self._repairs = CrashRecovery(
             environments, seed=seed, first_slot=first_slot, life=life, on_crash=on_crash, activity=self._activity
         )
         self._observations = self._repairs.first_observations()

@@ -50,7 +50,7 @@ class Load:
     """Cut the open segment, load this policy, then tell `loaded`."""
 
     graph: bytes
-    epoch: int
+    term: int
     version: int
 
 

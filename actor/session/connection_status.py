@@ -4,7 +4,7 @@ A refusal ends the actor with one line; whatever may pass is waited for, and sai
 """
 
 from dppo.actor.session.actions import Action, Exit, Note, Reconnect
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 
 REFUSED = 3  # exit code
 SILENT_SECONDS = 3.0  # before the first word about what one waits for
@@ -18,14 +18,22 @@ AT_ONCE_SECONDS = (
 RETRY_SECONDS = 2.0  # after a failure that libzmq itself takes for final
 
 _WHY = {
-    Seen.NO_SUCH_HOST: "the name of the learner's host is unknown here ({address}); trying again",
-    Seen.NOBODY_THERE: "no learner answers at {address} {since}; trying again",
-    Seen.CONNECTED: "{address} accepts connections, but nothing answers; trying again",
-    Seen.NO_ANSWER: "the learner at {address} does not finish the handshake (stopped, or very busy?); trying again",
-    Seen.HUNG_UP: "{address} hangs up at once (a tunnel or proxy without a learner behind it?); trying again",
-    Seen.CANNOT_TELL: "the learner at {address} cannot check tokens at the moment (see its log); trying again",
-    Seen.NOT_OURS: "what answers at {address} does not speak ZeroMQ (another program's port?); trying again",
-    Seen.LOST: "the connection to {address} was lost; trying again",
+    ConnectionEvent.NAME_NOT_RESOLVED: "the name of the learner's host is unknown here ({address}); trying again",
+    ConnectionEvent.NO_LISTENER: "no learner answers at {address} {since}; trying again",
+    ConnectionEvent.TCP_CONNECTED: "{address} accepts connections, but nothing answers; trying again",
+    ConnectionEvent.HANDSHAKE_TIMED_OUT: (
+        "the learner at {address} does not finish the handshake (stopped, or very busy?); trying again"
+    ),
+    ConnectionEvent.DISCONNECTED_IN_HANDSHAKE: (
+        "{address} hangs up at once (a tunnel or proxy without a learner behind it?); trying again"
+    ),
+    ConnectionEvent.AUTHENTICATION_UNAVAILABLE: (
+        "the learner at {address} cannot check tokens at the moment (see its log); trying again"
+    ),
+    ConnectionEvent.NOT_ZEROMQ: (
+        "what answers at {address} does not speak ZeroMQ (another program's port?); trying again"
+    ),
+    ConnectionEvent.DISCONNECTED: "the connection to {address} was lost; trying again",
 }
 
 
@@ -37,7 +45,7 @@ class Handshake:
         self._has_token = has_token
         self._through = False
         self._was_through = False
-        self._state = Seen.NOBODY_THERE
+        self._state = ConnectionEvent.NO_LISTENER
         self._say_at = now + SILENT_SECONDS
         self._put_off = False
         self._pause = REPEAT_SECONDS
@@ -59,44 +67,51 @@ class Handshake:
 
     _wants_greeting = False
 
-    def saw(self, seen: Seen, now: float) -> list[Action]:
+    def saw(self, seen: ConnectionEvent, now: float) -> list[Action]:
         """Something happened to the socket."""
-        if seen is Seen.NO_SUCH_HOST and self._address.startswith("ipc://"):
-            seen = Seen.NOBODY_THERE  # there is no such file yet, or no more
-        if seen is Seen.WELCOME:
+        if seen is ConnectionEvent.NAME_NOT_RESOLVED and self._address.startswith("ipc://"):
+            seen = ConnectionEvent.NO_LISTENER  # there is no such file yet, or no more
+        if seen is ConnectionEvent.HANDSHAKE_SUCCEEDED:
             self._through, self._was_through, self._hung_up, self._retry_at = True, True, 0, None
             return []
         if self._through:
             self._through = False
-            self._state = Seen.LOST
+            self._state = ConnectionEvent.DISCONNECTED
             self._pause = REPEAT_SECONDS
             self._say_at = now + REPEAT_SECONDS  # the session says at once that the learner is gone
             self._put_off = True
-        if self._put_off and seen not in (Seen.LOST, Seen.NOBODY_THERE):  # those are what gone means; all else is news
+        if self._put_off and seen not in (
+            ConnectionEvent.DISCONNECTED,
+            ConnectionEvent.NO_LISTENER,
+        ):  # those are what gone means; all else is news
             self._put_off = False
             self._say_at = min(self._say_at, now + SILENT_SECONDS)
-        if seen is Seen.CONNECTED:
+        if seen is ConnectionEvent.TCP_CONNECTED:
             self._connected_after = self._ticked_at
-        if seen is Seen.HUNG_UP and now - self._connected_after > AT_ONCE_SECONDS:
-            seen = Seen.NO_ANSWER  # or we were too busy to tell: no reason to conclude anything
-        if seen is Seen.HUNG_UP:
+        if seen is ConnectionEvent.DISCONNECTED_IN_HANDSHAKE and now - self._connected_after > AT_ONCE_SECONDS:
+            seen = ConnectionEvent.HANDSHAKE_TIMED_OUT  # or we were too busy to tell: no reason to conclude anything
+        if seen is ConnectionEvent.DISCONNECTED_IN_HANDSHAKE:
             self._state = seen
             return self._note_hang_up(now)
-        if seen is Seen.NOT_AUTHORISED:
+        if seen is ConnectionEvent.AUTHENTICATION_FAILED:
             return [
                 _refused(
                     f"the learner at {self._address} does not accept this token (revoked, expired or of another run): "
                     "ask for a new line"
                 )
             ]
-        if seen is Seen.OTHER_MECHANISM:
+        if seen is ConnectionEvent.MECHANISM_MISMATCH:
             return [self._other_mechanism()]
-        if seen in (Seen.CANNOT_TELL, Seen.NOT_OURS):
+        if seen in (ConnectionEvent.AUTHENTICATION_UNAVAILABLE, ConnectionEvent.NOT_ZEROMQ):
             self._retry_at = now + RETRY_SECONDS
-        if seen not in (Seen.CONNECTED, Seen.LOST):
+        if seen not in (ConnectionEvent.TCP_CONNECTED, ConnectionEvent.DISCONNECTED):
             self._hung_up = 0
             self._state = seen
-        elif seen is Seen.CONNECTED and self._state in (Seen.LOST, Seen.NOBODY_THERE, Seen.NO_SUCH_HOST):
+        elif seen is ConnectionEvent.TCP_CONNECTED and self._state in (
+            ConnectionEvent.DISCONNECTED,
+            ConnectionEvent.NO_LISTENER,
+            ConnectionEvent.NAME_NOT_RESOLVED,
+        ):
             self._state = seen
         return []
 

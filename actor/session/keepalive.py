@@ -19,7 +19,7 @@ class Due(Enum):
     RECONNECT = "reconnect"
 
 
-class Contact:
+class Keepalive:
     """One actor's contact with its learner."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ class TooLargeError(DppoError):
 
 
 @dataclass(frozen=True)
-class Parcel:
+class SealedRollout:
     """One sealed rollout, ready to send, and to send again."""
 
     header: Rollout
@@ -29,7 +29,7 @@ class Outbox:
     def __init__(self) -> None:
         self.tally = Tally()  # sealed, acknowledged and dropped so far
         self.most_bytes = 2**63  # of a rollout that the learner accepts
-        self._parcels: deque[Parcel] = deque()
+        self._parcels: deque[SealedRollout] = deque()
         self._sent_upto = 0  # on this connection
         self._limit = 0  # newest sequence number that credit allows to be outstanding
 
@@ -52,11 +52,11 @@ class Outbox:
         """Whether there is room for what a stop would cut: one segment beyond credit, so that no step is wasted."""
         return self.tally.sealed_upto <= self._limit
 
-    def seal(self, segment: Segment, *, spec: Spec, epoch: int, version: int) -> None:
+    def seal(self, segment: Segment, *, spec: Spec, term: int, version: int) -> None:
         """Give the segment the next number and keep it. Raises TooLargeError where it can never be delivered."""
         counts, tally = segment.counts, self.tally
         seq = tally.sealed_upto + 1
-        header = Rollout(seq, epoch, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
+        header = Rollout(seq, term, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
         blob = pack(spec, segment)
         self.tally = msgspec.structs.replace(tally, sealed_upto=seq, sealed_steps=tally.sealed_steps + segment.steps)
         if len(blob) > self.most_bytes:
@@ -64,7 +64,7 @@ class Outbox:
                 f"a rollout of {counts.T} x {counts.E} steps has {len(blob):,} bytes, and the learner accepts "
                 f"{self.most_bytes:,} (collect.max_rollout_bytes): raise that, or lower collect.segment_steps"
             )
-        self._parcels.append(Parcel(header, blob))
+        self._parcels.append(SealedRollout(header, blob))
 
     def drop(self, steps: int) -> None:
         """Count steps that were cut and thrown away."""
@@ -91,7 +91,7 @@ class Outbox:
         """A new connection: what follows that number goes out again."""
         self._sent_upto = max(seq, self.tally.acked_upto)
 
-    def take_unsent(self) -> list[Parcel]:
+    def take_unsent(self) -> list[SealedRollout]:
         """Those not sent on this connection yet, in order; from now on they count as sent."""
         unsent = [parcel for parcel in self._parcels if parcel.header.seq > self._sent_upto]
         if unsent:

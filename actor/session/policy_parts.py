@@ -20,8 +20,8 @@ class Parts:
         Raises ProtocolError where it becomes too large.
         """
         if part.index == 0:
-            self._policy, self._parts, self._bytes = (part.epoch, part.version), [], 0
-        if (part.epoch, part.version) == self._policy and part.index == len(self._parts):
+            self._policy, self._parts, self._bytes = (part.term, part.version), [], 0
+        if (part.term, part.version) == self._policy and part.index == len(self._parts):
             self._bytes += len(content)
             if self._bytes > MAX_GRAPH_BYTES:
                 self._parts = []
@@ -29,7 +29,7 @@ class Parts:
             self._parts.append(bytes(content))
 
     def end(self, policy: tuple[int, int], last: Blob) -> bytes:
-        """The whole graph of that epoch and version, with the last of it."""
+        """The whole graph of that term and version, with the last of it."""
         parts = self._parts if policy == self._policy else []
         self._parts = []
         return b"".join([*parts, bytes(last)])

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 from dppo.actor.bounds import unreasonable
 from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
-from dppo.actor.session.keepalive import Contact, Due
+from dppo.actor.session.keepalive import Due, Keepalive
 from dppo.actor.session.outbox import Outbox, TooLargeError
 from dppo.actor.session.policy_parts import Parts
 from dppo.actor.session.task import MAX_DAMAGED, Failures, Task
-from dppo.actor.session.wait_report import Waits
+from dppo.actor.session.wait_report import WaitReporter
 from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.messages import (
     Ack,
@@ -56,14 +56,14 @@ class ActorSession:
         self.step_timeout_seconds = 0.0  # as the newest WELCOME says
         self.is_reached = True  # there is a connection; the shell knows, and says itself why there is none
         self._answer = 0  # to the learner's newest challenge
-        self._waits = Waits(learner)
+        self._waits = WaitReporter(learner)
         self._envs = envs
         self._release = release
         self._spec: Spec | None = None
         self._made: MakeEnvironments | None = None
         self._welcome: Welcome | None = None
-        self._contact = Contact()
-        self._epoch = 0
+        self._contact = Keepalive()
+        self._term = 0
         self._version = 0
         self._parts = Parts()
         self._stopping: Stop | None = None
@@ -73,8 +73,8 @@ class ActorSession:
 
     @property
     def policy(self) -> tuple[int, int]:
-        """(epoch, version) of the policy held."""
-        return self._epoch, self._version
+        """(term, version) of the policy held."""
+        return self._term, self._version
 
     @property
     def may_seal(self) -> bool:
@@ -107,7 +107,7 @@ class ActorSession:
         spec = self._spec
         hello = Hello(
             PROTOCOL_VERSION, PROTOCOL_VERSION, self._release, self.actor, self.incarnation, self._envs,
-            self.sealed.tally, run_id=self._welcome.run_id if self._welcome else "", epoch=self._epoch,
+            self.sealed.tally, run_id=self._welcome.run_id if self._welcome else "", term=self._term,
             version=self._version, spec_hash=spec_hash(spec) if spec else b"", spec=spec, answer=self._answer,
         )  # fmt: skip
         return [Send(hello)]
@@ -153,9 +153,9 @@ class ActorSession:
             case Policy():
                 assert blob is not None, "the codec lets no POLICY through without its blob"
                 self._waits.got_work(now)
-                return self._policy(message, self._parts.end((message.epoch, message.version), blob), now)
+                return self._policy(message, self._parts.end((message.term, message.version), blob), now)
             case Extend():
-                if (message.epoch, message.version) == self.policy and self.state is not State.DRAINING:
+                if (message.term, message.version) == self.policy and self.state is not State.DRAINING:
                     self.task.extend(message)
                     self.state = State.RUNNING
                 return []
@@ -198,7 +198,7 @@ class ActorSession:
             self._made = MakeEnvironments(welcome.env, welcome.envs, welcome.seed, welcome.first_slot, welcome.life)
             self._envs = welcome.envs
             return [self._made]
-        if welcome.epoch != self._epoch and self.state is State.RUNNING:
+        if welcome.term != self._term and self.state is State.RUNNING:
             self.state = State.WAITING  # a restarted learner: its policy is on the way
         elif self.state is State.JOINING:
             self.state = State.WAITING
@@ -236,7 +236,7 @@ class ActorSession:
         if self.state is State.DRAINING:
             return []
         self.task.begin(policy)
-        return [Load(graph, policy.epoch, policy.version)]
+        return [Load(graph, policy.term, policy.version)]
 
     def unusable(self, what: str, now: float, most: int = MAX_DAMAGED) -> list[Action]:
         """Something of the learner's cannot be used: ask again in a while, and end after so many times in a row."""
@@ -255,9 +255,9 @@ class ActorSession:
     def loaded(self, load: Load, load_seconds: float) -> list[Action]:
         """The policy is in place: go on under it."""
         self._failures = Failures()
-        self._epoch, self._version = load.epoch, load.version
+        self._term, self._version = load.term, load.version
         self.state = State.RUNNING
-        return [Send(Have(load.epoch, load.version, load_seconds))]
+        return [Send(Have(load.term, load.version, load_seconds))]
 
     def stopped(self, first_step_seconds: float) -> list[Action]:
         """The open segment is cut: answer STOP and wait for the next policy."""
@@ -266,7 +266,7 @@ class ActorSession:
             raise RuntimeError("stopped without a STOP")
         if self.state is State.RUNNING:
             self.state = State.WAITING
-        return [Send(Stopped(stop.epoch, stop.version, self.sealed.tally, first_step_seconds))]
+        return [Send(Stopped(stop.term, stop.version, self.sealed.tally, first_step_seconds))]
 
     # Rollouts
 
@@ -275,7 +275,7 @@ class ActorSession:
         if self._spec is None:
             raise RuntimeError("a segment before the environments")
         try:
-            self.sealed.seal(segment, spec=self._spec, epoch=self._epoch, version=self._version)
+            self.sealed.seal(segment, spec=self._spec, term=self._term, version=self._version)
         except TooLargeError as error:
             return self._fail(str(error))
         return self._flush()

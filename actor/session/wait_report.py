@@ -1,20 +1,20 @@
 """What an actor waits for, in words. Decides nothing; part of the session, without I/O."""
 
 from dppo.actor.session.actions import Note
-from dppo.protocol.process.wait_backoff import Patience
+from dppo.protocol.process.wait_backoff import WaitBackoff
 
 FIRST_SECONDS = 3.0  # heartbeats are a second apart
 FIRST_SECONDS_FOR_WORK = 5.0  # a policy is due after every update: the usual length of those is learned
 
 
-class Waits:
+class WaitReporter:
     """Speaks of waits that last, and once of a learner that is gone."""
 
     def __init__(self, learner: str) -> None:
         """learner: its address, "" where it has none."""
         self._learner = f"the learner at {learner}" if learner else "the learner"
-        self._for_learner = Patience(FIRST_SECONDS)
-        self._for_work = Patience(FIRST_SECONDS_FOR_WORK)
+        self._for_learner = WaitBackoff(FIRST_SECONDS)
+        self._for_work = WaitBackoff(FIRST_SECONDS_FOR_WORK)
         self._asked_at: float | None = None  # the first question since the learner last said anything
         self._heard_at: float | None = None
         self._gone = False

@@ -38,12 +38,12 @@ def held_seconds(limit_seconds: float) -> float:
     """Return how long the interpreter may be held before the watchdog of C code ends the process.
 
     That one counts the time in which the process was stopped (SIGSTOP, `docker pause`) and cannot know better, unlike
-    `Watch`; so it gets as much again, and a stop of that length costs no actor.
+    `StallDetector`; so it gets as much again, and a stop of that length costs no actor.
     """
     return limit_seconds + max(limit_seconds, LEAST_STOP_SECONDS)
 
 
-class Watch:
+class StallDetector:
     """Of one activity. `look` about once a second."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from dppo.actor.watchdog.activity import Activity
-from dppo.actor.watchdog.stall_detector import EndWatch, Stuck, Watch, held_seconds
+from dppo.actor.watchdog.stall_detector import EndWatch, StallDetector, Stuck, held_seconds
 from dppo.actor.watchdog.traceback_location import place_of_frame
 from dppo.protocol.process.descendants import descendants, kill
 
@@ -56,7 +56,7 @@ class Watchdog:
         self._beat = beat
         self._must_end = must_end
         self._main = threading.get_ident()
-        self._watch = Watch()
+        self._watch = StallDetector()
         self._end_watch = EndWatch()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)

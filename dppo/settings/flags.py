@@ -1,7 +1,7 @@
 """A command line to values by path. Knows settings and their flags; knows no files and no other layers.
 
-Every layer converts text in the same place (dppo.settings.fields), so `3e-4`, `1e5` and `200_000` mean the same in a flag, in
-an environment variable and in a file. tyro shows the help (dppo.settings.help) but does not parse: importing it and
+Every layer converts text in the same place (fields.py), so `3e-4`, `1e5` and `200_000` mean the same in a flag, in
+an environment variable and in a file. tyro shows the help (help.py) but does not parse: importing it and
 building its parser takes longer than everything else that happens before the first process starts.
 """
 

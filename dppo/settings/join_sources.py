@@ -5,14 +5,14 @@ import sys
 from collections.abc import Mapping
 
 from dppo.actor.config import ActorConfig
-from dppo.actor.join_options import WayIn
+from dppo.actor.join_options import JoinOptions
 from dppo.protocol.errors import UsageError
 
 STDIN = "-"
 _LAYERS = ("flag", "environment")  # the first one counts most; a file comes last
 
 
-def way_in(settings: ActorConfig, sources: Mapping[str, str]) -> WayIn:
+def way_in(settings: ActorConfig, sources: Mapping[str, str]) -> JoinOptions:
     """The way that the settings describe. Reads the join line from standard input where they say so.
 
     sources: where each setting comes from. Raises UsageError where they contradict each other.
@@ -28,7 +28,7 @@ def way_in(settings: ActorConfig, sources: Mapping[str, str]) -> WayIn:
         join = sys.stdin.readline().strip() if sys.stdin is not None else ""
         if not join:
             raise UsageError("there is no join line on standard input")
-    return WayIn(settings.learner, join, join_file, insecure=settings.insecure)
+    return JoinOptions(settings.learner, join, join_file, insecure=settings.insecure)
 
 
 def _rank(source: str) -> int:

@@ -35,14 +35,14 @@ from dppo.watch.policy_files import Which, locate_policy
 from dppo.watch.rendering import Filmed, WindowClosed, frames_per_second, make_watched
 from dppo.watch.video_file import film
 
-__all__ = ["EvaluationResult", "Watching", "evaluate", "evaluation_seeds"]
+__all__ = ["EvaluationResult", "ViewOptions", "evaluate", "evaluation_seeds"]
 
 EVALUATION_KEY = 0x0E7A1  # training's streams have spawn keys of three numbers, these of two: never the same stream
 EVALUATION_SLOT = 2**31  # exploration noise, where wanted, comes from slots that training never hands out
 
 
 @dataclass(frozen=True)
-class Watching:
+class ViewOptions:
     """Which episodes are played one by one for people to see: the first ones, or all of them in a window."""
 
     video: str = ""  # file, .mp4 or .gif; "": no video
@@ -53,7 +53,7 @@ class Watching:
     by_run: bool = False  # a run films itself, which has a slot of its own
 
 
-NOBODY_WATCHES = Watching()
+NOBODY_WATCHES = ViewOptions()
 
 
 class Closes(Protocol):
@@ -70,7 +70,7 @@ def evaluate(
     seed: int = 1,
     deterministic: bool = True,
     envs: int = 8,
-    watching: Watching = NOBODY_WATCHES,
+    watching: ViewOptions = NOBODY_WATCHES,
     which: Which = "newest",
     max_seconds: float = 0.0,
     tally: Tally | None = None,
@@ -130,7 +130,7 @@ def _note(text: str) -> None:
 
 
 @contextmanager
-def _watched(env: EnvConfig, watching: Watching, slot: int) -> Iterator[Environments]:
+def _watched(env: EnvConfig, watching: ViewOptions, slot: int) -> Iterator[Environments]:
     """One environment with a window, or one whose frames go into the video."""
     video = Path(watching.video).absolute()  # before the environment may change the working directory
     with ExitStack() as stack:

@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 def run(chosen: EvaluateArguments) -> int:
     """Evaluate and print; returns the exit code."""
-    from dppo.watch.evaluate import Watching, evaluate
+    from dppo.watch.evaluate import ViewOptions, evaluate
     from dppo.watch.rendering import WindowClosed
 
     tally = Tally(asked=chosen.episodes)
@@ -39,7 +39,7 @@ def run(chosen: EvaluateArguments) -> int:
                     deterministic=chosen.deterministic,
                     envs=chosen.envs,
                     which="best" if chosen.best else "newest",
-                    watching=Watching(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
+                    watching=ViewOptions(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
                     max_seconds=chosen.max_seconds,
                     tally=tally,
                 )

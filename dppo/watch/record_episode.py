@@ -1,7 +1,7 @@
 """One episode of a run's newest policy as a picture that moves: the process that a run starts to film itself.
 
-Usage: python -m dppo.watch.record_episode RUN_DIRECTORY EVENTS PACE. The file is videos/step-<steps trained>.gif; with EVENTS
-"events" TensorBoard shows it among the images. PACE "gently": it takes what time nobody else wants.
+Usage: python -m dppo.watch.record_episode RUN_DIRECTORY EVENTS PACE. The file is videos/step-<steps trained>.gif; with
+EVENTS "events" TensorBoard shows it among the images. PACE "gently": it takes what time nobody else wants.
 """
 
 import json
@@ -57,7 +57,7 @@ def film_policy(directory: Path, most_seconds: float = math.inf) -> tuple[int, P
 
     Raises DppoError, OSError.
     """
-    from dppo.watch.evaluate import Watching, evaluate
+    from dppo.watch.evaluate import ViewOptions, evaluate
 
     steps = steps_trained(directory)  # read right before the policy, after seconds of imports: the two belong together
     path = directory / VIDEOS_DIRECTORY / f"step-{steps:09d}.gif"
@@ -65,7 +65,7 @@ def film_policy(directory: Path, most_seconds: float = math.inf) -> tuple[int, P
     evaluate(
         str(directory),
         episodes=1,
-        watching=Watching(str(path), most_frames=MOST_FRAMES, most_seconds=most_seconds, by_run=True),
+        watching=ViewOptions(str(path), most_frames=MOST_FRAMES, most_seconds=most_seconds, by_run=True),
     )
     return steps, path
 

@@ -20,7 +20,7 @@ Trains = Literal["both", "policy"]
 
 
 @dataclass(frozen=True)
-class EpochFigures:
+class EpochMetrics:
     """Means over the rows of one epoch, each row as it was when its minibatch was trained on."""
 
     policy_loss: float  # -surrogate
@@ -88,7 +88,7 @@ def run_epochs(
     clip_range: float,
     early_stop_kl: float,
     normalise_minibatches: bool,
-) -> list[EpochFigures]:
+) -> list[EpochMetrics]:
     """Train the policy, or both networks, on every row once per epoch; the figures of each epoch that was run.
 
     Ends after the first epoch whose KL (penalised_kl where there is a penalty, else approx_kl) exceeds early_stop_kl
@@ -98,7 +98,7 @@ def run_epochs(
     sizes = minibatch_sizes(len(batch.advantages), minibatch_steps)
     passes = _Passes(batch, sizes)
     penalised = batch.old.shape[-1] > 0
-    figures: list[EpochFigures] = []
+    figures: list[EpochMetrics] = []
     for epoch in range(epochs):
         rows = _shuffled(batch, rng) if minibatch_steps else batch
         if normalise_minibatches:
@@ -158,12 +158,12 @@ def _shuffled(batch: Rows, rng: np.random.Generator) -> Rows:
     return Rows(*(tensor.index_select(0, order) for tensor in batch))
 
 
-def _judged(rows: Rows, passes: _Passes, clip_range: float) -> EpochFigures:
+def _judged(rows: Rows, passes: _Passes, clip_range: float) -> EpochMetrics:
     """The epoch's figures, read from the device once."""
     outputs = passes.outputs
     log_ratio = outputs.log_probs - rows.old_log_probs
     ratio = log_ratio.exp()
-    return EpochFigures(
+    return EpochMetrics(
         *torch.stack(
             [
                 -surrogate(ratio, rows.advantages, rows.limits),
@@ -178,7 +178,7 @@ def _judged(rows: Rows, passes: _Passes, clip_range: float) -> EpochFigures:
     )
 
 
-def _refuse_what_is_not_finite(figures: EpochFigures, epoch: int, *, except_for: str) -> None:
+def _refuse_what_is_not_finite(figures: EpochMetrics, epoch: int, *, except_for: str) -> None:
     wrong = {name: x for name, x in vars(figures).items() if not math.isfinite(x) and name != except_for}
     if wrong:
         listed = ", ".join(f"{name}={value}" for name, value in wrong.items())

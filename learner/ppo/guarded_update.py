@@ -13,20 +13,20 @@ from torch import Tensor
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.ppo.batch import Batch
 from dppo.learner.ppo.checks import mean_kl, unlike_the_others
-from dppo.learner.ppo.epochs import Diverged, EpochFigures, diverged
+from dppo.learner.ppo.epochs import Diverged, EpochMetrics, diverged
 from dppo.learner.ppo.gradients_autograd import Rows
-from dppo.learner.ppo.optimizer import OptimizerSteps
+from dppo.learner.ppo.optimizer import ActorCriticOptimizer
 
-NO_EPOCH = EpochFigures(*[math.nan] * 7)
+NO_EPOCH = EpochMetrics(*[math.nan] * 7)
 
-TrainOn = Callable[[Rows], tuple[list[EpochFigures], list[float]]]  # figures of the epochs, the critic's losses
+TrainOn = Callable[[Rows], tuple[list[EpochMetrics], list[float]]]  # figures of the epochs, the critic's losses
 
 
 @dataclass(frozen=True)
 class Trained:
     """Result of the epochs of an update."""
 
-    epochs: list[EpochFigures]
+    epochs: list[EpochMetrics]
     value_losses: list[float]
     kl: float  # KL(old || new), mean over the rows that were trained on; nan where there were none
     policy: Distribution  # new, of all rows
@@ -42,7 +42,7 @@ def train_or_take_back(
     old: Distribution,
     train_on: TrainOn,
     policy: Callable[[Tensor], Distribution],
-    steps: OptimizerSteps,
+    steps: ActorCriticOptimizer,
 ) -> Trained:
     """Train on the kept rows, kept [steps] bool. Where that is not finite, put everything back and do it again without
     the actor whose numbers are unlike all others. Raises Diverged where there is none: then the settings are at fault.

@@ -15,7 +15,7 @@ from dppo.learner.ppo.gradients_autograd import AutogradGradients, Gradients, Kl
 Way = Literal["written", "autograd"]
 
 
-class OptimizerSteps:
+class ActorCriticOptimizer:
     """Adam of policy and critic: one over both, whose gradient has one norm, or one for each.
 
     Moves the networks' parameters, so make it before what refers to them.

@@ -13,7 +13,7 @@ from dppo.learner.ppo.schedule_curves import kl_adapted_rate, linear, progress
 HINGE_AT_TARGETS = 2.0  # Heess et al. 2017
 
 
-class Pace:
+class Schedules:
     """Of the next update. `set_for` before each, `adapt_to` after it."""
 
     def __init__(self, ppo: PpoConfig, total_steps: int) -> None:

@@ -17,7 +17,7 @@ from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.ppo.batch import Batch, Grid, Received, assemble, flatten, lay_out
 from dppo.learner.ppo.checks import FirstPass, first_pass, refuse_what_is_not_finite
 from dppo.learner.ppo.epochs import (
-    EpochFigures,
+    EpochMetrics,
     UpdateReport,
     minibatch_sizes,
     normalised,
@@ -29,10 +29,10 @@ from dppo.learner.ppo.gradients_autograd import Rows
 from dppo.learner.ppo.guarded_update import Trained, train_or_take_back
 from dppo.learner.ppo.losses import explained_variance, surrogate_limits
 from dppo.learner.ppo.normalisation import EPSILON, Moments
-from dppo.learner.ppo.optimizer import OptimizerSteps, Way
+from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
 from dppo.learner.ppo.outliers import scale_of
 from dppo.learner.ppo.reward_shaping import rewards_to_train_on
-from dppo.learner.ppo.schedules import Pace
+from dppo.learner.ppo.schedules import Schedules
 from dppo.protocol.errors import CheckpointError
 from dppo.protocol.specs import Spec
 
@@ -58,7 +58,7 @@ class Trainer:
         self.policy, self.critic = _networks(spec, network, seed)
         self.policy.to(device)
         self.critic.to(device)
-        self._steps = OptimizerSteps(
+        self._steps = ActorCriticOptimizer(
             self.policy,
             self.critic,
             apart=bool(ppo.critic_learning_rate or ppo.critic_epochs),
@@ -75,7 +75,7 @@ class Trainer:
         )
         self._updates = 0
         self._steps_trained = 0
-        self._pace = Pace(ppo, total_steps)
+        self._pace = Schedules(ppo, total_steps)
 
     @torch.no_grad()
     def update(self, rollouts: Sequence[Received]) -> UpdateReport:
@@ -204,7 +204,7 @@ class Trainer:
             old=advantages.new_empty(batch.steps, 0),
         )
 
-    def _train_on(self, rows: Rows) -> tuple[list[EpochFigures], list[float]]:
+    def _train_on(self, rows: Rows) -> tuple[list[EpochMetrics], list[float]]:
         """All passes of one update: the figures of each, and the value losses of those that train the critic."""
         ppo, pace, steps = self._ppo, self._pace, self._steps
         rng = np.random.default_rng((self._seed, self._updates))

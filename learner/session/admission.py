@@ -75,7 +75,7 @@ def welcome(settings: Settings, peer: Peer, *, credit: int, heartbeat_seconds: f
     return Welcome(
         PROTOCOL_VERSION,
         settings.run_id,
-        settings.epoch,
+        settings.term,
         settings.env,
         peer.slots.envs,
         peer.slots.first,

@@ -18,13 +18,13 @@ from dppo.protocol.snapshot import Snapshot
 LOADING_SECONDS = 0.5  # whoever takes longer to receive and load a policy is not waited for at STOP
 
 
-class StopAndGo:
+class CollectionCycle:
     """Who runs under which policy, and when all must stop. Methods return what the shell has to do, in order."""
 
     def __init__(self, settings: Settings, roster: Roster, most_bytes: Callable[[], int]) -> None:
         """most_bytes: that may wait for the update."""
         self.phase = Phase.WAITING
-        self.snapshot = Snapshot(settings.epoch, 0, b"")
+        self.snapshot = Snapshot(settings.term, 0, b"")
         self.batch: list[Received] = []
         self.batch_steps = 0
         self.batch_bytes = 0
@@ -45,8 +45,8 @@ class StopAndGo:
 
     @property
     def current(self) -> tuple[int, int]:
-        """Epoch and version of the newest policy."""
-        return self.snapshot.epoch, self.snapshot.version
+        """Term and version of the newest policy."""
+        return self.snapshot.term, self.snapshot.version
 
     def unstopped(self) -> list[Peer]:
         """Peers that act, or that have not answered STOP yet."""
@@ -166,7 +166,7 @@ class StopAndGo:
         self.clear_batch()
         self.quotas = {}
         self._even.begin(now)
-        self.snapshot = Snapshot(self._settings.epoch, version, graph)
+        self.snapshot = Snapshot(self._settings.term, version, graph)
         self._first_step_seconds = []
         share = self._shares.rows(self._settings.batch_steps)
         return [action for peer in self._peers.values() for action in self.offer_policy(peer, now, share)]
@@ -216,8 +216,8 @@ class StopAndGo:
 
     def stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
         """Its answer to STOP."""
-        actions = self._answers.answered(peer, message.version, now) if message.epoch == self.snapshot.epoch else []
-        if (message.epoch, message.version) != self.current:
+        actions = self._answers.answered(peer, message.version, now) if message.term == self.snapshot.term else []
+        if (message.term, message.version) != self.current:
             return actions
         peer.stopped = True
         peer.account.is_idle = True
@@ -228,7 +228,7 @@ class StopAndGo:
 
     def have(self, peer: Peer, have: Have, now: float) -> list[Action]:
         """It has loaded a policy."""
-        if have.epoch != self.snapshot.epoch:
+        if have.term != self.snapshot.term:
             return []
         peer.have_version, peer.have_at = have.version, now
         peer.is_slow = False

@@ -7,7 +7,7 @@ import re
 
 from dppo.learner.session.peer_table import Roster
 from dppo.learner.session.records import Action, Note, Peer
-from dppo.protocol.messages import Trouble
+from dppo.protocol.messages import EnvFault
 
 MOST_NOTES = 50  # of one peer: whoever says more has been heard
 MOST_KINDS = 100  # of things that are odd and no error
@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*")
 OF_ENVIRONMENTS = ("observation", "reward", "episode_return")  # what a policy has no part in
 
 
-class Troubles:
+class EnvFaults:
     """Of all actors of one run."""
 
     def __init__(self, roster: Roster) -> None:
@@ -24,7 +24,7 @@ class Troubles:
         self._roster = roster
         self._noted: set[str] = set()  # texts without their numbers
 
-    def said(self, trouble: Trouble) -> list[Action]:
+    def said(self, trouble: EnvFault) -> list[Action]:
         """An actor, or the watchdog of one, which has a connection of its own. Strangers are not listened to."""
         peer = self._roster.of_incarnation(trouble.incarnation)
         if peer is None:

@@ -10,7 +10,7 @@ from dppo.learner.session.admission import ENDED, full, refusal, superseded_by_n
 from dppo.learner.session.name_owners import Names
 from dppo.learner.session.plausibility import Plausibility, check_tally
 from dppo.learner.session.policy_fetches import Fetches
-from dppo.learner.session.rate_limit import Conduct
+from dppo.learner.session.rate_limit import PeerLimits
 from dppo.learner.session.records import Action, Kick, Note, Peer, Send, Settings
 from dppo.learner.session.run_spaces import Spaces
 from dppo.learner.session.slots import SlotTable
@@ -36,12 +36,12 @@ class Roster:
         self.spaces = Spaces(spec, is_settled=is_settled, why_not=settings.why_not_trained)
         self._settings = settings
         self.ledger = ledger
-        self.conduct = Conduct()
+        self.conduct = PeerLimits()
         self.fetches = Fetches()
         self.plausibility = Plausibility(settings, ledger)
         self._names: set[str] = set()  # of `peers`
         self._connections: dict[str, set[bytes]] = {}  # by actor, of `peers` and `lost`
-        self._owners = Names(ledger, settings.epoch)
+        self._owners = Names(ledger, settings.term)
         self._absent_since: dict[bytes, float] = {}  # incarnations with an account and no connection
         self._absence_at = -math.inf
 

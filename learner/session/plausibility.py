@@ -27,7 +27,7 @@ class Plausibility:
     def joining(self, account: Account, hello: Hello, envs: int) -> Tally:
         """Return what is believed of the tally in a HELLO. Raises HostileError where it contradicts itself."""
         check_tally(hello.tally)
-        is_of_another_start = hello.epoch not in (0, self._settings.epoch)
+        is_of_another_start = hello.term not in (0, self._settings.term)
         claimed = max(0, hello.tally.acked_steps - account.forgotten - account.disposed)
         if hello.tally.acked_upto < account.watermark:
             claimed = 0

@@ -32,7 +32,7 @@ class _Record:
     dismissed: bool = False
 
 
-class Conduct:
+class PeerLimits:
     """The records of all connections; of those that are gone too, until somebody says that they are."""
 
     def __init__(self) -> None:

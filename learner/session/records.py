@@ -44,7 +44,7 @@ class Settings:
     """What the session needs of the configuration."""
 
     run_id: str
-    epoch: int
+    term: int
     env: EnvSettings
     envs_per_actor: int
     batch_steps: int
@@ -59,7 +59,7 @@ class Settings:
     why_not_trained: Callable[[Spec], str] = lambda spec: ""  # why spaces cannot be trained on, "" where they can
     stop_at_episode_end: bool = False
     even_shares: bool = False
-    former_epochs: frozenset[int] = frozenset()  # of this run's starts before this one
+    former_terms: frozenset[int] = frozenset()  # of this run's starts before this one
     max_rollout_bytes: int = 2**26
 
 

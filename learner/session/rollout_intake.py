@@ -4,9 +4,9 @@ import msgspec
 
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.byte_budget import Budget
-from dppo.learner.session.collection import StopAndGo
+from dppo.learner.session.collection import CollectionCycle
 from dppo.learner.session.credit import acknowledge, acknowledge_stale
-from dppo.learner.session.env_faults import Troubles
+from dppo.learner.session.env_faults import EnvFaults
 from dppo.learner.session.peer_table import Roster
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.plausibility import believable_steps, contradiction
@@ -30,8 +30,8 @@ class Rollouts:
         self,
         settings: Settings,
         roster: Roster,
-        cycle: StopAndGo,
-        troubles: Troubles,
+        cycle: CollectionCycle,
+        troubles: EnvFaults,
         histories: Histories,
         budget: Budget,
     ) -> None:
@@ -58,8 +58,8 @@ class Rollouts:
         if lie:
             return self._refuse(peer, header, "invalid", lie), ProtocolError(lie)
         self._roster.conduct.give_back(peer.id, 1)  # credit asked for it, whatever is in it
-        if not self._cycle.accepts(peer.incarnation, header.seq, (header.epoch, header.version)):
-            return self._refuse(peer, header, "stale", self._histories.why_stale(header.epoch)), None
+        if not self._cycle.accepts(peer.incarnation, header.seq, (header.term, header.version)):
+            return self._refuse(peer, header, "stale", self._histories.why_stale(header.term)), None
         asked, most = peer.quota.segment_steps, most_rows(peer.quota.segment_steps)
         if most < header.T:
             wrong = ProtocolError(f"{header.T} rows in a rollout, where {asked} were asked for")
@@ -88,7 +88,7 @@ class Rollouts:
 
     def _refuse(self, peer: Peer, header: Rollout, reason: DropReason, text: str) -> list[Action]:
         peer.account.refuse(header.seq, header.steps, reason)
-        if header.epoch != self._settings.epoch:  # it may have been in a part of the journal that is gone
+        if header.term != self._settings.term:  # it may have been in a part of the journal that is gone
             self._roster.ledger.unaccounted.add(least=-header.steps, most=0)
         entry = Entry.of(peer.account, peer.incarnation, reason, header.steps)
         ack = acknowledge_stale(peer) if reason == "stale" else self.ack(peer)

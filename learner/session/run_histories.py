@@ -1,4 +1,4 @@
-"""Which history of the run an actor has acted for: epochs of this one, and of others that had the same directory once.
+"""Which history of the run an actor has acted for: terms of this one, and of others that had the same directory once.
 
 A directory that was put back to a backup, or copied while it ran, goes on as another history under the same run id.
 Pure.
@@ -11,15 +11,15 @@ MAX_NOTED = 4096
 
 
 class Histories:
-    """The epochs of this run's starts, and the actors that came from elsewhere."""
+    """The terms of this run's starts, and the actors that came from elsewhere."""
 
-    def __init__(self, epoch: int, former_epochs: frozenset[int]) -> None:
-        self._known = former_epochs | {0, epoch}  # 0: no policy held yet
+    def __init__(self, term: int, former_terms: frozenset[int]) -> None:
+        self._known = former_terms | {0, term}  # 0: no policy held yet
         self._noted: dict[bytes, None] = {}  # incarnations
 
     def joined(self, hello: Hello) -> list[Action]:
         """A line about an actor that holds a policy of another history, once."""
-        if hello.epoch in self._known or hello.incarnation in self._noted:
+        if hello.term in self._known or hello.incarnation in self._noted:
             return []
         self._noted[hello.incarnation] = None
         while len(self._noted) > MAX_NOTED:
@@ -31,6 +31,6 @@ class Histories:
             )
         ]
 
-    def why_stale(self, epoch: int) -> str:
-        """Why a rollout that was made under a policy of that epoch is of no use."""
-        return "made under an older policy" if epoch in self._known else "made in another history of this run"
+    def why_stale(self, term: int) -> str:
+        """Why a rollout that was made under a policy of that term is of no use."""
+        return "made under an older policy" if term in self._known else "made in another history of this run"

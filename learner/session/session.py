@@ -9,22 +9,23 @@ from collections.abc import Callable
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.admission import welcome
 from dppo.learner.session.byte_budget import Budget
-from dppo.learner.session.collection import StopAndGo
+from dppo.learner.session.collection import CollectionCycle
 from dppo.learner.session.credit import begin, is_due
-from dppo.learner.session.env_faults import Troubles
+from dppo.learner.session.env_faults import EnvFaults
 from dppo.learner.session.peer_table import Roster
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.rate_limit import HELLO_MESSAGES, Conduct
+from dppo.learner.session.rate_limit import HELLO_MESSAGES, PeerLimits
 from dppo.learner.session.records import Action, Latencies, Note, Peer, Send, Settings
 from dppo.learner.session.rollout_intake import Rollouts
 from dppo.learner.session.run_histories import Histories
 from dppo.learner.session.slots import SlotTable
-from dppo.learner.session.wait_report import Waits
+from dppo.learner.session.wait_report import WaitReporter
 from dppo.learner.storage.journal_records import Entry
 from dppo.protocol.errors import HostileError, ProtocolError
 from dppo.protocol.ledger import DropReason, Ledger
 from dppo.protocol.messages import (
     Bye,
+    EnvFault,
     FromActor,
     Have,
     Hello,
@@ -33,7 +34,6 @@ from dppo.protocol.messages import (
     Rollout,
     Stopped,
     Tally,
-    Trouble,
     Welcome,
     Who,
 )
@@ -57,14 +57,14 @@ class LearnerSession:
         self.roster = Roster(settings, ledger, slots, spec)
         self.peers = self.roster.peers  # live connections that said HELLO, by connection
         self.budget = Budget(self.roster)
-        self.cycle = StopAndGo(settings, self.roster, lambda: self.total_bytes)
-        self.troubles = Troubles(self.roster)
-        self.histories = Histories(settings.epoch, settings.former_epochs)
+        self.cycle = CollectionCycle(settings, self.roster, lambda: self.total_bytes)
+        self.troubles = EnvFaults(self.roster)
+        self.histories = Histories(settings.term, settings.former_terms)
         self.rollouts = Rollouts(settings, self.roster, self.cycle, self.troubles, self.histories, self.budget)
         self.refused_messages = 0
         self._left = False
         self._farewells: tuple[str, ...] = ()  # reasons that were sent with BYE, and come back with the actors' own
-        self._waits = Waits(self.roster, self.cycle)
+        self._waits = WaitReporter(self.roster, self.cycle)
 
     @property
     def spec(self) -> Spec | None:
@@ -72,7 +72,7 @@ class LearnerSession:
         return self.roster.spec
 
     @property
-    def conduct(self) -> Conduct:
+    def conduct(self) -> PeerLimits:
         """How each connection behaves."""
         return self.roster.conduct
 
@@ -113,7 +113,7 @@ class LearnerSession:
             return []  # the next learner answers
         if isinstance(message, Hello):
             return self._hello(peer_id, message, now, token)
-        if isinstance(message, Trouble):
+        if isinstance(message, EnvFault):
             return self.troubles.said(message)
         peer = self.roster.heard_of(peer_id)
         if peer is None:

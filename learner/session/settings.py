@@ -22,7 +22,7 @@ def session_settings(
     """The session's settings. lease_seconds: 0 as set."""
     return Settings(
         run_id=directory.run_id,
-        epoch=directory.epoch,
+        term=directory.term,
         env=EnvSettings(
             config.env.id, config.env.kwargs_json, config.env.vectorization, config.env.step_timeout_seconds
         ),
@@ -39,7 +39,7 @@ def session_settings(
         stop_at_episode_end=config.collect.stop_at_episode_end,
         even_shares=config.collect.even_shares,
         max_rollout_bytes=config.collect.max_rollout_bytes,
-        former_epochs=directory.former_epochs,
+        former_terms=directory.former_terms,
         why_not_trained=lambda spec: why_not_trained(spec, config),
     )
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from dppo.learner.session.collection import StopAndGo
+from dppo.learner.session.collection import CollectionCycle
 from dppo.learner.session.peer_table import Roster
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.records import Note, Peer
-from dppo.protocol.process.wait_backoff import Patience
+from dppo.protocol.process.wait_backoff import WaitBackoff
 
 FIRST_SECONDS = 3.0  # a wait of this length is spoken of
 FIRST_SECONDS_AFTER_STOP = 1.0  # everyone answers within milliseconds, and the grace is short
@@ -14,14 +14,14 @@ MAX_NAMES = 3
 WAITS = {Phase.WAITING, Phase.COLLECTING, Phase.STOPPING, Phase.DRAINING, Phase.LEAVING}
 
 
-class Waits:
+class WaitReporter:
     """Speaks of waits that last."""
 
-    def __init__(self, roster: Roster, cycle: StopAndGo) -> None:
+    def __init__(self, roster: Roster, cycle: CollectionCycle) -> None:
         self._roster = roster
         self._cycle = cycle
-        self._to_collect = Patience(FIRST_SECONDS)
-        self._to_stop = Patience(FIRST_SECONDS_AFTER_STOP)
+        self._to_collect = WaitBackoff(FIRST_SECONDS)
+        self._to_stop = WaitBackoff(FIRST_SECONDS_AFTER_STOP)
 
     def tick(self, now: float) -> list[Note]:
         """What there is to say now."""
@@ -39,7 +39,7 @@ class Waits:
         return [Note(f"waiting {seconds:.0f} s for {what}")] if what else []
 
 
-def waiting_for(roster: Roster, cycle: StopAndGo, now: float) -> str:
+def waiting_for(roster: Roster, cycle: CollectionCycle, now: float) -> str:
     """Who holds the run up and what is expected of them, "" where nobody does."""
     everyone = list(roster.peers.values())
     match cycle.phase:

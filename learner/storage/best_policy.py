@@ -7,7 +7,7 @@ belongs to: early in training almost every update is the best so far.
 from pathlib import Path
 
 from dppo.learner.atomic_files import replace_file
-from dppo.learner.telemetry.log_backoff import Complaints
+from dppo.learner.telemetry.log_backoff import LogBackoff
 
 BEST_POLICY_FILE = "policy-best.onnx"
 
@@ -15,7 +15,7 @@ BEST_POLICY_FILE = "policy-best.onnx"
 class BestPolicy:
     """Best policy of one run directory."""
 
-    def __init__(self, directory: Path, complaints: Complaints, mean_return: float | None, update: int) -> None:
+    def __init__(self, directory: Path, complaints: LogBackoff, mean_return: float | None, update: int) -> None:
         """mean_return, update: of the checkpoint that the run goes on from; without their file they do not count."""
         self._file = directory / BEST_POLICY_FILE
         has_file = mean_return is not None and self._file.is_file()

@@ -15,7 +15,7 @@ from dppo.learner.storage.journal import Behind, Journal, Position, entries_behi
 from dppo.learner.storage.journal_replay import replay
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
-from dppo.learner.telemetry.log_backoff import Complaints
+from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.protocol.errors import CheckpointError, UsageError
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.specs import Spec
@@ -185,7 +185,7 @@ class Saver:
         self._config = config.run
         self._journal = journal
         self._launched_at = launched_at
-        self._complaints = Complaints(log.error)
+        self._complaints = LogBackoff(log.error)
         self._lasting_at = launched_at
         self._recent_at = -math.inf
         # the shortest of them is what one costs: the others had to wait for a core

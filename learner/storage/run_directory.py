@@ -18,9 +18,9 @@ from dppo.learner.storage.provenance import provenance
 from dppo.learner.storage.run_lock import RunLock, refuse_if_held
 from dppo.protocol.errors import CheckpointError, UsageError
 
-EPOCH_BITS = 53  # what a count on the wire may have
+TERM_BITS = 53  # what a count on the wire may have
 RANDOM_BITS = 32
-MAX_FORMER_EPOCHS = 4096
+MAX_FORMER_TERMS = 4096
 
 DIRECTORIES = ("access", "checkpoints", "journal", "logs", "tb", "videos")
 FILES = (
@@ -35,9 +35,9 @@ class RunDirectory:
 
     path: Path
     run_id: str  # 16 hex digits, the same for ever
-    epoch: int  # of this start, never used twice: not by a copy of the directory either
+    term: int  # of this start, never used twice: not by a copy of the directory either
     start: int  # how often a learner has been started on it, this start included
-    former_epochs: frozenset[int]  # of the starts before this one, as far as the directory remembers
+    former_terms: frozenset[int]  # of the starts before this one, as far as the directory remembers
     _lock: RunLock
 
     @classmethod
@@ -65,7 +65,7 @@ class RunDirectory:
                 f"run directory {path} cannot be used: {error.strerror or error}. "
                 "Make it writable or choose another run.directory."
             ) from error
-        return cls(path, identity.run_id, identity.epoch, identity.start, frozenset(identity.former_epochs), lock)
+        return cls(path, identity.run_id, identity.term, identity.start, frozenset(identity.former_terms), lock)
 
     @property
     def config(self) -> Path:
@@ -163,20 +163,21 @@ class _Identity:
     """Contents of run.json."""
 
     run_id: str
-    epoch: int
+    term: int
     start: int
-    former_epochs: tuple[int, ...]
+    former_terms: tuple[int, ...]
 
     @classmethod
     def next(cls, file: Path) -> "_Identity":
         """Return this start's identity, from the file of the start before. Raises CheckpointError if it is damaged."""
         try:
             saved = json.loads(file.read_bytes())
-            former = (*map(int, saved.get("former_epochs", ())), int(saved["epoch"]))[-MAX_FORMER_EPOCHS:]
-            start = int(saved.get("start", saved["epoch"])) + 1  # once the epoch was the count of starts
-            return cls(str(saved["run_id"]), _new_epoch(start), start, former)
+            term = int(saved["term"] if "term" in saved else saved["epoch"])  # its name in files of older releases
+            former = (*saved.get("former_terms", saved.get("former_epochs", ())), term)[-MAX_FORMER_TERMS:]
+            start = int(saved.get("start", term)) + 1  # once the term was the count of starts
+            return cls(str(saved["run_id"]), _new_term(start), start, tuple(map(int, former)))
         except FileNotFoundError:
-            return cls(secrets.token_hex(8), _new_epoch(1), 1, ())
+            return cls(secrets.token_hex(8), _new_term(1), 1, ())
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(
                 f"{file} is damaged: actors cannot tell which run this is. Restore it from a copy, or choose another "
@@ -187,23 +188,23 @@ class _Identity:
         return json.dumps(
             {
                 "run_id": self.run_id,
-                "epoch": self.epoch,
+                "term": self.term,
                 "start": self.start,
-                "former_epochs": list(self.former_epochs),
+                "former_terms": list(self.former_terms),
             }
         ).encode()
 
 
-def _new_epoch(start: int) -> int:
+def _new_term(start: int) -> int:
     """A number that no other start has, whatever is restored or copied: the count of starts, and 32 random bits."""
-    counted = start % (1 << (EPOCH_BITS - RANDOM_BITS))
+    counted = start % (1 << (TERM_BITS - RANDOM_BITS))
     return (counted << RANDOM_BITS) | secrets.randbits(RANDOM_BITS)
 
 
 def _next_start(path: Path) -> _Identity:
     """The identity of this start, on the disk before anyone sees it.
 
-    Were an epoch given out twice, an actor could take an old policy for a new one of the same version. A count alone
+    Were an term given out twice, an actor could take an old policy for a new one of the same version. A count alone
     would be: a directory that is put back to a backup, or copied, counts on from there while actors of the lost history
     live.
     """
@@ -219,12 +220,12 @@ class StartIdentity:
     """Identity of a start, as actors receive it."""
 
     run_id: str
-    epoch: int
+    term: int
     start: int
-    former_epochs: frozenset[int]
+    former_terms: frozenset[int]
 
 
 def next_identity(path: Path) -> StartIdentity:
-    """The identity of a start that is not counted: it will train nothing, and no policy is published in its epoch."""
+    """The identity of a start that is not counted: it will train nothing, and no policy is published in its term."""
     identity = _Identity.next(path / "run.json")
-    return StartIdentity(identity.run_id, identity.epoch, identity.start, frozenset(identity.former_epochs))
+    return StartIdentity(identity.run_id, identity.term, identity.start, frozenset(identity.former_terms))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Complaints:
+class LogBackoff:
     """About several things, each by its name."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LINES = 1.0  # whoever knocks a thousand times a second must not
 Clock = Callable[[], float]
 
 
-class Gate:
+class TokenAuthenticator:
     """The tokens of a running learner."""
 
     def __init__(self, access: Access, *, wall: Clock, monotonic: Clock) -> None:

@@ -10,7 +10,7 @@ from dppo.learner.session.admission import ENDED
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.records import Action, Kick, Note, Send
 from dppo.learner.session.session import LearnerSession
-from dppo.learner.transport.authenticator import Gate
+from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.protocol.codec import decode_from_actor
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.messages import Hello, Policy
@@ -23,10 +23,10 @@ KICK_SECONDS = 0.5  # from REJECT to the end of the connection, so that the reas
 ANSWERS = CREDIT + 4  # messages that a POLICY asks for at most: HAVE, STOPPED, and rollouts that turn out to be stale
 
 
-class Turnstile:
+class IngressGuard:
     """Guards one session behind one router."""
 
-    def __init__(self, router: Router, session: LearnerSession, gate: Gate | None) -> None:
+    def __init__(self, router: Router, session: LearnerSession, gate: TokenAuthenticator | None) -> None:
         """gate: whose tokens are valid; None where nobody needs one."""
         self._router = router
         self._session = session

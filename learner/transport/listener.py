@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dppo.learner.transport.authenticator import Gate
+from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.credentials import DIRECTORY as ACCESS_DIRECTORY
 from dppo.learner.transport.credentials import JOIN_FILE, Access
 from dppo.protocol.errors import UsageError
@@ -43,7 +43,7 @@ class Listening:
 
 
 def check_address(listening: Listening) -> None:
-    """Raise what `open_door` would raise for an address that is taken or not of this machine, without listening."""
+    """Raise what `open_listener` would raise for an address that is taken or not of this machine, without listening."""
     if listening.bind.startswith("ipc://"):
         return
     host, port = host_and_port(listening.bind)
@@ -66,7 +66,9 @@ def check_address(listening: Listening) -> None:
         raise UsageError(f"write_join_file={listening.join_file} cannot be written: {why}")
 
 
-def open_door(listening: Listening, max_blob_bytes: int, run_directory: Path) -> tuple[Router, Gate | None]:
+def open_listener(
+    listening: Listening, max_blob_bytes: int, run_directory: Path
+) -> tuple[Router, TokenAuthenticator | None]:
     """Listen. Over tcp only to those with a token, after a test that strangers are refused.
 
     Raises UsageError where the address or the files of the keys cannot be used, DppoError where the test fails.
@@ -78,7 +80,7 @@ def open_door(listening: Listening, max_blob_bytes: int, run_directory: Path) ->
             log.warning("--insecure: whoever is on this machine may join, and nothing is encrypted")
         return router, None
     access = Access.open(run_directory, time.time())
-    gate = Gate(access, wall=time.time, monotonic=time.monotonic)
+    gate = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
     router = Router(listening.bind, max_blob_bytes, gate.security())
     try:
         check_that_strangers_are_refused(router, public_key(access.secret_key()))
@@ -91,15 +93,17 @@ def open_door(listening: Listening, max_blob_bytes: int, run_directory: Path) ->
     return router, gate
 
 
-def reopen_door(listening: Listening, max_blob_bytes: int, run_directory: Path) -> tuple[Router, Gate | None]:
-    """As open_door, for a run that has listened before. Makes and changes nothing in its directory, and prints nothing.
+def reopen_door(
+    listening: Listening, max_blob_bytes: int, run_directory: Path
+) -> tuple[Router, TokenAuthenticator | None]:
+    """Open the port of a run that has listened before. Makes and changes nothing in its directory; prints nothing.
 
     The join file is written where it is gone.
     """
     if listening.bind.startswith("ipc://") or listening.insecure:
         return Router(listening.bind, max_blob_bytes), None
     access = Access(run_directory)
-    gate = Gate(access, wall=time.time, monotonic=time.monotonic)
+    gate = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
     router = Router(listening.bind, max_blob_bytes, gate.security())
     try:
         check_that_strangers_are_refused(router, public_key(access.secret_key()))

@@ -20,8 +20,8 @@ from dppo.learner.session.records import Action, Kick, Note, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.storage.journal_records import Entry
 from dppo.learner.telemetry.status import Status
-from dppo.learner.transport.authenticator import Gate
-from dppo.learner.transport.ingress_guard import Turnstile
+from dppo.learner.transport.authenticator import TokenAuthenticator
+from dppo.learner.transport.ingress_guard import IngressGuard
 from dppo.protocol.codec import encode
 from dppo.protocol.ledger import DropReason
 from dppo.protocol.process.heartbeat_file import HealthFile
@@ -46,7 +46,7 @@ class Network:
         router: Router,
         session: LearnerSession,
         record: Callable[[Entry], None],
-        gate: Gate | None = None,
+        gate: TokenAuthenticator | None = None,
         *,
         status: Callable[[LearnerSession, float], Status] | None = None,
         observe: Callable[[Status], None] | None = None,
@@ -65,7 +65,7 @@ class Network:
         self._observe = observe
         self._notes: list[str] = []  # to be logged without the lock
         self._gate = gate
-        self._turnstile = Turnstile(router, session, gate)
+        self._turnstile = IngressGuard(router, session, gate)
         self._outgoing: deque[Send] = deque()
         self._batches: queue.Queue[list[Received]] = queue.Queue()
         self._handed_over: list[Received] | None = None  # the newest batch that the trainer got
@@ -194,7 +194,7 @@ class Network:
                 self._tend(self._gate, now)
             health.touch(now)
 
-    def _tend(self, gate: Gate, now: float) -> None:
+    def _tend(self, gate: TokenAuthenticator, now: float) -> None:
         """Look after the guard, and send those away whose token has ended."""
         if self._router.guard is not None:
             self._router.guard.tend()

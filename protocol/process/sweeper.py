@@ -4,7 +4,7 @@ A program by itself, of the standard library only (it stays as small as Python i
 processes that it has forked, which carry no mark, and `end` when that is to happen at once. When the parent is gone
 without it, everything marked is ended after the grace.
 
-Actors write heartbeats (protocol/process/heartbeat_pipe.py). An actor without one for as long as a step may take, although it ran,
+Actors write heartbeats (heartbeat_pipe.py). An actor without one for as long as a step may take, although it ran,
 holds its interpreter: it is ended. No clock inside the actor can tell that from a process that was stopped.
 """
 

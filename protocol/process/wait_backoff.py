@@ -7,7 +7,7 @@ MAX_USUAL_SECONDS = 60.0
 
 
 @dataclass
-class Patience:
+class WaitBackoff:
     """Watches what one side waits for, one thing at a time."""
 
     first_seconds: float

@@ -4,7 +4,7 @@ import zmq
 
 from dppo.protocol.errors import DppoError
 from dppo.protocol.security.curve import new_secret_key, public_key
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.monitor import Monitor
 from dppo.protocol.transport.router import Router
 
@@ -20,14 +20,14 @@ def check_that_strangers_are_refused(router: Router, server_key: bytes) -> None:
     if router.guard is not None:
         router.guard.stranger = public_key(secret_key)
     seen = _knock(router.address, server_key, secret_key)
-    if seen is not Seen.NOT_AUTHORISED:
+    if seen is not ConnectionEvent.AUTHENTICATION_FAILED:
         raise DppoError(
             f"the learner would not be safe: a stranger with a random key was not refused at {router.address} "
             f"({seen.value if seen else 'no answer'}), so it does not start; see docs/security.md"
         )
 
 
-def _knock(address: str, server_key: bytes, secret_key: bytes) -> Seen | None:
+def _knock(address: str, server_key: bytes, secret_key: bytes) -> ConnectionEvent | None:
     """What happens to somebody with that key."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
@@ -40,7 +40,7 @@ def _knock(address: str, server_key: bytes, secret_key: bytes) -> Seen | None:
             socket.connect(address.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:"))
             while monitor.wait(TIMEOUT_MILLISECONDS):
                 for seen in monitor.events():
-                    if seen not in (Seen.CONNECTED, Seen.LOST):
+                    if seen not in (ConnectionEvent.TCP_CONNECTED, ConnectionEvent.DISCONNECTED):
                         return seen
             return None
         finally:

@@ -21,7 +21,7 @@ DOMAIN = b"dppo"
 _OK, _REFUSED, _BROKEN = b"200", b"400", b"500"  # 400: the peer gives up; 500: ours is the fault, it may try again
 
 
-class Guard:
+class ZapHandler:
     """Serves one context from a thread of its own, until the context is terminated."""
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", security: ServerSecurity) -> None:

@@ -7,7 +7,7 @@ import zmq
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.rollout import Blob
 from dppo.protocol.security.curve import ClientSecurity, check_library, public_key
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.endpoints import wants_ipv6
 from dppo.protocol.transport.monitor import Monitor
 from dppo.protocol.transport.router import common_options
@@ -49,7 +49,7 @@ class Dealer:
         socket.connect(self.endpoint)
         self._socket = socket
 
-    def events(self) -> Iterator[Seen]:
+    def events(self) -> Iterator[ConnectionEvent]:
         """What has become of the connection since the last call."""
         return self._monitor.events()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 
 _EVENTS = (
     zmq.EVENT_CONNECTED
@@ -31,7 +31,7 @@ class Monitor:
         self._connected = False
         self._shaken = True  # this connection's handshake has been heard of
 
-    def events(self) -> Iterator[Seen]:
+    def events(self) -> Iterator[ConnectionEvent]:
         """Everything that has happened since the last call."""
         while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             message = parse_monitor_message(self._socket.recv_multipart(zmq.NOBLOCK))
@@ -48,35 +48,41 @@ class Monitor:
         self._watched.disable_monitor()
         self._socket.close(linger=0)
 
-    def _meaning(self, event: int, value: int) -> Seen | None:
+    def _meaning(self, event: int, value: int) -> ConnectionEvent | None:
         match event:
             case zmq.EVENT_CONNECT_DELAYED:
                 self._resolved = True
             case zmq.EVENT_CONNECTED:
                 self._connected, self._shaken = True, False
-                return Seen.CONNECTED
+                return ConnectionEvent.TCP_CONNECTED
             case zmq.EVENT_CONNECT_RETRIED:
                 resolved, self._resolved = self._resolved, False
                 connected, self._connected = self._connected, False
                 if not connected:
-                    return Seen.NOBODY_THERE if resolved else Seen.NO_SUCH_HOST
+                    return ConnectionEvent.NO_LISTENER if resolved else ConnectionEvent.NAME_NOT_RESOLVED
             case zmq.EVENT_DISCONNECTED:
                 shaken, self._shaken = self._shaken, True
-                return Seen.LOST if shaken else Seen.NOT_OURS  # libzmq says nothing more about it
+                return (
+                    ConnectionEvent.DISCONNECTED if shaken else ConnectionEvent.NOT_ZEROMQ
+                )  # libzmq says nothing more about it
             case _:
                 self._shaken = True
                 return _outcome(event, value)
         return None
 
 
-def _outcome(event: int, value: int) -> Seen:
+def _outcome(event: int, value: int) -> ConnectionEvent:
     """What a handshake came to."""
     match event:
         case zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            return Seen.WELCOME
+            return ConnectionEvent.HANDSHAKE_SUCCEEDED
         case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            return Seen.NOT_AUTHORISED if value == _NOT_AUTHORISED else Seen.CANNOT_TELL
+            return (
+                ConnectionEvent.AUTHENTICATION_FAILED
+                if value == _NOT_AUTHORISED
+                else ConnectionEvent.AUTHENTICATION_UNAVAILABLE
+            )
         case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             mismatch = value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
-            return Seen.OTHER_MECHANISM if mismatch else Seen.NOT_OURS
-    return Seen.NO_ANSWER if value == errno.EAGAIN else Seen.HUNG_UP
+            return ConnectionEvent.MECHANISM_MISMATCH if mismatch else ConnectionEvent.NOT_ZEROMQ
+    return ConnectionEvent.HANDSHAKE_TIMED_OUT if value == errno.EAGAIN else ConnectionEvent.DISCONNECTED_IN_HANDSHAKE

@@ -15,7 +15,7 @@ from dppo.protocol.codec import MAX_HEADER_BYTES
 from dppo.protocol.errors import HostileError, ProtocolError, UsageError
 from dppo.protocol.rollout import Blob
 from dppo.protocol.security.curve import ServerSecurity, check_library
-from dppo.protocol.security.zap_handler import DOMAIN, Guard
+from dppo.protocol.security.zap_handler import DOMAIN, ZapHandler
 from dppo.protocol.transport.connections import Connections
 from dppo.protocol.transport.endpoints import check_endpoint, leaves_this_machine, wants_ipv6
 from dppo.protocol.transport.fd_limits import connections_that_fit
@@ -44,7 +44,7 @@ class Router:
         self._context = zmq.Context()
         socket = self._context.socket(zmq.ROUTER)
         self._socket = socket
-        self._guard: Guard | None = None
+        self._guard: ZapHandler | None = None
         self._newest: zmq.Frame | None = None
         # all before bind: libzmq copies options into the listener
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an error instead of silence when a peer is gone or full
@@ -66,7 +66,7 @@ class Router:
                 socket.setsockopt(zmq.CURVE_SECRETKEY, security.secret_key)
                 socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
                 socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without it the domain alone lets everybody in
-                self._guard = Guard(self._context, security)
+                self._guard = ZapHandler(self._context, security)
             _bind(socket, endpoint)
         except (zmq.ZMQError, OSError) as error:
             self.close()
@@ -84,7 +84,7 @@ class Router:
         return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).decode().rstrip("\0")
 
     @property
-    def guard(self) -> Guard | None:
+    def guard(self) -> ZapHandler | None:
         """Who decides about connections; None where there are no keys."""
         return self._guard
 

@@ -23,7 +23,7 @@ from dppo.actor.session.session import ActorSession
 from dppo.learner.session.records import Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
-from dppo.learner.transport.listener import Listening, open_door
+from dppo.learner.transport.listener import Listening, open_listener
 from dppo.learner.transport.network_thread import Network
 from dppo.protocol.codec import decode_from_learner, encode
 from dppo.protocol.ledger import Ledger
@@ -53,11 +53,11 @@ def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -
     logging.basicConfig(level=logging.WARNING)
     raise_limit()
     settings = Settings(
-        run_id="crowd", epoch=int(time.time()), env=EnvSettings("none"), envs_per_actor=1, batch_steps=batch_steps,
+        run_id="crowd", term=int(time.time()), env=EnvSettings("none"), envs_per_actor=1, batch_steps=batch_steps,
         segment_steps=1, seed=1, on_stop="keep", lease_seconds=10.0, stop_grace_seconds=5.0,
     )  # fmt: skip
-    session = LearnerSession(settings, Ledger(), SlotTable(settings.epoch % 1000 + 1), SPEC)
-    router, gate = open_door(Listening(endpoint, join_file=str(directory / "join")), MAX_BLOB_BYTES, directory)
+    session = LearnerSession(settings, Ledger(), SlotTable(settings.term % 1000 + 1), SPEC)
+    router, gate = open_listener(Listening(endpoint, join_file=str(directory / "join")), MAX_BLOB_BYTES, directory)
     network = Network(router, session, lambda entry: None, gate)
     network.start()
     ending = _end_of_input()

@@ -48,7 +48,7 @@ def play_restored(scene: Scene) -> list[Figure]:
         cluster.learner.start()
         cluster.next_update(PATIENCE_SECONDS)
         cluster.live(scene.pick(2, 10))
-        lost = _epoch(run)
+        lost = _term(run)
         _kill(cluster)
         run.rename(cluster.directory / "lost")
         backup.rename(run)
@@ -60,7 +60,7 @@ def play_restored(scene: Scene) -> list[Figure]:
         told = cluster.learner.said()[said:]
         ends = cluster.finish()
         return [
-            holds("the history that is gone has another epoch", lost != _epoch(run)),
+            holds("the history that is gone has another term", lost != _term(run)),
             at_least("actors of it that are named", told.count("another history of this run"), 1),
             at_most("first update of the restored run", back, PATIENCE_SECONDS, "s"),
             none_of("rollouts trained on off policy", [text for text in (told,) if "do not belong together" in text]),
@@ -77,8 +77,8 @@ def _kill(cluster: Cluster) -> None:
     cluster.until(lambda: not cluster.learner.alive, PATIENCE_SECONDS)
 
 
-def _epoch(run: Path) -> int:
-    return int(json.loads((run / "run.json").read_bytes())["epoch"])
+def _term(run: Path) -> int:
+    return int(json.loads((run / "run.json").read_bytes())["term"])
 
 
 FAULTS = (

@@ -52,7 +52,7 @@ class Holder:
                 continue
             self._known = self._known or not isinstance(message, Who)
             if isinstance(message, Policy):
-                self._dealer.send(encode(Have(message.epoch, message.version, 0.001)))
+                self._dealer.send(encode(Have(message.term, message.version, 0.001)))
         if self._known and now >= self._ping_at:
             self._ping_at = now + PING_SECONDS
             self._dealer.send(encode(Ping(now, Tally(), TimeShares())))

@@ -30,7 +30,7 @@ class RunWatch:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.updates: list[Update] = []  # as seen: numbers repeat where a learner was killed before its checkpoint
-        self.versions: list[tuple[int, int]] = []  # (epoch, version) of every policy seen
+        self.versions: list[tuple[int, int]] = []  # (term, version) of every policy seen
         self.policies_at: list[float] = []  # when they were seen
         self._offset = 0
         self._policy_seen = 0  # modification time, nanoseconds
@@ -65,13 +65,13 @@ class RunWatch:
             if written == self._policy_seen:
                 return
             match = _VERSION.search(policy.read_bytes())
-            epoch = int(json.loads(identity.read_bytes())["epoch"])
+            term = int(json.loads(identity.read_bytes())["term"])
             belongs = policy.stat().st_mtime_ns == written > identity.stat().st_mtime_ns
         except (OSError, ValueError):
             return
         if match is not None and belongs:  # else a learner is just starting, and this is the dead one's policy
             self._policy_seen = written
-            self.versions.append((epoch, int(match[1])))
+            self.versions.append((term, int(match[1])))
             self.policies_at.append(now)
 
     @property

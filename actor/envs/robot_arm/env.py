@@ -1,4 +1,4 @@
-"""RobotArm-v0, one arm. Knows Gymnasium; the arithmetic is in dppo.actor.envs.robot_arm.dynamics, the pictures in dppo.actor.envs.robot_arm.rendering.
+"""RobotArm-v0, one arm. Knows Gymnasium; the arithmetic is in dynamics.py, the pictures in rendering.py.
 
 The task: bring the finger into the goal and hold it there for 51 steps in a row. That is success (`is_success` in info,
 true from that step to the episode's end), and nothing terminates: an episode that ended at success would make holding

@@ -1,4 +1,4 @@
-"""RobotArm-v0, E arms in arrays. Knows Gymnasium's vector API; the arithmetic is the single arm's, in dppo.actor.envs.robot_arm.dynamics.
+"""RobotArm-v0, E arms in arrays. Knows Gymnasium's vector API; the arithmetic is the single arm's, in dynamics.py.
 
 Every column has its own generator and draws from it what a single environment with the same seed would draw: what
 happens in a column does not depend on how many there are.

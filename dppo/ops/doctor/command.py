@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dppo.actor.join_options import WayIn
+from dppo.actor.join_options import JoinOptions
 from dppo.ops.doctor.finding import Finding, verdict
 from dppo.ops.doctor.machine import machine
 from dppo.watch.run_list import check_run
@@ -51,7 +51,7 @@ def examine(chosen: DoctorArguments) -> list[Finding]:
     is_open = chosen.learner.startswith("tcp://") and not (join or chosen.join_file)
     way_in = None
     if join or chosen.join_file or chosen.learner:
-        way_in = WayIn(chosen.learner, join, chosen.join_file, insecure=is_open)
+        way_in = JoinOptions(chosen.learner, join, chosen.join_file, insecure=is_open)
     findings = machine(Path(chosen.run or "."))
     if chosen.run:
         from dppo.ops.doctor.run_files import run_files

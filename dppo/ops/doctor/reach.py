@@ -3,28 +3,34 @@
 import socket
 from collections.abc import Callable
 
-from dppo.actor.join_options import WayIn
+from dppo.actor.join_options import JoinOptions
 from dppo.ops.doctor.finding import Finding, from_error
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import ClientSecurity
 from dppo.protocol.security.zmtp_probe import mechanism_at
-from dppo.protocol.transport.connection_event import Seen
+from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.endpoints import host_and_port
 
 TIMEOUT_SECONDS = 5.0
 
 _DO = {
-    Seen.NOT_AUTHORISED: "The token is revoked, expired or of another run: ask for a new line (dppo token add)",
-    Seen.CANNOT_TELL: "The learner cannot read its tokens: see its log, and dppo doctor RUN there",
-    Seen.OTHER_MECHANISM: "Use the join line of this learner (--join); --insecure only where it said so",
-    Seen.HUNG_UP: "It is another learner than that of the token, or not a learner: ask for a new line",
-    Seen.NO_ANSWER: "The learner is stopped or very busy: look at its host",
-    Seen.NOT_OURS: "Another program has that port: check the address",
+    ConnectionEvent.AUTHENTICATION_FAILED: (
+        "The token is revoked, expired or of another run: ask for a new line (dppo token add)"
+    ),
+    ConnectionEvent.AUTHENTICATION_UNAVAILABLE: (
+        "The learner cannot read its tokens: see its log, and dppo doctor RUN there"
+    ),
+    ConnectionEvent.MECHANISM_MISMATCH: "Use the join line of this learner (--join); --insecure only where it said so",
+    ConnectionEvent.DISCONNECTED_IN_HANDSHAKE: (
+        "It is another learner than that of the token, or not a learner: ask for a new line"
+    ),
+    ConnectionEvent.HANDSHAKE_TIMED_OUT: "The learner is stopped or very busy: look at its host",
+    ConnectionEvent.NOT_ZEROMQ: "Another program has that port: check the address",
 }
 
 
-def reach(way_in: WayIn, clock: Callable[[], float]) -> list[Finding]:
+def reach(way_in: JoinOptions, clock: Callable[[], float]) -> list[Finding]:
     """Name, port, protocol, key."""
     try:
         found = way_in.find()
@@ -65,24 +71,29 @@ def _connect(endpoint: str) -> Finding:
 def _mechanism(endpoint: str, *, has_token: bool) -> Finding:
     mechanism = mechanism_at(endpoint, TIMEOUT_SECONDS)
     if not mechanism:
-        return Finding("error", "protocol", "what answers there is not ZeroMQ", _DO[Seen.NOT_OURS])
+        return Finding("error", "protocol", "what answers there is not ZeroMQ", _DO[ConnectionEvent.NOT_ZEROMQ])
     if (mechanism == "CURVE") != has_token:
         means = "the learner there is encrypted" if mechanism == "CURVE" else "what answers there is not encrypted"
-        return Finding("error", "protocol", means, _DO[Seen.OTHER_MECHANISM])
+        return Finding("error", "protocol", means, _DO[ConnectionEvent.MECHANISM_MISMATCH])
     return Finding("ok", "protocol", f"ZeroMQ, {'encrypted (CURVE)' if mechanism == 'CURVE' else 'not encrypted'}")
 
 
 def _handshake(endpoint: str, security: ClientSecurity | None, clock: Callable[[], float]) -> Finding:
     """Connect as an actor would, and leave before saying a word."""
     dealer = Dealer(endpoint, security)
-    seen = Seen.NOBODY_THERE
+    seen = ConnectionEvent.NO_LISTENER
     until = clock() + TIMEOUT_SECONDS
     try:
         while clock() < until:
             for seen in dealer.events():
-                if seen is Seen.WELCOME:
+                if seen is ConnectionEvent.HANDSHAKE_SUCCEEDED:
                     return Finding("ok", "handshake", f"the learner at {endpoint} lets us in")
-                if seen in (Seen.NOT_AUTHORISED, Seen.OTHER_MECHANISM, Seen.CANNOT_TELL, Seen.HUNG_UP):
+                if seen in (
+                    ConnectionEvent.AUTHENTICATION_FAILED,
+                    ConnectionEvent.MECHANISM_MISMATCH,
+                    ConnectionEvent.AUTHENTICATION_UNAVAILABLE,
+                    ConnectionEvent.DISCONNECTED_IN_HANDSHAKE,
+                ):
                     return Finding("error", "handshake", f"the learner does not let us in: {seen.value}", _DO[seen])
             dealer.wait(0.02)
     finally:
