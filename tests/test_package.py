@@ -1,0 +1,120 @@
+"""What is installed: one package, `dppo`, that neither hides users' files nor is hidden by them."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from processes import REPOSITORY, SMALL
+
+ROBOT = """
+import gymnasium as gym
+import numpy as np
+{uses}
+class Reach(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2, np.float32), {{}}
+
+    def step(self, action):
+        self.t += 1
+        return np.zeros(2, np.float32), float(action), self.t >= 20, False, {{}}
+
+gym.register("Reach-v0", entry_point=Reach)
+"""
+FOLDERS = {  # files beside my_robot.py, and what my_robot.py imports of them
+    "scripts": ({"scripts/__init__.py": ""}, ""),
+    "scripts that are used": ({"scripts/tools.py": "NUMBER = 1\n"}, "from scripts.tools import NUMBER"),
+    "protocol.py": ({"protocol.py": 'raise SystemExit("the user\'s protocol.py was run")\n'}, ""),
+    "learner.py": ({"learner.py": 'raise SystemExit("the user\'s learner.py was run")\n'}, ""),
+    "actor.py": ({"actor.py": 'raise SystemExit("the user\'s actor.py was run")\n'}, ""),
+    "actor.py that is used": ({"actor.py": "NUMBER = 1\n"}, "from actor import NUMBER"),
+}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source distribution."""
+    folder = tmp_path_factory.mktemp("built")
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder on the path of modules that holds the contents of the wheel, and nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        wheel.extractall(folder)
+    return folder
+
+
+def python(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
+    return subprocess.run(
+        [sys.executable, "-P", *arguments],
+        cwd=folder,
+        env=variables | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_an_editable_install_puts_one_name_on_the_path() -> None:
+    assert [path.name for path in (REPOSITORY / "src").iterdir()] == ["dppo"]
+
+
+@pytest.mark.slow
+def test_one_top_level_name_is_installed(installed: Path, built: Path) -> None:
+    names = {path.name for path in installed.iterdir()}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"dppo"}
+    for folder in ("learner", "actor", "protocol", "settings", "presets"):
+        assert (installed / "dppo" / folder).is_dir()
+    with tarfile.open(next(built.glob("*.tar.gz"))) as source:
+        members = source.getmembers()
+    assert not [member.name for member in members if member.issym() or member.islnk()]
+    assert {member.name.split("/")[1] for member in members if member.name.endswith(".py")} == {"dppo"}
+    modules = {path.relative_to(installed).as_posix() for path in (installed / "dppo").rglob("*.py")}
+    assert modules == {member.name.partition("/")[2] for member in members if member.name.endswith(".py")}
+
+
+@pytest.mark.slow
+def test_what_an_actor_installs_is_enough_for_its_command(installed: Path, tmp_path: Path) -> None:
+    learning = ("torch", "onnx", "safetensors", "tensorboard", "matplotlib")
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({learning!r}));"  # None: their import fails
+        "import dppo.actor.service, dppo.cli; print(dppo.actor.service.__file__); dppo.cli.main(['actor', '--help'])"
+    )
+    done = python(installed, tmp_path, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(installed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actors", ["0", "1"])
+@pytest.mark.parametrize("files", FOLDERS)
+def test_users_train_in_folders_with_files_of_any_name(
+    installed: Path, tmp_path: Path, files: str, actors: str
+) -> None:
+    contents, uses = FOLDERS[files]
+    for name, text in contents.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "my_robot.py").write_text(ROBOT.format(uses=uses))
+    done = python(
+        installed, tmp_path, "-m", "dppo", "train", "--env", "my_robot:Reach-v0", *SMALL, "--actors", actors,
+        "--run.total-steps", "512", "--run.directory", "run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "episodes, most likely actions" in done.stdout
