@@ -14,8 +14,9 @@ from dppo.actor.envs.interface import Crash
 from dppo.actor.envs.make import Environments, make_environments
 from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner
-from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
+from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send
 from dppo.actor.session.session import ActorSession
+from dppo.actor.session.states import State
 from dppo.actor.session.task import MAX_UNREADABLE
 from dppo.actor.watchdog.activity import Activity
 from dppo.protocol.errors import ProtocolError, UsageError

@@ -18,8 +18,9 @@ from unittest import mock
 import numpy as np
 
 from dppo.actor.driver import ActorDriver
-from dppo.actor.session.actions import Exit, State
+from dppo.actor.session.actions import Exit
 from dppo.actor.session.session import ActorSession
+from dppo.actor.session.states import State
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.phases import Phase

@@ -8,7 +8,7 @@ import pytest
 from conversations import deliver, down, hear, up
 from sessions import ENVS, GRACE_SECONDS, Process, Simulation, learner_of, running
 
-from dppo.actor.session.actions import State
+from dppo.actor.session.states import State
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.punctuality import MAX_REQUIRED, WASTED_SHARE, Punctuality

@@ -3,7 +3,7 @@
 import pytest
 from sessions import LEASE_SECONDS, Simulation, learner_of, running
 
-from dppo.actor.session.actions import State
+from dppo.actor.session.states import State
 from dppo.learner.session.peer_table import ABSENT_SECONDS
 from dppo.protocol.ledger import MAX_AWAY, Ledger
 from dppo.protocol.messages import Bye, Stop

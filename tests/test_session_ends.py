@@ -12,8 +12,8 @@ from sessions import (
     running,
 )
 
-from dppo.actor.session.actions import State
 from dppo.actor.session.session import DRAIN_SECONDS
+from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase
 from dppo.protocol.messages import (
     Bye,

@@ -18,9 +18,9 @@ from sessions import (
 
 from dppo.actor.session.actions import Exit as ExitAction
 from dppo.actor.session.actions import Send as ActorSend
-from dppo.actor.session.actions import State
 from dppo.actor.session.keepalive import HELLO_FIRST_SECONDS, HELLO_MAX_SECONDS
 from dppo.actor.session.session import ActorSession
+from dppo.actor.session.states import State
 from dppo.learner.session.admission import MAX_ENVS, refusal
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.records import Kick, Send

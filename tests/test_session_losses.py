@@ -10,7 +10,7 @@ from sessions import (
     running,
 )
 
-from dppo.actor.session.actions import State
+from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.rate_limit import MAX_RECORDS, MAX_STRIKES
 from dppo.learner.session.records import Send

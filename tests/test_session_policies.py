@@ -13,7 +13,8 @@ from sessions import (
     running,
 )
 
-from dppo.actor.session.actions import Note, Reconnect, State
+from dppo.actor.session.actions import Note, Reconnect
+from dppo.actor.session.states import State
 from dppo.actor.session.task import RETRY_SECONDS
 from dppo.learner.session.collection import LOADING_SECONDS
 from dppo.learner.session.flow_control import CREDIT, SEGMENTS_PER_BATCH

@@ -13,7 +13,7 @@ from sessions import (
     running,
 )
 
-from dppo.actor.session.actions import State
+from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase
 from dppo.learner.status_reporter import waiting_for
 from dppo.protocol.messages import (

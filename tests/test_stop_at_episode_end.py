@@ -12,7 +12,7 @@ from sessions import ENVS, Process, Simulation, learner_of, running
 from dppo.actor.envs.make import make_environments
 from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner
-from dppo.actor.session.actions import State
+from dppo.actor.session.states import State
 from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, RunConfig
 from dppo.learner.run import Run
 from dppo.learner.session.flow_control import CREDIT

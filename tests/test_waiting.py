@@ -4,7 +4,7 @@ import re
 
 from sessions import GRACE_SECONDS, LEASE_SECONDS, Process, Simulation, learner_of, running
 
-from dppo.actor.session.actions import State
+from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.wait_report import FIRST_SECONDS
 from dppo.protocol.process.wait_backoff import MAX_USUAL_SECONDS, WaitBackoff

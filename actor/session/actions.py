@@ -1,20 +1,9 @@
-"""What an actor's session can be in, and what it asks its driver to do. Records only."""
+"""What an actor's session asks its driver to do. Records only."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 from dppo.protocol.messages import EnvSettings, FromActor, Welcome
 from dppo.protocol.rollout import Blob
-
-
-class State(Enum):
-    """What an actor is doing."""
-
-    JOINING = "joining"  # HELLO is out
-    WAITING = "waiting"  # welcomed, or stopped: no policy to act with
-    RUNNING = "running"
-    DRAINING = "draining"  # told to end: delivering what it has
-    OVER = "over"
 
 
 @dataclass(frozen=True)

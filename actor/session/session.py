@@ -7,10 +7,11 @@ sockets, no environments, no policy. The driver carries out what it returns, in 
 from collections.abc import Callable, Sequence
 
 from dppo.actor.bounds import unreasonable
-from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send, State
+from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send
 from dppo.actor.session.keepalive import Due, Keepalive
 from dppo.actor.session.outbox import Outbox, TooLargeError
 from dppo.actor.session.policy_parts import Parts
+from dppo.actor.session.states import Event, State, following
 from dppo.actor.session.task import MAX_DAMAGED, Failures, Task
 from dppo.actor.session.wait_report import WaitReporter
 from dppo.protocol import PROTOCOL_VERSION
@@ -69,6 +70,9 @@ class ActorSession:
         self._stopping: Stop | None = None
         self._drain_deadline = 0.0
 
+    def _move(self, event: Event) -> None:
+        self.state = following(self.state, event)
+
     # State that the driver reads
 
     @property
@@ -101,8 +105,7 @@ class ActorSession:
 
     def _say_hello(self, now: float) -> list[Action]:
         self._contact.said_hello(now)
-        if self.state is State.WAITING:
-            self.state = State.JOINING  # a running actor goes on running, as far as its credit reaches
+        self._move(Event.HELLO_SENT)
         self._waits.asked(now)
         spec = self._spec
         hello = Hello(
@@ -157,7 +160,7 @@ class ActorSession:
             case Extend():
                 if (message.term, message.version) == self.policy and self.state is not State.DRAINING:
                     self.task.extend(message)
-                    self.state = State.RUNNING
+                    self._move(Event.EXTENDED)
                 return []
             case Part():
                 assert blob is not None, "the codec lets no PART through without its blob"
@@ -184,11 +187,11 @@ class ActorSession:
     def _welcomed(self, welcome: Welcome) -> list[Action]:
         wrong = unreasonable(welcome, self.allowed_envs)
         if wrong:
-            self.state = State.OVER
+            self._move(Event.END)
             return [Exit(3, wrong)]
         changed = self._made.change(welcome) if self._made is not None else ""
         if changed:
-            self.state = State.OVER
+            self._move(Event.END)
             return [Exit(3, f"the learner now wants {changed}: start a new actor for it")]
         self.step_timeout_seconds = welcome.env.step_timeout_seconds  # the one thing that may change on the way
         self._contact.welcomed(welcome)
@@ -198,10 +201,7 @@ class ActorSession:
             self._made = MakeEnvironments(welcome.env, welcome.envs, welcome.seed, welcome.first_slot, welcome.life)
             self._envs = welcome.envs
             return [self._made]
-        if welcome.term != self._term and self.state is State.RUNNING:
-            self.state = State.WAITING  # a restarted learner: its policy is on the way
-        elif self.state is State.JOINING:
-            self.state = State.WAITING
+        self._move(Event.WELCOMED if welcome.term == self._term else Event.TERM_CHANGED)
         # on a new connection everything unacknowledged goes out again
         self.sealed.send_again_after(welcome.watermark)
         return self._acknowledged(welcome.watermark, welcome.credit)
@@ -213,19 +213,19 @@ class ActorSession:
 
     def _rejected(self, reject: Reject, now: float) -> list[Action]:
         if reject.fatal:
-            self.state = State.OVER
+            self._move(Event.END)
             return [Exit(3, f"refused by the learner: {reject.text}")]
         self._contact.refused_for_now(reject.retry_after_seconds, now)
         self._answer = reject.challenge
         return [] if reject.challenge else [*self._waits.put_off(reject.text)]
 
     def _leave(self, reason: str) -> list[Action]:
-        self.state = State.DRAINING
+        self._move(Event.DRAIN)
         return [Finish(reason)]
 
     def left(self, reason: str) -> list[Action]:
         """Everything is sealed: the last word."""
-        self.state = State.OVER
+        self._move(Event.END)
         return [Send(Bye(reason, self.sealed.tally)), Exit(0, reason + self.sealed.undelivered)]
 
     # Policy and stop
@@ -243,20 +243,19 @@ class ActorSession:
         seconds = self._failures.next_seconds(most)
         if seconds is None:
             return self._fail(what)
-        if self.state is State.RUNNING:
-            self.state = State.WAITING
+        self._move(Event.POLICY_UNUSABLE)
         self._contact.reconnect_after(seconds, now)
         return [Note(f"{what}; connecting again in {seconds:g} s")]
 
     def _fail(self, why: str) -> list[Action]:
-        self.state = State.OVER
+        self._move(Event.END)
         return [Send(Bye(why[:512], self.sealed.tally)), Exit(1, why)]
 
     def loaded(self, load: Load, load_seconds: float) -> list[Action]:
         """The policy is in place: go on under it."""
         self._failures = Failures()
         self._term, self._version = load.term, load.version
-        self.state = State.RUNNING
+        self._move(Event.POLICY_LOADED)
         return [Send(Have(load.term, load.version, load_seconds))]
 
     def stopped(self, first_step_seconds: float) -> list[Action]:
@@ -264,8 +263,7 @@ class ActorSession:
         stop, self._stopping = self._stopping, None
         if stop is None:
             raise RuntimeError("stopped without a STOP")
-        if self.state is State.RUNNING:
-            self.state = State.WAITING
+        self._move(Event.STOPPED)
         return [Send(Stopped(stop.term, stop.version, self.sealed.tally, first_step_seconds))]
 
     # Rollouts
@@ -283,7 +281,7 @@ class ActorSession:
     def drain(self, now: float) -> list[Action]:
         """End as soon as everything is delivered, at the latest when the grace is over."""
         if self.state not in (State.DRAINING, State.OVER):
-            self.state = State.DRAINING
+            self._move(Event.DRAIN)
             self._drain_deadline = now + DRAIN_SECONDS
         return []
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from dppo.actor.session.actions import Action, Cut, Load, MakeEnvironments, Reconnect, Send, State
+from dppo.actor.session.actions import Action, Cut, Load, MakeEnvironments, Reconnect, Send
 from dppo.actor.session.session import ActorSession
+from dppo.actor.session.states import State
 from dppo.learner.session.records import Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
