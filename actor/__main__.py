@@ -1,4 +1,4 @@
-"""`python -m actor` is `dppo actor`: a command line, and so the one place here that may import scripts."""
+"""`python -m dppo.actor` is `dppo actor`: the one place here that may import the command line."""
 
 if __name__ == "__main__":
     import sys

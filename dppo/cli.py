@@ -243,18 +243,8 @@ def _bench(what: str, arguments: list[str]) -> int:
     if chosen is None:
         return 0
     if module.startswith("scripts."):
-        _add_checkout()
+        _entry("dppo.bench.checkout", "add_checkout")()
     return int(_entry(module, what)(chosen))
-
-
-def _add_checkout() -> None:
-    """Put the checkout last on the path of modules, also for child processes: its scripts/ is not installed."""
-    checkout = Path(__file__).resolve().parent.parent
-    if not (checkout / "scripts" / "chaos").is_dir():
-        raise UsageError("bench chaos: its drivers are not installed; run it from a checkout of dppo")
-    sys.path.append(str(checkout))
-    paths = [path for path in (os.environ.get("PYTHONPATH"), str(checkout)) if path]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 
 
 def _token(action: str, arguments: list[str]) -> int:

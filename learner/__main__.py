@@ -1,4 +1,4 @@
-"""`python -m learner` is `dppo learner`: a command line, and so the one place here that may import scripts."""
+"""`python -m dppo.learner` is `dppo learner`: the one place here that may import the command line."""
 
 if __name__ == "__main__":
     import sys
