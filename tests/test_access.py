@@ -337,7 +337,7 @@ def test_the_first_tokens_line_can_be_shown_again_also_after_rotation(
     ("arguments", "complaint"),
     [
         (("list", "{run}/nowhere"), "there is no run"),
-        (("show", "{run}"), "keeps no line"),
+        (("show", "{run}"), "has no tokens"),
         (("add", "{run}", "laptop"), "give --address HOST:PORT"),
         (("add", "{run}", "laptop", "--address", "host"), "has no port"),
         (("add", "{run}", "laptop", "--address", "host:x"), "'host:x' is not host:port"),
