@@ -18,7 +18,7 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 def dppo(*arguments: str, cwd: Path, **environ: str) -> "subprocess.CompletedProcess[bytes]":
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DPPO_", "LC_", "LANG"))}
     return subprocess.run(
-        [sys.executable, "-m", "actor" if arguments[0] == "actor" else "dppo.cli", *arguments],
+        [sys.executable, "-m", "dppo.actor" if arguments[0] == "actor" else "dppo.cli", *arguments],
         capture_output=True,
         cwd=cwd,
         env={**kept, "PYTHONPATH": str(ROOT), **environ},

@@ -92,7 +92,7 @@ def _watch(process: subprocess.Popen[bytes] | subprocess.Popen[str], seconds: fl
 
 def _actors_of(pid: int) -> list[psutil.Process]:
     try:
-        return [child for child in psutil.Process(pid).children() if "actor" in child.cmdline()]
+        return [child for child in psutil.Process(pid).children() if "dppo.actor" in child.cmdline()]
     except psutil.Error:
         return []
 

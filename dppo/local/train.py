@@ -121,7 +121,7 @@ def _run_processes(
         }
         learner = Child(
             "learner",
-            ("-m", "learner", "--bind", endpoint),
+            ("-m", "dppo.learner", "--bind", endpoint),
             logs / "learner.log",
             lifeline,
             environment,
@@ -130,7 +130,7 @@ def _run_processes(
         actors = [
             Child(
                 f"actor-{i}",
-                ("-m", "actor", "--learner", endpoint, "--name", f"actor-{i}"),
+                ("-m", "dppo.actor", "--learner", endpoint, "--name", f"actor-{i}"),
                 logs / f"actor-{i}.log",
                 lifeline,
                 *with_heartbeat({"OMP_NUM_THREADS": "1"}),
