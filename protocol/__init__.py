@@ -1,3 +1,3 @@
-"""What an actor and a learner must agree on, and nothing else. Imports neither side, and no torch."""
+"""Agreement of actors and learner, and the plumbing of their processes. Imports neither side, and no torch."""
 
 PROTOCOL_VERSION = 4

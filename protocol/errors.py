@@ -28,4 +28,4 @@ class ProtocolError(DppoError):
 
 
 class HostileError(ProtocolError):
-    """No peer of ours can have sent this, whatever its release and whatever happened to it: end its connection."""
+    """A message that no peer of ours can have sent, whatever its release or fate: end its connection."""

@@ -99,7 +99,7 @@ class Account:
         return lost
 
     def back(self) -> None:
-        """It is heard of again: what was written off is in flight."""
+        """Take the actor up again: what was written off is in flight."""
         self.dropped["actor_lost"] -= self.missing
         self.missing = self.unknown = 0
         self.away = False
@@ -115,12 +115,12 @@ class Account:
         self.pending = 0
 
     def give_up(self, reason: DropReason) -> None:
-        """Nothing more will arrive from this incarnation."""
+        """Drop what is in flight, for that reason: the incarnation delivers no more."""
         self.unknown = self.most_unknown
         self.dropped[reason] += self.in_flight
 
     def write_off(self) -> None:
-        """Nothing has been heard of this incarnation for long, but it may come back to the next learner."""
+        """Write off what is in flight of a silent incarnation, which may come back to the next learner."""
         self.unknown = self.most_unknown
         self.missing += self.in_flight
         self.dropped["actor_lost"] += self.in_flight
@@ -174,7 +174,7 @@ class Ledger:
         self._fold()
 
     def drop_pending(self, reason: DropReason) -> None:
-        """Everything pending is thrown away."""
+        """Drop everything pending, for that reason."""
         for account in self.accounts.values():
             account.drop_pending(reason)
         self._fold()
@@ -190,7 +190,7 @@ class Ledger:
         self._fold()
 
     def write_off(self, incarnation: bytes) -> None:
-        """Nobody knows where this incarnation is: what is in flight is lost unless it comes back.
+        """Write off what is in flight of an incarnation that is away, unless it comes back.
 
         Of those that have been away for longest only MAX_AWAY may still come back: every pid makes an account.
         """
@@ -227,7 +227,7 @@ class Ledger:
 
     @property
     def env_restarts(self) -> int:
-        """Of all actors. May be read beside another thread that writes, and is then exact a moment later."""
+        """Sum over all actors. May be read beside another thread that writes, and is then exact a moment later."""
         return self.closed.env_restarts + sum(account.env_restarts for account in list(self.accounts.values()))
 
     def to_state(self) -> dict[str, Any]:

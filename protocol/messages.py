@@ -25,7 +25,7 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What one incarnation has sealed so far, by its own count."""
+    """Counts of one incarnation, by itself, of what it has sealed so far."""
 
     sealed_upto: Count = 0  # newest sequence number given out
     sealed_steps: Count = 0  # steps in all sealed segments, dropped ones included
@@ -36,7 +36,7 @@ class Tally(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class EnvSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Which environment every actor of the run steps."""
+    """Environment that every actor of the run steps."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]  # Gymnasium id, or "module:id"
     kwargs_json: Annotated[str, msgspec.Meta(max_length=2048)] = "{}"
@@ -45,7 +45,7 @@ class EnvSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class TimeShares(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Where an actor's time went since it last said so, in seconds."""
+    """Seconds that an actor spent on each of its tasks since its last report."""
 
     env: Seconds = 0.0
     policy: Seconds = 0.0
@@ -110,7 +110,7 @@ class Stopped(_Message, frozen=True):
 
 
 class Ping(_Message, frozen=True):
-    """I am alive, and so is my loop."""
+    """Sign of life of the actor and of its loop."""
 
     time: float
     tally: Tally
@@ -118,7 +118,7 @@ class Ping(_Message, frozen=True):
 
 
 class EnvFault(_Message, frozen=True):
-    """Something is wrong with the environments, or ends the actor. Of an incarnation, not of a connection: while its
+    """Report that environments are in trouble, or end the actor. Names an incarnation, not a connection: while its
     main thread is stuck in an environment, an actor's watchdog says so on a connection of its own.
     """
 
@@ -157,7 +157,7 @@ class Welcome(_Message, frozen=True):
 
 
 class Reject(_Message, frozen=True):
-    """No. Fatal: exit. Otherwise say HELLO again after the given time."""
+    """Refusal. Fatal: exit. Otherwise repeat HELLO after the given time."""
 
     code: Literal["protocol", "spec", "run", "superseded", "full", "envs", "token"]
     text: Text
@@ -196,7 +196,7 @@ class Extend(_Message, frozen=True):
 
 
 class Ack(_Message, frozen=True):
-    """Everything up to `upto` is disposed of (accepted in the learner's memory, or refused by NACK)."""
+    """Acknowledge all rollouts up to `upto`: accepted in the learner's memory, or refused by NACK."""
 
     upto: Count
     credit: Count
@@ -224,7 +224,7 @@ class Pong(_Message, frozen=True):
 
 
 class Who(_Message, frozen=True):
-    """I do not know you (I may have restarted): say HELLO."""
+    """Ask an unknown peer for HELLO: the learner may have restarted."""
 
 
 FromActor = Hello | Have | Rollout | Stopped | Ping | EnvFault | Bye

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"\d{1,18}")
 
 @dataclass(frozen=True)
 class Numbers:
-    """Whose an environment is."""
+    """Numbers of one environment: its slot, its column, its actor."""
 
     slot: int = 0  # unique among all living environments of a run
     actor: str = "none"  # name of the process that steps it

@@ -1,4 +1,4 @@
-"""Which release this is. Knows only that."""
+"""Release of the installed package. Knows only that."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -25,7 +25,7 @@ _Field = tuple[str, str, str, tuple[int, ...]]  # field of Segment, leaf name or
 
 @dataclass(frozen=True)
 class Counts:
-    """What sizes a blob besides the spec. T segment length, E environments of the actor."""
+    """Sizes of a blob besides the spec's. T segment length, E environments of the actor."""
 
     T: int
     E: int

@@ -11,7 +11,7 @@ MAX_PARTS = 512  # half of what libzmq queues for one peer
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What actors act with. Versions only rise within an term; an term is one start of the learner."""
+    """Policy to act with. Versions only rise within a term; a term is one start of the learner."""
 
     term: int
     version: int

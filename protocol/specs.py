@@ -56,7 +56,7 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Everything that a rollout carries per step, besides rewards and flags."""
+    """All that a rollout carries per step, besides rewards and flags."""
 
     observation: tuple[Leaf, ...]
     action: tuple[Leaf, ...]  # as sampled (before clipping to the environment's bounds)

@@ -1,10 +1,10 @@
-"""How a process ended, in words. Knows exit codes as Python reports them: negative ones are signals."""
+"""Describe how a process ended. Knows exit codes as Python reports them: negative ones are signals."""
 
 import signal
 
 
 def how_it_ended(code: int) -> str:
-    """Of an exit code: "was killed by SIGSEGV", "ended with code 7"."""
+    """Describe an exit code: "was killed by SIGSEGV", "ended with code 7"."""
     if code >= 0:
         return f"ended with code {code}"
     try:

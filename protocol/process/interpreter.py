@@ -1,4 +1,4 @@
-"""How our processes start Python: modules by name, whatever files the user has in the working directory."""
+"""Start of Python in our processes: modules by name, whatever files the user has in the working directory."""
 
 import contextlib
 import os

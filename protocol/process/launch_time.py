@@ -1,4 +1,4 @@
-"""When the user's command was launched: the moment from which people count."""
+"""Launch of the user's command: the moment from which people count."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""No orphans: a child of a local run ends when its parent does, however the parent died.
+"""End of a child of a local run when its parent ends, however the parent died: no orphans.
 
 The parent keeps the writing end of a pipe open and never writes. The kernel closes it when the parent is gone, even
 after SIGKILL, and the child's reading end says so.

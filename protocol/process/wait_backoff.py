@@ -1,4 +1,4 @@
-"""When to speak of a wait: first after a few seconds, then with doubling intervals. Keeps no clock."""
+"""Times to report a wait: after a few seconds, then at doubling intervals. Keeps no clock."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class WaitBackoff:
     spoken: bool = False  # of the present wait
 
     def look(self, what: Any, now: float) -> float | None:
-        """How long the wait for `what` has lasted if it is time to say so; None otherwise. what: None where none is."""
+        """Return the seconds that the wait for `what` has lasted if a report is due, else None. what: None: no wait."""
         if what != self._what:
             self._what, self._since, self.spoken = what, now, False
             self._speak_at = now + max(self.first_seconds, 2 * self.usual_seconds)

@@ -34,7 +34,7 @@ Verdict = Admitted | Denied
 
 @dataclass(frozen=True)
 class ServerSecurity:
-    """What a Router needs to let in those with a valid key and nobody else. The functions are called in its own thread.
+    """Key and callbacks by which a Router admits valid keys only. The functions are called in its own thread.
 
     An exception in any of them refuses the connection.
     """
@@ -47,7 +47,7 @@ class ServerSecurity:
 
 @dataclass(frozen=True)
 class ClientSecurity:
-    """What a Dealer needs to trust one learner and to be let in by it."""
+    """Keys by which a Dealer trusts one learner and is admitted by it."""
 
     server_key: bytes  # the learner's public key, 32 bytes
     secret_key: bytes = field(repr=False)  # 32 bytes
@@ -68,7 +68,7 @@ def check_library() -> None:
 
 
 def libzmq_version() -> str:
-    """Of the library below pyzmq."""
+    """Return the version of the library below pyzmq."""
     return str(zmq.zmq_version())
 
 

@@ -24,7 +24,7 @@ _WHERE_FROM = "paste the line that `dppo learner` or `dppo token` printed"
 
 @dataclass(frozen=True)
 class JoinLine:
-    """What the line says."""
+    """Contents of the line."""
 
     server_key: bytes  # the learner's public key, 32 bytes
     token_id: bytes  # 4 bytes; names the token in lists and logs

@@ -28,7 +28,7 @@ def check_that_strangers_are_refused(router: Router, server_key: bytes) -> None:
 
 
 def _knock(address: str, server_key: bytes, secret_key: bytes) -> ConnectionEvent | None:
-    """What happens to somebody with that key."""
+    """Return what the connection of a client with that key comes to."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, int("[" in address))

@@ -1,4 +1,4 @@
-"""What may happen to a connecting socket, in our words. Knows no zmq."""
+"""Events of a connecting socket, in our words. Knows no zmq."""
 
 from enum import Enum
 

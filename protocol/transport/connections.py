@@ -1,4 +1,4 @@
-"""Which connection of the operating system a peer is on, so that it can be measured, and shut at once.
+"""Connections of the operating system behind the peers, so that each can be measured, and shut at once.
 
 libzmq has no call for that, but it tells which file descriptors it accepts and gives up, and each message says on which
 it came. A descriptor is a number that the next connection gets again, so a connection is known by the inode of its
@@ -35,7 +35,7 @@ class Connection:
     seen_at: float | None = None  # when it was first measured
 
     def received_bytes(self) -> int | None:
-        """What has come in, as the kernel counts it; None where it does not: unix sockets, and not on Linux."""
+        """Return the bytes that the kernel counted in; None where it does not: unix sockets, and not on Linux."""
         if not hasattr(socket, "TCP_INFO"):
             return None
         try:  # all three given, so that no system call is made to find them out
@@ -71,7 +71,7 @@ class Connections:
         return len(self._by_fd)
 
     def of(self, peer: bytes) -> Connection | None:
-        """Where that peer is, as far as it is known for certain."""
+        """Return that peer's connection, as far as it is known for certain."""
         return self._by_peer.get(peer)
 
     def accepted(self, fd: int) -> None:
@@ -97,7 +97,7 @@ class Connections:
         return connection.peer
 
     def all_read(self) -> None:
-        """Nothing that arrived before now is unread: no message of an earlier connection can come up any more."""
+        """Note that all that arrived before now is read: no message of an earlier connection can come up any more."""
         for connection in self._unsettled:
             connection.settled = True
         self._unsettled.clear()
@@ -154,7 +154,7 @@ class Connections:
         return silent
 
     def excess(self, total_bytes: int) -> list[tuple[Connection, Holding]]:
-        """Those that hold more than they may, or that are the largest when all together hold more than the total."""
+        """Return the connections that hold more than they may, or are the largest of too much in all."""
         holdings = [connection.holding for connection in self._by_fd.values() if connection.holding is not None]
         return [(self._by_fd[holding.key], holding) for holding in excess(holdings, total_bytes)]
 

@@ -50,7 +50,7 @@ class Dealer:
         self._socket = socket
 
     def events(self) -> Iterator[ConnectionEvent]:
-        """What has become of the connection since the last call."""
+        """Yield the events of the connection since the last call."""
         return self._monitor.events()
 
     def wait(self, seconds: float) -> None:
@@ -58,7 +58,7 @@ class Dealer:
         self._socket.poll(int(seconds * 1000))
 
     def receive(self) -> Iterator[tuple[bytes, memoryview | None]]:
-        """Everything that has arrived, as (header, blob). Raises ProtocolError for any other number of frames."""
+        """Yield all that has arrived, as (header, blob). Raises ProtocolError for any other number of frames."""
         while (
             int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN
         ):  # cheaper than an exception, and called at every step

@@ -41,7 +41,7 @@ def leaves_this_machine(endpoint: str) -> bool:
 
 
 def wants_ipv6(endpoint: str) -> int:
-    """For numbers what they are. For names 1 only if they have no other address: libzmq tries just one of them."""
+    """Return 1 for IPv6, else 0. Names: 1 only without another address, since libzmq tries just one of them."""
     parts = urlsplit(endpoint)
     host = parts.hostname or ""
     if parts.scheme != "tcp" or host == "*":
@@ -56,7 +56,7 @@ def wants_ipv6(endpoint: str) -> int:
 
 
 def host_and_port(endpoint: str) -> tuple[str, int]:
-    """Of a tcp endpoint; port 0 where it names none. Raises UsageError."""
+    """Split a tcp endpoint; port 0 where it names none. Raises UsageError."""
     with contextlib.suppress(ValueError):
         parts = urlsplit(endpoint)
         if parts.scheme == "tcp" and parts.hostname and not (parts.path or parts.query or parts.username):

@@ -1,4 +1,4 @@
-"""How many files this process may have open: every connection is one. Knows the operating system's limit."""
+"""Limit of open files of this process: every connection is one. Knows the operating system's limit."""
 
 import resource
 
@@ -12,7 +12,7 @@ def actors_that_fit(files: int) -> int:
 
 
 def connections_that_fit() -> int:
-    """How many connections this process may have as things are."""
+    """Return how many connections this process may have as things are."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return actors_that_fit(2**20 if soft == resource.RLIM_INFINITY else soft)
 

@@ -1,4 +1,4 @@
-"""What becomes of a connection attempt, from libzmq's socket monitor. Reports; decides nothing."""
+"""Outcome of connection attempts, from libzmq's socket monitor. Reports; decides nothing."""
 
 import errno
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Monitor:
         self._shaken = True  # this connection's handshake has been heard of
 
     def events(self) -> Iterator[ConnectionEvent]:
-        """Everything that has happened since the last call."""
+        """Yield all events since the last call."""
         while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             message = parse_monitor_message(self._socket.recv_multipart(zmq.NOBLOCK))
             seen = self._meaning(int(message["event"]), int(message["value"]))
@@ -72,7 +72,7 @@ class Monitor:
 
 
 def _outcome(event: int, value: int) -> ConnectionEvent:
-    """What a handshake came to."""
+    """Return the event that a handshake came to."""
     match event:
         case zmq.EVENT_HANDSHAKE_SUCCEEDED:
             return ConnectionEvent.HANDSHAKE_SUCCEEDED

@@ -85,12 +85,12 @@ class Router:
 
     @property
     def guard(self) -> ZapHandler | None:
-        """Who decides about connections; None where there are no keys."""
+        """Return the handler that decides about connections; None where there are no keys."""
         return self._guard
 
     @property
     def user(self) -> str:
-        """By whose key the message came that `receive` gave last; "" where there are no keys."""
+        """Return the owner of the key by which the newest message of `receive` came; "" where there are no keys."""
         return str(self._newest.get("User-Id")) if self._guard is not None and self._newest is not None else ""
 
     def wait(self, seconds: float) -> None:
@@ -105,7 +105,7 @@ class Router:
             self._wake_write.send(b"\0")
 
     def receive(self) -> Iterator[Frames | tuple[bytes, ProtocolError]]:
-        """What has arrived, up to a bound: more is left for the next call.
+        """Yield the messages that have arrived, up to a bound: more is left for the next call.
 
         A message other than (header) or (header, blob) comes as an error; its other frames are read and thrown away.
         """
@@ -151,7 +151,7 @@ class Router:
         return False
 
     def departed(self) -> list[bytes]:
-        """Whose connections have ended since the last call; what they said last has been received."""
+        """Return the peers whose connections have ended since the last call; their last messages have been received."""
         departed, self._departed = self._departed, []
         return departed
 
@@ -221,7 +221,7 @@ class Router:
 
 
 def common_options(socket: zmq.Socket[bytes]) -> None:
-    """What both ends need."""
+    """Set the options that both ends need."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, 1000)  # counts messages, roughly; credit is what bounds bytes
     socket.setsockopt(zmq.RCVHWM, 1000)
@@ -235,7 +235,7 @@ def _kept(blob: zmq.Frame) -> memoryview:
 
 
 def _monitor(context: zmq.Context[zmq.Socket[bytes]], socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-    """Where libzmq tells which connections come and go."""
+    """Return the socket on which libzmq reports connections that come and go."""
     address = "inproc://connections"
     socket.monitor(address, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
     events: zmq.Socket[bytes] = context.socket(zmq.PAIR)

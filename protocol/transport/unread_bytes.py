@@ -1,4 +1,4 @@
-"""How much a connection has sent that nobody has been given yet, and whose connection must end because of it.
+"""Bytes that connections have sent and that were not handed on yet, and the connections that must end for it.
 
 libzmq limits the size of a frame, not of a message, and hands a message on when its last frame has come: 600 frames of
 1 MB are 600 MB in our memory before we see the first byte. But the kernel counts what it received, and we count what we
@@ -39,7 +39,7 @@ class Meter:
 
 @dataclass(frozen=True)
 class Holding:
-    """What is held of one connection."""
+    """Bytes held of one connection."""
 
     key: int
     held_bytes: int
@@ -56,7 +56,7 @@ class Excess:
 
 
 def excess(holdings: Sequence[Holding], total_bytes: int) -> list[Holding]:
-    """Whose connections must end: who holds more than allowed, then the largest until the sum is at most the total."""
+    """Return the connections to end: all above their allowance, then the largest until the sum fits the total."""
     greedy = [holding for holding in holdings if holding.held_bytes > holding.allowed_bytes]
     ended = {holding.key for holding in greedy}
     rest = sorted((h for h in holdings if h.key not in ended), key=lambda h: h.held_bytes)
