@@ -126,7 +126,7 @@ class ActorDriver:
             self._environments.close()
 
     def obey(self, actions: Sequence[Action]) -> None:
-        """What the shell's view of the connection asks for."""
+        """Carry out what the service's view of the connection asks for."""
         self._do(actions)
 
     # What the session asks for

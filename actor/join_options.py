@@ -1,4 +1,4 @@
-"""How an actor gets to its learner: an endpoint, and keys where it is tcp. Reads the file with the join line."""
+"""Way from an actor to its learner: an endpoint, and keys where it is tcp. Reads the file with the join line."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ _MAX_BYTES = 65536
 
 @dataclass(frozen=True)
 class JoinOptions:
-    """What the user said about it."""
+    """Options of the user for joining."""
 
     learner: str = ""  # endpoint; "": as the join line says
     join: str = field(default="", repr=False)  # the join line

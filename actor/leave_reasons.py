@@ -1,4 +1,4 @@
-"""Why an actor ends although nobody told it to, in one line for its learner's screen. Pure: an error in, text out."""
+"""Reason, in one line for the learner's screen, why an actor ends by itself. Pure: an error in, text out."""
 
 from dppo.actor.watchdog.traceback_location import place_of_error
 from dppo.protocol.errors import DppoError

@@ -105,7 +105,7 @@ class _Hotline:
         self._said_at = -math.inf
 
     def say(self, where: str) -> None:
-        """Where the main thread is stuck; for the log only once in a while."""
+        """Report where the main thread is stuck; in the log only once in a while."""
         now = time.monotonic()
         if now - self._said_at > QUIET_SECONDS:
             log.warning("stuck %s", where)

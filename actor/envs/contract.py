@@ -260,7 +260,7 @@ def _kind(value: Any) -> str:
 
 
 def element(where: tuple[Any, ...]) -> str:
-    """Which element of an array, as " at [0, 3]"; "" of a number."""
+    """Return the place of an element in its array, as " at [0, 3]"; "" for a number."""
     return f" at {[int(index) for index in where]}" if where else ""
 
 

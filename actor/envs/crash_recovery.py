@@ -20,7 +20,7 @@ MAX_IN_A_ROW = 5  # restarts of one environment without a whole step in between
 
 
 class CrashRecovery:
-    """Of the E environments of one actor."""
+    """Crash recovery of the E environments of one actor."""
 
     def __init__(
         self,

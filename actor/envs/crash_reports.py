@@ -1,4 +1,4 @@
-"""When to speak of a crash: of the first of each kind, the tenth, the hundredth and so on. All are counted."""
+"""Crashes worth a report: the first of each kind, the tenth, the hundredth and so on. All are counted."""
 
 import traceback
 from collections import Counter
@@ -11,13 +11,13 @@ MAX_KINDS = 64  # an environment could raise a new kind at every step
 
 
 class CrashReports:
-    """Of the environments of one actor."""
+    """Crash reports of the environments of one actor."""
 
     def __init__(self) -> None:
         self._seen: Counter[tuple[str, str]] = Counter()  # by type and place: texts may hold numbers that differ
 
     def line_for(self, crash: Crash) -> str:
-        """What the user is told of it, "" where that is nothing new."""
+        """Return the line for the user, "" where it is nothing new."""
         kind = type(crash.error).__name__, place_of_error(crash.error)
         if kind not in self._seen and len(self._seen) >= MAX_KINDS:
             return ""

@@ -1,4 +1,4 @@
-"""From the graph's env_action to what environments are given: copies of their own, within the space, in its dtype.
+"""Actions as environments get them, from the graph's env_action: own copies, within the space, in its dtype.
 
 Environments keep the action that they were given (as the previous one, for a penalty or an observation) and write into
 it; the graph writes its next output over its last. So nothing that leaves here is written again. Knows action spaces.
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class EnvActions:
-    """For one action space."""
+    """Actions of one action space."""
 
     def __init__(self, space: gym.Space[Any]) -> None:
         self._dtype = space.dtype

@@ -1,4 +1,4 @@
-"""Why an environment cannot be found or made, in words that say what to do. Knows Gymnasium's registry and errors."""
+"""Reasons why an environment cannot be found or made, and what to do. Knows Gymnasium's registry and errors."""
 
 import difflib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Whose environment is made: its slot, actor and column, in variables while it is made; and patience with a predecessor
+"""Numbers of an environment: slot, actor and column, in variables while it is made; and patience with a predecessor
 that is still dying and holds its port.
 """
 
@@ -36,7 +36,7 @@ class Place:
 
 
 def set_variables(numbers: Numbers) -> None:
-    """For environments that read them, and for the processes that they start."""
+    """Set the variables for environments that read them, and for the processes that they start."""
     os.environ.update(zip(VARIABLES, (str(numbers.slot), numbers.actor, str(numbers.column)), strict=True))
 
 

@@ -15,7 +15,7 @@ Given = Callable[[int], Any]  # a column's newest observation as its environment
 
 
 class Finite:
-    """For E environments of one spec."""
+    """Check of E environments of one spec for numbers that are not finite."""
 
     def __init__(self, spec: Spec, envs: int, *, indivisible: bool) -> None:
         self._envs = envs

@@ -1,4 +1,4 @@
-"""What stepping environments gives back, whichever way they are vectorized. Knows arrays; knows no Gymnasium."""
+"""Results of stepping environments, whichever way they are vectorized. Knows arrays; knows no Gymnasium."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol

@@ -1,4 +1,4 @@
-"""From the run's environment settings to environments that can be stepped. Knows Gymnasium's registry.
+"""Make environments that can be stepped from the run's settings. Knows Gymnasium's registry.
 
 Which implementation steps them is chosen here and said in `description`: a native vector environment where the id has
 one, else our loop over single environments, else processes if asked for.

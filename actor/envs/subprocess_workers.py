@@ -59,7 +59,7 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
         self._contract = Contract(space, leaf, self._notes.append)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As Env.reset."""
+        """Reset as Env.reset does."""
         if seed is not None:
             self.action_space.seed(seed)
         with _ends_told():
@@ -67,7 +67,7 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
         return observation, self._with_notes(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As Env.step."""
+        """Step as Env.step does."""
         with _ends_told():
             result: tuple[Any, Any, bool, bool, dict[str, Any]] = self._contract.step(self.env.step(action))
         return (*result[:4], self._with_notes(result[4])) if self._notes else result
@@ -102,7 +102,7 @@ def _ends_told() -> Iterator[None]:
 
 
 def _end_with_actor() -> None:
-    """No orphans, whatever the environment is doing. On Linux the kernel sees to it, else a thread."""
+    """End with the actor, whatever the environment is doing: on Linux by the kernel, else by a thread."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # also there: the actor may have died before that line
@@ -117,7 +117,7 @@ def _watch_actor() -> None:
 
 
 def worker_failure(vector: VectorEnv[Any, Any, Any], error: BaseException) -> tuple[int | None, BaseException]:
-    """Whose failure it was that the vector's step raised, and what; a dead process is named with how it died."""
+    """Return the column that made the vector's step raise, and the error; a dead process is named with how it died."""
     workers = vector.unwrapped
     if not isinstance(workers, AsyncVectorEnv):
         return None, error

@@ -140,11 +140,11 @@ class SyncLoop:
         return Step(leaves, rewards, terminated, truncated, valid, final_observations, successes, crashes)
 
     def waiting_for(self) -> Sequence[int]:
-        """Nobody: there are no processes."""
+        """Return no column: there are no processes."""
         return ()
 
     def tell_stack(self, column: int) -> None:
-        """Nothing to do: the stack is this process's."""
+        """Do nothing: the stack is this process's."""
 
     def close(self) -> None:
         """Close every environment."""

@@ -216,7 +216,7 @@ class VectorEnvironments:
 
 
 def _answers(vector: VectorEnv[Any, Any, Any]) -> Answers | None:
-    """Of its processes; None where it has none, or is wrapped in something that takes part in a step."""
+    """Return the answers of its processes; None without any, or within a wrapper that takes part in a step."""
     return Answers(vector) if isinstance(vector, AsyncVectorEnv) else None
 
 

@@ -39,7 +39,7 @@ class Episodes:
         self._untold = Ended(*(np.append(first, later)[-MAX_UNTOLD:] for first, later in pairs))
 
     def break_off(self, column: int) -> None:
-        """That column's episode is over and will never be told: its environment crashed."""
+        """Forget that column's episode, which is never reported: its environment crashed."""
         self._returns[column], self._lengths[column] = 0.0, 0
 
     def ended_in(

@@ -59,7 +59,7 @@ def environment_seeds(seed: int, *, first_slot: int, envs: int, life: int) -> li
 
 
 def restart_seed(seed: int, *, slot: int, life: int, restart: int) -> int:
-    """For the environment of that slot once it has been made again; restart: 1 the first time in this life."""
+    """Return the seed of that slot's environment once it is made again; restart: 1 the first time in this life."""
     return int(_sequence(seed, slot, life, ENVIRONMENT_STREAM, restart).generate_state(1)[0]) >> 1
 
 

@@ -39,7 +39,7 @@ class OpenSegment:
             array[0] = observations[name]
 
     def break_off(self, column: int) -> None:
-        """That column's environment crashed in the step that is recorded next: its episode ended with the row before.
+        """End that column's episode with the row before: its environment crashed in the step that is recorded next.
 
         The last observation there was is its final one. Where the row before is gone with the previous segment, that
         one's last observation, from which the learner bootstraps as well, is the same.

@@ -1,4 +1,4 @@
-"""What an actor's session asks its driver to do. Records only."""
+"""Actions that an actor's session asks its driver for. Records only."""
 
 from dataclasses import dataclass
 

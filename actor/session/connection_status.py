@@ -68,7 +68,7 @@ class Handshake:
     _wants_greeting = False
 
     def saw(self, seen: ConnectionEvent, now: float) -> list[Action]:
-        """Something happened to the socket."""
+        """Take an event of the socket."""
         if seen is ConnectionEvent.NAME_NOT_RESOLVED and self._address.startswith("ipc://"):
             seen = ConnectionEvent.NO_LISTENER  # there is no such file yet, or no more
         if seen is ConnectionEvent.HANDSHAKE_SUCCEEDED:
@@ -116,7 +116,7 @@ class Handshake:
         return []
 
     def greeted(self, mechanism: str, now: float) -> list[Action]:
-        """What the other side said it is: "CURVE", "NULL", ..., "" for nothing."""
+        """Take the mechanism that the other side's greeting names: "CURVE", "NULL", ..., "" without a greeting."""
         self._wants_greeting = False
         self._hung_up, self._hung_up_since = 0, now
         if mechanism == "CURVE" and self._has_token:

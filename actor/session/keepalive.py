@@ -1,4 +1,4 @@
-"""When an actor says HELLO again, when PING, and when it gives a connection up. Times only; part of the session."""
+"""Times of an actor's HELLO and PING, and when it gives a connection up. Times only; part of the session."""
 
 from enum import Enum
 
@@ -11,7 +11,7 @@ DEFAULT_HEARTBEAT_SECONDS = 1.0
 
 
 class Due(Enum):
-    """What it is time for."""
+    """Action that is due."""
 
     NOTHING = "nothing"
     HELLO = "hello"
@@ -33,7 +33,7 @@ class Keepalive:
         self._reconnect_at: float | None = None
 
     def connected(self, now: float) -> None:
-        """There is a new connection."""
+        """Start anew on a new connection."""
         self._heard, self._reconnect_at = now, None
         self._hello_wait = HELLO_FIRST_SECONDS
 
@@ -58,11 +58,11 @@ class Keepalive:
         self.unanswered = True
 
     def reconnect_after(self, seconds: float, now: float) -> None:
-        """Nothing is of use on this connection: make a new one then."""
+        """Schedule a new connection: nothing is of use on this one."""
         self._reconnect_at = now + seconds
 
     def due(self, now: float) -> Due:
-        """What it is time for; asking again says the next thing."""
+        """Return the action that is due; asking again gives the next one."""
         if self._reconnect_at is not None and now >= self._reconnect_at:
             self._heard, self._reconnect_at = now, None
             return Due.RECONNECT

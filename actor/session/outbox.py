@@ -38,7 +38,7 @@ class Outbox:
 
     @property
     def undelivered(self) -> str:
-        """What would be lost if the actor ended now, to end a sentence with; "" where nothing would."""
+        """Return what would be lost if the actor ended now, to end a sentence with; "" where nothing would."""
         steps = sum(parcel.header.steps for parcel in self._parcels)
         return f"; {steps} steps in {len(self._parcels)} rollouts were not delivered" if self._parcels else ""
 
@@ -92,7 +92,7 @@ class Outbox:
         self._sent_upto = max(seq, self.tally.acked_upto)
 
     def take_unsent(self) -> list[SealedRollout]:
-        """Those not sent on this connection yet, in order; from now on they count as sent."""
+        """Return the rollouts not sent on this connection yet, in order; from now on they count as sent."""
         unsent = [parcel for parcel in self._parcels if parcel.header.seq > self._sent_upto]
         if unsent:
             self._sent_upto = unsent[-1].header.seq

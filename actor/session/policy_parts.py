@@ -7,7 +7,7 @@ from dppo.protocol.rollout import Blob
 
 
 class Parts:
-    """What has come of the next policy's graph."""
+    """Parts that have come of the next policy's graph."""
 
     def __init__(self) -> None:
         self._policy = (0, 0)

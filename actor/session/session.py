@@ -125,7 +125,7 @@ class ActorSession:
 
     @property
     def _lack(self) -> str:
-        """What keeps the actor from stepping, "" where nothing does."""
+        """Return what keeps the actor from stepping, "" where nothing does."""
         if self.state is State.WAITING:
             return "no policy"
         return "no credit" if self.state is State.RUNNING and self.task.rows_left and not self.may_open else ""
@@ -224,7 +224,7 @@ class ActorSession:
         return [Finish(reason)]
 
     def left(self, reason: str) -> list[Action]:
-        """Everything is sealed: the last word."""
+        """Send the last message, once all is sealed."""
         self._move(Event.END)
         return [Send(Bye(reason, self.sealed.tally)), Exit(0, reason + self.sealed.undelivered)]
 
@@ -239,7 +239,7 @@ class ActorSession:
         return [Load(graph, policy.term, policy.version)]
 
     def unusable(self, what: str, now: float, most: int = MAX_DAMAGED) -> list[Action]:
-        """Something of the learner's cannot be used: ask again in a while, and end after so many times in a row."""
+        """Ask again in a while for what cannot be used of the learner's; end after so many times in a row."""
         seconds = self._failures.next_seconds(most)
         if seconds is None:
             return self._fail(what)

@@ -1,4 +1,4 @@
-"""What an actor waits for, in words. Decides nothing; part of the session, without I/O."""
+"""Report what an actor waits for. Decides nothing; part of the session, without I/O."""
 
 from dppo.actor.session.actions import Note
 from dppo.protocol.process.wait_backoff import WaitBackoff
@@ -30,12 +30,12 @@ class WaitReporter:
         self._heard_at, self._asked_at = now, None
 
     def welcomed(self) -> list[Note]:
-        """It knows us."""
+        """Note that the learner knows this actor."""
         back, self._gone = self._gone, False
         return [Note(f"{self._learner} is back")] if back else []
 
     def put_off(self, why: str) -> list[Note]:
-        """It wants to be asked again later; each reason is said once."""
+        """Note that the learner wants to be asked again later; each reason is reported once."""
         said, self._put_off = self._put_off, why
         return [] if said == why else [Note(f"not yet: {why}")]
 
@@ -45,7 +45,7 @@ class WaitReporter:
         self._for_work.look(None, now)
 
     def tick(self, lacks: str, is_reached: bool, now: float) -> list[Note]:
-        """What there is to say now.
+        """Return the notes that are due.
 
         lacks: what keeps the actor from stepping, "" where nothing does; is_reached: there is a connection. While there
         is none, the handshake says why, so that only the learner's going is said here.

@@ -1,4 +1,4 @@
-"""What an actor's main thread is doing, as told to whoever watches it from another thread. A record of plain numbers.
+"""Activity of an actor's main thread, for a thread that watches it. A record of plain numbers.
 
 Written at every step and read about once a second, without a lock: each field is one store, and who reads a mixture of
 two moments looks again a second later.
@@ -20,10 +20,10 @@ class Activity:
     environments: Environments | None = None  # None while they are made
 
     def begin(self, what: str) -> None:
-        """Something is handed to the environments."""
+        """Note that something is handed to the environments."""
         self.turns += 1
         self.what = what
 
     def end(self) -> None:
-        """They are done with it."""
+        """Note that the environments are done with it."""
         self.what = ""

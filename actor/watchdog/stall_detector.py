@@ -21,7 +21,7 @@ class Stuck:
     hung: bool  # longer than the limit
 
     def words(self, place: str, waiting: Sequence[int]) -> str:
-        """As in: for 4 s in env.step of environment 2 (reacher.py:44 in step).
+        """Describe the place, as in: for 4 s in env.step of environment 2 (reacher.py:44 in step).
 
         waiting: columns whose processes have not answered; then their stacks are elsewhere, and `place` says nothing.
         """
@@ -44,7 +44,7 @@ def held_seconds(limit_seconds: float) -> float:
 
 
 class StallDetector:
-    """Of one activity. `look` about once a second."""
+    """Stall detector of one activity. Call `look` about once a second."""
 
     def __init__(self) -> None:
         self._turn: tuple[int, str, int | None] = (-1, "", None)
@@ -52,7 +52,7 @@ class StallDetector:
         self._looked = 0.0
 
     def look(self, activity: Activity, now: float) -> Stuck | None:
-        """What has been going on for too long, None where nothing has."""
+        """Return what has been going on for too long, None where nothing has."""
         environments = activity.environments
         column = environments.column if environments is not None else None
         turn = (activity.turns, activity.what, column)

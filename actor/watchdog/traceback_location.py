@@ -1,4 +1,4 @@
-"""Where in the code something happened, in a few words: the innermost function outside Python's own library."""
+"""Place in the code, in a few words: the innermost function outside Python's own library."""
 
 import sysconfig
 import traceback
@@ -10,12 +10,12 @@ _PACKAGES = ("site-packages", "dist-packages")  # installed below the library's 
 
 
 def place_of_error(error: BaseException) -> str:
-    """Where it was raised, as "reacher.py:44 in step"; "" where nothing says so."""
+    """Return where it was raised, as "reacher.py:44 in step"; "" where the error does not tell."""
     return _place([(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)])
 
 
 def place_of_frame(frame: FrameType | None) -> str:
-    """Where a thread whose innermost frame is this one is now, in the same words."""
+    """Return the place of a thread whose innermost frame is this one, in the same words."""
     return _place(list(traceback.walk_stack(frame))[::-1] if frame is not None else [])
 
 

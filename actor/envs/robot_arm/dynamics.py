@@ -39,7 +39,7 @@ class Arms(NamedTuple):
 
 
 class Posture(NamedTuple):
-    """Where the parts of E arms are; follows from their state."""
+    """Positions of the parts of E arms; follow from their state."""
 
     elbows: np.ndarray  # [E, 2] end of the first link
     fingers: np.ndarray  # [E, 2] end of the second link

@@ -161,7 +161,7 @@ class Window:
 
     @property
     def goal(self) -> np.ndarray | None:
-        """Where the mouse wants the goal [2]; None where it says nothing."""
+        """Return the goal [2] that the mouse points at; None where it points at none."""
         return self._goal
 
     def listen(self) -> np.ndarray:

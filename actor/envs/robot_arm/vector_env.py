@@ -133,7 +133,7 @@ class RobotArmVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._steps[columns] = 0
 
     def _infos(self, arms: Arms, now: Posture, told: np.ndarray) -> dict[str, Any]:
-        """As Gymnasium packs infos: an array a key, and under `_key` which columns it is about."""
+        """Pack infos as Gymnasium does: an array a key, and under `_key` which columns it is about."""
         return {
             "is_success": arms.succeeded,
             "_is_success": told,
