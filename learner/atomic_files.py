@@ -22,7 +22,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def replace_file_durably(path: Path, content: bytes) -> None:
-    """As replace_file, and on the disk when it returns: costs two fsyncs. Raises OSError."""
+    """Replace as replace_file does, and durably: costs two fsyncs. Raises OSError."""
     temporary = _temporary(path)
     write_durably(temporary, content)
     temporary.replace(path)

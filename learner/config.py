@@ -65,7 +65,7 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """How a batch is collected."""
+    """Collection of a batch."""
 
     batch_steps: int = 2048
     """The minimum batch: the learner sends STOP once it has this many environment steps."""
@@ -276,5 +276,5 @@ class LearnerConfig:
 
     @property
     def run_directory(self) -> Path:
-        """Where results go: as set, else named after the environment."""
+        """Return the run directory: as set, else named after the environment."""
         return Path(self.run.directory or f"runs/{self.env.id.replace('/', '-').replace(':', '-')}")

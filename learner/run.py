@@ -113,7 +113,7 @@ class Run:
 
     @property
     def over(self) -> str:
-        """Why the run is over, "" if it is not."""
+        """Return why the run is over, "" if it is not."""
         return over_because(self.progress, self.config.run)
 
     def elapsed_seconds(self, now: float) -> float:
@@ -225,7 +225,7 @@ class Run:
         return self._saver.due(now)
 
     def books(self, session: LearnerSession) -> Books:
-        """Where every step is now; under the session's lock."""
+        """Return where every step is now; under the session's lock."""
         self.journal.turn_over()
         crash = session.troubles.newest_crash
         return Books(session.ledger.to_state(), self.journal.position, crash, session.slots.most)
@@ -241,7 +241,7 @@ class Run:
         self.progress.best_mean_return, self.progress.best_update = self._best.written
 
     def saving_took(self, seconds: float) -> None:
-        """How long the newest `save` took: recent checkpoints must not cost more than their share of the time."""
+        """Note how long the newest `save` took: recent checkpoints must not cost more than their share of the time."""
         self._saver.took(seconds)
 
     def _content(self, trainer: "Trainer", books: Books) -> Content:

@@ -14,7 +14,7 @@ MOST_THREADS = 4096
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where results go and when the run ends."""
+    """Directory of the results, and end of the run."""
 
     directory: str = field(default="", metadata=MAY_CHANGE)
     """Run directory; empty means runs/<environment>. A run in it goes on, if it has these settings."""

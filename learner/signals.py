@@ -13,11 +13,11 @@ class Interrupted(Exception):
 
 
 class Abandoned(Interrupted):
-    """It came during an update that would have taken too long: the weights are in between."""
+    """A signal came during an update that would have taken too long: the weights are in between."""
 
 
 class EndSignals:
-    """What has come since they were made. For the main thread, as Python handles signals nowhere else."""
+    """Signals that have come since this was made. For the main thread, as Python handles signals nowhere else."""
 
     def __init__(self, update_seconds: float = UPDATE_SECONDS) -> None:
         self._update_seconds = update_seconds

@@ -1,4 +1,4 @@
-"""From the session and the run to the Status that people watch. Reads both; changes neither."""
+"""Make the Status that people watch from session and run. Reads both; changes neither."""
 
 import msgspec
 
@@ -79,7 +79,7 @@ class Reporter:
 
 
 def waiting_for(session: LearnerSession, now: float) -> str:
-    """Who or what holds the run up, "" if nothing does."""
+    """Return who or what holds the run up, "" if nothing does."""
     if session.phase is Phase.COLLECTING and session.peers:
         return ""  # that is the work; when it lasts, the session speaks of it
     return waiting.waiting_for(session.roster, session.cycle, now)

@@ -41,7 +41,7 @@ class Gaussian(NamedTuple):
         return (self.log_std - old.log_std + 0.5 * spread * precision - 0.5).sum(-1)
 
     def rows(self) -> Tensor:
-        """Everything about it as one tensor with a row for each of N, [N, 2 n]: what `of_rows` takes."""
+        """Return all of it as one tensor with a row for each of N, [N, 2 n]: what `of_rows` takes."""
         return torch.cat([self.mean, self.log_std.expand_as(self.mean)], -1)
 
     @classmethod
@@ -72,7 +72,7 @@ class Categorical(NamedTuple):
         return (old.log_probs.exp() * (old.log_probs - self.log_probs)).sum(-1)
 
     def rows(self) -> Tensor:
-        """Everything about it as one tensor with a row for each of N, [N, k]: what `of_rows` takes."""
+        """Return all of it as one tensor with a row for each of N, [N, k]: what `of_rows` takes."""
         return self.log_probs
 
     @classmethod

@@ -1,4 +1,4 @@
-"""From the outputs of a policy's last layer to a Gaussian, and back to their gradient. Knows PyTorch; knows no layers.
+"""Gaussian of a policy's last layer, and the gradient back to its outputs. Knows PyTorch; knows no layers.
 
     mean    = u, or mean_scale * tanh(u)
     std     = exp(log_std), the same in every state, or softplus(x) + std_floor
@@ -21,7 +21,7 @@ Std = Literal["free", "state"]
 
 @dataclass(frozen=True)
 class GaussianHead:
-    """What the outputs mean."""
+    """Meaning of the outputs."""
 
     mean: Mean = "linear"
     mean_scale: float = 1.0  # of tanh
@@ -29,7 +29,7 @@ class GaussianHead:
     std_floor: float = 1e-3  # of state
 
     def outputs(self, actions: int) -> int:
-        """How many outputs a Gaussian of so many dimensions takes."""
+        """Return how many outputs a Gaussian of so many dimensions takes."""
         return 2 * actions if self.std == "state" else actions
 
     def gaussian(self, outputs: Tensor, log_std: Tensor | None) -> Gaussian:
@@ -47,13 +47,13 @@ class GaussianHead:
         return above + math.log(-math.expm1(-above))  # log(exp(above) - 1), without the overflow
 
     def mean_slope(self, slope: Tensor, mean: Tensor) -> Tensor:
-        """From d loss / d mean [n, a] to d loss / d u, in place: times scale (1 - tanh^2) = scale - mean^2 / scale."""
+        """Map d loss / d mean [n, a] to d loss / d u, in place: times scale (1 - tanh^2) = scale - mean^2 / scale."""
         if self.mean == "linear":
             return slope
         return slope.mul_(mean.square().mul_(-1.0 / self.mean_scale).add_(self.mean_scale))
 
     def std_slope(self, slope: Tensor, std: Tensor) -> Tensor:
-        """From d loss / d log std [n, a] to d loss / d x, in place: times sigmoid(x) / std, where sigmoid(x) is
+        """Map d loss / d log std [n, a] to d loss / d x, in place: times sigmoid(x) / std, where sigmoid(x) is
         1 - exp(-softplus(x)).
         """
         return slope.mul_((self.std_floor - std).expm1_().neg_()).div_(std)

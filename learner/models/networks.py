@@ -134,7 +134,7 @@ class PolicyNetwork(nn.Module):
         self.register_buffer("half_width", torch.where(mapped, high / 2 - low / 2, 1.0), persistent=False)
 
     def forward(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What an actor runs: (action, env_action, behaviour_log_prob) of E environments.
+        """Return (action, env_action, behaviour_log_prob) of E environments: the graph that an actor runs.
 
         observation [E, *shape] in the wire dtype; noise [E, n] float32, of the kind that `self.noise` names, 0 for the
         deterministic policy. action [E, *shape] is what is stored and trained on: the unclipped sample, or the choice

@@ -64,7 +64,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the epochs run over: one row a step, all arrays contiguous and in one order."""
+    """Rows that the epochs run over: one a step, all arrays contiguous and in one order."""
 
     observation_rows: np.ndarray  # [steps] int64: rows of Grid.observations (and of what was computed from them)
     actions: np.ndarray  # [steps, ...] as sampled

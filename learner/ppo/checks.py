@@ -1,4 +1,4 @@
-"""What must be true of a batch before anything is trained on it. Knows arrays; knows no optimizer."""
+"""Checks of a batch before anything is trained on it. Knows arrays; knows no optimizer."""
 
 import math
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What one update did. Losses, entropy, clip fraction and norm are means over all epochs."""
+    """Report on one update. Losses, entropy, clip fraction and norm are means over all epochs."""
 
     steps: int  # environment steps trained on
     epochs: int  # run, at most ppo.epochs
@@ -132,7 +132,7 @@ def run_critic_epochs(
 
 
 class _Passes:
-    """Where a batch's minibatches leave what the figures are made of. What nobody writes stays nan, KLs 0."""
+    """Preallocated outputs of one epoch, as minibatch views. Rows that are not written stay NaN (KL: 0)."""
 
     def __init__(self, batch: Rows, sizes: list[int]) -> None:
         empty = torch.full((len(batch.targets),), math.nan, device=batch.targets.device)

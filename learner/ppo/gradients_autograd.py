@@ -29,7 +29,7 @@ class Rows(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What the networks said about the rows on the way, written in place so that figures can wait for the epoch."""
+    """Outputs of the networks for the rows, written in place so that metrics can wait for the epoch."""
 
     log_probs: Tensor  # [n]
     values: Tensor  # [n], normalised
@@ -38,7 +38,7 @@ class Outputs(NamedTuple):
 
 
 class KlPenalty(NamedTuple):
-    """What losses.kl_loss needs; moves from update to update."""
+    """Arguments of losses.kl_loss; move from update to update."""
 
     coefficient: float
     hinge: float
@@ -56,7 +56,7 @@ class Gradients(Protocol):
 
 
 class AutogradGradients:
-    """By PyTorch's automatic differentiation."""
+    """Gradients by PyTorch's automatic differentiation."""
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ class StateGaussianSlope:
 
 
 class CategoricalSlope:
-    """By logits: w (onehot(a) - p) + c p (log p + H) / n, with the entropy coefficient c; the KL adds v (p - old p)."""
+    """Gradient by logits: w (onehot(a) - p) + c p (log p + H) / n, entropy coefficient c; the KL adds v (p - old p)."""
 
     def __init__(self, entropy_coefficient: float) -> None:
         self._entropy_coefficient = entropy_coefficient

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def surrogate_limits(advantages: Tensor, clip_range: float) -> Tensor:
-    """What clipping allows r A to be at most, [N]: (1 + eps) A where A > 0, (1 - eps) A where A < 0.
+    """Return the most that clipping allows r A to be, [N]: (1 + eps) A where A > 0, (1 - eps) A where A < 0.
 
     min(r A, clip(r, 1 - eps, 1 + eps) A) = min(r A, A + eps |A|), so the limit can be computed once for many ratios.
     """
@@ -22,7 +22,7 @@ def surrogate(ratio: Tensor, advantages: Tensor, limits: Tensor) -> Tensor:
 
 
 def kl_loss(kl: Tensor, coefficient: float, hinge: float, hinge_from: float) -> Tensor:
-    """What KL(old || new) adds to the loss: coefficient * kl + hinge * max(0, kl - hinge_from)^2; kl [] is a mean.
+    """Return the KL's part of the loss: coefficient * kl + hinge * max(0, kl - hinge_from)^2; kl [] is a mean.
 
     Schulman et al. 2017, section 4; the hinge is that of Heess et al. 2017 (arXiv 1707.02286), who begin it at twice
     the target.

@@ -46,7 +46,7 @@ class RunningMoments:
         return np.asarray(1.0 / np.sqrt(self.variance + epsilon))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything, for a checkpoint."""
+        """Return all arrays, for a checkpoint."""
         return {"count": np.array(self.count, np.int64), "mean": self._mean.copy(), "squares": self._squares.copy()}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""How the learning rate and the clip range move during a run. Pure functions of plain numbers."""
+"""Schedules of learning rate and clip range during a run. Pure functions of plain numbers."""
 
 KL_FACTOR = 1.5
 KL_RATE_RANGE = (1e-6, 1e-2)  # rl_games' bounds

@@ -1,4 +1,4 @@
-"""How far an update may move the networks: learning rates, clip range, KL coefficient, and what changes them in a run.
+"""Bounds on how far an update moves the networks: learning rates, clip range, KL coefficient, and their schedules.
 Knows the settings; knows no networks and no batch.
 """
 
@@ -14,7 +14,7 @@ HINGE_AT_TARGETS = 2.0  # Heess et al. 2017
 
 
 class Schedules:
-    """Of the next update. `set_for` before each, `adapt_to` after it."""
+    """Schedules of the next update. Call `set_for` before each update, `adapt_to` after it."""
 
     def __init__(self, ppo: PpoConfig, total_steps: int) -> None:
         self._ppo, self._total_steps = ppo, total_steps
@@ -37,7 +37,7 @@ class Schedules:
 
     @property
     def penalty(self) -> KlPenalty | None:
-        """What the KL(old || new) costs; None with another surrogate."""
+        """Return the cost of KL(old || new); None with another surrogate."""
         if not self.penalises:
             return None
         return KlPenalty(self.kl_coefficient, self._ppo.kl_hinge, HINGE_AT_TARGETS * self._ppo.target_kl)

@@ -1,5 +1,6 @@
-"""From rollouts to a better policy: networks, normalisers, optimizer and schedules of one run. Knows no sockets, no
-clock and no files; a checkpoint is what `tensors` and `counters` return.
+"""Networks, normalisers, optimizer and schedules of one run: from rollouts to a better policy.
+
+Knows no sockets, no clock and no files; a checkpoint is what `tensors` and `counters` return.
 """
 
 import math
@@ -38,7 +39,7 @@ from dppo.protocol.specs import Spec
 
 
 class Trainer:
-    """Everything of a run that learns."""
+    """All of a run that learns."""
 
     def __init__(
         self,
@@ -156,7 +157,7 @@ class Trainer:
         self._pace.load(counters)
 
     def _live_tensors(self) -> dict[str, Tensor]:
-        """What `load` writes in place: parameters and normaliser buffers, Adam's moments."""
+        """Return the tensors that `load` writes in place: parameters and normaliser buffers, Adam's moments."""
         groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict()}
         networks = {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
         for name in ("policy.encoder.low", "policy.encoder.high"):  # follow from the moments

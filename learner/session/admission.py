@@ -1,4 +1,4 @@
-"""Who may join: the rules that HELLO is judged by. Pure."""
+"""Rules of admission: the answer to a HELLO. Pure."""
 
 from collections.abc import Container
 
@@ -15,7 +15,7 @@ PROOF_SECONDS = 0.05
 
 
 def refusal(hello: Hello, *, run_id: str, superseded: Container[bytes], max_envs: int = MAX_ENVS) -> Reject | None:
-    """Why this actor may not join, None if it may. `superseded` holds incarnations whose time is over."""
+    """Return why this actor may not join, None if it may. `superseded` holds incarnations whose time is over."""
     if not hello.protocol_min <= PROTOCOL_VERSION <= hello.protocol_max:
         spoken = f"{hello.protocol_min}..{hello.protocol_max}"
         text = f"this learner speaks protocol {PROTOCOL_VERSION}, the actor {spoken}: install the same release on both"

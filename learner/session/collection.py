@@ -19,7 +19,7 @@ LOADING_SECONDS = 0.5  # whoever takes longer to receive and load a policy is no
 
 
 class CollectionCycle:
-    """Who runs under which policy, and when all must stop. Methods return what the shell has to do, in order."""
+    """Policies that actors act under, and the moment when all must stop. Methods return actions, in order."""
 
     def __init__(self, settings: Settings, roster: Roster, most_bytes: Callable[[], int]) -> None:
         """most_bytes: that may wait for the update."""
@@ -77,7 +77,7 @@ class CollectionCycle:
         self.batch, self.batch_steps, self.batch_bytes, self._episode_ended = [], 0, 0, False
 
     def advance(self, now: float) -> list[Action]:
-        """Whatever the table allows now."""
+        """Go on to whatever phase the table allows now."""
         actions: list[Action] = []
         if self.phase is Phase.COLLECTING:
             actions += self._advance_collecting(now)
@@ -215,7 +215,7 @@ class CollectionCycle:
             self._awaited.append(peer)
 
     def stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
-        """Its answer to STOP."""
+        """Take a peer's answer to STOP."""
         actions = self._answers.answered(peer, message.version, now) if message.term == self.snapshot.term else []
         if (message.term, message.version) != self.current:
             return actions
@@ -227,7 +227,7 @@ class CollectionCycle:
         return [*actions, *self.advance(now)]
 
     def have(self, peer: Peer, have: Have, now: float) -> list[Action]:
-        """It has loaded a policy."""
+        """Note that the peer has loaded a policy."""
         if have.term != self.snapshot.term:
             return []
         peer.have_version, peer.have_at = have.version, now

@@ -1,4 +1,4 @@
-"""What goes wrong with actors' environments, as their actors say it: who is stuck where, what crashed. For people only.
+"""Faults of actors' environments, as their actors report them: stuck where, crashed how. For people only.
 
 Nothing is decided by it: a stuck actor is given up by the grace and the lease like any other that is silent.
 """
@@ -17,7 +17,7 @@ OF_ENVIRONMENTS = ("observation", "reward", "episode_return")  # what a policy h
 
 
 class EnvFaults:
-    """Of all actors of one run."""
+    """Environment faults of all actors of one run."""
 
     def __init__(self, roster: Roster) -> None:
         self.newest_crash = ""

@@ -47,12 +47,12 @@ def batch_bytes(spec: Spec, *, batch_steps: int, segment_steps: int, envs: int, 
 
 
 def allowed_bytes(largest_rollout: int, *, credit: int) -> int:
-    """What one actor may have sent that was not read yet."""
+    """Return the bytes that one actor may have sent and that were not read yet."""
     return STRANGER_BYTES + (credit + SLACK_ROLLOUTS) * (largest_rollout + MAX_HEADER_BYTES)
 
 
 def total_bytes(chosen: int, *, allowed: int, batch: int) -> int:
-    """What all together may have sent that was not read yet, and what may wait for the next update.
+    """Return the bytes that all together may have sent unread, and that may wait for the next update.
 
     chosen: by the user, 0: derive. allowed: to one actor; shared among many, credit adds up to about as much.
     batch: of an ordinary one; twice that leaves room for final observations and resets.
@@ -85,7 +85,7 @@ def check_sizes(
 
 
 def why_no_row_fits(spec: Spec, *, envs: int, max_rollout_bytes: int) -> str:
-    """Why an actor of that many environments cannot take part, "" where it can."""
+    """Return why an actor of that many environments cannot take part, "" where it can."""
     fits = most_segment_steps(spec, envs=envs, max_rollout_bytes=max_rollout_bytes)
     return "" if fits else _no_row_fits(spec, envs, max_rollout_bytes)
 

@@ -26,7 +26,7 @@ class Names:
         self._next = (start % 2**32) * 2**20 + 1
 
     def refusal(self, hello: Hello, token: str) -> Reject | None:
-        """Why this process may not have its name, None where it may. token: by which it came."""
+        """Return why this process may not have its name, None where it may. token: by which it came."""
         others = self._others(hello)
         own = self._ledger.accounts.get(hello.incarnation)
         known = [*others.values(), *([own] if own is not None else [])]

@@ -1,4 +1,4 @@
-"""Who is connected: admits actors, gives them slots and accounts, replaces them, counts what strangers do wrong.
+"""Table of connected peers: admits actors, gives them slots and accounts, replaces them, counts violations.
 
 Part of the learner's session; knows neither phases nor batches.
 """
@@ -155,7 +155,7 @@ class Roster:
         return peer
 
     def lose(self, peer_id: bytes) -> Peer | None:
-        """Nothing can be sent to that connection any more. Its last messages, BYE perhaps, may still be on the way."""
+        """Send nothing more to that connection. Its last messages, BYE perhaps, may still be on the way."""
         peer = self.peers.pop(peer_id, None)
         if peer is not None:
             self._names.discard(peer.actor)
@@ -164,7 +164,7 @@ class Roster:
         return peer
 
     def heard_of(self, peer_id: bytes) -> Peer | None:
-        """Who speaks on that connection, None where nobody said HELLO on it."""
+        """Return the peer on that connection, None before its HELLO."""
         return self.peers.get(peer_id) or self.lost.get(peer_id)
 
     def expel(self, may_stay: Callable[[str], bool]) -> list[Action]:
@@ -179,7 +179,7 @@ class Roster:
         return actions
 
     def of_incarnation(self, incarnation: bytes) -> Peer | None:
-        """That process's live connection, if it has one."""
+        """Return that process's live connection, if it has one."""
         return next((peer for peer in self.peers.values() if peer.incarnation == incarnation), None)
 
     @property
@@ -228,7 +228,7 @@ class Roster:
             self.forget(peer_id)
 
     def close_accounts(self, *, of_connected: bool) -> None:
-        """Nothing more arrives: what is in flight is lost, for good where a connected peer is not to come back."""
+        """Book what is in flight as lost: no more arrives; for good where a connected peer is not to come back."""
         connected = {peer.incarnation for peer in self.peers.values()} if of_connected else set()
         for incarnation in list(self.ledger.accounts):
             if incarnation in connected:
@@ -238,7 +238,7 @@ class Roster:
         self.dismiss()  # what they say from now on belongs to no account
 
     def dismiss(self) -> None:
-        """Everybody is a stranger from now on."""
+        """Forget all peers."""
         self.peers.clear()
         self.lost.clear()
         self.fetches.forget()

@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class Phase(Enum):
-    """What the learner is doing."""
+    """Phase of the learner."""
 
     WAITING = "waiting"  # no policy published yet
     COLLECTING = "collecting"  # actors run under the current version
@@ -16,7 +16,7 @@ class Phase(Enum):
 
 
 class Event(Enum):
-    """What moves it on."""
+    """Event that changes the phase."""
 
     PUBLISHED = "published"
     SPACES_CHANGED = "spaces changed"

@@ -1,4 +1,4 @@
-"""Which actors keep to their time, and for how long to wait for those that may not. Pure; times are handed in.
+"""Punctuality of actors, and how long to wait for those that may be late. Pure; times are handed in.
 
 An actor that has kept to its time is waited for as long as the rule allows. One of which that is not known (new, or
 late once) is waited for out of a small allowance that all of them share, so that however many there are, and whatever

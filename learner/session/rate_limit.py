@@ -1,4 +1,4 @@
-"""How each connection behaves: messages beyond what it was asked for, violations, questions put to strangers.
+"""Limits of each connection: messages beyond what it was asked for, violations, questions put to unknown peers.
 
 Part of the learner's session, without I/O. The limits hold per connection and before anything is parsed. An honest
 actor says PING once a second, HELLO every 0.3 s at most while nobody answers, and otherwise only what it was asked for:
@@ -22,7 +22,7 @@ MAX_RECORDS = 2**16  # more connections than a process can have
 
 @dataclass
 class _Record:
-    """Of one connection."""
+    """Record of one connection."""
 
     allowance: float
     counted_at: float
@@ -92,7 +92,7 @@ class PeerLimits:
         return record.dismissed
 
     def dismiss(self, peer: bytes, now: float) -> None:
-        """It was told to go."""
+        """Note that the peer was told to leave."""
         self._record(peer, now).dismissed = True
 
     def is_dismissed(self, peer: bytes) -> bool:

@@ -41,7 +41,7 @@ Action = Send | Note | Kick | Entry  # an entry is for the journal, before what 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the session needs of the configuration."""
+    """Settings of the session, out of the configuration."""
 
     run_id: str
     term: int

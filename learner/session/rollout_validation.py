@@ -1,4 +1,4 @@
-"""What an honest rollout cannot hold. Knows arrays and the spec; knows no sessions."""
+"""Reject rollouts with impossible content (NaN, actions, flags). Knows arrays and the spec."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Which history of the run an actor has acted for: terms of this one, and of others that had the same directory once.
+"""Histories that actors have acted for: terms of this run, and of others that had the same directory once.
 
 A directory that was put back to a backup, or copied while it ran, goes on as another history under the same run id.
 Pure.
@@ -32,5 +32,5 @@ class Histories:
         ]
 
     def why_stale(self, term: int) -> str:
-        """Why a rollout that was made under a policy of that term is of no use."""
+        """Return why a rollout that was made under a policy of that term is of no use."""
         return "made under an older policy" if term in self._known else "made in another history of this run"

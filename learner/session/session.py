@@ -73,21 +73,21 @@ class LearnerSession:
 
     @property
     def conduct(self) -> PeerLimits:
-        """How each connection behaves."""
+        """Limits of every connection."""
         return self.roster.conduct
 
     def allowed_bytes(self, peer_id: bytes | None) -> int:
-        """What that connection may have sent that was not read yet; None: one that has not said anything."""
+        """Return the bytes that connection may have sent unread; None: a connection without any message yet."""
         return self.budget.allowed_bytes(self.settings, peer_id)
 
     @property
     def total_bytes(self) -> int:
-        """What all together may have sent that was not read yet, and what may wait for the next update."""
+        """Return the bytes that all together may have sent unread, and that may wait for the next update."""
         return self.budget.total_bytes(self.settings)
 
     @property
     def phase(self) -> Phase:
-        """What the learner is doing."""
+        """Phase of the learner."""
         return self.cycle.phase
 
     @property
@@ -102,7 +102,7 @@ class LearnerSession:
 
     @property
     def latencies(self) -> Latencies:
-        """Of the newest update."""
+        """Latencies of the newest update."""
         return self.cycle.latencies
 
     def receive(
@@ -146,7 +146,7 @@ class LearnerSession:
         peer.account.observe(self.roster.plausibility.told(peer.account, tally, peer.slots.envs))
 
     def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
-        """Something unreadable came from that connection: count it; after three the connection is sent away."""
+        """Count something unreadable of that connection; after three times it is disconnected."""
         self.refused_messages += 1
         return [*self.roster.strike(peer_id, error, now), *self.cycle.advance(now)]
 
@@ -286,7 +286,7 @@ class LearnerSession:
         return [*actions, *(self.cycle.advance(now) if wrong is None else self.violation(peer.id, wrong, now))]
 
     def _credit_withheld(self, peer: Peer) -> list[Action]:
-        """There is room again, or the peer has the newest policy: what was withheld is given."""
+        """Grant what was withheld, once there is room again, or the peer has the newest policy."""
         return [self.rollouts.ack(peer)] if is_due(peer, self.snapshot.version) else []
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:

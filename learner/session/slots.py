@@ -1,4 +1,4 @@
-"""Which environments are which: hands out slots (logical environments) to actors by name.
+"""Slots (logical environments), handed out to actors by name.
 
 A slot keeps its number when its actor is replaced, and every new holder gets a higher `life`, so that no random stream
 is ever used twice. Pure bookkeeping: ranges, so that what an actor announces costs no memory.

@@ -1,4 +1,4 @@
-"""Whom a learner waits for, in words: every wait has a culprit. Decides nothing; part of the session, without I/O."""
+"""Report what a learner waits for: every wait has a culprit. Decides nothing; part of the session, without I/O."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,7 @@ class WaitReporter:
         self._to_stop = WaitBackoff(FIRST_SECONDS_AFTER_STOP)
 
     def tick(self, now: float) -> list[Note]:
-        """What there is to say now."""
+        """Return the notes that are due."""
         phase, batch = self._cycle.phase, self._cycle.batch
         stopping = phase in (Phase.STOPPING, Phase.DRAINING, Phase.LEAVING)
         marker = (phase, self._cycle.snapshot.version, len(batch)) if phase in WAITS else None
@@ -40,7 +40,7 @@ class WaitReporter:
 
 
 def waiting_for(roster: Roster, cycle: CollectionCycle, now: float) -> str:
-    """Who holds the run up and what is expected of them, "" where nobody does."""
+    """Return which peers hold the run up and what is expected of them, "" where none does."""
     everyone = list(roster.peers.values())
     match cycle.phase:
         case Phase.WAITING if not any(peer.ready for peer in everyone):

@@ -16,7 +16,7 @@ from dppo.protocol.ledger import Ledger, imbalance
 
 @dataclass(frozen=True)
 class Audit:
-    """What the files of a run say."""
+    """Findings in the files of a run."""
 
     ledger: Ledger  # of the newest readable checkpoint, with the journal behind it
     checkpoint: str  # its path within the run directory, "" for none

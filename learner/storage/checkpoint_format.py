@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: its JSON document, and where checkpoints lie. Imports no torch, so it is quick.
+"""Format of a checkpoint: its JSON document, and where checkpoints lie. Imports no torch, so it is quick.
 
 A lasting checkpoint is a directory named after its update, with `state.json` (the document) and `state.safetensors`.
 Between two of them the file `recent` is replaced after every update: the document, a newline, the tensors.

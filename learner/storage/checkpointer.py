@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds, when one is due, and how a run goes on from the newest one. Keeps no clock."""
+"""Contents of a run's checkpoints, when one is due, and how a run goes on from the newest one. Keeps no clock."""
 
 import logging
 import math
@@ -49,7 +49,7 @@ class Progress:
 
 
 def over_because(progress: Progress, run: RunConfig) -> str:
-    """Why a run that has come so far is over, "" if it is not."""
+    """Return why a run that has come so far is over, "" if it is not."""
     if run.target_return is not None and run.stop_at_target and is_solved(progress, run.target_return):
         return f"solved: mean return of {run.return_window} episodes reached {run.target_return:g}"
     if progress.steps >= run.total_steps:
@@ -66,7 +66,7 @@ def is_solved(progress: Progress, target: float) -> bool:
 
 @dataclass(frozen=True)
 class Books:
-    """Where every step is, at one moment: what a checkpoint keeps of the session."""
+    """Place of every step at one moment: a checkpoint's part of the session."""
 
     ledger: dict[str, Any]
     journal: Position  # entries behind it are not in the ledger
@@ -87,7 +87,7 @@ class Resumed:
 
 
 def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
-    """What this start goes on from.
+    """Return the state that this start goes on from.
 
     Raises UsageError where the checkpoint is of another environment or seed, CheckpointError where none of several can
     be read.
@@ -158,7 +158,7 @@ def _newest(directory: RunDirectory) -> "Checkpoint | None":
 
 @dataclass(frozen=True)
 class Content:
-    """What goes into a checkpoint."""
+    """Contents of a checkpoint."""
 
     trainer: "Trainer"
     progress: Progress
@@ -216,7 +216,7 @@ class Saver:
             self._complaints.worked("the recent checkpoint")
 
     def took(self, seconds: float) -> None:
-        """How long the newest call of `save` took."""
+        """Note how long the newest call of `save` took."""
         if self._recent_at > self._lasting_at:
             self._recent_seconds.append(seconds)
 

@@ -109,7 +109,7 @@ def begin_from(trainer: "Trainer", source: Source, spec: Spec) -> dict[str, Any]
 
 
 def difference(theirs: Spec, ours: Spec) -> str:
-    """Which leaf is not the same, and how; "" where all are."""
+    """Return the first leaf that is not the same, and how it differs; "" where all are."""
     pairs = (
         ("observations", theirs.observation, ours.observation),
         ("actions", theirs.action, ours.action),

@@ -42,7 +42,7 @@ class Position(NamedTuple):
 
     @classmethod
     def of(cls, state: Any) -> "Position":
-        """As a checkpoint has it; nothing but the file in those of the first format."""
+        """Read it as a checkpoint has it; nothing but the file in those of the first format."""
         return cls(*map(int, state)) if len(state) == len(cls._fields) else cls(int(state[0]))
 
 
@@ -99,7 +99,7 @@ class Journal:
 
     @property
     def position(self) -> Position:
-        """Where the next entry goes."""
+        """Return the place of the next entry."""
         return self._position
 
     def turn_over(self) -> None:
@@ -125,7 +125,7 @@ class Journal:
                     return
 
     def close(self) -> None:
-        """Everything is in the files when this returns (as it is after every append)."""
+        """Close the files; all is in them (as it is after every append)."""
         self._file.close()
         self._end.close()
 

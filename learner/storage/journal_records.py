@@ -64,7 +64,7 @@ class Entry:
 
     @classmethod
     def of(cls, account: Account, incarnation: bytes, kind: Kind, steps: int) -> "Entry":
-        """What was just booked in that account."""
+        """Make the entry of what was just booked in that account."""
         return cls(
             kind,
             account.watermark,

@@ -1,4 +1,4 @@
-"""What a run ran on: machine, versions, revision. Knows nothing of the run; imports none of what it names."""
+"""Provenance of a run: machine, versions, revision. Knows nothing of the run; imports none of what it names."""
 
 import importlib.metadata
 import os

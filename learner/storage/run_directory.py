@@ -89,7 +89,7 @@ class RunDirectory:
 
     @property
     def ledger(self) -> Path:
-        """Where every step went."""
+        """File that says where every step went."""
         return self.path / "ledger.json"
 
     @property
@@ -102,7 +102,7 @@ class RunDirectory:
         self._lock.check(now)
 
     def environment(self) -> dict[str, Any]:
-        """What this start runs on, as noted in `environment.json`."""
+        """Return what this start runs on, as noted in `environment.json`."""
         record: dict[str, Any] = json.loads((self.path / "environment.json").read_bytes())
         return record
 
@@ -111,7 +111,7 @@ class RunDirectory:
         replace_file(self.path / name, content)
 
     def write_json(self, name: str, content: object) -> None:
-        """As write_atomic, of plain values as JSON; numbers that are not finite become null, as in metrics.jsonl."""
+        """Write plain values as JSON by write_atomic; numbers that are not finite become null, as in metrics.jsonl."""
         plain = msgspec.json.decode(msgspec.json.encode(content))
         self.write_atomic(name, json.dumps(plain, indent=1, allow_nan=False).encode())
 

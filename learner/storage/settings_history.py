@@ -42,7 +42,7 @@ class KeptSettings:
 
 @dataclass(frozen=True)
 class Moment:
-    """When something changed."""
+    """Moment of a change."""
 
     time: float  # seconds since 1970
     start: int  # number of this start of a learner

@@ -12,7 +12,7 @@ FLAT_FACTOR = 1000.0  # times the median itself, where all others have the same 
 
 
 class Episode(NamedTuple):
-    """What is kept of an episode."""
+    """Figures kept of an episode."""
 
     episode_return: float  # undiscounted
     length: int  # steps

@@ -1,4 +1,4 @@
-"""What goes wrong again and again is said the first time, then whenever it has happened twice as often."""
+"""Log repeated failures with exponential back-off: the first, second, fourth, eighth ... time."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ class LogBackoff:
         self._times: dict[str, int] = {}
 
     def failed(self, what: str, why: object) -> None:
-        """It went wrong."""
+        """Count a failure, and log it if that is due."""
         times = self._times[what] = self._times.get(what, 0) + 1
         if times & (times - 1) == 0:
             self._say(f"{why} ({times} times so far; training goes on)" if times > 1 else str(why))
 
     def worked(self, what: str) -> None:
-        """It did not go wrong."""
+        """Note a success, and log it after failures."""
         if self._times.pop(what, 0):
             self._say(f"{what} can be written again")

@@ -74,7 +74,7 @@ class MetricsWriter:
             self._warn(f"no graph of the networks in TensorBoard: {error}")
 
     def close(self) -> None:
-        """Everything is in the files when this returns (as it is after every write)."""
+        """Close the files; all is in them (as it is after every write)."""
         self._lines.close()
         if self._events is not None:
             self._events.close()

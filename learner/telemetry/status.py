@@ -1,4 +1,4 @@
-"""What a learner tells whoever watches it: one record, twice a second. Knows neither terminal nor file."""
+"""Status of a run for people who watch it: one record, twice a second. Knows neither terminal nor file."""
 
 import msgspec
 

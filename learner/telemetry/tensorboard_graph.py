@@ -21,7 +21,7 @@ _ROWS = 2  # of the example; shown as the number that is free
 
 
 class _Both(nn.Module):
-    """What an actor runs, and what the learner makes of the same observation."""
+    """Policy as an actor runs it, and the learner's value of the same observation."""
 
     def __init__(self, policy: PolicyNetwork, critic: CriticNetwork) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ def network_graph(policy: PolicyNetwork, critic: CriticNetwork, spec: Spec) -> b
 
 
 class _Drawing:
-    """From the values of a trace to named nodes."""
+    """Named nodes from the values of a trace."""
 
     def __init__(self, module: nn.Module) -> None:
         from tensorboard.compat.proto.graph_pb2 import GraphDef

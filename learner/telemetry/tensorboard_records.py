@@ -11,7 +11,7 @@ _POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected
 
 
 def first_records(wall_time: float, from_step: int) -> bytes:
-    """How every event file begins. Readers forget what older files of the directory hold for `from_step` and later."""
+    """Return the beginning of an event file. Readers forget what older files hold from `from_step` on."""
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
     version = Event(wall_time=wall_time, file_version="brain.Event:2")

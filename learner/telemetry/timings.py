@@ -1,4 +1,4 @@
-"""How long the parts of every update took, for the summary at the end. Knows numbers; knows no clock."""
+"""Durations of the parts of every update, for the summary at the end. Knows numbers; knows no clock."""
 
 import math
 import random
@@ -40,5 +40,5 @@ class Timings:
                 self._samples[part].add(seconds, self._chance)
 
     def medians(self) -> dict[str, float | None]:
-        """Of every part; None where nothing was measured."""
+        """Return the median of every part; None where nothing was measured."""
         return {part: median(sample.values) if sample.values else None for part, sample in self._samples.items()}

@@ -16,7 +16,7 @@ NO_CURVES = ("steps", "ratio_error_by_actor", "ratio_excess", "ratio_excess_acto
 def figures(
     report: "UpdateReport", episodes: EpisodeWindow, timing: dict[str, float], target_return: float | None
 ) -> dict[str, float]:
-    """What metrics.jsonl and TensorBoard show of an update; NaN where there is nothing to show. timing: seconds."""
+    """Return an update's values for metrics.jsonl and TensorBoard; NaN where there are none. timing: seconds."""
     mean, median, length = episodes.mean_return, episodes.median_return, episodes.mean_length
     values = {
         f"update/{figure.name}": float(getattr(report, figure.name))

@@ -37,7 +37,7 @@ class TokenAuthenticator:
         self._failures = _Seldom("a key could not be checked, and its owner not let in", monotonic)
 
     def security(self) -> ServerSecurity:
-        """What the Router needs."""
+        """Return what the Router needs."""
         return ServerSecurity(self._access.secret_key(), self.admit, self.denied, self.failed)
 
     def admit(self, key: bytes) -> Verdict:
@@ -55,12 +55,12 @@ class TokenAuthenticator:
         return book.verdict(key, self._wall())
 
     def denied(self, address: str, key: bytes, reason: str) -> None:
-        """Somebody was turned away."""
+        """Count and log a client that was refused."""
         self.turned_away += 1
         self._denials.say(f"{address}, key {fingerprint(key) if key else 'none'}: {reason}")
 
     def failed(self, error: BaseException) -> None:
-        """Somebody was turned away because the check itself failed."""
+        """Count and log a client that was refused because the check itself failed."""
         self.turned_away += 1
         self._failures.say(f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}")
 

@@ -117,7 +117,7 @@ class Access:
         return self.line(secret, address) if address else None
 
     def address(self) -> str:
-        """Where the learner was last to be reached, as host:port; "" before its first start."""
+        """Return where the learner was last to be reached, as host:port; "" before its first start."""
         try:
             return _read(self._file("address")).decode().strip()
         except FileNotFoundError:

@@ -36,7 +36,7 @@ class IngressGuard:
         self._kicks: dict[bytes, float] = {}  # when to end those connections
 
     def arrivals(self, clock: Callable[[], float]) -> Iterator[Sequence[Action]]:
-        """What follows from each message that has arrived, and from each connection that has ended."""
+        """Yield the actions for each message that has arrived, and for each connection that has ended."""
         session = self._session
         session.conduct.look(clock())
         for peer, header, *rest in self._router.receive():
@@ -62,12 +62,12 @@ class IngressGuard:
             yield session.unreachable(peer, clock())
 
     def sending(self, send: Send) -> None:
-        """That is about to be sent: what it asks for may be answered."""
+        """Refund the rate limiter for the replies that an outgoing POLICY asks for."""
         if isinstance(send.message, Policy):
             self._session.conduct.give_back(send.peer, ANSWERS)
 
     def unsendable(self, peer: bytes, now: float) -> Sequence[Action]:
-        """Nothing can be sent there: it is gone, or has not read for long. It may come back on a new connection."""
+        """Disconnect a peer that is gone, or has not read for long. It may come back on a new connection."""
         self._router.disconnect(peer)
         return self._session.unreachable(peer, now)
 

@@ -25,7 +25,7 @@ log = logging.getLogger("dppo.learner")
 
 @dataclass(frozen=True)
 class Listening:
-    """How actors reach the learner."""
+    """Address of the learner, and who may use it."""
 
     bind: str  # tcp://address:port or ipc://path
     advertise: str = ""  # host or host:port that join lines name; "": found out
@@ -137,7 +137,7 @@ def _tell(line: JoinLine | None, listening: Listening, run_directory: Path) -> N
 
 
 def write_join_file(path: Path, line: JoinLine) -> None:
-    """For its owner only; also for the group, where the directory hands its group down (setgid). Raises UsageError."""
+    """Write the join line for the owner only; for the group too in a setgid directory. Raises UsageError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         shared = path.parent.stat().st_mode & stat.S_ISGID

@@ -1,4 +1,4 @@
-"""Who may join, by token: the list, and what adding, rotating and revoking do to it. Pure; knows no files, no clock.
+"""List of the tokens that let actors join: adding, rotating, revoking. Pure; knows no files, no clock.
 
 Only public keys are in it: who reads the list cannot join by it. Times are seconds since 1970, because they must mean
 the same to another process and after a restart.
@@ -35,7 +35,7 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.name}.{self.id}"
 
     def why_not(self, now: float) -> str:
-        """Why nobody may join by it; "" if one may."""
+        """Return why the token admits no client; "" if it does."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and now >= self.expires else ""
@@ -59,7 +59,7 @@ class TokenBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         return book
 
     def to_json(self) -> bytes:
-        """For the file."""
+        """Return the contents of the file."""
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
     def verdict(self, key: bytes, now: float) -> Verdict:
