@@ -98,7 +98,7 @@ def _actors_of(pid: int) -> list[psutil.Process]:
 
 
 def conditions() -> dict[str, Any]:
-    """What the figures were measured on, and when."""
+    """Return what the figures were measured on, and when."""
     from dppo.learner.storage.provenance import cpu_model
 
     return {

@@ -163,7 +163,7 @@ def _solve_line(row: dict[str, Any]) -> str:
 
 
 def _medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of every figure; of the solving time only if every seed solved, since a median over the lucky ones would lie."""
+    """Return the median of every figure; of the solving time only if every seed solved: lucky ones alone would lie."""
     medians: dict[str, Any] = {}
     for name in rows[0]:
         values = [row[name] for row in rows if row[name] is not None]
@@ -186,7 +186,7 @@ def _train_arguments(env: str, actors: int, overrides: Sequence[str]) -> tuple[s
 
 
 def _about_line(about: dict[str, Any]) -> str:
-    """What is measured, and on what."""
+    """Return the line that says what is measured, and on what."""
     what = about.get("preset") or f"{about['env']}, {about['actors']} actors"
     return f"{what}; {about['cores']} cores ({about['cpu']}), load {about['load_before']:.1f}"
 

@@ -24,22 +24,22 @@ class Told(Tally):
     file: TextIO | None = None
 
     def begin(self, env: str, version: int, asked: int) -> None:
-        """As Tally.begin."""
+        """Begin as Tally.begin does, and report it."""
         super().begin(env, version, asked)
         self._tell(env=env, version=version, asked=asked)
 
     def add(self, number: int, played: Played) -> None:
-        """As Tally.add."""
+        """Add as Tally.add does, and report it."""
         super().add(number, played)
         self._tell(number=number, played=played)
 
     def round_over(self, whole: int) -> None:
-        """As Tally.round_over."""
+        """End a round as Tally.round_over does, and report it."""
         super().round_over(whole)
         self._tell(whole=whole)
 
     def error(self, error: DppoError) -> None:
-        """Why there is no more."""
+        """Report why there is no more."""
         self._tell(error=str(error))
 
     def end(self) -> None:

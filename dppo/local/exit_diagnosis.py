@@ -1,4 +1,4 @@
-"""What the log of a process says about its end, in one line: its own error, or Python's report of a fatal signal, or of
+"""Diagnose a process's end from its log, in one line: its own error, or Python's report of a fatal signal, or of
 an interpreter that was held too long. Pure: text in, text out.
 """
 
@@ -65,7 +65,7 @@ def ended_in_order(log: str) -> bool:
 
 
 def _seconds(clock: str) -> float:
-    """Of h:mm:ss.ssssss."""
+    """Return the seconds in h:mm:ss.ssssss."""
     hours, minutes, seconds = clock.split(":")
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 

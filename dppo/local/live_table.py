@@ -34,7 +34,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def table(status: Status, returns: Sequence[float], width: int, height: int) -> RenderableType:
-    """Everything worth watching, for a terminal of that size. `returns`: the mean return after each update."""
+    """Return all that is worth watching, for a terminal of that size. `returns`: the mean return after each update."""
     rows = max(1, min(ACTOR_ROWS, height - OTHER_ROWS))
     parts: list[RenderableType] = [_header(status, returns, width), _actors(status, width, rows)]
     if absurd := absurd_text(status.outliers, status.steps_left_out):

@@ -91,7 +91,7 @@ class Child:
             )
 
     def died(self) -> int | None:
-        """Its exit code if it has ended since the last look (negative: the signal), else None."""
+        """Return the exit code if it has ended since the last look (negative: the signal), else None."""
         if self.process is None:
             return None
         if self.process.returncode is None:
@@ -109,7 +109,7 @@ class Child:
         return code
 
     def count_death(self) -> None:
-        """It did not end as it should: it is started again after a delay, which grows."""
+        """Count an end out of order: the process is started again after a delay, which grows."""
         self.deaths += 1
         lived = time.monotonic() - self._started
         quick = lived < QUICK_SECONDS or (not self.worked and self.last_error().startswith(HUNG))

@@ -150,7 +150,7 @@ def _refusal(directory: Path, refused: list[Change]) -> str:
 
 
 def _over(config: LearnerConfig, directory: Path) -> str:
-    """Why the run is over, with all of its results written; "" where a start has something to do."""
+    """Return why the run is over, with all of its results written; "" where a start has something to do."""
     progress = newest_progress(directory)
     if progress is None:
         return ""

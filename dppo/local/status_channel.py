@@ -1,4 +1,4 @@
-"""How a learner started by a local run reports to it: Status records and log lines as datagrams.
+"""Reports of a learner to the local run that started it: Status records and log lines as datagrams.
 
 Datagrams, because a full pipe would block the learner's network thread or tear a line; here a report that nobody reads
 is dropped whole.
@@ -63,5 +63,5 @@ def reports_from_environment() -> Reports | None:
 
 
 def decode(report: bytes) -> Report:
-    """What arrived at the local run's end."""
+    """Read a report at the local run's end."""
     return _decoder.decode(report)

@@ -12,7 +12,7 @@ def left_out_text(status: Status) -> str:
 
 
 def ledger_line(ledger: LedgerStatus) -> str:
-    """Where every environment step went."""
+    """Return the line that says where every environment step went."""
     dropped = sum(ledger.dropped.values())
     reasons = ", ".join(f"{reason} {steps:,}" for reason, steps in ledger.dropped.items() if steps)
     text = f"ledger: {ledger.sealed:,} sealed = {ledger.trained:,} trained + {ledger.pending:,} pending"

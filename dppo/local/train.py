@@ -87,7 +87,7 @@ def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Rec
 
 
 class Ending(Enum):
-    """How a run ended that did not fail."""
+    """End of a run that did not fail."""
 
     OVER = "over"
     INTERRUPTED = "interrupted"  # the learner wrote its last checkpoint and its summary
@@ -270,7 +270,7 @@ class _Supervisor:
         self._progress.note(f"{child.name} {how}; starting it again")
 
     def _note_work(self, status: Status) -> None:
-        """Who has delivered steps in this life of its process."""
+        """Note which actors have delivered steps in this life of their processes."""
         delivered = {row.name: row.steps for row in status.actors}
         self._joined.update(delivered)
         for child in self._actors:

@@ -23,7 +23,7 @@ def flag_of(path: str) -> str:
 
 @dataclass
 class Flags:
-    """What a command line said."""
+    """Contents of a command line."""
 
     values: dict[str, Any] = field(default_factory=dict)  # by path
     extra: dict[str, str] = field(default_factory=dict)  # text of flags that are no settings: config, preset

@@ -24,7 +24,7 @@ Settings of the runs follow --, as `dppo train` takes them (dppo train --help li
 
 @dataclasses.dataclass(frozen=True)
 class FileFlags:
-    """Where settings come from."""
+    """Sources of settings."""
 
     config: str = ""
     """YAML file with the settings as nested keys (`ppo:`, below it `gamma: 0.99`)."""
@@ -34,7 +34,7 @@ class FileFlags:
 
 @dataclasses.dataclass(frozen=True)
 class PresetFlags:
-    """Where settings come from, if the command has presets."""
+    """Sources of settings, if the command has presets."""
 
     preset: str = ""
     """Preset to start from, or none; empty: the one named like the environment, where there is one."""

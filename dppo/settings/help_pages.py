@@ -1,4 +1,4 @@
-"""Which help page, or which command, the first words of a command line ask for. Knows names; runs nothing."""
+"""Help page, or command, that the first words of a command line ask for. Knows names; runs nothing."""
 
 import sys
 from collections.abc import Collection

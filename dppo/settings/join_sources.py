@@ -1,4 +1,4 @@
-"""Which of the ways to an actor's learner counts, when several were given. Knows layers and standard input."""
+"""Choice among the ways to an actor's learner, when several were given. Knows layers and standard input."""
 
 import os
 import sys

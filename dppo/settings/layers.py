@@ -222,7 +222,7 @@ def merge(
 
 
 def _origin(text: str, sources: Mapping[str, str]) -> str:
-    """Which layer set the value that a check complains about, when it is not obvious."""
+    """Return which layer set the value that a check complains about, when it is not obvious."""
     source = sources.get(text.split("=", 1)[0], "")
     return f" [from {source}]" if source not in ("", DEFAULT, "flag") else ""
 

@@ -10,7 +10,7 @@ SCHEDULES = ("ppo.learning_rate_schedule", "ppo.clip_schedule")  # linear: the e
 
 
 def settings_that_matter(run: Path) -> dict[str, Any]:
-    """By path: the settings by which runs are told apart. Raises UsageError where they cannot be read."""
+    """Return, by path, the settings by which runs are told apart. Raises UsageError where they cannot be read."""
     settings = recorded_settings(run, TrainConfig)
     ignored = may_change(TrainConfig) | {"run.seed"}
     if any(settings[schedule] == "linear" for schedule in SCHEDULES):

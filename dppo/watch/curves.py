@@ -61,7 +61,7 @@ def read_curves(arguments: Sequence[str], y: YAxis) -> list[Curve]:
 
 
 def _read(path: Path, y: YAxis, label: str) -> list[Curve]:
-    """Of a run directory, of a file that `dppo bench preset` wrote (a curve a seed), or of one of the tutorial's."""
+    """Read the curves of a run, of a file of `dppo bench preset` (one a seed), or of one of the tutorial's."""
     if path.suffix != ".json":
         curves = [_run_curve(path, y, label)]
     else:

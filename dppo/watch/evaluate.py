@@ -43,7 +43,7 @@ EVALUATION_SLOT = 2**31  # exploration noise, where wanted, comes from slots tha
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """Which episodes are played one by one for people to see: the first ones, or all of them in a window."""
+    """Episodes that are played one by one for people to see: the first ones, or all of them in a window."""
 
     video: str = ""  # file, .mp4 or .gif; "": no video
     video_episodes: int = 1

@@ -1,4 +1,4 @@
-"""Which file holds the policy that a user names: a run, its best policy, or a file in it. Knows names of files only."""
+"""File of the policy that a user names: a run, its best policy, or a file in it. Knows names of files only."""
 
 from pathlib import Path
 from typing import Literal

@@ -71,7 +71,7 @@ def film_policy(directory: Path, most_seconds: float = math.inf) -> tuple[int, P
 
 
 def steps_trained(directory: Path) -> int:
-    """Of the newest update in the curve; 0 before the first one."""
+    """Return the steps of the newest update in the curve; 0 before the first one."""
     try:
         *_, line, _ = (directory / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
     except (FileNotFoundError, ValueError):

@@ -26,7 +26,7 @@ WINDOWLESS_DRIVERS = ("dummy", "offscreen", "evdev")  # of SDL
 
 
 class WindowClosed(Exception):
-    """Whoever watched has closed the window. Not an error: it is how watching ends."""
+    """The viewer has closed the window. Not an error: it is how watching ends."""
 
 
 class Filmed(gym.Wrapper[Any, Any, Any, Any]):
@@ -52,14 +52,14 @@ class Filmed(gym.Wrapper[Any, Any, Any, Any]):
         self._rolling = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As Env.reset."""
+        """Reset as Env.reset does."""
         result = self.env.reset(seed=seed, options=options)
         self._rolling, self._frames, self._began = seed is not None, 0, time.monotonic()
         self._shoot()
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As Env.step."""
+        """Step as Env.step does."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._shoot()
         is_late = time.monotonic() - self._began > self._most_seconds
@@ -87,14 +87,14 @@ class Shown(gym.Wrapper[Any, Any, Any, Any]):
         self._last: Any = None  # observation
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """As Env.reset; without a seed nothing happens."""
+        """Reset as Env.reset does; without a seed nothing happens."""
         if seed is None:
             return self._last, {}
         with _until_closed():
             return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """As Env.step."""
+        """Step as Env.step does."""
         with _until_closed():
             result = self.env.step(action)
         self._last = result[0]

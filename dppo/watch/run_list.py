@@ -1,4 +1,4 @@
-"""Which runs there are, newest first, each with its state; for users who name none, or one that is not there.
+"""List of runs, newest first, each with its state; for users who name none, or one that is not there.
 
 Reads directories and changes nothing: it takes no lock, so that no learner that starts meanwhile is refused.
 """

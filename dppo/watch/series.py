@@ -1,4 +1,4 @@
-"""Which curves are seeds of one series: those of the same label and the same settings. Knows curves; no picture.
+"""Group curves that are seeds of one series: of the same label and the same settings. Knows curves; no picture.
 
 Seeds, and what may change when a run goes on, make no difference. Curves of unknown settings (files of the tutorial's
 programs) are of one series only where the user gives them one label.
@@ -62,7 +62,7 @@ def _key(curve: Curve) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON, with 1 and 1.0 the same."""
+    """Return it as JSON, with 1 and 1.0 the same."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -100,7 +100,7 @@ class Mp4:
         self._writer.append_data(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge"))
 
     def end_episode(self) -> None:
-        """Nothing to do: a player can be paused."""
+        """Do nothing: a player can be paused."""
 
     def save(self) -> None:
         """Finish the file."""
@@ -166,7 +166,7 @@ class Gif:
         )
 
     def abandon(self) -> None:
-        """Nothing was begun on the disk."""
+        """Do nothing: nothing was begun on the disk."""
 
     def _keep(self, frame: np.ndarray) -> None:
         from PIL import Image
@@ -210,7 +210,7 @@ class Gif:
 
 
 def _commonest_colours(sheet: Any, palette: Any) -> bytes:
-    """For each place of the palette the colour that most of its pixels really have, 256 times RGB.
+    """Return, for each place of the palette, the colour that most of its pixels really have, 256 times RGB.
 
     Not the mean of them, which Pillow takes: it turns a white page into a grey one. The error of a picture of the robot
     arm falls from 2.2 to 0.1 of 255.

@@ -44,7 +44,7 @@ def doctor(chosen: DoctorArguments) -> int:
 
 
 def examine(chosen: DoctorArguments) -> list[Finding]:
-    """Everything that the arguments ask for."""
+    """Examine all that the arguments ask for."""
     join = chosen.join or ("" if chosen.join_file else os.environ.get("DPPO_JOIN", ""))
     if join == "-":
         join = sys.stdin.readline().strip()

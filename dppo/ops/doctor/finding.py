@@ -1,4 +1,4 @@
-"""What the doctor says: one line each. Pure."""
+"""Findings of the doctor: one line each. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """For people."""
+        """Return the line for people."""
         return f"{self.level:8}{self.what}: {self.means}{f'. {self.do}' if self.do else ''}"
 
 

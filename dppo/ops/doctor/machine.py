@@ -1,4 +1,4 @@
-"""What a machine must have: releases of libraries, file descriptors, a long enough queue for connections, room.
+"""Needs of a machine: releases of libraries, file descriptors, a long enough queue for connections, room.
 
 The judgements are pure; `machine` reads what they judge.
 """
@@ -29,7 +29,7 @@ Installed = Callable[[str], str]  # a distribution's release; raises PackageNotF
 
 
 def machine(directory: Path) -> list[Finding]:
-    """Everything about the machine. directory: where runs are written, or the nearest one above it that exists."""
+    """Examine the machine. directory: where runs are written, or the nearest one above it that exists."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     findings = [python(platform.python_version_tuple()), libzmq()]
     findings += releases(importlib.metadata.requires("dppo") or [], importlib.metadata.version)
@@ -47,7 +47,7 @@ def machine(directory: Path) -> list[Finding]:
 
 
 def python(version: Sequence[str]) -> Finding:
-    """Of this interpreter."""
+    """Examine this interpreter."""
     text = ".".join(version)
     if (int(version[0]), int(version[1])) < (3, 11):
         return Finding("error", "Python", f"{text} is too old", "Install Python 3.11 or newer")
@@ -106,7 +106,7 @@ def open_files(soft: int, hard: int) -> Finding:
 
 
 def somaxconn(most: int) -> Finding:
-    """How many connections the kernel keeps waiting to be accepted."""
+    """Examine how many connections the kernel keeps waiting to be accepted."""
     if most < BACKLOG:
         means = f"{most} connections may wait: when hundreds of actors start at once, some try again after a second"
         return Finding("warning", "net.core.somaxconn", means, f"sysctl -w net.core.somaxconn={BACKLOG}")
@@ -114,7 +114,7 @@ def somaxconn(most: int) -> Finding:
 
 
 def shared_memory(free_bytes: int) -> Finding:
-    """For environments in processes of their own (env.vectorization=async)."""
+    """Examine what environments in processes of their own need (env.vectorization=async)."""
     means = f"{free_bytes / 2**20:,.0f} MiB free in /dev/shm"
     if free_bytes < SHARED_MEMORY_BYTES:
         means += ", which may be too little for --env.vectorization async with images"
@@ -123,7 +123,7 @@ def shared_memory(free_bytes: int) -> Finding:
 
 
 def disk(directory: Path, free_bytes: int, *, is_writable: bool) -> Finding:
-    """Where checkpoints and metrics go."""
+    """Examine the disk of checkpoints and metrics."""
     means = f"{free_bytes / 2**30:,.1f} GiB free in {directory}"
     if not is_writable:
         return Finding("error", "disk", f"{directory} cannot be written", "Choose another --run.directory")
