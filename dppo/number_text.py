@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 SIGNIFICANT = 4
-SPREAD_SIGNIFICANT = 2  # digits of a deviation
+SPREAD_SIGNIFICANT = 2  # digits of a std
 MOST_SIGNIFICANT = 7  # float32 rewards have no more
 LARGEST = 1e9  # beyond these, powers of ten
 SMALLEST = 1e-6

@@ -185,9 +185,9 @@ class PpoConfig:
     max_grad_norm: float = 0.5
     """Gradients are scaled down to this global norm; 0 leaves them alone."""
     normalise_advantages: Literal["batch", "minibatch", "none"] = "batch"
-    """Over which set advantages get mean 0 and deviation 1."""
+    """Over which set advantages get mean 0 and std 1."""
     normalise_values: bool = True
-    """Train the critic on returns scaled by their running mean and deviation."""
+    """Train the critic on returns scaled by their running mean and std."""
 
     def __post_init__(self) -> None:
         positive("ppo", self, "epochs", "learning_rate", "adam_epsilon", "target_kl", "clip_range", "reward_scale")
@@ -224,14 +224,14 @@ class NetworkConfig:
     """The Gaussian's standard deviation: a learned number, the same in every state (free), or an output of the network
     (state: softplus plus std_floor)."""
     std_floor: float = 1e-3
-    """Added to a state-dependent deviation, so that densities stay finite."""
+    """Added to a state-dependent std, so that densities stay finite."""
     initial_log_std: float = 0.0
     """Log of the Gaussian's standard deviation at the start (continuous actions); -0.3665 is softplus(0)."""
     action_bounds: Literal["clip", "rescale"] = "clip"
     """How a continuous action reaches the environment's bounds: clip it, or map -1..1 onto the bounds and clip. The
     unclipped action is what is stored and trained on, either way."""
     normalise_observations: bool = True
-    """Subtract the running mean of observations, divide by their deviation, clip to +-10."""
+    """Subtract the running mean of observations, divide by their std, clip to +-10."""
 
     def __post_init__(self) -> None:
         positive("network", self, "mean_scale", "std_floor")
@@ -242,7 +242,7 @@ class NetworkConfig:
             )
         if abs(self.initial_log_std) > MOST_LOG_STD:
             raise UsageError(
-                f"network.initial_log_std={self.initial_log_std} is a deviation of e to that power: choose from "
+                f"network.initial_log_std={self.initial_log_std} is a std of e to that power: choose from "
                 f"{-MOST_LOG_STD:g} to {MOST_LOG_STD:g}"
             )
         for name in ("policy_hidden", "critic_hidden"):

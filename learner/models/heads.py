@@ -40,10 +40,10 @@ class GaussianHead:
         return Gaussian(self._mean(u), (torch.nn.functional.softplus(x) + self.std_floor).log())
 
     def starting_bias(self, log_std: float) -> float:
-        """The x that gives this deviation. Raises ValueError where the floor is above it."""
+        """The x that gives this std. Raises ValueError where the floor is above it."""
         above = math.exp(log_std) - self.std_floor
         if above <= 0:
-            raise ValueError(f"a deviation of {math.exp(log_std)} is not above std_floor={self.std_floor}")
+            raise ValueError(f"a std of {math.exp(log_std)} is not above std_floor={self.std_floor}")
         return above + math.log(-math.expm1(-above))  # log(exp(above) - 1), without the overflow
 
     def mean_slope(self, slope: Tensor, mean: Tensor) -> Tensor:

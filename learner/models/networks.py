@@ -20,7 +20,7 @@ from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
 
 OBSERVATION_CLIP = 10.0
-UNNORMALISED_CLIP = 100.0  # deviations of the observations so far
+UNNORMALISED_CLIP = 100.0  # stds of the observations so far
 LARGEST_FEATURE = 1e15  # before anything has been observed: its squares and products with weights are still finite
 
 Activation = Literal["tanh", "relu", "elu"]
@@ -108,7 +108,7 @@ class PolicyNetwork(nn.Module):
             head_gain=0.01,
             generator=generator,
         )
-        self.log_std: nn.Parameter | None = None  # where the deviation is the same in every state
+        self.log_std: nn.Parameter | None = None  # where the std is the same in every state
         if not self.discrete:
             self._start_deviation_at(float(initial_log_std))
             self._register_bounds(action, action_bounds)

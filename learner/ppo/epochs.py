@@ -71,7 +71,7 @@ def minibatch_sizes(steps: int, minibatch_steps: int) -> list[int]:
 
 
 def normalised(advantages: Tensor) -> Tensor:
-    """Advantages [N] with mean 0 and deviation 1."""
+    """Advantages [N] with mean 0 and std 1."""
     deviation, mean = torch.std_mean(advantages, correction=0)
     return (advantages - mean) / (deviation + ADVANTAGE_EPSILON)
 

@@ -24,7 +24,7 @@ class HeadSlope(Protocol):
 
 
 class FreeGaussianSlope:
-    """A deviation that is the same in every state, and no output: its slope goes straight to its gradient.
+    """A std that is the same in every state, and no output: its slope goes straight to its gradient.
 
     With z = (a - mean) / std: d / d mean = w z / std, d / d log_std = sum of w (z^2 - 1) - entropy_coefficient. The KL
     adds v (mean - old mean) / std^2 and sum of v (1 - (old std^2 + (mean - old mean)^2) / std^2).
@@ -50,7 +50,7 @@ class FreeGaussianSlope:
         slope = z.mul_(weights.unsqueeze(-1)).mul_(precision)
         if penalty is not None:
             old_mean, old_log_std = rows.old.chunk(2, -1)
-            moved = (mean - old_mean).mul_(precision)  # in deviations
+            moved = (mean - old_mean).mul_(precision)  # in stds
             spread = (old_log_std - self._log_std).mul_(2.0).exp_().addcmul_(moved, moved)
             weight = _kl_slope(self._log_std - old_log_std, spread, said, penalty)
             self._log_std_slope.add_((1.0 - spread).sum(0).mul_(weight))
@@ -59,7 +59,7 @@ class FreeGaussianSlope:
 
 
 class StateGaussianSlope:
-    """A deviation that is an output too: as FreeGaussianSlope, row by row."""
+    """A std that is an output too: as FreeGaussianSlope, row by row."""
 
     def __init__(self, head: GaussianHead, entropy_coefficient: float) -> None:
         self._head, self._entropy_coefficient = head, entropy_coefficient

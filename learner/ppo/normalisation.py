@@ -52,7 +52,7 @@ class Moments:
         return max(abs(float(low)), abs(float(high))) + 2 * float(np.abs(values).max(initial=0.0))
 
     def normalised(self, returns: np.ndarray) -> np.ndarray:
-        """Returns [n] as float32 with mean 0 and deviation 1 over the run."""
+        """Returns [n] as float32 with mean 0 and std 1 over the run."""
         targets: np.ndarray = ((returns - self.values.mean) * self.values.scale(EPSILON)).astype(np.float32)
         return targets
 
@@ -116,6 +116,6 @@ def _texts(grid: Grid, what: str, found: Sequence[Outlier], columns: np.ndarray)
         distance = f"{outlier.deviations:.2g}" if math.isfinite(outlier.deviations) else "countless"
         texts.append(
             f"{grid.actors[grid.actor_of_column[column]]}: environment {grid.env_of_column[column]}: "
-            f"{what}{element} is {outlier.value:.6g}, {distance} deviations from what came before"
+            f"{what}{element} is {outlier.value:.6g}, {distance} standard deviations from what came before"
         )
     return texts

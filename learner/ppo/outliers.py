@@ -18,7 +18,7 @@ FIRST_SHARE = 200  # the first batch's scale is the deviation that 1 of so many 
 ABSURD_DEVIATIONS = 1000.0  # from here on a sample is reported
 NARROW = 64  # elements of a sample below which its columns are looked at one by one
 RARE_SHARE = 0.1  # of a batch's samples; what is more frequent is not an outlier but how the environment is
-FLAT = 1e-6  # a deviation below this part of the mean is none: what never changed has no scale of its own
+FLAT = 1e-6  # a std below this part of the mean is none: what never changed has no scale of its own
 
 
 class Scale(NamedTuple):
@@ -26,7 +26,7 @@ class Scale(NamedTuple):
 
     center: np.ndarray  # [*shape] float64
     deviation: np.ndarray  # [*shape] float64, above 0
-    believed: float  # how many deviations training follows
+    believed: float  # how many of them training follows
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest value that training follows, [*shape] each."""

@@ -5,8 +5,8 @@ import math
 from dppo.learner.config import NetworkConfig
 from dppo.protocol.specs import Leaf, Spec
 
-WIDE = 10.0  # times the deviation at the start: a bound so far away is hardly ever reached
-NARROW = 0.05  # times the deviation: nearly every action is clipped
+WIDE = 10.0  # times the std at the start: a bound so far away is hardly ever reached
+NARROW = 0.05  # times the std: nearly every action is clipped
 IMAGE_NUMBERS = 256  # of an observation with two dimensions or more
 MANY_OBSERVED = 5000
 MANY_ACTIONS = 100
@@ -61,7 +61,7 @@ def _of_action(leaf: Leaf, network: NetworkConfig) -> list[str]:
             )
         elif narrow_high - narrow_low < NARROW * deviation:
             lines.append(
-                f"actions reach from {narrow_low:g} to {narrow_high:g} only, and the policy begins with a deviation of "
+                f"actions reach from {narrow_low:g} to {narrow_high:g} only, and the policy begins with a std of "
                 f"{deviation:.2g}, so that nearly all are clipped: {advice}"
             )
     return lines
