@@ -1,4 +1,4 @@
-"""The error tree. A class is a decision for whoever catches it, and carries its exit code."""
+"""The error tree. A class is a decision for the code that catches it, and carries its exit code."""
 
 
 class DppoError(Exception):

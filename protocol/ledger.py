@@ -39,9 +39,9 @@ class Account:
     over: bool = False  # never comes back
     env_restarts: int = 0  # environments that its actor made again because they crashed
     away: bool = False  # written off; may come back
-    may_hold: int = 0  # most steps that its actor may have sealed and not delivered, by its credit; 0: it said BYE
-    is_idle: bool = False  # it has told of all that it sealed, and seals nothing before it gets another policy
-    unknown: int = 0  # of an account that is over or away: most steps sealed beyond those that it tells of
+    may_hold: int = 0  # most steps that its actor may have sealed and not delivered, by its credit; 0: it sent BYE
+    is_idle: bool = False  # it has reported all that it sealed, and seals nothing before it gets another policy
+    unknown: int = 0  # of an account that is over or away: most steps sealed beyond those that it reports
     forgotten: int = 0  # steps in its own count that are in no open account: its first one was closed, or it lies
     token: str = ""  # by which its actor came
 
@@ -62,7 +62,7 @@ class Account:
 
     @property
     def most_unknown(self) -> int:
-        """Most steps that its actor may have sealed beyond those that the account tells of."""
+        """Most steps that its actor may have sealed beyond those in the account."""
         if self.over or self.away or self.is_idle:
             return self.unknown
         return self.unknown + max(0, self.may_hold - self.in_flight)

@@ -64,12 +64,12 @@ class Hello(_Message, frozen=True):
     release: Annotated[str, msgspec.Meta(max_length=64)]
     actor: Name
     incarnation: Incarnation  # random, one per process life
-    envs: Count  # environments it steps; 0: tell me
+    envs: Count  # environments it steps; 0: as many as the learner says
     tally: Tally
     run_id: Annotated[str, msgspec.Meta(max_length=64)] = ""  # "" before the first WELCOME
     term: Count = 0  # of the policy held
     version: Count = 0  # of the policy held, 0: none
-    spec_hash: Digest = b""  # b"" while the environment is unknown: tell me which
+    spec_hash: Digest = b""  # b"" while the environment is unknown: WELCOME names it
     spec: Spec | None = None
     answer: Count = 0  # the number of a REJECT that asked for it: this process is alive
 
@@ -138,7 +138,7 @@ class Bye(_Message, frozen=True):
 
 
 class Welcome(_Message, frozen=True):
-    """The answer to HELLO. Credit 0 and no slots while the actor has not said its spec."""
+    """The answer to HELLO. Credit 0 while the actor's spec is not known."""
 
     protocol: Count
     run_id: Annotated[str, msgspec.Meta(max_length=64)]
@@ -163,12 +163,12 @@ class Reject(_Message, frozen=True):
     text: Text
     fatal: bool
     retry_after_seconds: Seconds = 1.0
-    challenge: Count = 0  # to be said in the next HELLO
+    challenge: Count = 0  # to be returned in the next HELLO
 
 
 class Part(_Message, frozen=True):
     """The beginning of a policy's graph, in frame 1: a large one comes in parts, the last with POLICY. Without them a
-    slow connection would hear nothing else for so long that both ends took it for dead.
+    slow connection would carry nothing else for so long that both ends took it for dead.
     """
 
     term: Count

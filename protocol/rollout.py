@@ -15,7 +15,7 @@ from dppo.protocol.errors import ProtocolError
 from dppo.protocol.specs import Leaf, Spec
 
 MAX_STEPS = 2**24  # T * E of one rollout
-MAX_EPISODES = 2**20  # that one rollout tells of
+MAX_EPISODES = 2**20  # that one rollout reports
 MAX_TOLD_LATER = 64  # of these, episodes that ended in segments that were thrown away
 
 Leaves = dict[str, np.ndarray]  # by leaf name

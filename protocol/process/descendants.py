@@ -56,7 +56,7 @@ def descendants(pid: int, without: Collection[int] = ()) -> set[int]:
 
 
 def marked(mark: str) -> set[int]:
-    """Return the processes whose mark begins with this one, whoever is their parent. Linux only, elsewhere none."""
+    """Return the processes whose mark begins with this one, whatever their parent. Linux only, elsewhere none."""
     wanted = f"{MARK_VARIABLE}={mark}".encode()
     found: set[int] = set()
     if sys.platform == "linux":
@@ -130,7 +130,7 @@ def is_tracker(pid: int) -> bool:
 
 
 def reap(known: Collection[int]) -> None:
-    """Take note of the end of adopted children, which nobody else waits for. known: children that somebody does."""
+    """Take note of the end of adopted children, which no other code waits for. known: children that are waited for."""
     for pid in children(os.getpid()) - set(known):
         with contextlib.suppress(ChildProcessError):
             if is_over(pid):

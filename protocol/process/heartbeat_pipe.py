@@ -27,7 +27,7 @@ class Heartbeat:
                 os.set_inheritable(int(inherited), False)
 
     def beat(self, limit_seconds: float | None, *, told: bool, signals_fd: int) -> bool:
-        """Tell the sweeper that threads can run. Return whether there is one, and it listens.
+        """Report to the sweeper that threads can run. Return whether there is one, and it listens.
 
         limit_seconds: silence after which it is to kill this process, 0: none, None: it is to judge this process no
         more; told: to end, after which seconds of silence are enough; signals_fd: the reading end of the pipe in which
@@ -40,7 +40,7 @@ class Heartbeat:
         poll.register(self._fd, select.POLLOUT)
         try:
             if not poll.poll(0):
-                return False  # full: nobody reads
+                return False  # full: no process reads
             os.write(self._fd, b"beat %d %g %d %d\n" % (os.getpid(), limit, told, signals_fd))
         except OSError:
             self._fd = None  # the sweeper is gone

@@ -23,7 +23,7 @@ def leaves_nothing(grace_seconds: float, *, sweeper: bool) -> Iterator[None]:
 
     sweeper: another process does that where this one is killed; after the grace, in which they may end by themselves.
     """
-    before = children(os.getpid())  # of whoever became us by exec: not ours
+    before = children(os.getpid())  # of the program that became us by exec: not ours
     outer = os.environ.get(MARK_VARIABLE)
     mark = new_mark()
     os.environ[MARK_VARIABLE] = mark

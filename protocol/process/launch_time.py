@@ -3,7 +3,7 @@
 import os
 import time
 
-LAUNCHED_VARIABLE = "DPPO_LAUNCHED_AT"  # monotonic seconds; a local run tells its children
+LAUNCHED_VARIABLE = "DPPO_LAUNCHED_AT"  # monotonic seconds; a local run hands it to its children
 
 
 def launched_at() -> float:

@@ -12,7 +12,7 @@ class WaitBackoff:
 
     first_seconds: float
     usual_seconds: float = (
-        0.0  # the longest wait that ended by itself and was allowed to count: longer ones are spoken of
+        0.0  # the longest wait that ended by itself and was allowed to count: longer ones are reported
     )
     _what: Any = None
     _since: float = 0.0
@@ -31,6 +31,6 @@ class WaitBackoff:
         return waited
 
     def was_usual(self, now: float) -> None:
-        """The present wait ends as it should: waits of this length are nothing to speak of from now on."""
+        """The present wait ends as it should: waits of this length are not reported from now on."""
         if self._what is not None:
             self.usual_seconds = max(self.usual_seconds, min(MAX_USUAL_SECONDS, now - self._since))

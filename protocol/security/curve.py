@@ -12,12 +12,12 @@ from zmq.utils import z85
 
 from dppo.protocol.errors import UsageError
 
-OLDEST_LIBZMQ = (4, 3, 5)  # before 4.3.3 strangers could crash a CURVE server
+OLDEST_LIBZMQ = (4, 3, 5)  # before 4.3.3 clients without a key could crash a CURVE server
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A key that may come in."""
+    """A key that is accepted."""
 
     user: str  # what its messages carry from now on; see Router.user
 
@@ -41,8 +41,8 @@ class ServerSecurity:
 
     secret_key: bytes = field(repr=False)  # 32 bytes
     admit: Callable[[bytes], Verdict]  # by public key, 32 bytes
-    denied: Callable[[str, bytes, str], None]  # tell the user: address, public key, reason
-    failed: Callable[[BaseException], None]  # tell the user: one of these functions raised that
+    denied: Callable[[str, bytes, str], None]  # log: address, public key, reason
+    failed: Callable[[BaseException], None]  # log: one of these functions raised that
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     dppo1.<base64url(learner's public key, token id, secret, checksum)>@host:port
 
-CURVE needs the server's public key beforehand, so whoever holds the line cannot be led to another learner. The checksum
+CURVE needs the server's public key beforehand, so an actor with the line cannot be led to another learner. The checksum
 is against typing errors; it protects nothing.
 """
 

@@ -1,4 +1,4 @@
-"""The learner's test of its own door: a stranger with a random key must be turned away."""
+"""Self-test at the start: a client with a random CURVE key must fail authentication."""
 
 import zmq
 

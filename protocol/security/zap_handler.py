@@ -1,8 +1,8 @@
-"""The guard at the learner's port: answers libzmq's question whether a key may come in (ZAP, rfc.zeromq.org/spec:27).
+"""ZAP handler of the learner's port: answers libzmq whether to accept a key (rfc.zeromq.org/spec:27).
 
-pyzmq's own authenticator ends for good at the first exception, and everybody who joins later hangs. This one refuses
-and goes on; and while it is not there nobody comes in, because the socket sets ZAP_ENFORCE_DOMAIN beside ZAP_DOMAIN
-(either alone lets everybody in).
+pyzmq's own authenticator ends for good at the first exception, and every client that joins later hangs. This one
+refuses and goes on; and while it is not there no client is accepted, because the socket sets ZAP_ENFORCE_DOMAIN beside
+ZAP_DOMAIN (either alone accepts every client).
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class ZapHandler:
     """Serves one context from a thread of its own, until the context is terminated."""
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", security: ServerSecurity) -> None:
-        self.stranger = b""  # the key of our own test, whose refusal is no news
+        self.stranger = b""  # the key of our own test, which is not logged when it is refused
         self.restarts = 0
         self._context = context
         self._security = security
@@ -33,7 +33,7 @@ class ZapHandler:
         self._start()
 
     def tend(self) -> None:
-        """Start the thread again if it has died. Nobody could come in meanwhile."""
+        """Start the thread again if it has died. No client was accepted meanwhile."""
         if not self._thread.is_alive() and not self._closing:
             self.restarts += 1
             log.error("the guard of the port had died, and nobody could join; it is started again")
@@ -73,7 +73,7 @@ class ZapHandler:
         envelope, request_id = frames[:2], frames[3]
         try:
             status, text, user = self._decide(frames[2:])
-        except Exception as error:  # noqa: BLE001 -- whatever it is, nobody comes in by it and the guard stays
+        except Exception as error:  # noqa: BLE001 -- whatever it is, no client is accepted by it and the thread stays
             status, text, user = _BROKEN, "the learner could not check the key", ""
             with contextlib.suppress(Exception):
                 self._security.failed(error)

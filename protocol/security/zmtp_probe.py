@@ -5,14 +5,14 @@ import socket
 from dppo.protocol.errors import UsageError
 from dppo.protocol.transport.endpoints import host_and_port
 
-# signature and version 3; with more of it the other side may hang up before it has said its own mechanism
+# signature and version 3; with more of it the other side may hang up before it has sent its own mechanism
 _OPENING = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0"
 _GREETING_BYTES = 64
 _MECHANISM = slice(12, 32)
 
 
 def mechanism_at(endpoint: str, timeout_seconds: float) -> str:
-    """The security mechanism spoken there, for example "CURVE"; "" where nothing that speaks ZeroMQ answers in time."""
+    """Return the security mechanism there, for example "CURVE"; "" where no ZeroMQ answers in time."""
     try:
         with socket.create_connection(host_and_port(endpoint), timeout_seconds) as connection:
             connection.settimeout(timeout_seconds)

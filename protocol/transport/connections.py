@@ -1,6 +1,6 @@
 """Connections of the operating system behind the peers, so that each can be measured, and shut at once.
 
-libzmq has no call for that, but it tells which file descriptors it accepts and gives up, and each message says on which
+libzmq has no call for that, but it reports which file descriptors it accepts and closes, and each message on which
 it came. A descriptor is a number that the next connection gets again, so a connection is known by the inode of its
 socket, which is not. Knows descriptors; knows no zmq and no messages.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from dppo.protocol.transport.unread_bytes import Holding, Meter, excess
 
 MEASURED_AT_ONCE = 200  # connections, in turn: each takes 8 microseconds
-SILENT_SECONDS = 10.0  # an actor says HELLO at once; whoever says nothing takes up a file
+SILENT_SECONDS = 10.0  # an actor sends HELLO at once; a silent client takes up a file
 HURRIED_SECONDS = 0.5  # where open files run short: a flood of them must not keep actors out
 NOTHING_BYTES = 4096  # held, and not worth a record
 TCP_INFO_BYTES = 136  # of struct tcp_info, up to and with tcpi_bytes_received
@@ -28,7 +28,7 @@ class Connection:
     fd: int
     inode: int
     settled: bool  # whatever is read from now on with this descriptor came on this connection
-    peer: bytes | None = None  # who speaks on it, once a message has come
+    peer: bytes | None = None  # known once a message has come
     claimant: bytes | None = None  # who probably does: a message came before this was settled
     meter: Meter = field(default_factory=Meter)
     holding: Holding | None = None  # when it was last measured
@@ -40,7 +40,7 @@ class Connection:
             return None
         try:  # all three given, so that no system call is made to find them out
             handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=self.fd)
-        except OSError:  # it has ended, and that will be told next
+        except OSError:  # it has ended, and that is reported next
             return None
         try:
             info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
@@ -75,11 +75,11 @@ class Connections:
         return self._by_peer.get(peer)
 
     def accepted(self, fd: int) -> None:
-        """A stranger connected."""
-        self.ended(fd)  # should its end not have been told
+        """Add a connection that was accepted."""
+        self.ended(fd)  # in case its end was not reported
         try:
             inode = os.fstat(fd).st_ino
-        except OSError:  # it has ended already, and that will be told next
+        except OSError:  # it has ended already, and that is reported next
             return
         connection = Connection(fd, inode, settled=fd not in self._used)
         self._used.add(fd)
@@ -88,7 +88,7 @@ class Connections:
             self._unsettled.append(connection)
 
     def ended(self, fd: int) -> bytes | None:
-        """The connection with that descriptor is no more; returns whose it was."""
+        """Remove the connection with that descriptor; return its peer."""
         connection = self._by_fd.pop(fd, None)
         if connection is None or connection.peer is None:
             return None
@@ -125,9 +125,9 @@ class Connections:
     def measure(
         self, allowed_bytes: Callable[[bytes | None], int], now: float, *, all_read: bool, room: int
     ) -> list[Connection]:
-        """Ask the kernel what has come in; of many connections only some at a time. Returns those that say nothing.
+        """Ask the kernel what has come in; of many connections only some at a time. Returns the silent ones.
 
-        allowed_bytes: of a peer, None standing for a stranger. all_read: no complete message is left unread.
+        allowed_bytes: of a peer, None standing for an unknown one. all_read: no complete message is left unread.
         room: how many connections may be open before files run short.
         """
         patience = SILENT_SECONDS if len(self) <= room else HURRIED_SECONDS
@@ -166,7 +166,7 @@ class Connections:
     def shut_connection(self, connection: Connection) -> bool:
         """Shut both directions. False where it has ended, though another may have its descriptor by now."""
         try:
-            os.dup2(connection.fd, self._handle, inheritable=False)  # nobody can put another one behind that
+            os.dup2(connection.fd, self._handle, inheritable=False)  # no other connection can get behind that number
         except OSError:
             return False
         try:

@@ -13,7 +13,7 @@ MAX_IPC_PATH_BYTES = 103 if sys.platform == "darwin" else 107  # what the kernel
 
 
 def check_endpoint(endpoint: str) -> str:
-    """The endpoint, if it is one we speak. Raises UsageError saying what is expected."""
+    """Return the endpoint if it can be used. Raises UsageError that names what is expected."""
     scheme, _, path = endpoint.partition("://")
     if scheme == "ipc" and path:
         if len(os.fsencode(path)) > MAX_IPC_PATH_BYTES:
@@ -30,7 +30,7 @@ def check_endpoint(endpoint: str) -> str:
 
 
 def leaves_this_machine(endpoint: str) -> bool:
-    """Whether strangers on other hosts can reach a socket bound there."""
+    """Whether other hosts can reach a socket bound there."""
     parts = urlsplit(endpoint)
     if parts.scheme != "tcp" or parts.hostname == "localhost":
         return False

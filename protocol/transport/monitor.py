@@ -29,7 +29,7 @@ class Monitor:
         self._socket = socket.get_monitor_socket(_EVENTS)
         self._resolved = False  # this attempt has got as far as an address
         self._connected = False
-        self._shaken = True  # this connection's handshake has been heard of
+        self._shaken = True  # this connection's handshake was reported
 
     def events(self) -> Iterator[ConnectionEvent]:
         """Yield all events since the last call."""

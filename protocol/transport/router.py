@@ -25,7 +25,7 @@ Frames = tuple[bytes, bytes, memoryview | None]  # peer, header, blob
 
 HEARTBEAT_MILLISECONDS = 1000
 HEARTBEAT_TIMEOUT_MILLISECONDS = 3000  # a cut network is noticed by both sides within this, keepalive takes 27 s
-HANDSHAKE_MILLISECONDS = 2000  # libzmq's 30 s lets idle strangers use up the file descriptors
+HANDSHAKE_MILLISECONDS = 2000  # libzmq's 30 s lets idle clients use up the file descriptors
 MESSAGES_AT_ONCE = 1000  # read before other work has its turn
 COPIED_BYTES = 65536  # up to here a copy is cheaper than none (docs/decisions.md)
 FRAMES_AT_ONCE = 10_000  # of a message that is thrown away
@@ -36,7 +36,7 @@ class Router:
     """The learner's end: any number of peers, each known by the id that ZeroMQ gave its connection."""
 
     def __init__(self, endpoint: str, max_blob_bytes: int, security: ServerSecurity | None = None) -> None:
-        """security: who may come in; may be None over ipc and on loopback only. Raises UsageError."""
+        """security: whom to accept; may be None over ipc and on loopback only. Raises UsageError."""
         self.endpoint = check_endpoint(endpoint)
         check_library()
         if security is None and leaves_this_machine(endpoint):
@@ -50,7 +50,7 @@ class Router:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an error instead of silence when a peer is gone or full
         socket.setsockopt(
             zmq.MAXMSGSIZE, max(max_blob_bytes, MAX_HEADER_BYTES)
-        )  # the default lets strangers park gigabytes
+        )  # the default lets any client park gigabytes
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
         socket.setsockopt(zmq.BACKLOG, BACKLOG)
         common_options(socket)
@@ -65,7 +65,7 @@ class Router:
                 socket.setsockopt(zmq.CURVE_SERVER, 1)
                 socket.setsockopt(zmq.CURVE_SECRETKEY, security.secret_key)
                 socket.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
-                socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without it the domain alone lets everybody in
+                socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without it the domain alone accepts every client
                 self._guard = ZapHandler(self._context, security)
             _bind(socket, endpoint)
         except (zmq.ZMQError, OSError) as error:
@@ -130,7 +130,7 @@ class Router:
             if blob is not None and blob.more:
                 self._discarding = True
                 yield peer, HostileError("a message of more than 2 frames")
-            elif len(header) > MAX_HEADER_BYTES:  # said here too, so that it is never copied
+            elif len(header) > MAX_HEADER_BYTES:  # checked here too, so that it is never copied
                 yield peer, HostileError(f"a header of {len(header)} bytes; at most {MAX_HEADER_BYTES} are allowed")
             else:
                 yield peer, header.bytes, None if blob is None else _kept(blob)
@@ -138,7 +138,7 @@ class Router:
     def _bind_connection(self, peer: bytes, frame: zmq.Frame) -> None:
         try:
             fd = int(frame.get(zmq.SRCFD))
-        except zmq.ZMQError:  # it speaks a ZMTP of before 2013, which has no such thing; it will be ended as silent
+        except zmq.ZMQError:  # its ZMTP is of before 2013, which has no such thing; it will be ended as silent
             return
         self._connections.bind(peer, fd)
 
@@ -169,7 +169,7 @@ class Router:
         """End the connections that have sent more, not handed on yet, than they may; call it after `receive`, often.
 
         Those that never say anything are ended as well, and not worth a word.
-        allowed_bytes: of a peer; None stands for who has not said anything yet.
+        allowed_bytes: of a peer; None stands for one that has sent nothing yet.
         total_bytes: of all together; above it the largest have to go.
         """
         room = connections_that_fit()
