@@ -1,6 +1,6 @@
 """Every setting of an actor process, checked when made. Knows names and ranges; knows no command line and no file.
 
-Everything else (which environment, how long a segment is) the learner tells its actors. The text below a field is its
+Everything else (which environment, how long a segment is) comes from the learner. The text below a field is its
 help.
 """
 

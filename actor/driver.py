@@ -1,7 +1,7 @@
 """Carries out what the session decides: makes environments, loads policies, steps, cuts, seals.
 
-Knows the session, the environments and the policy; knows no sockets. The shell and the inline run feed it messages and
-send what it leaves in `outgoing`.
+Knows the session, the environments and the policy; knows no sockets. The service and the inline run feed it messages
+and send what it leaves in `outgoing`.
 """
 
 import time
@@ -62,7 +62,7 @@ class ActorDriver:
         self._first_step_seconds = 0.0
 
     def connected(self) -> None:
-        """The shell opened a connection."""
+        """Introduce the actor on a connection that the service opened."""
         self.reconnect_wanted = False
         self._do(self.session.connected(self._clock()))
 

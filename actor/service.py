@@ -136,7 +136,7 @@ class _Hotline:
 
 
 def _find(way_in: JoinOptions, health: HealthFile, stop: EndSignals) -> tuple[str, ClientSecurity | None] | None:
-    """Endpoint and keys, as soon as the file with the join line is there; None when told to stop before."""
+    """Endpoint and keys, as soon as the file with the join line is there; None after a signal to end."""
     since = time.monotonic()
     told = False
     while not stop:

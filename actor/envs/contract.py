@@ -20,7 +20,7 @@ _INTEGERS = frozenset((int, np.int64, np.int32))
 _FLAGS = frozenset((bool, np.bool_))
 _NUMBERS = "fiub"  # kinds of dtypes
 MOST = float(np.finfo(np.float32).max)
-MASK = "action_mask"  # in an info: which actions are allowed; nobody reads it
+MASK = "action_mask"  # in an info: which actions are allowed; no code reads it
 
 Note = Callable[[str], None]
 

@@ -14,7 +14,7 @@ from dppo.protocol.errors import DppoError
 from dppo.protocol.placeholders import Numbers
 
 VARIABLES = ("DPPO_SLOT", "DPPO_ACTOR", "DPPO_COLUMN")
-FIRST_IN_USE_SECONDS = 2.0  # for what should be free: then it is somebody else's
+FIRST_IN_USE_SECONDS = 2.0  # for what should be free: then another program has it
 IN_USE_SECONDS = 15.0  # for what a process of ours had, which may be dying
 LOOK_SECONDS = 0.2
 _IN_USE = (errno.EADDRINUSE, errno.EBUSY, errno.EAGAIN)

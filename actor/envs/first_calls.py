@@ -15,7 +15,7 @@ def check_first_calls(environment: gym.Env[Any, Any]) -> None:
     """
     inner = environment.unwrapped
     for name, count, must in (("step", 5, STEP), ("reset", 2, RESET)):
-        with contextlib.suppress(AttributeError, TypeError):  # a class with slots: then it is said in other words
+        with contextlib.suppress(AttributeError, TypeError):  # a class with slots: then the error has other words
             _check_first(inner, name, count, must)
 
 

@@ -54,7 +54,7 @@ class Environments(Protocol):
     envs: int
     description: str  # which implementation was picked and how it resets, for the log
     indivisible: bool  # one of them cannot be made again without the others
-    column: int | None  # whose turn it is, for who watches from another thread; None: all at once
+    column: int | None  # whose turn it is, for a thread that watches; None: all at once
 
     def reset(self, seeds: Sequence[int]) -> Leaves:
         """Start E episodes, one seed a column; leaf name -> [E, ...]."""

@@ -1,6 +1,6 @@
 """Make environments that can be stepped from the run's settings. Knows Gymnasium's registry.
 
-Which implementation steps them is chosen here and said in `description`: a native vector environment where the id has
+Which implementation steps them is chosen here and named in `description`: a native vector environment where the id has
 one, else our loop over single environments, else processes if asked for.
 """
 
@@ -42,9 +42,9 @@ def make_environments(
 ) -> Environments:
     """`envs` environments as the settings say. Raises UsageError saying what is wrong with which setting.
 
-    begin: told before each thing that takes its time, for who watches from another thread.
+    begin: called before each thing that takes its time, for a thread that watches.
     place: whose they are, for their placeholders and variables.
-    note: told once of what is odd in what they return and no error.
+    note: called once with each oddity in what they return that is no error.
     """
     begin(f"making {settings.id}")
     if envs < 1:

@@ -1,5 +1,6 @@
-"""Observations outside of their space's bounds, and integers that a network cannot tell apart: said once, used as they
-are. Knows arrays and spaces.
+"""Observations outside of their space's bounds, and integers that a network cannot tell apart: reported, and used.
+
+Knows arrays and spaces.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ LOOK_EVERY = 16  # and so many later
 
 
 class Ranges:
-    """Looks at whole rows for what is outside of a space's bounds: said once, and used as it is.
+    """Looks at whole rows for what is outside of a space's bounds: reported once, and used as it is.
 
     Looks at every one of the first steps, then at some: a space that is wrong shows soon, and a look costs 3 us.
     """

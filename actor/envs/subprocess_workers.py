@@ -1,7 +1,7 @@
 """The processes of an asynchronous vector environment: what runs in each, which one failed, how all of them end.
 
-Knows how Gymnasium keeps them. One that hangs answers no request to close, and one whose actor was killed is told by
-nobody: so here they are killed, and end by themselves with their actor.
+Knows how Gymnasium keeps them. One that hangs answers no request to close, and one whose actor was killed gets no
+request: so here they are killed, and end by themselves with their actor.
 """
 
 import contextlib
@@ -140,7 +140,7 @@ class Answers:
     """
 
     def __init__(self, workers: AsyncVectorEnv[Any, Any]) -> None:
-        self.column: int | None = None  # whose answer is awaited; None: nobody's
+        self.column: int | None = None  # whose answer is awaited; None: none
         self._pipes = workers.parent_pipes
         self._polls = []
         for pipe in self._pipes:

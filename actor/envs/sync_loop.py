@@ -1,7 +1,7 @@
 """Single environments stepped one after the other in this process. Knows Gymnasium's Env; knows no vector API.
 
 Why not gymnasium.vector.SyncVectorEnv: at 8 environments a step costs 13-16 us more when we reset what has ended
-(CartPole-v1: 64 us against 48), it merges every info dict key by key into arrays that nobody reads, and here an ended
+(CartPole-v1: 64 us against 48), it merges every info dict key by key into arrays that no code reads, and here an ended
 episode's true last observation is at hand, so no row is ever wasted on a reset. One that crashes is made again alone.
 """
 
@@ -32,7 +32,7 @@ class SyncLoop:
         make: Callable[[int], gym.Env[Any, Any]] | None = None,
         note: Note = lambda text: None,
     ) -> None:
-        """make: the one of that column again, for `restart`. note: told once of what is odd and no error."""
+        """make: the one of that column again, for `restart`. note: called once with each oddity that is no error."""
         first = environments[0]
         self.spec = spec_of(first.observation_space, first.action_space)
         for column, other in enumerate(environments):

@@ -45,7 +45,7 @@ class VectorEnvironments:
         make: Callable[[], VectorEnv[Any, Any, Any]] | None = None,
         note: Note = lambda text: None,
     ) -> None:
-        """make: another one like it, for `restart`. note: told once of what is odd and no error."""
+        """make: another one like it, for `restart`. note: called once with each oddity that is no error."""
         self.spec = spec_of(vector.single_observation_space, vector.single_action_space)
         self.envs = vector.num_envs
         self._mode = _autoreset_mode(vector)
@@ -69,7 +69,7 @@ class VectorEnvironments:
         self._all_valid.flags.writeable = False
         self._no_successes = np.full(self.envs, np.nan, np.float32)
         self._no_successes.flags.writeable = False
-        self._resetting: np.ndarray | None = None  # [E] bool; whose next step is a reset; None if nobody's
+        self._resetting: np.ndarray | None = None  # [E] bool; whose next step is a reset; None if there is none
 
     def reset(self, seeds: Sequence[int]) -> Leaves:
         """Start E episodes; leaf name -> [E, ...]."""

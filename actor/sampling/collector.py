@@ -35,9 +35,9 @@ class Collector:
     ) -> None:
         """on_crash: called with every crash, before the environment is made again.
 
-        activity: is told when the environments are at work. Raises DppoError where they cannot be reset.
+        activity: notes when the environments are at work. Raises DppoError where they cannot be reset.
         """
-        self.env_seconds = 0.0  # spent in environments; whoever reads it sets it back to 0
+        self.env_seconds = 0.0  # spent in environments; the reader sets it back to 0
         self.policy_seconds = 0.0  # spent on noise and policy, likewise
         self._environments = environments
         self._seed, self._first_slot, self._life = seed, first_slot, life
@@ -119,7 +119,7 @@ class Collector:
         """End the open segment and hand it out; its arrays are the caller's. None where it has no valid step.
 
         Rows that are all resets are discarded: they carry no reward and no end of an episode, and the next segment
-        starts at the observation after them. keep_resets: hand them out too, where somebody counts rows.
+        starts at the observation after them. keep_resets: hand them out too, where rows are counted.
         """
         rows = self._open
         segment = rows.segment(self._episodes) if rows.steps or (keep_resets and rows.rows) else None
@@ -133,7 +133,7 @@ class Collector:
         return segment
 
     def discard(self) -> int:
-        """End the open segment and throw it away. Returns its steps; the next segment tells of its ended episodes."""
+        """End the open segment and throw it away. Returns its steps; the next segment reports its ended episodes."""
         segment = self.cut()
         if segment is None:
             return 0

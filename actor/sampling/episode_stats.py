@@ -50,9 +50,9 @@ class Episodes:
         successes: np.ndarray,
         broken: Sequence[tuple[int, int]] = (),
     ) -> Ended:
-        """Episodes that are still to be told, some of them, then those that ended in these rows [T, E], by row.
+        """Episodes that are still to be reported, some of them, then those that ended in these rows [T, E], by row.
 
-        broken: cells (t, e) at which an episode ended because its environment crashed. It is no episode: not told.
+        broken: cells (t, e) at which an episode ended because its environment crashed. It is no episode: not reported.
         """
         T, E = ended.shape
         for cell in broken:

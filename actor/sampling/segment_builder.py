@@ -81,7 +81,7 @@ class OpenSegment:
                 break
 
     def segment(self, episodes: Episodes) -> Segment:
-        """The rows so far, as views of arrays that nobody writes to any more."""
+        """Return the rows so far, as views of arrays that are not written to any more."""
         T = self.rows
         rewards, valid = self.rewards[:T], self.valid[:T]
         ends = self.terminated[:T] | self.truncated[:T]

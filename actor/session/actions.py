@@ -16,7 +16,7 @@ class Send:
 
 @dataclass(frozen=True)
 class MakeEnvironments:
-    """Build the environments, then tell `environments_ready`."""
+    """Build the environments, then call `environments_ready`."""
 
     env: EnvSettings
     envs: int
@@ -36,7 +36,7 @@ class MakeEnvironments:
 
 @dataclass(frozen=True)
 class Load:
-    """Cut the open segment, load this policy, then tell `loaded`."""
+    """Cut the open segment, load this policy, then call `loaded`."""
 
     graph: bytes
     term: int
@@ -45,19 +45,19 @@ class Load:
 
 @dataclass(frozen=True)
 class Cut:
-    """Cut the open segment now (keep or drop it as `on_stop` says), then tell `stopped`."""
+    """Cut the open segment now (keep or drop it as `on_stop` says), then call `stopped`."""
 
 
 @dataclass(frozen=True)
 class Finish:
-    """Cut and seal the open segment, so that it is counted, then tell `left`."""
+    """Cut and seal the open segment, so that it is counted, then call `left`."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Reconnect:
-    """Close the connection and open a new one, then tell `connected`."""
+    """Close the connection and open a new one, then call `connected`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class Note:
-    """Tell the user."""
+    """Log this line."""
 
     text: str
 

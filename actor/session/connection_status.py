@@ -1,6 +1,6 @@
 """Whether an actor gets through to its learner, judged by what its socket reports. Pure; time is handed in.
 
-A refusal ends the actor with one line; whatever may pass is waited for, and said after a few seconds.
+A refusal ends the actor with one line; whatever may pass is waited for, and logged after a few seconds.
 """
 
 from dppo.actor.session.actions import Action, Exit, Note, Reconnect
@@ -89,7 +89,7 @@ class Handshake:
         if seen is ConnectionEvent.TCP_CONNECTED:
             self._connected_after = self._ticked_at
         if seen is ConnectionEvent.DISCONNECTED_IN_HANDSHAKE and now - self._connected_after > AT_ONCE_SECONDS:
-            seen = ConnectionEvent.HANDSHAKE_TIMED_OUT  # or we were too busy to tell: no reason to conclude anything
+            seen = ConnectionEvent.HANDSHAKE_TIMED_OUT  # or we were too busy to know: no reason to conclude anything
         if seen is ConnectionEvent.DISCONNECTED_IN_HANDSHAKE:
             self._state = seen
             return self._note_hang_up(now)

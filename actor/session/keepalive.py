@@ -6,7 +6,7 @@ from dppo.protocol.messages import Welcome
 
 HELLO_FIRST_SECONDS = 0.3  # repeat an unanswered HELLO after this, doubling
 HELLO_MAX_SECONDS = 2.0
-DEFAULT_LEASE_SECONDS = 10.0  # before the learner has said its own
+DEFAULT_LEASE_SECONDS = 10.0  # before the learner has sent its own
 DEFAULT_HEARTBEAT_SECONDS = 1.0
 
 
@@ -43,7 +43,7 @@ class Keepalive:
         self.unanswered = True
 
     def heard(self, now: float) -> None:
-        """The learner said something."""
+        """Note a message from the learner."""
         self._heard = now
 
     def welcomed(self, welcome: Welcome) -> None:
@@ -53,7 +53,7 @@ class Keepalive:
         self._heartbeat_seconds = welcome.heartbeat_seconds
 
     def refused_for_now(self, retry_after_seconds: float, now: float) -> None:
-        """HELLO is to be said again then."""
+        """Repeat HELLO after that time."""
         self._hello_at, self._hello_wait = now, retry_after_seconds
         self.unanswered = True
 

@@ -15,7 +15,7 @@ class Parts:
         self._bytes = 0
 
     def add(self, part: Part, content: Blob) -> None:
-        """One more. What does not follow is not kept: the graph's digest will tell.
+        """One more. What does not follow is not kept: the graph's digest will not match.
 
         Raises ProtocolError where it becomes too large.
         """

@@ -55,7 +55,7 @@ class ActorSession:
         self._failures = Failures()
         self.on_stop = "keep"
         self.step_timeout_seconds = 0.0  # as the newest WELCOME says
-        self.is_reached = True  # there is a connection; the shell knows, and says itself why there is none
+        self.is_reached = True  # there is a connection; the service knows, and logs why there is none
         self._answer = 0  # to the learner's newest challenge
         self._waits = WaitReporter(learner)
         self._envs = envs
@@ -169,7 +169,7 @@ class ActorSession:
             case Ack():
                 return self._acknowledged(message.upto, message.credit)
             case Nack():
-                expected = message.reason.startswith(("stale", "shutdown"))  # nobody's fault
+                expected = message.reason.startswith(("stale", "shutdown"))  # an honest actor's too
                 return [] if expected else [Note(f"rollout {message.seq} was refused: {message.reason}")]
             case Stop():
                 self._stopping = message

@@ -25,7 +25,7 @@ class Task:
         self.rows, self.rows_left = policy.rows, policy.rows or math.inf
 
     def extend(self, extend: Extend) -> None:
-        """Allow more rows under the policy held. What is counted is their sum, so that it may be said twice."""
+        """Allow more rows under the policy held. Counts their sum: a repeated message changes nothing."""
         if extend.rows > self.rows:
             self.rows_left += extend.rows - self.rows
             self.rows = extend.rows

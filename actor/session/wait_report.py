@@ -8,14 +8,14 @@ FIRST_SECONDS_FOR_WORK = 5.0  # a policy is due after every update: the usual le
 
 
 class WaitReporter:
-    """Speaks of waits that last, and once of a learner that is gone."""
+    """Reports waits that last, and once a learner that is gone."""
 
     def __init__(self, learner: str) -> None:
         """learner: its address, "" where it has none."""
         self._learner = f"the learner at {learner}" if learner else "the learner"
         self._for_learner = WaitBackoff(FIRST_SECONDS)
         self._for_work = WaitBackoff(FIRST_SECONDS_FOR_WORK)
-        self._asked_at: float | None = None  # the first question since the learner last said anything
+        self._asked_at: float | None = None  # the first question since the learner's last message
         self._heard_at: float | None = None
         self._gone = False
         self._put_off = ""
@@ -26,7 +26,7 @@ class WaitReporter:
             self._asked_at = now
 
     def heard(self, now: float) -> None:
-        """The learner said something."""
+        """Note a message from the learner."""
         self._heard_at, self._asked_at = now, None
 
     def welcomed(self) -> list[Note]:
@@ -48,7 +48,7 @@ class WaitReporter:
         """Return the notes that are due.
 
         lacks: what keeps the actor from stepping, "" where nothing does; is_reached: there is a connection. While there
-        is none, the handshake says why, so that only the learner's going is said here.
+        is none, the handshake reports why, so that only the learner's going is reported here.
         """
         waited = self._for_learner.look(None if self._asked_at is None else "an answer", now)
         worked = self._for_work.look(lacks or None, now)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dppo.actor.watchdog.activity import Activity
 
-STUCK_SECONDS = 3.0  # a silence that the learner is told of
+STUCK_SECONDS = 3.0  # a silence that is reported to the learner
 END_SECONDS = 3.0  # to stand still after one was told to end
 LEAST_STOP_SECONDS = 5.0  # that a process may be stopped, beyond its limit
 MOST_BETWEEN_LOOKS_SECONDS = 2.0  # a process that was stopped and continued has not been stuck in between
@@ -23,7 +23,7 @@ class Stuck:
     def words(self, place: str, waiting: Sequence[int]) -> str:
         """Describe the place, as in: for 4 s in env.step of environment 2 (reacher.py:44 in step).
 
-        waiting: columns whose processes have not answered; then their stacks are elsewhere, and `place` says nothing.
+        waiting: columns whose processes have not answered; then their stacks are elsewhere, and `place` is of no use.
         """
         text = f"for {self.seconds:.0f} s in {self.what}"
         if waiting:

@@ -44,10 +44,10 @@ class Watchdog:
     ) -> None:
         """tell: called in the watchdog's thread, at every look, with where the main thread is stuck.
 
-        must_end: whether the process has been told to end, which a stuck main thread does not hear. None: never end
-        this process, only tell.
+        must_end: whether the process got a signal to end, which a stuck main thread does not notice. None: never end
+        this process, only report.
         last_word: called with the reason right before the watchdog ends the process.
-        beat: tells another process that threads can run here; after silence of this many seconds (0: of
+        beat: reports to another process that threads can run here; after silence of this many seconds (0: of
         any length, None: whatever happens) it ends this one. Returns whether it does.
         """
         self._activity = activity
@@ -66,7 +66,7 @@ class Watchdog:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop watching. Returns when nothing more will be told."""
+        """Stop watching. Returns when no more reports come."""
         self._over.set()
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()

@@ -10,7 +10,7 @@ _PACKAGES = ("site-packages", "dist-packages")  # installed below the library's 
 
 
 def place_of_error(error: BaseException) -> str:
-    """Return where it was raised, as "reacher.py:44 in step"; "" where the error does not tell."""
+    """Return where it was raised, as "reacher.py:44 in step"; "" where the error has none."""
     return _place([(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)])
 
 

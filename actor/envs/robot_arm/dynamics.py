@@ -110,7 +110,7 @@ def hold_progress(held_steps: np.ndarray) -> np.ndarray:
 def rewards_of(reward: Reward, arms: Arms, now: Posture) -> np.ndarray:
     """[E] float64, for the step that led to `arms`.
 
-    hold: -distance / 200, and in the goal 1/2 plus half the hold progress besides. Whoever is in the goal gets, by
+    hold: -distance / 200, and in the goal 1/2 plus half the hold progress besides. An arm in the goal gets, by
     staying, in each later step at least what any other way could get there, so leaving never pays.
 
     tutorial: -distance / 200, and 1 besides in each of the first 51 consecutive steps in the goal, 10 more in the last

@@ -141,7 +141,7 @@ def _pixel(position: Sequence[float] | np.ndarray) -> tuple[float, float]:
 
 
 class Window:
-    """Shows scenes at 30 a second and hears the player. One at a time in a process: that is all pygame has."""
+    """Shows scenes at 30 a second and reads keys and mouse. One at a time in a process: that is all pygame has."""
 
     def __init__(self) -> None:
         """Opens it. Raises UsageError where there is no display."""
@@ -165,7 +165,7 @@ class Window:
         return self._goal
 
     def listen(self) -> np.ndarray:
-        """Hear the mouse; returns what the arrow keys add to the action [2]. Ends the program if it was closed."""
+        """Read mouse and keys; return what the arrow keys add to the action [2]. Ends the program if it was closed."""
         pygame = self._pygame
         pressed_now = np.zeros(2)
         for event in pygame.event.get():
