@@ -59,7 +59,7 @@ class EnvConfig:
 
     @property
     def kwargs_json(self) -> str:
-        """The keyword arguments as actors are told them."""
+        """The keyword arguments as actors get them."""
         return json.dumps(self.kwargs).replace("\x7f", "\\u007f")  # the one unprintable character that json leaves
 
 

@@ -14,10 +14,10 @@ VARIABLE = "DPPO_FAILPOINT"
 POINTS = (
     "after-accept",  # the rollout is in the batch and in the journal, its ACK is not sent
     "mid-update",  # the gradient steps are done, their result is nowhere but in memory
-    "before-publish",  # policy.onnx is written, nobody has the version
-    "after-publish",  # everyone acts under a version that no checkpoint knows
+    "before-publish",  # policy.onnx is written, no actor has the version
+    "after-publish",  # all actors act under a version that no checkpoint knows
     "before-checkpoint-rename",  # all bytes of the checkpoint are written, under a temporary name
-    "after-checkpoint-rename",  # it is in its place, and nothing has been told
+    "after-checkpoint-rename",  # it is in its place, and nothing has been logged
 )
 
 _armed, _, _count = os.environ.get(VARIABLE, "").partition(":")

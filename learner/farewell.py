@@ -1,4 +1,4 @@
-"""Actors that come for a run that is over are told so. Reads the run directory and writes nothing there."""
+"""BYE to actors that come for a run that is over. Reads the run directory and writes nothing there."""
 
 import logging
 import time

@@ -1,6 +1,6 @@
 """Opening the files of a run directory: regular files only, and never through a symbolic link. Knows no formats.
 
-A link that somebody laid in the place of one of them would have its target overwritten, and a pipe would block.
+A link in the place of one of them would have its target overwritten, and a pipe would block.
 """
 
 import errno

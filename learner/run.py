@@ -1,6 +1,6 @@
 """One run without the wire: trainer, checkpoints, curves, episode statistics, the decision when it is over.
 
-The shell and the inline run give it batches and publish what it returns. It keeps no clock: times are handed in.
+The service and the inline run give it batches and publish what it returns. It keeps no clock: times are handed in.
 """
 
 import logging

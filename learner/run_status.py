@@ -18,4 +18,4 @@ class RunStatus:
     steps_left_out: int  # of `steps`: not trained on
     success_rate: float | None  # of the same episodes
     first_step_seconds: float | None
-    metrics: Mapping[str, float]  # of the newest update, finite; nobody changes it
+    metrics: Mapping[str, float]  # of the newest update, finite; never changed

@@ -18,7 +18,7 @@ def tanh_in_place(tensor: Tensor) -> None:
 
 
 class Tanh(nn.Module):
-    """A tanh that takes numpy's where nobody asks for a gradient or a graph."""
+    """A tanh that takes numpy's where no gradient and no graph is needed."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The tanh of inputs of any shape."""

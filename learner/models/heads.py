@@ -3,7 +3,7 @@
     mean    = u, or mean_scale * tanh(u)
     std     = exp(log_std), the same in every state, or softplus(x) + std_floor
 
-where u, or u and x side by side, are the outputs. The way back is written out for `written_gradients`.
+where u, or u and x side by side, are the outputs. The way back is written out for `gradients_analytic`.
 """
 
 import math

@@ -34,8 +34,8 @@ class ObservationEncoder(nn.Module):
     """An observation leaf to float32 features: flattened and normalised, or one-hot. Floats that are not normalised
     are limited to what a run has observed, so that one absurd number does not reach the networks.
 
-    The normaliser's statistics are buffers, so they are part of a policy version: whoever acts with it and whoever
-    trains on it see the same features.
+    The normaliser's statistics are buffers, so they are part of a policy version: the actor that acts with it and the
+    learner that trains on it see the same features.
     """
 
     mean: Tensor

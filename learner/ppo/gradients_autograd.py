@@ -3,7 +3,7 @@
     policy's loss = -surrogate + KL loss - entropy_coefficient * entropy
     critic's loss = value_coefficient * value loss
 
-This is the way by automatic differentiation, which works for every network; `written_gradients` is the same for
+This is the way by automatic differentiation, which works for every network; `gradients_analytic` is the same for
 perceptrons, several times faster. The two networks share nothing, so each has its gradient by itself.
 """
 

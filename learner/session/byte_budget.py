@@ -30,7 +30,7 @@ class Budget:
         """Return how many unread bytes that connection may have sent; None: a connection that has sent nothing yet."""
         if self._roster.spec is None:
             return STRANGER_BYTES
-        # strangers may have known the last learner
+        # unknown peers may have known the last learner
         peer = self._roster.peers.get(peer_id) if peer_id is not None else None
         envs = peer.slots.envs if peer is not None else settings.envs_per_actor
         allowed = self._allowed.get(envs)

@@ -15,7 +15,7 @@ from dppo.protocol.messages import Bye, Extend, Have, Part, Policy, Stop, Stoppe
 from dppo.protocol.rollout import most_steps
 from dppo.protocol.snapshot import Snapshot
 
-LOADING_SECONDS = 0.5  # whoever takes longer to receive and load a policy is not waited for at STOP
+LOADING_SECONDS = 0.5  # a peer that takes longer to receive and load a policy is not waited for at STOP
 
 
 class CollectionCycle:
@@ -113,7 +113,7 @@ class CollectionCycle:
         return actions
 
     def _cut_short(self) -> list[Action]:
-        """The batch takes all bytes that may wait: it is trained on as it is, or nobody would get credit again."""
+        """Log a batch that takes all bytes that may wait: it is trained on as it is, or all credit would end."""
         was_cut_short, self._was_cut_short = self._was_cut_short, True
         wanted, got = self._settings.batch_steps, self.batch_steps
         text = f"a batch was taken with {got} of {wanted} steps: {self.batch_bytes:,} bytes wait, and "
@@ -131,7 +131,7 @@ class CollectionCycle:
         return actions
 
     def _all_have_stopped(self) -> bool:
-        """Whether nobody is awaited any more. Looks at each peer once an update, not with every message."""
+        """Whether no peer is awaited any more. Looks at each peer once an update, not with every message."""
         while self._awaited:
             peer = self._awaited[-1]
             if not peer.stopped and self._peers.get(peer.id) is peer:
@@ -141,7 +141,7 @@ class CollectionCycle:
 
     @property
     def all_have_loaded(self) -> bool:
-        """Whether everyone acts under the newest policy, those apart that are still reading an older one."""
+        """Whether all act under the newest policy, except for peers that still read an older one."""
         return not any(peer.have_version < peer.sent_version == self.snapshot.version for peer in self._peers.values())
 
     def give_up_late(self, now: float) -> list[Action]:
@@ -160,7 +160,7 @@ class CollectionCycle:
         return actions
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
-        """A new policy: everyone goes on under this one."""
+        """Make this policy the current one, and send it to all."""
         self.phase = following(self.phase, Event.PUBLISHED)
         self._was_cut_short &= self.batch_steps < self._settings.batch_steps
         self.clear_batch()
@@ -197,10 +197,10 @@ class CollectionCycle:
         return actions + self.advance(now)
 
     def stop(self, peer: Peer, now: float) -> list[Action]:
-        """Tell it to cut now."""
+        """Send STOP to the peer, and wait for its answer where that is worth it."""
         quota = peer.quota
         quota.last = quota.last or peer.credit_upto + 1  # one more than credit is what a stop cuts
-        # nobody waits for who comes back during the update, or gets its policy so slowly that it cannot have begun
+        # do not wait for peers that rejoined during the update or are still downloading their policy
         unread = peer.is_slow and peer.have_version < peer.sent_version
         is_awaited = not unread and self.phase in (Phase.STOPPING, Phase.LEAVING)
         peer.stopped = not is_awaited

@@ -9,7 +9,7 @@ from dppo.learner.session.peer_table import Roster
 from dppo.learner.session.records import Action, Note, Peer
 from dppo.protocol.messages import EnvFault
 
-MOST_NOTES = 50  # of one peer: whoever says more has been heard
+MOST_NOTES = 50  # of one peer: what comes after that is not logged
 MOST_KINDS = 100  # of things that are odd and no error
 _NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*")
 
@@ -25,7 +25,7 @@ class EnvFaults:
         self._noted: set[str] = set()  # texts without their numbers
 
     def said(self, trouble: EnvFault) -> list[Action]:
-        """An actor, or the watchdog of one, which has a connection of its own. Strangers are not listened to."""
+        """Take a report of an actor, or of its watchdog on another connection. Unknown incarnations are ignored."""
         peer = self._roster.of_incarnation(trouble.incarnation)
         if peer is None:
             return []
@@ -53,7 +53,7 @@ class EnvFaults:
         return self._note(peer, text)
 
     def refused(self, peer: Peer, what: str, held: str) -> list[Action]:
-        """A rollout held unusable numbers. Reported once for each array; its actor is told of every rollout."""
+        """A rollout held unusable numbers. Reported once for each array; its actor gets a NACK for every rollout."""
         if what in peer.refused:
             return []
         peer.refused.add(what)

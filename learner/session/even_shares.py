@@ -1,4 +1,4 @@
-"""Even shares: who still owes rows for the batch, and whose rest goes to the others. Without I/O.
+"""Even shares: peers that still owe rows for the batch, and rests that go to the others. Without I/O.
 
 An actor is waited for as long as it delivers. One that delivers nothing for the grace, or for as long as the others
 took for their whole shares, while they stand still, is excused: they make up for it. After two times they wait no more.
@@ -30,7 +30,7 @@ class EvenShares:
         self._longest_seconds = 0.0
 
     def is_given_up(self, peer: Peer) -> bool:
-        """Whether nobody waits for that actor's share."""
+        """Whether that actor's share is not waited for."""
         return self._punctuality.is_given_up(peer.actor)
 
     def exhausted(self, peer: Peer, now: float) -> None:

@@ -47,7 +47,7 @@ class Roster:
 
     @property
     def spec(self) -> Spec | None:
-        """The run's spaces; None until the first actor has said its own."""
+        """The run's spaces; None until the first actor has sent its own."""
         return self.spaces.spec
 
     def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
@@ -184,7 +184,7 @@ class Roster:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody has anything more to say."""
+        """Whether no peer can send anything more."""
         return not self.peers and not self.lost
 
     def expire(self, now: float) -> list[Action]:
@@ -202,12 +202,12 @@ class Roster:
     def _note_silent(self, peer: Peer, now: float) -> Note:
         lease = f"collect.lease_seconds={self._settings.lease_seconds:g}"
         text = f"{peer.actor} has been silent for {now - peer.heard:.0f} s; going on without it"
-        if peer.doing:  # its watchdog has told, over a connection of its own
+        if peer.doing:  # its watchdog has reported, over a connection of its own
             text += f". It is {peer.doing}, for longer than {lease} allows: raise that above the longest step"
         return Note(text)
 
     def _write_off_absent(self, now: float) -> None:
-        """Accounts must not stay open for processes that died; whoever comes back gets its own back."""
+        """Write off accounts of absent processes; one that comes back gets its own back."""
         here = {peer.incarnation for peer in (*self.peers.values(), *self.lost.values())}
         absent = [key for key, account in self.ledger.accounts.items() if key not in here and not account.away]
         self._absent_since = {key: self._absent_since.get(key, now) for key in absent}
@@ -246,7 +246,7 @@ class Roster:
         self._connections.clear()
 
     def strike(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
-        """Count a violation; after three, or one that no actor of ours can have made, the connection is sent away."""
+        """Count a violation; after three, or one that no actor of ours can make, disconnect the peer."""
         if not self.conduct.strike(peer_id, error, now):
             return []
         peer = self.forget(peer_id)

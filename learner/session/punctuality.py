@@ -55,7 +55,7 @@ class Punctuality:
         return record
 
     def is_given_up(self, actor: str) -> bool:
-        """Whether nobody waits for that actor."""
+        """Whether that actor is not waited for."""
         record = self._records.get(actor)
         return record is not None and record.is_given_up
 

@@ -1,7 +1,7 @@
 """Limits of each connection: messages beyond what it was asked for, violations, questions put to unknown peers.
 
 Part of the learner's session, without I/O. The limits hold per connection and before anything is parsed. An honest
-actor says PING once a second, HELLO every 0.3 s at most while nobody answers, and otherwise only what it was asked for:
+actor sends PING once a second, HELLO every 0.3 s at most without an answer, and otherwise only what it was asked for:
 that is given back to it. So the allowance is for what comes on top, and what a minute's standstill piles up fits in.
 """
 
@@ -16,7 +16,7 @@ BURST_MESSAGES = 100.0  # unasked, at once
 MESSAGES_PER_SECOND = 20.0  # unasked, for ever
 HELLO_MESSAGES = 4.0  # what a HELLO counts for: it is the dearest to answer
 STANDSTILL_SECONDS = 1.0  # of ours, from which on more than a burst may have piled up
-QUESTION_SECONDS = 0.25  # a stranger is asked who it is this often
+QUESTION_SECONDS = 0.25  # an unknown peer is sent WHO this often
 MAX_RECORDS = 2**16  # more connections than a process can have
 
 
@@ -33,7 +33,7 @@ class _Record:
 
 
 class PeerLimits:
-    """The records of all connections; of those that are gone too, until somebody says that they are."""
+    """Per-connection limits, kept until `forget` is called."""
 
     def __init__(self) -> None:
         self._records: dict[bytes, _Record] = {}
@@ -47,7 +47,7 @@ class PeerLimits:
     def look(self, now: float) -> None:
         """Note that messages are about to be read.
 
-        What an honest peer sent while nobody read arrives at once: after a standstill of ours each may have sent as
+        What an honest peer sent while we did not read arrives at once: after a standstill of ours each may have sent as
         much as that time allows, whatever a burst is.
         """
         stood = now - self._looked_at if self._looked_at is not None else 0.0
@@ -69,13 +69,13 @@ class PeerLimits:
             raise HostileError(f"more than {MESSAGES_PER_SECOND:g} messages a second that nobody asked for")
 
     def give_back(self, peer: bytes, messages: float) -> None:
-        """The peer was asked to say so much, or what it said was wanted."""
+        """Refund messages: we asked for them, or accepted the rollout."""
         record = self._records.get(peer)
         if record is not None:
             record.allowance = min(record.allowance + messages, max(BURST_MESSAGES, record.allowance))
 
     def may_be_asked(self, peer: bytes, now: float) -> bool:
-        """Whether to ask that stranger who it is: once in a while, however much it says."""
+        """Whether to send WHO to that unknown peer: once in a while, however much it sends."""
         record = self._record(peer, now)
         if now - record.asked_at < QUESTION_SECONDS:
             return False
@@ -83,7 +83,7 @@ class PeerLimits:
         return True
 
     def strike(self, peer: bytes, error: ProtocolError, now: float) -> bool:
-        """Count a violation; whether it was the last that is borne. What no honest peer can do is borne not once."""
+        """Record a violation. Return whether to disconnect: after MAX_STRIKES, or at once for a HostileError."""
         record = self._record(peer, now)
         forgiven = int((now - record.struck_at) / FORGIVEN_SECONDS)
         record.strikes = max(0, record.strikes - forgiven) + 1
@@ -92,11 +92,11 @@ class PeerLimits:
         return record.dismissed
 
     def dismiss(self, peer: bytes, now: float) -> None:
-        """Note that the peer was told to leave."""
+        """Note that the peer is to be disconnected."""
         self._record(peer, now).dismissed = True
 
     def is_dismissed(self, peer: bytes) -> bool:
-        """Whether it was told to go, so that nobody listens to it any more."""
+        """Whether it is to be disconnected, so that its messages are ignored."""
         record = self._records.get(peer)
         return record is not None and record.dismissed
 

@@ -1,4 +1,4 @@
-"""The records that a learner's session keeps and hands out: peers, settings, what the shell has to do."""
+"""The records that a learner's session keeps and hands out: peers, settings, actions for the service."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from dppo.protocol.specs import Spec
 
 @dataclass(frozen=True)
 class Send:
-    """The shell sends this; `blob` is frame 1."""
+    """Send this message; `blob` is frame 1."""
 
     peer: bytes
     message: FromLearner
@@ -24,14 +24,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Note:
-    """The shell tells the user."""
+    """Log this line."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Kick:
-    """The shell ends the connection, once what was sent has had time to arrive."""
+    """End the connection, once what was sent has had time to arrive."""
 
     peer: bytes
 
@@ -67,7 +67,7 @@ class Settings:
 class Quota:
     """Rows that one incarnation owes and has delivered under the newest policy, over all its connections."""
 
-    segment_steps: int = 1  # T that it was told
+    segment_steps: int = 1  # T that it was sent
     share: int = 0  # rows that it stops after by itself; 0: only at STOP
     rows: int = 0  # arrived
     last: int = 0  # newest sequence number that is still accepted after STOP; 0: STOP was not sent
@@ -83,7 +83,7 @@ class Quota:
 
 @dataclass
 class Peer:
-    """One live connection that said a valid HELLO."""
+    """One live connection that sent a valid HELLO."""
 
     id: bytes
     actor: str
@@ -100,7 +100,7 @@ class Peer:
     fetched_by: str = ""  # the token that it was sent by
     policy_due: bool = False  # a newer one waits for HAVE
     policy_sent_at: float = 0.0
-    is_slow: bool = False  # its last connection ended over a policy: nobody waits for it before it has read one
+    is_slow: bool = False  # lost its connection while reading a policy: not waited for before HAVE
     have_at: float = 0.0
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted
@@ -110,7 +110,7 @@ class Peer:
     shares: TimeShares = field(default_factory=TimeShares)
     granted: int = 0  # steps that it may have sealed undelivered under the newest policy sent
     doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere
-    has_left: bool = False  # it has said why it ends
+    has_left: bool = False  # it has reported why it ends
     notes: int = 0  # about its environments
     refused: set[str] = field(default_factory=set)  # arrays of its rollouts that were not finite
     quota: Quota = field(default_factory=Quota)

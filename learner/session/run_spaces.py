@@ -28,7 +28,7 @@ class SpacesHere:
 
 
 class Spaces:
-    """The run's spaces, and who has said others."""
+    """The run's spaces, and the actors that sent others."""
 
     def __init__(self, spec: Spec | None, *, is_settled: bool, why_not: Callable[[Spec], str]) -> None:
         """is_settled: something was trained on. why_not: why spaces cannot be trained on at all, "" where they can."""

@@ -1,7 +1,7 @@
 """The learner's side of the protocol, without I/O: messages and clock readings in, messages to send out.
 
-Knows who says what, credit and the ledger (stop and go is in stop_and_go.py); knows no sockets, no threads, no torch.
-The shell tells it what arrived, what could not be sent and what time it is, and sends what it returns.
+Knows peers, credit and the ledger (phases and batch are in collection.py); knows no sockets, no threads, no torch.
+The service hands in what arrived, what could not be sent and what time it is, and sends what is returned.
 """
 
 from collections.abc import Callable
@@ -48,14 +48,14 @@ OVER = "the run is over"
 
 
 class LearnerSession:
-    """All peers of one run. Every method returns what the shell has to do, in order."""
+    """All peers of one run. Every method returns actions for the service, in order."""
 
     def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None = None) -> None:
         self.settings = settings
         self.ledger = ledger
         self.slots = slots
         self.roster = Roster(settings, ledger, slots, spec)
-        self.peers = self.roster.peers  # live connections that said HELLO, by connection
+        self.peers = self.roster.peers  # live connections that sent HELLO, by connection
         self.budget = Budget(self.roster)
         self.cycle = CollectionCycle(settings, self.roster, lambda: self.total_bytes)
         self.troubles = EnvFaults(self.roster)
@@ -68,7 +68,7 @@ class LearnerSession:
 
     @property
     def spec(self) -> Spec | None:
-        """The run's spaces, once the first actor has said them."""
+        """The run's spaces, once the first actor has sent them."""
         return self.roster.spec
 
     @property
@@ -151,7 +151,7 @@ class LearnerSession:
         return [*self.roster.strike(peer_id, error, now), *self.cycle.advance(now)]
 
     def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:
-        """Send everybody away whose token has ended."""
+        """Disconnect all peers whose token has ended."""
         actions = self.roster.expel(may_stay)
         return [*actions, *self.cycle.advance(now)] if actions else []
 
@@ -161,7 +161,7 @@ class LearnerSession:
         peer = self.roster.lose(peer_id)
         if peer is None:
             return []
-        # one that said why it ends has been reported
+        # the reason is logged already where the actor sent one
         notes: list[Action] = [] if peer.has_left else [Note(f"{peer.actor} is gone (connection lost)")]
         return [*notes, *self.cycle.advance(now)]
 
@@ -174,7 +174,7 @@ class LearnerSession:
         return actions + self.cycle.give_up_late(now) + self.cycle.advance(now)
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
-        """A new policy: the batch is done with, everyone goes on under this one."""
+        """Publish a policy: the batch is done with, and all go on under this one."""
         if version <= self.snapshot.version:
             raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
         self.roster.spaces.is_settled |= bool(self.batch)

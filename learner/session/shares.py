@@ -1,6 +1,6 @@
 """Divide a batch: each actor's share of rows, and T of its rollouts. Part of the session, without I/O.
 
-Shares follow what actors deliver. Announcing environments, or staying connected, gives nobody a say in the others'
+Shares follow what actors deliver. Announcing environments, or staying connected, gives no actor a say in the others'
 segments for longer than the first PROMISED_POLICIES.
 """
 
@@ -18,7 +18,7 @@ class Shares:
     """Share of the batch that each actor is asked for."""
 
     def __init__(self, settings: Settings, roster: Roster, is_given_up: Callable[[Peer], bool]) -> None:
-        """is_given_up: whether nobody waits for that peer's share."""
+        """is_given_up: whether that peer's share is not waited for."""
         self._is_given_up = is_given_up
         self._settings = settings
         self._roster = roster

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dppo.learner.session.punctuality import LATE_TIMES, Punctuality
 from dppo.learner.session.records import Action, Note, Peer
 
-UNKNOWN_SECONDS = 1.5  # for actors that have not answered in time yet; everybody else answers within milliseconds
+UNKNOWN_SECONDS = 1.5  # for actors that have not answered in time yet; all others answer within milliseconds
 STEPS_OF_ROOM = 1.5  # a grace that is advised is so much longer than the answer took
 
 
@@ -18,7 +18,7 @@ class Answers:
         self._punctuality = Punctuality(grace_seconds, UNKNOWN_SECONDS)
         self._open: dict[bytes, Peer] = {}  # by connection: acting when STOP was sent, and not judged yet
         self._said: list[Action] = []  # for the next tick
-        self._advised: set[str] = set()  # actors that were told which setting would let them contribute
+        self._advised: set[str] = set()  # actors for which the setting that would let them contribute was logged
 
     def expect(self, peer: Peer, version: int, now: float) -> bool:
         """STOP was sent. Return whether to wait for the answer."""

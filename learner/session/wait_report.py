@@ -8,14 +8,14 @@ from dppo.learner.session.phases import Phase
 from dppo.learner.session.records import Note, Peer
 from dppo.protocol.process.wait_backoff import WaitBackoff
 
-FIRST_SECONDS = 3.0  # a wait of this length is spoken of
-FIRST_SECONDS_AFTER_STOP = 1.0  # everyone answers within milliseconds, and the grace is short
+FIRST_SECONDS = 3.0  # a wait of this length is reported
+FIRST_SECONDS_AFTER_STOP = 1.0  # actors answer within milliseconds, and the grace is short
 MAX_NAMES = 3
 WAITS = {Phase.WAITING, Phase.COLLECTING, Phase.STOPPING, Phase.DRAINING, Phase.LEAVING}
 
 
 class WaitReporter:
-    """Speaks of waits that last."""
+    """Reports waits that last."""
 
     def __init__(self, roster: Roster, cycle: CollectionCycle) -> None:
         self._roster = roster

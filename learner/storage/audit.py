@@ -91,7 +91,7 @@ def _sums(where: str, state: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _gaps(ledger: Ledger, entries: Sequence[Entry]) -> Iterator[str]:
-    """Sequence numbers that the journal skips; "learner_crash" is what an actor told of such a gap."""
+    """Sequence numbers that the journal skips; "learner_crash" is what an actor reported of such a gap."""
     upto = {key: account.watermark for key, account in ledger.accounts.items()}
     for entry in entries:
         if entry.kind in ("published", "told", "granted", "noticed") or entry.incarnation in ledger.ended:

@@ -65,7 +65,7 @@ def listed(directory: Path) -> list[Path]:
 def readable_first(directory: Path) -> list[Path]:
     """All checkpoints in the order in which to try them: newest first, of one update the lasting one. Raises OSError.
 
-    Of a `recent` whose document cannot be read nobody knows which update it is: it comes first, to be warned of.
+    A `recent` without a readable document comes first, to be warned of: its update is not known.
     """
     paths: list[Path] = listed(directory)
     recent = directory / RECENT_FILE

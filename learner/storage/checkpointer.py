@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("dppo.learner")
 
 RECENT_COUNT = 8
-MOST_FILES = 256  # of the journal, kept for the best checkpoint: 220 MB; what is beyond would be missed, and said
+MOST_FILES = 256  # of the journal, kept for the best checkpoint: 220 MB; what is beyond would be missed, and logged
 
 
 @dataclass

@@ -31,7 +31,7 @@ def holes_between(number: int, steps_upto: int, records: Sequence[Record], end: 
     """Return the holes in the records from `number` on, before which there were `steps_upto` steps.
 
     records: what is there, by rising number. end: number and steps that the next record would have, as the writer noted
-    them apart; None where nobody knows.
+    them apart; None where it is not known.
     """
     holes = []
     for record in records:
@@ -51,13 +51,13 @@ class Replayed:
     rollouts: int = 0
     steps: int = 0
     version: int = 0  # the newest policy published
-    found: int = 0  # steps of entries that are missing, as later ones tell
+    found: int = 0  # steps of entries that are missing, as later ones show
 
 
 def replay(ledger: Ledger, entries: Iterable[Entry], holes: Sequence[Hole] = ()) -> Replayed:
     """Book what a dead learner did after its newest checkpoint; what it had accepted is lost with it.
 
-    Steps of missing entries are booked as "learner_crash" where a later entry of the same account tells of them; the
+    Steps of missing entries are booked as "learner_crash" where a later entry of the same account shows them; the
     rest are in no account (`ledger.unaccounted`), unless they arrived once more.
     """
     replayed = Replayed()

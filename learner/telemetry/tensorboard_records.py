@@ -1,7 +1,7 @@
 """Scalars and pictures as TensorBoard reads them: protocol buffers as bytes. Knows the format; knows no file.
 
 Written by hand around TensorBoard's own message classes because its writer costs 130 ms to import (10 ms without) and
-has a thread whose errors nobody sees. Format: tensorflow/core/lib/io/record_writer.h.
+has a thread whose errors are lost. Format: tensorflow/core/lib/io/record_writer.h.
 """
 
 import struct

@@ -1,1 +1,1 @@
-"""The learner's port: the thread that owns the socket, its limits, and who is let in."""
+"""The learner's port: the thread that owns the socket, its limits, and the check of tokens."""

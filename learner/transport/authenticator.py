@@ -1,4 +1,4 @@
-"""Decides at the port, by the tokens as they are now, and tells the user about those who were turned away.
+"""Check of tokens at the port, as they are now; clients that were refused are logged.
 
 Asked by the guard's thread and looked after by the network thread. Knows the book and two clocks; knows no sockets.
 """
@@ -15,7 +15,7 @@ from dppo.protocol.security.curve import Denied, ServerSecurity, Verdict, finger
 
 log = logging.getLogger("dppo.security")
 
-SECONDS_BETWEEN_LINES = 1.0  # whoever knocks a thousand times a second must not fill the disk
+SECONDS_BETWEEN_LINES = 1.0  # a thousand refused clients a second must not fill the disk
 
 Clock = Callable[[], float]
 
@@ -41,7 +41,7 @@ class TokenAuthenticator:
         return ServerSecurity(self._access.secret_key(), self.admit, self.denied, self.failed)
 
     def admit(self, key: bytes) -> Verdict:
-        """Whether somebody with that public key may come in. Raises UsageError while the tokens cannot be read."""
+        """Return whether to accept that public key. Raises UsageError while the tokens cannot be read."""
         verdict = self._verdict(key)
         if isinstance(verdict, Denied) and self._access.stamp() != self._stamp:  # its token may be brand-new
             self.refresh()
@@ -69,7 +69,7 @@ class TokenAuthenticator:
         return self._known.is_valid(label, self._wall())
 
     def refresh(self) -> None:
-        """Take note of changed tokens. While they cannot be read nobody new comes in, and it is said."""
+        """Take note of changed tokens. While they cannot be read no new client is accepted, and that is logged."""
         with self._lock:
             stamp = self._access.stamp()
             if stamp == self._stamp:
@@ -84,7 +84,7 @@ class TokenAuthenticator:
                 log.info("the tokens have changed: %d valid", len(self._book.valid(self._wall())))
 
     def flush(self) -> None:
-        """Tell how many lines were left out, once it is quiet again."""
+        """Log how many lines were left out, once it is quiet again."""
         self._denials.flush()
         self._failures.flush()
 

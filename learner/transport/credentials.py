@@ -6,7 +6,7 @@
     join         that line, as it was last printed, for actors that share the disk
     address      where the learner was last to be reached
 
-Whoever can read the directory could also write into it, so the one secret of a token gives nothing away.
+Storing the secret of one token adds no risk: a user that can read this directory can also write tokens.json.
 """
 
 import contextlib
@@ -108,7 +108,7 @@ class Access:
         return JoinLine(public_key(self.secret_key()), bytes.fromhex(fingerprint(public_key(secret))), secret, address)
 
     def first_line(self) -> JoinLine | None:
-        """The line of the first token; None where nobody knows it (deleted), or no learner was started yet."""
+        """The line of the first token; None where it is not known (deleted), or no learner was started yet."""
         try:
             secret = _key(self._file("first.key"), "which ends nothing: its token can be rotated or revoked")
         except FileNotFoundError:
@@ -177,7 +177,7 @@ def _read(path: Path) -> bytes:
 
 
 def _write_new(path: Path, content: bytes) -> None:
-    """A file that nobody had, and that nobody else can read. Raises FileExistsError where there is one."""
+    """Make a file that only its owner can read. Raises FileExistsError where there is one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with open(descriptor, "wb") as file:

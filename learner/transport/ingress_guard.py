@@ -1,6 +1,6 @@
 """Between the socket and the session: limits before anything is parsed, and connections that must end.
 
-Part of the shell's network thread; times are handed in.
+Part of the network thread; times are handed in.
 """
 
 import logging
@@ -27,7 +27,7 @@ class IngressGuard:
     """Guards one session behind one router."""
 
     def __init__(self, router: Router, session: LearnerSession, gate: TokenAuthenticator | None) -> None:
-        """gate: whose tokens are valid; None where nobody needs one."""
+        """gate: whose tokens are valid; None where none is needed."""
         self._router = router
         self._session = session
         self._gate = gate

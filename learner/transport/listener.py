@@ -1,4 +1,4 @@
-"""Opens the learner's port: keys, guard, the test of the door, and the line that lets actors in."""
+"""Open the learner's port: keys, ZAP handler, self-test, and the join line."""
 
 import errno
 import ipaddress
@@ -69,7 +69,7 @@ def check_address(listening: Listening) -> None:
 def open_listener(
     listening: Listening, max_blob_bytes: int, run_directory: Path
 ) -> tuple[Router, TokenAuthenticator | None]:
-    """Listen. Over tcp only to those with a token, after a test that strangers are refused.
+    """Listen. Over tcp only to those with a token, after a test that unknown keys are refused.
 
     Raises UsageError where the address or the files of the keys cannot be used, DppoError where the test fails.
     """

@@ -53,7 +53,7 @@ class Network:
     ) -> None:
         """record: called under `lock`, before what depends on the entry is sent.
 
-        gate: who may stay; None where nobody needs a token.
+        gate: which tokens are valid; None where none is needed.
         status: called in the network thread with the session, locked, every half second; makes what is observed.
         observe: called in the network thread, not locked; returns at once, whatever the user's terminal does.
         """
@@ -82,7 +82,7 @@ class Network:
     # Called by the training thread
 
     def spec(self, timeout: float) -> Spec | None:
-        """The spec, once an actor has said it."""
+        """Return the spec, once an actor has sent it."""
         self._spec.wait(timeout)
         self._raise_failure()
         return self.ask(lambda session: session.spec)
@@ -111,7 +111,7 @@ class Network:
             return question(self._session)
 
     def publish(self, version: int, graph: bytes) -> None:
-        """Hand a new policy to everyone; returns when all have loaded it, or a moment later.
+        """Send a new policy to all; return when they have loaded it, or a moment later.
 
         Waiting here is what makes it fast: a training thread that ran on would keep the interpreter to itself for up to
         5 ms at a time, and a core from the actors, while every actor is idle. What it has to do can be done while they
@@ -124,7 +124,7 @@ class Network:
         self._settled.wait(SETTLE_SECONDS)
 
     def finish(self, reason: str, drop: DropReason) -> None:
-        """End the run and wait until the actors have said their last words (the session bounds the wait)."""
+        """End the run and wait until the actors have sent their last messages (the session bounds the wait)."""
         with self._lock:
             self._act(self._session.finish(reason, drop, time.monotonic()))
         self._await_end()
@@ -142,7 +142,7 @@ class Network:
         self.ask(LearnerSession.close_accounts)
 
     def close(self) -> None:
-        """End the thread, then the socket. Raises what ended the thread before, if nobody has heard of it yet."""
+        """End the thread, then the socket. Raises what ended the thread before, if it was not raised yet."""
         self._closing.set()
         self._router.wake()
         self._thread.join()
@@ -195,7 +195,7 @@ class Network:
             health.touch(now)
 
     def _tend(self, gate: TokenAuthenticator, now: float) -> None:
-        """Look after the guard, and send those away whose token has ended."""
+        """Look after the ZAP handler, and disconnect peers whose token has ended."""
         if self._router.guard is not None:
             self._router.guard.tend()
         gate.flush()

@@ -16,7 +16,7 @@ TokenName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^
 
 
 class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One token: whoever has the secret half of its key may join while it is valid."""
+    """One token: an actor with the secret half of its key may join while it is valid."""
 
     name: TokenName
     key: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # the public half
@@ -63,7 +63,7 @@ class TokenBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         return msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n"
 
     def verdict(self, key: bytes, now: float) -> Verdict:
-        """Whether somebody with this public key (32 bytes) may come in; one look-up, however many tokens there are."""
+        """Return whether to accept this public key (32 bytes); one look-up, however many tokens there are."""
         token: Token | None = self.__dict__["_by_key"].get(key)
         if token is None:
             return Denied("unknown key")
