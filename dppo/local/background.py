@@ -1,6 +1,6 @@
 """A thread that does what may block: what is drawn, printed and logged, on a terminal or pipe that may take nothing.
 
-Ctrl-S in a terminal, or a reader that has stopped, blocks the writer. Whoever must go on gives what is to be shown to
+Ctrl-S in a terminal, or a reader that has stopped, blocks the writer. Code that must go on gives what is to be shown to
 such a thread. Knows nothing of what it does.
 """
 
@@ -64,7 +64,7 @@ class Background:
                 act = self._waiting.popleft()
             try:
                 act()
-            except BaseException as error:  # noqa: BLE001 -- whoever comes next raises it
+            except BaseException as error:  # noqa: BLE001 -- the next call raises it
                 with self._changed:
                     self._error = error
 
@@ -92,7 +92,7 @@ class BackgroundHandler(logging.Handler):
 
     def _write(self, text: str) -> None:
         self._stream = self._stream or own_stream(self._given)
-        with suppress(OSError):  # nobody reads any more, or the disk is full: no reason to end
+        with suppress(OSError):  # no reader is left, or the disk is full: no reason to end
             print(text, file=self._stream, flush=True)
 
 

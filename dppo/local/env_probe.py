@@ -181,7 +181,7 @@ def child() -> None:
     os.write(answers, json.dumps(msgspec.to_builtins(answer)).encode() + b"\n")
     os.close(answers)
     if close is not None:
-        with contextlib.suppress(Exception):  # that it cannot be closed is said by the run itself, if it matters
+        with contextlib.suppress(Exception):  # that it cannot be closed is reported by the run itself, if it matters
             close()
     os._exit(0)  # whatever threads the environment has
 

@@ -59,7 +59,7 @@ def _in_environments(log: str) -> str:
 
 
 def ended_in_order(log: str) -> bool:
-    """Whether the process said why it ends (actor/service.py): no environment took it along with a code of 0."""
+    """Whether the process logged why it ends (actor/service.py): no environment took it along with a code of 0."""
     # what it started (multiprocessing's tracker of resources) may have written after it
     return any(" ends: " in line for line in log.rstrip().splitlines()[-TAIL_LINES:])
 

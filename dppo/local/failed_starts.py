@@ -70,7 +70,7 @@ def _remove(directory: Path, before: set[str], missing: list[Path]) -> None:
         else:
             path.unlink()
     for path in missing:
-        path.rmdir()  # not, where somebody else has put something into it
+        path.rmdir()  # not, where another program has put something into it
 
 
 def _without_lost_logs(error: Exception, directory: Path, before: set[str]) -> Exception:

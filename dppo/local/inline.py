@@ -79,11 +79,11 @@ class Inline:
         self._driver = ActorDriver(actor, note=progress.note, note_reported=lambda text: None)  # one screen for both
         self._to_actor: deque[Send] = deque()
         self._shown_at = 0.0
-        self._noted_turn = -1  # of the environments, that was said to be stuck
+        self._noted_turn = -1  # of the environments, that was reported to be stuck
 
     def train(self) -> None:
         """Until the run is over or interrupted."""
-        # tells and never ends: whoever runs everything in one process may be sitting in a debugger
+        # reports and never ends: the user of a run in one process may be in a debugger
         watchdog = Watchdog(self._driver.activity, tell=self._note_stuck, must_end=None)
         watchdog.start()
         try:
@@ -120,7 +120,7 @@ class Inline:
         self._close_environments()  # last: whatever it does, the run is saved
 
     def _close_environments(self) -> None:
-        """Close them; that they raise or hang is said, and costs nothing."""
+        """Close them; that they raise or hang is logged, and costs nothing."""
 
         def late(number: int, frame: object) -> None:
             raise TimeoutError(f"it takes more than {CLOSE_SECONDS:g} s")

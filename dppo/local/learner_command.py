@@ -101,7 +101,7 @@ def _train_alone(
 
 
 def _tell_actors(config: LearnerProcessConfig, listening: Listening, reason: str) -> None:
-    """Actors that wait for a run that is over are told so, as they would be at its end."""
+    """Send BYE to actors that wait for a run that is over, as at its end."""
     from dppo.learner.farewell import say_that_it_is_over
 
     sys.stdout.flush()

@@ -21,19 +21,19 @@ from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
 QUICK_SECONDS = 10.0  # a child that lives shorter than this did not get to work
 MAX_QUICK_DEATHS = 5
 FIRST_DELAY_SECONDS = 0.1
-CLEAN_END_SECONDS = 3.0  # an actor that ended well was told so, and its learner is about to end too
+CLEAN_END_SECONDS = 3.0  # an actor that ended well got BYE, and its learner is about to end too
 MAX_DELAY_SECONDS = 5.0
 LOG_BYTES = 100_000  # from its end, enough for the stacks of many threads
 
 
 class Lifeline:
-    """A pipe that nobody writes to: its reading end says when this process is gone, however it died."""
+    """A pipe that is never written to: its reading end closes when this process is gone, however it died."""
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe()
 
     def close(self) -> None:
-        """Let go: every child that still runs is told to end."""
+        """Let go: every child that still runs gets a signal to end."""
         os.close(self.read_fd)
         os.close(self._write_fd)
 
@@ -51,7 +51,7 @@ class Child:
     working_directory: Path | None = None  # None: that of this process
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
-    worked: bool = False  # in this life, as far as whoever watches it has seen
+    worked: bool = False  # in this life, as far as its supervisor has seen
     words: str = ""  # what it wrote in the life that is over
     _mark: str = ""  # what this life starts carries it
     _quick_deaths: int = 0
@@ -119,7 +119,7 @@ class Child:
 
     @property
     def ended_in_order(self) -> bool:
-        """Whether it said why it ended, after an exit code of 0."""
+        """Whether it logged why it ended, after an exit code of 0."""
         return ended_in_order(self.words)
 
     @property

@@ -91,7 +91,7 @@ class Progress:
     def _print(self, text: str) -> None:
         try:
             print(text, file=self._stream, flush=True)
-        except BrokenPipeError:  # nobody reads any more, as after `| head`
+        except BrokenPipeError:  # no reader is left, as after `| head`
             raise
         except OSError:  # the disk that our output goes to is full: no reason to end a run, and the next line may fit
             return

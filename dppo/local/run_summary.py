@@ -36,8 +36,8 @@ EVALUATION = "evaluation.json"  # in the run directory: the one at the end
 def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: float = 60.0) -> bool:
     """Print how the run went, draw its curve, say where everything is; then evaluate its policy.
 
-    episodes, envs, max_seconds: of the evaluation; 0 episodes: none. What cannot be drawn or played is said and does
-    not fail the run, which is over. Returns whether the user interrupted the evaluation.
+    episodes, envs, max_seconds: of the evaluation; 0 episodes: none. What cannot be drawn or played is reported and
+    does not fail the run, which is over. Returns whether the user interrupted the evaluation.
     """
     try:
         summary: dict[str, Any] = json.loads((directory / SUMMARY).read_bytes())

@@ -1,6 +1,6 @@
 """Reports of a learner to the local run that started it: Status records and log lines as datagrams.
 
-Datagrams, because a full pipe would block the learner's network thread or tear a line; here a report that nobody reads
+Datagrams, because a full pipe would block the learner's network thread or tear a line; here a report that is not read
 is dropped whole.
 """
 
@@ -51,7 +51,7 @@ class Reports(logging.Handler):
         self._send(NoteRecord(record.getMessage()))
 
     def _send(self, report: Report) -> None:
-        # OSError: nobody reads, or nobody is there any more; the lifeline ends us in that case
+        # OSError: it is not read, or the parent is gone; the lifeline ends us in that case
         with suppress(OSError):
             self._socket.send(msgspec.json.encode(report))
 

@@ -31,9 +31,9 @@ from dppo.settings.layers import dump_yaml
 from dppo.watch.recorder import Recorder
 
 POLL_SECONDS = 0.1
-LEARNER_GRACE_SECONDS = 15.0  # to hear the actors' last words and write a checkpoint
+LEARNER_GRACE_SECONDS = 15.0  # for the actors' last messages and a checkpoint
 ACTOR_GRACE_SECONDS = 5.0
-GOODBYE_SECONDS = 1.0  # for actors that the learner told to end; one that had not joined yet was not told
+GOODBYE_SECONDS = 1.0  # for actors that got BYE; one that had not joined yet got none
 AT_ONCE_SECONDS = 1.0
 AT_A_TIME = 8  # actors that are started before the first of them has joined
 INTERRUPTED = 130
@@ -171,7 +171,7 @@ class _Supervisor:
             ended_well = self._watch()
         finally:
             last = self._learner.process
-            # the learner first: it tells the actors to end
+            # the learner first: it sends BYE to the actors
             end([self._learner], AT_ONCE_SECONDS if len(self._interrupts) > 1 else LEARNER_GRACE_SECONDS)
             end(self._actors, ACTOR_GRACE_SECONDS)
             self._show_reports()
@@ -229,7 +229,7 @@ class _Supervisor:
             self._actors.append(child)
 
     def _known(self) -> set[int]:
-        """Children that somebody waits for."""
+        """Return the children that are waited for."""
         pids = {child.process.pid for child in (self._learner, *self._actors) if child.process is not None}
         return pids | self._recorder.pids | self._before
 

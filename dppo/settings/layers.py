@@ -145,7 +145,7 @@ def variable_of(path: str) -> str:
 def environment_values(config: type[object], environ: Mapping[str, str]) -> dict[str, Any]:
     """Values by path from DPPO_<SECTION>__<NAME> variables. An empty variable counts as not set.
 
-    Raises UsageError for a DPPO_ variable that nobody reads: a run with the default in its place would be another one.
+    Raises UsageError for an unknown DPPO_ variable: a run with the default in its place would be another one.
     """
     settings = settings_of(config)
     known = {variable_of(path): path for path in settings}

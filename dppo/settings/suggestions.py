@@ -75,7 +75,7 @@ _TABLE = (
 _OURS = {name: (path, hint) for path, hint, names in _TABLE for name in names.split()}
 _AT_THE_END = {"episodes": "evaluation_episodes"}  # what `dppo train` calls the same
 
-# what they have and we do not: why, so that nobody searches for it
+# what they have and we do not: why, so that users need not search for it
 _ABSENT = {
     **dict.fromkeys(("clip_vloss", "clip_range_vf", "vf_clip_param"), "the value loss is not clipped here"),
     **dict.fromkeys(("use_rnn", "use_lstm"), "there are no recurrent networks here"),

@@ -78,7 +78,7 @@ def evaluate(
     """Play `episodes` episodes of the policy in a run directory (or of a policy.onnx that lies in one).
 
     The result depends neither on `envs` nor on who watches; a window that is closed ends the evaluation with the
-    episodes that are over, and so does the end of `max_seconds` (0: no limit). `tally` is told of each as it ends.
+    episodes that are over, and so does the end of `max_seconds` (0: no limit). `tally` gets each as it ends.
     Raises UsageError where there is no such run or policy, and before anything is played where it cannot be watched;
     WindowClosed where no episode is over then, DppoError where none is when the time is.
     """
@@ -110,7 +110,7 @@ def evaluate(
 
 
 def close(environments: Closes) -> None:
-    """Close them; that it fails is said and costs no result."""
+    """Close them; that it fails is logged and costs no result."""
     try:
         environments.close()
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises: it is not needed any more

@@ -2,7 +2,7 @@
 
 Training counts its slots from 0. Evaluations have slots from the next thousand that leaves 500 free for actors that
 join: 1000 for most runs. There the first is the film's that a run makes of itself, the next `evaluate --video`'s and
-`--render`'s, and from the third on those of episodes that nobody watches.
+`--render`'s, and from the third on those of episodes that are not watched.
 """
 
 from collections.abc import Mapping

@@ -88,7 +88,7 @@ def band(curves: Sequence[Curve], axis: XAxis) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _default_output(runs: Sequence[str]) -> Path:
-    """In the run, if it is one; beside whoever calls, if it is a file or a pattern."""
+    """Return curve.png in the run, if it is one; in the working directory, if it is a file or a pattern."""
     return (Path(runs[0]) if Path(runs[0]).is_dir() else Path()) / CURVE_FILE
 
 

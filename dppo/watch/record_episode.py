@@ -1,7 +1,7 @@
 """One episode of a run's newest policy as a picture that moves: the process that a run starts to film itself.
 
 Usage: python -m dppo.watch.record_episode RUN_DIRECTORY EVENTS PACE. The file is videos/step-<steps trained>.gif; with
-EVENTS "events" TensorBoard shows it among the images. PACE "gently": it takes what time nobody else wants.
+EVENTS "events" TensorBoard shows it among the images. PACE "gently": it takes what time no other process wants.
 """
 
 import json

@@ -79,7 +79,7 @@ class Shown(gym.Wrapper[Any, Any, Any, Any]):
     """Raises WindowClosed out of the first step or reset after the window was closed, whatever the environment does.
 
     Most of Gymnasium's never look; others end the program, as `RobotArm-v0` does. The reset within an episode's last
-    step is left out: nobody plays what follows, and an episode that is over must not be lost to a window closed then.
+    step is left out: what follows is not played, and an episode that is over must not be lost to a window closed then.
     """
 
     def __init__(self, environment: gym.Env[Any, Any]) -> None:
@@ -180,7 +180,7 @@ def _render_modes(env_id: str) -> list[str]:
     entry_point = registered(env_id).entry_point
     creator = gym.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     metadata = getattr(creator, "metadata", None)
-    # a function that makes environments does not say: trying will tell
+    # a function that makes environments does not say: only a try shows it
     return ["rgb_array", "human"] if metadata is None else list(metadata.get("render_modes", []))
 
 
