@@ -8,8 +8,8 @@ from typing import get_args
 import msgspec
 import pytest
 
-from dppo.actor.session.actions import State
-from dppo.learner.session.phases import TABLE
+from dppo.actor.session import states
+from dppo.learner.session import phases
 from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.messages import FromActor, FromLearner
 
@@ -45,15 +45,19 @@ def test_every_message_stands_on_the_page_with_its_fields(title: str, union: obj
 
 def test_the_phases_are_those_of_the_table() -> None:
     written = [tuple(row) for row in rows(section("The learner's phases")) if row[0] != "phase"]
-    assert written == [(phase.value, event.value, following.value) for (phase, event), following in TABLE.items()]
+    assert written == [
+        (phase.value, event.value, following.value) for (phase, event), following in phases.TABLE.items()
+    ]
 
 
-def test_the_actors_states_are_on_the_page() -> None:
-    listed, changes = section("The actor's states").split("\n| state | event |")
-    assert [row[0] for row in rows(listed)[1:]] == [state.value for state in State]
-    known = {state.value for state in State} | {"any but over"}
-    for row in rows(f"| state | event |{changes}")[1:]:
-        assert {*row[0].split(", "), row[2]} <= known
+def test_the_actors_states_are_those_of_the_table() -> None:
+    listed, changes = section("The actor's states").split("\n| event | when |")
+    assert [row[0] for row in rows(listed)[1:]] == [state.value for state in states.State]
+    (_, _, *names), *written = rows(f"| event | when |{changes}")
+    table = {(state.value, event.value): following.value for (state, event), following in states.TABLE.items()}
+    assert [row[0] for row in written] == [event.value for event in states.Event]
+    found = {(name, event): cell for event, _, *cells in written for name, cell in zip(names, cells, strict=True)}
+    assert {key: cell for key, cell in found.items() if cell != "-"} == table
 
 
 def test_limits_have_the_values_on_the_page() -> None:

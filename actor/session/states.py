@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """What an actor is doing."""
+    """State of an actor."""
 
     JOINING = "joining"  # HELLO is out
     WAITING = "waiting"  # welcomed, or stopped: no policy to act with
@@ -14,7 +14,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What changes the state."""
+    """Event that changes the state."""
 
     HELLO_SENT = "HELLO sent"
     WELCOMED = "welcomed"
