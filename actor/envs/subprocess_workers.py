@@ -102,7 +102,7 @@ def _ends_told() -> Iterator[None]:
 
 
 def _end_with_actor() -> None:
-    """End with the actor, whatever the environment is doing: on Linux by the kernel, else by a thread."""
+    """End with the actor, whatever the environment is doing: by a thread, and on Linux by the kernel."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # also there: the actor may have died before that line
