@@ -37,6 +37,12 @@ def test_every_path_on_a_page_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
+def test_every_test_on_a_page_exists(page: Path) -> None:
+    found = re.findall(r"\btest_\w+\*?\.py", page.read_text())
+    assert [name for name in found if not is_there(f"tests/{name}")] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
 def test_every_module_on_a_page_exists(page: Path) -> None:
     found = set(MODULE.findall(page.read_text())) - NO_MODULES
     assert [name for name in sorted(found) if not is_module(name)] == []
