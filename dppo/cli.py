@@ -61,7 +61,7 @@ def run_command(arguments: list[str]) -> int:
         code = INTERRUPTED
     except BrokenPipeError:  # `dppo ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if arguments[0] in LONG_COMMANDS:  # of the others everybody knows why they end
+        if arguments[0] in LONG_COMMANDS:  # users know why the others end
             with contextlib.suppress(OSError):  # `dppo ... 2>&1 | head`
                 _fail(OUTPUT_GONE, 1)
         code = 1

@@ -52,8 +52,7 @@ def run(
     settings: what the run directory is to keep; called under its lock, before anything else is written there. Raises
     UsageError where the run in it is of other settings.
     on_signal: leave the actors waiting for the next learner, or end the run, and them with it.
-    afterwards: called at the end with whether a signal ended the run, while actors that come late are still told that
-    it is over.
+    afterwards: called at the end with whether a signal ended the run, while actors that come late still get BYE.
     spaces_here: result of making the environment on this host, within a deadline; None where nothing makes it.
     Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
     """

@@ -32,7 +32,7 @@ class OpenSegment:
         return int(np.count_nonzero(self.valid[: self.rows]))
 
     def restart(self, observations: Leaves) -> None:
-        """No rows, starting at these observations [E, ...]."""
+        """Begin again without rows, at these observations [E, ...]."""
         self.rows = 0
         self.finals, self.broken = [], []
         for name, array in self.observations.items():

@@ -9,7 +9,7 @@ class State(Enum):
     JOINING = "joining"  # HELLO is out
     WAITING = "waiting"  # welcomed, or stopped: no policy to act with
     RUNNING = "running"
-    DRAINING = "draining"  # told to end: delivering what it has
+    DRAINING = "draining"  # is to end: delivers what it has
     OVER = "over"
 
 

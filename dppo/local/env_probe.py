@@ -61,7 +61,7 @@ def probe(
 ) -> None:
     """Make one environment and reset it (and look for the device). Raises UsageError where that fails.
 
-    note: told where it takes so long that a user would wonder.
+    note: called where it takes so long that a user would wonder.
     found: called with the environment's spec, before the environment is closed.
     given_up: once set, nothing is waited for any more.
     """

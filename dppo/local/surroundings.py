@@ -1,4 +1,4 @@
-"""What an environment in our own process may change for all that comes after it, put back. Knows no environments."""
+"""Put back what an environment in our own process may change for all that comes after it. Knows no environments."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def kept_surroundings() -> Iterator[None]:
     streams = sys.stdout, sys.stderr
     copies: dict[int, int] = {}
     for descriptor in (1, 2):
-        with contextlib.suppress(OSError):  # closed by whoever started us
+        with contextlib.suppress(OSError):  # closed by the program that started us
             copies[descriptor] = os.dup(descriptor)
     try:
         yield

@@ -136,7 +136,7 @@ class Roster:
             raise HostileError(f"{hello.actor} says HELLO with the incarnation of {account.actor}")
 
     def forget(self, peer_id: bytes) -> Peer | None:
-        """That connection is no more; its account stays open."""
+        """Forget that connection; its account stays open."""
         gone = self.heard_of(peer_id)
         if gone is not None:
             self.fetches.end(gone)

@@ -18,7 +18,7 @@ MAX_RECORDS = 4096  # tokens
 
 @dataclass
 class _Record:
-    """Of one token."""
+    """Record of one token."""
 
     looked_at: float
     debt: float = 0.0  # bytes
@@ -70,7 +70,7 @@ class Fetches:
             record.debt += size
 
     def forget(self) -> None:
-        """Nobody is connected any more, and no connection is to blame."""
+        """Forget all connections, and blame none."""
         self._waiting.clear()
         for record in self._records.values():
             record.holders = 0

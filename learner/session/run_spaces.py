@@ -1,5 +1,6 @@
-"""Which spaces a run has: those that its environment has on the learner's host, else those of most actors. Part of the
-session, without I/O.
+"""Spaces of a run: those of its environment on the learner's host, else those of most actors.
+
+Part of the session, without I/O.
 
 The first to join may be wrong (another version of the environment) or lie. Before anything has been trained on, spaces
 that more actors contradict than share are dropped, and so are spaces whose actors deliver nothing while others wait.
@@ -64,7 +65,7 @@ class Spaces:
         self.spec, self.is_settled, self._votes = spec, True, {}
 
     def dropped(self, new: Spec, source: str, peers: Iterable[bytes]) -> list[Action]:
-        """What to say where others take the place of these spaces. source: how they are known, for the log."""
+        """Return the notes and refusals where others take the place of these spaces. source: how they are known, for the log."""
         if self.spec is None:
             return []
         text = f"the run's spaces were wrong, {source}: {difference(self.spec, new)}"

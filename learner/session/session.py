@@ -195,7 +195,7 @@ class LearnerSession:
             return []
         self.ledger.drop_pending(drop)
         self._farewells = (reason, OVER)
-        self.roster.forget_lost()  # those lost from now on may have said BYE first
+        self.roster.forget_lost()  # those lost from now on may have sent BYE first
         return self.cycle.finish(reason, now)
 
     def leave(self, now: float) -> list[Action]:
@@ -236,7 +236,7 @@ class LearnerSession:
         actions = [*changed, *actions]
         if peer is None:
             return [*actions, *self.cycle.advance(now)]
-        if self.phase is Phase.DRAINING:  # it connected again: hear it out, so that its account can be closed
+        if self.phase is Phase.DRAINING:  # it connected again: BYE once more, so that its account can be closed
             return [*actions, Send(peer_id, Bye(OVER))]
         actions += [Send(peer_id, self._welcome(peer)), *self.histories.joined(hello)]
         holds = hello.policy == self.cycle.current

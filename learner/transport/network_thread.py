@@ -93,7 +93,7 @@ class Network:
         return self.ask(lambda session: sum(peer.ready for peer in session.peers.values()))
 
     def settle_spaces(self, spec: Spec) -> None:
-        """Fix the run's spaces; actors that have said others are sent away."""
+        """Fix the run's spaces; actors that have sent others are refused."""
         with self._lock:
             self._act(self._session.settle_spaces(spec))
         self._router.wake()
