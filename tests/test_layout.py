@@ -45,7 +45,7 @@ MAY_READ_THE_CLOCK = {
     "actor/service.py": "a shell",
     "actor/driver.py": "measures where an actor's time goes; the clock can be handed in",
     "actor/sampling/collector.py": "measures environments and policy in every step; decides nothing by it",
-    "actor/watchdog/thread.py": "the shell's thread that watches the main one; what it sees is judged in stall_detector.py",
+    "actor/watchdog/thread.py": "the shell's thread that watches the main one; stall_detector.py judges what it sees",
     "learner/service.py": "a shell",
     "learner/farewell.py": "a shell: how long it listens",
     "learner/transport/listener.py": "the shell's part that opens the port: tokens expire by the time of day",

@@ -65,7 +65,7 @@ class Spaces:
         self.spec, self.is_settled, self._votes = spec, True, {}
 
     def dropped(self, new: Spec, source: str, peers: Iterable[bytes]) -> list[Action]:
-        """Return the notes and refusals where others take the place of these spaces. source: how they are known, for the log."""
+        """Return what follows where others take the place of these spaces. source: how they are known, for the log."""
         if self.spec is None:
             return []
         text = f"the run's spaces were wrong, {source}: {difference(self.spec, new)}"
