@@ -123,7 +123,11 @@ class Dppo:
         for child in _children(self.pid):
             with contextlib.suppress(psutil.Error):
                 command = child.cmdline()
-                if {"actor", "dppo.actor"} & set(command) and "--name" in command and child.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    {"actor", "dppo.actor"} & set(command)
+                    and "--name" in command
+                    and child.status() != psutil.STATUS_ZOMBIE
+                ):
                     found[command[command.index("--name") + 1]] = child.pid
         return found
 
