@@ -1,3 +1,3 @@
 """Agreement of actors and learner, and the plumbing of their processes. Imports neither side, and no torch."""
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5

@@ -71,7 +71,7 @@ Decide who may join a run over the network.
 
 
 def version_text() -> str:
-    """Return `dppo 0.1.0 (protocol 4)`: an actor and a learner of one protocol understand each other."""
+    """Return `dppo 0.1.0 (protocol 5)`: an actor and a learner of one protocol understand each other."""
     from dppo.protocol import PROTOCOL_VERSION
     from dppo.protocol.release import RELEASE
 

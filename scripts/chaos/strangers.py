@@ -103,7 +103,7 @@ def _other_kinds(cluster: Cluster) -> list[Figure]:
     """Processes with a good token that do not belong to this run."""
     join = ("--join-file", str(join_file(cluster)))
     programs = {
-        "other protocol version": "import protocol; protocol.PROTOCOL_VERSION += 1000",
+        "other protocol version": "import dppo.protocol; dppo.protocol.PROTOCOL_VERSION += 1000",
         "other spaces": (
             "from gymnasium.spaces import Discrete; from gymnasium.envs.classic_control import cartpole; "
             "old = cartpole.CartPoleEnv.__init__; new = lambda env, *a, **k: (old(env, *a, **k), "
