@@ -109,7 +109,7 @@ class Run:
             source = find_source(run.init_from, run.init_checkpoint)
             origin = Change("weights", None, begin_from(self._trainer, source, spec))
             note_changes(self.directory.path, (origin,), self.moment())
-        return self._next_version()
+        return self.next_graph()
 
     @property
     def over(self) -> str:
@@ -195,8 +195,17 @@ class Run:
         log.info("update %d took too long to wait for and was given up; the run goes on from before it", cut_off)
 
     def next_graph(self) -> tuple[int, bytes]:
-        """The next version and its graph, also written to policy.onnx."""
-        return self._next_version()
+        """Return the next version and its graph, also written to policy.onnx."""
+        assert self._trainer is not None, "prepare comes first"
+        self.progress.version += 1
+        graph = self._newest_graph = self._trainer.graph_bytes(self.progress.version)
+        try:
+            self.directory.write_atomic("policy.onnx", graph)
+        except OSError as error:
+            self._complaints.failed("policy.onnx", f"policy.onnx could not be written: {error.strerror}")
+        else:
+            self._complaints.worked("policy.onnx")
+        return self.progress.version, graph
 
     def record(self, report: "UpdateReport", timing: dict[str, float], env_restarts: int, now: float) -> None:
         """Write the update's line of the curve. env_restarts: of all actors, as the session knows it."""
@@ -268,15 +277,3 @@ class Run:
                 self.directory.write_json(name, content)
             except OSError as error:
                 log.error("%s could not be written: %s", self.directory.path / name, error.strerror)
-
-    def _next_version(self) -> tuple[int, bytes]:
-        assert self._trainer is not None, "prepare comes first"
-        self.progress.version += 1
-        graph = self._newest_graph = self._trainer.graph_bytes(self.progress.version)
-        try:
-            self.directory.write_atomic("policy.onnx", graph)
-        except OSError as error:
-            self._complaints.failed("policy.onnx", f"policy.onnx could not be written: {error.strerror}")
-        else:
-            self._complaints.worked("policy.onnx")
-        return self.progress.version, graph

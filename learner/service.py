@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Literal
 
 from dppo.learner.config import LearnerConfig
@@ -15,13 +15,16 @@ from dppo.learner.failpoints import reach
 from dppo.learner.opening import open_run
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
+from dppo.learner.session.records import Latencies
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.settings import check_spaces
 from dppo.learner.signals import Abandoned, EndSignals, Interrupted
 from dppo.learner.status_reporter import Reporter
+from dppo.learner.storage.checkpointer import Books
 from dppo.learner.storage.settings_history import KeptSettings
 from dppo.learner.telemetry.status import Status
+from dppo.learner.training_loop import train
 from dppo.learner.transport.listener import Listening, open_listener
 from dppo.learner.transport.network_thread import Network
 from dppo.protocol.ledger import imbalance
@@ -91,7 +94,7 @@ def run(
 
 
 def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere] | None = None) -> str | None:
-    """The training loop; returns why the run is over, None where a signal came first."""
+    """Train from the first actor on; returns why the run is over, None where a signal came first."""
     try:
         import dppo.learner.ppo.trainer  # noqa: F401 -- torch, while the actors start
 
@@ -100,49 +103,61 @@ def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[Spa
         spec = _await_spaces(run, network, stop)
         version, graph = run.prepare(spec)
         _await_first_actors(network, run.config.collect.first_actors, stop)
-        collecting_since = time.monotonic()
+        collecting = _Collecting(run, network, stop, time.monotonic())
         while (current := network.ask(lambda session: session.spec)) not in (None, run.spec):
             assert current is not None
             version, graph = run.prepare(current)
         if not run.over:
             network.publish(version, graph)
-        while not run.over:
-            batch = _next_batch(run, network, stop)
-            if batch is None:  # before anything was trained on, most actors turned out to have other spaces
-                network.publish(*run.prepare(network.ask(lambda session: session.spec) or spec))
-                continue
-            full_at = time.monotonic()
-            with stop.cutting(run.can_go_back):
-                report = run.update(batch)
-            run.commit(batch, report, full_at)
-            latencies, env_restarts = network.ask(lambda session: (session.latencies, session.ledger.env_restarts))
-            updated_at = time.monotonic()
-            if not run.over:
-                version, graph = run.next_graph()
-                reach("before-publish")
-                network.publish(version, graph)
-                reach("after-publish")
-            else:
-                run.next_graph()
-                network.ask(LearnerSession.mark_trained)
-            timing = {
-                "collect": full_at - collecting_since,
-                "update": updated_at - full_at,
-                "stop": latencies.stop,
-                "policy": latencies.policy,
-            }
-            collecting_since = time.monotonic()
-            run.record(report, timing, env_restarts, updated_at)
-            if run.checkpoint_due(updated_at):
-                saving_since = time.monotonic()
-                run.save(network.ask(run.books), updated_at)
-                run.saving_took(time.monotonic() - saving_since)
+        train(run, collecting, time.monotonic)
     except Abandoned:
         run.go_back()
         return None
     except Interrupted:
         return None
     return run.over
+
+
+class _Collecting:
+    """Collecting by the network thread, for the training loop."""
+
+    def __init__(self, run: Run, network: Network, stop: EndSignals, now: float) -> None:
+        self.collecting_since = now
+        self._run = run
+        self._network = network
+        self._stop = stop
+
+    def next_batch(self) -> list[Received]:
+        """Return the next batch. Raises Interrupted after a signal."""
+        while (batch := _next_batch(self._run, self._network, self._stop)) is None:
+            # before anything was trained on, most actors turned out to have other spaces
+            spec = self._network.ask(lambda session: session.spec) or self._run.spec
+            assert spec is not None, "a policy was published for some"
+            self._network.publish(*self._run.prepare(spec))
+        return batch
+
+    def cutting(self) -> AbstractContextManager[None]:
+        """Return the context of an update that signals may cut off, where a checkpoint is there to go back to."""
+        return self._stop.cutting(self._run.can_go_back)
+
+    def figures(self) -> tuple[Latencies, int]:
+        """Return latencies of the newest batch, and restarted environments."""
+        return self._network.ask(lambda session: (session.latencies, session.ledger.env_restarts))
+
+    def publish_next(self, version: int, graph: bytes) -> None:
+        """Publish a policy; from then on the next batch is collected."""
+        reach("before-publish")
+        self._network.publish(version, graph)
+        reach("after-publish")
+        self.collecting_since = time.monotonic()
+
+    def mark_trained(self) -> None:
+        """Book the last batch as trained."""
+        self._network.ask(LearnerSession.mark_trained)
+
+    def books(self) -> Books:
+        """Return the books, made under the session's lock."""
+        return self._network.ask(self._run.books)
 
 
 def _settle_spaces(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere]) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.session import ActorSession
@@ -15,10 +16,13 @@ from dppo.learner.opening import open_run
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.records import Action, Kick, Note, Send
+from dppo.learner.session.records import Action, Kick, Latencies, Note, Send
 from dppo.learner.session.session import LearnerSession
+from dppo.learner.signals import Interrupted
 from dppo.learner.status_reporter import Reporter
+from dppo.learner.storage.checkpointer import Books
 from dppo.learner.storage.journal_records import Entry
+from dppo.learner.training_loop import train
 from dppo.local.drawing_thread import Screen
 from dppo.local.run_comparison import kept_settings
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
@@ -79,6 +83,7 @@ class Inline:
         self._driver = ActorDriver(actor, note=progress.note, note_reported=lambda text: None)  # one screen for both
         self._to_actor: deque[Send] = deque()
         self._shown_at = 0.0
+        self.collecting_since = 0.0  # when the newest batch began
         self._noted_turn = -1  # of the environments, that was reported to be stuck
 
     def train(self) -> None:
@@ -104,19 +109,16 @@ class Inline:
             self._turn()
         version, graph = run.prepare(session.spec)
         if not run.over:
-            self._do(session.publish(version, graph, time.monotonic()))
-        since = time.monotonic()
-        while not run.over and not self._stop:
-            batch = self._collect()
-            if batch is not None:
-                since = self._update(batch, since)
+            self.publish_next(version, graph)
+        with suppress(Interrupted):
+            train(run, self, time.monotonic)
         reason = run.over or "interrupted"
         self._do(session.finish(reason, "shutdown", time.monotonic()))
         while session.phase is not Phase.STOPPED:
             self._turn()
         session.close_accounts()
         self._show(time.monotonic())
-        run.close(reason, run.books(session), time.monotonic())
+        run.close(reason, self.books(), time.monotonic())
         self._close_environments()  # last: whatever it does, the run is saved
 
     def _close_environments(self) -> None:
@@ -135,42 +137,40 @@ class Inline:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
 
-    def _collect(self) -> list[Received] | None:
-        """Turns until the batch is there; None when interrupted."""
+    # Collecting, for the training loop
+
+    def next_batch(self) -> list[Received]:
+        """Take turns until the batch is there. Raises Interrupted once the user has interrupted the run."""
         session = self._session
+        self.collecting_since = time.monotonic()  # nothing is collected while the loop is at work
         while session.phase is not Phase.UPDATING:
             if self._stop:
-                return None
+                raise Interrupted
             self._run.directory.check_lock(time.monotonic())
             self._turn()
             if self._run.progress.first_step_seconds is None and session.batch:
                 self._run.note_first_step(time.monotonic())
         return session.batch
 
-    def _update(self, batch: list[Received], since: float) -> float:
-        run, session = self._run, self._session
-        full_at = time.monotonic()
-        report = run.update(batch)
-        run.commit(batch, report, full_at)
-        updated_at = time.monotonic()
-        version, graph = run.next_graph()
-        if run.over:
-            session.mark_trained()
-        else:
-            self._do(session.publish(version, graph, updated_at))
-        latencies = session.latencies
-        timing = {
-            "collect": full_at - since,
-            "update": updated_at - full_at,
-            "stop": latencies.stop,
-            "policy": latencies.policy,
-        }
-        run.record(report, timing, session.ledger.env_restarts, updated_at)
-        if run.checkpoint_due(updated_at):
-            saving_since = time.monotonic()
-            run.save(run.books(session), updated_at)
-            run.saving_took(time.monotonic() - saving_since)
-        return time.monotonic()
+    def cutting(self) -> AbstractContextManager[None]:
+        """Return a context that lets every update end."""
+        return nullcontext()
+
+    def figures(self) -> tuple[Latencies, int]:
+        """Return latencies of the newest batch, and restarted environments."""
+        return self._session.latencies, self._session.ledger.env_restarts
+
+    def publish_next(self, version: int, graph: bytes) -> None:
+        """Publish a policy."""
+        self._do(self._session.publish(version, graph, time.monotonic()))
+
+    def mark_trained(self) -> None:
+        """Book the last batch as trained."""
+        self._session.mark_trained()
+
+    def books(self) -> Books:
+        """Return where every step is now."""
+        return self._run.books(self._session)
 
     def _turn(self) -> None:
         """One step of the actor if it may, and all messages in both directions, through the codec as on a wire."""
