@@ -27,8 +27,8 @@ from dppo.learner.session.phases import Phase
 from dppo.learner.session.records import Action, Kick, Note, Send, Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
-from dppo.learner.storage.journal_records import Entry, unpack
-from dppo.learner.storage.journal_replay import replay
+from dppo.learner.storage.journal_records import RECORD_BYTES, Entry, unpack
+from dppo.learner.storage.journal_replay import holes_between, replay
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import Ledger, imbalance
@@ -236,10 +236,9 @@ class Disposal:
 
     incarnation: Incarnation
     upto: int  # the watermark from here on
-    place: str  # of the newest rollout, for a learner that knows only the journal; "" where the entry is of none
+    place: str  # of the newest rollout, for a learner that knows only the journal
     told_sealed: int
     told_dropped: int
-    is_gap: bool = False  # an actor told how much a dead learner had taken from it, of any number of rollouts
 
 
 @dataclass
@@ -250,9 +249,6 @@ class Books:
     told_sealed: dict[Incarnation, int] = field(default_factory=dict)
     told_dropped: dict[Incarnation, int] = field(default_factory=dict)
     place: dict[Identity, str] = field(default_factory=dict)
-    gaps: dict[Incarnation, list[Identity]] = field(
-        default_factory=dict
-    )  # what a torn journal had said of them is lost
 
     def put(self, numbers: Sequence[Identity], place: str, *, from_: str | None = None) -> None:
         for number in numbers:
@@ -286,7 +282,8 @@ class Simulation:
         self.sent: list[Send] = []  # by this learner
         self.learner: LearnerSession | None = None
         self.journal: list[bytes] = []  # a file for every learner that was
-        self.disposals: list[list[Disposal | None]] = []  # by file and entry; None: a version published
+        self.journal_end = (0, 0)  # number of the next record, steps in all before it
+        self.disposals: dict[int, Disposal | None] = {}  # by number of the record; None: a version published
         self.is_torn = False  # a part of the journal has been lost
         self.versions: list[int] = []  # published, by any learner
         self.handed: list[Received] = []  # to the trainer, when the batch was full and all had stopped
@@ -328,18 +325,16 @@ class Simulation:
         assert self.learner is None
         if torn_bytes and self.journal:
             self.journal[-1] = self.journal[-1][:-torn_bytes]
-            self.is_torn = True
-            del self.disposals[-1][len(list(unpack(self.journal[-1]))) :]
-            self.versions = []  # which was the newest is lost as well
+            self._journal_is_torn()
         text, books = self.checkpoints[checkpoint]
         state = json.loads(text)
         self.term += 1
         ledger = Ledger.from_state(state["ledger"])
         ledger.drop_pending("learner_crash")
-        file, records = state["journal"]
-        files = [[record.entry for record in unpack(content)] for content in self.journal[file:]]
-        behind = [entry for number, entries in enumerate(files) for entry in entries[0 if number else records :]]
-        replayed = replay(ledger, behind)
+        number, steps = state["journal"]
+        behind = [record for content in self.journal for record in unpack(content) if record.number >= number]
+        holes = holes_between(number, steps, behind, self.journal_end)
+        replayed = replay(ledger, [record.entry for record in behind], holes)
         self.version = max(state["version"], replayed.version)
         slots = SlotTable(self.term)
         settings = replace(self.settings, term=self.term, former_terms=frozenset(self.former_terms))
@@ -349,13 +344,29 @@ class Simulation:
         self.books = copy.deepcopy(books)
         pending = [number for number, place in self.books.place.items() if place == "pending"]
         self.books.put(pending, "learner_crash", from_="pending")
-        known = [self.disposals[file][records:], *self.disposals[file + 1 :]] if file < len(self.disposals) else []
-        for disposal in itertools.chain.from_iterable(known):
+        for record in behind:
+            disposal = self.disposals[record.number]
             if disposal is not None:
                 self._book_disposal(disposal)
         self.journal.append(b"")
-        self.disposals.append([])
         self._watermarks = {}
+
+    def damage_journal(self, which: int, records: int) -> None:
+        """Make so many records unreadable, from one on that may be in any file."""
+        places = [
+            (file, at)
+            for file, content in enumerate(self.journal)
+            for at in range(0, len(content) - RECORD_BYTES + 1, RECORD_BYTES)
+        ]
+        first = which % len(places) if places else 0
+        for file, at in places[first : first + records]:
+            content = self.journal[file]
+            self.journal[file] = content[:at] + bytes(RECORD_BYTES) + content[at + RECORD_BYTES :]
+            self._journal_is_torn()
+
+    def _journal_is_torn(self) -> None:
+        self.is_torn = True
+        self.versions = []  # which was the newest may be lost as well
 
     def crash_learner(self) -> None:
         """SIGKILL: everything in memory and in flight is gone."""
@@ -388,8 +399,7 @@ class Simulation:
     def checkpoint(self) -> None:
         """What learner/storage/checkpointer.py keeps."""
         assert self.learner is not None
-        position = (len(self.disposals) - 1, len(self.disposals[-1]))
-        state = _state(self.learner.ledger, self.version, position)
+        state = _state(self.learner.ledger, self.version, self.journal_end)
         self.checkpoints.append((json.dumps(state), copy.deepcopy(self.books)))
 
     def train(self) -> None:
@@ -602,8 +612,6 @@ class Simulation:
                     before = books.watermark.setdefault(incarnation, 0)
                     for numbers in process.shipped[before : message.tally.acked_upto]:
                         books.put(numbers, "learner_crash")
-                    if message.tally.acked_upto >= before:  # the actor knows how many steps were taken from it
-                        books.put(books.gaps.pop(incarnation, []), "learner_crash")
                     books.watermark[incarnation] = max(before, message.tally.acked_upto)
             case Ping() | Stopped() | Bye() if known:
                 self._book_tally(process, message.tally)
@@ -626,24 +634,23 @@ class Simulation:
                 assert sent in ([Who()], [])  # asked once in a while
 
     def _journal(self, entry: Entry) -> None:
-        self.journal[-1] += entry.pack()
+        number, steps = self.journal_end
+        self.journal_end = number + 1, steps + entry.steps
+        self.journal[-1] += entry.pack(number, steps + entry.steps)
         if entry.kind == "published" or entry.incarnation not in self.processes:  # of none, or of a stranger
-            self.disposals[-1].append(None)
+            self.disposals[number] = None
             return
         incarnation, books = entry.incarnation, self.books
         upto = books.watermark[incarnation]
         newest = self.processes[incarnation].shipped[upto - 1][:1] if upto else []
         place = books.place.get(newest[0], "") if newest else ""
-        lost = place in ("pending", "trained")
-        self.disposals[-1].append(
-            Disposal(
-                incarnation,
-                upto,
-                "" if entry.kind in ("told", "granted") else "learner_crash" if lost else place,
-                self.known_sealed(incarnation),
-                books.told_dropped.get(incarnation, 0),
-                is_gap=entry.kind == "learner_crash",
-            )
+        lost = entry.kind in ("told", "granted") or place in ("", "pending", "trained")
+        self.disposals[number] = Disposal(
+            incarnation,
+            upto,
+            "learner_crash" if lost else place,
+            self.known_sealed(incarnation),
+            books.told_dropped.get(incarnation, 0),
         )
 
     def _book_disposal(self, disposal: Disposal) -> None:
@@ -651,13 +658,10 @@ class Simulation:
         process = self.processes[incarnation]
         before = books.watermark.setdefault(incarnation, 0)
         news = process.shipped[before : disposal.upto]
-        if disposal.is_gap:
-            books.put([*itertools.chain.from_iterable(news), *books.gaps.pop(incarnation, [])], "learner_crash")
-            news = []
-        if news and disposal.place:
-            books.put(news.pop(), disposal.place)
         if news:
-            books.gaps.setdefault(incarnation, []).extend(itertools.chain.from_iterable(news))
+            books.put(news.pop(), disposal.place)
+        for numbers in news:  # entries about them are gone; this one has the sum of all steps that were disposed of
+            books.put(numbers, "learner_crash")
         books.watermark[incarnation] = max(before, disposal.upto)
         self._book_tally(process, Tally(sealed_steps=disposal.told_sealed, dropped_steps=disposal.told_dropped))
 
@@ -694,6 +698,8 @@ class Simulation:
             own = Counter(self.books.place.get(number, "nowhere") for number in mine)
             assert account.trained == own["trained"]
             assert account.pending == own["pending"]
+            if not account.over:
+                assert account.disposed == process.shipped_steps(upto), "steps below the watermark are in no place"
             assert account.in_flight >= 0
         total = learner.ledger.total()
         self._forget_those_that_never_delivered(learner)
@@ -734,9 +740,8 @@ class Simulation:
         assert total.dropped["actor_lost"] + total.dropped["shutdown"] == lost + places["shutdown"]
         for incarnation, process in self.processes.items():
             upto = self.books.watermark.get(incarnation, 0)
-            gap = self.books.gaps.get(incarnation, [])
             for numbers in process.shipped[:upto]:
-                assert all((number in gap) != (number in self.books.place) for number in numbers)
+                assert all(number in self.books.place for number in numbers)
             for numbers in process.shipped[upto:]:
                 assert not any(number in self.books.place for number in numbers)
 

@@ -185,6 +185,12 @@ class Faults(RuleBasedStateMachine):
         if self.world.learner is None:
             self.world.start_learner(-1 - which % len(self.world.checkpoints))
 
+    @rule(which=st.integers(0, 2000), records=st.sampled_from([1, 2, 5, 40]))
+    def records_in_the_middle_of_the_journal_are_damaged(self, which: int, records: int) -> None:
+        self.the_learner_is_killed()
+        self.world.damage_journal(which, records)
+        self.world.start_learner()
+
     @rule(torn_bytes=st.sampled_from([1, 170, 500, 100_000]))
     def the_machine_goes_down_and_the_end_of_the_journal_with_it(self, torn_bytes: int) -> None:
         self.the_learner_is_killed()
@@ -217,7 +223,6 @@ class Faults(RuleBasedStateMachine):
 
 
 def plan(examples: int, *, derandomize: bool) -> settings:
-    # Hypothesis also tries constants of the modules that are loaded: derandomized, the examples still depend on those
     return settings(
         derandomize=derandomize,
         deadline=None,
