@@ -5,11 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 from sessions import Simulation
 
 # the same examples every time, and no deadline: a busy machine is no bug
 settings.register_profile("dppo", derandomize=True, deadline=None)
 settings.load_profile("dppo")
+# Hypothesis also tries constants of our modules, of those that happen to be loaded: the examples would depend on which
+# other tests run. There is no setting for it.
+assert callable(providers.is_local_module_file)
+providers.is_local_module_file = lambda path: False
 
 
 def pytest_collection_finish() -> None:
