@@ -80,7 +80,7 @@ class ActorDriver:
     def tick(self) -> None:
         """Time passed."""
         self.activity.limit_seconds = self.session.step_timeout_seconds
-        self._do(self.session.tick(self._clock(), self._take_shares))
+        self._do(self.session.tick(self._clock(), self._take_shares, self._open_steps))
 
     def drain(self) -> None:
         """SIGTERM: deliver what is there, then end."""
@@ -224,6 +224,9 @@ class ActorDriver:
         if segment is not None:
             self._do(self.session.seal(segment))
         self.send_seconds += self._clock() - start
+
+    def _open_steps(self) -> int:
+        return self._collector.steps if self._collector is not None else 0
 
     def _take_shares(self) -> TimeShares:
         collector = self._collector

@@ -1,5 +1,7 @@
 """Make the Status that people watch from session and run. Reads both; changes neither."""
 
+from collections import deque
+
 import msgspec
 
 from dppo.learner.run import Run
@@ -9,30 +11,29 @@ from dppo.learner.session.records import Peer
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.telemetry.status import ActorStatus, LedgerStatus, Status
 from dppo.protocol.messages import TimeShares
+from dppo.protocol.rollout import most_rows
 
 SHOW_GONE_SECONDS = 10.0
+SPEED_SECONDS = 10.0  # over which the speed is measured: segments of slow environments fill for minutes, PINGs take 1 s
+SPEED_SAMPLE_SECONDS = 0.4
 
 
 class Reporter:
-    """Makes Status records; remembers the previous one for the speed."""
+    """Makes Status records; remembers earlier counts for the speed."""
 
     def __init__(self, run: Run) -> None:
         """Read of `run` only what never changes, and the record that its thread publishes."""
         self._config, self._directory, self._launched_at = run.config, run.directory.path, run.launched_at
         self._run = run
-        self._previous: tuple[float, int] | None = None  # when, steps accepted
-        self._speed = 0.0
+        self._speed = _Speed()
         self._rows: dict[str, tuple[float, ActorStatus]] = {}  # by name: when last seen connected
 
     def status(self, session: LearnerSession, now: float) -> Status:
         """The state of the run at this moment. Under the session's lock."""
         config, run = self._config, self._run.published
         total = session.ledger.total()
-        accepted = total.trained + total.pending
-        if self._previous is not None and now - self._previous[0] >= 0.4:
-            self._speed = (accepted - self._previous[1]) / (now - self._previous[0])
-            self._previous = (now, accepted)
-        self._previous = self._previous or (now, accepted)
+        actors = self._actors(session, now)
+        collected = total.pending + total.in_flight + sum(actor.open_steps for actor in actors)
         return Status(
             phase=session.phase.name,
             run_directory=str(self._directory),
@@ -41,13 +42,13 @@ class Reporter:
             version=session.snapshot.version,
             steps=run.steps,
             total_steps=config.run.total_steps,
-            steps_per_second=max(0.0, self._speed),
+            steps_per_second=self._speed.steps_per_second(now, total.trained + collected),
             episodes=run.episodes,
             mean_return=run.mean_return,
             target_return=config.run.target_return,
             elapsed_seconds=now - self._launched_at,
             waiting_for=waiting_for(session, now),
-            actors=self._actors(session, now),
+            actors=actors,
             ledger=LedgerStatus(
                 sealed=total.sealed,
                 trained=total.trained,
@@ -63,6 +64,8 @@ class Reporter:
             return_outliers=run.return_outliers,
             median_return=run.median_return,
             success_rate=run.success_rate,
+            collected_steps=collected,
+            batch_steps=config.collect.batch_steps,
         )
 
     def _actors(self, session: LearnerSession, now: float) -> tuple[ActorStatus, ...]:
@@ -73,7 +76,9 @@ class Reporter:
             self._rows = {name: row for name, row in self._rows.items() if now - row[0] < SHOW_GONE_SECONDS}
         names = {peer.actor for peer in connected}
         gone = [
-            msgspec.structs.replace(row, state="gone") for name, (_, row) in self._rows.items() if name not in names
+            msgspec.structs.replace(row, state="gone", open_steps=0)
+            for name, (_, row) in self._rows.items()
+            if name not in names
         ]
         return (*(self._rows[peer.actor][1] for peer in connected), *gone)
 
@@ -104,7 +109,30 @@ def _actor(peer: Peer, now: float) -> ActorStatus:
         idle_share=shares.idle,
         heard_seconds_ago=now - peer.heard,
         env_restarts=peer.account.env_restarts,
+        open_steps=_open_steps(peer),
     )
+
+
+def _open_steps(peer: Peer) -> int:
+    """Steps in the segment that it is filling, and never more than fit into one. None after its answer to STOP."""
+    most = most_rows(peer.quota.segment_steps) * peer.slots.envs
+    return 0 if peer.stopped else min(peer.open_steps, most)
+
+
+class _Speed:
+    """Steps per second over a while."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque()  # when, steps made and not lost
+
+    def steps_per_second(self, now: float, steps: int) -> float:
+        samples = self._samples
+        if not samples or now - samples[-1][0] >= SPEED_SAMPLE_SECONDS:
+            samples.append((now, steps))
+        while len(samples) > 2 and now - samples[1][0] >= SPEED_SECONDS:
+            samples.popleft()
+        seconds = samples[-1][0] - samples[0][0]
+        return max(0.0, (samples[-1][1] - samples[0][1]) / seconds) if seconds > 0 else 0.0
 
 
 def _normalised(shares: TimeShares) -> TimeShares:

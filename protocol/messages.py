@@ -115,6 +115,7 @@ class Ping(_Message, frozen=True):
     time: float
     tally: Tally
     shares: TimeShares
+    open_steps: Count = 0  # in the segment that is being filled; in no account before it is sealed
 
 
 class EnvFault(_Message, frozen=True):

@@ -129,10 +129,22 @@ def test_the_table_fits_every_width(width: int) -> None:
     assert "14%" in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_batch_that_fills_slowly_is_seen_to_fill(width: int) -> None:
+    filling = msgspec.structs.replace(actor("slow"), steps=0, open_steps=156)
+    status = changed(actors=(filling,), steps=0, collected_steps=1_312, batch_steps=2_048, steps_per_second=53.3)
+    text = drawn(status, width=width)
+    assert "next batch: 1,312 of 2,048 steps" in text
+    assert "156" in next(line for line in text.splitlines() if line.startswith("slow"))
+    assert max(map(len, text.splitlines())) <= width
+    assert " | batch: 1,312 of 2,048 steps | 53 steps/s | " in plain_line(status)
+    assert "batch" not in drawn(STATUS) + plain_line(STATUS)
+
+
 def test_many_actors_are_cut_to_what_fits() -> None:
     many = changed(actors=tuple(actor(f"actor-{i}") for i in range(40)))
     assert "+ 24 more" in drawn(many)
-    assert "+ 32 more" in drawn(many, height=20)
+    assert "+ 33 more" in drawn(many, height=20)
     assert "actor-16" not in drawn(many)
 
 

@@ -115,13 +115,13 @@ class ActorSession:
         )  # fmt: skip
         return [Send(hello)]
 
-    def tick(self, now: float, shares: Callable[[], TimeShares]) -> list[Action]:
-        """Time passed: unanswered HELLO, silence, heartbeat, the end of draining."""
+    def tick(self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int] = int) -> list[Action]:
+        """Time passed: unanswered HELLO, silence, heartbeat, the end of draining. PING alone asks for the counts."""
         if self.state is State.OVER:
             return []
         if self.state is State.DRAINING and (not self.sealed or now >= self._drain_deadline):
             return self._leave("the grace ended" if self.sealed else "drained")
-        return [*self._waits.tick(self._lack, self.is_reached, now), *self._keep_in_touch(now, shares)]
+        return [*self._waits.tick(self._lack, self.is_reached, now), *self._keep_in_touch(now, shares, open_steps)]
 
     @property
     def _lack(self) -> str:
@@ -130,7 +130,9 @@ class ActorSession:
             return "no policy"
         return "no credit" if self.state is State.RUNNING and self.task.rows_left and not self.may_open else ""
 
-    def _keep_in_touch(self, now: float, shares: Callable[[], TimeShares]) -> list[Action]:
+    def _keep_in_touch(
+        self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int]
+    ) -> list[Action]:
         match self._contact.due(now):
             case Due.RECONNECT:
                 return [Reconnect()]
@@ -138,7 +140,7 @@ class ActorSession:
                 return self._say_hello(now)
             case Due.PING:
                 self._waits.asked(now)
-                return [Send(Ping(now, self.sealed.tally, shares()))]
+                return [Send(Ping(now, self.sealed.tally, shares(), open_steps()))]
             case Due.NOTHING:
                 return []
 

@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dppo.learner.telemetry.status import Status
-from dppo.local.status_text import ledger_line, left_out_text
+from dppo.local.status_text import batch_text, ledger_line, left_out_text
 from dppo.number_text import absurd_text, return_number
 
 ACTOR_ROWS = 16
-OTHER_ROWS = 12  # header, column names, ledger, metrics
+OTHER_ROWS = 13  # header, column names, next batch, ledger, metrics
 METRICS = 10
 FIRST_METRICS = (  # what tells most about the health of a run; others follow while there is room
     "kl",
@@ -37,6 +37,8 @@ def table(status: Status, returns: Sequence[float], width: int, height: int) -> 
     """Return all that is worth watching, for a terminal of that size. `returns`: the mean return after each update."""
     rows = max(1, min(ACTOR_ROWS, height - OTHER_ROWS))
     parts: list[RenderableType] = [_header(status, returns, width), _actors(status, width, rows)]
+    if batch := batch_text(status):
+        parts.append(Text(f"next {batch}", style="dim"))
     if absurd := absurd_text(status.outliers, status.steps_left_out):
         parts.append(Text(absurd, style="yellow"))
     if status.waiting_for:
@@ -95,7 +97,7 @@ def _actors(status: Status, width: int, most: int) -> RenderableType:
         env, policy, send, idle = (
             f"{share:.0%}" for share in (actor.env_share, actor.policy_share, actor.send_share, actor.idle_share)
         )
-        cells = [str(actor.envs), f"{actor.steps:,}", env, policy, send, idle]
+        cells = [str(actor.envs), f"{actor.steps + actor.open_steps:,}", env, policy, send, idle]
         rows.add_row(Text(actor.name), state, *(cells if wide else [cells[1], env, idle]))
     if len(actors) <= most:
         return rows

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from dppo.learner.telemetry.status import Status
-from dppo.local.status_text import ledger_line, left_out_text
+from dppo.local.status_text import batch_text, ledger_line, left_out_text
 from dppo.number_text import absurd_text, return_number
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def plain_line(status: Status) -> str:
         f"{status.elapsed_seconds:.1f} s",
         f"update {status.updates}",
         f"steps {status.steps:,} of {status.total_steps:,}",
+        *filter(None, [batch_text(status)]),
         f"{status.steps_per_second:,.0f} steps/s",
         return_text(status),
         f"{live} actor{'s' * (live != 1)}",

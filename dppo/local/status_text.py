@@ -11,6 +11,13 @@ def left_out_text(status: Status) -> str:
     return f" (without {status.return_outliers} absurd; median {return_number(status.median_return)})"
 
 
+def batch_text(status: Status) -> str:
+    """Return how far the next batch has come, steps in open segments included; "" where no size is known."""
+    if not status.batch_steps:
+        return ""
+    return f"batch: {status.collected_steps:,} of {status.batch_steps:,} steps"
+
+
 def ledger_line(ledger: LedgerStatus) -> str:
     """Return the line that says where every environment step went."""
     dropped = sum(ledger.dropped.values())

@@ -108,6 +108,7 @@ class Peer:
     active_at: float = 0.0  # when it joined, or last delivered
     credit_withheld: bool = False  # until it gets the newest policy
     shares: TimeShares = field(default_factory=TimeShares)
+    open_steps: int = 0  # in the segment that it is filling, as its newest PING says; for people, in no account
     granted: int = 0  # steps that it may have sealed undelivered under the newest policy sent
     doing: str = ""  # where its main thread is stuck; "" as far as we know nowhere
     has_left: bool = False  # it has reported why it ends
@@ -127,7 +128,7 @@ class Peer:
         actor and learner both die.
         """
         before = self.granted or self.account.may_hold
-        self.granted = steps * rollouts
+        self.granted, self.open_steps = steps * rollouts, 0
         known, self.account.may_hold = self.account.may_hold, max(before, self.granted)
         self.account.is_idle = False
         return [Entry.of(self.account, self.incarnation, "granted", 0)] if self.account.may_hold > known else []

@@ -44,6 +44,7 @@ class Rollouts:
 
     def take(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> Taken:
         """One rollout: a duplicate, or the next one."""
+        peer.open_steps = 0  # it was sealed after the newest PING; the next one counts anew
         if header.seq <= peer.account.watermark:
             peer.account.duplicates += 1
             return [self.ack(peer)], None

@@ -136,7 +136,7 @@ class LearnerSession:
                 return self.cycle.stopped(peer, message, now)
             case Ping():
                 self._observe(peer, message.tally)
-                peer.shares = message.shares
+                peer.shares, peer.open_steps = message.shares, message.open_steps
                 return [Send(peer.id, Pong(message.time))]
             case Bye():
                 return self._bye(peer, message, now)

@@ -18,6 +18,7 @@ class ActorStatus(msgspec.Struct, frozen=True):
     idle_share: float
     heard_seconds_ago: float
     env_restarts: int = 0  # environments that it made again because they crashed
+    open_steps: int = 0  # in the segment that it is filling, at its last report
 
 
 class LedgerStatus(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ class Status(msgspec.Struct, frozen=True):
     version: int
     steps: int  # trained
     total_steps: int
-    steps_per_second: float  # since the previous status
+    steps_per_second: float  # over the last ten seconds, those of open segments included
     episodes: int
     mean_return: float | None  # of the last `return_window` training episodes
     target_return: float | None
@@ -56,3 +57,5 @@ class Status(msgspec.Struct, frozen=True):
     return_outliers: int = 0  # of the newest episodes: how many mean_return leaves out
     median_return: float | None = None  # of the same episodes as mean_return, none left out
     success_rate: float | None = None  # of the same episodes as mean_return; None where the environment does not say
+    collected_steps: int = 0  # for the next update: pending, in flight and in open segments
+    batch_steps: int = 0  # of an update at least
