@@ -33,8 +33,8 @@ class ActorConfig:
     envs: int = 0
     """Environments that this actor steps; 0: as many as the learner says."""
     allow_env: tuple[str, ...] = ()
-    """Patterns of environment ids that a learner may have this actor make, for example my_robot:*; with none it may
-    name any, and so import any module of this host."""
+    """Patterns of environment ids and wrappers (module:Class) that a learner may have this actor make, for example
+    my_robot:*; with none it may name any, and so import any module of this host."""
 
     def __post_init__(self) -> None:
         if self.learner and not self.learner.startswith(("tcp://", "ipc://")):

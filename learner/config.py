@@ -13,6 +13,7 @@ from dppo.learner.collect_checks import check_counts, check_times
 from dppo.learner.run_config import MAY_CHANGE, RunConfig
 from dppo.learner.setting_checks import ascending, at_least, at_most, positive
 from dppo.protocol.env_names import check_env_name
+from dppo.protocol.env_wrappers import parse_wrappers, refuse_native, wrappers_json
 from dppo.protocol.errors import UsageError
 from dppo.protocol.placeholders import check_placeholders
 
@@ -37,6 +38,10 @@ class EnvConfig:
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"
     """How an actor steps several environments: native (the environment's own vector version), sync (one after the
     other), async (one process each); auto takes native where there is one, else sync."""
+    wrappers: list[Any] = field(default_factory=list)
+    """Wrappers around every environment, the innermost first, in training, evaluation and film alike: [module:Wrapper,
+    {gymnasium.wrappers.RescaleAction: {min_action: -1, max_action: 1}}]. Classes derived from gymnasium.Wrapper, as
+    module:Class or module.Class; arguments take placeholders as kwargs do. Not with native; auto takes sync then."""
 
     step_timeout_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
     """A step, a reset, or the making of an environment that takes longer is hung: its actor reports where, writes the
@@ -47,13 +52,17 @@ class EnvConfig:
         check_env_name(self.id)
         at_least("env", self, 0, "step_timeout_seconds")
         try:
-            length = len(self.kwargs_json)
+            length = len(self.kwargs_json) + len(self.wrappers_json) - len("[]")
         except (TypeError, ValueError) as error:
             raise UsageError(f"env.kwargs={self.kwargs} must be plain JSON values: {error}") from None
         check_placeholders(self.kwargs)
+        parse_wrappers(self.wrappers)
+        if self.wrappers:
+            refuse_native(self.vectorization)
+        takes = f"env.kwargs and env.wrappers take {length}" if self.wrappers else f"env.kwargs takes {length}"
         if length > MAX_KWARGS_CHARACTERS:
             raise UsageError(
-                f"env.kwargs takes {length} characters of JSON; {MAX_KWARGS_CHARACTERS} fit into a message to an "
+                f"{takes} characters of JSON; {MAX_KWARGS_CHARACTERS} fit into a message to an "
                 "actor. Put large values into a file that the environment reads."
             )
 
@@ -61,6 +70,11 @@ class EnvConfig:
     def kwargs_json(self) -> str:
         """The keyword arguments as actors get them."""
         return json.dumps(self.kwargs).replace("\x7f", "\\u007f")  # the one unprintable character that json leaves
+
+    @property
+    def wrappers_json(self) -> str:
+        """The wrappers as actors get them."""
+        return wrappers_json(self.wrappers)
 
 
 @dataclass(frozen=True)

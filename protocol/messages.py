@@ -42,6 +42,7 @@ class EnvSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     kwargs_json: Annotated[str, msgspec.Meta(max_length=2048)] = "{}"
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"
     step_timeout_seconds: Seconds = 60.0  # a step, a reset or a making that takes longer is hung; 0: none is
+    wrappers_json: Annotated[str, msgspec.Meta(max_length=2048)] = "[]"  # as dppo.protocol.env_wrappers reads them
 
 
 class TimeShares(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

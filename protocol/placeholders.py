@@ -34,13 +34,13 @@ def filled(value: Any, numbers: Numbers) -> Any:
     return _text(value, numbers) if isinstance(value, str) and ("{" in value or "}" in value) else value
 
 
-def check_placeholders(kwargs: Mapping[str, Any]) -> None:
-    """Raises UsageError, naming the argument, where one of its texts cannot be filled in."""
+def check_placeholders(kwargs: Mapping[str, Any], of: str = "env.kwargs") -> None:
+    """Raises UsageError, naming the argument, where one of its texts cannot be filled in. of: whose arguments."""
     for name, value in kwargs.items():
         try:
             filled(value, Numbers())
         except UsageError as error:
-            raise UsageError(f"env.kwargs.{name}: {error}") from None
+            raise UsageError(f"{of}.{name}: {error}") from None
 
 
 def has_placeholder(value: Any) -> bool:

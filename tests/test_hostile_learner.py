@@ -1,6 +1,7 @@
 """What a hostile learner cannot make an honest actor do."""
 
 import contextlib
+import json
 
 import numpy as np
 import onnx
@@ -126,6 +127,10 @@ def welcome(**changes: object) -> Welcome:
     return Welcome(**(values | changes))  # type: ignore[arg-type]
 
 
+def in_wrappers(*names: str) -> dict[str, object]:
+    return {"env": EnvSettings("my_robot:Reach-v0", wrappers_json=json.dumps(names))}
+
+
 @pytest.mark.parametrize(
     ("changes", "allowed", "why"),
     [
@@ -134,6 +139,16 @@ def welcome(**changes: object) -> Welcome:
         ({}, ("CartPole-v1", "my_*"), ""),
         ({}, ("CartPole-v1", "other:*"), "wants 'my_robot:Reach-v0', and --allow-env allows only CartPole-v1, other:*"),
         ({}, ("MY_robot:*",), "allows only MY_robot"),
+        (in_wrappers("other:Wrapper"), (), ""),
+        (in_wrappers("my_robot:Wrapper"), ("my_robot:*",), ""),
+        (in_wrappers("my_robot.Wrapper"), ("my_robot:*",), ""),
+        (in_wrappers("gymnasium.wrappers:ClipReward"), ("my_robot:*", "gymnasium.wrappers.Clip*"), ""),
+        (
+            in_wrappers("my_robot:Wrapper", "os.path.Evil"),
+            ("my_robot:*",),
+            "wants the wrapper os.path:Evil, and --allow",
+        ),
+        ({"env": EnvSettings("my_robot:Reach-v0", wrappers_json="[" * 2000)}, ("my_robot:*",), "cannot be read"),
         ({"envs": MAX_ENVS}, (), ""),
         ({"envs": 10**7}, (), "10,000,000 environments"),
         ({"lease_seconds": 0.0}, (), "lease is 0 s"),

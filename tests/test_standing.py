@@ -50,6 +50,7 @@ OTHERS: dict[str, Any] = {
     "network.std": "state",
     "network.std_floor": 2e-3,
     "network.action_bounds": "rescale",
+    "env.wrappers": ["a.b:C"],
     "run.init_from": "elsewhere",
     "run.init_checkpoint": "best",
     "run.target_return": 5.0,

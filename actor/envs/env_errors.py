@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 
 from dppo.actor.watchdog.traceback_location import place_of_error
+from dppo.protocol.env_wrappers import EnvWrapper
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.own_names import hidden_from
 
@@ -38,12 +39,21 @@ def why_not_made(env_id: str, kwargs: Mapping[str, Any], error: BaseException) -
     missing = _hidden(error) or _what_is_missing(error)
     if missing:
         return f"cannot make {env_id}: {missing}"
-    return f"cannot make {env_id} with {dict(kwargs)}: {_reason(error)}"
+    return f"cannot make {env_id} with {dict(kwargs)}: {_reason(error)}{_argument_advice(error)}"
 
 
-def why_not_imported(env_id: str, module: str, error: BaseException) -> str:
-    """Return one line about an error while the module of `module:id` was imported."""
-    head = f"cannot import {module!r}, the module of the environment {env_id!r}:"
+def why_not_wrapped(wrapper: EnvWrapper, environment: gym.Env[Any, Any], error: BaseException) -> str:
+    """Return one line: which wrapper could not be put around an environment, why, and what to do."""
+    missing = _hidden(error) or _what_is_missing(error)
+    if missing:
+        return f"cannot wrap the environment in {wrapper.name}: {missing}"
+    spaces = f"observations {environment.observation_space} and actions {environment.action_space}"
+    return f"cannot wrap {spaces} in {wrapper.name} with {dict(wrapper.arguments)}: {_reason(error)}"
+
+
+def why_not_imported(of: str, module: str, error: BaseException) -> str:
+    """Return one line about an error while the module of an environment or a wrapper was imported. of: of which."""
+    head = f"cannot import {module!r}, the module of {of}:"
     hidden = _hidden(error)
     if hidden:
         return f"{head} {error}; {hidden}"
@@ -151,12 +161,14 @@ def _reason(error: BaseException) -> str:
     text = " ".join(_BY_GYMNASIUM.sub("", str(error)).split())
     if isinstance(error, SystemExit):
         return f"it called sys.exit({text!r}), which would have ended this process{_place(error)}"
-    lacks = _LACKS.search(text)
-    if isinstance(error, TypeError) and lacks:
-        return f"{text}: give it with --env.kwargs '{{{lacks[1]}: VALUE}}'"
     if isinstance(error, gym.error.Error | DppoError) or (isinstance(error, TypeError) and "argument" in text):
         return text
     return f"{type(error).__name__}{f': {text}' if text else ''}{_place(error)}"
+
+
+def _argument_advice(error: BaseException) -> str:
+    lacks = _LACKS.search(str(error))
+    return f": give it with --env.kwargs '{{{lacks[1]}: VALUE}}'" if isinstance(error, TypeError) and lacks else ""
 
 
 def _place(error: BaseException) -> str:

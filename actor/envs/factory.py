@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import gymnasium as gym
@@ -20,6 +20,8 @@ from dppo.actor.envs.env_numbers import (
 )
 from dppo.actor.envs.first_calls import check_first_calls
 from dppo.actor.envs.subprocess_workers import make_in_worker
+from dppo.actor.envs.wrapping import NotWrapped, wrapped
+from dppo.protocol.env_wrappers import EnvWrapper, differ_by_environment
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.placeholders import filled, has_placeholder
 
@@ -36,10 +38,13 @@ _Given = ParamSpec("_Given")
 class Maker:
     """Maker of the environments of one actor."""
 
-    def __init__(self, env_id: str, kwargs: Mapping[str, Any], place: Place) -> None:
+    def __init__(
+        self, env_id: str, kwargs: Mapping[str, Any], place: Place, wrappers: Sequence[EnvWrapper] = ()
+    ) -> None:
         self._id = env_id
         self._kwargs = kwargs
         self._place = place
+        self._wrappers = wrappers
         self._directory = _current_directory()  # some change it: each is made where the first one was
 
     def single(self, column: int) -> gym.Env[Any, Any]:
@@ -49,8 +54,8 @@ class Maker:
         kwargs = {"disable_env_checker": True, **filled(self._kwargs, numbers)}
         with self._at(column):
             environment = gym.make(self._id, **kwargs)
-        check_first_calls(environment)
-        return environment
+            check_first_calls(environment)
+            return wrapped(environment, self._wrappers, numbers)
 
     def native(self, envs: int) -> VectorEnv[Any, Any, Any]:
         """The environment's own vector; its numbers are those of the first column."""
@@ -64,7 +69,10 @@ class Maker:
         numbers = [self._place.of(column) for column in range(envs)]
         with self._at(0):
             return AsyncVectorEnv(
-                [functools.partial(make_in_worker, self._id, filled(self._kwargs, own), own) for own in numbers],
+                [
+                    functools.partial(make_in_worker, self._id, filled(self._kwargs, own), own, self._wrappers)
+                    for own in numbers
+                ],
                 context="spawn",  # a fork would copy the locks of zmq's and onnxruntime's threads
                 autoreset_mode=AutoresetMode.SAME_STEP,
             )
@@ -78,8 +86,10 @@ class Maker:
             raise
         except BaseException as error:
             kind = UsageError if isinstance(error, _NOT_MADE) else DppoError
-            if is_in_use(error) and not has_placeholder(self._kwargs):
+            if is_in_use(error) and not (has_placeholder(self._kwargs) or differ_by_environment(self._wrappers)):
                 advice += OWN_NUMBER_ADVICE
+            if isinstance(error, NotWrapped):
+                raise UsageError(f"{error}{advice}") from error
             raise kind(f"{why_not_made(f'{of}{self._id}', self._kwargs, error)}{advice}") from error
 
     def again(self, make: Callable[_Given, _Made]) -> Callable[_Given, _Made]:

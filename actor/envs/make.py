@@ -21,7 +21,9 @@ from dppo.actor.envs.factory import Maker
 from dppo.actor.envs.interface import Environments, Step
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import Seeding, VectorEnvironments
+from dppo.actor.envs.wrapping import wrapper_class
 from dppo.protocol.env_names import check_env_name
+from dppo.protocol.env_wrappers import read_wrappers, refuse_native
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.placeholders import check_placeholders
@@ -51,13 +53,18 @@ def make_environments(
         raise UsageError(f"an actor needs at least 1 environment, not {envs}")
     kwargs = _kwargs(settings.kwargs_json)
     check_placeholders(kwargs)
+    wrappers = read_wrappers(settings.wrappers_json)
     native = registered(settings.id).vector_entry_point is not None
     vectorization = settings.vectorization
     if vectorization == "auto":
-        vectorization = "native" if native else "sync"
+        vectorization = "native" if native and not wrappers else "sync"
     if vectorization == "native" and not native:
         raise UsageError(f"{settings.id} has no native vector environment: use vectorization 'sync' or 'async'")
-    maker = Maker(settings.id, kwargs, place)
+    if wrappers:
+        refuse_native(vectorization)
+        for wrapper in wrappers:
+            wrapper_class(wrapper)  # before anything is made that may take its time, or hold a port
+    maker = Maker(settings.id, kwargs, place, wrappers)
     if vectorization == "native":
         return _make_native(maker, envs, note)
     if vectorization == "async":
@@ -106,7 +113,7 @@ def registered(env_id: str) -> gym.envs.registration.EnvSpec:
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:
-            raise UsageError(why_not_imported(env_id, module, error)) from error
+            raise UsageError(why_not_imported(f"the environment {env_id!r}", module, error)) from error
     elif name not in gym.registry and name.partition("/")[0] in NAMESPACES:
         with contextlib.suppress(ImportError):  # then it is not registered, which says what to install
             importlib.import_module(NAMESPACES[name.partition("/")[0]][0])

@@ -13,7 +13,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -23,6 +23,8 @@ from gymnasium.vector import AsyncVectorEnv, VectorEnv
 from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_numbers import set_variables
 from dppo.actor.envs.first_calls import check_first_calls
+from dppo.actor.envs.wrapping import wrapped
+from dppo.protocol.env_wrappers import EnvWrapper
 from dppo.protocol.placeholders import Numbers
 from dppo.protocol.process.exit_codes import how_it_ended
 from dppo.protocol.specs import spec_of
@@ -33,7 +35,9 @@ TELL_STACK = signal.SIGUSR1
 NOTES = "_dppo_notes"  # key of an info: what is odd in what an environment returned, a line each
 
 
-def make_in_worker(env_id: str, kwargs: dict[str, Any], numbers: Numbers) -> gym.Env[Any, Any]:
+def make_in_worker(
+    env_id: str, kwargs: dict[str, Any], numbers: Numbers, wrappers: Sequence[EnvWrapper] = ()
+) -> gym.Env[Any, Any]:
     """Called in the new process. (Gymnasium also calls it once in the actor's, to look at the spaces.)"""
     if multiprocessing.parent_process() is not None:
         _end_with_actor()
@@ -42,7 +46,8 @@ def make_in_worker(env_id: str, kwargs: dict[str, Any], numbers: Numbers) -> gym
         set_variables(numbers)
     with _ends_told():
         environment = gym.make(env_id, **{"disable_env_checker": True, **kwargs})
-    check_first_calls(environment)
+        check_first_calls(environment)
+        environment = wrapped(environment, wrappers, numbers)
     return _InWorker(environment)
 
 

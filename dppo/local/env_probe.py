@@ -47,7 +47,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 def needs_no_probe(env: EnvSettings) -> bool:
     """Return whether the environment can certainly be made."""
-    return env.id in ENOUGH and env.kwargs_json == "{}" and env.vectorization != "native"
+    is_plain = env.kwargs_json == "{}" and env.wrappers_json == "[]"
+    return env.id in ENOUGH and is_plain and env.vectorization != "native"
 
 
 def probe(
@@ -138,7 +139,9 @@ def _broken(env: EnvSettings, process: "subprocess.Popen[bytes]", log: IO[bytes]
             "to allow more: --env.step-timeout-seconds (0: for ever)"
         )
     how = how_it_ended(process.returncode)
-    return f"cannot make {env.id} with {json.loads(env.kwargs_json)}: its process {how}{f': {words}' if words else ''}"
+    wrappers = "" if env.wrappers_json == "[]" else f" in {json.loads(env.wrappers_json)}"
+    made = f"{env.id} with {json.loads(env.kwargs_json)}{wrappers}"
+    return f"cannot make {made}: its process {how}{f': {words}' if words else ''}"
 
 
 def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:

@@ -40,4 +40,4 @@ def actors_text(actors: int, cores: int) -> str:
 
 def env_settings(env: EnvConfig) -> EnvSettings:
     """Return the settings as an actor gets them."""
-    return EnvSettings(env.id, env.kwargs_json, env.vectorization, env.step_timeout_seconds)
+    return EnvSettings(env.id, env.kwargs_json, env.vectorization, env.step_timeout_seconds, env.wrappers_json)

@@ -138,7 +138,9 @@ def _refusal(directory: Path, refused: list[Change]) -> str:
     if fields == ["run.seed"]:
         others = "--run.directory NEW, or all seeds with --seeds "
         others += f"{','.join(str(seed) for seed in sorted({refused[0].old, refused[0].new}))}"
-    elif {"env.id", "env.kwargs"} & set(fields) or not any(field.startswith("network.") for field in fields):
+    elif {"env.id", "env.kwargs", "env.wrappers"} & set(fields) or not any(
+        field.startswith("network.") for field in fields
+    ):
         others = f"--run.directory NEW, or from its weights with --init-from {directory} --run.new"
     else:
         others = "--run.directory NEW"

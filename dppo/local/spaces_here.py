@@ -15,6 +15,7 @@ import msgspec
 from dppo.learner.session.run_spaces import SpacesHere, difference
 from dppo.learner.storage.checkpoint_format import read_document, readable_first
 from dppo.local.env_probe import probe
+from dppo.protocol.env_wrappers import differ_by_environment, read_wrappers
 from dppo.protocol.errors import CheckpointError, DppoError, UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.placeholders import has_placeholder
@@ -64,8 +65,10 @@ def check_same_spaces(directory: Path, here: Future[SpacesHere]) -> None:
 
 
 def _look(env: EnvSettings, slot: int, future: Future[SpacesHere], given_up: threading.Event) -> None:
-    if has_placeholder(msgspec.json.decode(env.kwargs_json)):
-        why = "env.kwargs has placeholders, so one environment does not show the spaces of all"
+    of_kwargs = has_placeholder(msgspec.json.decode(env.kwargs_json))
+    if of_kwargs or differ_by_environment(read_wrappers(env.wrappers_json)):
+        setting = "env.kwargs" if of_kwargs else "env.wrappers"
+        why = f"{setting} has placeholders, so one environment does not show the spaces of all"
         future.set_result(SpacesHere(why_unknown=why))
         return
     limit = min(env.step_timeout_seconds or MAX_SECONDS, MAX_SECONDS)

@@ -138,11 +138,13 @@ def from_text(kind: Any, text: str) -> Any:
     if origin is tuple:
         parts = text.strip().strip("[]()").replace(",", " ").split()
         return tuple(from_text(get_args(kind)[0], part) for part in parts)
-    if origin is dict:
+    if origin in (dict, list):
         try:
-            return from_value(kind, yaml.load(text, Loader=Yaml))  # noqa: S506  a SafeLoader
+            value = yaml.load(text, Loader=Yaml)  # noqa: S506  a SafeLoader
         except yaml.YAMLError as error:
-            raise ValueError(f"{text!r} is not a mapping such as {{max_episode_steps: 100}}") from error
+            example = "mapping such as {max_episode_steps: 100}" if origin is dict else "list such as [module:Wrapper]"
+            raise ValueError(f"{text!r} is not a {example}") from error
+        return from_value(kind, [value] if origin is list and isinstance(value, str | dict) else value)  # one entry
     return _choice(kind, text)
 
 
@@ -160,11 +162,14 @@ def from_value(kind: Any, value: Any) -> Any:
         return _text(value)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(from_value(get_args(kind)[0], part) for part in value)
+    if origin is list and isinstance(value, list | tuple):
+        return list(value)
     if origin is dict and isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return value
     if origin is Literal:
         return _choice(kind, value)
     expected = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
+    expected[list] = "a list"
     raise ValueError(f"{value!r} is not {expected.get(origin or kind, 'a mapping with text keys')}")
 
 

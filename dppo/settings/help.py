@@ -79,14 +79,14 @@ def show_help(config: type[object], *, program: str, layers: tuple[type[object],
 
     @registry.primitive_rule
     def mapping(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-        """Fields of type dict appear as one YAML (or JSON) text instead of not at all."""
-        if info.type_origin is not dict:
+        """Fields of type dict or list appear as one YAML (or JSON) text instead of not at all."""
+        if info.type_origin not in (dict, list):
             return None
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
-            metavar="MAPPING",
+            metavar="MAPPING" if info.type_origin is dict else "LIST",
             instance_from_str=lambda args: {"": args[0]},
-            is_instance=lambda value: isinstance(value, dict),
+            is_instance=lambda value: isinstance(value, dict | list),
             str_from_instance=lambda value: [str(value)],
         )
 

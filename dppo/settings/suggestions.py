@@ -56,6 +56,7 @@ _TABLE = (
     ("env.id", "", "env_id env_name environment gym_id task"),
     ("env.kwargs", "", "env_config env_kwargs env_args"),
     ("env.kwargs", "as in '{max_episode_steps: 200}'", "max_episode_steps time_limit max_ep_len episode_length"),
+    ("env.wrappers", "", "env_wrapper env_wrappers vec_env_wrapper wrapper wrapper_class"),
     ("run.directory", "", "exp_name experiment experiment_name train_dir log_dir logdir save_path output_dir run_name"),
     ("run.device", "for example cuda", "cuda gpu use_gpu num_gpus"),
     ("run.tensorboard", "", "track tensorboard_log logger"),

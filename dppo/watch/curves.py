@@ -151,15 +151,18 @@ def _row(line: str) -> dict[str, Any] | None:
 
 
 def _env_of(run: Path) -> str:
-    """Id and keyword arguments out of config.yaml, or the directory's name for a run without one."""
+    """Id, keyword arguments and wrappers out of config.yaml, or the directory's name for a run without one."""
     if not (run / "config.yaml").is_file():
         return run.name
+    from dppo.protocol.env_wrappers import parse_wrappers
     from dppo.settings.commands import TrainConfig
     from dppo.settings.layers import load_config_file
 
     values = load_config_file(run / "config.yaml", TrainConfig)
     kwargs = ", ".join(f"{name} {value}" for name, value in values.get("env.kwargs", {}).items())
-    return f"{values.get('env.id', run.name)}{f' ({kwargs})' if kwargs else ''}"
+    wrappers = ", ".join(wrapper.kind for wrapper in parse_wrappers(values.get("env.wrappers", [])))
+    wrapped = f" in {wrappers}" if wrappers else ""
+    return f"{values.get('env.id', run.name)}{f' ({kwargs})' if kwargs else ''}{wrapped}"
 
 
 def _tutorial_curve(file: Path, content: dict[str, Any], y: YAxis, label: str) -> Curve:

@@ -121,7 +121,7 @@ def _unwatched(env: EnvConfig, width: int, place: Place) -> Environments:
     if env.vectorization == "native":  # one seed for all of its columns: so one column, or results depend on the width
         width = 1
     vectorization = "sync" if env.vectorization == "auto" else env.vectorization
-    settings = EnvSettings(env.id, env.kwargs_json, vectorization)
+    settings = EnvSettings(env.id, env.kwargs_json, vectorization, wrappers_json=env.wrappers_json)
     return make_environments(settings, width, place=place, note=_note)
 
 

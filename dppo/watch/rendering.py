@@ -15,6 +15,7 @@ from dppo.actor.envs.env_numbers import FIRST_IN_USE_SECONDS, Place, made_with_p
 from dppo.actor.envs.factory import Maker
 from dppo.actor.envs.make import registered
 from dppo.learner.config import EnvConfig
+from dppo.protocol.env_wrappers import parse_wrappers
 from dppo.protocol.errors import UsageError
 from dppo.watch.video_file import Film
 
@@ -130,7 +131,7 @@ def make_watched(settings: EnvConfig, mode: RenderMode, place: Place = Place()) 
         if mode not in offered and not (mode == "human" and "rgb_array" in offered):
             modes = ", ".join(offered) or "none"
             raise UsageError(f"{settings.id} cannot be watched: it has no render_mode {mode} (it offers: {modes})")
-        maker = Maker(settings.id, {**settings.kwargs, "render_mode": mode}, place)
+        maker = Maker(settings.id, {**settings.kwargs, "render_mode": mode}, place, parse_wrappers(settings.wrappers))
         environment = made_with_patience(lambda: maker.single(0), FIRST_IN_USE_SECONDS)
         if mode == "human":
             environment = Shown(environment)

@@ -24,7 +24,11 @@ def session_settings(
         run_id=directory.run_id,
         term=directory.term,
         env=EnvSettings(
-            config.env.id, config.env.kwargs_json, config.env.vectorization, config.env.step_timeout_seconds
+            config.env.id,
+            config.env.kwargs_json,
+            config.env.vectorization,
+            config.env.step_timeout_seconds,
+            config.env.wrappers_json,
         ),
         envs_per_actor=config.collect.envs_per_actor,
         batch_steps=config.collect.batch_steps,
