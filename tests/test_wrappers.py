@@ -254,7 +254,7 @@ def test_a_run_trains_and_plays_what_its_wrappers_make_of_it(how: tuple[str, ...
         row = json.loads((place.path / "run/metrics.jsonl").read_text().splitlines()[-1])
         assert row["mean_length"] == 3
         assert 3000 <= row["mean_return"] <= 3012
-        assert "2 episodes, most likely actions: return 30" in command.said()
+        assert "2 episodes, most likely actions: return 3,0" in command.said()
         other = place.start("train", "--env", COUNTING, "--run.directory", "run", *how)
         place.ends(other, code=2)
         assert "env.wrappers" in other.said()
