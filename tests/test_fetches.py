@@ -17,10 +17,12 @@ from dppo.learner.session.policy_fetches import (
     LEAST_POLICIES,
     MAX_RECORDS,
     POLICIES_PER_ACTOR,
+    RESTART_SECONDS,
     Fetches,
 )
 from dppo.learner.session.records import Action, Note, Send
 from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.shares import MOST_OLD_QUOTAS
 from dppo.learner.session.slots import SlotTable
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import Bye, Part, Policy, Tally
@@ -84,7 +86,7 @@ def test_a_token_that_only_fetches_gets_a_bounded_number_of_bytes(how: str, name
         learner.leave(peer, how)
         learner.pass_time(pause)
     live = names if how == "silence" else 1
-    at_once = max(LEAST_POLICIES, POLICIES_PER_ACTOR * live) + live + 1
+    at_once = max(LEAST_POLICIES, POLICIES_PER_ACTOR * (live + 1))
     assert learner.sent_bytes >= LEAST_POLICIES * len(POLICY), "the test does not reach the bound"
     assert learner.sent_bytes <= at_once * len(POLICY) + BYTES_PER_SECOND * learner.now
     _, is_served = learner.join("honest", token="honest")
@@ -108,7 +110,7 @@ def test_what_waits_is_noted_once_and_served_when_the_debt_is_paid() -> None:
 @pytest.mark.parametrize(("how", "actors"), [("cut", 1000), ("bye", 300)])
 def test_many_actors_of_one_token_join_and_restart_twice_without_a_wait(how: str, actors: int) -> None:
     learner = Learner()
-    for _ in range(1 + POLICIES_PER_ACTOR):
+    for _ in range(POLICIES_PER_ACTOR):
         joined = [learner.join(f"actor-{number}") for number in range(actors)]
         assert all(is_served for _, is_served in joined)
         for peer, _ in joined:
@@ -117,8 +119,10 @@ def test_many_actors_of_one_token_join_and_restart_twice_without_a_wait(how: str
 
 def test_actors_that_work_come_back_as_often_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetches, "BYTES_PER_SECOND", 0)
-    monkeypatch.setattr(fetches, "LEAST_POLICIES", 1)
+    monkeypatch.setattr(fetches, "LEAST_POLICIES", 3)
     monkeypatch.setattr(fetches, "POLICIES_PER_ACTOR", 0)
+    monkeypatch.setattr(fetches, "POLICIES_PER_SECOND", 0)
+    monkeypatch.setattr(fetches, "RESTART_SECONDS", float("inf"))
     with Simulation() as world:
         actors = running(world, "a", "b")
         for turn in range(40):
@@ -154,3 +158,51 @@ def test_connections_that_ended_leave_nothing_but_a_bounded_record_of_each_token
         learner.leave(peer, "cut")
     assert len(learner.session.roster.fetches) <= MAX_RECORDS
     assert len(Fetches()) == 0
+
+
+@pytest.mark.parametrize(
+    ("actors", "life_seconds", "most_seconds"),
+    [(20, 2.0, RESTART_SECONDS), (100, 2.0, RESTART_SECONDS), (30, 10.0, 0.5)],
+)
+def test_actors_that_crash_again_and_again_wait_for_seconds_and_so_do_others_of_their_token(
+    monkeypatch: pytest.MonkeyPatch, actors: int, life_seconds: float, most_seconds: float
+) -> None:
+    """A policy so large that four MiB a second are nothing; a new actor of the same token comes every 5 s and stays."""
+    monkeypatch.setattr(fetches, "BYTES_PER_SECOND", 0)
+    learner = Learner()
+    at = {f"crashing-{number}": number / actors for number in range(actors)}
+    joined: dict[bytes, float] = {}
+    waits: list[float] = []
+    for turn in range(600):
+        for name in [name for name, begin in at.items() if learner.now >= begin]:
+            joined[learner.join(name)[0]] = learner.now
+            del at[name]
+        if turn % 50 == 0:
+            joined[learner.join(f"new-{turn}")[0]] = learner.now
+        learner.pass_time(0.1)
+        for peer in list(joined):
+            state = learner.session.peers[peer]
+            state.heard = learner.now
+            if state.sent_version and learner.now >= state.policy_sent_at + life_seconds:
+                waits.append(state.policy_sent_at - joined[peer])
+                if learner.names[peer].startswith("crashing"):
+                    learner.leave(peer, "bye")
+                    at[learner.names[peer]] = learner.now + 1
+                del joined[peer]
+    waits += [learner.now - since for peer, since in joined.items() if not learner.session.peers[peer].sent_version]
+    assert len(waits) > 10 * actors * 3 / RESTART_SECONDS
+    assert max(waits) <= most_seconds + 0.2
+
+
+def test_quotas_of_thousands_of_processes_that_came_under_one_policy_are_not_kept() -> None:
+    learner = Learner()
+    for number in range(3 * MOST_OLD_QUOTAS):
+        peer, is_served = learner.join(f"a-{number}", token=f"token-{number}")
+        assert is_served
+        learner.leave(peer, "bye")
+        if number % 100 == 0:
+            learner.session.peers[b"connection-0"].heard = learner.now
+            learner.pass_time(1.1)
+    quotas = learner.session.cycle.quotas
+    assert len(quotas) <= 2 * MOST_OLD_QUOTAS
+    assert next(iter(quotas)) in learner.session.ledger.accounts, "the first actor's own"

@@ -9,7 +9,7 @@ from dppo.learner.session.flow_control import MOST_UNDELIVERED, segment_steps_of
 from dppo.learner.session.peer_table import Roster
 from dppo.learner.session.phases import Event, Phase, following
 from dppo.learner.session.records import Action, Latencies, Note, Peer, Quota, Send, Settings
-from dppo.learner.session.shares import Shares
+from dppo.learner.session.shares import Shares, known_quotas
 from dppo.learner.session.stop_answers import Answers
 from dppo.protocol.messages import Bye, Extend, Have, Part, Policy, Stop, Stopped
 from dppo.protocol.rollout import most_steps
@@ -265,6 +265,7 @@ class CollectionCycle:
         """Return the peer's quota under the newest policy; the same again if it was sent one before."""
         quota = self.quotas.get(peer.incarnation)
         if quota is None:
+            self.quotas = known_quotas(self.quotas, self._roster.ledger.accounts)
             divided = share or self._shares.rows(self._settings.batch_steps)
             quota = self.quotas[peer.incarnation] = Quota(
                 segment_steps=self._shares.segment_steps(divided, peer.slots.envs),

@@ -95,9 +95,9 @@ class Peer:
     token: str = ""  # by which it came, "" where none is needed
     sent_version: int = 0  # newest POLICY sent
     have_version: int = 0
-    first_version: int = 0  # of the policy that this connection was sent first
-    first_bytes: int = 0  # of that policy; 0: none was sent, or its end has been noted
-    fetched_by: str = ""  # the token that it was sent by
+    first_version: int = 0  # of the policy that this connection was sent first; 0: none, or it has ended
+    first_bytes: int = 0  # of that policy; 0: none was sent, or it has worked, or has ended
+    fetched_by: str = ""  # the token by which it was sent, or is waited for
     policy_due: bool = False  # a newer one waits for HAVE
     policy_sent_at: float = 0.0
     is_slow: bool = False  # lost its connection while reading a policy: not waited for before HAVE

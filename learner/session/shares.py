@@ -5,13 +5,14 @@ segments for longer than the first PROMISED_POLICIES.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from dppo.learner.session.flow_control import most_segment_steps, segment_steps_of
 from dppo.learner.session.peer_table import Roster
-from dppo.learner.session.records import Peer, Settings
+from dppo.learner.session.records import Peer, Quota, Settings
 
 PROMISED_POLICIES = 2  # that an actor may have been sent without delivering, before it counts no more
+MOST_OLD_QUOTAS = 1024  # under one policy, of processes that are gone
 
 
 class Shares:
@@ -57,3 +58,10 @@ class Shares:
     def forget(self) -> None:
         """Sizes follow from other spaces now."""
         self._most = {}
+
+
+def known_quotas(quotas: dict[bytes, Quota], accounts: Collection[bytes]) -> dict[bytes, Quota]:
+    """Return the quotas by incarnation, once they are many only those of processes that have an account."""
+    if len(quotas) < MOST_OLD_QUOTAS + 2 * len(accounts):
+        return quotas
+    return {incarnation: quota for incarnation, quota in quotas.items() if incarnation in accounts}
