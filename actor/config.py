@@ -35,6 +35,8 @@ class ActorConfig:
     allow_env: tuple[str, ...] = ()
     """Patterns of environment ids and wrappers (module:Class) that a learner may have this actor make, for example
     my_robot:*; with none it may name any, and so import any module of this host."""
+    trace: str = ""
+    """Write every event of the session (messages, states, waits) to this file, as JSON lines; empty: no trace."""
 
     def __post_init__(self) -> None:
         if self.learner and not self.learner.startswith(("tcp://", "ipc://")):

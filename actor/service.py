@@ -14,7 +14,7 @@ from dppo.actor.join_options import JoinOptions
 from dppo.actor.leave_reasons import reason_for_learner
 from dppo.actor.session.actions import Exit
 from dppo.actor.session.connection_status import SILENT_SECONDS, Handshake
-from dppo.actor.session.session import ActorSession
+from dppo.actor.session.traced_session import new_session
 from dppo.actor.watchdog.thread import Watchdog
 from dppo.protocol.codec import decode_from_learner, encode
 from dppo.protocol.errors import DppoError, ProtocolError, RefusedError
@@ -22,10 +22,10 @@ from dppo.protocol.messages import EnvFault
 from dppo.protocol.process.heartbeat_file import HealthFile
 from dppo.protocol.process.heartbeat_pipe import Heartbeat
 from dppo.protocol.process.lifeline import watch_parent
-from dppo.protocol.release import RELEASE
 from dppo.protocol.security.curve import ClientSecurity
 from dppo.protocol.security.zmtp_probe import mechanism_at
 from dppo.protocol.texts import MAX_TEXT
+from dppo.protocol.trace import Trace
 from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 
@@ -38,10 +38,18 @@ LAST_WORD_TRIES = 5  # of CONNECTING_SECONDS each
 QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for the log
 
 
-def run(way_in: JoinOptions, *, name: str = "", envs: int = 0, allow_env: Sequence[str] = ()) -> None:
+def run(
+    way_in: JoinOptions,
+    *,
+    name: str = "",
+    envs: int = 0,
+    allow_env: Sequence[str] = (),
+    trace: Trace | None = None,
+) -> None:
     """Step environments for the learner until it says that the run is over.
 
     name: "" takes host name and process id; envs: 0 as the learner says; allow_env: as in ActorConfig.
+    trace: of the session's events; None: nothing is recorded.
     Raises RefusedError when the learner refuses this actor, UsageError when the join line cannot be used, DppoError
     when environments cannot be made.
     """
@@ -56,7 +64,7 @@ def run(way_in: JoinOptions, *, name: str = "", envs: int = 0, allow_env: Sequen
         log.info("%s ends: stopped", name)
         return
     endpoint, security = found
-    session = ActorSession(actor=name, incarnation=os.urandom(8), envs=envs, release=RELEASE, learner=endpoint)
+    session = new_session(trace, actor=name, envs=envs, learner=endpoint)
     session.allowed_envs = allow_env
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)

@@ -96,19 +96,19 @@ def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolv
     settings = settings_of(config)
     has_presets = "env.id" in settings
     if _wants_help(arguments):
-        from dppo.settings.help import FileFlags, PresetFlags, RunFlags, SeedFlags, show_help
+        from dppo.settings.help import FileFlags, PresetFlags, RunFlags, SeedFlags, TraceFlags, show_help
 
-        layers = {"train": (FileFlags, PresetFlags, RunFlags, SeedFlags), "learner": (FileFlags, PresetFlags, RunFlags)}
+        common = (FileFlags, PresetFlags, RunFlags)
+        layers = {"train": (*common, SeedFlags, TraceFlags), "learner": common}
         show_help(config, program=f"dppo {command}", layers=layers.get(command, (FileFlags,)))
         return None
     extra = ("config", "preset") if has_presets else ("config",)
-    runs = command in ("train", "learner")
     flags = parse_flags(
         arguments,
         settings,
         positional="env.id" if has_presets else "",
         extra=(*extra, "seeds") if command == "train" else extra,
-        switches=("print_config", "run.new") if runs else ("print_config",),
+        switches=("print_config", *{"train": ("run.new", "trace"), "learner": ("run.new",)}.get(command, ())),
     )
     if flags.rest:
         raise UsageError(f"unexpected argument {flags.rest[0]} after --")
@@ -204,11 +204,13 @@ def _actor(arguments: list[str]) -> int:
     settings = resolved.config
     way = way_in(settings, resolved.sources)
     bounds = {"allow_env": settings.allow_env} if settings.allow_env else {}
+    from dppo.local.log_files import tracing
     from dppo.local.surroundings import kept_surroundings
 
     is_alone = LIFELINE_VARIABLE not in os.environ  # else our parent has a sweeper
-    with leaves_nothing(ACTOR_GRACE_SECONDS, sweeper=is_alone), kept_surroundings():
-        _entry("dppo.actor.service", "run")(way, name=settings.name, envs=settings.envs, **bounds)
+    swept = leaves_nothing(ACTOR_GRACE_SECONDS, sweeper=is_alone)
+    with tracing(settings.trace, "actor") as trace, swept, kept_surroundings():
+        _entry("dppo.actor.service", "run")(way, name=settings.name, envs=settings.envs, trace=trace, **bounds)
     return 0
 
 

@@ -16,6 +16,7 @@ from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.settings import check_spaces, session_settings
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.session.space_remarks import remarks
+from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.learner.storage.best_policy import BestPolicy
 from dppo.learner.storage.checkpointer import Books, Content, Saver, over_because, resume
 from dppo.learner.storage.initial_weights import begin_from, find_source
@@ -30,6 +31,7 @@ from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings
 from dppo.learner.telemetry.update_metrics import figures, warnings_of
 from dppo.protocol.specs import Spec
+from dppo.protocol.trace import Trace
 
 if TYPE_CHECKING:
     from dppo.learner.ppo.epochs import UpdateReport
@@ -79,9 +81,11 @@ class Run:
         """Return this start's time, number, updates and steps, for the run's history."""
         return Moment(self._time_of_day, self.directory.start, self.progress.updates, self.progress.steps)
 
-    def session(self, lease_seconds: float = 0.0) -> LearnerSession:
-        """The learner's side of the protocol for this run. lease_seconds: 0 as set."""
+    def session(self, lease_seconds: float = 0.0, trace: Trace | None = None) -> LearnerSession:
+        """Return the learner's side of the protocol for this run. lease_seconds: 0 as set. trace: of its events."""
         settings = session_settings(self.config, self.directory, lease_seconds)
+        if trace is not None:
+            return TracedLearnerSession(settings, self.ledger, self.slots, self.spec, trace=trace)
         return LearnerSession(settings, self.ledger, self.slots, self.spec)
 
     def prepare(self, spec: Spec) -> tuple[int, bytes]:

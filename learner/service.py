@@ -31,6 +31,7 @@ from dppo.protocol.ledger import imbalance
 from dppo.protocol.process.launch_time import launched_at
 from dppo.protocol.process.lifeline import watch_parent
 from dppo.protocol.specs import Spec
+from dppo.protocol.trace import Trace
 
 log = logging.getLogger("dppo.learner")
 
@@ -49,6 +50,7 @@ def run(
     afterwards: Callable[[bool], None] | None = None,
     on_signal: Literal["leave", "end"] = "leave",
     spaces_here: Future[SpacesHere] | None = None,
+    trace: Trace | None = None,
 ) -> None:
     """Train until the run is over or a signal ends it. How it went is in summary.json.
 
@@ -57,6 +59,7 @@ def run(
     on_signal: leave the actors waiting for the next learner, or end the run, and them with it.
     afterwards: called at the end with whether a signal ended the run, while actors that come late still get BYE.
     spaces_here: result of making the environment on this host, within a deadline; None where nothing makes it.
+    trace: of the session's events; None: nothing is recorded.
     Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
     """
     check_failpoint()
@@ -70,9 +73,8 @@ def run(
         stack.callback(directory.close)
         reporter = Reporter(this_run)
         router, gate = open_listener(listening, config.collect.max_rollout_bytes, directory.path)
-        network = Network(
-            router, this_run.session(), this_run.journal.append, gate, status=reporter.status, observe=observe
-        )
+        session = this_run.session(trace=trace)
+        network = Network(router, session, this_run.journal.append, gate, status=reporter.status, observe=observe)
         stack.callback(network.close)
         network.start()
         reason = _train(this_run, network, stop, spaces_here)

@@ -242,10 +242,16 @@ def test_actor_gets_its_learner(entries: Entries) -> None:
     assert run("actor", "--learner", "ipc:///tmp/x", "--envs", "4") == 0
     assert run("actor", "--join", LINE) == 0
     assert run("actor", "--learner", "tcp://localhost:5555", "--insecure") == 0
+    own: dict[str, Any] = {"name": "", "envs": 0, "trace": None}
     assert [(module, function, *args, rest) for module, function, args, rest in calls] == [
-        ("dppo.actor.service", "run", JoinOptions("ipc:///tmp/x"), {"name": "", "envs": 4}),
-        ("dppo.actor.service", "run", JoinOptions(join=LINE), {"name": "", "envs": 0}),
-        ("dppo.actor.service", "run", JoinOptions("tcp://localhost:5555", insecure=True), {"name": "", "envs": 0}),
+        ("dppo.actor.service", "run", JoinOptions("ipc:///tmp/x"), {**own, "envs": 4}),
+        ("dppo.actor.service", "run", JoinOptions(join=LINE), own),
+        (
+            "dppo.actor.service",
+            "run",
+            JoinOptions("tcp://localhost:5555", insecure=True),
+            own,
+        ),
     ]
 
 

@@ -52,6 +52,7 @@ MAY_READ_THE_CLOCK = {
     "learner/transport/network_thread.py": "the shell's thread that owns the socket",
     "learner/telemetry/metrics.py": "TensorBoard's events carry the time of day",
     "protocol/process/sweeper.py": "a program of its own: the grace of what a killed process has left",
+    "protocol/process/trace_file.py": "times of the lines of a trace",
     "protocol/process/launch_time.py": "when the command was launched",
     "dppo/local/inline.py": "the shell of a run in one process",
     "dppo/local/process_end.py": "a shell: how long the end of a process may take",

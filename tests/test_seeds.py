@@ -124,7 +124,7 @@ def finish(config: TrainConfig) -> None:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Commands:
     commands = Commands({})
-    monkeypatch.setattr(seeds_module, "_Children", lambda: commands)
+    monkeypatch.setattr(seeds_module, "_Children", lambda switches: commands)
     monkeypatch.chdir(tmp_path)
     return commands
 

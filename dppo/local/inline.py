@@ -3,14 +3,13 @@ who want PPO without the processes.
 """
 
 import functools
-import os
 import signal
 import time
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 
 from dppo.actor.driver import ActorDriver
-from dppo.actor.session.session import ActorSession
+from dppo.actor.session.traced_session import new_session
 from dppo.actor.watchdog.thread import Watchdog
 from dppo.learner.opening import open_run
 from dppo.learner.ppo.batch import Received
@@ -24,12 +23,13 @@ from dppo.learner.storage.checkpointer import Books
 from dppo.learner.storage.journal_records import Entry
 from dppo.learner.training_loop import train
 from dppo.local.drawing_thread import Screen
+from dppo.local.log_files import made_logs, trace_of, tracing
 from dppo.local.run_comparison import kept_settings
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
 from dppo.protocol.errors import DppoError, RefusedError
 from dppo.protocol.process.household import handle_here_only
 from dppo.protocol.process.launch_time import launched_at
-from dppo.protocol.release import RELEASE
+from dppo.protocol.trace import Trace
 from dppo.settings.commands import TrainConfig
 from dppo.watch.recorder import Recorder
 
@@ -39,8 +39,8 @@ CLOSE_SECONDS = 5.0  # for environments
 NO_LEASE_SECONDS = 1e9  # both sides are this process: a long update or step is no silence
 
 
-def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder) -> bool:
-    """Train in this process; returns whether the user interrupted the run."""
+def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder, *, is_traced: bool = False) -> bool:
+    """Train in this process; returns whether the user interrupted the run. is_traced: events go to files in logs/."""
     stop: list[int] = []
 
     def end(number: int, frame: object) -> None:
@@ -61,8 +61,13 @@ def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder) -> boo
             time_of_day=time.time(),
             note=progress.note,
         )
-        with run.directory, progress:
-            Inline(run, progress, recorder, stop).train()
+        with run.directory, progress, ExitStack() as files:
+            logs = made_logs(run.directory.path) if is_traced else None
+            traces = [
+                files.enter_context(tracing(trace_of(logs, name) if logs is not None else None, side))
+                for name, side in (("learner", "learner"), ("actor-0", "actor"))
+            ]
+            Inline(run, progress, recorder, stop, *traces).train()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -72,14 +77,22 @@ def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder) -> boo
 class Inline:
     """One actor and the learner, taking turns."""
 
-    def __init__(self, run: Run, progress: Screen, recorder: Recorder, stop: list[int]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        progress: Screen,
+        recorder: Recorder,
+        stop: list[int],
+        learner_trace: Trace | None = None,
+        actor_trace: Trace | None = None,
+    ) -> None:
         self._run = run
         self._progress = progress
         self._recorder = recorder
         self._stop = stop
         self._reporter = Reporter(run)
-        self._session: LearnerSession = run.session(lease_seconds=NO_LEASE_SECONDS)
-        actor = ActorSession(actor="inline", incarnation=os.urandom(8), envs=0, release=RELEASE)
+        self._session: LearnerSession = run.session(lease_seconds=NO_LEASE_SECONDS, trace=learner_trace)
+        actor = new_session(actor_trace, actor="inline", envs=0)
         self._driver = ActorDriver(actor, note=progress.note, note_reported=lambda text: None)  # one screen for both
         self._to_actor: deque[Send] = deque()
         self._shown_at = 0.0

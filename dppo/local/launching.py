@@ -22,6 +22,7 @@ AnyLaunch = TypeVar("AnyLaunch", TrainConfig, LearnerProcessConfig)
 
 NEW = "run.new"  # the switch: in the next directory that is free
 SEEDS = "seeds"
+TRACE = "trace"  # the switch: events of the sessions, in logs/
 # beside the network's: settings without which the same weights mean something else
 MEANING = {"ppo.normalise_values"}
 WITHOUT_MEANING = {"network.initialisation", "network.initial_log_std"}  # of the start only

@@ -11,25 +11,30 @@ from pathlib import Path
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.transport.listener import Listening, check_address
 from dppo.local.launching import NEW, checked, in_new_directory, placed, show_finished
+from dppo.local.log_files import tracing
 from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import kept_settings
 from dppo.local.spaces_here import check_same_spaces, looking_for_spaces
 from dppo.local.status_channel import Reports, reports_from_environment
 from dppo.protocol.errors import DppoError
+from dppo.protocol.trace import Trace
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.layers import Resolved, resolve_file
 
 
 def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
     """Train until the run is over; returns the exit code. Raises DppoError where it cannot start, or fails."""
-    reports = reports_from_environment()
-    if reports is not None:
-        return _run_for_local_run(resolved.config, listening, reports)
-    config = placed(resolved.config)
-    return _run_alone(in_new_directory(config) if NEW in resolved.switches else config, listening)
+    with tracing(resolved.config.trace, "learner") as trace:
+        reports = reports_from_environment()
+        if reports is not None:
+            return _run_for_local_run(resolved.config, listening, reports, trace)
+        config = placed(resolved.config)
+        return _run_alone(in_new_directory(config) if NEW in resolved.switches else config, listening, trace)
 
 
-def _run_for_local_run(config: LearnerProcessConfig, listening: Listening, reports: Reports) -> int:
+def _run_for_local_run(
+    config: LearnerProcessConfig, listening: Listening, reports: Reports, trace: Trace | None
+) -> int:
     """Started by `dppo train`, which shows what is reported, and whose settings are those of the run."""
     import dppo.learner.service
 
@@ -42,11 +47,12 @@ def _run_for_local_run(config: LearnerProcessConfig, listening: Listening, repor
         settings=functools.partial(kept_settings, launch),
         observe=reports.show,
         on_signal="end",
+        trace=trace,
     )
     return 0
 
 
-def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
+def _run_alone(config: LearnerProcessConfig, listening: Listening, trace: Trace | None) -> int:
     standing = checked(config)
     if standing.over:
         show_finished(standing)
@@ -55,12 +61,16 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening) -> int:
     collect, env = config.learner.collect, env_settings(config.learner.env)
     with looking_for_spaces(env, collect.envs_per_actor) as spaces_here:
         check_address(listening)
-        _train_alone(config, listening, standing.directory, spaces_here)
+        _train_alone(config, listening, standing.directory, spaces_here, trace)
     return 0
 
 
 def _train_alone(
-    config: LearnerProcessConfig, listening: Listening, directory: Path, spaces_here: Future[SpacesHere]
+    config: LearnerProcessConfig,
+    listening: Listening,
+    directory: Path,
+    spaces_here: Future[SpacesHere],
+    trace: Trace | None,
 ) -> None:
     import dppo.learner.service
     from dppo.local.drawing_thread import Screen
@@ -97,6 +107,7 @@ def _train_alone(
             observe=progress.show,
             afterwards=afterwards,
             spaces_here=spaces_here,
+            trace=trace,
         )
 
 

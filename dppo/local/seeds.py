@@ -70,8 +70,8 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def train_seeds(config: TrainConfig, seeds: Sequence[int], *, new: bool) -> int:
-    """Train every seed that is not finished yet; return the exit code: 1 where one failed.
+def train_seeds(config: TrainConfig, seeds: Sequence[int], *, new: bool, switches: Sequence[str] = ()) -> int:
+    """Train every seed that is not finished yet; return the exit code: 1 where one failed. switches: of every command.
 
     Raises UsageError, before anything is started, where one of them cannot start.
     """
@@ -84,7 +84,7 @@ def train_seeds(config: TrainConfig, seeds: Sequence[int], *, new: bool) -> int:
     finished = {seed for seed, run in runs.items() if checked(run).over}
     notes: dict[int, str] = {}
     code = 0
-    with _Children() as children:
+    with _Children(switches) as children:
         for number, (seed, run) in enumerate(runs.items(), start=1):
             what = "finished already" if seed in finished else str(run.learner.run_directory)
             print(f"seed {seed} ({number} of {len(runs)}): {what}", flush=True)
@@ -124,7 +124,8 @@ def table(rows: Sequence[Row]) -> str:
 class _Children:
     """Runs one command after the other; hands on what interrupts this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, switches: Sequence[str]) -> None:
+        self._switches = switches
         self.interrupted = False
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline = Lifeline()
@@ -157,6 +158,7 @@ class _Children:
                 run.directory,
                 "--seed",
                 str(run.seed),
+                *self._switches,
             ]  # variables would win over the file
             if self.interrupted:
                 return INTERRUPTED

@@ -16,6 +16,7 @@ from dppo.local.drawing_thread import Screen
 from dppo.local.exit_diagnosis import how_an_actor_ended
 from dppo.local.failed_starts import broken_off_text, removed_where_it_fails
 from dppo.local.launching import checked, show_finished
+from dppo.local.log_files import NO_TRACE, made_logs, trace_of
 from dppo.local.preflight import check_before_start
 from dppo.local.processes import Child, Lifeline, end, wait
 from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
@@ -39,7 +40,7 @@ AT_A_TIME = 8  # actors that are started before the first of them has joined
 INTERRUPTED = 130
 
 
-def run(config: TrainConfig) -> int:
+def run(config: TrainConfig, *, is_traced: bool = False) -> int:
     """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails."""
     started = launched_at()
     standing = checked(config)
@@ -57,10 +58,10 @@ def run(config: TrainConfig) -> int:
             from dppo.local.inline import run_inline
 
             with kept_surroundings():
-                interrupted = run_inline(config, progress, recorder)
+                interrupted = run_inline(config, progress, recorder, is_traced=is_traced)
             ending = Ending.INTERRUPTED if interrupted else Ending.OVER
         else:
-            ending = _run_processes(config, directory, started, progress, recorder)
+            ending = _run_processes(config, directory, started, progress, recorder, is_traced=is_traced)
         if ending is Ending.BROKEN_OFF:
             print(broken_off_text(directory))
             return INTERRUPTED
@@ -95,15 +96,11 @@ class Ending(Enum):
 
 
 def _run_processes(
-    config: TrainConfig, directory: Path, started: float, progress: Screen, recorder: Recorder
+    config: TrainConfig, directory: Path, started: float, progress: Screen, recorder: Recorder, *, is_traced: bool
 ) -> Ending:
-    logs = directory / "logs"
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"run directory {directory} cannot be made: {error.strerror}. Choose another --run.directory."
-        ) from None
+    logs = made_logs(directory)
+    names = ("learner", *(f"actor-{i}" for i in range(config.actors)))
+    traces = {name: ("--trace", str(trace_of(logs, name))) if is_traced else () for name in names}
     with contextlib.ExitStack() as stack:
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dppo-")))  # 0700
         endpoint = f"ipc://{private}/learner"
@@ -121,7 +118,7 @@ def _run_processes(
         }
         learner = Child(
             "learner",
-            ("-m", "dppo.learner", "--bind", endpoint),
+            ("-m", "dppo.learner", "--bind", endpoint, *traces["learner"]),
             logs / "learner.log",
             lifeline,
             environment,
@@ -130,10 +127,10 @@ def _run_processes(
         actors = [
             Child(
                 f"actor-{i}",
-                ("-m", "dppo.actor", "--learner", endpoint, "--name", f"actor-{i}"),
+                ("-m", "dppo.actor", "--learner", endpoint, "--name", f"actor-{i}", *traces[f"actor-{i}"]),
                 logs / f"actor-{i}.log",
                 lifeline,
-                *with_heartbeat({"OMP_NUM_THREADS": "1"}),
+                *with_heartbeat({"OMP_NUM_THREADS": "1", **NO_TRACE}),
             )
             for i in range(config.actors)
         ]

@@ -1,6 +1,6 @@
 """`dppo train`: one run on this machine, or one a seed."""
 
-from dppo.local.launching import NEW, SEEDS, in_new_directory, placed
+from dppo.local.launching import NEW, SEEDS, TRACE, in_new_directory, placed
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.lifeline import watch_parent
 from dppo.settings.commands import TrainConfig
@@ -15,8 +15,13 @@ def train(resolved: Resolved[TrainConfig]) -> int:
 
         if resolved.sources["run.seed"] in ("flag", "environment"):
             raise UsageError("--seed and --seeds exclude each other: --seeds 1,3,7 names them all")
-        return train_seeds(placed(resolved.config), parse_seeds(resolved.extra[SEEDS]), new=NEW in resolved.switches)
+        return train_seeds(
+            placed(resolved.config),
+            parse_seeds(resolved.extra[SEEDS]),
+            new=NEW in resolved.switches,
+            switches=("--trace",) if TRACE in resolved.switches else (),
+        )
     from dppo.local.train import run
 
     config = placed(resolved.config)
-    return run(in_new_directory(config) if NEW in resolved.switches else config)
+    return run(in_new_directory(config) if NEW in resolved.switches else config, is_traced=TRACE in resolved.switches)

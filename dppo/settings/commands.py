@@ -67,6 +67,8 @@ class LearnerProcessConfig:
     """Episodes of the evaluation at the end, if this machine has the environment; 0 skips it."""
     evaluation_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
     """Seconds that the evaluation at the end may take; at the limit, the episodes that are over count."""
+    trace: str = field(default="", metadata=MAY_CHANGE)
+    """Write every event of the session (messages, states, waits) to this file, as JSON lines; empty: no trace."""
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "evaluation_episodes")

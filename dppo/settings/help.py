@@ -57,6 +57,15 @@ class SeedFlags:
     its own, such as runs/Pendulum-v1-seeds/seed-3; then show a table with the median."""
 
 
+@dataclasses.dataclass(frozen=True)
+class TraceFlags:
+    """Trace of the sessions."""
+
+    trace: bool = dataclasses.field(default=False, metadata={"flag": "trace"})
+    """Write every event of the sessions (messages, states, waits) to logs/ in the run directory: learner.trace.jsonl,
+    actor-0.trace.jsonl, ..."""
+
+
 def field_texts(config: type[object]) -> dict[str, str]:
     """The text below each field of a dataclass, by the field's name, each as one line."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body

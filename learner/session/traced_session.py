@@ -1,0 +1,101 @@
+"""A learner's session that also records every event. Made in the place of a plain one where a trace is wanted."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dppo.learner.session.records import Action, Kick, Note, Send
+from dppo.learner.session.session import LearnerSession
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.ledger import DropReason
+from dppo.protocol.messages import EnvFault, FromActor, Hello
+from dppo.protocol.rollout import Blob
+from dppo.protocol.specs import Spec
+from dppo.protocol.trace import Trace
+
+
+class TracedLearnerSession(LearnerSession):
+    """Records messages in and out by peer, phases, violations, and connections that end."""
+
+    def __init__(self, *of_session: Any, trace: Trace) -> None:
+        super().__init__(*of_session)
+        self._trace = trace
+        self._calls = 0  # of this class's methods, one within the other: only the outermost records what is returned
+        self._names: dict[bytes, str] = {}  # of connections, by their newest HELLO
+
+    def _recorded(self, call: Callable[[], list[Action]]) -> list[Action]:
+        self._calls += 1
+        try:
+            actions = call()
+        finally:
+            self._calls -= 1
+        if not self._calls:
+            self._trace.state(self.phase.value)
+            self._record_actions(actions)
+        return actions
+
+    def _record_actions(self, actions: Sequence[Action]) -> None:
+        trace, state = self._trace, self.phase.value
+        for action in actions:
+            match action:
+                case Send():
+                    trace.message("sent", state, action.message, action.blob, peer=self._name_of(action.peer))
+                case Kick():
+                    trace.event("disconnect", state, peer=self._name_of(action.peer))
+                case Note():
+                    trace.event("note", state, fields={"text": action.text})
+
+    def _name_of(self, peer_id: bytes) -> str:
+        return self._names.get(peer_id) or peer_id.hex()
+
+    def receive(
+        self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float, token: str = ""
+    ) -> list[Action]:
+        """Record a message from one connection."""
+        if isinstance(message, Hello):
+            self._names[peer_id] = message.actor
+        name = self._name_of(peer_id)
+        if isinstance(message, EnvFault):  # names an incarnation, and may come by a connection of its own
+            account = self.ledger.accounts.get(message.incarnation)
+            name = account.actor if account is not None else name
+        self._trace.message("received", self.phase.value, message, blob, peer=name)
+        return self._recorded(lambda: super(TracedLearnerSession, self).receive(peer_id, message, blob, now, token))
+
+    def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
+        """Record a violation of the protocol."""
+        self._trace.event("violation", self.phase.value, peer=self._name_of(peer_id), fields={"what": str(error)})
+        return self._recorded(lambda: super(TracedLearnerSession, self).violation(peer_id, error, now))
+
+    def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
+        """Record a connection that has ended."""
+        self._trace.event("gone", self.phase.value, peer=self._name_of(peer_id))
+        actions = self._recorded(lambda: super(TracedLearnerSession, self).unreachable(peer_id, now))
+        self._names.pop(peer_id, None)
+        return actions
+
+    def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:
+        """Record peers whose token has ended."""
+        return self._recorded(lambda: super(TracedLearnerSession, self).expel(may_stay, now))
+
+    def tick(self, now: float) -> list[Action]:
+        """Record what the clock brings."""
+        return self._recorded(lambda: super(TracedLearnerSession, self).tick(now))
+
+    def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
+        """Record a policy that is published."""
+        self._trace.event("publish", self.phase.value, fields={"version": version, "graph_bytes": len(graph)})
+        return self._recorded(lambda: super(TracedLearnerSession, self).publish(version, graph, now))
+
+    def settle_spaces(self, spec: Spec) -> list[Action]:
+        """Record that the spaces are fixed."""
+        self._trace.event("settle spaces", self.phase.value)
+        return self._recorded(lambda: super(TracedLearnerSession, self).settle_spaces(spec))
+
+    def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
+        """Record the end of the run."""
+        self._trace.event("finish", self.phase.value, fields={"reason": reason})
+        return self._recorded(lambda: super(TracedLearnerSession, self).finish(reason, drop, now))
+
+    def leave(self, now: float) -> list[Action]:
+        """Record the end of this learner."""
+        self._trace.event("leave", self.phase.value)
+        return self._recorded(lambda: super(TracedLearnerSession, self).leave(now))
