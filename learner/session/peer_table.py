@@ -64,6 +64,7 @@ class Roster:
             return None, [Send(peer_id, full(self._settings.max_actors))]
         account = self.ledger.open(hello.incarnation, hello.actor)
         account.token = token
+        was_away = account.away
         envs = hello.envs or self._settings.envs_per_actor
         lost = account.reconcile(self.plausibility.joining(account, hello, envs))
         self.ledger.unaccounted.add(least=-lost, most=-lost)
@@ -71,6 +72,8 @@ class Roster:
         actions = [*room, *self._supersede(peer_id, hello)]
         if lost:
             actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
+        elif was_away:  # replayed, any entry takes it up again: it may hold steps of which this learner never hears
+            actions.append(Entry.of(account, hello.incarnation, "granted", 0))
         known = self.peers.get(peer_id)
         slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=self._names)
         ready = hello.spec is not None

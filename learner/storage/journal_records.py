@@ -18,7 +18,7 @@ Kind = Literal[
     "accepted",  # a rollout is in the learner's memory
     "told",  # the actor's last count, with its BYE
     "published",  # `seq` is the policy's version
-    "granted",  # a policy under which the actor may hold more than before
+    "granted",  # a policy under which the actor may hold more than before, or one that was written off is back
     "noticed",  # what is missing of the records before number `seq` has been reported
     DropReason,
 ]

@@ -1,4 +1,4 @@
-"""Journals that a power failure tore or a disk damaged, and what later records tell of the missing ones."""
+"""Books of a learner that was killed: from journals torn and damaged, with actors that had gone and come back."""
 
 import pytest
 from sessions import Process, Simulation, learner_of, running
@@ -72,3 +72,21 @@ def test_every_step_is_found_however_often_the_journal_is_torn(world: Simulation
     sealed = sum(process.sealed_steps for process in world.processes.values())
     assert learner_of(world).ledger.total().sealed <= sealed
     world.end()
+
+
+def test_what_an_actor_may_hold_that_came_back_to_a_learner_that_died_is_in_the_books(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    world.run_until_updates(1)
+    world.leave_learner()  # which writes the actor off in its checkpoint: it may never come back
+    world.start_learner()
+    for _ in range(20):
+        world.calm(steps=0)
+    assert actor.session.policy == (world.term, world.version)  # it has
+    heard = learner_of(world).ledger.total().sealed
+    world.crash_learner()
+    world.step(actor, 200)
+    assert actor.sealed_steps > heard
+    world.start_learner()
+    total = learner_of(world).ledger.total()
+    assert total.sealed + total.unknown >= actor.sealed_steps
+    world.check()
