@@ -1,7 +1,7 @@
 """Books of a learner that was killed: from journals torn and damaged, with actors that had gone and come back."""
 
 import pytest
-from sessions import Process, Simulation, learner_of, running
+from sessions import LEASE_SECONDS, Process, Simulation, learner_of, running
 
 
 def deliver_one(world: Simulation, actor: Process) -> int:
@@ -89,4 +89,23 @@ def test_what_an_actor_may_hold_that_came_back_to_a_learner_that_died_is_in_the_
     world.start_learner()
     total = learner_of(world).ledger.total()
     assert total.sealed + total.unknown >= actor.sealed_steps
+    world.check()
+
+
+def test_what_an_actor_may_hold_is_in_the_books_also_if_its_account_was_begun_anew(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    world.cut(actor, lose_up=True, noticed=True)
+    for _ in range(3):
+        world.now += LEASE_SECONDS
+        world.tick_learner()
+    assert learner_of(world).ledger.accounts == {}, "nothing is kept of an actor that never delivered"
+    world.attach(actor)
+    world.pass_time(10.0)
+    world.exchange()
+    deliver_one(world, actor)
+    world.crash_learner()
+    world.step(actor, 200)
+    world.start_learner()
+    total = learner_of(world).ledger.total()
+    assert total.sealed + total.unknown >= actor.sealed_steps > total.sealed
     world.check()

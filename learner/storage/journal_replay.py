@@ -84,7 +84,8 @@ def replay(ledger: Ledger, entries: Iterable[Entry], holes: Sequence[Hole] = ())
             arrived_again += entry.steps if entry.kind == "stale" else 0
             replayed.rollouts += 1
             replayed.steps += entry.steps
-        account.may_hold = entry.may_hold
+        # of an account that was forgotten and begun anew, later entries know less than earlier ones
+        account.may_hold = 0 if entry.kind == "told" else max(account.may_hold, entry.may_hold)
         account.observe(Tally(sealed_steps=entry.sealed, dropped_steps=entry.dropped))
     most = max(0, sum(hole.steps for hole in holes) - replayed.found - told_since)
     if holes:
