@@ -17,8 +17,9 @@ from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.local.log_files import tracing
 from dppo.ops.doctor.run_files import traces
 from dppo.ops.trace_reader import TraceEvent, events_of, expect, figures_of
+from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.errors import ProtocolError, UsageError
-from dppo.protocol.messages import EnvSettings, Nack, Reject, Welcome
+from dppo.protocol.messages import EnvSettings, Hello, Nack, Policy, Reject, Tally, Welcome
 from dppo.protocol.process import trace_file
 from dppo.protocol.process.trace_file import TraceFile
 from dppo.protocol.trace import Record, Trace
@@ -128,6 +129,22 @@ def test_a_violation_is_recorded_and_what_follows_from_it(traced: World) -> None
         learner.violation(b"peer-0", ProtocolError("a header\x1b[2J that cannot be read"), traced.world.now)
     found = expect(traced.of_learner(), "violation", "violation", "violation", "disconnect", peer="a")
     assert found[0].fields == {"what": "a header [2J that cannot be read"}
+
+
+def test_what_one_method_returns_through_another_is_recorded_once(traced: World) -> None:
+    """A violation within a message, and a policy that is damaged."""
+    actor = traced.world.start("a")
+    traced.world.run_until_updates(1)
+    session, learner, now = actor.session, sessions.learner_of(traced.world), traced.world.now
+    session.receive(Policy(1, 99, bytes(16), 8), b"damaged", now)
+    assert [event.event for event in traced.of(actor)][-4:] == ["received", "unusable", "state", "note"]
+    other = Hello(PROTOCOL_VERSION, PROTOCOL_VERSION, "test", "b", b"another!", 0, Tally())
+    for _ in range(3):  # a connection is of one incarnation
+        learner.receive(b"peer-0", other, None, now)
+    events = [event for event in traced.of_learner() if event.event in ("violation", "disconnect", "note")]
+    assert [event.event for event in events].count("disconnect") == 1
+    notes = [event.fields["text"] for event in events if event.event == "note"]
+    assert len(notes) == len(set(notes)), notes
 
 
 def test_a_record_holds_no_blob_no_nested_record_and_no_challenge() -> None:
