@@ -31,10 +31,11 @@ class EnvConfig:
     """The environment that every actor steps."""
 
     id: str = "CartPole-v1"
-    """Gymnasium id; `module:id` imports the module first (for your own environments)."""
+    """Gymnasium id; `module:id` imports the module first (for your own environments), `module:name` calls the function
+    or class of that name in it, which returns a gymnasium.Env."""
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments for gymnasium.make, for example {"max_episode_steps": 100}. In texts {slot}, {column} (sums, as
-    in {5105+slot}) and {actor} stand for whose environment it is; {{ and }} are braces."""
+    """Keyword arguments for gymnasium.make, or for the function, for example {"max_episode_steps": 100}. In texts
+    {slot}, {column} (sums, as in {5105+slot}) and {actor} stand for whose environment it is; {{ and }} are braces."""
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"
     """How an actor steps several environments: native (the environment's own vector version), sync (one after the
     other), async (one process each); auto takes native where there is one, else sync."""

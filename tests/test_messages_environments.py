@@ -109,11 +109,10 @@ def test_an_environment_that_is_not_there_says_what_to_do(
     assert words in complaint(env_id)
 
 
-def test_a_class_instead_of_an_id(folder: Path) -> None:
-    (folder / "classy.py").write_text("import gymnasium as gym\nclass Reach(gym.Env): ...\n")
-    assert "Reach is a class in classy, and not an id: put gymnasium.register(id='Reach-v0'" in complaint(
-        "classy:Reach"
-    )
+def test_a_name_in_a_module_that_makes_nothing(folder: Path) -> None:
+    (folder / "classy.py").write_text("NUMBER = 3\ndef make_reach(): ...\n")
+    assert "NUMBER is of type int in classy, and neither an id nor a function or class" in complaint("classy:NUMBER")
+    assert complaint("classy:make_reech").endswith("did you mean classy:make_reach?")
 
 
 def test_a_run_instead_of_an_id(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,18 +71,7 @@ def why_not_imported(of: str, module: str, error: BaseException) -> str:
 def why_unknown(module: str, name: str, new: list[str]) -> str:
     """Return one line about an id that is not registered. new: the ids that importing the module has registered."""
     if module:
-        imported = importlib.import_module(module)
-        kind = getattr(imported, name, None)
-        if new:
-            near = difflib.get_close_matches(name, new, n=3) or new[:3]
-            meant = " or ".join(f"{module}:{known}" for known in near)
-            return f"{module} registers no environment {name!r}: did you mean {meant}?"
-        if kind is not None:
-            what = "a class" if isinstance(kind, type) else f"a {type(kind).__name__}"
-            return (
-                f"{name} is {what} in {module}, and not an id: put gymnasium.register(id='{name}-v0', "
-                f"entry_point='{module}:{name}') into {module}, and name --env {module}:{name}-v0"
-            )
+        return _not_in_module(module, name, new)
     namespace = name.partition("/")[0] if "/" in name else ""
     if namespace in NAMESPACES:
         return _of_namespace(name, *NAMESPACES[namespace])
@@ -106,6 +95,20 @@ def why_unknown(module: str, name: str, new: list[str]) -> str:
         f"no environment {name!r} is registered: {meant} "
         "If a package registers it, name the package before it: package:id"
     )
+
+
+def _not_in_module(module: str, name: str, new: list[str]) -> str:
+    members = vars(importlib.import_module(module))
+    found = members.get(name)
+    if found is not None:
+        return (
+            f"{name} is of type {type(found).__name__} in {module}, and neither an id nor a function or class that "
+            "makes environments"
+        )
+    makers = [known for known, value in members.items() if callable(value)]
+    near = difflib.get_close_matches(name, [*new, *makers], n=3) or new[:3]
+    meant = f": did you mean {' or '.join(f'{module}:{known}' for known in near)}?" if near else ""
+    return f"{module} registers no environment {name!r}, and has no function or class of that name{meant}"
 
 
 def _of_namespace(name: str, module: str, package: str) -> str:

@@ -19,6 +19,7 @@ from dppo.actor.envs.env_numbers import (
     variables,
 )
 from dppo.actor.envs.first_calls import check_first_calls
+from dppo.actor.envs.lookup import make_single
 from dppo.actor.envs.subprocess_workers import make_in_worker
 from dppo.actor.envs.wrapping import NotWrapped, wrapped
 from dppo.protocol.env_wrappers import EnvWrapper, differ_by_environment
@@ -50,10 +51,9 @@ class Maker:
     def single(self, column: int) -> gym.Env[Any, Any]:
         """One environment in this process."""
         numbers = self._place.of(column)
-        # what it returns is checked at every step, by us
-        kwargs = {"disable_env_checker": True, **filled(self._kwargs, numbers)}
+        kwargs = filled(self._kwargs, numbers)
         with self._at(column):
-            environment = gym.make(self._id, **kwargs)
+            environment = make_single(self._id, kwargs)
             check_first_calls(environment)
             return wrapped(environment, self._wrappers, numbers)
 

@@ -4,30 +4,23 @@ Which implementation steps them is chosen here and named in `description`: a nat
 one, else our loop over single environments, else processes if asked for.
 """
 
-import contextlib
 import functools
-import importlib
 import json
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
-
-import dppo.actor.envs.registration  # noqa: F401  so that our own environments are found without the user importing anything
 from dppo.actor.envs.contract import Note
-from dppo.actor.envs.env_errors import NAMESPACES, why_not_imported, why_unknown
 from dppo.actor.envs.env_numbers import Place
 from dppo.actor.envs.factory import Maker
 from dppo.actor.envs.interface import Environments, Step
+from dppo.actor.envs.lookup import left_out, registered
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import Seeding, VectorEnvironments
 from dppo.actor.envs.wrapping import wrapper_class
-from dppo.protocol.env_names import check_env_name
 from dppo.protocol.env_wrappers import read_wrappers, refuse_native
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.placeholders import check_placeholders
-from dppo.protocol.process.own_names import refuse_hidden
 
 __all__ = ["Environments", "Step", "make_environments", "registered"]
 
@@ -55,6 +48,8 @@ def make_environments(
     check_placeholders(kwargs)
     wrappers = read_wrappers(settings.wrappers_json)
     native = registered(settings.id).vector_entry_point is not None
+    if lost := left_out(settings.id):
+        note(lost)
     vectorization = settings.vectorization
     if vectorization == "auto":
         vectorization = "native" if native and not wrappers else "sync"
@@ -98,34 +93,3 @@ def _kwargs(kwargs_json: str) -> dict[str, Any]:
     if not isinstance(kwargs, dict):
         raise UsageError(f"the environment's keyword arguments must be a JSON object, not {kwargs_json!r}")
     return kwargs
-
-
-def registered(env_id: str) -> gym.envs.registration.EnvSpec:
-    """Return the registered environment; imports the module of "module:id" first, which registers it.
-
-    Ids of a known namespace (ALE/) need no module before them. Raises UsageError.
-    """
-    check_env_name(env_id)
-    refuse_hidden(env_id)
-    module, _, name = env_id.rpartition(":")
-    before = set(gym.registry)
-    if module:
-        try:
-            importlib.import_module(module)
-        except (Exception, SystemExit) as error:
-            raise UsageError(why_not_imported(f"the environment {env_id!r}", module, error)) from error
-    elif name not in gym.registry and name.partition("/")[0] in NAMESPACES:
-        with contextlib.suppress(ImportError):  # then it is not registered, which says what to install
-            importlib.import_module(NAMESPACES[name.partition("/")[0]][0])
-    if name not in gym.registry:
-        raise UsageError(why_unknown(module, name, _registered_by(module, before)))
-    return gym.registry[name]
-
-
-def _registered_by(module: str, before: set[str]) -> list[str]:
-    """Return the ids that a module has registered: now, or when it was imported earlier."""
-    if not module:
-        return []
-    own = [name for name, spec in gym.registry.items() if str(spec.entry_point).startswith(f"{module}:")]
-    own += [name for name, spec in gym.registry.items() if getattr(spec.entry_point, "__module__", "") == module]
-    return list(dict.fromkeys([*(name for name in gym.registry if name not in before), *own]))

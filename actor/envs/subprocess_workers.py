@@ -23,6 +23,7 @@ from gymnasium.vector import AsyncVectorEnv, VectorEnv
 from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_numbers import set_variables
 from dppo.actor.envs.first_calls import check_first_calls
+from dppo.actor.envs.lookup import make_single
 from dppo.actor.envs.wrapping import wrapped
 from dppo.protocol.env_wrappers import EnvWrapper
 from dppo.protocol.placeholders import Numbers
@@ -45,7 +46,7 @@ def make_in_worker(
         faulthandler.register(TELL_STACK, all_threads=True)  # answered also where something holds the interpreter
         set_variables(numbers)
     with _ends_told():
-        environment = gym.make(env_id, **{"disable_env_checker": True, **kwargs})
+        environment = make_single(env_id, kwargs)
         check_first_calls(environment)
         environment = wrapped(environment, wrappers, numbers)
     return _InWorker(environment)
