@@ -19,9 +19,9 @@ from dppo.protocol.texts import MAX_ERROR, printable
 from dppo.required_packages import missing_text
 from dppo.settings import commands as configs
 from dppo.settings import help_pages
-from dppo.settings.fields import REST, Config, build, settings_of, values_of
+from dppo.settings.fields import REST, Config, build, settings_of
 from dppo.settings.flags import parse_flags, refuse_settings_of_runs
-from dppo.settings.layers import Resolved, dump_yaml, no_preset_text, resolve, resolve_file
+from dppo.settings.layers import Resolved, dump_yaml, preset_text, resolve, resolve_file
 
 TRAIN_GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
 ACTOR_GRACE_SECONDS = 0.5  # for what a killed actor's environments have started
@@ -122,12 +122,9 @@ def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolv
     if "print_config" in flags.switches:
         print(dump_yaml(resolved.config, resolved.sources), end="")
         return None
-    if resolved.preset and not resolved.preset_was_asked_for:
-        print(f"preset {resolved.preset}, found by the environment's id (--preset none: without)", file=sys.stderr)
-    elif resolved.preset:
-        print(f"preset {resolved.preset}", file=sys.stderr)
-    elif has_presets and not child_file and preset != "none":
-        print(no_preset_text(values_of(resolved.config)), file=sys.stderr)
+    text = preset_text(resolved, is_off=bool(child_file) or preset == "none") if has_presets else ""
+    if text:
+        print(text, file=sys.stderr)
     return resolved
 
 

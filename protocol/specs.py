@@ -29,7 +29,10 @@ IMAGE_ADVICE = (
     "gymnasium.wrappers.ResizeObservation and gymnasium.wrappers.FlattenObservation"
 )
 
+EnvDType = Literal["", "<f2", "<f8"]
 DType = Literal["|u1", "|i1", "|b1", "<i2", "<i4", "<i8", "<f4", "<f8"]
+
+_ENV_DTYPES: dict[int, EnvDType] = {2: "<f2", 4: "", 8: "<f8"}  # by the bytes of a float
 
 
 class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -43,6 +46,7 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     high: tuple[float, ...] = ()  # as many; exact in float32, where the space's bounds are not the next ones inside
     categories: int = 0  # discrete: how many values
     start: int = 0  # discrete: the smallest value
+    env_dtype: EnvDType = ""  # box actions: of what the environment is given, where that is not dtype
 
     @property
     def elements(self) -> int:
@@ -139,7 +143,8 @@ def _action_leaf(space: "gym.Space[Any]") -> Leaf:
         if space.dtype.kind != "f":
             raise UsageError(f"Box actions of dtype {space.dtype} are not supported: use a float Box or Discrete")
         low, high = _bounds(space.low, space.high)
-        return Leaf("action", "<f4", tuple(space.shape), "box", low=low, high=high)
+        env_dtype = _ENV_DTYPES.get(space.dtype.itemsize, "<f8")
+        return Leaf("action", "<f4", tuple(space.shape), "box", low=low, high=high, env_dtype=env_dtype)
     if isinstance(space, gym.spaces.Discrete):
         return Leaf("action", "<i8", (), "discrete", categories=int(space.n), start=int(space.start))
     raise UsageError(f"action space {type(space).__name__} is not supported: use Box or Discrete")

@@ -54,6 +54,8 @@ MAY_READ_THE_CLOCK = {
     "protocol/process/sweeper.py": "a program of its own: the grace of what a killed process has left",
     "protocol/process/trace_file.py": "times of the lines of a trace",
     "protocol/process/launch_time.py": "when the command was launched",
+    "dppo/api/run_here.py": "when the call came",
+    "dppo/api/run_process.py": "a shell: the deadline of a child process",
     "dppo/local/inline.py": "the shell of a run in one process",
     "dppo/local/process_end.py": "a shell: how long the end of a process may take",
     "dppo/local/env_probe.py": "a shell: the deadline of a child process",

@@ -36,6 +36,7 @@ class PolicyRunner:
         if missing:
             raise ProtocolError(f"the policy graph lacks {', '.join(sorted(missing))}")
         metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.metadata = metadata
         self.noise_kind = _noise_kind(metadata)
         self.noise_size = _noise_size(inputs["noise"].shape)
         self.version = _version(metadata)

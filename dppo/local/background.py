@@ -4,6 +4,7 @@ Ctrl-S in a terminal, or a reader that has stopped, blocks the writer. Code that
 such a thread. Knows nothing of what it does.
 """
 
+import io
 import logging
 import os
 import sys
@@ -99,8 +100,10 @@ class BackgroundHandler(logging.Handler):
 def own_stream(stream: TextIO) -> TextIO:
     """The same file with a buffer of its own: the lock of a buffer stays with a thread that is blocked in a write.
 
-    A stream that is no file, as in tests, is taken as it is.
+    A stream that is no file, as in tests and in notebooks, is taken as it is.
     """
+    if not isinstance(stream, io.TextIOWrapper):  # a notebook's has a descriptor too, of the server's terminal
+        return stream
     try:
         stream.flush()
         descriptor = os.dup(stream.fileno())

@@ -82,6 +82,15 @@ def no_preset_text(values: Mapping[str, Any]) -> str:
     )
 
 
+def preset_text(resolved: "Resolved[Any]", *, is_off: bool) -> str:
+    """Return the line on the preset that was used, or was not found; "" where none was wanted (is_off)."""
+    if resolved.preset and not resolved.preset_was_asked_for:
+        return f"preset {resolved.preset}, found by the environment's id (--preset none: without)"
+    if resolved.preset:
+        return f"preset {resolved.preset}"
+    return "" if is_off else no_preset_text(values_of(resolved.config))
+
+
 def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> dict[str, Any]:
     """Values by path from a YAML file shaped like `config`. Raises UsageError for whatever does not fit.
 
@@ -108,6 +117,16 @@ def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> di
     return found
 
 
+def read_tree(tree: Mapping[Any, Any], config: type[object], where: str) -> dict[str, Any]:
+    """Values by path from nested dicts, dotted keys, or both. Raises UsageError for whatever does not fit.
+
+    where: named in the error.
+    """
+    found: dict[str, Any] = {}
+    _read_section(tree, "", settings_of(config), set(), where, found)
+    return found
+
+
 def _foreign(config: type[object], settings: Mapping[str, Setting]) -> set[str]:
     if config not in _SIBLINGS:
         return set()
@@ -125,6 +144,8 @@ def _read_section(
     sections = {path.split(".")[0] for path in settings if "." in path}
     for key, value in tree.items():
         path = f"{prefix}{key}"
+        if path in found:
+            raise UsageError(f"{where}: {path} is given twice")
         if path in settings:
             found[path] = convert(settings[path], value, where=f"{where}: {path}", text=False)
         elif path in foreign:
@@ -169,14 +190,17 @@ def resolve(
     *,
     flags: Mapping[str, Any],
     file: str = "",
+    given: Layer | None = None,
     preset: str = "",
     environ: Mapping[str, str] | None = None,
 ) -> Resolved[Config]:
     """One configuration out of all layers.
 
-    `flags` are values by path. `preset` is a name, "none", or "" to take the one named like the environment.
+    `flags` are values by path. `preset` is a name, "none", or "" to take the one named like the environment. `given`
+    has the place of a file.
     """
     layers = [Layer(f"file {file}", load_config_file(file, config))] if file else []
+    layers += [given] if given is not None else []
     environ = os.environ if environ is None else environ
     layers += [Layer("environment", environment_values(config, environ)), Layer("flag", flags)]
     if "env.id" in settings_of(config) and not preset:

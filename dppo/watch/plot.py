@@ -48,15 +48,14 @@ def plot(
     panels = {env: series_of(curves) for env, curves in by_env.items()}
     for line in told_apart(panels):
         note(line)
-    import matplotlib  # slow to import, so only when there is something to draw
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    # slow to import, so only when there is something to draw; without pyplot, whose state belongs to the caller
+    from matplotlib.figure import Figure
 
     columns = min(len(panels), PANELS_A_ROW)
     rows = -(-len(panels) // columns)
     size = (8.0, 4.5) if len(panels) == 1 else (5.2 * columns, 3.9 * rows)
-    figure, grid = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
     try:
         names = list(dict.fromkeys(group.name for series in panels.values() for group in series))
         for axes, (env, series) in zip(grid.flat, panels.items(), strict=False):
@@ -71,8 +70,6 @@ def plot(
         replace_file(path, picture.getvalue())  # no symbolic link is followed
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        pyplot.close(figure)
     return path
 
 

@@ -1,0 +1,113 @@
+"""Settings of a run as an object, and out of what `dppo.train` is given. Knows layers; starts nothing."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from dppo.api.callables import name_of
+from dppo.learner.config import CollectConfig, EnvConfig, NetworkConfig, PpoConfig, RunConfig
+from dppo.protocol.errors import UsageError
+from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import build, values_of
+from dppo.settings.flags import SHORT_FORMS
+from dppo.settings.layers import Layer, Resolved, dump_yaml, load_config_file, read_tree, resolve
+
+KEYWORDS = SHORT_FORMS | {"total_steps": "run.total_steps", "directory": "run.directory"}
+
+
+@dataclass(frozen=True)
+class Config(TrainConfig):
+    """All settings of a run, checked when made: what is not given has its default, presets and variables left out."""
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Make one of nested dicts, dotted names, or both: {"actors": 4, "ppo": {"gamma": 0.98}, "env.id": "..."}."""
+        return build(cls, values_from(settings, "Config.from_dict"))
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a YAML file, such as the config.yaml of a run."""
+        return build(cls, load_config_file(os.fspath(path), TrainConfig))
+
+    def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return all settings as YAML, which reads back equal; write it to `path` if there is one."""
+        text = dump_yaml(self)
+        if path is not None:
+            try:
+                Path(path).write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings by dotted name."""
+        return values_of(self)
+
+    @property
+    def env(self) -> EnvConfig:
+        """The section `env`."""
+        return self.learner.env
+
+    @property
+    def collect(self) -> CollectConfig:
+        """The section `collect`."""
+        return self.learner.collect
+
+    @property
+    def ppo(self) -> PpoConfig:
+        """The section `ppo`."""
+        return self.learner.ppo
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The section `network`."""
+        return self.learner.network
+
+    @property
+    def run(self) -> RunConfig:
+        """The section `run`."""
+        return self.learner.run
+
+
+def resolved_settings(
+    config: Config | Mapping[str, Any] | str | os.PathLike[str] | None, preset: str, keywords: Mapping[str, Any]
+) -> Resolved[TrainConfig]:
+    """Return settings out of all layers: defaults < preset < config < environment < keywords. Raises UsageError."""
+    flags = values_from(keywords, "dppo.train")
+    if isinstance(config, TrainConfig):
+        if preset not in ("", "none"):
+            raise UsageError(f"preset={preset!r}: a Config has all settings already; leave one of them out")
+        return resolve(TrainConfig, flags=flags, given=Layer("config", values_of(config)), preset="none")
+    preset = preset or os.environ.get("DPPO_PRESET", "")
+    if isinstance(config, Mapping):
+        given = Layer("config", values_from(config, "config"))
+        return resolve(TrainConfig, flags=flags, given=given, preset=preset)
+    return resolve(TrainConfig, flags=flags, file=os.fspath(config) if config is not None else "", preset=preset)
+
+
+def values_from(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return values by path of nested or dotted settings; functions and classes as env by their names."""
+    tree: dict[Any, Any] = {}
+    for name, value in settings.items():
+        path = "env" if name == "env" and isinstance(value, Mapping) else KEYWORDS.get(name, name)
+        if path in tree:
+            raise UsageError(f"{where}: {path} is given twice")
+        tree[path] = name_of(value) if path == "env.id" and not isinstance(value, str) else _plain(value)
+    if isinstance(tree.get("env"), dict) and "id" in tree["env"] and not isinstance(tree["env"]["id"], str):
+        tree["env"]["id"] = name_of(tree["env"]["id"])
+    return read_tree(tree, TrainConfig, where)
+
+
+def _plain(value: Any) -> Any:
+    """As YAML would have it: numbers of numpy as Python's, paths as text."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    return value

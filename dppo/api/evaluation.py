@@ -1,0 +1,76 @@
+"""`dppo.evaluate`: a policy on episodes that training never saw, in this process. Knows settings and results only."""
+
+import os
+from typing import Any, Literal
+
+from dppo.api.run_here import path_of_modules
+from dppo.protocol.errors import DppoError
+from dppo.settings.commands import EvaluateArguments
+from dppo.settings.fields import build, convert, settings_of
+from dppo.watch.episode_results import EvaluationResult
+
+__all__ = ["EvaluationResult", "evaluate"]
+
+
+def evaluate(
+    run: str | os.PathLike[str],
+    episodes: int = 20,
+    *,
+    best: bool = False,
+    seed: int = 1,
+    deterministic: bool = True,
+    envs: int = 8,
+    max_seconds: float = 600.0,
+    video: str | os.PathLike[str] = "",
+    video_episodes: int = 1,
+    render: Literal["none", "human"] = "none",
+) -> EvaluationResult:
+    """Play episodes of a run's policy, each from its own seed, and return their returns, lengths and successes.
+
+    run: a run directory, its policy.onnx, or a Result. The other arguments are those of `dppo evaluate`. Environments
+    are made in this process. Raises UsageError where there is no such run or an argument is wrong, DppoError where an
+    environment fails or no episode ends within max_seconds.
+    """
+    given = {
+        "run": os.fspath(run),
+        "episodes": episodes,
+        "best": best,
+        "seed": seed,
+        "deterministic": deterministic,
+        "envs": envs,
+        "max_seconds": max_seconds,
+        "video": os.fspath(video),
+        "video_episodes": video_episodes,
+        "render": render,
+    }
+    return _play(build(EvaluateArguments, checked(EvaluateArguments, given, "dppo.evaluate")))
+
+
+def checked(arguments: type[object], given: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the values, made to fit the types of a command's arguments. Raises UsageError."""
+    settings = settings_of(arguments)
+    return {name: convert(settings[name], value, where=f"{where}: {name}", text=False) for name, value in given.items()}
+
+
+def _play(chosen: EvaluateArguments) -> EvaluationResult:
+    from dppo.watch.evaluate import ViewOptions
+    from dppo.watch.evaluate import evaluate as play
+    from dppo.watch.rendering import WindowClosed
+
+    working_directory = os.getcwd()  # an environment may leave it
+    try:
+        with path_of_modules():
+            return play(
+                chosen.run,
+                episodes=chosen.episodes,
+                seed=chosen.seed,
+                deterministic=chosen.deterministic,
+                envs=chosen.envs,
+                which="best" if chosen.best else "newest",
+                watching=ViewOptions(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
+                max_seconds=chosen.max_seconds,
+            )
+    except WindowClosed:
+        raise DppoError("the window was closed before an episode was over: there is no result") from None
+    finally:
+        os.chdir(working_directory)

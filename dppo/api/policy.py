@@ -1,0 +1,89 @@
+"""A trained policy as an object: observations in, the environment's own actions out. Knows numpy and onnxruntime only.
+
+The graph is the one that actors and `dppo evaluate` run; what is in its metadata says how to feed it.
+"""
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.api.observations import ObservationRows
+from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.specs import Spec, check_spec
+from dppo.watch.policy_files import locate_policy
+
+
+class Policy:
+    """A policy to act with; several threads may share it."""
+
+    def __init__(self, graph: bytes, *, seed: int | None = None) -> None:
+        """graph: contents of a policy.onnx. seed: of sampled actions. Raises UsageError where it is no such graph."""
+        try:
+            self._runner = PolicyRunner(graph)
+            self.spec = check_spec(msgspec.json.decode(self._runner.metadata.get("dppo.spec", ""), type=Spec))
+        except (ProtocolError, msgspec.DecodeError) as error:
+            raise UsageError(f"this is no policy of dppo: {error}") from None
+        if len(self.spec.observation) != 1 or len(self.spec.action) != 1:
+            raise UsageError("this policy takes several observations or gives several actions, which is not supported")
+        self.version = self._runner.version
+        (observation,), (action,) = self.spec.observation, self.spec.action
+        self._rows = ObservationRows(observation)
+        self._name = observation.name
+        self._dtype = np.dtype(action.env_dtype or action.dtype)
+        self._is_number = action.kind == "discrete"
+        self._lock = threading.Lock()
+        self.seed(seed)
+
+    def seed(self, seed: int | None) -> None:
+        """Begin the noise of sampled actions anew; None: with a seed of the system's."""
+        self._generator = np.random.default_rng(seed)
+
+    def predict(self, observation: Any, state: None = None, deterministic: bool = True) -> tuple[Any, None]:
+        """Return the action for one observation, or those [N, ...] for a batch [N, ...], and the state to pass next.
+
+        Actions are what the environment takes: a Discrete's numbers, its start included, as int64; a Box's arrays in
+        its own dtype, within its bounds. deterministic: the most likely action instead of a sample. The state is None:
+        networks have no memory yet. Raises UsageError for an observation of another shape.
+        """
+        if state is not None:
+            raise UsageError(f"state is {type(state).__name__}: this policy has no memory, pass None")
+        rows, is_batch = self._rows.of(observation)
+        with self._lock:
+            noise = self._noise(len(rows), deterministic=deterministic)
+            _, env_action, _ = self._runner.act({self._name: rows}, noise)
+            actions = np.array(env_action, self._dtype)
+        if is_batch:
+            return actions, None
+        return actions[0] if self._is_number else actions[0, ...], None
+
+    def _noise(self, rows: int, *, deterministic: bool) -> np.ndarray:
+        shape = (rows, self._runner.noise_size)
+        if deterministic:
+            return np.zeros(shape, np.float32)
+        if self._runner.noise_kind == "normal":
+            return self._generator.standard_normal(shape, np.float32)
+        return self._generator.gumbel(size=shape).astype(np.float32)
+
+
+def load_policy(path: str | os.PathLike[str], *, best: bool = False, seed: int | None = None) -> Policy:
+    """Load the policy of a run directory, or a policy.onnx file, which needs nothing beside it.
+
+    best: that of the update with the best mean return (policy-best.onnx) instead of the newest one. seed: of sampled
+    actions. Raises UsageError where there is no policy.
+    """
+    _, file = locate_policy(os.fspath(path), "best" if best else "newest")
+    return _read(file, seed)
+
+
+def _read(file: Path, seed: int | None) -> Policy:
+    try:
+        return Policy(file.read_bytes(), seed=seed)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}") from None
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None

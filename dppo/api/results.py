@@ -1,0 +1,97 @@
+"""How a run went, read from its directory. Knows files; starts nothing."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dppo.learner.telemetry.metrics import METRICS_FILE
+from dppo.learner.telemetry.status import SUMMARY
+from dppo.local.run_comparison import newest_progress
+from dppo.local.run_summary import closing_text, saved_evaluation
+from dppo.protocol.errors import DppoError
+from dppo.watch.episode_results import EvaluationResult
+from dppo.watch.policy_files import POLICY_FILE
+
+if TYPE_CHECKING:
+    from dppo.api.policy import Policy
+
+
+@dataclass(frozen=True)
+class Result:
+    """Result of a run."""
+
+    directory: Path
+    env: str
+    reason: str  # why it is over
+    updates: int
+    steps: int
+    episodes: int  # that ended in training
+    elapsed_seconds: float  # of all starts together
+    mean_return: float | None  # of the last episodes in training (run.return_window); None: none has ended
+    success_rate: float | None  # of the same; None where the environment does not say
+    solved_steps: int | None  # when run.target_return was reached; None: not yet
+    return_steps: tuple[int, ...] = field(repr=False)  # trained before each of `returns`
+    returns: tuple[float, ...] = field(repr=False)  # mean return after each update, from the first ended episode on
+    evaluation: EvaluationResult | None  # of the last policy on episodes that it was not trained on; None: skipped
+    summary: Mapping[str, Any] = field(repr=False)  # everything in summary.json, the ledger included
+
+    @property
+    def policy(self) -> Path:
+        """The file with the newest policy, for load_policy, and for onnxruntime alone."""
+        return self.directory / POLICY_FILE
+
+    def load_policy(self, *, best: bool = False, seed: int | None = None) -> "Policy":
+        """As dppo.load_policy of the run's directory."""
+        from dppo.api.policy import load_policy
+
+        return load_policy(self.directory, best=best, seed=seed)
+
+    def __fspath__(self) -> str:
+        return str(self.directory)
+
+    def __str__(self) -> str:
+        evaluation = "" if self.evaluation is None else f"\n{self.evaluation.summary()}"
+        return f"{closing_text(dict(self.summary))}{evaluation}"
+
+
+def read_result(directory: Path) -> Result:
+    """Read it. Raises DppoError where the summary cannot be read."""
+    try:
+        summary: dict[str, Any] = json.loads((directory / SUMMARY).read_bytes())
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise DppoError(f"how the run went could not be read from {directory / SUMMARY}: {why}") from None
+    steps, returns = _curve(directory)
+    evaluation, progress = saved_evaluation(directory), newest_progress(directory)
+    is_current = evaluation is not None and progress is not None and evaluation.policy_version == progress.version
+    return Result(
+        directory=directory,
+        env=summary["env"],
+        reason=summary["reason"],
+        updates=summary["updates"],
+        steps=summary["steps"],
+        episodes=summary["episodes"],
+        elapsed_seconds=summary["elapsed_seconds"],
+        mean_return=summary["mean_return"],
+        success_rate=summary["success_rate"],
+        solved_steps=summary["solved_steps"],
+        return_steps=steps,
+        returns=returns,
+        evaluation=evaluation if is_current else None,
+        summary=summary,
+    )
+
+
+def _curve(directory: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Steps and mean returns of the updates in metrics.jsonl."""
+    rows: list[tuple[int, float]] = []
+    with suppress(OSError), (directory / METRICS_FILE).open(encoding="utf-8") as lines:
+        for line in lines:
+            with suppress(ValueError, KeyError):  # a torn last line
+                row = json.loads(line)
+                if row["mean_return"] is not None:
+                    rows.append((row["steps"], row["mean_return"]))
+    return tuple(steps for steps, _ in rows), tuple(mean for _, mean in rows)

@@ -1,0 +1,93 @@
+"""`dppo.runs` and `dppo.plot`: what runs there are, and their learning curves. Knows run directories."""
+
+import datetime
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dppo.api.evaluation import checked
+from dppo.learner.telemetry.status import SUMMARY
+from dppo.protocol.errors import UsageError
+from dppo.settings.commands import PlotArguments
+from dppo.watch.run_list import ROOT, FoundRun, find_runs
+
+if TYPE_CHECKING:
+    from dppo.api.policy import Policy
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run that there is."""
+
+    directory: Path
+    env: str  # "" where it is not known
+    state: Literal["running", "interrupted", "finished", "without a policy"]
+    changed: datetime.datetime  # its newest file; in UTC
+    steps: int | None  # the following as of its newest summary; None where there is none
+    updates: int | None
+    mean_return: float | None  # None also where no episode had ended
+
+    def load_policy(self, *, best: bool = False, seed: int | None = None) -> "Policy":
+        """As dppo.load_policy of the run's directory."""
+        from dppo.api.policy import load_policy
+
+        return load_policy(self.directory, best=best, seed=seed)
+
+    def __fspath__(self) -> str:
+        return str(self.directory)
+
+
+def runs(folder: str | os.PathLike[str] = ROOT) -> list[RunRecord]:
+    """Return the runs in a folder and the folders in it, newest first. Raises UsageError where there is no such folder.
+
+    The default is ./runs, which the first run makes: none is there before.
+    """
+    path = Path(folder)
+    if path != ROOT and not path.is_dir():
+        raise UsageError(f"there is no folder {path}: give the one that runs are in, such as {ROOT}")
+    return [_record(found) for found in find_runs(path)]
+
+
+def plot(
+    *runs: str | os.PathLike[str],
+    output: str | os.PathLike[str] = "",
+    x: Literal["steps", "time"] = "steps",
+    y: Literal["return", "length", "success"] = "return",
+) -> Path:
+    """Draw the learning curves of runs, seeds as median and band, and return the picture's file.
+
+    runs: run directories, "LABEL=PATH", patterns, or what dppo.train and dppo.runs return. output: .png, .svg or .pdf;
+    "": curve.png in the first run. Needs matplotlib. Raises UsageError where there is nothing to draw.
+    """
+    given: dict[str, Any] = {"runs": tuple(map(os.fspath, runs)), "output": os.fspath(output), "x": x, "y": y}
+    if not runs:
+        raise UsageError("dppo.plot: runs are missing: give run directories such as runs/CartPole-v1")
+    chosen = PlotArguments(**checked(PlotArguments, given, "dppo.plot"))
+    from dppo.watch.plot import plot as draw
+
+    return draw(chosen.runs, chosen.output, x=chosen.x, y=chosen.y)
+
+
+def _record(found: FoundRun) -> RunRecord:
+    summary: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        summary = json.loads((found.path / SUMMARY).read_bytes())
+    return RunRecord(
+        directory=found.path,
+        env=found.env,
+        state=_state(found.state),
+        changed=datetime.datetime.fromtimestamp(found.changed, datetime.UTC),
+        steps=summary.get("steps"),
+        updates=summary.get("updates"),
+        mean_return=summary.get("mean_return"),
+    )
+
+
+def _state(words: str) -> Literal["running", "interrupted", "finished", "without a policy"]:
+    states: Sequence[Literal["running", "interrupted", "finished", "without a policy"]]
+    states = ("running", "interrupted", "finished", "without a policy")
+    return next(state for state in states if words.startswith(state))

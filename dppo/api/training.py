@@ -1,0 +1,56 @@
+"""`dppo.train`: one run on this machine, from settings to its results. Knows settings and run directories."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dppo.api.config import Config, resolved_settings
+from dppo.api.results import Result, read_result
+from dppo.local.launching import in_new_directory, placed
+from dppo.settings.layers import preset_text
+
+__all__ = ["Result", "train"]
+
+INTERRUPTED = 130  # exit code
+
+
+def train(
+    env: str | Callable[..., Any] | Mapping[str, Any] | None = None,
+    *,
+    config: Config | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    preset: str = "",
+    new: bool = False,
+    verbose: bool = True,
+    **settings: Any,
+) -> Result:
+    """Train on this machine, evaluate, and return how it went. A run in its directory goes on.
+
+    env: an id, "module:id", "module:function", or a function or class of a module, which returns a gymnasium.Env.
+    config: a Config, a dict, or the path of a YAML file, below the keywords. preset: a name, "none", or "" for the one
+    named like the environment. new: in the next directory that is free. verbose: print as `dppo train` does.
+    settings: by the names of the flags, nested or dotted: actors=4, total_steps=100_000, ppo=dict(gamma=0.98),
+    directory="runs/mine", **{"collect.batch_steps": 4096}. With actors=0 everything is in this process, for debugging.
+
+    Raises UsageError for wrong settings, before anything is started or written; RefusedError where a run is going on in
+    the directory; DppoError where the run fails; KeyboardInterrupt after Ctrl-C, once everything is saved and ended.
+    """
+    keywords = settings if env is None else {"env": env, **settings}
+    resolved = resolved_settings(config, preset, keywords)
+    chosen = placed(resolved.config)
+    chosen = in_new_directory(chosen) if new else chosen
+    directory = chosen.learner.run_directory.absolute()
+    text = preset_text(resolved, is_off=preset == "none" or isinstance(config, Config)) if verbose else ""
+    if text:
+        print(text, file=sys.stderr)
+    if chosen.actors:
+        from dppo.api.run_process import run_process
+
+        code = run_process(chosen, verbose=verbose)
+    else:
+        from dppo.api.run_here import run_here
+
+        code = run_here(chosen, verbose=verbose)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return read_result(directory)

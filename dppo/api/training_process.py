@@ -1,0 +1,58 @@
+"""The process of a run that `dppo.train` has started: -m dppo.api.training_process CONFIG FD.
+
+A process of its own, so that signals, children and the working directory of the caller's stay the caller's. It writes
+how the run ended to FD, as one line of JSON.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from dppo.local.process_end import leave, use_utf8
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.process.household import leaves_nothing
+from dppo.protocol.process.interpreter import append_working_directory
+from dppo.protocol.process.lifeline import watch_parent
+from dppo.required_packages import missing_text
+from dppo.settings.commands import TrainConfig
+from dppo.settings.layers import resolve_file
+
+GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run to the end, and write how that was; returns the exit code."""
+    append_working_directory()
+    watch_parent()
+    file, descriptor = arguments[0], int(arguments[1])
+    os.set_inheritable(descriptor, False)
+    code, error = _train(file)
+    sys.stdout.flush()
+    os.write(descriptor, json.dumps({"code": code, **error}).encode() + b"\n")
+    return code
+
+
+def _train(file: str) -> tuple[int, dict[str, Any]]:
+    """Return the exit code, and what was raised as {"kind", "error"}."""
+    try:
+        with leaves_nothing(GRACE_SECONDS, sweeper=True):
+            from dppo.local.train import run
+
+            return run(resolve_file(TrainConfig, file, flags={}).config), {}
+    except DppoError as error:
+        return error.exit_code, {"kind": type(error).__name__, "error": str(error)}
+    except KeyboardInterrupt:
+        return INTERRUPTED, {}
+    except ModuleNotFoundError as error:
+        text = missing_text(error.name or "")
+        if not text:
+            raise
+        return UsageError.exit_code, {"kind": UsageError.__name__, "error": text}
+
+
+if __name__ == "__main__":
+    use_utf8()
+    leave(main(sys.argv[1:]))
