@@ -78,6 +78,24 @@ def spec_hash(spec: Spec) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode(spec), digest_size=16).digest()
 
 
+def spec_to_json(spec: Spec) -> str:
+    """Return the spec as JSON, in which a bound of null is none: JSON has no infinity."""
+    return msgspec.json.encode(spec).decode()
+
+
+def spec_from_json(text: str) -> Spec:
+    """Return the checked spec of such a text. Raises ProtocolError for whatever it is not."""
+    try:
+        groups = msgspec.json.decode(text, type=list[list[list[Any]]])
+        low, high = (Leaf.__struct_fields__.index(name) for name in ("low", "high"))
+        for leaf in (leaf for group in groups for leaf in group):
+            for place, missing in ((low, -math.inf), (high, math.inf)):
+                leaf[place : place + 1] = [[missing if bound is None else bound for bound in leaf[place]]]
+        return check_spec(msgspec.convert(groups, Spec))
+    except (msgspec.DecodeError, IndexError, TypeError) as error:
+        raise ProtocolError(f"this is no spec: {error}") from None
+
+
 def check_spec(spec: Spec) -> Spec:
     """Refuse a spec that no honest peer sends: too many leaves, huge or negative sizes, repeated names."""
     if not spec.observation or not spec.action:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -162,16 +162,18 @@ def test_environments_with_other_arguments_are_others(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("panels", [1, 2, 4])
 def test_every_environment_has_its_own_panel(tmp_path: Path, panels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     titles: list[str] = []
-    monkeypatch.setattr(
-        pyplot, "close", lambda figure: titles.extend(axes.get_title() for axes in figure.axes if axes.get_visible())
-    )
+    save = Figure.savefig
+
+    def saved(figure: Figure, *arguments: Any, **others: Any) -> None:
+        titles.extend(axes.get_title() for axes in figure.axes if axes.get_visible())
+        save(figure, *arguments, **others)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
     runs = [run_directory(tmp_path / f"{seed}-{i}", [1.0, 2.0], env=f"E{i}-v0") for seed in "ab" for i in range(panels)]
     plot(runs, str(tmp_path / "a.png"))
-    monkeypatch.undo()
-    pyplot.close("all")
     assert titles == [f"E{i}-v0" for i in range(panels)]
 
 

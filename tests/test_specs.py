@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dppo.protocol.errors import ProtocolError, UsageError
-from dppo.protocol.specs import MAX_DIMENSIONS, MAX_ELEMENTS, MAX_LEAVES, Leaf, Spec, check_spec, spec_hash, spec_of
+from dppo.protocol.specs import (
+    MAX_DIMENSIONS,
+    MAX_ELEMENTS,
+    MAX_LEAVES,
+    Leaf,
+    Spec,
+    check_spec,
+    spec_from_json,
+    spec_hash,
+    spec_of,
+    spec_to_json,
+)
 
 OBSERVATION = Leaf("observation", "<f4", (4,), "box")
 ACTION = Leaf("action", "<i8", (), "discrete", categories=2)
@@ -213,3 +224,23 @@ class Hostile:
 def test_a_spec_that_no_honest_peer_sends_is_refused(hostile: Hostile) -> None:
     with pytest.raises(ProtocolError):
         check_spec(hostile.spec)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        gym.spaces.Discrete(3, start=-4),
+        gym.spaces.Box(-np.inf, np.inf, (2,)),
+        gym.spaces.Box(np.array([-1.0, -np.inf]), np.array([np.inf, 2.0]), dtype=np.float64),
+    ],
+)
+def test_a_spec_survives_json_with_bounds_that_are_missing(action: gym.Space) -> None:
+    spec = spec_of(gym.spaces.Box(-1, 1, (2,)), action)
+    assert spec_from_json(spec_to_json(spec)) == spec
+    assert "Infinity" not in spec_to_json(spec)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[[],[]]", "[[[]],[[]]]", "[[[1,2,3,4,5,6,7]],[]]", '[[["a"]],[["b"]]]'])
+def test_a_text_that_is_no_spec(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        spec_from_json(text)

@@ -8,13 +8,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.observations import ObservationRows
 from dppo.protocol.errors import ProtocolError, UsageError
-from dppo.protocol.specs import Spec, check_spec
+from dppo.protocol.specs import spec_from_json
 from dppo.watch.policy_files import locate_policy
 
 
@@ -25,8 +24,8 @@ class Policy:
         """graph: contents of a policy.onnx. seed: of sampled actions. Raises UsageError where it is no such graph."""
         try:
             self._runner = PolicyRunner(graph)
-            self.spec = check_spec(msgspec.json.decode(self._runner.metadata.get("dppo.spec", ""), type=Spec))
-        except (ProtocolError, msgspec.DecodeError) as error:
+            self.spec = spec_from_json(self._runner.metadata.get("dppo.spec", ""))
+        except ProtocolError as error:
             raise UsageError(f"this is no policy of dppo: {error}") from None
         if len(self.spec.observation) != 1 or len(self.spec.action) != 1:
             raise UsageError("this policy takes several observations or gives several actions, which is not supported")
@@ -56,7 +55,8 @@ class Policy:
         with self._lock:
             noise = self._noise(len(rows), deterministic=deterministic)
             _, env_action, _ = self._runner.act({self._name: rows}, noise)
-            actions = np.array(env_action, self._dtype)
+            actions = np.empty(env_action.shape, self._dtype)  # numpy.array would keep onnxruntime's longlong
+            actions[...] = env_action
         if is_batch:
             return actions, None
         return actions[0] if self._is_number else actions[0, ...], None

@@ -5,14 +5,13 @@ import io
 import warnings
 from collections.abc import Mapping
 
-import msgspec
 import torch
 from onnx import ModelProto, TensorProto
 from torch import Tensor
 
 from dppo.learner.models.networks import PolicyNetwork, only_leaf
 from dppo.protocol.errors import DppoError
-from dppo.protocol.specs import Spec
+from dppo.protocol.specs import Spec, spec_to_json
 
 OPSET = 17  # read by every onnxruntime since 1.12
 INPUTS = ("observation", "noise")
@@ -46,7 +45,7 @@ class PolicyExporter:
         for name, tensor in policy.state_dict().items():
             _slot(initializers, name, tensor).ClearField("raw_data")
         self._slots = [indices[name] for name in policy.state_dict()]  # of the initializer that holds each tensor
-        metadata = {"dppo.noise": policy.noise, "dppo.version": "", "dppo.spec": msgspec.json.encode(spec).decode()}
+        metadata = {"dppo.noise": policy.noise, "dppo.version": "", "dppo.spec": spec_to_json(spec)}
         for key, value in metadata.items():
             model.metadata_props.add(key=key, value=value)
         self._version = next(i for i, entry in enumerate(model.metadata_props) if entry.key == "dppo.version")
