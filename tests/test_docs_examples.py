@@ -1,0 +1,99 @@
+"""The Python examples of README.md and docs/ run as they stand; in the fast tests with fewer steps and no processes."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from processes import REPOSITORY
+
+import dppo
+
+PAGES = [*sorted(path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("docs/*.md")), "README.md"]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\w+)\.py\n")
+SHORT = ((r"total_steps=[\d_]+", "total_steps=1"), (r"actors=\d+", "actors=0"), (r"episodes=\d+", "episodes=3"))
+WITH_EXAMPLES = {"README.md", "docs/onnx.md", "docs/python.md"}
+NEEDS_A_RUN = {"docs/onnx.md"}
+
+
+def blocks(page: str) -> list[str]:
+    return BLOCK.findall((REPOSITORY / page).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory of the examples; modules that they write are forgotten, and what these register."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    registered, modules = set(gym.registry), set(sys.modules)
+    yield tmp_path
+    for name in set(gym.registry) - registered:
+        del gym.registry[name]
+    for name in set(sys.modules) - modules:
+        if name in {path.stem for path in tmp_path.glob("*.py")}:
+            del sys.modules[name]
+
+
+def run_page(page: str, folder: Path, *, short: bool) -> dict[str, Any]:
+    """Run the blocks of a page one after the other, as cells of a notebook; those that name a file become that file."""
+    names: dict[str, Any] = {"__name__": "__cell__"}
+    for block in blocks(page):
+        text = block
+        for pattern, replacement in SHORT if short else ():
+            text = re.sub(pattern, replacement, text)
+        file = FILE.match(text)
+        if file:
+            (folder / f"{file[1]}.py").write_text(text)
+        else:
+            exec(compile(text, page, "exec"), names)
+    return names
+
+
+def test_all_pages_with_examples_are_run() -> None:
+    assert {page for page in PAGES if blocks(page)} == WITH_EXAMPLES
+    unmarked = [page for page in PAGES if re.search(r"^```(py|python3|pycon)$", (REPOSITORY / page).read_text(), re.M)]
+    assert unmarked == []
+
+
+@pytest.mark.parametrize("page", sorted(WITH_EXAMPLES))
+def test_examples_run_in_short(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DPPO_EVALUATION_EPISODES", "1")
+    if page in NEEDS_A_RUN:
+        dppo.train(env="CartPole-v1", actors=0, total_steps=1, verbose=False)
+    names = run_page(page, folder, short=True)
+    if "evaluation" in names:
+        assert names["evaluation"].episodes == 3
+        assert names["picture"].is_file()
+    if page == "README.md":
+        __import__("my_robot")
+        assert gym.registry["Reach-v0"].max_episode_steps == 200
+    if page == "docs/onnx.md":
+        ours, _ = dppo.load_policy("runs/CartPole-v1").predict(np.zeros((1, 4)))
+        assert ours.shape == names["action"].shape
+        assert names["noise"].any()
+
+
+def test_the_page_on_onnx_acts_as_we_do(folder: Path) -> None:
+    dppo.train(env="CartPole-v1", actors=0, total_steps=1, verbose=False)
+    first, *_ = blocks("docs/onnx.md")
+    policy = dppo.load_policy("runs/CartPole-v1")
+    for observation in np.random.default_rng(1).normal(size=(20, 1, 4)):
+        names: dict[str, Any] = {"given": observation}
+        exec(first.replace("np.zeros((1, 4), np.float32)", "given.astype(np.float32)"), names)
+        assert names["action"].tolist() == policy.predict(observation)[0].tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("page", sorted(WITH_EXAMPLES))
+def test_examples_run_as_they_stand(page: str, folder: Path) -> None:
+    if page in NEEDS_A_RUN:
+        dppo.train(env="CartPole-v1", actors=0, total_steps=1, verbose=False)
+    run_page(page, folder, short=False)
+    for run in dppo.runs():
+        assert run.state == "finished"
