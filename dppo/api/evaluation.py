@@ -1,5 +1,6 @@
 """`dppo.evaluate`: a policy on episodes that training never saw, in this process. Knows settings and results only."""
 
+import contextlib
 import os
 from typing import Any, Literal
 
@@ -57,9 +58,11 @@ def _play(chosen: EvaluateArguments) -> EvaluationResult:
     from dppo.watch.evaluate import evaluate as play
     from dppo.watch.rendering import WindowClosed
 
-    working_directory = os.getcwd()  # an environment may leave it
     try:
-        with path_of_modules():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(path_of_modules())
+            with contextlib.suppress(OSError):  # it is gone
+                stack.callback(os.chdir, os.getcwd())  # an environment may leave it
             return play(
                 chosen.run,
                 episodes=chosen.episodes,
@@ -72,5 +75,3 @@ def _play(chosen: EvaluateArguments) -> EvaluationResult:
             )
     except WindowClosed:
         raise DppoError("the window was closed before an episode was over: there is no result") from None
-    finally:
-        os.chdir(working_directory)

@@ -5,17 +5,16 @@ alone. The run ends with the caller, however that dies.
 """
 
 import contextlib
+import json
 import os
 import select
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
@@ -29,8 +28,9 @@ from dppo.protocol.process.interpreter import MODULE_PATH_VARIABLE, SAFE_PATH, m
 from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE
 from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
 from dppo.settings.commands import TrainConfig
-from dppo.settings.layers import dump_yaml
+from dppo.settings.fields import values_of
 
+INTERRUPTED = 130  # exit code
 POLL_SECONDS = 0.1
 END_SECONDS = 90.0  # from Ctrl-C until the run is killed; it takes 20 s at most, and then draws its curve
 READ_BYTES = 65536
@@ -53,9 +53,6 @@ def run_process(config: TrainConfig, *, verbose: bool) -> int:
     """
     launched = time.monotonic()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dppo-"))
-        settings = Path(folder, "config.yaml")
-        settings.write_text(dump_yaml(config), encoding="utf-8")
         lifeline = Lifeline()
         stack.callback(lifeline.close)
         reading, writing = os.pipe()
@@ -64,8 +61,8 @@ def run_process(config: TrainConfig, *, verbose: bool) -> int:
         interrupts = stack.enter_context(_interrupts())
         try:
             process = subprocess.Popen(
-                [sys.executable, SAFE_PATH, "-m", "dppo.api.training_process", str(settings), str(writing)],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, SAFE_PATH, "-m", "dppo.api.training_process", str(writing)],
+                stdin=subprocess.PIPE,
                 stdout=streams[0].descriptor,
                 stderr=streams[1].descriptor,
                 env={
@@ -84,8 +81,23 @@ def run_process(config: TrainConfig, *, verbose: bool) -> int:
         stack.callback(_end, process)
         for stream in streams:
             stack.callback(stream.close)
+        _write_settings(process, config)
         _watch(process, streams, interrupts)
-        return _code(process.wait(), _read(reading), streams[1].text())
+        try:
+            code = _code(process.wait(), _read(reading), streams[1].text())
+        except DppoError as error:
+            if interrupts:
+                raise KeyboardInterrupt from error
+            raise
+        return INTERRUPTED if interrupts else code
+
+
+def _write_settings(process: subprocess.Popen[bytes], config: TrainConfig) -> None:
+    """All settings by dotted name, as JSON; a pipe takes as much without waiting."""
+    assert process.stdin is not None, "it is a pipe"
+    with contextlib.suppress(BrokenPipeError):  # it has ended already, which is seen next
+        process.stdin.write(json.dumps(values_of(config)).encode())
+        process.stdin.close()
 
 
 def _watch(process: subprocess.Popen[bytes], streams: list["_Relay"], interrupts: list[int]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from dppo.api.config import Config, resolved_settings
 from dppo.api.results import Result, read_result
 from dppo.local.launching import in_new_directory, placed
+from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import preset_text
 
 __all__ = ["Result", "train"]
@@ -40,7 +41,7 @@ def train(
     chosen = placed(resolved.config)
     chosen = in_new_directory(chosen) if new else chosen
     directory = chosen.learner.run_directory.absolute()
-    text = preset_text(resolved, is_off=preset == "none" or isinstance(config, Config)) if verbose else ""
+    text = preset_text(resolved, is_off=preset == "none" or isinstance(config, TrainConfig)) if verbose else ""
     if text:
         print(text, file=sys.stderr)
     if chosen.actors:

@@ -1,7 +1,7 @@
-"""The process of a run that `dppo.train` has started: -m dppo.api.training_process CONFIG FD.
+"""The process of a run that `dppo.train` has started: -m dppo.api.training_process FD.
 
-A process of its own, so that signals, children and the working directory of the caller's stay the caller's. It writes
-how the run ended to FD, as one line of JSON.
+A process of its own, so that signals, children and the working directory of the caller's stay the caller's. It reads
+all settings from standard input, and writes how the run ended to FD, as one line of JSON.
 """
 
 import json
@@ -17,7 +17,8 @@ from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.process.lifeline import watch_parent
 from dppo.required_packages import missing_text
 from dppo.settings.commands import TrainConfig
-from dppo.settings.layers import resolve_file
+from dppo.settings.fields import build
+from dppo.settings.layers import read_tree
 
 GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
 INTERRUPTED = 130
@@ -27,21 +28,21 @@ def main(arguments: Sequence[str]) -> int:
     """Run to the end, and write how that was; returns the exit code."""
     append_working_directory()
     watch_parent()
-    file, descriptor = arguments[0], int(arguments[1])
+    descriptor = int(arguments[0])
     os.set_inheritable(descriptor, False)
-    code, error = _train(file)
+    code, error = _train(sys.stdin.buffer.read())
     sys.stdout.flush()
     os.write(descriptor, json.dumps({"code": code, **error}).encode() + b"\n")
     return code
 
 
-def _train(file: str) -> tuple[int, dict[str, Any]]:
+def _train(settings: bytes) -> tuple[int, dict[str, Any]]:
     """Return the exit code, and what was raised as {"kind", "error"}."""
     try:
         with leaves_nothing(GRACE_SECONDS, sweeper=True):
             from dppo.local.train import run
 
-            return run(resolve_file(TrainConfig, file, flags={}).config), {}
+            return run(build(TrainConfig, read_tree(json.loads(settings), TrainConfig, "settings"))), {}
     except DppoError as error:
         return error.exit_code, {"kind": type(error).__name__, "error": str(error)}
     except KeyboardInterrupt:
