@@ -111,6 +111,19 @@ dppo.cli.main(["actor", "--help"])
 
 
 @pytest.mark.slow
+def test_the_python_api_is_typed_and_trains(installed: Path, tmp_path: Path) -> None:
+    assert (installed / "dppo" / "py.typed").is_file()
+    (tmp_path / "learner.py").write_text('raise SystemExit("the user\'s learner.py was run")')
+    program = (
+        "import dppo; result = dppo.train(env='CartPole-v1', actors=1, total_steps=2048, evaluation_episodes=0);"
+        "print(dppo.__file__, result.load_policy().predict([0, 0, 0, 0])[0] in (0, 1))"
+    )
+    done = python(installed, tmp_path, "-c", program)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{installed / 'dppo' / '__init__.py'} True"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("actors", ["0", "1"])
 @pytest.mark.parametrize("files", FOLDERS)
 def test_users_train_in_folders_with_files_of_any_name(
