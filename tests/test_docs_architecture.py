@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+import dppo
+
 REPOSITORY = Path(__file__).parent.parent
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 FOLDERS = "protocol|actor|learner|dppo|scripts|tests|docs|benchmarks"
 PATH = re.compile(rf"(?<![\w/.<-])(?:{FOLDERS})/[\w./*-]*\w(?:/|\*)?")
 MODULE = re.compile(r"(?<![\w/-])dppo(?:\.[a-z_]\w*)+")
-NO_MODULES = {"dppo.noise", "dppo.spec", "dppo.version"}  # metadata of the graph
+NO_MODULES = {"dppo.noise", "dppo.spec", "dppo.version", "dppo.update", "dppo.mean_return"}  # metadata of the graph
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
 
 
@@ -25,7 +27,7 @@ def is_there(path: str) -> bool:
 def is_module(name: str) -> bool:
     """Whether a dotted name is a module of ours, or something in one."""
     path = name.replace(".", "/")
-    if is_there(path) or is_there(f"{path}.py"):
+    if name.removeprefix("dppo.") in dppo.__all__ or is_there(path) or is_there(f"{path}.py"):
         return True
     module, _, last = path.rpartition("/")
     return is_there(f"{module}.py") and last in (REPOSITORY / f"{module}.py").read_text()

@@ -1,4 +1,4 @@
-"""From an environment's name to what makes one: a registered id, or the function or class that "module:name" names.
+"""Find what makes an environment by its name: a registered id, or a function or class of a module.
 
 Nothing is pickled: every process finds it by module and name. Knows Gymnasium's registry.
 """

@@ -1,4 +1,4 @@
-"""Settings of a run as an object, and out of what `dppo.train` is given. Knows layers; starts nothing."""
+"""Settings of a run as an object, and those that `dppo.train` is given. Knows layers; starts nothing."""
 
 import os
 from collections.abc import Mapping
@@ -101,7 +101,7 @@ def values_from(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As YAML would have it: numbers of numpy as Python's, paths as text."""
+    """Return the value as YAML would have it: numbers of numpy as Python's, paths as text."""
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

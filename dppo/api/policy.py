@@ -1,6 +1,6 @@
 """A trained policy as an object: observations in, the environment's own actions out. Knows numpy and onnxruntime only.
 
-The graph is the one that actors and `dppo evaluate` run; what is in its metadata says how to feed it.
+The graph is the one that actors and `dppo evaluate` run; its metadata say how to feed it.
 """
 
 import os

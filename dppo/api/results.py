@@ -1,4 +1,4 @@
-"""How a run went, read from its directory. Knows files; starts nothing."""
+"""Results of a run, read from its directory. Knows files; starts nothing."""
 
 import json
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class Result:
         return self.directory / POLICY_FILE
 
     def load_policy(self, *, best: bool = False, seed: int | None = None) -> "Policy":
-        """As dppo.load_policy of the run's directory."""
+        """Load the policy of the run's directory, as dppo.load_policy does."""
         from dppo.api.policy import load_policy
 
         return load_policy(self.directory, best=best, seed=seed)

@@ -39,7 +39,7 @@ KINDS = {kind.__name__: kind for kind in (CheckpointError, DppoError, ProtocolEr
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How a run ended."""
+    """End of a run."""
 
     code: int
     kind: str = ""  # of the error; "" where there is none

@@ -1,4 +1,4 @@
-"""`dppo.runs` and `dppo.plot`: what runs there are, and their learning curves. Knows run directories."""
+"""`dppo.runs` and `dppo.plot`: the runs in a folder, and their learning curves. Knows run directories."""
 
 import datetime
 import json
@@ -32,7 +32,7 @@ class RunRecord:
     mean_return: float | None  # None also where no episode had ended
 
     def load_policy(self, *, best: bool = False, seed: int | None = None) -> "Policy":
-        """As dppo.load_policy of the run's directory."""
+        """Load the policy of the run's directory, as dppo.load_policy does."""
         from dppo.api.policy import load_policy
 
         return load_policy(self.directory, best=best, seed=seed)
