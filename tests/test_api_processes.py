@@ -197,6 +197,46 @@ def test_a_run_ends_with_its_caller_however_that_dies(scripts: Scripts) -> None:
     assert summary(scripts)["reason"] == "interrupted"
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 0.8])
+def test_ctrl_c_at_the_very_start(scripts: Scripts, seconds: float) -> None:
+    body = """
+import dppo
+from dppo.api import run_process, training
+print("GO", flush=True)
+try:
+    dppo.train(env="my_env:make_env", **SETTINGS)
+except KeyboardInterrupt:
+    print("INTERRUPTED")
+"""
+    process = scripts.start(body, steps=10**9)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "GO\n"
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    code, printed, complained = scripts.ends(process)
+    assert code == 0, complained
+    assert "INTERRUPTED" in printed
+    assert scripts.all_gone()
+
+
+def test_a_run_that_is_killed_is_an_error_of_one_line(scripts: Scripts) -> None:
+    body = """
+import dppo
+try:
+    dppo.train(env="my_env:make_env", **SETTINGS)
+except dppo.DppoError as error:
+    print("ERROR", error)
+"""
+    process = scripts.start(body, steps=10**9, crawls=True)
+    scripts.until_trained(process)
+    (run,) = [child for child in scripts.left() if "dppo.api.training_process" in child.cmdline()]
+    kill(run.pid)
+    code, printed, complained = scripts.ends(process)
+    assert code == 0, complained
+    assert printed.splitlines()[-1] == "ERROR the process of the run was killed; the same call goes on with the run"
+    assert scripts.all_gone()
+
+
 def test_errors_of_the_run_are_raised_in_one_line(scripts: Scripts) -> None:
     body = """
 import dppo
