@@ -35,7 +35,7 @@ def registered(env_id: str) -> gym.envs.registration.EnvSpec:
         try:
             importlib.import_module(module)
         except (Exception, SystemExit) as error:
-            raise UsageError(why_not_imported(env_id, module, error)) from error
+            raise UsageError(why_not_imported(f"the environment {env_id!r}", module, error)) from error
     elif name not in gym.registry and name.partition("/")[0] in NAMESPACES:
         with contextlib.suppress(ImportError):  # then it is not registered, which says what to install
             importlib.import_module(NAMESPACES[name.partition("/")[0]][0])
