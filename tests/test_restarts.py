@@ -147,7 +147,7 @@ def test_a_learner_that_is_told_to_go_during_a_long_update_gives_it_up_and_loses
     actors, done = interrupted(cluster)
     config = place.path / "run" / "config.yaml"  # edited, as no one should: only so is the next update a long one
     as_it_was = config.read_text()
-    config.write_text(re.sub(r"(?m)^  terms: \d+$", "  terms: 1000000", as_it_was))
+    config.write_text(re.sub(r"(?m)^  epochs: \d+$", "  epochs: 1000000", as_it_was))
     endless = cluster.learner("--ppo.epochs", "1000000")
     place.until(lambda: "updating" in endless.said(), "its first update", during=endless)
     told_at = time.monotonic()
