@@ -797,8 +797,10 @@ class Simulation:
                 self.start(name)
 
     def joined(self, process: Process) -> bool:
+        """Whether the learner knows the connection that it has: of an earlier one it need not have noticed the end."""
         assert self.learner is not None
-        return any(peer.incarnation == process.incarnation and peer.ready for peer in self.learner.peers.values())
+        peer = self.learner.peers.get(process.connection.id) if process.connection is not None else None
+        return peer is not None and peer.ready
 
     def run_until_updates(self, updates: int, rounds: int = 2000) -> None:
         """Calm until so many more updates are done and everyone alive has joined."""
