@@ -346,7 +346,7 @@ class Simulation:
         self.books.put(pending, "learner_crash", from_="pending")
         for record in behind:
             disposal = self.disposals[record.number]
-            if disposal is not None:
+            if disposal is not None and disposal.incarnation not in ledger.ended:  # the checkpoint has its last word
                 self._book_disposal(disposal)
         self.journal.append(b"")
         self._watermarks = {}

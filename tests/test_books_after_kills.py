@@ -109,3 +109,17 @@ def test_what_an_actor_may_hold_is_in_the_books_also_if_its_account_was_begun_an
     total = learner_of(world).ledger.total()
     assert total.sealed + total.unknown >= actor.sealed_steps > total.sealed
     world.check()
+
+
+def test_what_a_learner_of_an_earlier_checkpoint_took_for_lost_is_not_lost_to_a_later_one(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    taken = deliver_one(world, actor)
+    world.checkpoint()
+    more = deliver_one(world, actor)
+    restart(world, 0, torn_bytes=100_000)  # knows of neither rollout before the actor is back
+    world.calm(2, 0)
+    assert learner_of(world).ledger.total().dropped["learner_crash"] == taken + more
+    restart(world, -1)  # knows of the first one, and of the other by what the actor told
+    assert learner_of(world).ledger.total().dropped["learner_crash"] == taken + more
+    world.run_until_updates(1)
+    world.end()

@@ -268,7 +268,7 @@ def test_what_a_learner_has_reported_and_the_actor_has_told_of_closes(run: Path)
     journal = Journal(run, silent, number=3, steps=43)
     journal.append(Entry("noticed", 3))
     assert audit(run).problems == ("6 steps were acknowledged and are in no account: a part of the journal is gone",)
-    journal.append(Entry("learner_crash", 3, 6, ALICE, "alice", 43))
+    journal.append(Entry("learner_crash", 3, 6, ALICE, "alice", 43, disposed=43))
     journal.close()
     assert audit(run).problems == ()
 

@@ -78,12 +78,15 @@ def replay(ledger: Ledger, entries: Iterable[Entry], holes: Sequence[Hole] = ())
             account.dropped["learner_crash"] += found
             replayed.found += found
         if entry.seq > account.watermark:
+            steps = entry.steps
+            if entry.kind == "learner_crash":  # of any number of rollouts; the checkpoint may know some of them
+                steps = min(steps, max(0, entry.disposed - account.disposed))
             account.watermark = entry.seq
-            account.dropped[entry.kind if entry.kind in reasons else "learner_crash"] += entry.steps
-            told_since += entry.steps if entry.kind == "learner_crash" else 0
-            arrived_again += entry.steps if entry.kind == "stale" else 0
+            account.dropped[entry.kind if entry.kind in reasons else "learner_crash"] += steps
+            told_since += steps if entry.kind == "learner_crash" else 0
+            arrived_again += steps if entry.kind == "stale" else 0
             replayed.rollouts += 1
-            replayed.steps += entry.steps
+            replayed.steps += steps
         # of an account that was forgotten and begun anew, later entries know less than earlier ones
         account.may_hold = 0 if entry.kind == "told" else max(account.may_hold, entry.may_hold)
         account.observe(Tally(sealed_steps=entry.sealed, dropped_steps=entry.dropped))
