@@ -121,7 +121,8 @@ time.sleep(60)
 @pytest.mark.slow
 def test_the_sweeper_has_the_stack_written_and_kills() -> None:
     reading, writing = os.pipe()
-    sweeper = subprocess.Popen([sys.executable, "-I", "-S", str(SWEEPER), str(reading), "x", "1"], pass_fds=(reading,))
+    command = [sys.executable, "-I", "-S", str(SWEEPER), str(reading), "x", "1", str(os.getpid())]
+    sweeper = subprocess.Popen(command, pass_fds=(reading,))
     silent = subprocess.Popen(
         [sys.executable, "-c", SILENT, str(writing)], pass_fds=(writing,), stderr=subprocess.PIPE, text=True
     )

@@ -21,7 +21,7 @@ from dppo.protocol.process.descendants import (
     marked,
     new_mark,
 )
-from dppo.protocol.process.household import leaves_nothing
+from dppo.protocol.process.household import SWEEPER, leaves_nothing
 
 HOW = ("fork", "daemon", "popen", "session", "orphan")
 SLEEP = ("sleep", "4321")
@@ -145,3 +145,39 @@ def test_a_killed_run_leaves_nothing(place: Place, how: str, actors: str) -> Non
     run = place.start("train", *arguments(how, "--actors", actors, "--run.total-steps", "1000000", slow=0.01))
     killed(place, run, actors=False)
     place.leaves_nothing(seconds=40)
+
+
+KILLED_AT_ONCE = """
+import os, signal, subprocess
+from dppo.protocol.process.household import leaves_nothing
+with leaves_nothing(0.1, sweeper=True):
+    print(subprocess.Popen(["sleep", "4321"], stdout=subprocess.DEVNULL).pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sweeper reads /proc")
+def test_a_command_that_is_killed_before_its_sweeper_runs_leaves_nothing() -> None:
+    before = {process.pid for process in sweepers()}
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT_ONCE], stdout=subprocess.PIPE, text=True, timeout=60)
+    started = psutil.Process(int(killed.stdout)) if psutil.pid_exists(int(killed.stdout)) else None
+    own = [process for process in sweepers() if process.pid not in before]
+    try:
+        assert killed.returncode == -signal.SIGKILL
+        _, alive = psutil.wait_procs([*own, *([started] if started else [])], timeout=10)
+        assert alive == []
+    finally:
+        for process in (*own, started):
+            if process is not None and process.is_running():
+                process.kill()
+
+
+def sweepers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(SWEEPER) in process.cmdline():
+                found.append(process)
+        except psutil.Error:  # gone, or another user's
+            continue
+    return found

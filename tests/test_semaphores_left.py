@@ -1,5 +1,6 @@
 """Named semaphores of multiprocessing, which processes of environments have: none is left in /dev/shm by our ends."""
 
+import os
 import subprocess
 import sys
 import time
@@ -54,7 +55,8 @@ def by_the_parent(pid: int, mark: str) -> None:
 
 
 def by_the_sweeper(pid: int, mark: str) -> None:
-    subprocess.run([sys.executable, "-I", "-S", str(SWEEPER), "0", mark, "0.1"], input=b"end\n", timeout=60, check=True)
+    command = [sys.executable, "-I", "-S", str(SWEEPER), "0", mark, "0.1", str(os.getpid())]
+    subprocess.run(command, input=b"end\n", timeout=60, check=True)
 
 
 @pytest.mark.parametrize("end", [by_the_parent, by_the_sweeper])

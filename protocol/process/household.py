@@ -51,7 +51,7 @@ def _sweeper(mark: str, grace_seconds: float) -> Iterator[int]:
     """Run it; gives its process id."""
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(SWEEPER), str(reading), mark, str(grace_seconds)],
+        [sys.executable, "-I", "-S", str(SWEEPER), str(reading), mark, str(grace_seconds), str(os.getpid())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

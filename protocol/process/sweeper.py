@@ -1,4 +1,4 @@
-"""The process that ends what a killed one has left behind: python -I -S sweeper.py FD MARK GRACE_SECONDS.
+"""The process that ends what a killed one has left behind: python -I -S sweeper.py FD MARK GRACE PARENT.
 
 A program by itself, of the standard library only (it stays as small as Python is). Its parent writes the numbers of
 processes that it has forked, which carry no mark, and `end` when that is to happen at once. When the parent is gone
@@ -140,11 +140,10 @@ def end(pid: int, why: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def main(fd: int, mark: str, grace_seconds: float) -> None:
-    """Wait for the parent's end."""
+def main(fd: int, mark: str, grace_seconds: float, parent: int) -> None:
+    """Wait for the end of the process `parent`, which started this one and may be gone by now."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the parent
-    parent = os.getppid()
     grace_seconds = max(grace_seconds, LOOK_SECONDS)
     forked: dict[int, str] = {}  # process -> when it was started, which tells it from a later one of that number
     actors = Actors()
@@ -220,4 +219,4 @@ def status(pid: int) -> "tuple[str, str]":
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]))
+    main(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))
