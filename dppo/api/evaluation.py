@@ -1,6 +1,5 @@
 """`dppo.evaluate`: a policy on episodes that training never saw, in this process. Knows settings and results only."""
 
-import contextlib
 import os
 from typing import Any, Literal
 
@@ -54,24 +53,11 @@ def checked(arguments: type[object], given: dict[str, Any], where: str) -> dict[
 
 
 def _play(chosen: EvaluateArguments) -> EvaluationResult:
-    from dppo.watch.evaluate import ViewOptions
-    from dppo.watch.evaluate import evaluate as play
+    from dppo.watch.evaluate_command import play
     from dppo.watch.rendering import WindowClosed
 
     try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(path_of_modules())
-            with contextlib.suppress(OSError):  # it is gone
-                stack.callback(os.chdir, os.getcwd())  # an environment may leave it
-            return play(
-                chosen.run,
-                episodes=chosen.episodes,
-                seed=chosen.seed,
-                deterministic=chosen.deterministic,
-                envs=chosen.envs,
-                which="best" if chosen.best else "newest",
-                watching=ViewOptions(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
-                max_seconds=chosen.max_seconds,
-            )
+        with path_of_modules():
+            return play(chosen)
     except WindowClosed:
         raise DppoError("the window was closed before an episode was over: there is no result") from None

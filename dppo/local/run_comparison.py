@@ -15,11 +15,11 @@ from typing import Any, get_type_hints
 import msgspec
 
 from dppo.learner.config import MAY_CHANGE, LearnerConfig
-from dppo.learner.storage.checkpoint_format import read_document, readable_first
+from dppo.learner.storage.checkpoint_format import newest_state
 from dppo.learner.storage.checkpointer import Progress, over_because
 from dppo.learner.storage.settings_history import Change, KeptSettings, has_begun
 from dppo.learner.telemetry.status import SUMMARY
-from dppo.protocol.errors import CheckpointError, DppoError, UsageError
+from dppo.protocol.errors import UsageError
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import FLATTENED, values_of
 from dppo.settings.layers import dump_yaml, load_config_file
@@ -166,13 +166,4 @@ def _over(config: LearnerConfig, directory: Path) -> str:
 
 def newest_progress(directory: Path) -> Progress | None:
     """Return the progress in the newest checkpoint whose document can be read; None where there is none."""
-    try:
-        paths = readable_first(directory / "checkpoints")
-    except OSError:
-        return None
-    for path in paths:
-        try:
-            return msgspec.convert(read_document(path)[0]["state"]["progress"], Progress)
-        except (OSError, ValueError, KeyError, CheckpointError, DppoError):
-            continue  # the learner says so when it falls back to the one before
-    return None
+    return newest_state(directory / "checkpoints", lambda state: msgspec.convert(state["progress"], Progress))

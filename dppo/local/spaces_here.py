@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from dppo.learner.session.run_spaces import SpacesHere, difference
-from dppo.learner.storage.checkpoint_format import read_document, readable_first
+from dppo.learner.storage.checkpoint_format import newest_state
 from dppo.local.env_probe import probe
 from dppo.protocol.env_wrappers import differ_by_environment, read_wrappers
-from dppo.protocol.errors import CheckpointError, DppoError, UsageError
+from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.placeholders import has_placeholder
 from dppo.protocol.specs import Spec
@@ -94,14 +94,8 @@ def _shortened(text: str) -> str:
 
 def _trained_spaces(directory: Path) -> Spec | None:
     """Return the spaces in the newest readable checkpoint; None where nothing was trained."""
-    try:
-        paths = readable_first(directory / "checkpoints")
-    except OSError:
-        return None
-    for path in paths:
-        try:
-            state = read_document(path)[0]["state"]
-            return msgspec.convert(state["spec"], Spec) if state["progress"]["updates"] else None
-        except (OSError, ValueError, KeyError, CheckpointError, DppoError):
-            continue  # the learner says so when it falls back to the one before
-    return None
+    is_trained, spec = newest_state(
+        directory / "checkpoints",
+        lambda state: (bool(state["progress"]["updates"]), msgspec.convert(state["spec"], Spec)),
+    ) or (False, None)
+    return spec if is_trained else None

@@ -13,7 +13,9 @@ def kept_surroundings() -> Iterator[None]:
 
     Environments silence a noisy library by replacing them, and some forget to undo it: results would go nowhere.
     """
-    directory = os.getcwd()
+    directory = ""
+    with contextlib.suppress(OSError):  # it is gone
+        directory = os.getcwd()
     mask = os.umask(0o077)
     os.umask(mask)
     streams = sys.stdout, sys.stderr
@@ -25,7 +27,8 @@ def kept_surroundings() -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):  # gone meanwhile
-            os.chdir(directory)
+            if directory:
+                os.chdir(directory)
         os.umask(mask)
         with contextlib.suppress(OSError, ValueError, AttributeError):  # whatever stands there now
             sys.stdout.flush()

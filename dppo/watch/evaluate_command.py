@@ -23,26 +23,32 @@ GRACE_SECONDS = 0.5  # for what a killed evaluation has started
 INTERRUPTED = 130
 
 
+def play(chosen: EvaluateArguments, tally: Tally | None = None) -> EvaluationResult:
+    """Evaluate as the arguments say, in this process, and put back what environments change in it."""
+    from dppo.watch.evaluate import ViewOptions, evaluate
+
+    with kept_surroundings():
+        return evaluate(
+            chosen.run,
+            episodes=chosen.episodes,
+            seed=chosen.seed,
+            deterministic=chosen.deterministic,
+            envs=chosen.envs,
+            which="best" if chosen.best else "newest",
+            watching=ViewOptions(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
+            max_seconds=chosen.max_seconds,
+            tally=tally,
+        )
+
+
 def run(chosen: EvaluateArguments) -> int:
     """Evaluate and print; returns the exit code."""
-    from dppo.watch.evaluate import ViewOptions, evaluate
     from dppo.watch.rendering import WindowClosed
 
     tally = Tally(asked=chosen.episodes)
     with leaves_nothing(GRACE_SECONDS, sweeper=True), _Overtime(chosen, tally):
         try:
-            with kept_surroundings():
-                result = evaluate(
-                    chosen.run,
-                    episodes=chosen.episodes,
-                    seed=chosen.seed,
-                    deterministic=chosen.deterministic,
-                    envs=chosen.envs,
-                    which="best" if chosen.best else "newest",
-                    watching=ViewOptions(chosen.video, chosen.video_episodes, window=chosen.render == "human"),
-                    max_seconds=chosen.max_seconds,
-                    tally=tally,
-                )
+            result = play(chosen, tally)
         except WindowClosed:
             print("the window was closed before an episode was over: there is no result", file=sys.stderr)
             return 0

@@ -4,15 +4,18 @@ A lasting checkpoint is a directory named after its update, with `state.json` (t
 Between two of them the file `recent` is replaced after every update: the document, a newline, the tensors.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from dppo.protocol.errors import CheckpointError, UsageError
+from dppo.protocol.errors import CheckpointError, DppoError, UsageError
+
+Read = TypeVar("Read")
 
 FORMAT = 1
 TENSORS_FILE = "state.safetensors"
@@ -77,6 +80,21 @@ def readable_first(directory: Path) -> list[Path]:
         return [recent, *paths]
     newer = sum(update_of(path) >= update for path in paths)
     return [*paths[:newer], recent, *paths[newer:]]
+
+
+def newest_state(directory: Path, of: Callable[[Any], Read]) -> Read | None:
+    """Return what `of` makes of the state in the newest checkpoint where it can; None where there is none.
+
+    of: given the state of a document; raises KeyError or ValueError where that is not as it should be.
+    """
+    try:
+        paths = readable_first(directory)
+    except OSError:
+        return None
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError, KeyError, DppoError):
+            return of(read_document(path)[0]["state"])  # else the learner says so when it falls back to the one before
+    return None
 
 
 def refuse_unreadable(directory: Path) -> None:
