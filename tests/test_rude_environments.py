@@ -9,12 +9,22 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+CALLED = """
+import dppo
+result = dppo.evaluate("run", episodes=4, envs=1)
+print(result.mean, "after")
+open("after", "w").close()
+"""
 pytestmark = pytest.mark.slow
 
 
 def dppo(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return python(place, "-m", "dppo.cli", *arguments)
+
+
+def python(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "dppo.cli", *arguments],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         cwd=place,
@@ -41,3 +51,7 @@ def test_results_are_printed_and_can_be_read(tmp_path: Path, how: str) -> None:
     played = dppo(tmp_path, "evaluate", "run", "--episodes", "4", "--envs", "1")
     assert played.returncode == 0, played.stderr
     assert "4 episodes, most likely actions: return 5" in played.stdout
+    called = python(tmp_path, "-c", CALLED)
+    assert called.returncode == 0, called.stderr
+    assert called.stdout.endswith("5.0 after\n")
+    assert stat.S_IMODE((tmp_path / "after").stat().st_mode) & stat.S_IRUSR
