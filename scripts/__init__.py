@@ -1,1 +1,1 @@
-"""What runs from a checkout and is not installed: the chaos drivers."""
+"""Programs that run from a checkout and are not installed: the chaos drivers."""

@@ -397,7 +397,7 @@ class Simulation:
         self.crash_learner()
 
     def checkpoint(self) -> None:
-        """What learner/storage/checkpointer.py keeps."""
+        """The state that learner/storage/checkpointer.py keeps."""
         assert self.learner is not None
         state = _state(self.learner.ledger, self.version, self.journal_end)
         self.checkpoints.append((json.dumps(state), copy.deepcopy(self.books)))

@@ -215,7 +215,7 @@ def test_what_it_returns_is_not_written_again() -> None:
 
 def test_a_state_is_refused_where_there_is_no_memory() -> None:
     with pytest.raises(dppo.UsageError, match="no memory"):
-        Policy(cartpole_graph()).predict([0, 0, 0, 0], state=np.zeros(3))  # type: ignore[arg-type]
+        Policy(cartpole_graph()).predict([0, 0, 0, 0], state=np.zeros(3))
 
 
 def test_which_policy(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def test_a_config_is_complete() -> None:
     with pytest.raises(dppo.UsageError, match="a Config has all settings already"):
         config_of(config=config, preset="Pendulum-v1")
     with pytest.raises(AttributeError):
-        config.actors = 3  # type: ignore[misc]
+        config.actors = 3
 
 
 def test_a_config_survives_yaml(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_runs_and_curves_that_are_not_there(folder: Path) -> None:
         lambda: dppo.evaluate("runs/x"),
         lambda: dppo.plot("runs/x"),
         lambda: dppo.plot(),
-        lambda: dppo.plot("runs/x", y="reward"),  # type: ignore[arg-type]
+        lambda: dppo.plot("runs/x", y="reward"),
         lambda: dppo.load_policy("runs/x"),
         lambda: dppo.runs("elsewhere"),
     ):

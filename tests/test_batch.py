@@ -148,7 +148,7 @@ def test_the_batch_is_bit_identical_for_any_division_of_slots_and_time_among_act
         for first, last in ((0, 1), (1, 3), (3, 4))
         for seq, cut in enumerate([(0, 4), (4, 9)])
     ]
-    np.random.default_rng(0).shuffle(divided)  # type: ignore[arg-type]
+    np.random.default_rng(0).shuffle(divided)
     for one, other in zip(everything(laid_out(assemble(divided))), expected, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -1,4 +1,4 @@
-"""How large a batch becomes under the default rule, through both sides: what was asked for, and what STOP brings."""
+"""Sizes of batches under the default rule, through both sides: what was asked for, and what STOP brings."""
 
 import itertools
 import math

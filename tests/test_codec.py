@@ -331,7 +331,7 @@ def test_a_spec_that_no_honest_peer_sends_is_refused_with_its_hello() -> None:
 
 def test_a_header_too_long_to_be_accepted_is_not_sent_and_says_which_and_how_long() -> None:
     bounds = (0.5,) * 400
-    spec = Spec(HELLO.spec.observation, (Leaf("action", "<f4", (400,), "box", bounds, bounds),))  # type: ignore[union-attr]
+    spec = Spec(HELLO.spec.observation, (Leaf("action", "<f4", (400,), "box", bounds, bounds),))
     with pytest.raises(Exception, match=r"Hello takes \d+ bytes; a header may take 4096"):
         encode(Hello(1, 1, "0.1", "a", b"12345678", 2, Tally(), spec_hash=spec_hash(spec), spec=spec))
 

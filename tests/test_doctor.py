@@ -173,7 +173,7 @@ def learner(tmp_path: Path) -> Iterator[Learner]:
 
 
 def look(**way: object) -> dict[str, str]:
-    return levels(reach(JoinOptions(**way), time.monotonic))  # type: ignore[arg-type]
+    return levels(reach(JoinOptions(**way), time.monotonic))
 
 
 def test_a_learner_that_lets_us_in(learner: Learner) -> None:

@@ -80,7 +80,7 @@ def as_a_list() -> onnx.ModelProto:
     "make", [with_initializer, with_constant, within_branches, within_a_function, as_sparse, as_a_list]
 )
 def test_a_graph_that_names_files_is_refused_wherever_it_names_them(make: object) -> None:
-    graph = make().SerializeToString()  # type: ignore[operator]
+    graph = make().SerializeToString()
     with pytest.raises(ProtocolError, match="names files of this host"):
         refuse_external_data(graph)
     with pytest.raises(ProtocolError, match="names files of this host"):
@@ -124,7 +124,7 @@ def welcome(**changes: object) -> Welcome:
     times = {"lease_seconds": 10.0, "heartbeat_seconds": 1.0}
     env = EnvSettings("my_robot:Reach-v0")
     values: dict[str, object] = {"run_id": "r", "env": env, "envs": 8, "on_stop": "keep", **numbers, **times}
-    return Welcome(**(values | changes))  # type: ignore[arg-type]
+    return Welcome(**(values | changes))
 
 
 def in_wrappers(*names: str) -> dict[str, object]:

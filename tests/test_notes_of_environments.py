@@ -1,4 +1,4 @@
-"""What is odd in an environment reaches the user once: from every vectorisation, also in one process."""
+"""Oddities of an environment reach the user once: from every vectorisation, also in one process."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is installed: one package, `dppo`, that neither hides users' files nor is hidden by them."""
+"""The one package that is installed, `dppo`, which neither hides users' files nor is hidden by them."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""How docstrings begin: with a verb, or with a noun phrase that names the thing. "Whether" is for booleans."""
+"""Beginnings of docstrings: a verb, or a noun phrase that names the thing. "Whether" is for booleans."""
 
 import ast
 from collections.abc import Iterator

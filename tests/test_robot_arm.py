@@ -73,7 +73,7 @@ def test_the_vector_version_does_bit_for_bit_what_single_arms_do(mode: str, rewa
     task = {"mode": mode, "reward": reward, "max_episode_steps": 70}
     vector = gym.make_vec("RobotArm-v0", num_envs=columns, **task)
     singles = [gym.make("RobotArm-v0", **task) for _ in seeds]
-    observations, _ = vector.reset(seed=seeds)  # type: ignore[arg-type]
+    observations, _ = vector.reset(seed=seeds)
     np.testing.assert_array_equal(observations, [env.reset(seed=s)[0] for env, s in zip(singles, seeds, strict=True)])
     ends = 0
     for _ in range(150):

@@ -111,12 +111,12 @@ class Naive:
                 loss = -(ratio * self.advantages).mean() + coefficient * kl
                 loss = loss + ppo.kl_hinge * (kl - 2 * ppo.target_kl).clamp(min=0) ** 2
             actor.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             actor.step()
         for _ in range(ppo.critic_epochs):
             critic.zero_grad()
             loss = (self.returns - self.critic(self.observations)).square().mean()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             critic.step()
         with torch.no_grad():
             return torch.distributions.kl_divergence(self.old, self._distribution()).mean().item()
@@ -244,7 +244,7 @@ def test_a_critic_without_an_adam_of_its_own_cannot_be_trained_alone() -> None:
     rest = {"epsilon": 1e-8, "max_grad_norm": 0.0, "value_coefficient": 1.0, "entropy_coefficient": 0.0}
     steps = ActorCriticOptimizer(trainer.policy, trainer.critic, apart=False, way="written", **rest)
     with pytest.raises(ValueError, match="apart"):
-        steps.critic(None, None, torch.zeros(()))  # type: ignore[arg-type]
+        steps.critic(None, None, torch.zeros(()))
 
 
 def test_a_whole_batch_is_one_minibatch() -> None:
@@ -268,7 +268,7 @@ def test_shaped_rewards_train_as_rewards_of_that_size_would() -> None:
 
 @pytest.mark.parametrize("advantages", ["batch", "minibatch", "none"])
 def test_the_penalty_takes_every_way_to_normalise_advantages(advantages: str) -> None:
-    ppo = replace(PENALTY, normalise_advantages=advantages, minibatch_steps=32)  # type: ignore[arg-type]
+    ppo = replace(PENALTY, normalise_advantages=advantages, minibatch_steps=32)
     trainer = make_trainer(ppo)
     assert math.isfinite(trainer.update(batch_for(trainer)).policy_loss)
 

@@ -352,7 +352,7 @@ def test_a_folder_of_seeds_is_no_place_for_a_single_run(tmp_path: Path) -> None:
 def test_a_run_without_a_name_makes_nothing_in_the_root_of_the_file_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a container has no working directory of its own: a name, or a volume at /runs, makes it meant."""
+    """A run in the root of a container without a working directory: a name, or a volume at /runs, makes it meant."""
     monkeypatch.setattr(Path, "cwd", classmethod(lambda cls: Path("/")))
     monkeypatch.chdir(tmp_path)
     unnamed = TrainConfig()

@@ -121,7 +121,7 @@ def test_the_books_balance_through_crashes_restarts_and_losses(world: Simulation
 
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 def test_the_collector_knows_whether_its_newest_row_ended_an_episode(vectorization: str) -> None:
-    environments = make_environments(EnvSettings(ID, vectorization=vectorization), 2)  # type: ignore[arg-type]
+    environments = make_environments(EnvSettings(ID, vectorization=vectorization), 2)
     collector = Collector(environments, seed=3, first_slot=0, life=0)
     assert not collector.ended_episode
     collector.load(PolicyRunner(categorical_graph(np.zeros((4, 3)), version=1)))

@@ -312,7 +312,7 @@ def test_the_kl_schedule_follows_how_far_the_policy_moved() -> None:
 
 @pytest.mark.parametrize("advantages", ["batch", "minibatch", "none"])
 def test_every_way_to_normalise_advantages_trains(advantages: str) -> None:
-    ppo = replace(PPO, normalise_advantages=advantages, normalise_values=advantages == "batch")  # type: ignore[arg-type]
+    ppo = replace(PPO, normalise_advantages=advantages, normalise_values=advantages == "batch")
     assert math.isfinite(report_of(ppo)[0].policy_loss)
 
 

@@ -62,7 +62,7 @@ def test_the_word_of_a_watchdog_is_no_sign_of_life_of_its_actor(world: Simulatio
 @pytest.mark.parametrize("kind", ["stuck", "crashed"])
 def test_nobody_listens_to_strangers(world: Simulation, kind: str) -> None:
     running(world, "a")
-    assert say(world, EnvFault(b"stranger", kind, "the sky is falling")) == []  # type: ignore[arg-type]
+    assert say(world, EnvFault(b"stranger", kind, "the sky is falling")) == []
 
 
 def test_what_an_environment_raised_cannot_steer_the_terminal(world: Simulation) -> None:

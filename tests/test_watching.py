@@ -66,7 +66,7 @@ def test_without_a_limit_nothing_is_ever_hung() -> None:
 @pytest.mark.parametrize("progress", ["turn", "column", "idle"])
 def test_whoever_gets_on_is_not_stuck(progress: str) -> None:
     watch, activity = watched()
-    activity.environments = Bench()  # type: ignore[assignment]
+    activity.environments = Bench()
     for second in range(1, 100):
         if progress == "turn":
             activity.begin("env.step")
