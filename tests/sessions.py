@@ -54,6 +54,7 @@ ENVS = 2
 LEASE_SECONDS = 5.0
 GRACE_SECONDS = 1.0
 ROUND_SECONDS = 0.05
+DAMAGED = b"\xff"  # every byte of such a rollout
 SPEC = Spec(
     observation=(Leaf("observation", "<i8", (), "box"),), action=(Leaf("action", "<i8", (), "discrete", categories=4),)
 )
@@ -263,6 +264,7 @@ class Simulation:
         """settings: what differs from the plain ones."""
         self.now = 100.0
         self.cuts_by_steps = False
+        self.has_bad_rollouts = False  # that are refused, on purpose
         self.spec = SPEC
         self.settings = replace(SETTINGS, **settings)
         self.term = 0
@@ -571,7 +573,7 @@ class Simulation:
         """The next rollout on its way up gets another content of the same length."""
         for place, (header, blob) in enumerate(connection.up):
             if blob is not None:
-                connection.up[place] = (header, b"\xff" * len(blob))
+                connection.up[place] = (header, DAMAGED * len(blob))
                 break
 
     def hand_to_learner(self, connection: Connection, header: bytes, blob: bytes | None) -> None:
@@ -593,6 +595,8 @@ class Simulation:
             assert {type(action) for action in actions} <= {Send}
             assert all(isinstance(action.message, Who) for action in actions if isinstance(action, Send))
         else:
+            if not self.has_bad_rollouts and (blob is None or not damaged(blob)):
+                assert not called_invalid(connection, actions), "a rollout as an actor of ours makes it"
             self._book(connection, message, known=known, accepted=accepted, actions=actions)
         self._do(actions)
 
@@ -829,6 +833,16 @@ class Simulation:
         assert learner.phase is Phase.STOPPED
         learner.close_accounts()
         self.check_end(survivors)
+
+
+def damaged(blob: bytes) -> bool:
+    return blob == DAMAGED * len(blob)
+
+
+def called_invalid(connection: Connection, actions: Sequence[Action]) -> list[str]:
+    """Reasons for which the learner refused a rollout of that connection other than its age."""
+    sent = [action.message for action in actions if isinstance(action, Send) and action.peer == connection.id]
+    return [m.reason for m in sent if isinstance(m, Nack) and m.reason.startswith("invalid")]
 
 
 def welcomes(world: Simulation) -> list[Welcome]:

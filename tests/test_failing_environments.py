@@ -49,6 +49,11 @@ def the_actor_in(said: str, pattern: str) -> str:
     return str(found[0])
 
 
+def names_in(command: Dppo, pattern: str) -> set[str]:
+    """The actors about which a line that begins so was written so far."""
+    return set(re.findall(rf"^(actor-\d):? {pattern}", command.said(), re.MULTILINE))
+
+
 def ends_well(place: Place, command: Dppo, files: RunFiles) -> str:
     """The run comes to its end, its books close, nothing is left; what it said."""
     place.ends(command, code=0)
@@ -179,10 +184,11 @@ def test_a_stuck_environment_in_a_run_without_actors_is_named_and_the_second_ctr
 
 def test_a_hung_actor_that_is_told_to_end_does_so(place: Place, files: RunFiles) -> None:
     command = start(place, "sleep", "--env.step-timeout-seconds", "100", once="")
-    place.until(lambda: command.said().count("stuck for 3 s") == 2, "both are stuck", during=command)
+    place.until(lambda: names_in(command, "stuck for 3 s") == {"actor-0", "actor-1"}, "both are stuck", during=command)
     for actor in command.actors().values():
         psutil.Process(actor).terminate()
-    place.until(lambda: command.said().count("told to end while stuck") == 2, "both have ended", during=command)
+    ended = r"ended with code 1 \(told to end while stuck"
+    place.until(lambda: names_in(command, ended) == {"actor-0", "actor-1"}, "both have ended", during=command)
     command.signal(signal.SIGINT)
     place.until(lambda: command.process.poll() is not None, "the run ends")
     place.leaves_nothing()

@@ -260,6 +260,7 @@ def decode(frames: tuple[bytes, bytes | None]) -> object:
 
 def test_a_rollout_longer_than_was_asked_for_is_refused(world: Simulation) -> None:
     (actor,) = running(world, "a")
+    world.has_bad_rollouts = True
     actor.session.task.segment_steps *= 10
     world.step(actor, 400)
     deliver(world, actor)

@@ -64,6 +64,26 @@ def test_an_unknown_peer_is_asked_who_it_is_then_says_hello_and_sends_again_what
     assert learner_of(world).ledger.total().pending == actor.sealed_steps
 
 
+@pytest.mark.parametrize("arrived", [0, 1])
+def test_rollouts_that_come_again_on_a_new_connection_during_a_stop_are_taken(world: Simulation, arrived: int) -> None:
+    """They have the T that was asked for on the old one, which the new one was never sent."""
+    actor, other = running(world, "a", "b")
+    world.step(actor, 10)
+    assert actor.connection is not None
+    world.deliver_up(actor.connection, arrived)
+    fill_batch(world, other)
+    assert learner_of(world).phase is Phase.STOPPING
+    world.cut(actor, lose_up=True, noticed=True)
+    world.attach(actor)
+    actor.driver.connected()
+    world.tick(actor)
+    world.exchange()
+    assert learner_of(world).ledger.total().dropped["invalid"] == 0
+    rollouts = [received.seq for received in world.handed if received.actor == "a"]
+    assert rollouts[:2] == [1, 2]
+    world.check()
+
+
 def test_several_unknown_messages_lead_to_one_hello(world: Simulation) -> None:
     (actor,) = running(world, "a")
     world.cut(actor, lose_up=True, noticed=True)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sessions import Connection, Process, Simulation
 
+from dppo.learner.session.phases import Phase
 from dppo.protocol import snapshot
 
 NAMES = ("a", "b", "c")
@@ -58,6 +59,10 @@ class Faults(RuleBasedStateMachine):
         connections = [c for c in self.world.connections.values() if getattr(c, direction)]
         return connections[which % len(connections)] if connections else None
 
+    @property
+    def is_collecting(self) -> bool:
+        return self.world.learner is not None and self.world.learner.phase is Phase.COLLECTING
+
     # What goes on
 
     @rule(rounds=st.integers(1, 12), steps=few)
@@ -73,6 +78,17 @@ class Faults(RuleBasedStateMachine):
     def an_actor_steps_until_it_must_wait(self, which: int) -> None:
         if process := self.process(which):
             self.world.step(process, 200)
+
+    @rule(which=some)
+    def an_actor_fills_the_batch_alone(self, which: int) -> None:
+        """So that STOP is on its way to the others while they are in the middle of something."""
+        if process := self.process(which):
+            for _ in range(40):
+                self.world.step(process)
+                if process.connection is None or not self.is_collecting:
+                    break
+                self.world.deliver_up(process.connection)
+                self.world.deliver_down(process.connection, 2)
 
     @rule(which=some, messages=few)
     def messages_reach_the_learner(self, which: int, messages: int) -> None:
@@ -113,6 +129,20 @@ class Faults(RuleBasedStateMachine):
     def zeromq_connects_again(self, which: int) -> None:
         if process := self.process(which):
             self.world.attach(process)
+
+    @rule(which=some, lose_up=st.booleans(), steps=st.integers(0, 40))
+    def a_connection_breaks_and_the_next_one_is_used_at_once(self, which: int, lose_up: bool, steps: int) -> None:
+        """What it made before comes again while the others are as far as they were."""
+        if process := self.process(which):
+            self.world.step(process, steps)
+            self.world.cut(process, lose_up=lose_up, noticed=True)
+            self.world.attach(process)
+            if connection := process.connection:
+                process.driver.connected()
+                self.world.tick(process)
+                for _ in range(3):  # HELLO, WELCOME, rollouts
+                    self.world.deliver_up(connection)
+                    self.world.deliver_down(connection)
 
     @rule(which=some, first=some, messages=few)
     def an_old_connection_repeats_itself(self, which: int, first: int, messages: int) -> None:

@@ -79,6 +79,7 @@ def test_who_never_stops_complaining_is_not_shown_for_ever(world: Simulation) ->
 
 
 def test_rollouts_that_are_not_finite_are_refused_without_a_strike_and_told_once(world: Simulation) -> None:
+    world.has_bad_rollouts = True
     (actor,) = running(world, "a")
     for round_ in range(5):
         world.step(actor, 5)

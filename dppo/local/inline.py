@@ -25,6 +25,7 @@ from dppo.learner.training_loop import train
 from dppo.local.drawing_thread import Screen
 from dppo.local.log_files import made_logs, trace_of, tracing
 from dppo.local.run_comparison import kept_settings
+from dppo.local.surroundings import kept_surroundings
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
 from dppo.protocol.errors import DppoError, RefusedError
 from dppo.protocol.process.household import handle_here_only
@@ -61,7 +62,7 @@ def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder, *, is_
             time_of_day=time.time(),
             note=progress.note,
         )
-        with run.directory, progress, ExitStack() as files:
+        with run.directory, progress, kept_surroundings(), ExitStack() as files:  # what the screen gives up stays so
             logs = made_logs(run.directory.path) if is_traced else None
             traces = [
                 files.enter_context(tracing(trace_of(logs, name) if logs is not None else None, side))

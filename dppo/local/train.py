@@ -20,7 +20,6 @@ from dppo.local.log_files import NO_TRACE, made_logs, trace_of
 from dppo.local.preflight import check_before_start
 from dppo.local.processes import Child, Lifeline, end, wait
 from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
-from dppo.local.surroundings import kept_surroundings
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
 from dppo.protocol.process.descendants import become_subreaper, children, reap
 from dppo.protocol.process.exit_codes import how_it_ended
@@ -57,8 +56,7 @@ def run(config: TrainConfig, *, is_traced: bool = False) -> int:
         if config.actors == 0:
             from dppo.local.inline import run_inline
 
-            with kept_surroundings():
-                interrupted = run_inline(config, progress, recorder, is_traced=is_traced)
+            interrupted = run_inline(config, progress, recorder, is_traced=is_traced)
             ending = Ending.INTERRUPTED if interrupted else Ending.OVER
         else:
             ending = _run_processes(config, directory, started, progress, recorder, is_traced=is_traced)

@@ -115,20 +115,18 @@ class CollectionCycle:
     def _cut_short(self) -> list[Action]:
         """Log a batch that takes all bytes that may wait: it is trained on as it is, or all credit would end."""
         was_cut_short, self._was_cut_short = self._was_cut_short, True
-        wanted, got = self._settings.batch_steps, self.batch_steps
-        text = f"a batch was taken with {got} of {wanted} steps: {self.batch_bytes:,} bytes wait, and "
-        text += f"{self._most_bytes():,} may (collect.max_ingress_bytes; 0 derives it from the batch)"
+        text = (
+            f"a batch was taken with {self.batch_steps} of {self._settings.batch_steps} steps: {self.batch_bytes:,} "
+            f"bytes wait, and {self._most_bytes():,} may (collect.max_ingress_bytes; 0 derives it from the batch)"
+        )
         return [] if was_cut_short else [Note(text)]
 
     def _extend(self, peers: list[Peer]) -> list[Action]:
         """Another round for those: rows were resets, or actors left, or did not deliver."""
-        envs = sum(peer.slots.envs for peer in peers)
-        more = math.ceil((self._settings.batch_steps - self.batch_steps) / envs)
-        actions: list[Action] = []
+        more = math.ceil((self._settings.batch_steps - self.batch_steps) / sum(peer.slots.envs for peer in peers))
         for peer in peers:
             peer.quota.share = peer.quota.rows + more
-            actions.append(Send(peer.id, Extend(*self.current, peer.quota.share)))
-        return actions
+        return [Send(peer.id, Extend(*self.current, peer.quota.share)) for peer in peers]
 
     def _all_have_stopped(self) -> bool:
         """Whether no peer is awaited any more. Looks at each peer once an update, not with every message."""
@@ -198,8 +196,7 @@ class CollectionCycle:
 
     def stop(self, peer: Peer, now: float) -> list[Action]:
         """Send STOP to the peer, and wait for its answer where that is worth it."""
-        quota = peer.quota
-        quota.last = quota.last or peer.credit_upto + 1  # one more than credit is what a stop cuts
+        peer.quota.last = peer.quota.last or peer.credit_upto + 1  # one more than credit is what a stop cuts
         # do not wait for peers that rejoined during the update or are still downloading their policy
         unread = peer.is_slow and peer.have_version < peer.sent_version
         is_awaited = not unread and self.phase in (Phase.STOPPING, Phase.LEAVING)
@@ -276,16 +273,18 @@ class CollectionCycle:
         peer.quota = quota
         return quota
 
+    def rejoined(self, peer: Peer) -> None:
+        """Go on with the quota of the process: what it made on its former connection comes again on this one."""
+        peer.quota = self.quotas.get(peer.incarnation, peer.quota)
+
     def resume(self, peer: Peer, now: float) -> list[Action]:
         """A peer on a new connection, which has the newest policy already: it goes on under that."""
-        quota = self.quotas.get(peer.incarnation)
-        if quota is None or self.phase is not Phase.COLLECTING:
+        if peer.incarnation not in self.quotas or self.phase is not Phase.COLLECTING:
             return self.offer_policy(peer, now)
-        peer.quota = quota
         peer.sent_version = self.snapshot.version
         peer.policy_sent_at = peer.have_at = now
         peer.stopped = False
-        return [Send(peer.id, Extend(*self.current, quota.share))]
+        return [Send(peer.id, Extend(*self.current, peer.quota.share))]
 
     def arrived(self, peer: Peer, rows: int, now: float) -> None:
         """Count rows that came under the newest policy, also unusable ones: the actor does not step them again."""

@@ -227,10 +227,8 @@ class LearnerSession:
             self.roster.check_identity(peer_id, hello)
         except HostileError as error:
             return self.violation(peer_id, error, now)
-        if self.phase is Phase.STOPPED:
-            return [Send(peer_id, Bye(OVER))]
-        if self.phase is Phase.LEAVING:
-            return []  # the next learner answers
+        if self.phase in (Phase.STOPPED, Phase.LEAVING):  # while it leaves, the next learner answers
+            return [Send(peer_id, Bye(OVER))] if self.phase is Phase.STOPPED else []
         changed = self._change_spaces(hello, now, token) if hello.spec not in (None, self.spec) and self.spec else []
         peer, actions = self.roster.admit(peer_id, hello, now, token)
         actions = [*changed, *actions]
@@ -239,6 +237,7 @@ class LearnerSession:
         if self.phase is Phase.DRAINING:  # it connected again: BYE once more, so that its account can be closed
             return [*actions, Send(peer_id, Bye(OVER))]
         actions += [Send(peer_id, self._welcome(peer)), *self.histories.joined(hello)]
+        self.cycle.rejoined(peer)
         holds = hello.policy == self.cycle.current
         peer.have_version = hello.version if holds else peer.have_version
         if peer.ready and self.phase is Phase.COLLECTING:
