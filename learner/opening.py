@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from dppo.learner.config import LearnerConfig
+from dppo.learner.hooks import HookCalls
 from dppo.learner.run import Run
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.storage.settings_history import KeptSettings, keep_settings
@@ -18,6 +19,7 @@ def open_run(
     launched_at: float,
     time_of_day: float,
     note: Callable[[str], None] = log.info,
+    hooks: HookCalls | None = None,
 ) -> Run:
     """The run as it goes on, or begins, in its directory. Close `run.directory` at the end.
 
@@ -27,7 +29,7 @@ def open_run(
     kept: list[KeptSettings] = []
     directory = RunDirectory.open(config.run_directory.absolute(), check=lambda: kept.append(settings()))
     try:
-        run = Run(config, directory, launched_at, time_of_day)
+        run = Run(config, directory, launched_at, time_of_day, hooks)
         keep_settings(directory, kept[0], run.moment())
     except BaseException:
         directory.close()

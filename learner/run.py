@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.failpoints import reach
+from dppo.learner.hooks import HookCalls
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run_status import RunStatus
 from dppo.learner.session.session import LearnerSession
@@ -45,10 +46,16 @@ class Run:
     """The state of a run between updates."""
 
     def __init__(
-        self, config: LearnerConfig, directory: RunDirectory, launched_at: float, time_of_day: float = 0.0
+        self,
+        config: LearnerConfig,
+        directory: RunDirectory,
+        launched_at: float,
+        time_of_day: float = 0.0,
+        hooks: HookCalls | None = None,
     ) -> None:
         """launched_at: on the clock that the other methods' `now` is on. time_of_day: of this start (history.jsonl)."""
         self.config = config
+        self._hooks = hooks
         self.directory = directory
         self.launched_at = launched_at
         self._time_of_day = time_of_day
@@ -118,7 +125,8 @@ class Run:
     @property
     def over(self) -> str:
         """Return why the run is over, "" if it is not."""
-        return over_because(self.progress, self.config.run)
+        stopped = self._hooks.stop_reason if self._hooks is not None else ""
+        return over_because(self.progress, self.config.run) or stopped
 
     def elapsed_seconds(self, now: float) -> float:
         """Return the time of all starts together: from each launch to its last checkpoint; of this start, to `now`."""
@@ -177,6 +185,7 @@ class Run:
             episodes.success_rate,
             progress.first_step_seconds,
             self.metrics,
+            str(self.directory.path),
         )
 
     @property
@@ -226,6 +235,11 @@ class Run:
         if self.progress.updates == 1:  # not before: 30 ms that the start can do without; the actors are at work now
             self._writer.write_graph(self._graph)
 
+    def call_hooks(self, batch: Sequence[Received]) -> None:
+        """Call the user's hooks, after an update is recorded; under no lock. Raises HookError."""
+        if self._hooks is not None:
+            self._hooks.after_update(batch, self.published)
+
     def _graph(self) -> bytes:
         from dppo.learner.telemetry.tensorboard_graph import network_graph
 
@@ -261,7 +275,7 @@ class Run:
         return Content(trainer, self.progress, self.episodes, self.spec, books)
 
     def close(self, reason: str, books: Books, now: float) -> None:
-        """The end: last checkpoint, ledger, summary."""
+        """The end: last checkpoint, ledger, summary, then on_end of the hooks. Raises HookError."""
         if self._trainer is not None:  # also where its update is saved: the ledger has gone on since
             self._write_best()
             self._saver.save_lastingly(self._content(self._trainer, books), now)
@@ -275,9 +289,12 @@ class Run:
             "starts": self.directory.start,
             "elapsed_seconds": self.elapsed_seconds(now),
             "median_seconds": median_seconds(self.timings, self.directory.path),
+            "hook_seconds": self._hooks.seconds if self._hooks is not None else 0.0,  # of this start
         }
         for name, content in (("ledger.json", books.ledger), (SUMMARY, content_of_summary)):
             try:
                 self.directory.write_json(name, content)
             except OSError as error:
                 log.error("%s could not be written: %s", self.directory.path / name, error.strerror)
+        if self._hooks is not None:
+            self._hooks.end(content_of_summary)

@@ -1,5 +1,6 @@
 """The section `run` of a learner's settings, and the mark of settings that a run may change. Knows no command line."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,7 @@ from dppo.protocol.errors import UsageError
 MAY_CHANGE = {"may_change": True}
 
 MOST_THREADS = 4096
+_HOOKS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class RunConfig:
     """Film one episode of the newest policy every so many seconds, and once at the end, into videos/ and TensorBoard's
     images; 0: never. A process of lowest priority does it; it needs the environment and its rendering where the learner
     runs."""
+    hooks: str = field(default="", metadata=MAY_CHANGE)
+    """A class of yours, as module:Class, whose methods on_update, on_episode and on_end the process that trains calls
+    between updates (docs/hooks.md); empty: none."""
     torch_threads: int = field(default=1, metadata=MAY_CHANGE)
     """PyTorch's threads; more only pay for large networks and batches."""
     device: str = field(default="cpu", metadata=MAY_CHANGE)
@@ -58,4 +63,6 @@ class RunConfig:
         at_most("run", self, MOST_THREADS, "torch_threads")
         if not self.device.strip():
             raise UsageError("run.device is empty: choose for example cpu or cuda")
+        if self.hooks and not _HOOKS.fullmatch(self.hooks):
+            raise UsageError(f"run.hooks={self.hooks!r} must be module:Class, for example my_hooks:StopWhenGood")
         at_least("run", self, 0, "seed", "checkpoint_seconds", "checkpoint_share", "video_seconds")

@@ -19,3 +19,4 @@ class RunStatus:
     success_rate: float | None  # of the same episodes
     first_step_seconds: float | None
     metrics: Mapping[str, float]  # of the newest update, finite; never changed
+    run_directory: str = ""

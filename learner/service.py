@@ -12,6 +12,7 @@ from dppo.learner.config import LearnerConfig
 from dppo.learner.devices import check_device
 from dppo.learner.failpoints import check as check_failpoint
 from dppo.learner.failpoints import reach
+from dppo.learner.hooks import HookError, hook_calls
 from dppo.learner.opening import open_run
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
@@ -65,10 +66,11 @@ def run(
     check_failpoint()
     watch_parent()
     check_device(config.run.device)
+    hooks = hook_calls(config.run.hooks)
     stop = EndSignals()
     started = launched_at()
     with ExitStack() as stack:
-        this_run = open_run(config, settings, launched_at=started, time_of_day=time.time())
+        this_run = open_run(config, settings, launched_at=started, time_of_day=time.time(), hooks=hooks)
         directory = this_run.directory
         stack.callback(directory.close)
         reporter = Reporter(this_run)
@@ -77,7 +79,11 @@ def run(
         network = Network(router, session, this_run.journal.append, gate, status=reporter.status, observe=observe)
         stack.callback(network.close)
         network.start()
-        reason = _train(this_run, network, stop, spaces_here)
+        failure: HookError | None = None
+        try:
+            reason = _train(this_run, network, stop, spaces_here)
+        except HookError as error:
+            failure, reason = error, f"failed: {error}"
         if reason is None and on_signal == "leave":
             log.info("this learner ends; its actors wait for the next one: the same command goes on with the run")
             network.leave()
@@ -88,6 +94,8 @@ def run(
         if unbalanced:
             log.error("the ledger does not close: %s", unbalanced)
         this_run.close(reason or "interrupted", network.ask(this_run.books), time.monotonic())
+        if failure is not None:
+            raise failure
         if afterwards is not None:
             farewell_until = time.monotonic() + FAREWELL_SECONDS
             afterwards(bool(stop))

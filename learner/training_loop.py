@@ -1,4 +1,4 @@
-"""The training loop: take a batch, update, publish, record, save. Driven by the service and by the run in one process.
+"""The training loop: take a batch, update, publish, record, save, call hooks. Driven by service and `--actors 0`.
 
 Knows the run and what it needs of the side that collects; knows no sockets, no threads and no session. Keeps no clock.
 """
@@ -44,7 +44,7 @@ class Collecting(Protocol):
 
 
 def train(run: Run, collecting: Collecting, clock: Callable[[], float]) -> None:
-    """Train until the run is over. The first policy is published before. Raises what `collecting` raises."""
+    """Train until the run is over. The first policy is published before. Raises what `collecting` raises; HookError."""
     while not run.over:
         batch = collecting.next_batch()
         full_at = clock()
@@ -69,3 +69,4 @@ def train(run: Run, collecting: Collecting, clock: Callable[[], float]) -> None:
             saving_since = clock()
             run.save(collecting.books(), updated_at)
             run.saving_took(clock() - saving_since)
+        run.call_hooks(batch)

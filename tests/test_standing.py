@@ -29,6 +29,7 @@ OTHERS: dict[str, Any] = {
     "env.id": "Pendulum-v1",
     "env.kwargs": {"max_episode_steps": 7},
     "env.vectorization": "sync",
+    "run.hooks": "my_hooks:Other",
     "collect.on_stop": "drop",
     "collect.max_ingress_bytes": 2**30,
     "ppo.gae_lambda": 0.5,

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.traced_session import new_session
 from dppo.actor.watchdog.thread import Watchdog
+from dppo.learner.hooks import HookError, hook_calls
 from dppo.learner.opening import open_run
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
@@ -40,8 +41,19 @@ CLOSE_SECONDS = 5.0  # for environments
 NO_LEASE_SECONDS = 1e9  # both sides are this process: a long update or step is no silence
 
 
-def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder, *, is_traced: bool = False) -> bool:
-    """Train in this process; returns whether the user interrupted the run. is_traced: events go to files in logs/."""
+def run_inline(
+    config: TrainConfig,
+    progress: Screen,
+    recorder: Recorder,
+    *,
+    hooks: object | None = None,
+    is_traced: bool = False,
+) -> bool:
+    """Train in this process; returns whether the user interrupted the run.
+
+    hooks: an object in place of run.hooks. is_traced: events go to files in logs/.
+    """
+    calls = hook_calls(config.learner.run.hooks, hooks)
     stop: list[int] = []
 
     def end(number: int, frame: object) -> None:
@@ -61,6 +73,7 @@ def run_inline(config: TrainConfig, progress: Screen, recorder: Recorder, *, is_
             launched_at=launched_at(),
             time_of_day=time.time(),
             note=progress.note,
+            hooks=calls,
         )
         with run.directory, progress, kept_surroundings(), ExitStack() as files:  # what the screen gives up stays so
             logs = made_logs(run.directory.path) if is_traced else None
@@ -124,16 +137,24 @@ class Inline:
         version, graph = run.prepare(session.spec)
         if not run.over:
             self.publish_next(version, graph)
-        with suppress(Interrupted):
-            train(run, self, time.monotonic)
-        reason = run.over or "interrupted"
+        failure: HookError | None = None
+        try:
+            with suppress(Interrupted):
+                train(run, self, time.monotonic)
+        except HookError as error:
+            failure = error
+        reason = f"failed: {failure}" if failure is not None else run.over or "interrupted"
         self._do(session.finish(reason, "shutdown", time.monotonic()))
         while session.phase is not Phase.STOPPED:
             self._turn()
         session.close_accounts()
         self._show(time.monotonic())
-        run.close(reason, self.books(), time.monotonic())
-        self._close_environments()  # last: whatever it does, the run is saved
+        try:
+            run.close(reason, self.books(), time.monotonic())
+        finally:
+            self._close_environments()  # last: whatever it does, the run is saved
+        if failure is not None:
+            raise failure
 
     def _close_environments(self) -> None:
         """Close them; that they raise or hang is logged, and costs nothing."""

@@ -37,18 +37,23 @@ def _run_for_local_run(
 ) -> int:
     """Started by `dppo train`, which shows what is reported, and whose settings are those of the run."""
     import dppo.learner.service
+    from dppo.learner.hooks import HookError
 
     logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
     logging.basicConfig(handlers=[reports])
     launch = resolve_file(TrainConfig, os.environ["DPPO_CONFIG"], flags={}).config
-    dppo.learner.service.run(
-        config.learner,
-        listening=listening,
-        settings=functools.partial(kept_settings, launch),
-        observe=reports.show,
-        on_signal="end",
-        trace=trace,
-    )
+    try:
+        dppo.learner.service.run(
+            config.learner,
+            listening=listening,
+            settings=functools.partial(kept_settings, launch),
+            observe=reports.show,
+            on_signal="end",
+            trace=trace,
+        )
+    except HookError as error:  # the user has seen the traceback; the log, which the error names, has it for later
+        print(error.stack, file=sys.stderr, flush=True)
+        raise
     return 0
 
 

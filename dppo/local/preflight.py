@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from dppo.learner.config import EnvConfig
 from dppo.local.env_probe import needs_no_probe, probe
+from dppo.local.hooks_check import check_hooks
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.process.resources import lack, room
@@ -21,6 +22,8 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
         lacking = lack(config.actors, workers, room())
         if lacking:
             raise UsageError(f"{lacking}; choose fewer --actors, or --force to try")
+    if config.learner.run.hooks:
+        check_hooks(config.learner.run.hooks)
     env, device = env_settings(config.learner.env), config.learner.run.device
     if device != "cpu" or not needs_no_probe(env):
         slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2

@@ -39,8 +39,11 @@ AT_A_TIME = 8  # actors that are started before the first of them has joined
 INTERRUPTED = 130
 
 
-def run(config: TrainConfig, *, is_traced: bool = False) -> int:
-    """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails."""
+def run(config: TrainConfig, *, hooks: object | None = None, is_traced: bool = False) -> int:
+    """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails.
+
+    hooks: an object in place of run.hooks, where the run is in this process (no actors).
+    """
     started = launched_at()
     standing = checked(config)
     if standing.over:
@@ -56,7 +59,7 @@ def run(config: TrainConfig, *, is_traced: bool = False) -> int:
         if config.actors == 0:
             from dppo.local.inline import run_inline
 
-            interrupted = run_inline(config, progress, recorder, is_traced=is_traced)
+            interrupted = run_inline(config, progress, recorder, hooks=hooks, is_traced=is_traced)
             ending = Ending.INTERRUPTED if interrupted else Ending.OVER
         else:
             ending = _run_processes(config, directory, started, progress, recorder, is_traced=is_traced)

@@ -24,6 +24,7 @@ MOST_DEEP = 3  # runs/compose/Pendulum-v1, runs/sweep/a/b
 MOST_LISTED = 20
 MOST_LOOKED_AT = 2000  # directories: a folder of runs may hold anything
 SUMMARY_SECONDS = 60.0  # that may pass between the last update and the summary
+UNFINISHED = ("interrupted", "failed", "stopped")  # first words of reasons in summary.json
 MARKS = ("run.json", "config.yaml", "policy.onnx")
 CHANGING = (SUMMARY, "metrics.jsonl", "policy.onnx", "config.yaml", "run.json")
 
@@ -138,7 +139,8 @@ def _state(path: Path, locked: Sequence[tuple[int, int]]) -> str:
             return "interrupted"  # it went on since, and was killed
         summary = json.loads((path / SUMMARY).read_bytes())
         steps = f"{int(summary['steps']):,} steps"
-        return f"interrupted after {steps}" if summary["reason"] == "interrupted" else f"finished after {steps}"
+        ended = next((word for word in UNFINISHED if str(summary["reason"]).startswith(word)), "finished")
+        return f"{ended} after {steps}"
     return "interrupted" if (path / "policy.onnx").is_file() else "without a policy"
 
 

@@ -1,0 +1,161 @@
+"""Code of the user's that a run calls between its updates, in the thread that trains and under no lock.
+
+Knows the records that are handed to it. Measures how long it takes; decides nothing by it.
+"""
+
+import importlib
+import logging
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from dppo.learner.ppo.batch import Received
+from dppo.learner.run_status import RunStatus
+from dppo.learner.telemetry.episode_stats import Episode
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.process.own_names import advice, hidden_by_ours
+from dppo.protocol.texts import printable
+
+log = logging.getLogger("dppo.learner")
+
+METHODS = ("on_episode", "on_update", "on_end")
+SLOW_SECONDS = 1.0  # after one update
+MOST_CHARACTERS = 300  # of an error in a line
+
+
+class Hooks(Protocol):
+    """Methods that a run calls where a class has them; no base class is needed."""
+
+    def on_episode(self, episode: Episode) -> None:
+        """Take an episode of the batch that was trained on, in the order in which they ended; before on_update."""
+
+    def on_update(self, status: RunStatus) -> Literal["stop"] | None:
+        """Take the state of the run after an update; "stop" ends the run in order."""
+
+    def on_end(self, summary: Mapping[str, Any]) -> None:
+        """Take what is in summary.json, once all is saved; not after a method has raised."""
+
+
+class HookError(DppoError):
+    """A hook has raised, or returned what means nothing: the run is saved and fails."""
+
+    def __init__(self, text: str, stack: str) -> None:
+        super().__init__(text)
+        self.stack = stack  # traceback of the hook's error, "" where nothing was raised
+
+
+class HookCalls:
+    """Calls the methods of one object; holds what they took and decided."""
+
+    def __init__(self, hooks: object, name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        """hooks: with at least one of METHODS. name: for messages, "" for that of its class. Raises UsageError."""
+        self._name = name or f"{type(hooks).__module__}:{type(hooks).__qualname__}"
+        self._methods = {method: getattr(hooks, method) for method in METHODS if callable(getattr(hooks, method, None))}
+        if not self._methods:
+            raise UsageError(f"the hooks {self._name} have none of {', '.join(METHODS)}: give them one")
+        self._clock = clock
+        self._is_slow = False  # and was named
+        self._has_failed = False
+        self.seconds = 0.0  # in hooks, since this start
+        self.stop_reason = ""  # once on_update has returned "stop"
+
+    def after_update(self, batch: Sequence[Received], status: RunStatus) -> None:
+        """Hand over the batch's episodes and the run's state. Raises HookError."""
+        since = self._clock()
+        if "on_episode" in self._methods:
+            for episode in _episodes(batch):
+                self._call("on_episode", episode)
+        answer = self._call("on_update", status)
+        if answer == "stop":
+            self.stop_reason = f"stopped by the hook {self._name} after update {status.updates}"
+        elif answer is not None:
+            self._fail(f"on_update of {self._name} returned {answer!r}: return 'stop' or None")
+        seconds = self._clock() - since
+        self.seconds += seconds
+        if seconds > SLOW_SECONDS and not self._is_slow:
+            self._is_slow = True
+            log.warning(
+                "the hook %s took %.1f s after update %d, in which nothing is trained; it is not named again",
+                self._name,
+                seconds,
+                status.updates,
+            )
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        """Hand over how the run went, unless a method has raised before. Raises HookError."""
+        if not self._has_failed:
+            self._call("on_end", summary)
+
+    def _call(self, method: str, argument: object) -> Any:
+        if method not in self._methods:
+            return None
+        try:
+            return self._methods[method](argument)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a user's code raises
+            stack = "".join(traceback.format_exception(error)).rstrip()
+            self._fail(f"{method} of {self._name} raised {_in_a_line(error)}", error, stack)
+
+    def _fail(self, text: str, error: BaseException | None = None, stack: str = "") -> None:
+        self._has_failed = True
+        if stack:
+            log.error("%s", stack)
+        raise HookError(f"the hook {text}", stack) from error
+
+
+def _episodes(batch: Sequence[Received]) -> Iterator[Episode]:
+    for received in batch:
+        segment = received.segment
+        figures = zip(segment.episode_returns, segment.episode_lengths, segment.episode_successes, strict=True)
+        for episode_return, length, success in figures:
+            yield Episode(float(episode_return), int(length), None if math.isnan(success) else float(success))
+
+
+def hook_calls(name: str, given: object | None = None) -> HookCalls | None:
+    """Return the calls of a run's hooks: those of that name, or the object that is given; None where there are none."""
+    if given is not None:
+        if name:
+            raise UsageError(f"hooks are given twice, as an object and as run.hooks={name}: leave one of them out")
+        return HookCalls(given)
+    return HookCalls(load(name), name) if name else None
+
+
+def load(name: str) -> object:
+    """Make the hooks "module:Class". Raises UsageError, in one line, where they cannot be found or made."""
+    kind = find(name)
+    try:
+        return kind()
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"run.hooks={name}: it cannot be made without arguments: {_in_a_line(error)}") from error
+
+
+def find(name: str) -> Callable[[], object]:
+    """Import the module of "module:Class" and return the class. Raises UsageError where it has no method of METHODS."""
+    module, _, path = name.partition(":")
+    hidden = hidden_by_ours(module)
+    if hidden is not None:
+        raise UsageError(f"run.hooks={name}: {advice(hidden)}")
+    try:
+        found: Any = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module
+        hint = ". Is it installed here, or its folder named in PYTHONPATH?" if is_missing else ""
+        raise UsageError(f"run.hooks={name}: cannot import {module!r}: {_in_a_line(error)}{hint}") from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            classes = [key for key, value in vars(found).items() if any(hasattr(value, method) for method in METHODS)]
+            hint = f": did you mean {' or '.join(classes[:3])}?" if classes else ""
+            raise UsageError(f"run.hooks={name}: {module!r} has no {path!r}{hint}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"run.hooks={name} is a {type(found).__name__}: name a class that is made without arguments")
+    if isinstance(found, type) and not any(hasattr(found, method) for method in METHODS):
+        raise UsageError(f"run.hooks={name} has none of {', '.join(METHODS)}: give it one")
+    result: Callable[[], object] = found
+    return result
+
+
+def _in_a_line(error: BaseException) -> str:
+    text = printable(" ".join(str(error).split()), MOST_CHARACTERS)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
