@@ -76,8 +76,8 @@ class Run:
         self._warnings = LogBackoff(log.warning)
         saved_update = resumed.checkpoint.update if resumed.checkpoint is not None else None
         self._saver = Saver(directory, config, self.journal, launched_at, saved_update)
-        progress = self.progress
-        self._best = BestPolicy(directory.path, self._complaints, progress.best_mean_return, progress.best_update)
+        best = (None, 0) if config.run.evaluate_seconds else (self.progress.best_mean_return, self.progress.best_update)
+        self._best = BestPolicy(directory.path, self._complaints, *best)  # where evaluations write it: never offered
         self._newest_graph = b""
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
@@ -230,7 +230,7 @@ class Run:
         self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
         self._publish_status()
         self._writer.write(self.progress.updates, self.progress.steps, self.elapsed_seconds(now), values)
-        mean = self.episodes.mean_return if self.episodes.is_full else None
+        mean = self.episodes.mean_return if self.episodes.is_full and not self.config.run.evaluate_seconds else None
         self._best.offer(self.progress.updates, mean, self._newest_graph)
         if self.progress.updates == 1:  # not before: 30 ms that the start can do without; the actors are at work now
             self._writer.write_graph(self._graph)

@@ -50,6 +50,10 @@ class RunConfig:
     """Film one episode of the newest policy every so many seconds, and once at the end, into videos/ and TensorBoard's
     images; 0: never. A process of lowest priority does it; it needs the environment and its rendering where the learner
     runs."""
+    evaluate_seconds: float = field(default=0.0, metadata=MAY_CHANGE)
+    """Evaluate the newest policy every so many seconds, in environments and with seeds of its own, into eval.jsonl and
+    TensorBoard; policy-best.onnx is then the one with the best evaluation. 0: never. A process of lowest priority does
+    it, for evaluation_seconds at most; it needs the environment where the learner runs."""
     hooks: str = field(default="", metadata=MAY_CHANGE)
     """A class of yours, as module:Class, whose methods on_update, on_episode and on_end the process that trains calls
     between updates (docs/hooks.md); empty: none."""
@@ -65,4 +69,4 @@ class RunConfig:
             raise UsageError("run.device is empty: choose for example cpu or cuda")
         if self.hooks and not _HOOKS.fullmatch(self.hooks):
             raise UsageError(f"run.hooks={self.hooks!r} must be module:Class, for example my_hooks:StopWhenGood")
-        at_least("run", self, 0, "seed", "checkpoint_seconds", "checkpoint_share", "video_seconds")
+        at_least("run", self, 0, "seed", "checkpoint_seconds", "checkpoint_share", "video_seconds", "evaluate_seconds")

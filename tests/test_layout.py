@@ -76,6 +76,7 @@ MAY_READ_THE_CLOCK = {
     "dppo/local/run_summary.py": "how much of the time for the evaluation is left",
     "dppo/watch/run_list.py": "how old runs are",
     "dppo/ops/tokens.py": "a command of its own: tokens are made and expire by the time of day",
+    "dppo/watch/evaluate_newest.py": "TensorBoard's events carry the time of day",
     "dppo/watch/record_episode.py": "TensorBoard's events carry the time of day",
     "dppo/bench/observed_run.py": "measures runs from outside",
     "scripts/chaos/bench.py": "how long a fault took",

@@ -34,6 +34,7 @@ from dppo.protocol.process.launch_time import launched_at
 from dppo.protocol.trace import Trace
 from dppo.settings.commands import TrainConfig
 from dppo.watch.recorder import Recorder
+from dppo.watch.side_processes import SideProcesses
 
 PEER = b"inline"
 STATUS_SECONDS = 0.5
@@ -44,7 +45,7 @@ NO_LEASE_SECONDS = 1e9  # both sides are this process: a long update or step is 
 def run_inline(
     config: TrainConfig,
     progress: Screen,
-    recorder: Recorder,
+    recorder: Recorder | SideProcesses,
     *,
     hooks: object | None = None,
     is_traced: bool = False,
@@ -95,7 +96,7 @@ class Inline:
         self,
         run: Run,
         progress: Screen,
-        recorder: Recorder,
+        recorder: Recorder | SideProcesses,
         stop: list[int],
         learner_trace: Trace | None = None,
         actor_trace: Trace | None = None,

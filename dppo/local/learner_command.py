@@ -82,7 +82,7 @@ def _train_alone(
     from dppo.local.failed_starts import removed_where_it_fails
     from dppo.local.progress import NoteHandler
     from dppo.local.run_summary import check_that_episodes_ended, close_run, film, say_what_is_next
-    from dppo.watch.recorder import Recorder
+    from dppo.watch.side_processes import SideProcesses
 
     check_same_spaces(directory, spaces_here)
     with (
@@ -90,19 +90,20 @@ def _train_alone(
         contextlib.ExitStack() as children,
         contextlib.ExitStack() as screen,
     ):
-        progress = Screen(look=lambda status: recorder.look(status))
-        recorder = children.enter_context(Recorder(config.learner.run, directory, progress.note))
+        progress = Screen(look=lambda status: sides.look(status))
+        sides = children.enter_context(SideProcesses(config, directory, progress.note))
         screen.enter_context(progress)
         logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
         logging.basicConfig(format="%(message)s", handlers=[NoteHandler(progress)])
 
         def afterwards(interrupted: bool) -> None:
             screen.close()
+            sides.evaluator.close()
             episodes = 0 if interrupted else config.evaluation_episodes
             envs, max_seconds = config.learner.collect.envs_per_actor, config.evaluation_seconds
             if not close_run(directory, episodes, envs=envs, max_seconds=max_seconds) and not interrupted:
                 check_that_episodes_ended(directory)
-                film(recorder)
+                film(sides.recorder)
                 say_what_is_next(directory)
 
         dppo.learner.service.run(

@@ -28,7 +28,7 @@ from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE, launched_at
 from dppo.protocol.process.resources import MB
 from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import dump_yaml
-from dppo.watch.recorder import Recorder
+from dppo.watch.side_processes import SideProcesses
 
 POLL_SECONDS = 0.1
 LEARNER_GRACE_SECONDS = 15.0  # for the actors' last messages and a checkpoint
@@ -54,25 +54,26 @@ def run(config: TrainConfig, *, hooks: object | None = None, is_traced: bool = F
     progress = Screen()
     with (
         removed_where_it_fails(directory),
-        Recorder(config.learner.run, directory, progress.note) as recorder,
+        SideProcesses(config, directory, progress.note) as sides,
     ):
         if config.actors == 0:
             from dppo.local.inline import run_inline
 
-            interrupted = run_inline(config, progress, recorder, hooks=hooks, is_traced=is_traced)
+            interrupted = run_inline(config, progress, sides, hooks=hooks, is_traced=is_traced)
             ending = Ending.INTERRUPTED if interrupted else Ending.OVER
         else:
-            ending = _run_processes(config, directory, started, progress, recorder, is_traced=is_traced)
+            ending = _run_processes(config, directory, started, progress, sides, is_traced=is_traced)
         if ending is Ending.BROKEN_OFF:
             print(broken_off_text(directory))
             return INTERRUPTED
-        return _close(config, ending, directory, recorder)
+        return _close(config, ending, directory, sides)
 
 
-def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Recorder) -> int:
+def _close(config: TrainConfig, ending: "Ending", directory: Path, sides: SideProcesses) -> int:
     """Say how it went, evaluate and film, in this order; returns the exit code."""
     from dppo.local.run_summary import check_that_episodes_ended, close_run, film, say_what_is_next
 
+    sides.evaluator.close()
     is_over = ending is Ending.OVER
     interrupted = close_run(
         directory,
@@ -83,7 +84,7 @@ def _close(config: TrainConfig, ending: "Ending", directory: Path, recorder: Rec
     if is_over:
         check_that_episodes_ended(directory)
     if is_over and not interrupted:
-        film(recorder)
+        film(sides.recorder)
         say_what_is_next(directory)
     return 0 if is_over and not interrupted else INTERRUPTED
 
@@ -97,7 +98,7 @@ class Ending(Enum):
 
 
 def _run_processes(
-    config: TrainConfig, directory: Path, started: float, progress: Screen, recorder: Recorder, *, is_traced: bool
+    config: TrainConfig, directory: Path, started: float, progress: Screen, sides: SideProcesses, *, is_traced: bool
 ) -> Ending:
     logs = made_logs(directory)
     names = ("learner", *(f"actor-{i}" for i in range(config.actors)))
@@ -135,14 +136,14 @@ def _run_processes(
             )
             for i in range(config.actors)
         ]
-        return _Supervisor(learner, actors, ours, stack.enter_context(progress), recorder).run()
+        return _Supervisor(learner, actors, ours, stack.enter_context(progress), sides).run()
 
 
 class _Supervisor:
     """Watches the children until the learner has ended."""
 
     def __init__(
-        self, learner: Child, actors: list[Child], reports: socket.socket, progress: Screen, recorder: Recorder
+        self, learner: Child, actors: list[Child], reports: socket.socket, progress: Screen, sides: SideProcesses
     ) -> None:
         self._learner = learner
         self._actors: list[Child] = []  # those that were started
@@ -151,7 +152,7 @@ class _Supervisor:
         self._reports = reports
         self._reports.setblocking(False)
         self._progress = progress
-        self._recorder = recorder
+        self._sides = sides
         self._before = children(os.getpid())
         self._interrupts: list[int] = []
         self._newest: Status | None = None
@@ -229,7 +230,7 @@ class _Supervisor:
     def _known(self) -> set[int]:
         """Return the children that are waited for."""
         pids = {child.process.pid for child in (self._learner, *self._actors) if child.process is not None}
-        return pids | self._recorder.pids | self._before
+        return pids | self._sides.pids | self._before
 
     def _learner_failed(self, code: int) -> None:
         child = self._learner
@@ -290,4 +291,4 @@ class _Supervisor:
                 self._newest = report.status
                 self._note_work(report.status)
                 self._progress.show(report.status)
-                self._recorder.look(report.status)
+                self._sides.look(report.status)

@@ -30,7 +30,7 @@ from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import build
 from dppo.settings.layers import load_config_file
 from dppo.watch.episode_results import EvaluationResult, Played, Tally
-from dppo.watch.evaluation_slots import film_place, first_evaluation_slot, unwatched_place, watched_place
+from dppo.watch.evaluation_slots import by_run_place, film_place, first_evaluation_slot, unwatched_place, watched_place
 from dppo.watch.policy_files import Which, locate_policy
 from dppo.watch.rendering import Filmed, WindowClosed, frames_per_second, make_watched
 from dppo.watch.video_file import film
@@ -50,7 +50,7 @@ class ViewOptions:
     window: bool = False
     most_frames: int | None = None  # then the film ends, and the episode with it; None: whole episodes
     most_seconds: float = math.inf  # likewise
-    by_run: bool = False  # a run films itself, which has a slot of its own
+    by_run: bool = False  # a run films or evaluates itself, which has slots of its own
 
 
 NOBODY_WATCHES = ViewOptions()
@@ -100,7 +100,8 @@ def evaluate(
             if not tally.played:
                 raise
     if watched < episodes and not play.is_late:
-        environments = _unwatched(env, min(envs, episodes - watched), unwatched_place(slot))
+        place = by_run_place(slot) if watching.by_run else unwatched_place(slot)
+        environments = _unwatched(env, min(envs, episodes - watched), place)
         try:
             play.rounds(environments, watched, episodes)
         finally:

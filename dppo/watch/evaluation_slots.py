@@ -2,7 +2,8 @@
 
 Training counts its slots from 0. Evaluations have slots from the next thousand that leaves 500 free for actors that
 join: 1000 for most runs. There the first is the film's that a run makes of itself, the next `evaluate --video`'s and
-`--render`'s, and from the third on those of episodes that are not watched.
+`--render`'s, and from the third on those of episodes that are not watched; from the 500th on those of a run that
+evaluates itself.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from dppo.protocol.errors import DppoError
 
 BLOCK = 1000
 SPARE = 500
+BY_RUN = 500
 
 
 def film_place(first: int) -> Place:
@@ -29,6 +31,11 @@ def watched_place(first: int) -> Place:
 def unwatched_place(first: int) -> Place:
     """Return the place of an evaluation's other environments; the watched one may still be dying when they are made."""
     return Place("evaluation", first + 2)
+
+
+def by_run_place(first: int) -> Place:
+    """Return the place of the environments in which a run evaluates itself while it trains."""
+    return Place("evaluation", first + BY_RUN)
 
 
 def first_evaluation_slot(directory: Path, settings: Mapping[str, object]) -> int:

@@ -81,13 +81,19 @@ def steps_trained(directory: Path) -> int:
 
 def write_event(directory: Path, steps: int, gif: bytes) -> None:
     """A TensorBoard file of its own with the picture."""
-    from dppo.learner.regular_files import write_own
-    from dppo.learner.telemetry.tensorboard_records import first_records, gif_record
+    from dppo.learner.telemetry.tensorboard_records import gif_record
 
     now = time.time()
-    events = directory / EVENTS_DIRECTORY
+    write_event_file(directory / EVENTS_DIRECTORY, now, steps, gif_record(now, steps, TAG, gif))
+
+
+def write_event_file(events: Path, now: float, steps: int, record: bytes) -> None:
+    """Write a TensorBoard file with one record. now: time of day."""
+    from dppo.learner.regular_files import write_own
+    from dppo.learner.telemetry.tensorboard_records import first_records
+
     events.mkdir(parents=True, exist_ok=True)
-    content = first_records(now, from_step=steps) + gif_record(now, steps, TAG, gif)
+    content = first_records(now, from_step=steps) + record
     unfinished = events / "unfinished"  # by this name no reader takes it for one of its files
     write_own(unfinished, content)
     # readers go through the files by name

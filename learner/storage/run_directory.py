@@ -24,8 +24,8 @@ MAX_FORMER_TERMS = 4096
 
 DIRECTORIES = ("access", "checkpoints", "journal", "logs", "tb", "videos")
 FILES = (
-    "config.yaml", "curve.png", "environment.json", "evaluation.json", "history.jsonl", "ledger.json", "lock",
-    "metrics.jsonl", "policy-best.onnx", "policy.onnx", "run.json", "summary.json",
+    "config.yaml", "curve.png", "environment.json", "eval.jsonl", "evaluation.json", "history.jsonl", "ledger.json",
+    "lock", "metrics.jsonl", "policy-best.onnx", "policy-evaluated.onnx", "policy.onnx", "run.json", "summary.json",
 )  # fmt: skip
 
 
