@@ -89,6 +89,10 @@ class Both:
         assert books == "books"
         self.spend(2.0, "save")
 
+    def call_hooks(self, batch: list[Any]) -> None:
+        assert batch is BATCH
+        self.calls.append("hooks")
+
     def saving_took(self, seconds: float) -> None:
         self.took.append(seconds)
 
@@ -103,7 +107,7 @@ UPDATE = ["batch", "cutting", "update", "not cutting", "commit", "figures", "gra
 
 def test_an_update_is_committed_outside_of_what_may_be_cut_and_published_before_it_is_recorded_and_saved() -> None:
     both = trained(Both(2))
-    saving = ["record", "books", "save"]
+    saving = ["record", "books", "save", "hooks"]
     assert both.calls == [*UPDATE, "publish", *saving, *UPDATE, "mark trained", *saving]
     assert both.took == [2.0, 2.0]
 

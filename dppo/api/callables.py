@@ -1,4 +1,4 @@
-"""The name under which actors find an environment's function or class. Nothing is pickled; knows modules only."""
+"""The name under which other processes find a function or class. Nothing is pickled; knows modules only."""
 
 import inspect
 import sys
@@ -10,18 +10,31 @@ WHAT_TO_DO = "move it into a module of its own, for example my_env.py, and give 
 
 
 def name_of(make: Any) -> str:
-    """Return "module:name" of a function or class. Raises UsageError where other processes cannot find it by that."""
-    module, name = getattr(make, "__module__", None), getattr(make, "__qualname__", None)
-    if not callable(make) or not isinstance(module, str) or not isinstance(name, str):
+    """Return "module:name" of an environment's function or class. Raises UsageError where actors cannot find it."""
+    named = callable(make) and isinstance(getattr(make, "__module__", None), str) and hasattr(make, "__qualname__")
+    if not named:
         raise UsageError(_of_no_name(make))
+    return found_by(make, "env", "actors", WHAT_TO_DO)
+
+
+def found_by(thing: Any, argument: str, readers: str, what_to_do: str) -> str:
+    """Return "module:name" of a function or class that is given as an argument.
+
+    Raises UsageError where the processes that need it, the readers, cannot find it by that.
+    """
+    module, name = thing.__module__, thing.__qualname__
     if "<lambda>" in name:
-        raise UsageError(f"env is a lambda, which actors cannot import: {WHAT_TO_DO}")
+        raise UsageError(f"{argument} is a lambda, which {readers} cannot import: {what_to_do}")
     if module == "__main__":
-        raise UsageError(f"env={name} is defined in __main__, which actors cannot import: {WHAT_TO_DO}")
+        raise UsageError(f"{argument}={name} is defined in __main__, which {readers} cannot import: {what_to_do}")
     if "<locals>" in name:
-        raise UsageError(f"env={name} is defined inside a function, where actors cannot find it: {WHAT_TO_DO}")
-    if _found(module, name) != make:
-        raise UsageError(f"env={name} is not what {module!r} has by that name, so actors cannot find it: {WHAT_TO_DO}")
+        raise UsageError(
+            f"{argument}={name} is defined inside a function, where {readers} cannot find it: {what_to_do}"
+        )
+    if _found(module, name) != thing:
+        raise UsageError(
+            f"{argument}={name} is not what {module!r} has by that name, so {readers} cannot find it: {what_to_do}"
+        )
     return f"{module}:{name}"
 
 

@@ -14,7 +14,7 @@ from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE
 from dppo.settings.commands import TrainConfig
 
 
-def run_here(config: TrainConfig, *, verbose: bool) -> int:
+def run_here(config: TrainConfig, *, verbose: bool, hooks: object | None = None) -> int:
     """Train in this process; returns the exit code of `dppo train`. Raises UsageError outside of the main thread."""
     if threading.current_thread() is not threading.main_thread():
         raise UsageError(
@@ -22,7 +22,7 @@ def run_here(config: TrainConfig, *, verbose: bool) -> int:
             "call it there, or give actors=1"
         )
     with path_of_modules(), _variable(LAUNCHED_VARIABLE, str(time.monotonic())), _output(verbose=verbose):
-        return run(config)
+        return run(config, hooks=hooks)
 
 
 @contextlib.contextmanager

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dppo.api.callables import found_by
 from dppo.api.config import Config, resolved_settings
 from dppo.api.results import Result, read_result
-from dppo.local.launching import in_new_directory, placed
+from dppo.local.launching import in_new_directory, placed, with_run
+from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import preset_text
 
@@ -23,13 +25,15 @@ def train(
     preset: str = "",
     new: bool = False,
     verbose: bool = True,
+    hooks: str | type | object | None = None,
     **settings: Any,
 ) -> Result:
     """Train on this machine, evaluate, and return how it went. A run in its directory goes on.
 
     env: an id, "module:id", "module:function", or a function or class of a module, which returns a gymnasium.Env.
     config: a Config, a dict, or the path of a YAML file, below the keywords. preset: a name, "none", or "" for the one
-    named like the environment. new: in the next directory that is free. verbose: print as `dppo train` does.
+    named like the environment. new: in the next directory that is free. verbose: print as `dppo train` does. hooks:
+    "module:Class", a class of a module, or with actors=0 an object, called between updates (dppo.learner.hooks.Hooks).
     settings: by the names of the flags, nested or dotted: actors=4, total_steps=100_000, ppo=dict(gamma=0.98),
     directory="runs/mine", **{"collect.batch_steps": 4096}. With actors=0 everything is in this process, for debugging.
 
@@ -40,6 +44,7 @@ def train(
     resolved = resolved_settings(config, preset, keywords)
     chosen = placed(resolved.config)
     chosen = in_new_directory(chosen) if new else chosen
+    chosen, given = _with_hooks(chosen, hooks)
     directory = chosen.learner.run_directory.absolute()
     text = preset_text(resolved, is_off=preset == "none" or isinstance(config, TrainConfig)) if verbose else ""
     if text:
@@ -51,7 +56,25 @@ def train(
     else:
         from dppo.api.run_here import run_here
 
-        code = run_here(chosen, verbose=verbose)
+        code = run_here(chosen, verbose=verbose, hooks=given)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     return read_result(directory)
+
+
+def _with_hooks(config: TrainConfig, hooks: str | type | object | None) -> tuple[TrainConfig, object | None]:
+    """Return the settings with the hooks' name, and the object where they are one. Raises UsageError."""
+    if hooks is None:
+        return config, None
+    if config.learner.run.hooks:
+        raise UsageError(f"hooks are given twice, as hooks= and as run.hooks={config.learner.run.hooks}: leave one out")
+    if isinstance(hooks, str):
+        return with_run(config, hooks=hooks), None
+    if not config.actors:
+        return config, hooks() if isinstance(hooks, type) else hooks
+    what_to_do = "move it into a module of its own, for example my_hooks.py, and give hooks='my_hooks:Class'"
+    if not isinstance(hooks, type):
+        raise UsageError(
+            f"hooks is an object of this process, and the run is one of its own: {what_to_do}, or actors=0"
+        )
+    return with_run(config, hooks=found_by(hooks, "hooks", "the run's process", what_to_do)), None
