@@ -27,7 +27,7 @@ from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.storage.settings_history import Change, Moment, note_changes
 from dppo.learner.storage.summary import median_seconds, summary
 from dppo.learner.telemetry.log_backoff import LogBackoff
-from dppo.learner.telemetry.metrics import MetricsWriter
+from dppo.learner.telemetry.metrics import MetricsWriter, key_of
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings
 from dppo.learner.telemetry.update_metrics import figures, warnings_of
@@ -149,7 +149,9 @@ class Run:
         """Count an update that is done. Nothing in here may be cut off: the weights have moved."""
         for received in batch:
             segment = received.segment
-            self.episodes.add(segment.episode_returns, segment.episode_lengths, segment.episode_successes)
+            self.episodes.add(
+                segment.episode_returns, segment.episode_lengths, segment.episode_successes, segment.episode_metrics
+            )
         progress = self.progress
         target, mean = self.config.run.target_return, self.episodes.mean_return
         steps = sum(received.segment.steps for received in batch)
@@ -224,10 +226,11 @@ class Run:
         """Write the update's line of the curve. env_restarts: of all actors, as the session knows it."""
         self.timings.add(timing)
         self.env_restarts = max(self.env_restarts, env_restarts)
-        values = figures(report, self.episodes, timing, self.config.run.target_return)
+        own = self.spec.metrics if self.spec is not None else ()
+        values = figures(report, self.episodes, timing, self.config.run.target_return, own)
         values["rollout/env_restarts"] = float(self.env_restarts)
         # a categorical policy has no std: JSON, in which reports travel, has no NaN
-        self.metrics = {name.rpartition("/")[2]: value for name, value in values.items() if math.isfinite(value)}
+        self.metrics = {key_of(name): value for name, value in values.items() if math.isfinite(value)}
         self._publish_status()
         self._writer.write(self.progress.updates, self.progress.steps, self.elapsed_seconds(now), values)
         mean = self.episodes.mean_return if self.episodes.is_full and not self.config.run.evaluate_seconds else None

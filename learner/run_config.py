@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dppo.learner.setting_checks import at_least, at_most, positive
-from dppo.protocol.errors import UsageError
+from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.specs import check_metrics
 
 # metadata of a field that may differ when a run goes on: it changes where and how long a run works, not what is trained
 MAY_CHANGE = {"may_change": True}
@@ -36,6 +37,12 @@ class RunConfig:
     """End as soon as target_return is reached."""
     return_window: int = 100
     """Episodes in the mean return."""
+    metrics: tuple[str, ...] = ()
+    """Keys of the info of an episode's last step whose numbers become curves: means over the same episodes as the mean
+    return, as metrics/KEY in metrics.jsonl and TensorBoard. At most 16 together with step_metrics."""
+    step_metrics: tuple[str, ...] = ()
+    """Likewise keys of the info of every step: averaged over each episode first. Not with a native vector environment;
+    vectorization auto takes sync then."""
     checkpoint_seconds: float = field(default=10.0, metadata=MAY_CHANGE)
     """Write a lasting checkpoint at the first update after this long; one is always written at the end."""
     checkpoint_share: float = field(default=0.1, metadata=MAY_CHANGE)
@@ -65,6 +72,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         positive("run", self, "total_steps", "return_window", "keep_checkpoints", "torch_threads")
         at_most("run", self, MOST_THREADS, "torch_threads")
+        try:
+            check_metrics((*self.metrics, *self.step_metrics))
+        except ProtocolError as error:
+            raise UsageError(f"run.metrics and run.step_metrics: {error}") from None
         if not self.device.strip():
             raise UsageError("run.device is empty: choose for example cpu or cuda")
         if self.hooks and not _HOOKS.fullmatch(self.hooks):

@@ -19,6 +19,8 @@ Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Incarnation = Annotated[bytes, msgspec.Meta(min_length=8, max_length=8)]
 Digest = Annotated[bytes, msgspec.Meta(max_length=16)]
 
+Metrics = Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=64)], ...], msgspec.Meta(max_length=16)]
+
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=True):
     """Shared settings of all messages; tags are the class names."""
@@ -43,6 +45,8 @@ class EnvSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     vectorization: Literal["auto", "sync", "async", "native"] = "auto"
     step_timeout_seconds: Seconds = 60.0  # a step, a reset or a making that takes longer is hung; 0: none is
     wrappers_json: Annotated[str, msgspec.Meta(max_length=2048)] = "[]"  # as dppo.protocol.env_wrappers reads them
+    metrics: Metrics = ()  # keys of an episode's last info whose numbers the learner wants to know
+    step_metrics: Metrics = ()  # likewise of every info, as means over the episode; their names follow the others
 
 
 class TimeShares(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ so the blob carries no header of its own and its length must match exactly.
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,10 @@ MAX_TOLD_LATER = 64  # of these, episodes that ended in segments that were throw
 Leaves = dict[str, np.ndarray]  # by leaf name
 Blob = bytes | bytearray | memoryview
 _Field = tuple[str, str, str, tuple[int, ...]]  # field of Segment, leaf name or "", dtype, shape
+
+
+def _no_metrics() -> np.ndarray:
+    return np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Segment:
     episode_lengths: np.ndarray  # [episodes] int32, in steps
     episode_columns: np.ndarray  # [episodes] int32, which of the E environments
     episode_successes: np.ndarray  # [episodes] float32: 1 or 0, NaN where the environment does not say
+    episode_metrics: np.ndarray = field(default_factory=_no_metrics)  # [episodes, metrics] float32 as the spec orders
 
     @property
     def ends_episode(self) -> bool:
@@ -170,6 +175,8 @@ def _named(spec: Spec, counts: Counts) -> Iterator[_Field]:
     yield "episode_lengths", "", "<i4", (episodes,)
     yield "episode_columns", "", "<i4", (episodes,)
     yield "episode_successes", "", "<f4", (episodes,)
+    if spec.metrics:
+        yield "episode_metrics", "", "<f4", (episodes, len(spec.metrics))
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -8,6 +8,7 @@ state are more leaves in the same record, so they need no new wire format.
 import hashlib
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -22,6 +23,8 @@ MAX_LEAVES = 64
 MAX_DIMENSIONS = 8
 MAX_SPEC_BYTES = 3400  # what a HELLO of 4 KiB leaves: about 180 actions whose bounds differ
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # of a leaf; "" would mean no leaf in a rollout's layout
+METRIC = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")  # of a metric: a key of the environment's info
+MAX_METRICS = 16
 MAX_ELEMENTS = 2**26  # of one leaf of one step: 256 MiB of float32, far above any image
 
 IMAGE_ADVICE = (
@@ -60,12 +63,13 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """All that a rollout carries per step, besides rewards and flags."""
+    """All that a rollout carries per step and episode, besides rewards, flags, returns and lengths."""
 
     observation: tuple[Leaf, ...]
     action: tuple[Leaf, ...]  # as sampled (before clipping to the environment's bounds)
     mask: tuple[Leaf, ...] = ()  # which actions were allowed, one row per step
     state: tuple[Leaf, ...] = ()  # recurrent state at the start of a segment, one row per segment
+    metrics: tuple[str, ...] = ()  # numbers of the environment's own, one each per episode
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -102,6 +106,7 @@ def check_spec(spec: Spec) -> Spec:
         raise ProtocolError("the spec names no observation or no action")
     if len(spec.leaves) > MAX_LEAVES:
         raise ProtocolError(f"the spec has {len(spec.leaves)} leaves; at most {MAX_LEAVES} are allowed")
+    check_metrics(spec.metrics)
     names = [leaf.name for leaf in spec.leaves]
     if len(set(names)) != len(names):
         raise ProtocolError("the spec repeats a leaf name")
@@ -119,6 +124,17 @@ def check_spec(spec: Spec) -> Spec:
         if leaf.kind == "discrete" and leaf.dtype != "<i8":  # index arithmetic in it cannot wrap around
             raise ProtocolError(f"leaf {leaf.name}: categories as {leaf.dtype} are not allowed")
     return spec
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Raise ProtocolError for names of metrics that no honest peer sends."""
+    if len(names) > MAX_METRICS:
+        raise ProtocolError(f"there are {len(names)} metrics; at most {MAX_METRICS} are allowed")
+    for name in names:
+        if not METRIC.fullmatch(name):
+            raise ProtocolError(f"{name[:64]!r} is no name of a metric: 1 to 64 printable ASCII characters are")
+    if len(set(names)) != len(names):
+        raise ProtocolError("a metric is named twice")
 
 
 def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]") -> Spec:

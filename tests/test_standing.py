@@ -53,6 +53,8 @@ OTHERS: dict[str, Any] = {
     "network.action_bounds": "rescale",
     "env.wrappers": ["a.b:C"],
     "run.init_from": "elsewhere",
+    "run.metrics": ("distance",),
+    "run.step_metrics": ("speed",),
     "run.init_checkpoint": "best",
     "run.target_return": 5.0,
     "run.device": "cuda",

@@ -202,7 +202,7 @@ def test_flags_files_and_config_yaml_have_the_same(tmp_path: Path) -> None:
 def test_every_side_gets_the_wrappers_of_the_configuration() -> None:
     config = LearnerConfig(env=EnvConfig(COUNTING, wrappers=[DOUBLE, RESCALE]))
     told = session_settings(config, StartIdentity("run", term=1, start=1, former_terms=())).env
-    assert told == env_settings(config.env)
+    assert told == env_settings(config)
     assert read_wrappers(told.wrappers_json) == parse_wrappers([DOUBLE, RESCALE])
     made = MakeEnvironments(told, 1, 1, 0, 0)
 

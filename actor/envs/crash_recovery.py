@@ -91,6 +91,7 @@ class CrashRecovery:
             step.valid & kept,
             {name: array[truncating] for name, array in step.final_observations.items()},
             np.where(kept, step.successes, np.float32(np.nan)),
+            {column: metrics for column, metrics in step.metrics.items() if kept[column]},
         )
         return mended, lost
 

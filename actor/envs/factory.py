@@ -20,6 +20,7 @@ from dppo.actor.envs.env_numbers import (
 )
 from dppo.actor.envs.first_calls import check_first_calls
 from dppo.actor.envs.lookup import make_single
+from dppo.actor.envs.metrics import StepMetrics
 from dppo.actor.envs.subprocess_workers import make_in_worker
 from dppo.actor.envs.wrapping import NotWrapped, wrapped
 from dppo.protocol.env_wrappers import EnvWrapper, differ_by_environment
@@ -40,12 +41,18 @@ class Maker:
     """Maker of the environments of one actor."""
 
     def __init__(
-        self, env_id: str, kwargs: Mapping[str, Any], place: Place, wrappers: Sequence[EnvWrapper] = ()
+        self,
+        env_id: str,
+        kwargs: Mapping[str, Any],
+        place: Place,
+        wrappers: Sequence[EnvWrapper] = (),
+        step_metrics: Sequence[str] = (),
     ) -> None:
         self._id = env_id
         self._kwargs = kwargs
         self._place = place
         self._wrappers = wrappers
+        self._step_metrics = step_metrics
         self._directory = _current_directory()  # some change it: each is made where the first one was
 
     def single(self, column: int) -> gym.Env[Any, Any]:
@@ -55,7 +62,8 @@ class Maker:
         with self._at(column):
             environment = make_single(self._id, kwargs)
             check_first_calls(environment)
-            return wrapped(environment, self._wrappers, numbers)
+            environment = wrapped(environment, self._wrappers, numbers)
+        return StepMetrics(environment, self._step_metrics) if self._step_metrics else environment
 
     def native(self, envs: int) -> VectorEnv[Any, Any, Any]:
         """The environment's own vector; its numbers are those of the first column."""
@@ -70,7 +78,9 @@ class Maker:
         with self._at(0):
             return AsyncVectorEnv(
                 [
-                    functools.partial(make_in_worker, self._id, filled(self._kwargs, own), own, self._wrappers)
+                    functools.partial(
+                        make_in_worker, self._id, filled(self._kwargs, own), own, self._wrappers, self._step_metrics
+                    )
                     for own in numbers
                 ],
                 context="spawn",  # a fork would copy the locks of zmq's and onnxruntime's threads

@@ -12,6 +12,8 @@ from dppo.protocol.specs import Spec
 
 SUCCESS = "is_success"  # what the info of an episode's last step may say: whether the task was done
 
+NO_METRICS: Mapping[int, np.ndarray] = {}
+
 
 class Crash(NamedTuple):
     """An environment raised something, or gave numbers that are not finite, instead of doing its step or reset."""
@@ -39,6 +41,7 @@ class Step(NamedTuple):
     valid: np.ndarray  # [E] bool; false where the environment only reset itself and ignored the action
     final_observations: Leaves  # [k, ...] the true last observations of the k truncated columns, in column order
     successes: np.ndarray  # [E] float32; 1 or 0 where an episode ended and its environment says which, else NaN
+    metrics: Mapping[int, np.ndarray] = NO_METRICS  # [K] float32 by column whose episode ended, NaN where not said
     crashes: Sequence[Crash] = ()  # those columns' observations mean nothing: `restart` them before the next step
 
 

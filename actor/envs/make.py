@@ -52,37 +52,40 @@ def make_environments(
         note(lost)
     vectorization = settings.vectorization
     if vectorization == "auto":
-        vectorization = "native" if native and not wrappers else "sync"
+        vectorization = "native" if native and not (wrappers or settings.step_metrics) else "sync"
     if vectorization == "native" and not native:
         raise UsageError(f"{settings.id} has no native vector environment: use vectorization 'sync' or 'async'")
     if wrappers:
         refuse_native(vectorization)
         for wrapper in wrappers:
             wrapper_class(wrapper)  # before anything is made that may take its time, or hold a port
-    maker = Maker(settings.id, kwargs, place, wrappers)
+    if settings.step_metrics and vectorization == "native":
+        raise UsageError("run.step_metrics need single environments: take env.vectorization sync or async")
+    metrics = (*settings.metrics, *settings.step_metrics)
+    maker = Maker(settings.id, kwargs, place, wrappers, settings.step_metrics)
     if vectorization == "native":
-        return _make_native(maker, envs, note)
+        return _make_native(maker, envs, note, metrics)
     if vectorization == "async":
-        return _make_async(maker, envs, note)
+        return _make_async(maker, envs, note, metrics)
     environments = []
     for column in range(envs):
         if column:
             begin(f"making {settings.id}, environment {column}")
         environments.append(maker.first(functools.partial(maker.single, column)))
-    return SyncLoop(environments, maker.again(maker.single), note)
+    return SyncLoop(environments, maker.again(maker.single), note, metrics)
 
 
-def _make_native(maker: Maker, envs: int, note: Note) -> Environments:
+def _make_native(maker: Maker, envs: int, note: Note, metrics: tuple[str, ...]) -> Environments:
     vector = maker.first(lambda: maker.native(envs), of="the native vector environment of ", advice=NATIVE_ADVICE)
     # our own can give each column a generator; Gymnasium has no word for that
     seeding: Seeding = "per_column" if vector.metadata.get("seed_per_column") else "first_column"
-    return VectorEnvironments(vector, "native", seeding, maker.again(lambda: maker.native(envs)), note)
+    return VectorEnvironments(vector, "native", seeding, maker.again(lambda: maker.native(envs)), note, metrics)
 
 
-def _make_async(maker: Maker, envs: int, note: Note) -> Environments:
+def _make_async(maker: Maker, envs: int, note: Note, metrics: tuple[str, ...]) -> Environments:
     """One process an environment."""
     vector = maker.first(lambda: maker.processes(envs))
-    return VectorEnvironments(vector, "async", "per_column", maker.again(lambda: maker.processes(envs)), note)
+    return VectorEnvironments(vector, "async", "per_column", maker.again(lambda: maker.processes(envs)), note, metrics)
 
 
 def _kwargs(kwargs_json: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_numbers import set_variables
 from dppo.actor.envs.first_calls import check_first_calls
 from dppo.actor.envs.lookup import make_single
+from dppo.actor.envs.metrics import StepMetrics
 from dppo.actor.envs.wrapping import wrapped
 from dppo.protocol.env_wrappers import EnvWrapper
 from dppo.protocol.placeholders import Numbers
@@ -37,7 +38,11 @@ NOTES = "_dppo_notes"  # key of an info: what is odd in what an environment retu
 
 
 def make_in_worker(
-    env_id: str, kwargs: dict[str, Any], numbers: Numbers, wrappers: Sequence[EnvWrapper] = ()
+    env_id: str,
+    kwargs: dict[str, Any],
+    numbers: Numbers,
+    wrappers: Sequence[EnvWrapper] = (),
+    step_metrics: Sequence[str] = (),
 ) -> gym.Env[Any, Any]:
     """Called in the new process. (Gymnasium also calls it once in the actor's, to look at the spaces.)"""
     if multiprocessing.parent_process() is not None:
@@ -49,7 +54,7 @@ def make_in_worker(
         environment = make_single(env_id, kwargs)
         check_first_calls(environment)
         environment = wrapped(environment, wrappers, numbers)
-    return _InWorker(environment)
+    return _InWorker(StepMetrics(environment, step_metrics) if step_metrics else environment)
 
 
 class _InWorker(gym.Wrapper[Any, Any, Any, Any]):

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
+import msgspec
 import numpy as np
 
 from dppo.actor.envs.contract import Contract, Note
 from dppo.actor.envs.env_actions import EnvActions
-from dppo.actor.envs.interface import SUCCESS, Crash, Step, successes_of
+from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
+from dppo.actor.envs.metrics import metrics_of
 from dppo.actor.envs.ranges import Ranges
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.rollout import Leaves
@@ -31,10 +33,11 @@ class SyncLoop:
         environments: Sequence[gym.Env[Any, Any]],
         make: Callable[[int], gym.Env[Any, Any]] | None = None,
         note: Note = lambda text: None,
+        metrics: tuple[str, ...] = (),
     ) -> None:
         """make: the one of that column again, for `restart`. note: called once with each oddity that is no error."""
         first = environments[0]
-        self.spec = spec_of(first.observation_space, first.action_space)
+        self.spec = msgspec.structs.replace(spec_of(first.observation_space, first.action_space), metrics=metrics)
         for column, other in enumerate(environments):
             check_same_spaces(self.spec, other, column, UsageError)
         self.envs = len(environments)
@@ -42,6 +45,7 @@ class SyncLoop:
         self.column: int | None = 0
         self._environments = list(environments)
         self._make = make
+        self._metrics = metrics
         (self._leaf,) = self.spec.observation
         self._contract = Contract(first.observation_space, self._leaf, note)
         self._ranges = Ranges(first.observation_space, self._leaf, self.envs, note)
@@ -95,6 +99,7 @@ class SyncLoop:
         terminated = truncated = self._none_ended
         finals = []
         reported: dict[int, Any] = {}
+        metrics = NO_METRICS
         crashes: list[Crash] = []
         during: Literal["step", "reset"] = "step"
         checked, given = self._contract.step, self._given
@@ -109,6 +114,8 @@ class SyncLoop:
                 if is_terminal or is_limit:
                     if SUCCESS in info:
                         reported[column] = info[SUCCESS]
+                    if self._metrics:
+                        metrics = {**metrics, column: metrics_of(info, self._metrics)}
                     if not is_terminal:
                         finals.append(row_of[column].copy())
                     if terminated is self._none_ended:
@@ -137,7 +144,7 @@ class SyncLoop:
                 if crash.during == "step":
                     rewards[crash.column], valid[crash.column] = 0, False
         leaves = {self._leaf.name: rows}
-        return Step(leaves, rewards, terminated, truncated, valid, final_observations, successes, crashes)
+        return Step(leaves, rewards, terminated, truncated, valid, final_observations, successes, metrics, crashes)
 
     def waiting_for(self) -> Sequence[int]:
         """Return no column: there are no processes."""
@@ -158,7 +165,7 @@ class SyncLoop:
 def check_same_spaces(spec: Spec, environment: gym.Env[Any, Any], column: int, kind: type[DppoError]) -> None:
     """Raises `kind` where the environment's spaces are not those of the spec."""
     own = spec_of(environment.observation_space, environment.action_space)
-    if own != spec:
+    if (own.observation, own.action) != (spec.observation, spec.action):
         raise kind(
             f"the spaces of environment {column} differ from those of environment 0: "
             f"{environment.observation_space} and {environment.action_space}"

@@ -9,15 +9,17 @@ The modes, https://farama.org/Vector-Autoreset-Mode:
 Where one environment crashes, or its process dies, the state of the whole vector is unknown: it is made again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from dppo.actor.envs.contract import Contract, Note
 from dppo.actor.envs.env_actions import EnvActions
-from dppo.actor.envs.interface import SUCCESS, Crash, Step, successes_of
+from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
+from dppo.actor.envs.metrics import metrics_of
 from dppo.actor.envs.ranges import Ranges
 from dppo.actor.envs.subprocess_workers import Answers, end_vector, take_notes, tell_stack, worker_failure
 from dppo.protocol.errors import DppoError, UsageError
@@ -44,9 +46,12 @@ class VectorEnvironments:
         seeding: Seeding,
         make: Callable[[], VectorEnv[Any, Any, Any]] | None = None,
         note: Note = lambda text: None,
+        metrics: tuple[str, ...] = (),
     ) -> None:
         """make: another one like it, for `restart`. note: called once with each oddity that is no error."""
-        self.spec = spec_of(vector.single_observation_space, vector.single_action_space)
+        spaces = spec_of(vector.single_observation_space, vector.single_action_space)
+        self.spec = msgspec.structs.replace(spaces, metrics=metrics)
+        self._metrics = metrics
         self.envs = vector.num_envs
         self._mode = _autoreset_mode(vector)
         self.description = (
@@ -122,7 +127,7 @@ class VectorEnvironments:
         zeros, false = np.zeros(self.envs, np.float32), np.zeros(self.envs, bool)
         leaves = {self._leaf.name: np.zeros((self.envs, *self._leaf.shape), self._leaf.dtype)}
         crashes = [Crash(column, "step", error)]
-        return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes)
+        return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes=crashes)
 
     def _step(self, env_action: np.ndarray) -> Step:
         actions = self._actions.of_all(env_action)
@@ -155,9 +160,10 @@ class VectorEnvironments:
         self._resetting = ended if self._mode is AutoresetMode.NEXT_STEP and np.count_nonzero(ended) else None
         finals = self._finals(observations, truncated, infos)
         successes = self._successes(terminated | truncated, infos)
+        metrics = self._metrics_of(terminated | truncated, infos) if self._metrics else NO_METRICS
         if self._mode is AutoresetMode.DISABLED and np.count_nonzero(ended):
             observations = self._reset_ended(observations, ended)
-        return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals, successes)
+        return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals, successes, metrics)
 
     def _hand_on_notes(self, infos: Any) -> None:
         if self._answers is not None:
@@ -206,6 +212,19 @@ class VectorEnvironments:
         return successes_of(
             {int(column): infos[SUCCESS][column] for column in np.flatnonzero(said)}, self._no_successes
         )
+
+    def _metrics_of(self, ended: np.ndarray, infos: dict[str, Any]) -> Mapping[int, np.ndarray]:
+        """[K] by column that ended, out of arrays with Gymnasium's masks."""
+        if self._mode is AutoresetMode.SAME_STEP:
+            infos = infos.get("final_info", {})
+        said = {name: infos[name] for name in self._metrics if name in infos}
+        return {
+            int(column): metrics_of(
+                {name: of[column] for name, of in said.items() if infos.get(f"_{name}", self._all_valid)[column]},
+                self._metrics,
+            )
+            for column in np.flatnonzero(ended)
+        }
 
     def _reset_ended(self, observations: Any, ended: np.ndarray) -> np.ndarray:
         first, _ = self._contract.reset(self._vector.reset(options={"reset_mask": ended}))

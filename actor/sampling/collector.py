@@ -49,7 +49,7 @@ class Collector:
         )
         self._observations = self._repairs.first_observations()
         self._open = OpenSegment(environments.spec, environments.envs, FIRST_CAPACITY, self._observations)
-        self._episodes = Episodes(environments.envs)
+        self._episodes = Episodes(environments.envs, len(environments.spec.metrics))
         self._capacity = FIRST_CAPACITY  # of the next segment
 
     @property

@@ -1,6 +1,6 @@
 """Returns and lengths of episodes, added up from rows. Knows arrays; knows no environment and no policy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +15,10 @@ class Ended(NamedTuple):
     lengths: np.ndarray  # int32
     columns: np.ndarray  # int32
     successes: np.ndarray  # float32, NaN where not reported
+    metrics: np.ndarray  # [episodes, K] float32, NaN where not reported
 
 
-NO_EPISODES = Ended(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+NO_METRICS: Mapping[tuple[int, int], np.ndarray] = {}
 MAX_UNTOLD = 2**16  # episodes of segments that were thrown away
 
 
@@ -27,16 +28,19 @@ class Episodes:
     Worked out once a segment, for all its rows together: adding up in every step would cost as much as recording it.
     """
 
-    def __init__(self, envs: int) -> None:
+    def __init__(self, envs: int, metrics: int = 0) -> None:
+        """metrics: numbers of the environment's own that each episode has."""
         self._returns = np.zeros(envs)  # [E] so far, undiscounted, float64
         self._lengths = np.zeros(envs, np.int64)  # [E] so far, in steps
-        self._untold = NO_EPISODES
+        floats, whole = np.empty(0, np.float32), np.empty(0, np.int32)
+        self._none = Ended(floats, whole, whole, floats, np.empty((0, metrics), np.float32))
+        self._untold = self._none
 
     def tell_later(self, segment: Segment) -> None:
         """Say again with the next segments which episodes ended in this one; the oldest go first."""
         again = (segment.episode_returns, segment.episode_lengths, segment.episode_columns, segment.episode_successes)
-        pairs = zip(again, self._untold, strict=True)
-        self._untold = Ended(*(np.append(first, later)[-MAX_UNTOLD:] for first, later in pairs))
+        pairs = zip((*again, segment.episode_metrics), self._untold, strict=True)
+        self._untold = Ended(*(np.concatenate(pair)[-MAX_UNTOLD:] for pair in pairs))
 
     def break_off(self, column: int) -> None:
         """Forget that column's episode, which is never reported: its environment crashed."""
@@ -49,10 +53,12 @@ class Episodes:
         valid: np.ndarray,
         successes: np.ndarray,
         broken: Sequence[tuple[int, int]] = (),
+        metrics: Mapping[tuple[int, int], np.ndarray] = NO_METRICS,
     ) -> Ended:
         """Episodes that are still to be reported, some of them, then those that ended in these rows [T, E], by row.
 
         broken: cells (t, e) at which an episode ended because its environment crashed. It is no episode: not reported.
+        metrics: [K] by cell (t, e) that ended an episode.
         """
         T, E = ended.shape
         for cell in broken:
@@ -74,7 +80,7 @@ class Episodes:
         if broken:
             order = order[[(rows[end], columns[end]) not in broken for end in order]]
         pieces = np.searchsorted(starts, ends[order], side="right") - 1
-        told, self._untold = self._untold, NO_EPISODES
+        told, self._untold = self._untold, self._none
         most = MAX_TOLD_LATER  # a rollout has a largest size
         if len(told.returns) > most:
             told, self._untold = Ended(*(array[:most] for array in told)), Ended(*(array[most:] for array in told))
@@ -83,4 +89,15 @@ class Episodes:
             np.append(told.lengths, lengths[pieces].astype(np.int32)),
             np.append(told.columns, columns[order].astype(np.int32)),
             np.append(told.successes, successes.T.reshape(-1)[ends[order]]),
+            np.concatenate([told.metrics, self._metrics_at(rows[order], columns[order], metrics)]),
         )
+
+    def _metrics_at(
+        self, rows: np.ndarray, columns: np.ndarray, metrics: Mapping[tuple[int, int], np.ndarray]
+    ) -> np.ndarray:
+        """[episodes, K] of the episodes that ended in these cells."""
+        found = np.full((len(rows), self._none.metrics.shape[1]), np.nan, np.float32)
+        if metrics:
+            for place, cell in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+                found[place] = metrics.get(cell, np.nan)
+        return found

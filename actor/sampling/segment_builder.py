@@ -22,6 +22,7 @@ class OpenSegment:
         self.log_probs, self.rewards, self.successes = np.empty((3, capacity, envs), np.float32)
         self.terminated, self.truncated, self.valid = np.empty((3, capacity, envs), bool)
         self.finals: list[Leaves] = []  # [k, ...] of each step that truncated episodes
+        self.metrics: dict[tuple[int, int], np.ndarray] = {}  # [K] by cell (t, e) that ended an episode
         self.broken: list[tuple[int, int]] = []  # cells (t, e) that ended an episode because its environment crashed
         self._no_finals = {leaf.name: np.empty((0, *leaf.shape), leaf.dtype) for leaf in spec.observation}
         self.restart(observations)
@@ -34,7 +35,7 @@ class OpenSegment:
     def restart(self, observations: Leaves) -> None:
         """Begin again without rows, at these observations [E, ...]."""
         self.rows = 0
-        self.finals, self.broken = [], []
+        self.finals, self.broken, self.metrics = [], [], {}
         for name, array in self.observations.items():
             array[0] = observations[name]
 
@@ -75,6 +76,8 @@ class OpenSegment:
         self.truncated[row] = step.truncated
         self.valid[row] = step.valid
         self.successes[row] = step.successes
+        if step.metrics:
+            self.metrics |= {(row, column): numbers for column, numbers in step.metrics.items()}
         for array in step.final_observations.values():
             if len(array):
                 self.finals.append({name: final.copy() for name, final in step.final_observations.items()})
@@ -85,7 +88,7 @@ class OpenSegment:
         T = self.rows
         rewards, valid = self.rewards[:T], self.valid[:T]
         ends = self.terminated[:T] | self.truncated[:T]
-        ended = episodes.ended_in(rewards, ends, valid, self.successes[:T], self.broken)
+        ended = episodes.ended_in(rewards, ends, valid, self.successes[:T], self.broken, self.metrics)
         return Segment(
             observations={name: array[: T + 1] for name, array in self.observations.items()},
             actions={name: array[:T] for name, array in self.actions.items()},
@@ -104,6 +107,7 @@ class OpenSegment:
             episode_lengths=ended.lengths,
             episode_columns=ended.columns,
             episode_successes=ended.successes,
+            episode_metrics=ended.metrics,
         )
 
     def _grow(self) -> None:

@@ -63,7 +63,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening, trace: Trace 
         show_finished(standing)
         _tell_actors(config, listening, standing.over)
         return 0
-    collect, env = config.learner.collect, env_settings(config.learner.env)
+    collect, env = config.learner.collect, env_settings(config.learner)
     with looking_for_spaces(env, collect.envs_per_actor) as spaces_here:
         check_address(listening)
         _train_alone(config, listening, standing.directory, spaces_here, trace)

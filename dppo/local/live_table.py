@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from dppo.learner.telemetry.status import Status
+from dppo.learner.telemetry.status import OWN_METRICS, Status
 from dppo.local.status_text import batch_text, ledger_line, left_out_text
 from dppo.number_text import absurd_text, return_number
 
@@ -107,10 +107,12 @@ def _actors(status: Status, width: int, most: int) -> RenderableType:
 def _metrics(metrics: dict[str, float]) -> Text:
     text = Text(overflow="fold")
     known = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    names = [*(name for name in FIRST_METRICS if name in known), *(name for name in known if name not in FIRST_METRICS)]
+    own = [name for name in known if name.startswith(OWN_METRICS)]
+    first = [*own, *(name for name in FIRST_METRICS if name in known)]
+    names = [*first, *(name for name in known if name not in first)]
     for name in names[:METRICS]:
         text.append("   " * bool(text))
-        text.append(f"{name}=", style="dim")
+        text.append(f"{name.removeprefix(OWN_METRICS)}=", style="dim")
         text.append(f"{known[name]:.3g}")
     return text
 

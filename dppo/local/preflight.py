@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from dppo.learner.config import EnvConfig
+from dppo.learner.config import LearnerConfig
 from dppo.local.env_probe import needs_no_probe, probe
 from dppo.local.hooks_check import check_hooks
 from dppo.protocol.errors import UsageError
@@ -24,7 +24,7 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
             raise UsageError(f"{lacking}; choose fewer --actors, or --force to try")
     if config.learner.run.hooks:
         check_hooks(config.learner.run.hooks)
-    env, device = env_settings(config.learner.env), config.learner.run.device
+    env, device = env_settings(config.learner), config.learner.run.device
     if device != "cpu" or not needs_no_probe(env):
         slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2
         probe(env, note, device=device, slot=slot)
@@ -41,6 +41,15 @@ def actors_text(actors: int, cores: int) -> str:
     )
 
 
-def env_settings(env: EnvConfig) -> EnvSettings:
-    """Return the settings as an actor gets them."""
-    return EnvSettings(env.id, env.kwargs_json, env.vectorization, env.step_timeout_seconds, env.wrappers_json)
+def env_settings(config: LearnerConfig) -> EnvSettings:
+    """Return the settings of the environment as an actor gets them."""
+    env, run = config.env, config.run
+    return EnvSettings(
+        env.id,
+        env.kwargs_json,
+        env.vectorization,
+        env.step_timeout_seconds,
+        env.wrappers_json,
+        run.metrics,
+        run.step_metrics,
+    )

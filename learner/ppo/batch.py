@@ -176,6 +176,7 @@ def _stitch(segments: Sequence[Segment]) -> Segment:
         episode_lengths=joined(lambda s: s.episode_lengths),
         episode_columns=joined(lambda s: s.episode_columns),
         episode_successes=joined(lambda s: s.episode_successes),
+        episode_metrics=joined(lambda s: s.episode_metrics),
     )
 
 

@@ -81,6 +81,8 @@ def check_segment(spec: Spec, segment: Segment) -> None:
     successes = segment.episode_successes
     if not ((successes == 0) | (successes == 1) | np.isnan(successes)).all():  # NaN: not reported
         raise ProtocolError("an episode's success is neither 0 nor 1")
+    if np.isinf(segment.episode_metrics).any():  # NaN: not reported
+        raise ProtocolError("a metric of an episode is infinite")
 
 
 def _check_size(name: str, array: np.ndarray, largest: float) -> None:

@@ -97,6 +97,8 @@ def difference(theirs: Spec, ours: Spec) -> str:
         one, other = getattr(theirs, group), getattr(ours, group)
         if one != other:
             return f"{group} is {_leaves(one)} here, {_leaves(other)} in the run"
+    if theirs.metrics != ours.metrics:
+        return f"metrics are {', '.join(theirs.metrics) or 'none'} here, {', '.join(ours.metrics) or 'none'} in the run"
     return "none"
 
 

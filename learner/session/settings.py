@@ -29,6 +29,8 @@ def session_settings(
             config.env.vectorization,
             config.env.step_timeout_seconds,
             config.env.wrappers_json,
+            config.run.metrics,
+            config.run.step_metrics,
         ),
         envs_per_actor=config.collect.envs_per_actor,
         batch_steps=config.collect.batch_steps,
@@ -76,6 +78,9 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
     if len(spec.observation) != 1 or len(spec.action) != 1 or spec.mask or spec.state:
         return "one observation leaf and one action leaf are supported"
+    wanted = (*config.run.metrics, *config.run.step_metrics)
+    if spec.metrics != wanted:
+        return f"metrics {', '.join(spec.metrics) or 'none'} are not those of this run ({', '.join(wanted) or 'none'})"
     (action,) = spec.action
     if action.kind == "box" and action.dtype != "<f4":
         return f"box actions of dtype {action.dtype} are not supported"

@@ -3,8 +3,11 @@
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
 
 OUTLIER_SHARE = 20  # one in so many episodes, at least one, may be an outlier
 OUTLIER_FACTOR = 20.0  # further from the median than this many times the furthest of the others
@@ -17,6 +20,7 @@ class Episode(NamedTuple):
     episode_return: float  # undiscounted
     length: int  # steps
     success: float | None = None  # 1 or 0; None where the environment does not say
+    metrics: Sequence[float | None] = ()  # the environment's own, None where it does not say
 
 
 class EpisodeWindow:
@@ -36,15 +40,24 @@ class EpisodeWindow:
         self._episodes: deque[Episode] = deque(maxlen=size)  # oldest first
         self._usual: list[float] | None = None  # their returns without outliers, once asked for
 
-    def add(self, returns: Iterable[float], lengths: Iterable[int], successes: Iterable[float]) -> None:
+    def add(
+        self,
+        returns: Iterable[float],
+        lengths: Iterable[int],
+        successes: Iterable[float],
+        metrics: "np.ndarray | None" = None,
+    ) -> None:
         """Episodes in the order in which they ended: undiscounted returns, lengths in steps, successes (1, 0 or NaN
-        where not reported), one each.
+        where not reported), one each; metrics [episodes, K] with NaN where not reported.
         """
         # a list first: a mismatch must leave the window as it was
         added = [
-            Episode(float(episode_return), int(length), None if math.isnan(success) else float(success))
+            Episode(float(episode_return), int(length), _reported(success))
             for episode_return, length, success in zip(returns, lengths, successes, strict=True)
         ]
+        if metrics is not None and metrics.size:
+            pairs = zip(added, metrics.tolist(), strict=True)
+            added = [episode._replace(metrics=[_reported(number) for number in row]) for episode, row in pairs]
         finite = [episode for episode in added if math.isfinite(episode.episode_return)]
         self._episodes.extend(finite)
         self._usual = None
@@ -99,12 +112,22 @@ class EpisodeWindow:
         """0..1, of the episodes in the window that report it; None while none does."""
         return self._mean([episode.success for episode in self._episodes if episode.success is not None])
 
+    def mean_metrics(self, names: Sequence[str]) -> dict[str, float]:
+        """Means of the environment's own numbers in the window, over the episodes that report them; none for others."""
+        found = {}
+        for place, name in enumerate(names):
+            of_episodes = (episode.metrics[place] for episode in self._episodes if place < len(episode.metrics))
+            mean = self._mean([number for number in of_episodes if number is not None])
+            if mean is not None:
+                found[name] = mean
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for a checkpoint."""
         return {
             "total": self.total,
             "diverged": self.diverged,
-            "episodes": [list(episode) for episode in self._episodes],
+            "episodes": [_kept(episode) for episode in self._episodes],
         }
 
     @classmethod
@@ -119,3 +142,11 @@ class EpisodeWindow:
     @staticmethod
     def _mean(values: list[float] | list[int]) -> float | None:
         return math.fsum(values) / len(values) if values else None
+
+
+def _reported(number: float) -> float | None:
+    return None if math.isnan(number) else float(number)
+
+
+def _kept(episode: Episode) -> list[Any]:
+    return list(episode) if episode.metrics else list(episode[:-1])

@@ -12,10 +12,16 @@ from pathlib import Path
 
 from dppo.learner.appended_file import AppendedFile
 from dppo.learner.regular_files import open_own
+from dppo.learner.telemetry.status import OWN_METRICS
 from dppo.learner.telemetry.tensorboard_records import first_records, graph_record, scalars_record
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_DIRECTORY = "tb"
+
+
+def key_of(name: str) -> str:
+    """Return a grouped name as the JSON line has it: `kl` for "update/kl", and the user's own as they are."""
+    return name if name.startswith(OWN_METRICS) else name.rpartition("/")[2]
 
 
 class MetricsWriter:
@@ -53,7 +59,7 @@ class MetricsWriter:
         """
         line: dict[str, float | None] = {"update": update, "steps": steps, "elapsed_seconds": round(elapsed_seconds, 3)}
         for name, value in values.items():
-            key = name.rpartition("/")[2]
+            key = key_of(name)
             if key in line:
                 raise ValueError(f"two metrics end in {key!r} (one is {name!r}): rename one, a line has one {key!r}")
             line[key] = float(value) if math.isfinite(value) else None

@@ -1,11 +1,12 @@
 """The figures of one update, by the names that they have in the curves. Pure."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
+from dppo.learner.telemetry.status import OWN_METRICS
 
 if TYPE_CHECKING:
     from dppo.learner.ppo.epochs import UpdateReport
@@ -14,9 +15,16 @@ NO_CURVES = ("steps", "ratio_error_by_actor", "ratio_excess", "ratio_excess_acto
 
 
 def figures(
-    report: "UpdateReport", episodes: EpisodeWindow, timing: dict[str, float], target_return: float | None
+    report: "UpdateReport",
+    episodes: EpisodeWindow,
+    timing: dict[str, float],
+    target_return: float | None,
+    metrics: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Return an update's values for metrics.jsonl and TensorBoard; NaN where there are none. timing: seconds."""
+    """Return an update's values for metrics.jsonl and TensorBoard; NaN where there are none.
+
+    timing: seconds. metrics: names of the environment's own.
+    """
     mean, median, length = episodes.mean_return, episodes.median_return, episodes.mean_length
     values = {
         f"update/{figure.name}": float(getattr(report, figure.name))
@@ -40,7 +48,8 @@ def figures(
         values["rollout/success_rate"] = episodes.success_rate
     if target_return is not None:
         values["rollout/target_return"] = target_return
-    return values
+    means = episodes.mean_metrics(metrics)
+    return values | {f"{OWN_METRICS}{name}": means.get(name, math.nan) for name in metrics}
 
 
 def warnings_of(report: "UpdateReport") -> Iterator[tuple[str, str]]:
