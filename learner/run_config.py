@@ -6,7 +6,7 @@ from typing import Literal
 
 from dppo.learner.setting_checks import at_least, at_most, positive
 from dppo.protocol.errors import ProtocolError, UsageError
-from dppo.protocol.specs import check_metrics
+from dppo.protocol.metric_names import check_metrics
 
 # metadata of a field that may differ when a run goes on: it changes where and how long a run works, not what is trained
 MAY_CHANGE = {"may_change": True}

@@ -119,6 +119,7 @@ def unpack(spec: Spec, counts: Counts, blob: Blob) -> Segment:
     if len(blob) != expected:
         raise ProtocolError(f"a rollout of {counts} has {expected} bytes, not {len(blob)}")
     fields: dict[str, Any] = {"observations": {}, "actions": {}, "masks": {}, "states": {}, "final_observations": {}}
+    fields["episode_metrics"] = np.empty((counts.episodes, 0), np.float32)
     offset = 0
     for group, name, dtype, shape in layout:
         array = np.frombuffer(blob, dtype, count=_size(shape), offset=offset).reshape(shape)
@@ -175,7 +176,7 @@ def _named(spec: Spec, counts: Counts) -> Iterator[_Field]:
     yield "episode_lengths", "", "<i4", (episodes,)
     yield "episode_columns", "", "<i4", (episodes,)
     yield "episode_successes", "", "<f4", (episodes,)
-    if spec.metrics:
+    if spec.metrics:  # else `unpack` makes it
         yield "episode_metrics", "", "<f4", (episodes, len(spec.metrics))
 
 

@@ -8,13 +8,13 @@ state are more leaves in the same record, so they need no new wire format.
 import hashlib
 import math
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
 from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.metric_names import check_metrics
 
 if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to import
     import gymnasium as gym
@@ -23,8 +23,6 @@ MAX_LEAVES = 64
 MAX_DIMENSIONS = 8
 MAX_SPEC_BYTES = 3400  # what a HELLO of 4 KiB leaves: about 180 actions whose bounds differ
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # of a leaf; "" would mean no leaf in a rollout's layout
-METRIC = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")  # of a metric: a key of the environment's info
-MAX_METRICS = 16
 MAX_ELEMENTS = 2**26  # of one leaf of one step: 256 MiB of float32, far above any image
 
 IMAGE_ADVICE = (
@@ -124,17 +122,6 @@ def check_spec(spec: Spec) -> Spec:
         if leaf.kind == "discrete" and leaf.dtype != "<i8":  # index arithmetic in it cannot wrap around
             raise ProtocolError(f"leaf {leaf.name}: categories as {leaf.dtype} are not allowed")
     return spec
-
-
-def check_metrics(names: Sequence[str]) -> None:
-    """Raise ProtocolError for names of metrics that no honest peer sends."""
-    if len(names) > MAX_METRICS:
-        raise ProtocolError(f"there are {len(names)} metrics; at most {MAX_METRICS} are allowed")
-    for name in names:
-        if not METRIC.fullmatch(name):
-            raise ProtocolError(f"{name[:64]!r} is no name of a metric: 1 to 64 printable ASCII characters are")
-    if len(set(names)) != len(names):
-        raise ProtocolError("a metric is named twice")
 
 
 def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]") -> Spec:

@@ -26,8 +26,9 @@ from dppo.local.live_table import _metrics
 from dppo.local.preflight import env_settings
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.messages import EnvSettings
+from dppo.protocol.metric_names import MAX_METRICS
 from dppo.protocol.rollout import Segment, pack, unpack
-from dppo.protocol.specs import MAX_METRICS, check_spec
+from dppo.protocol.specs import check_spec
 
 NAMES = ("distance", "is_good", "huge", "nothing", "text", "absent")
 TELLING = EnvSettings("metrics_env:Telling-v0", vectorization="sync")

@@ -64,6 +64,7 @@ def random_segment(spec: Spec, seed: int, T: int, E: int, episodes: int) -> Segm
         episode_lengths=array("<i4", episodes),
         episode_columns=array("<i4", episodes),
         episode_successes=array("<f4", episodes),
+        episode_metrics=np.empty((episodes, 0), np.float32),
     )
 
 
