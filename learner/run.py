@@ -74,8 +74,7 @@ class Run:
         self._checkpoint: Checkpoint | None = resumed.checkpoint
         self._complaints = LogBackoff(log.error)
         self._warnings = LogBackoff(log.warning)
-        saved_update = resumed.checkpoint.update if resumed.checkpoint is not None else None
-        self._saver = Saver(directory, config, self.journal, launched_at, saved_update)
+        self._saver = Saver(directory, config, self.journal, launched_at, resumed.saved_update)
         best = (None, 0) if config.run.evaluate_seconds else (self.progress.best_mean_return, self.progress.best_update)
         self._best = BestPolicy(directory.path, self._complaints, *best)  # where evaluations write it: never offered
         self._newest_graph = b""
@@ -226,8 +225,8 @@ class Run:
         """Write the update's line of the curve. env_restarts: of all actors, as the session knows it."""
         self.timings.add(timing)
         self.env_restarts = max(self.env_restarts, env_restarts)
-        own = self.spec.metrics if self.spec is not None else ()
-        values = figures(report, self.episodes, timing, self.config.run.target_return, own)
+        assert self.spec is not None, "prepare comes first"
+        values = figures(report, self.episodes, timing, self.config.run.target_return, self.spec.metrics)
         values["rollout/env_restarts"] = float(self.env_restarts)
         # a categorical policy has no std: JSON, in which reports travel, has no NaN
         self.metrics = {key_of(name): value for name, value in values.items() if math.isfinite(value)}
@@ -263,24 +262,20 @@ class Run:
     def save(self, books: Books, now: float) -> None:
         """Write the checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
         if self._trainer is not None:
-            self._write_best()
             self._saver.save(self._content(self._trainer, books), now)
-
-    def _write_best(self) -> None:
-        self._best.write()
-        self.progress.best_mean_return, self.progress.best_update = self._best.written
 
     def saving_took(self, seconds: float) -> None:
         """Note how long the newest `save` took: recent checkpoints must not cost more than their share of the time."""
         self._saver.took(seconds)
 
     def _content(self, trainer: "Trainer", books: Books) -> Content:
+        self._best.write()
+        self.progress.best_mean_return, self.progress.best_update = self._best.written
         return Content(trainer, self.progress, self.episodes, self.spec, books)
 
     def close(self, reason: str, books: Books, now: float) -> None:
         """The end: last checkpoint, ledger, summary, then on_end of the hooks. Raises HookError."""
         if self._trainer is not None:  # also where its update is saved: the ledger has gone on since
-            self._write_best()
             self._saver.save_lastingly(self._content(self._trainer, books), now)
         self.journal.close()
         self._writer.close()

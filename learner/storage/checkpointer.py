@@ -85,6 +85,11 @@ class Resumed:
     checkpoint: "Checkpoint | None"
     behind: Behind  # of the journal
 
+    @property
+    def saved_update(self) -> int | None:
+        """Update of the checkpoint; None where there is none."""
+        return None if self.checkpoint is None else self.checkpoint.update
+
 
 def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
     """Return the state that this start goes on from.
