@@ -16,7 +16,7 @@ from dppo.learner.run_status import RunStatus
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.settings import check_spaces, session_settings
 from dppo.learner.session.slots import SlotTable
-from dppo.learner.session.space_remarks import remarks
+from dppo.learner.session.space_remarks import remarks, wrapper_remarks
 from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.learner.storage.best_policy import BestPolicy
 from dppo.learner.storage.checkpointer import Books, Content, Saver, over_because, resume
@@ -31,6 +31,7 @@ from dppo.learner.telemetry.metrics import MetricsWriter, key_of
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings
 from dppo.learner.telemetry.update_metrics import figures, warnings_of
+from dppo.protocol.env_wrappers import parse_wrappers
 from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace
 
@@ -100,7 +101,7 @@ class Run:
 
         run = self.config.run
         check_spaces(spec, self.config, log.warning)
-        for line in remarks(spec, self.config.network):
+        for line in (*remarks(spec, self.config.network), *wrapper_remarks(parse_wrappers(self.config.env.wrappers))):
             log.warning("%s", line)
         self.spec = spec
         self._trainer = Trainer(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from dppo.learner.config import NetworkConfig
-from dppo.learner.session.space_remarks import remarks
+from dppo.learner.session.space_remarks import remarks, wrapper_remarks
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.local.run_summary import check_that_episodes_ended
+from dppo.protocol.env_wrappers import parse_wrappers
 from dppo.protocol.errors import DppoError
 from dppo.protocol.specs import spec_of
 
@@ -80,3 +81,10 @@ def test_a_run_in_which_every_episode_crashed_has_failed(
 
 def test_a_directory_without_a_summary_says_nothing_about_episodes(tmp_path: Path) -> None:
     check_that_episodes_ended(tmp_path)
+
+
+def test_a_wrapper_with_statistics_of_its_own_is_named() -> None:
+    named = parse_wrappers(["gymnasium.wrappers.ClipReward", {"gymnasium.wrappers.NormalizeReward": {"gamma": 0.9}}])
+    (line,) = wrapper_remarks(named)
+    assert line.startswith("env.wrappers: NormalizeReward keeps statistics of its own in every environment")
+    assert "ppo.normalise_values" in line

@@ -1,8 +1,10 @@
 """Remarks on a run's spaces that a user needs before it has trained for hours: a line each. Pure."""
 
 import math
+from collections.abc import Sequence
 
 from dppo.learner.config import NetworkConfig
+from dppo.protocol.env_wrappers import EnvWrapper
 from dppo.protocol.specs import Leaf, Spec
 
 WIDE = 10.0  # times the std at the start: a bound so far away is hardly ever reached
@@ -10,6 +12,10 @@ NARROW = 0.05  # times the std: nearly every action is clipped
 IMAGE_NUMBERS = 256  # of an observation with two dimensions or more
 MANY_OBSERVED = 5000
 MANY_ACTIONS = 100
+INSTEAD = {  # wrappers of Gymnasium's, and others named alike, with the setting that does the same
+    "NormalizeObservation": "network.normalise_observations (on by default)",
+    "NormalizeReward": "ppo.normalise_values (on by default)",
+}
 
 
 def remarks(spec: Spec, network: NetworkConfig) -> list[str]:
@@ -20,6 +26,16 @@ def remarks(spec: Spec, network: NetworkConfig) -> list[str]:
     for leaf in spec.action:
         lines += _of_action(leaf, network)
     return lines
+
+
+def wrapper_remarks(wrappers: Sequence[EnvWrapper]) -> list[str]:
+    """Return a line for each wrapper that keeps statistics of its own, and so makes returns that mean little."""
+    return [
+        f"env.wrappers: {wrapper.kind} keeps statistics of its own in every environment, and begins anew in "
+        f"evaluation: returns there are not those of training. {INSTEAD[wrapper.kind]} does it for all actors together"
+        for wrapper in wrappers
+        if wrapper.kind in INSTEAD
+    ]
 
 
 def _of_observation(leaf: Leaf) -> list[str]:
