@@ -24,12 +24,14 @@ class HerdLearner:
         self.started_at = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.figures: list[dict[str, Any]] = []
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None, "it was opened"
-        for line in self.process.stdout:
-            self.figures.append(json.loads(line))
+        with self.process.stdout as lines:
+            for line in lines:
+                self.figures.append(json.loads(line))
 
     def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
         """The first figures of which that holds; None where they do not come."""
@@ -50,6 +52,9 @@ class HerdLearner:
         """SIGKILL: everything in its memory is gone."""
         self.process.kill()
         self.process.wait()
+        assert self.process.stdin is not None, "it was opened"
+        self.process.stdin.close()
+        self._reading.join()
 
 
 @contextmanager
@@ -73,4 +78,4 @@ def herd(join_file: Path, first: int, actors: int, processes: int, *options: str
     finally:
         for one in started:
             one.kill()
-            one.wait()
+            one.communicate()  # waits, and closes its pipes
