@@ -43,8 +43,8 @@ MAY_BE_NEGATIVE = {
     "run.target_return",
 }
 MAY_BE_EMPTY = {  # text whose default is empty
-    *("run.directory", "run.init_from", "advertise", "write_join_file", "join", "join_file", "learner", "name"),
-    "trace",
+    *("run.directory", "run.init_from", "run.hooks", "advertise", "write_join_file", "join", "join_file", "learner"),
+    *("name", "trace"),
     *("video", "output", "only"),
 }
 NUMBERS = ("x", "", "nan", "inf", "-inf", "1e400", "0x10", "1,5", "one")
