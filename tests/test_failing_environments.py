@@ -210,3 +210,26 @@ def test_an_actor_of_its_own_says_why_it_ends_and_its_learner_notes_it(place: Pl
     learner.signal(signal.SIGTERM)
     place.until(lambda: learner.process.poll() is not None, "the learner ends")
     place.leaves_nothing()
+
+
+def test_an_environment_that_ends_a_run_without_actors_is_named(place: Place) -> None:
+    command = start(place, "7", "--actors", "0", once="")
+    place.ends(command, code=7)
+    place.until(lambda: "in the middle of the run, by its environment" in command.complained(), "it is said")
+    place.leaves_nothing()
+
+
+def test_an_environment_that_ends_an_actor_of_its_own_is_named(place: Place) -> None:
+    settings = {"how": "7", "step": 60, "once": ""}
+    endpoint = f"ipc://{place.path}/socket/learner"
+    learner = place.start(
+        "learner",
+        *(*SMALL, "--bind", endpoint, "--run.directory", RUN, "--env", FAILING),
+        *("--env.kwargs", json.dumps(settings)),
+    )
+    actor = place.start("actor", "--learner", endpoint, "--name", "mine")
+    place.ends(actor, code=7)
+    place.until(lambda: "in the middle of its work, by its environment" in actor.complained(), "it is said")
+    learner.signal(signal.SIGTERM)
+    place.until(lambda: learner.process.poll() is not None, "the learner ends")
+    place.leaves_nothing()

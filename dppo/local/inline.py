@@ -29,7 +29,7 @@ from dppo.local.run_comparison import kept_settings
 from dppo.local.surroundings import kept_surroundings
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
 from dppo.protocol.errors import DppoError, RefusedError
-from dppo.protocol.process.household import handle_here_only
+from dppo.protocol.process.household import handle_here_only, last_words
 from dppo.protocol.process.launch_time import launched_at
 from dppo.protocol.trace import Trace
 from dppo.settings.commands import TrainConfig
@@ -39,6 +39,7 @@ from dppo.watch.side_processes import SideProcesses
 PEER = b"inline"
 STATUS_SECONDS = 0.5
 CLOSE_SECONDS = 5.0  # for environments
+RESUME = "start the same command again to go on from the newest checkpoint"
 NO_LEASE_SECONDS = 1e9  # both sides are this process: a long update or step is no silence
 
 
@@ -120,7 +121,8 @@ class Inline:
         watchdog = Watchdog(self._driver.activity, tell=self._note_stuck, must_end=None)
         watchdog.start()
         try:
-            self._train()
+            with last_words("the run", RESUME):
+                self._train()
         finally:
             watchdog.close()
 

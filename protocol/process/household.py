@@ -47,6 +47,26 @@ def sweeper_fd() -> int | None:
 
 
 @contextlib.contextmanager
+def last_words(doing: str, advice: str = "") -> Iterator[None]:
+    """Have the sweeper, where there is one, log it if this process ends inside, where a user's code runs in it.
+
+    doing: what was broken off, as in "the run". advice: what to do.
+    """
+    culprits = "by its environment (os._exit, or exit in C code) or from outside (kill -9, out of memory)"
+
+    def keep(words: str) -> None:
+        if (fd := sweeper_fd()) is not None:
+            with contextlib.suppress(OSError):
+                os.write(fd, b"last %s\n" % words.encode(errors="replace"))
+
+    keep(f"this process was ended in the middle of {doing}, {culprits}{advice and f': {advice}'}")
+    try:
+        yield
+    finally:
+        keep("")
+
+
+@contextlib.contextmanager
 def _sweeper(mark: str, grace_seconds: float) -> Iterator[int]:
     """Run it; gives its process id."""
     reading, writing = os.pipe()

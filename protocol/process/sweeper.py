@@ -2,7 +2,8 @@
 
 A program by itself, of the standard library only (it stays as small as Python is). Its parent writes the numbers of
 processes that it has forked, which carry no mark, and `end` when that is to happen at once. When the parent is gone
-without it, everything marked is ended after the grace.
+without it, everything marked is ended after the grace. Code of a user's may end the parent itself, without a word: the
+parent writes `last TEXT` before it runs such code, and that is then written to its standard error.
 
 Actors write heartbeats (heartbeat_pipe.py). An actor without one for as long as a step may take, although it ran,
 holds its interpreter: it is ended. No clock inside the actor can tell that from a process that was stopped.
@@ -124,9 +125,7 @@ class Actors:
 
 def end(pid: int, why: str) -> None:
     """Kill the actor; its stack and the reason go to its standard error."""
-    log = None
-    with contextlib.suppress(OSError):  # it may be a socket, or closed: then there is nowhere to say why
-        log = os.open(f"/proc/{pid}/fd/2", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY)
+    log = errors_of(pid)
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGUSR1)  # answered in C (faulthandler)
         time.sleep(STACK_SECONDS)
@@ -140,13 +139,46 @@ def end(pid: int, why: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def errors_of(pid: int) -> "int | None":
+    """Open the standard error of a process; None where it is a socket, or closed: there is nowhere to say why."""
+    with contextlib.suppress(OSError):
+        return os.open(f"/proc/{pid}/fd/2", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY)
+    return None
+
+
+class LastWords:
+    """Lines to write where the parent ends in the middle of something."""
+
+    def __init__(self) -> None:
+        self._text = b""
+        self._log: int | None = None
+
+    def keep(self, text: bytes, parent: int) -> None:
+        """Remember them, and where to; in place of earlier ones. Empty: none any more."""
+        self._close()
+        self._text = text
+        self._log = errors_of(parent) if text else None
+
+    def write(self) -> None:
+        """Write them: the parent is gone."""
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._log, b"dppo: error: " + self._text + b"\n")
+        self._close()  # a reader may wait for the end of the file
+
+    def _close(self) -> None:
+        if self._log is not None:
+            os.close(self._log)
+        self._log = None
+
+
 def main(fd: int, mark: str, grace_seconds: float, parent: int) -> None:
     """Wait for the end of the process `parent`, which started this one and may be gone by now."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the parent
     grace_seconds = max(grace_seconds, LOOK_SECONDS)
     forked: dict[int, str] = {}  # process -> when it was started, which tells it from a later one of that number
-    actors = Actors()
+    actors, last_words = Actors(), LastWords()
     rest = b""
     while os.getppid() == parent and grace_seconds:
         readable = select.select([fd], [], [], POLL_SECONDS)[0]
@@ -159,12 +191,17 @@ def main(fd: int, mark: str, grace_seconds: float, parent: int) -> None:
             if line.startswith(b"beat "):
                 actors.beat(line)
                 continue
+            if line.startswith(b"last "):
+                last_words.keep(line[5:], parent)
+                continue
             forked[int(line)] = started(int(line))
         if len(data) < READ_BYTES:
             actors.look(time.monotonic())  # else a heartbeat may still wait
         if readable and not data:
             time.sleep(LOOK_SECONDS)  # closed: the parent is about to be gone
         forked = {pid: since for pid, since in forked.items() if since and started(pid) == since}
+    if grace_seconds:
+        last_words.write()
     until = time.monotonic() + grace_seconds
     while left(mark, forked) and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
