@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from dppo.learner.ppo.batch import Received
-from dppo.learner.session.even_shares import EvenShares
+from dppo.learner.session.collection_rule import collection_rule
 from dppo.learner.session.flow_control import MOST_UNDELIVERED, segment_steps_of
 from dppo.learner.session.peer_table import Roster
 from dppo.learner.session.phases import Event, Phase, following
@@ -24,6 +24,7 @@ class CollectionCycle:
     def __init__(self, settings: Settings, roster: Roster, most_bytes: Callable[[], int]) -> None:
         """most_bytes: that may wait for the update."""
         self.phase = Phase.WAITING
+        self.rule = collection_rule(settings)
         self.snapshot = Snapshot(settings.term, 0, b"")
         self.batch: list[Received] = []
         self.batch_steps = 0
@@ -34,12 +35,11 @@ class CollectionCycle:
         self._settings = settings
         self._roster, self._peers = roster, roster.peers
         self._most_bytes = most_bytes
-        self._even = EvenShares(settings.stop_grace_seconds)
-        self._shares = Shares(settings, roster, self._even.is_given_up)
+        self._shares = Shares(settings, roster, self.rule.is_given_up)
         self._answers = Answers(settings.stop_grace_seconds)
         self._drain_deadline = math.inf
         self._awaited: list[Peer] = []  # STOPPING: among them are all that have not answered
-        self._episode_ended = False  # in the batch
+        self._is_complete = False  # by the rule, whatever the batch's steps
         self._was_cut_short = False  # the newest batch, by its bytes
         self._first_step_seconds: list[float] = []
 
@@ -55,11 +55,11 @@ class CollectionCycle:
     def accepts(self, incarnation: bytes, seq: int, policy: tuple[int, int]) -> bool:
         """Whether a rollout of that number and policy belongs to the batch that is collected now."""
         quota = self.quotas.get(incarnation)
-        if quota is None or policy != self.current:
+        if quota is None or policy != self.current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
             return False
-        if self.phase is Phase.STOPPING:  # what was on its way, and what STOP cuts: an honest actor sends no more
-            return (not quota.last or seq <= quota.last) and self.batch_bytes < 2 * self._most_bytes()
-        return self.phase is Phase.COLLECTING
+        if self.phase is Phase.STOPPING and self.batch_bytes >= 2 * self._most_bytes():
+            return False
+        return self.rule.accepts(quota, seq)
 
     def collect(self, received: Received, size: int, peer: Peer, now: float) -> None:
         """One more accepted rollout for the batch, of that many bytes."""
@@ -69,12 +69,12 @@ class CollectionCycle:
         peer.quota.delivered_at = now
         self.batch.append(received)
         self.batch_bytes += size
-        self._episode_ended |= self._settings.stop_at_episode_end and segment.ends_episode
+        self._is_complete |= self.rule.is_full_with(segment)
         self.batch_steps += segment.steps
 
     def clear_batch(self) -> None:
         """The batch is done with."""
-        self.batch, self.batch_steps, self.batch_bytes, self._episode_ended = [], 0, 0, False
+        self.batch, self.batch_steps, self.batch_bytes, self._is_complete = [], 0, 0, False
 
     def advance(self, now: float) -> list[Action]:
         """Go on to whatever phase the table allows now."""
@@ -91,23 +91,14 @@ class CollectionCycle:
         return actions
 
     def _advance_collecting(self, now: float) -> list[Action]:
-        settings = self._settings
+        peers = self._peers.values()
         is_over_budget = bool(self.batch) and self.batch_bytes >= self._most_bytes()
-        is_full = self._episode_ended or is_over_budget
-        if settings.even_shares and not is_full:
-            acting = self.unstopped()
-            if self.batch_steps >= settings.batch_steps:
-                is_full = not self._even.owing(acting)
-            elif ready := self._even.ready_for_more(acting):
-                return self._extend(ready)
-        elif self.batch_steps >= settings.batch_steps:
-            is_full = True
-        if not is_full:
-            return []
+        if not (self._is_complete or is_over_budget or self.rule.is_full(self.batch_steps, peers)):
+            return self._extend()
         self.phase = following(self.phase, Event.BATCH_FULL)
         self.stop_sent_at = now
         self._awaited = []
-        actions = self._cut_short() if is_over_budget and self.batch_steps < settings.batch_steps else []
+        actions = self._cut_short() if is_over_budget and self.batch_steps < self._settings.batch_steps else []
         for peer in self.unstopped():
             actions += self.stop(peer, now)
         return actions
@@ -121,12 +112,13 @@ class CollectionCycle:
         )
         return [] if was_cut_short else [Note(text)]
 
-    def _extend(self, peers: list[Peer]) -> list[Action]:
-        """Another round for those: rows were resets, or actors left, or did not deliver."""
-        more = math.ceil((self._settings.batch_steps - self.batch_steps) / sum(peer.slots.envs for peer in peers))
-        for peer in peers:
-            peer.quota.share = peer.quota.rows + more
-        return [Send(peer.id, Extend(*self.current, peer.quota.share)) for peer in peers]
+    def _extend(self) -> list[Action]:
+        """Send those on that have stopped by themselves and are to deliver more."""
+        actions: list[Action] = []
+        for peer, share in self.rule.another_round(self.batch_steps, self._peers.values()):
+            peer.quota.share = share
+            actions.append(Send(peer.id, Extend(*self.current, share)))
+        return actions
 
     def _all_have_stopped(self) -> bool:
         """Whether no peer is awaited any more. Looks at each peer once an update, not with every message."""
@@ -153,8 +145,8 @@ class CollectionCycle:
                     self._answers.waited_in_vain(now - self.stop_sent_at, now)
             late = [peer for peer in self._awaited if not peer.stopped and now > peer.wait_until]
             actions += self._answers.give_up(late, self.stop_sent_at, now)
-        elif self.phase is Phase.COLLECTING and self._settings.even_shares:
-            actions += self._even.give_up_late(self.unstopped(), now)
+        elif self.phase is Phase.COLLECTING:
+            actions += self.rule.excuse_late(self._peers.values(), now)
         return actions
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
@@ -163,7 +155,7 @@ class CollectionCycle:
         self._was_cut_short &= self.batch_steps < self._settings.batch_steps
         self.clear_batch()
         self.quotas = {}
-        self._even.begin(now)
+        self.rule.begin(now)
         self.snapshot = Snapshot(self._settings.term, version, graph)
         self._first_step_seconds = []
         share = self._shares.rows(self._settings.batch_steps)
@@ -250,7 +242,7 @@ class CollectionCycle:
         peer.idle_policies += 1
         quota = self._quota(peer, share, now)
         policy = Policy(
-            *self.current, self.snapshot.digest, quota.segment_steps, self._settings.stop_at_episode_end, quota.share
+            *self.current, self.snapshot.digest, quota.segment_steps, self.rule.cuts_at_episode_end, quota.share
         )
         most = most_steps(quota.segment_steps, peer.slots.envs)
         granted = peer.grant(most, rollouts=MOST_UNDELIVERED[self._settings.on_stop])
@@ -266,7 +258,7 @@ class CollectionCycle:
             divided = share or self._shares.rows(self._settings.batch_steps)
             quota = self.quotas[peer.incarnation] = Quota(
                 segment_steps=self._shares.segment_steps(divided, peer.slots.envs),
-                share=divided if self._settings.even_shares else 0,
+                share=self.rule.share(divided),
                 is_in_split=bool(share) and self._shares.columns(peer) > 0,
                 delivered_at=now,
             )
@@ -291,7 +283,7 @@ class CollectionCycle:
         was_exhausted = peer.quota.is_exhausted
         peer.quota.rows += rows
         if peer.quota.is_exhausted and not was_exhausted:
-            self._even.exhausted(peer, now)
+            self.rule.share_delivered(peer, now)
 
     @property
     def segment_steps(self) -> int:

@@ -1,23 +1,32 @@
-"""Even shares: peers that still owe rows for the batch, and rests that go to the others. Without I/O.
+"""Even shares, a collection rule: peers that still owe rows for the batch, and rests that go to the others. Pure.
 
 An actor is waited for as long as it delivers. One that delivers nothing for the grace, or for as long as the others
 took for their whole shares, while they stand still, is excused: they make up for it. After two times they wait no more.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from dppo.learner.session.punctuality import Punctuality
-from dppo.learner.session.records import Action, Note, Peer
+from dppo.learner.session.records import Action, Note, Peer, Quota
+from dppo.protocol.rollout import Segment
 
 USUAL_TIMES = 3.0  # so much longer than its last share may an actor take for the next
 LONGEST_TIMES = 10.0  # the limit of one wait, for all that an actor delivers meanwhile
 
 
 class EvenShares:
-    """Record of the rows that actors still owe under the newest policy."""
+    """The same number of rows of every environment: actors stop by themselves once they have delivered them.
 
-    def __init__(self, grace_seconds: float) -> None:
+    Keeps which actors deliver in time, and for how long shares took under the newest policy.
+    """
+
+    accepts_resets_alone = True  # they are rows of the share
+
+    def __init__(self, batch_steps: int, *, grace_seconds: float, cuts_at_episode_end: bool = False) -> None:
+        """cuts_at_episode_end: the first episode that ends fills the batch, too."""
+        self.cuts_at_episode_end = cuts_at_episode_end
+        self._batch_steps = batch_steps
         self._grace_seconds = grace_seconds
         self._punctuality = Punctuality(grace_seconds, grace_seconds)
         self._began_at = 0.0
@@ -25,34 +34,56 @@ class EvenShares:
         self._longest_seconds = 0.0  # that a share took under this policy
 
     def begin(self, now: float) -> None:
-        """A new policy was published."""
+        """All shares are owed again."""
         self._began_at = self._exhausted_at = now
         self._longest_seconds = 0.0
 
+    def share(self, rows: int) -> int:
+        """Return those rows: each actor stops after them."""
+        return rows
+
     def is_given_up(self, peer: Peer) -> bool:
-        """Whether that actor's share is not waited for."""
+        """Whether that actor was late too often for its share to be waited for."""
         return self._punctuality.is_given_up(peer.actor)
 
-    def exhausted(self, peer: Peer, now: float) -> None:
-        """The peer has delivered its share."""
+    def accepts(self, quota: Quota, seq: int) -> bool:
+        """Whether it was under way when STOP was sent, or is what STOP cut."""
+        return quota.covers(seq)
+
+    def is_full_with(self, segment: Segment) -> bool:
+        """Whether an episode ended in it, where that ends collecting."""
+        return self.cuts_at_episode_end and segment.ends_episode
+
+    def share_delivered(self, peer: Peer, now: float) -> None:
+        """Record how long the share took."""
         seconds = now - max(self._began_at, peer.policy_sent_at)
         self._exhausted_at = now
         self._longest_seconds = max(self._longest_seconds, seconds)
         if not peer.quota.is_excused:
             self._punctuality.in_time(peer.actor, seconds)
 
-    def owing(self, acting: Sequence[Peer]) -> list[Peer]:
-        """Return the peers that the batch was divided among and that have not delivered their whole share."""
-        return [peer for peer in acting if peer.quota.is_in_split and self._owes(peer)]
+    def is_full(self, steps: int, peers: Collection[Peer]) -> bool:
+        """Whether the steps are enough and no peer that the batch was divided among owes any."""
+        if steps < self._batch_steps:
+            return False
+        return not any(peer.quota.is_in_split and self._owes(peer) for peer in _acting(peers))
 
-    def ready_for_more(self, acting: Sequence[Peer]) -> list[Peer]:
-        """Return the peers for another round; none while any peer owes rows."""
-        if any(self._owes(peer) for peer in acting):
-            return []
-        return [peer for peer in acting if peer.quota.is_exhausted]
+    def another_round(self, steps: int, peers: Collection[Peer]) -> Sequence[tuple[Peer, int]]:
+        """Divide what is missing once all shares are in: rows were resets, or actors left, or did not deliver."""
+        acting = _acting(peers)
+        if steps >= self._batch_steps or any(self._owes(peer) for peer in acting):
+            return ()
+        ready = [peer for peer in acting if peer.quota.is_exhausted]
+        envs = sum(peer.slots.envs for peer in ready)
+        return [(peer, peer.quota.rows + math.ceil((self._batch_steps - steps) / envs)) for peer in ready]
 
-    def give_up_late(self, acting: Sequence[Peer], now: float) -> list[Action]:
+    def weight(self, quota: Quota) -> float:
+        """Return 1: every step counts alike."""
+        return 1.0
+
+    def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
         """Excuse those for which the others have waited long enough."""
+        acting = _acting(peers)
         if not any(peer.quota.is_exhausted for peer in acting):
             return []  # no actor stands still because of another
         actions: list[Action] = []
@@ -82,3 +113,7 @@ class EvenShares:
         if record.is_given_up:
             text += ". Nobody waits for it any more until it keeps up; collect.even_shares is for actors of like speed"
         return [Note(text)]
+
+
+def _acting(peers: Collection[Peer]) -> list[Peer]:
+    return [peer for peer in peers if not peer.stopped]

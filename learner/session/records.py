@@ -80,6 +80,10 @@ class Quota:
         """Whether the actor has stopped by itself, with its whole share delivered."""
         return 0 < self.share <= self.rows
 
+    def covers(self, seq: int) -> bool:
+        """Whether a rollout of that number is no later than what STOP cut. True before STOP."""
+        return not self.last or seq <= self.last
+
 
 @dataclass
 class Peer:

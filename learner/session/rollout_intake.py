@@ -72,7 +72,7 @@ class Rollouts:
         spec = self._roster.spec
         assert spec is not None, "a ready peer has a spec"
         try:
-            may_be_empty = self._settings.even_shares
+            may_be_empty = self._cycle.rule.accepts_resets_alone
             segment = checked_segment(spec, header, blob, envs=peer.slots.envs, may_be_empty=may_be_empty)
         except Unusable as error:  # an honest actor with a broken environment, or our own policy: no strike
             refused = self._refuse(peer, header, "invalid", str(error))

@@ -1,0 +1,125 @@
+"""Collection rules: what a batch accepts, when it is full, each actor's share, weights of its rows. Pure.
+
+A rule reads peers, their quotas and clock readings, and says what follows; the cycle (collection.py) sends and counts.
+Knows no phases, no connections, no messages.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dppo.learner.session.even_shares import EvenShares
+from dppo.learner.session.records import Action, Peer, Quota, Settings
+from dppo.protocol.rollout import Segment
+
+
+class CollectionRule(Protocol):
+    """Decisions of one way to collect a batch. `steps`: in the batch; `peers`: all that are connected."""
+
+    @property
+    def cuts_at_episode_end(self) -> bool:
+        """Whether actors cut a segment where an episode ends."""
+        ...
+
+    @property
+    def accepts_resets_alone(self) -> bool:
+        """Whether a segment without a single step is accepted."""
+        ...
+
+    def begin(self, now: float) -> None:
+        """Begin to collect, under a new policy."""
+        ...
+
+    def share(self, rows: int) -> int:
+        """Return the rows after which an actor stops by itself, 0: only at STOP. `rows`: of an even division."""
+        ...
+
+    def is_given_up(self, peer: Peer) -> bool:
+        """Whether the batch is divided among the others alone."""
+        ...
+
+    def accepts(self, quota: Quota, seq: int) -> bool:
+        """Whether the actor's rollout of that number, made under the newest policy, goes into the batch."""
+        ...
+
+    def is_full_with(self, segment: Segment) -> bool:
+        """Whether the batch is full once this segment is in it, whatever its steps."""
+        ...
+
+    def share_delivered(self, peer: Peer, now: float) -> None:
+        """Note that the last rows of the peer's share have arrived."""
+        ...
+
+    def is_full(self, steps: int, peers: Collection[Peer]) -> bool:
+        """Whether collecting ends."""
+        ...
+
+    def another_round(self, steps: int, peers: Collection[Peer]) -> Sequence[tuple[Peer, int]]:
+        """Return peers that are to go on though they have stopped by themselves, each with its new share in rows."""
+        ...
+
+    def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
+        """Note in their quotas which peers are not waited for any more; return what to log."""
+        ...
+
+    def weight(self, quota: Quota) -> float:
+        """Return the weight in the update of every row of an actor that has delivered so much."""
+        ...
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """At least so many steps, of whichever actors make them; STOP to all then, and what it cuts still counts."""
+
+    batch_steps: int
+    cuts_at_episode_end: bool = False  # the first episode that ends fills the batch, too
+    accepts_resets_alone: bool = False
+
+    def begin(self, now: float) -> None:
+        """Keep nothing from one policy to the next."""
+
+    def share(self, rows: int) -> int:
+        """Return 0: all act until STOP."""
+        return 0
+
+    def is_given_up(self, peer: Peer) -> bool:
+        """Return False: no actor is waited for, so none is given up."""
+        return False
+
+    def accepts(self, quota: Quota, seq: int) -> bool:
+        """Whether it was under way when STOP was sent, or is what STOP cut."""
+        return quota.covers(seq)
+
+    def is_full_with(self, segment: Segment) -> bool:
+        """Whether an episode ended in it, where that ends collecting."""
+        return self.cuts_at_episode_end and segment.ends_episode
+
+    def share_delivered(self, peer: Peer, now: float) -> None:
+        """Note nothing: no peer has a share."""
+
+    def is_full(self, steps: int, peers: Collection[Peer]) -> bool:
+        """Whether the steps are enough."""
+        return steps >= self.batch_steps
+
+    def another_round(self, steps: int, peers: Collection[Peer]) -> Sequence[tuple[Peer, int]]:
+        """Return none: no peer stops by itself."""
+        return ()
+
+    def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
+        """Return none: nothing is owed."""
+        return []
+
+    def weight(self, quota: Quota) -> float:
+        """Return 1: every step counts alike."""
+        return 1.0
+
+
+def collection_rule(settings: Settings) -> CollectionRule:
+    """Return the rule that the settings ask for."""
+    if settings.even_shares:
+        return EvenShares(
+            settings.batch_steps,
+            grace_seconds=settings.stop_grace_seconds,
+            cuts_at_episode_end=settings.stop_at_episode_end,
+        )
+    return Minimum(settings.batch_steps, settings.stop_at_episode_end)
