@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-FOLDERS = ("protocol", "actor", "learner", "dppo")
+FOLDERS = ("protocol", "actor", "learner", "dppo", "scripts")
 PRONOUNS = {
     *("anybody", "anyone", "anything", "everybody", "everyone", "everything", "nobody", "nothing", "somebody"),
     *("someone", "something", "he", "i", "it", "its", "she", "that", "there", "these", "they", "this", "those", "we"),

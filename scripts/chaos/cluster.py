@@ -35,7 +35,7 @@ TROUBLE = re.compile(r"Traceback|Error\b|error:|not close|do not belong together
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs. The default leaves two cores half idle: actors are as slow as their simulator."""
+    """Processes and settings of a cluster. The default leaves two cores half idle: a simulator limits the actors."""
 
     actors: int = 8
     envs: int = 4  # of one actor
@@ -233,7 +233,7 @@ class Cluster:
         return figures
 
     def audited(self) -> list[str]:
-        """What `dppo ledger` has to say against the run's books, as they are on the disk now."""
+        """Problems that `dppo ledger` finds in the run's books, as they are on the disk now."""
         try:
             return list(audit(self.watch.path).problems)
         except DppoError as error:

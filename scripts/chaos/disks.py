@@ -181,7 +181,7 @@ def _checkpoints(cluster: Cluster) -> list[Path]:
 
 
 def _written(cluster: Cluster) -> int:
-    """When the newest checkpoint was written, in nanoseconds; 0 for none."""
+    """Time at which the newest checkpoint was written, in nanoseconds; 0 for none."""
     times = []
     for path in _checkpoints(cluster):
         with contextlib.suppress(FileNotFoundError):  # just replaced

@@ -17,7 +17,7 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Scene:
-    """Where one fault plays, and for how long."""
+    """Place and length of one fault."""
 
     directory: Path
     form: Form

@@ -1,4 +1,4 @@
-"""What a fault showed: figures with their limits, and whether all hold. Pure; knows no process."""
+"""Results of a fault: figures with their limits, and whether all hold. Pure; knows no process."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,7 +55,7 @@ def reported(name: str, value: float | str | None, unit: str = "") -> Figure:
 
 @dataclass
 class Outcome:
-    """How one fault went."""
+    """Result of one fault."""
 
     fault: str
     title: str

@@ -107,7 +107,7 @@ class Simulated:
         self._do(self._session.connected(now), now)
 
     def turn(self, now: float) -> None:
-        """Whatever there is to do."""
+        """Do all that is due: receive, seal, tick."""
         for header, blob in self._dealer.receive():
             self._do(self._session.receive(decode_from_learner(header, blob is not None), blob, now), now)
         while self._session.state is State.RUNNING and self._session.may_seal and now >= self._seal_at:
@@ -153,7 +153,7 @@ SEGMENT = _segment()
 
 
 def act(join_file: Path, first: int, count: int, pause: float, endpoint: str) -> None:
-    """That many actors in one thread, until standard input ends. endpoint: "" for the one in the line."""
+    """Run `count` actors in one thread until standard input ends. endpoint: "" for the one in the line."""
     raise_limit()
     line = JoinLine.parse(join_file.read_text())
     security = ClientSecurity(line.server_key, line.secret)

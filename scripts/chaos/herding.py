@@ -45,7 +45,7 @@ class HerdLearner:
         return None
 
     def between(self, start: float, end: float) -> list[dict[str, Any]]:
-        """What it told in that time, by the monotonic clock."""
+        """Figures that it reported in that time, by the monotonic clock."""
         return [one for one in self.figures if start <= one["at"] < end]
 
     def end(self) -> None:
@@ -59,7 +59,7 @@ class HerdLearner:
 
 @contextmanager
 def herd(join_file: Path, first: int, actors: int, processes: int, *options: str) -> Iterator[None]:
-    """So many simulated actors in a few processes, from when all of them have started."""
+    """Run simulated actors in a few processes; the block begins when all of them have started."""
     command = [sys.executable, SAFE_PATH, "-m", MODULE, "actors", str(join_file)]
     started = []
     try:

@@ -33,12 +33,12 @@ class Hosts:
 
     @property
     def learner(self) -> tuple[str, ...]:
-        """What runs a command on the learner's host."""
+        """Prefix of a command that runs on the learner's host."""
         return ("ip", "netns", "exec", self._learner)
 
     @property
     def actors(self) -> tuple[str, ...]:
-        """What runs a command on the actors' host."""
+        """Prefix of a command that runs on the actors' host."""
         return ("ip", "netns", "exec", self._actors)
 
     def __enter__(self) -> Self:
@@ -80,11 +80,11 @@ class Hosts:
         _inside(self._router, "sysctl", "-qw", f"net.ipv4.ip_forward={int(yes)}")
 
     def cut(self) -> None:
-        """Nothing gets through any more, and nobody is told."""
+        """Drop all packets in both directions; neither side is notified."""
         self._forward(False)
 
     def cut_one_way(self, direction: Direction) -> None:
-        """Nothing gets through in that direction; the other one works."""
+        """Drop all packets in that direction; the other one works."""
         _inside(self._router, "iptables", "-A", "FORWARD", "-d", _address(direction), "-j", "DROP")
 
     def reset(self) -> None:
@@ -93,7 +93,7 @@ class Hosts:
         _inside(self._router, "iptables", "-A", "FORWARD", *reject)
 
     def heal(self) -> None:
-        """Everything gets through."""
+        """Forward all packets again."""
         _inside(self._router, "iptables", "-F", "FORWARD")
         self._forward(True)
 

@@ -21,7 +21,7 @@ _RESUMED = re.compile(r"resuming .* after update (\d+)")
 
 @dataclass(frozen=True)
 class Restart:
-    """How a learner came back."""
+    """Times and losses of one restart of a learner."""
 
     policy_seconds: float | None  # from its start until it published a policy; None: it never did
     update_seconds: float | None  # from its start to its first new update
@@ -80,7 +80,7 @@ def _start_again(cluster: Cluster) -> Restart:
 
 
 def _figures(scene: Scene, restarts: list[Restart]) -> list[Figure]:
-    """How fast and how completely the learner came back."""
+    """Figures of all restarts: how fast and how completely the learner came back."""
     policies = [restart.policy_seconds for restart in restarts if restart.policy_seconds is not None]
     updates = [restart.update_seconds for restart in restarts if restart.update_seconds is not None]
     limit = scene.within(RESUME_SECONDS)

@@ -11,7 +11,7 @@ RESET_SECONDS = 0.05  # long enough to meet every connection: rollouts and heart
 
 
 def play_full(scene: Scene) -> list[Figure]:
-    """Nothing gets through."""
+    """Drop all packets between learner and actors."""
     with Hosts() as hosts, _cluster(scene, hosts) as cluster:
         cluster.start()
         cluster.live(1)
@@ -102,7 +102,7 @@ def _endure(scene: Scene, cluster: Cluster, cut_at: float, hosts: Hosts) -> list
 
 
 def _finish(cluster: Cluster) -> list[Figure]:
-    """What was on the way when the network broke arrives later: no step may be lost but those that came too late."""
+    """End the run. Rollouts in flight at the break arrive later: only those that came too late may be dropped."""
     return [*cluster.finish(), only_dropped(cluster, "stale", "shutdown")]
 
 

@@ -30,7 +30,7 @@ class Relay:
 
     @property
     def endpoint(self) -> str:
-        """Where an actor reaches the learner through it."""
+        """Address at which an actor reaches the learner through the relay."""
         return f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a process takes, over time: memory, file descriptors, threads; and the straight line through such samples."""
+"""Resources of a process over time: memory, file descriptors, threads; and the straight line through samples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,5 +40,5 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 
 
 def megabytes_per_minute(samples: Sequence[Sample]) -> float:
-    """How fast memory grows."""
+    """Growth of memory: slope of the line through the samples."""
     return slope([(s.at / 60, s.memory_bytes / 1e6) for s in samples])

@@ -144,7 +144,7 @@ def play_link(scene: Scene) -> list[Figure]:
 
 
 def _versions_per_second(figures: list[dict[str, float]]) -> float | None:
-    """How often the herd's learner published in that time."""
+    """Rate at which the herd's learner published, policies per second; None for fewer than two figures."""
     if len(figures) < 2:
         return None
     return (figures[-1]["version"] - figures[0]["version"]) / (figures[-1]["at"] - figures[0]["at"])

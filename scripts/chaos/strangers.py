@@ -1,4 +1,4 @@
-"""Those who may not come in: wrong or no keys, other mechanisms, replays, other releases, spaces and runs."""
+"""Peers that must be refused: wrong or no keys, other mechanisms, replays, other releases, spaces and runs."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def _mechanisms(cluster: Cluster) -> list[Figure]:
 
 
 def _replayed(cluster: Cluster) -> list[Figure]:
-    """What an actor said on the wire, byte by byte, once more."""
+    """Replay the bytes that an actor has sent."""
     host, _, port = cluster.endpoint.removeprefix("tcp://").rpartition(":")
     with Relay((host, int(port))) as relay:
         actor = _stranger(cluster, "recorded", "--join-file", str(join_file(cluster)), "--learner", relay.endpoint)
@@ -143,7 +143,7 @@ def _stranger(cluster: Cluster, name: str, *arguments: str, program: tuple[str, 
 
 
 def _turned_away(cluster: Cluster, name: str, worker: Worker) -> Figure:
-    """It ends by itself as refused, and one line says why."""
+    """Check that the worker ends by itself as refused, with one line that gives the reason."""
     cluster.until(lambda: not worker.alive, PATIENCE_SECONDS)
     errors = [line for line in worker.said().splitlines() if line.startswith("dppo: error: ")]
     passed = worker.exits == [REFUSED] and len(errors) == 1 and "Traceback" not in worker.said()
@@ -186,7 +186,7 @@ def _line(cluster: Cluster, name: str, text: str) -> str:
 
 
 def _dppo(*arguments: str) -> str:
-    """What a command prints; it is over at once."""
+    """Run a short command; return its standard output."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
     command = [sys.executable, SAFE_PATH, "-m", "dppo.cli", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, env=own, timeout=60).stdout

@@ -25,7 +25,7 @@ class Update:
 
 
 class RunWatch:
-    """Everything that a run's files have said so far."""
+    """History of a run, read from its files so far."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -88,7 +88,7 @@ class RunWatch:
         return len(self.between(start, end)) / (end - start)
 
     def falls(self) -> list[str]:
-        """Where a version came after a higher one, or after itself in the same life of the learner.
+        """Versions that came after a higher one, or after themselves in the same life of the learner.
 
         A learner that is killed between writing policy.onnx and publishing it has given the number to nobody.
         """
@@ -96,18 +96,18 @@ class RunWatch:
         return [f"{after} after {before}" for before, after in pairs if not after > before or after[1] < before[1]]
 
     def ledger(self) -> dict[str, Any]:
-        """As written at the end. Raises OSError, ValueError."""
+        """Content of ledger.json, as written at the end. Raises OSError, ValueError."""
         content: dict[str, Any] = json.loads((self.path / "ledger.json").read_bytes())
         return content
 
     def summary(self) -> dict[str, Any]:
-        """As written at the end. Raises OSError, ValueError."""
+        """Content of summary.json, as written at the end. Raises OSError, ValueError."""
         content: dict[str, Any] = json.loads((self.path / "summary.json").read_bytes())
         return content
 
 
 def open_accounts(ledger: dict[str, Any]) -> list[str]:
-    """What does not close at the end of a run, in words: sealed = trained + dropped, nothing pending or in flight."""
+    """Accounts that do not close at the end of a run: sealed = trained + dropped, nothing pending or in flight."""
     accounts = [ledger["total"], ledger["closed"], *ledger["accounts"].values()]
     return [
         f"{account['actor']}: {account['sealed']} sealed, {account['trained']} trained, {account['pending']} pending, "

@@ -55,7 +55,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of the life that runs. Raises RuntimeError between lives."""
+        """Process id of the life that runs. Raises RuntimeError between lives."""
         if self.process is None:
             raise RuntimeError(f"{self.name} is not running")
         return self.process.pid
@@ -88,12 +88,12 @@ class Worker:
             self.process.kill()
 
     def stay_dead(self) -> None:
-        """Its next death is its last."""
+        """Do not start it again after its next death."""
         self.restart_seconds = None
         self._start_at = None
 
     def end(self) -> None:
-        """Whatever state it is in, it is gone when this returns."""
+        """Kill it in any state; the process is gone when this returns."""
         self.stay_dead()
         if self.process is not None:
             self.signal(signal.SIGKILL)
