@@ -1,30 +1,20 @@
 """The command line: what a user reads and what the shell gets, for good commands and bad ones."""
 
-import io
 import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import Entries, failed, record_entries, run
 
 import dppo.cli
-from dppo.actor.join_options import JoinOptions
 from dppo.cli import main
 from dppo.learner.config import LearnerConfig
 from dppo.learner.transport.listener import Listening
 from dppo.protocol.errors import DppoError, RefusedError
-from dppo.protocol.security.join_line import JoinLine
 from dppo.settings.commands import BenchSolve, BenchThroughput, LearnerProcessConfig, TrainConfig
-from dppo.settings.fields import settings_of
-
-Entries = tuple[list[Any], dict[str, Any]]
-
-HEAVY = ("torch", "gymnasium", "onnxruntime", "matplotlib", "numpy", "zmq", "rich", "tyro")
 
 
 @pytest.fixture(autouse=True)
@@ -37,105 +27,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def entries(monkeypatch: pytest.MonkeyPatch) -> Entries:
-    """Records what a command would call; what an entry returns is 0, or raised if it is an exception."""
-    calls: list[Any] = []
-    results: dict[str, Any] = {}
-
-    def entry(module: str, function: str) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            calls.append((module, function, args, kwargs))
-            result = results.get(module, 0)
-            if isinstance(result, BaseException):
-                raise result
-            return result
-
-        return call
-
-    monkeypatch.setattr(dppo.cli, "_entry", entry)
-    return calls, results
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
-
-
-def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a wrong command prints."""
-    assert run(*arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("dppo: error: ")
-    assert err.count("\n") == 1
-    return err.removeprefix("dppo: error: ").strip()
-
-
-def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--help") == 0
-    out = capsys.readouterr().out
-    for command in ("train", "learner", "actor", "evaluate", "plot", "bench solve", "bench preset", "bench throughput"):
-        assert f"\n  {command} " in out
-
-
-def test_no_command_is_help_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run() == run("bench") == 2
-    assert "usage: dppo COMMAND" in capsys.readouterr().err
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--version") == 0
-    assert capsys.readouterr().out.startswith("dppo 0.")
-
-
-def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
-    code = f"""
-import sys
-from dppo.cli import main
-try: main(["--help"])
-except SystemExit: pass
-print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
-"""
-    start = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "[]"
-    assert time.monotonic() - start < 5  # 0.1 s on a quiet machine
-
-
-@pytest.mark.parametrize("command", ["train", "learner"])
-def test_help_mentions_every_setting_with_text(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    assert run(command, "--help") == 0
-    out = capsys.readouterr().out
-    for path in settings_of(LearnerConfig):
-        assert f"--{path.replace('_', '-')}" in out
-    assert "Weight of the entropy bonus." in out
-    assert "--preset" in out
-    assert "--config" in out
-
-
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        (("actor",), ("--join", "--join-file", "--learner", "--name", "--envs")),
-        (("token", "list"), ("Run directory",)),
-        (("token", "add"), ("NAME", "--expires", "--address")),
-        (("token", "rotate"), ("--name", "--keep", "--expires")),
-        (("token", "revoke"), ("NAME", "or id")),
-        (("token", "show"), ("Run directory",)),
-        (("evaluate",), ("--episodes", "--json", "Run directory")),
-        (("plot",), ("--output", "{steps,time}")),
-        (("bench", "solve"), ("--seeds", "--actors")),
-        (("bench", "preset"), ("--seeds", "--output")),
-        (("bench", "throughput"), ("--seconds", "--output")),
-    ],
-)
-def test_every_command_has_help(
-    capsys: pytest.CaptureFixture[str], command: tuple[str, ...], words: tuple[str, ...]
-) -> None:
-    assert run(*command, "--help") == 0
-    out = capsys.readouterr().out
-    assert all(word in out for word in words)
+    return record_entries(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -234,75 +126,6 @@ def test_a_learner_of_a_local_run_takes_its_file_and_no_preset(
     assert (config.learner.env.id, config.learner.ppo.gamma, config.bind) == ("Pendulum-v1", 0.99, "ipc://x")
 
 
-LINE = str(JoinLine(bytes(32), bytes(4), bytes(range(32)), "host:5555"))
-
-
-def test_actor_gets_its_learner(entries: Entries) -> None:
-    calls, _ = entries
-    assert run("actor", "--learner", "ipc:///tmp/x", "--envs", "4") == 0
-    assert run("actor", "--join", LINE) == 0
-    assert run("actor", "--learner", "tcp://localhost:5555", "--insecure") == 0
-    own: dict[str, Any] = {"name": "", "envs": 0, "trace": None}
-    assert [(module, function, *args, rest) for module, function, args, rest in calls] == [
-        ("dppo.actor.service", "run", JoinOptions("ipc:///tmp/x"), {**own, "envs": 4}),
-        ("dppo.actor.service", "run", JoinOptions(join=LINE), own),
-        (
-            "dppo.actor.service",
-            "run",
-            JoinOptions("tcp://localhost:5555", insecure=True),
-            own,
-        ),
-    ]
-
-
-def test_the_join_line_comes_from_the_environment_too_and_is_not_handed_on(
-    monkeypatch: pytest.MonkeyPatch, entries: Entries
-) -> None:
-    monkeypatch.setenv("DPPO_JOIN", LINE)
-    assert run("actor") == 0
-    assert entries[0][0][2] == (JoinOptions(join=LINE),)
-    assert "DPPO_JOIN" not in os.environ
-
-
-def test_a_flag_counts_more_than_the_environment_for_the_way_to_the_learner(
-    monkeypatch: pytest.MonkeyPatch, entries: Entries
-) -> None:
-    monkeypatch.setenv("DPPO_JOIN", LINE)
-    assert run("actor", "--join-file", "somewhere") == 0
-    assert entries[0][0][2] == (JoinOptions(join_file="somewhere"),)
-
-
-def test_the_join_line_comes_from_standard_input_too(monkeypatch: pytest.MonkeyPatch, entries: Entries) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"dppo actor --join {LINE}\n"))
-    assert run("actor", "--join", "-") == 0
-    ((_, _, (way_in,), _),) = entries[0]
-    found = way_in.find()
-    assert found is not None
-    assert found[0] == "tcp://host:5555"
-
-
-def test_an_empty_standard_input_is_no_join_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert "there is no join line on standard input" in failed(capsys, "actor", "--join", "-")
-
-
-def test_an_actor_of_a_local_run_does_not_care_for_join_lines(
-    monkeypatch: pytest.MonkeyPatch, entries: Entries
-) -> None:
-    monkeypatch.setenv("DPPO_JOIN", "-")
-    assert run("actor", "--learner", "ipc:///tmp/x") == 0
-    assert entries[0][0][2][0].find() == ("ipc:///tmp/x", None)
-
-
-def test_print_config_does_not_show_secrets(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("actor", "--join", LINE, "--print-config") == 0
-    out = capsys.readouterr().out
-    assert "join: (hidden)" in out
-    assert LINE[:20] not in out
-
-
 def test_bench_gets_its_arguments_and_passes_on_what_follows(entries: Entries) -> None:
     calls, results = entries
     results["dppo.bench.runs"] = 1
@@ -388,16 +211,6 @@ def test_evaluate_prints_one_object(capsys: pytest.CaptureFixture[str], monkeypa
     assert json.loads(capsys.readouterr().out)["lengths"] == [5]
     assert run("evaluate", "somewhere") == 0
     assert "return 1.0 +- 0.0" in capsys.readouterr().out
-
-
-def test_a_join_line_copied_with_its_line_end_is_taken_and_a_broken_one_is_not_repeated(
-    capsys: pytest.CaptureFixture[str], entries: Entries
-) -> None:
-    assert run("actor", "--join", f"dppo actor --join {LINE}\n") == 0
-    assert entries[0][0][2] == (JoinOptions(join=f"dppo actor --join {LINE}"),)
-    complained = failed(capsys, "actor", "--join", f"dppo actor --join {LINE}\x07")
-    assert "control characters" in complained
-    assert "dppo1." not in complained
 
 
 @pytest.mark.parametrize(("command", "says"), [(("train", "CartPole-v1"), True), (("plot", "runs/x"), False)])

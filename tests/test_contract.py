@@ -3,58 +3,22 @@
 import re
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from graphs import categorical_graph
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
+from saying_env import BYTES, FLOATS, ZEROS, Answer, Says, saying
 
 from dppo.actor.envs.contract import BrokenContract
 from dppo.actor.envs.first_calls import check_first_calls
 from dppo.actor.envs.interface import Crash
-from dppo.actor.envs.make import make_environments
 from dppo.actor.envs.sync_loop import SyncLoop
-from dppo.actor.envs.vector_adapter import VectorEnvironments
 from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner
-from dppo.protocol.errors import DppoError, UsageError
-from dppo.protocol.messages import EnvSettings
-
-FLOATS = gym.spaces.Box(-1, 1, (2,))
-BYTES = gym.spaces.Box(0, 255, (2,), np.uint8)
-ZEROS = np.zeros(2, np.float32)
-Answer = Callable[["Says"], Any]
-
-
-class Says(gym.Env[Any, int]):
-    """Returns what a test says: from the step or reset of that number on; before that what it should."""
-
-    def __init__(
-        self, space: Any = FLOATS, *, step: Answer | None = None, reset: Answer | None = None, at: int = 1
-    ) -> None:
-        self.observation_space, self.action_space = space, gym.spaces.Discrete(2)
-        self._step, self._reset, self._at = step, reset, at
-        self.steps = self.resets = 0
-        self.good = np.zeros(space.shape, space.dtype) if isinstance(space, gym.spaces.Box) else int(space.start)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        super().reset(seed=seed)
-        self.resets += 1
-        return self._reset(self) if self._reset and self.resets >= self._at else (self.good, {})
-
-    def step(self, action: int) -> Any:
-        self.steps += 1
-        if self._step and self.steps >= self._at:
-            return self._step(self)
-        return self.good, 1.0, False, self.steps % 5 == 0, {}
-
-
-def saying(observation: Any = ZEROS, reward: Any = 1.0, terminated: Any = False, truncated: Any = False) -> Answer:
-    return lambda env: (observation, reward, terminated, truncated, {})
+from dppo.protocol.errors import UsageError
 
 
 def first_crash(make: Callable[[], gym.Env[Any, Any]], steps: int = 3) -> Crash:
@@ -276,88 +240,3 @@ def test_first_calls_are_looked_at_once_and_leave_nothing_behind() -> None:
     environment.reset(seed=1)
     environment.step(0)
     assert not {"step", "reset"} & set(vars(environment))
-
-
-def noted(environments: Callable[[Callable[[str], None]], Any], steps: int = 4) -> list[str]:
-    texts: list[str] = []
-    made = environments(texts.append)
-    made.reset([1] * made.envs)
-    for _ in range(steps):
-        assert not made.step(np.zeros(made.envs, np.int64)).crashes
-    return texts
-
-
-NOTES: dict[str, tuple[Any, Answer, str]] = {
-    "wide floats": (FLOATS, saying(np.zeros(2)), "float64 where the space says float32: they are rounded"),
-    "outside": (FLOATS, saying(np.array([0, 1.5], np.float32)), r"observes 1\.5 at \[1\], outside of the -1 to 1"),
-    "large integers": (gym.spaces.Box(0, 2**40, (2,), np.int64), saying(np.array([0, 2**30])), r"beyond 2\^24"),
-    "mask": (FLOATS, lambda env: (ZEROS, 1.0, False, False, {"action_mask": 1}), "'action_mask', which is not read"),
-    "floats for bytes": (BYTES, saying(np.zeros(2, np.float32)), "whole numbers are carried"),
-}
-
-
-@pytest.mark.parametrize("vectorisation", ["sync", "vector"])
-@pytest.mark.parametrize("case", NOTES)
-def test_what_is_odd_and_no_error_is_noted_once(case: str, vectorisation: str) -> None:
-    if vectorisation == "vector" and case in ("wide floats", "floats for bytes", "mask"):
-        pytest.skip("Gymnasium's vector casts itself, and gives another mask")
-    space, answer, words = NOTES[case]
-
-    def make(note: Callable[[str], None]) -> Any:
-        if vectorisation == "sync":
-            return SyncLoop([Says(space, step=answer), Says(space, step=answer)], note=note)
-        vector = SyncVectorEnv([partial(Says, space, step=answer)] * 2)
-        return VectorEnvironments(vector, "test", "per_column", note=note)
-
-    (text,) = noted(make)
-    assert re.search(words, text), text
-
-
-def test_spaces_as_they_should_be_note_nothing() -> None:
-    assert noted(lambda note: make_environments(EnvSettings("CartPole-v1"), 2, note=note), 50) == []
-    for name in ("CartPole-v1", "Acrobot-v1", "FrozenLake-v1", "MountainCar-v0"):
-        settings = EnvSettings(name, vectorization="sync")
-        assert noted(lambda note, settings=settings: make_environments(settings, 2, note=note), 50) == []
-
-
-class OddVector(SyncVectorEnv):
-    """A native vector that returns what a test says."""
-
-    answer: Any = None
-
-    def step(self, actions: Any) -> Any:
-        result = super().step(actions)
-        return self.answer(*result)
-
-
-BAD_VECTORS: dict[str, tuple[Any, str]] = {
-    "old API": (lambda o, r, e, c, i: (o, r, e, i), "4 values"),
-    "one reward": (lambda o, r, e, c, i: (o, 1.0, e, c, i), r"rewards float64 of shape \(\): .* shape \(2,\)"),
-    "columns of rewards": (lambda o, r, e, c, i: (o, r[:, None], e, c, i), r"rewards .*\(2, 1\)"),
-    "reward None": (lambda o, r, e, c, i: (o, [None, 1], e, c, i), "rewards object"),
-    "flags of floats": (lambda o, r, e, c, i: (o, r, e.astype(float), c, i), "terminated float64"),
-    "one flag": (lambda o, r, e, c, i: (o, r, e, False, i), "truncated bool"),
-    "infos None": (lambda o, r, e, c, i: (o, r, e, c, None), "info was None"),
-    "one observation": (lambda o, r, e, c, i: (o[0], r, e, c, i), r"shape \(2,\): expected float32 \(2,\)"),
-    "observations turned": (lambda o, r, e, c, i: (o.T[:, :1], r, e, c, i), r"shape \(2, 1\)"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_VECTORS)
-def test_what_a_native_vector_must_not_return_is_named(case: str) -> None:
-    answer, words = BAD_VECTORS[case]
-    vector = OddVector([Says] * 2, autoreset_mode=AutoresetMode.NEXT_STEP)
-    vector.answer = answer
-    environments = VectorEnvironments(vector, "test", "per_column")
-    environments.reset([1, 2])
-    (crash,) = environments.step(np.zeros(2, np.int64)).crashes
-    assert isinstance(crash.error, BrokenContract)
-    assert re.search(words, str(crash)), str(crash)
-
-
-def test_environments_of_different_spaces_are_refused_together() -> None:
-    with pytest.raises(UsageError, match="environment 1 differ"):
-        SyncLoop([Says(), Says(BYTES)])
-    loop = SyncLoop([Says()], lambda column: Says(BYTES))
-    with pytest.raises(DppoError, match="environment 0 differ"):
-        loop.restart([0], [1])

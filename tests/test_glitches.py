@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from test_trainer import acted, assert_bit_equal
+from trainer_batches import acted, assert_bit_equal
 
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.ppo.batch import Received

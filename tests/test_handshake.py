@@ -1,18 +1,9 @@
 """What an actor makes of what its socket reports: which failures end it, which it waits for, and what it says."""
 
 import itertools
-import os
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
-from doors import Door
-from processes import free_port
 
-from dppo.actor.join_options import JoinOptions
 from dppo.actor.session.actions import Action, Exit, Note, Reconnect
 from dppo.actor.session.connection_status import (
     AT_ONCE_SECONDS,
@@ -24,13 +15,7 @@ from dppo.actor.session.connection_status import (
     SILENT_SECONDS,
     Handshake,
 )
-from dppo.protocol.errors import UsageError
-from dppo.protocol.security.join_line import JoinLine
-from dppo.protocol.security.zmtp_probe import mechanism_at
 from dppo.protocol.transport.connection_event import ConnectionEvent
-from dppo.protocol.transport.router import Router
-
-LINE = JoinLine(bytes(32), bytes(4), bytes(range(32)), "host:5555")
 
 
 def handshake(*, has_token: bool = True) -> Handshake:
@@ -223,120 +208,3 @@ def test_a_token_can_be_revoked_at_any_time() -> None:
     attempts.saw(ConnectionEvent.HANDSHAKE_SUCCEEDED, 1.0)
     attempts.saw(ConnectionEvent.DISCONNECTED, 50.0)
     the_exit(attempts.saw(ConnectionEvent.AUTHENTICATION_FAILED, 50.2))
-
-
-# What a port is
-
-
-@contextmanager
-def serving(answer: bytes) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(64)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        thread.join()
-
-
-def test_a_port_says_what_it_is_without_any_key() -> None:
-    for mechanism, security in (("CURVE", Door().server), ("NULL", None)):
-        with closing(Router(f"tcp://127.0.0.1:{free_port()}", 1000, security)) as router:
-            for _ in range(20):
-                assert mechanism_at(router.endpoint, 10.0) == mechanism
-
-
-@pytest.mark.parametrize("answer", [b"", b"\xff", b"HTTP/1.1 400 Bad Request\r\n\r\n" + b" " * 64])
-def test_what_does_not_speak_zeromq_is_nothing(answer: bytes) -> None:
-    with serving(answer) as endpoint:
-        assert mechanism_at(endpoint, 10.0) == ""
-
-
-@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://no-such-host.invalid:1", "ipc:///tmp/x"])
-def test_where_nobody_is_there_is_nothing(endpoint: str) -> None:
-    assert mechanism_at(endpoint, 10.0) == ""
-
-
-# The way in
-
-
-def test_the_line_says_where_the_learner_is_and_by_what_key() -> None:
-    found = JoinOptions(join=str(LINE)).find()
-    assert found is not None
-    endpoint, security = found
-    assert endpoint == "tcp://host:5555"
-    assert security is not None
-    assert (security.server_key, security.secret_key) == (LINE.server_key, LINE.secret)
-
-
-def test_another_address_keeps_the_key() -> None:
-    found = JoinOptions("tcp://127.0.0.1:7777", join=str(LINE)).find()
-    assert found is not None
-    assert found[0] == "tcp://127.0.0.1:7777"
-    assert found[1] is not None
-
-
-def test_a_file_is_waited_for_and_then_read(tmp_path: Path) -> None:
-    file = tmp_path / "line"
-    way_in = JoinOptions(join_file=str(file))
-    assert way_in.find() is None
-    file.touch(0o600)
-    file.write_text(f"dppo actor --join {LINE}\n")
-    found = way_in.find()
-    assert found is not None
-    assert found[0] == "tcp://host:5555"
-
-
-@pytest.mark.parametrize("bits", [0o600, 0o400, 0o440, 0o640])
-def test_a_file_for_owner_and_group_is_taken(tmp_path: Path, bits: int) -> None:
-    (tmp_path / "line").write_text(str(LINE))
-    (tmp_path / "line").chmod(bits)
-    assert JoinOptions(join_file=str(tmp_path / "line")).find() is not None
-
-
-@pytest.mark.parametrize("bits", [0o644, 0o604, 0o660, 0o602, 0o666])
-def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, bits: int) -> None:
-    (tmp_path / "line").write_text(str(LINE))
-    (tmp_path / "line").chmod(bits)
-    with pytest.raises(UsageError, match=f"open to others .mode {bits:03o}.*chmod 600") as caught:
-        JoinOptions(join_file=str(tmp_path / "line")).find()
-    assert "\n" not in str(caught.value)
-
-
-def test_a_pipe_is_read_whatever_its_mode(tmp_path: Path) -> None:
-    """As the shell's <(pass show dppo) gives."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe, 0o644)
-    thread = threading.Thread(target=lambda: pipe.write_text(f"{LINE}\n"))
-    thread.start()
-    assert JoinOptions(join_file=str(pipe)).find() is not None
-    thread.join()
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"tcp://host:5555\n"])
-def test_a_file_with_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "line").touch(0o600)
-    (tmp_path / "line").write_bytes(content)
-    with pytest.raises(UsageError):
-        JoinOptions(join_file=str(tmp_path / "line")).find()
-
-
-def test_a_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="join_file"):
-        JoinOptions(join_file=str(tmp_path)).find()
-
-
-@pytest.mark.parametrize("learner", ["tcp://10.0.0.1:5555", "tcp://learner:5555", ""])
-def test_going_without_keys_is_for_this_machine_only(learner: str) -> None:
-    with pytest.raises(UsageError, match="insecure is for a learner on this machine"):
-        JoinOptions(learner, insecure=True)
-    assert JoinOptions("tcp://127.0.0.1:5555", insecure=True).find() == ("tcp://127.0.0.1:5555", None)
-
-
-def test_the_secret_is_not_in_what_a_traceback_shows() -> None:
-    assert str(LINE)[10:40] not in repr(JoinOptions(join=str(LINE)))

@@ -1,49 +1,18 @@
 """`dppo train` as people run it: real processes over ipc, killed and interrupted at any time."""
 
-import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
-from processes import REPOSITORY, SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
-from simulators import BLOWN_UP, BREAKING
+from local_runs import RUN, assert_finished, start
+from processes import REPOSITORY, Place, RunFiles, assert_closes, drops, kill
 from snapshots import snapshot
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
-
-TOTAL_STEPS = 12_000  # half a minute while the gate is shut, seconds once it is open
-RUN = "run"
-
-
-def start(place: Place, *arguments: str) -> Dppo:
-    """A gated local run of two actors that writes a checkpoint after every update."""
-    return place.start(
-        "train",
-        *SMALL,
-        *place.gated,
-        *("--run.directory", RUN, "--run.total-steps", str(TOTAL_STEPS), "--run.checkpoint-seconds", "0"),
-        *("--evaluation-episodes", "0", *arguments),
-    )
-
-
-def assert_curve_has_every_update_once(files: RunFiles) -> None:
-    updates = [line["update"] for line in files.metrics()]
-    assert updates == list(range(1, len(updates) + 1))
-
-
-def assert_finished(files: RunFiles) -> None:
-    """The run came to its end, and every step of it is accounted for."""
-    assert_curve_has_every_update_once(files)
-    ledger, summary, last = files.ledger(), files.summary(), files.metrics()[-1]
-    assert_closes(ledger)
-    assert ledger["total"]["trained"] == summary["steps"] == last["steps"] >= TOTAL_STEPS
-    assert summary["updates"] == last["update"]
 
 
 @pytest.fixture
@@ -140,91 +109,6 @@ def test_an_actor_imports_no_torch() -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_run_cleanly_and_the_same_command_resumes_it(place: Place, files: RunFiles) -> None:
-    first = start(place)
-    place.until(lambda: files.updates() >= 2, "the second update", during=first)
-    first.signal(signal.SIGINT)
-    place.ends(first, code=130)
-    place.leaves_nothing()
-    assert "Traceback" not in first.complained()
-    done = files.updates()
-    assert files.checkpoints()[-1] == f"{done:08}"
-    assert files.summary()["reason"] == "interrupted"
-    assert_closes(files.ledger())
-    assert_curve_has_every_update_once(files)
-
-    place.gate.touch()
-    second = start(place)
-    place.ends(second, code=0)
-    place.leaves_nothing()
-    assert files.term() == 2
-    assert files.updates() > done
-    assert_finished(files)
-    assert drops(files.ledger()).keys() <= {"shutdown"}
-    assert files.ledger()["total"]["sealed"] == place.counted_steps()
-    assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
-
-
-@pytest.mark.slow
-def test_ctrl_c_before_the_learner_is_up_ends_everything_without_a_traceback(place: Place) -> None:
-    command = start(place)
-    place.until(lambda: psutil.Process(command.pid).children(), "the first child", during=command)
-    command.signal(signal.SIGINT)
-    place.ends(command, code=130)
-    place.leaves_nothing()
-    assert "Traceback" not in command.complained()
-
-
-@pytest.mark.slow
-def test_a_second_ctrl_c_ends_at_once(place: Place, files: RunFiles) -> None:
-    command = start(place)
-    place.until(lambda: files.updates() >= 1, "the first update", during=command)
-    learner = psutil.Process(files.learner_pid())
-    learner.suspend()  # it will not answer the first one
-    command.signal(signal.SIGINT)
-    place.until(lambda: "again to end at once" in command.said(), "the first is answered", during=command)
-    command.signal(signal.SIGINT)
-    place.ends(command, code=130)
-    place.leaves_nothing()
-    assert "Traceback" not in command.complained()
-
-
-@pytest.mark.slow
-def test_a_run_killed_with_sigkill_leaves_no_orphans_and_a_checkpoint(place: Place, files: RunFiles) -> None:
-    command = start(place)
-    place.until(lambda: files.updates() >= 2, "the second update", during=command)
-    assert len(place.processes()) == 5  # the command, learner, two actors, and the sweeper
-    kill(command.pid)
-    place.ends(command, code=-signal.SIGKILL)
-    place.leaves_nothing()
-    assert files.checkpoints()[-1] == f"{files.updates():08}"
-    assert_closes(files.ledger())
-    assert drops(files.ledger()).keys() <= {"shutdown"}
-    assert files.ledger()["total"]["sealed"] == place.counted_steps()
-
-
-@pytest.mark.slow
-def test_a_killed_learner_is_started_again_and_keeps_its_actors(place: Place, files: RunFiles) -> None:
-    command = start(place)
-    place.until(lambda: files.updates() >= 2, "the second update", during=command)
-    learner, actors = files.learner_pid(), command.actors()
-    kill(learner)
-    place.until(lambda: files.learner_pid() != learner, "the learner is started again", during=command)
-    place.until(lambda: files.term() == 2, "it has the run directory", during=command)
-    resumed_after = int(files.checkpoints()[-1])
-    place.until(lambda: files.updates() >= resumed_after + 2, "it trains", during=command)
-    assert command.actors() == actors
-    place.gate.touch()
-    place.ends(command, code=0)
-    place.leaves_nothing()
-    assert files.term() == 2
-    assert_finished(files)
-    assert drops(files.ledger()).keys() <= {"learner_crash", "stale"}
-    assert files.ledger()["total"]["sealed"] == place.counted_steps()
-    assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4
-
-
-@pytest.mark.slow
 def test_a_second_run_on_the_same_directory_is_refused_and_told_who_has_it(place: Place, files: RunFiles) -> None:
     first = start(place)
     place.until(lambda: files.updates() >= 1, "the first update", during=first)
@@ -238,47 +122,6 @@ def test_a_second_run_on_the_same_directory_is_refused_and_told_who_has_it(place
     place.leaves_nothing()
     assert files.term() == 1
     assert_finished(files)
-
-
-def test_an_unknown_environment_is_one_line_and_the_end(place: Place) -> None:
-    command = place.start("train", *SMALL, "--env", "CartPole-v9", "--run.directory", RUN)
-    place.ends(command, code=2)
-    place.leaves_nothing()
-    (line,) = command.complained().splitlines()
-    assert "CartPole-v9" in line
-    assert "CartPole-v1" in line  # what could be meant
-
-
-@pytest.mark.slow
-def test_an_environment_that_fails_in_every_life_ends_the_run_and_says_why(place: Place) -> None:
-    command = place.start(
-        "train",
-        *SMALL,
-        *("--env", BREAKING, "--env.kwargs", json.dumps({"steps": 0}), "--run.directory", RUN),
-    )
-    place.ends(command, code=1)
-    place.leaves_nothing()
-    (line,) = command.complained().splitlines()
-    assert "the simulator lost its licence" in line
-    assert "actor-" in line
-
-
-@pytest.mark.slow
-def test_an_actor_that_is_told_to_end_loses_nothing_and_is_started_again(place: Place, files: RunFiles) -> None:
-    command = start(place)
-    place.until(lambda: files.updates() >= 2, "the second update", during=command)
-    actor = command.actors()["actor-0"]
-    psutil.Process(actor).terminate()
-    place.until(lambda: command.actors().get("actor-0", actor) != actor, "it is started again", during=command)
-    assert "actor-0 left: drained" in command.said()
-    place.gate.touch()
-    place.ends(command, code=0)
-    place.leaves_nothing()
-    assert_finished(files)
-    assert drops(files.ledger()) == {}
-    assert files.ledger()["total"]["sealed"] == place.counted_steps()
-    assert "actor-0 ended with" not in command.said()
-    assert "was killed" not in command.said()
 
 
 @pytest.mark.slow
@@ -305,73 +148,6 @@ def test_a_run_without_actors_trains_resumes_and_finishes_in_one_process(place: 
 
 
 @pytest.mark.slow
-def test_environments_in_processes_of_their_own_end_with_their_actor_however_it_ends(
-    place: Place, files: RunFiles
-) -> None:
-    command = start(place, "--env.vectorization", "async", "--actors", "1", "--collect.envs-per-actor", "2")
-    place.until(lambda: files.updates() >= 1, "the first update", during=command)
-    actor = command.actors()["actor-0"]
-    workers = psutil.Process(actor).children(recursive=True)
-    assert len(workers) >= 2
-    kill(actor)
-    place.until(lambda: not any(worker.is_running() for worker in workers), "its environments end", during=command)
-    place.until(lambda: command.actors().get("actor-0", actor) != actor, "it is started again", during=command)
-    updates = files.updates()
-    place.until(lambda: files.updates() > updates, "it is at work", during=command)
-    kill(command.pid)
-    place.leaves_nothing()
-    assert_closes(files.ledger())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("actors", [2, 0])
-@pytest.mark.parametrize(
-    ("env", "said"),
-    [
-        (BREAKING, "failed in step: RuntimeError: the simulator lost its licence (simulators.py"),
-        (BLOWN_UP, "failed in step: observation is NaN or infinite"),
-    ],
-)
-def test_an_environment_that_fails_now_and_then_is_made_again_and_counted(
-    place: Place, files: RunFiles, env: str, said: str, actors: int
-) -> None:
-    command = place.start(
-        "train",
-        *(*SMALL, "--actors", str(actors), "--evaluation-episodes", "0", "--run.total-steps", "5000"),
-        *("--env", env, "--env.kwargs", json.dumps({"steps": 300}), "--run.directory", RUN),
-    )
-    place.ends(command, code=0)
-    place.leaves_nothing()
-    assert command.complained() == ""
-    assert said in command.said()
-    assert "keeps" not in command.said()
-    assert_closes(files.ledger())
-    assert drops(files.ledger()) == {}
-    restarts = files.summary()["env_restarts"]
-    assert restarts == files.ledger()["total"]["env_restarts"]
-    assert 8 <= restarts < 5000 / 300 + 20
-    assert files.metrics()[-1]["env_restarts"] > 0
-    if actors:
-        log = (files.path / "logs" / "actor-0.log").read_text()
-        expected = (1, 2) if env == BREAKING else (0,)  # of the first, and of the tenth if there was one
-        assert log.count("Traceback") in expected
-
-
-@pytest.mark.slow
-def test_an_environment_that_yields_nothing_but_nan_ends_the_run_and_says_so(place: Place) -> None:
-    command = place.start(
-        "train",
-        *SMALL,
-        *("--env", BLOWN_UP, "--env.kwargs", json.dumps({"steps": 0}), "--run.directory", RUN),
-    )
-    place.ends(command, code=1)
-    place.leaves_nothing()
-    (line,) = command.complained().splitlines()
-    assert "actor-" in line
-    assert "observation is NaN" in line
-
-
-@pytest.mark.slow
 def test_a_finished_run_that_is_started_again_changes_nothing(place: Place, files: RunFiles) -> None:
     place.gate.touch()
     place.ends(start(place), code=0)
@@ -384,27 +160,3 @@ def test_a_finished_run_that_is_started_again_changes_nothing(place: Place, file
     place.leaves_nothing()
     assert snapshot(files.path) == before
     assert place.counted_steps() == steps
-
-
-@pytest.mark.slow
-def test_a_run_survives_one_kill_after_the_other(place: Place, files: RunFiles) -> None:
-    launched = time.monotonic()
-    command = start(place)
-    for victim in ("actor-0", "learner", "actor-1", "learner", "actor-0"):
-        updates, pid = files.updates(), files.learner_pid()
-        # it has gone on after the previous kill: a new line in the curve, or fewer after a resume
-        place.until(lambda updates=updates: files.updates() != updates, "the next update", during=command)
-        victims = command.actors() | {"learner": pid}
-        place.until(lambda name=victim: name in command.actors() | {"learner": 0}, f"{victim} is up", during=command)
-        kill((victims | command.actors())[victim])
-    updates = files.updates()
-    place.until(lambda: files.updates() != updates, "the next update", during=command)
-    place.gate.touch()
-    place.ends(command, code=0)
-    # a learner that is started again does not count once more what its checkpoint has
-    assert files.metrics()[-1]["elapsed_seconds"] <= time.monotonic() - launched + 1.0  # of psutil
-    place.leaves_nothing()
-    assert files.term() == 3
-    assert_finished(files)
-    assert drops(files.ledger()).keys() <= {"learner_crash", "stale", "actor_lost"}
-    assert max(line["first_pass_ratio_error"] for line in files.metrics()) < 1e-4

@@ -1,18 +1,16 @@
 """Environments that raise or give numbers that are not finite: what their actor records, restarts and tells."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from counting import CountingEnv
 from graphs import categorical_graph
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from troubled_env import INFINITE, LONG, NAN, Troubled, gives_at, raises_at
 
 from dppo.actor.envs.crash_recovery import MAX_IN_A_ROW
-from dppo.actor.envs.crash_reports import CrashReports
 from dppo.actor.envs.interface import Crash
 from dppo.actor.envs.make import make_environments
 from dppo.actor.envs.sync_loop import SyncLoop
@@ -26,73 +24,12 @@ from dppo.protocol.messages import EnvSettings
 from dppo.protocol.rollout import Segment
 
 EVEN = PolicyRunner(categorical_graph(np.zeros((4, 3))))
-LONG = 12  # steps of an episode that nothing breaks off
-
-EnvFault = Callable[["Troubled", int], None]  # at the step of that number of all environments together
-
-
-class Troubled(gym.Env[np.ndarray, int]):
-    """Observes (instance, episode of the instance, step, seed mod 1000). What goes wrong when, a test says."""
-
-    instances = 0
-    seeds: ClassVar[list[int]] = []
-    in_step: Callable[[int, int], Any] = staticmethod(lambda instance, step: None)
-    in_reset: Callable[[int, int], Any] = staticmethod(lambda instance, episode: None)
-
-    def __init__(self) -> None:
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (4,))
-        self.action_space = gym.spaces.Discrete(3)
-        self.instance, self.episode, self.steps = Troubled.instances, -1, 0
-        Troubled.instances += 1
-        self.closed = False
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        if seed is not None:
-            Troubled.seeds.append(seed)
-            self.seed = seed
-        self.episode += 1
-        self.step_of_episode = 0
-        told = Troubled.in_reset(self.instance, self.episode)
-        return self._observation() if told is None else told, {}
-
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        self.steps += 1
-        self.step_of_episode += 1
-        reward = 1.0
-        told = Troubled.in_step(self.instance, self.steps)
-        observation = self._observation()
-        if isinstance(told, float):
-            reward = told
-        elif told is not None:
-            observation = told
-        return observation, reward, False, self.step_of_episode == LONG, {}
-
-    def _observation(self) -> np.ndarray:
-        return np.array([self.instance, self.episode, self.step_of_episode, self.seed % 1000], np.float32)
-
-
-NAN = np.full(4, np.nan, np.float32)
-INFINITE = np.full(4, np.inf, np.float32)
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Troubled, "instances", 0)
     monkeypatch.setattr(Troubled, "seeds", [])
-
-
-def raises_at(instance: int, step: int, error: BaseException | None = None) -> Callable[[int, int], None]:
-    def trouble(which: int, now: int) -> None:
-        if (which, now) == (instance, step):
-            raise error or RuntimeError("the simulator lost its licence")
-
-    return trouble
-
-
-def gives_at(instance: int, step: int, value: Any) -> Callable[[int, int], Any]:
-    return lambda which, now: value if (which, now) == (instance, step) else None
 
 
 class Source:
@@ -315,33 +252,3 @@ def test_made_environments_are_restarted_with_their_keyword_arguments(vectorizat
     actions = np.zeros(2, int)
     assert not environments.step(actions).truncated.any()
     assert environments.step(actions).truncated.all()
-
-
-def crash(error: BaseException) -> Crash:
-    try:
-        raise error
-    except type(error) as raised:
-        return Crash(3, "step", raised)
-
-
-def test_crashes_of_a_kind_are_told_at_powers_of_ten() -> None:
-    reports = CrashReports()
-    lines = [reports.line_for(crash(ValueError(f"at {n}"))) for n in range(1, 1001)]
-    told = {n: line for n, line in enumerate(lines, 1) if line}
-    assert list(told) == [1, 10, 100, 1000]
-    assert told[1].startswith("environment 3 failed in step: ValueError: at 1 (test_repairs.py:")
-    assert told[1000].endswith("; 1000 times so far")
-
-
-def test_a_long_error_is_cut_to_what_a_message_holds_and_keeps_its_count() -> None:
-    reports = CrashReports()
-    lines = [reports.line_for(crash(ValueError("x\n" * 5000))) for _ in range(10)]
-    assert len(lines[0]) == len(lines[9]) == 512
-    assert lines[9].endswith("; 10 times so far")
-    assert "\n" not in lines[0]
-
-
-def test_kinds_of_crashes_without_end_are_not_told_without_end() -> None:
-    reports = CrashReports()
-    kinds = [type(f"Error{n}", (Exception,), {}) for n in range(200)]
-    assert sum(bool(reports.line_for(crash(kind()))) for kind in kinds) == 64

@@ -1,99 +1,21 @@
 """How a command stands to the run in its directory: begins, goes on, finds it finished, or is refused in one line."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from begun_runs import begin, config, refused
 from snapshots import snapshot
 
-from dppo.learner.storage.checkpoint_format import document_of
 from dppo.learner.storage.checkpointer import Progress, over_because
 from dppo.learner.storage.run_directory import RunDirectory
-from dppo.learner.storage.settings_history import Change, KeptSettings, Moment, has_begun, keep_settings
+from dppo.learner.storage.settings_history import KeptSettings, Moment, has_begun, keep_settings
 from dppo.local.launching import checked, refuse_root, with_run
-from dppo.local.run_comparison import NOT_OF_THE_RUN, Launch, free_directory, kept_settings, may_change, same, stand
+from dppo.local.run_comparison import free_directory, kept_settings, stand
 from dppo.protocol.errors import UsageError
-from dppo.settings.commands import LearnerProcessConfig, TrainConfig
-from dppo.settings.fields import build, settings_of, values_of
-from dppo.settings.layers import dump_yaml, resolve
-
-RUN = "run.directory"
-SETTINGS = settings_of(TrainConfig)
-DEFAULTS = values_of(TrainConfig())
-# another value that the checks allow, for every setting
-OTHERS: dict[str, Any] = {
-    "env.id": "Pendulum-v1",
-    "env.kwargs": {"max_episode_steps": 7},
-    "env.vectorization": "sync",
-    "run.hooks": "my_hooks:Other",
-    "collect.on_stop": "drop",
-    "collect.max_ingress_bytes": 2**30,
-    "ppo.gae_lambda": 0.5,
-    "ppo.gamma": 0.5,
-    "ppo.kl_band_low": 0.1,
-    "ppo.kl_coefficient": 0.25,
-    "ppo.kl_coefficient_min": 1e-5,
-    "ppo.learning_rate_schedule": "kl",
-    "ppo.clip_schedule": "linear",
-    "ppo.surrogate": "kl_penalty",
-    "ppo.normalise_advantages": "none",
-    "ppo.terminal_reward": 1.0,
-    "ppo.minibatch_steps": 128,
-    "network.policy_hidden": (8,),
-    "network.critic_hidden": (8, 8),
-    "network.activation": "relu",
-    "network.initialisation": "glorot",
-    "network.mean": "tanh",
-    "network.std": "state",
-    "network.std_floor": 2e-3,
-    "network.action_bounds": "rescale",
-    "env.wrappers": ["a.b:C"],
-    "run.init_from": "elsewhere",
-    "run.metrics": ("distance",),
-    "run.step_metrics": ("speed",),
-    "run.init_checkpoint": "best",
-    "run.target_return": 5.0,
-    "run.device": "cuda",
-}
-
-
-def other(path: str) -> Any:
-    default = DEFAULTS[path]
-    if path in OTHERS:
-        return OTHERS[path]
-    if isinstance(default, bool):
-        return not default
-    assert isinstance(default, int | float), f"OTHERS needs another value for {path}"
-    return default + 1
-
-
-def config(directory: Path, **values: Any) -> TrainConfig:
-    return build(TrainConfig, {RUN: str(directory)} | values)
-
-
-def begin(directory: Path, launch: Launch, progress: Progress | None = None, *, summary: bool = True) -> None:
-    """A run of these settings that has come so far."""
-    progress = progress or Progress(updates=3, version=4, steps=300)
-    checkpoint = directory / "checkpoints" / f"{progress.updates:08d}"
-    checkpoint.mkdir(parents=True)
-    state = {"progress": dataclasses.asdict(progress)}
-    (checkpoint / "state.json").write_bytes(document_of(progress.updates, b"", state))
-    (checkpoint / "state.safetensors").write_bytes(b"")
-    (directory / "config.yaml").write_text(dump_yaml(launch))
-    if summary:
-        (directory / "summary.json").write_text(json.dumps({"updates": progress.updates, "steps": progress.steps}))
-
-
-def refused(launch: Launch) -> str:
-    with pytest.raises(UsageError) as caught:
-        stand(launch)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
+from dppo.settings.commands import TrainConfig
+from dppo.settings.layers import dump_yaml
 
 
 def test_an_empty_directory_and_a_missing_one_are_begun(tmp_path: Path) -> None:
@@ -106,98 +28,10 @@ def test_a_directory_in_which_nothing_was_trained_may_have_other_settings(tmp_pa
     assert not stand(config(tmp_path)).begun
 
 
-@pytest.mark.parametrize("path", [path for path in SETTINGS if path not in NOT_OF_THE_RUN])
-def test_every_setting_is_either_of_the_run_or_may_change(tmp_path: Path, path: str) -> None:
-    needs = {"ppo.kl_band_high": {}, "run.init_checkpoint": {}}.get(path, {})
-    begin(tmp_path, config(tmp_path, **needs))
-    changed = config(tmp_path, **needs, **{path: other(path)})
-    if path in may_change(TrainConfig):
-        standing = stand(changed)
-        assert standing.begun
-        assert [change.field for change in standing.changes] == [path]
-        return
-    before = snapshot(tmp_path)
-    text = refused(changed)
-    assert f"({Change(path, DEFAULTS[path], other(path))})" in text
-    assert snapshot(tmp_path) == before
-    assert all(choice in text for choice in ("--run.new", "--run.directory NEW", "--config"))
-
-
-def test_a_refusal_names_the_free_directory_and_is_not_longer_than_it_must_be(tmp_path: Path) -> None:
-    directory = tmp_path / "runs" / "CartPole-v1"
-    begin(directory, config(directory))
-    (tmp_path / "runs" / "CartPole-v1-2").mkdir()
-    changed = {path: other(path) for path in SETTINGS if path.startswith("ppo.") and path != "ppo.kl_band_low"}
-    text = refused(config(directory, **changed, **{"env.kwargs": {"x": "y" * 1000}}))
-    assert f"--run.new ({directory}-3)" in text
-    assert f"and {len(changed) + 1 - 5} more" in text
-    assert len(text) < 900
-
-
-def test_another_seed_is_offered_as_several(tmp_path: Path) -> None:
-    begin(tmp_path, config(tmp_path))
-    text = refused(config(tmp_path, **{"run.seed": 2}))
-    assert "run.seed: 1 -> 2" in text
-    assert "--seeds 1,2" in text
-
-
 def test_a_run_that_was_moved_is_the_same_run(tmp_path: Path) -> None:
     begin(tmp_path / "a", config(tmp_path / "a"))
     (tmp_path / "a").rename(tmp_path / "b")
     assert stand(config(tmp_path / "b")).changes == ()
-
-
-@pytest.mark.parametrize(
-    "flags",
-    [
-        {"run.total_steps": 1e6},
-        {"env.kwargs": {}},
-        {"ppo.gamma": 0.99, "network.policy_hidden": [64, 64], "ppo.learning_rate": 3e-4},
-    ],
-)
-def test_values_that_mean_the_same_are_the_same(tmp_path: Path, flags: dict[str, Any]) -> None:
-    begin(tmp_path, config(tmp_path))
-    asked = resolve(TrainConfig, flags={RUN: str(tmp_path), **flags}, preset="none", environ={}).config
-    assert stand(asked).changes == ()
-
-
-def test_a_preset_is_the_same_as_its_values_spelled_out(tmp_path: Path) -> None:
-    flags = {"env.id": "Pendulum-v1", RUN: str(tmp_path)}
-    by_name = resolve(TrainConfig, flags=flags, environ={}).config
-    begin(tmp_path, by_name)
-    spelled = resolve(TrainConfig, flags=values_of(by_name), preset="none", environ={}).config
-    assert stand(spelled).changes == ()
-    (tmp_path / "mine.yaml").write_text(dump_yaml(by_name))
-    assert stand(resolve(TrainConfig, flags={}, file=str(tmp_path / "mine.yaml"), environ={}).config).changes == ()
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=2),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=1), inner, max_size=2),
-    max_leaves=4,
-)
-
-
-@given(JSON, JSON)
-def test_plain_values_are_the_same_exactly_when_their_json_is(old: Any, new: Any) -> None:
-    assert same(old, new) == (json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True))
-
-
-def test_numbers_are_compared_by_value_and_truth_is_no_number() -> None:
-    assert same({"g": 15}, {"g": 15.0})
-    assert not same({"g": 1}, {"g": True})
-    assert not same(None, 0)
-
-
-def test_the_run_of_a_learner_goes_on_in_a_local_run_and_the_other_way_round(tmp_path: Path) -> None:
-    local = config(tmp_path, actors=3)
-    alone = build(LearnerProcessConfig, {RUN: str(tmp_path), "bind": "ipc:///tmp/x"})
-    begin(tmp_path, alone)
-    assert stand(local).changes == ()
-    (tmp_path / "config.yaml").write_text(dump_yaml(local))
-    assert stand(alone).changes == ()
-    wrong = build(LearnerProcessConfig, {RUN: str(tmp_path), "ppo.gamma": 0.5})
-    assert "ppo.gamma: 0.99 -> 0.5" in refused(wrong)
 
 
 @pytest.mark.parametrize(

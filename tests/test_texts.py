@@ -7,9 +7,9 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
+from generated_messages import FROM_ACTOR, FROM_LEARNER
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_codec import FROM_ACTOR, FROM_LEARNER
 
 from dppo.learner.config import EnvConfig
 from dppo.protocol.codec import decode_from_actor, decode_from_learner

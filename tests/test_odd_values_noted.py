@@ -1,0 +1,59 @@
+"""Values that are odd and no error: noted once, in every vectorisation."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import SyncVectorEnv
+from saying_env import BYTES, FLOATS, ZEROS, Answer, Says, saying
+
+from dppo.actor.envs.make import make_environments
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.envs.vector_adapter import VectorEnvironments
+from dppo.protocol.messages import EnvSettings
+
+
+def noted(environments: Callable[[Callable[[str], None]], Any], steps: int = 4) -> list[str]:
+    texts: list[str] = []
+    made = environments(texts.append)
+    made.reset([1] * made.envs)
+    for _ in range(steps):
+        assert not made.step(np.zeros(made.envs, np.int64)).crashes
+    return texts
+
+
+NOTES: dict[str, tuple[Any, Answer, str]] = {
+    "wide floats": (FLOATS, saying(np.zeros(2)), "float64 where the space says float32: they are rounded"),
+    "outside": (FLOATS, saying(np.array([0, 1.5], np.float32)), r"observes 1\.5 at \[1\], outside of the -1 to 1"),
+    "large integers": (gym.spaces.Box(0, 2**40, (2,), np.int64), saying(np.array([0, 2**30])), r"beyond 2\^24"),
+    "mask": (FLOATS, lambda env: (ZEROS, 1.0, False, False, {"action_mask": 1}), "'action_mask', which is not read"),
+    "floats for bytes": (BYTES, saying(np.zeros(2, np.float32)), "whole numbers are carried"),
+}
+
+
+@pytest.mark.parametrize("vectorisation", ["sync", "vector"])
+@pytest.mark.parametrize("case", NOTES)
+def test_what_is_odd_and_no_error_is_noted_once(case: str, vectorisation: str) -> None:
+    if vectorisation == "vector" and case in ("wide floats", "floats for bytes", "mask"):
+        pytest.skip("Gymnasium's vector casts itself, and gives another mask")
+    space, answer, words = NOTES[case]
+
+    def make(note: Callable[[str], None]) -> Any:
+        if vectorisation == "sync":
+            return SyncLoop([Says(space, step=answer), Says(space, step=answer)], note=note)
+        vector = SyncVectorEnv([partial(Says, space, step=answer)] * 2)
+        return VectorEnvironments(vector, "test", "per_column", note=note)
+
+    (text,) = noted(make)
+    assert re.search(words, text), text
+
+
+def test_spaces_as_they_should_be_note_nothing() -> None:
+    assert noted(lambda note: make_environments(EnvSettings("CartPole-v1"), 2, note=note), 50) == []
+    for name in ("CartPole-v1", "Acrobot-v1", "FrozenLake-v1", "MountainCar-v0"):
+        settings = EnvSettings(name, vectorization="sync")
+        assert noted(lambda note, settings=settings: make_environments(settings, 2, note=note), 50) == []
