@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
-from sessions import Simulation
+from simulation import Simulation
 
 # the same examples every time, and no deadline: a busy machine is no bug
 settings.register_profile("dppo", derandomize=True, deadline=None)

@@ -2,14 +2,9 @@
 
 from typing import Any
 
-from sessions import (
-    ENVS,
-    RUN_ID,
-    SPEC,
-    Process,
-    Simulation,
-    learner_of,
-)
+from simulated_actor import ENVS, SPEC, Process
+from simulated_learner import RUN_ID
+from simulation import Simulation, learner_of
 
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.session import HEARTBEAT_SECONDS

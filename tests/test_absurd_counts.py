@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sessions import RUN_ID, SPEC, Simulation, learner_of, running
+from simulated_actor import SPEC
+from simulated_learner import RUN_ID
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.plausibility import FORGOTTEN_STEPS, Plausibility, check_tally

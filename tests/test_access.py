@@ -1,4 +1,4 @@
-"""The files that say who may join: who can read them, what happens when they are damaged, and `dppo token` on them."""
+"""The files that say which keys may join: who can read them, and what happens when they are damaged."""
 
 import os
 import stat

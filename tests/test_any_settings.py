@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from sessions import SPEC, Process, Simulation
+from simulated_actor import SPEC, Process
+from simulation import Simulation
 
 from dppo.learner.config import CollectConfig
 from dppo.learner.session.flow_control import check_sizes

@@ -1,4 +1,4 @@
-"""`dppo.train` in this process, and the settings and errors of every call."""
+"""`dppo.train` in this process, and the errors of every call."""
 
 import functools
 import io

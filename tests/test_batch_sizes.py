@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sessions import ENVS, Simulation, learner_of, running
+from simulated_actor import ENVS
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.flow_control import CREDIT, SEGMENTS_PER_BATCH, segment_steps_of
 from dppo.learner.session.phases import Phase

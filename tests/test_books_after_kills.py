@@ -1,7 +1,9 @@
 """Books of a learner that was killed: from journals torn and damaged, with actors that had gone and come back."""
 
 import pytest
-from sessions import LEASE_SECONDS, Process, Simulation, learner_of, running
+from simulated_actor import Process
+from simulated_learner import LEASE_SECONDS
+from simulation import Simulation, learner_of, running
 
 
 def deliver_one(world: Simulation, actor: Process) -> int:

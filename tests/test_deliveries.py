@@ -2,7 +2,8 @@
 
 import numpy as np
 from conversations import deliver, down, hear, up
-from sessions import ENVS, Simulation, learner_of, running
+from simulated_actor import ENVS
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State
 from dppo.learner.session.flow_control import CREDIT

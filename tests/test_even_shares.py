@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from sessions import ENVS, LEASE_SECONDS, Process, Simulation, learner_of, running
+from simulated_actor import ENVS, Process
+from simulated_learner import LEASE_SECONDS
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.phases import Phase
 

@@ -9,7 +9,8 @@ import pytest
 from conversations import hello
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sessions import SETTINGS, Simulation, learner_of, running
+from simulated_learner import SETTINGS
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.session import policy_fetches as fetches
 from dppo.learner.session.policy_fetches import (

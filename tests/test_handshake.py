@@ -1,4 +1,4 @@
-"""What an actor makes of what its socket reports: which failures end it, which it waits for, and what it says."""
+"""Reports of an actor's socket: which failures end the actor, which it waits for, and what it logs."""
 
 import itertools
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sessions import Connection, Process, Simulation, learner_of, running
+from simulated_actor import Connection, Process
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.phases import Phase

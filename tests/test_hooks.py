@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Literal, cast
 
 import pytest
-from processes import SMALL, Place, RunFiles, assert_closes
+from processes import RunFiles, assert_closes
 
 from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
 from dppo.learner.hooks import HookCalls, HookError, Hooks, hook_calls, load
@@ -272,40 +272,3 @@ def test_the_example_of_the_documentation_works(
 def test_every_field_of_the_status_is_documented() -> None:
     table = PAGE.read_text().partition("`status` is a frozen record")[2].partition("\n## ")[0]
     assert [name for name in RunStatus.__annotations__ if f"`{name}`" not in table] == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_a_learner_process_calls_hooks_and_fails_by_their_errors_with_exit_code_1() -> None:
-    with Place() as place:
-        settings = (
-            *SMALL,
-            "--env",
-            "CartPole-v1",
-            "--run.directory",
-            "run",
-            "--actors",
-            "1",
-            "--run.total-steps",
-            "2048",
-        )
-        (place.path / "mine.py").write_text(
-            "class Stop:\n    def on_update(self, status):\n        return 'stop' if status.updates == 2 else None\n"
-            "class Bug:\n    def on_update(self, status):\n        1 / 0\n"
-        )
-        wrong = place.start("train", *settings, "--run.hooks", "mine:Stopp")
-        place.ends(wrong, code=2)
-        assert "run.hooks=mine:Stopp: 'mine' has no 'Stopp': did you mean Stop or Bug?" in wrong.complained()
-        assert not (place.path / "run").exists()
-        files = RunFiles(place.path / "run")
-        stopped = place.start("train", *settings, "--run.hooks", "mine:Stop")
-        place.ends(stopped, code=0)
-        assert files.summary()["reason"] == "stopped by the hook mine:Stop after update 2"
-        failed = place.start("train", *settings, "--run.hooks", "mine:Bug")
-        place.ends(failed, code=1)
-        assert "ZeroDivisionError" in failed.said()
-        assert "the hook on_update of mine:Bug raised ZeroDivisionError: division by zero" in failed.complained()
-        assert "1 / 0" in (files.path / "logs" / "learner.log").read_text()
-        assert files.summary()["updates"] == 3
-        assert_closes(files.ledger())
-        place.leaves_nothing()

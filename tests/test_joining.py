@@ -1,4 +1,4 @@
-"""Joining over tcp, with real processes and with a peer that does not keep to the rules."""
+"""Joining over tcp, with real processes."""
 
 import dataclasses
 import stat

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from conversations import deliver, hear
-from sessions import GRACE_SECONDS, Process, Simulation, learner_of, running
+from simulated_actor import Process
+from simulated_learner import GRACE_SECONDS
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.punctuality import MAX_REQUIRED, WASTED_SHARE, Punctuality

@@ -1,7 +1,8 @@
 """A learner that goes while its run goes on, and processes that come and go under the same names."""
 
 import pytest
-from sessions import LEASE_SECONDS, Simulation, learner_of, running
+from simulated_learner import LEASE_SECONDS
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State
 from dppo.learner.session.peer_table import ABSENT_SECONDS

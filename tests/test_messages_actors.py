@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sessions import Simulation, learner_of, running
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.console_lines import LINE_SECONDS, Diary
 from dppo.actor.leave_reasons import reason_for_learner

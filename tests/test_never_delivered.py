@@ -2,7 +2,7 @@
 
 import json
 
-from sessions import Simulation, learner_of, running
+from simulation import Simulation, learner_of, running
 from test_session_joining import hello
 
 from dppo.learner.session.name_owners import OWNED_SECONDS

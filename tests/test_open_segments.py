@@ -5,7 +5,9 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from sessions import ENVS, SETTINGS, Process, Simulation, learner_of, running
+from simulated_actor import ENVS, Process
+from simulated_learner import SETTINGS
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, PpoConfig
 from dppo.learner.run import Run

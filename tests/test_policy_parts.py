@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sessions import Process, Simulation, running
+from simulated_actor import Process
+from simulation import Simulation, running
 
 from dppo.actor.session.actions import Load, Reconnect
 from dppo.actor.session.policy_parts import Parts

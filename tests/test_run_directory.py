@@ -1,4 +1,4 @@
-"""The run directory: one learner at a time, every start counted, what it runs on noted."""
+"""The run directory: its files, every start counted, links and damage refused, files replaced as a whole."""
 
 import errno
 import json

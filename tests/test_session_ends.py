@@ -1,16 +1,9 @@
 """The end of a run, of an actor and of a learner, also by SIGKILL."""
 
 from conversations import hear, only_pings_arrive, up
-from sessions import (
-    ENVS,
-    GRACE_SECONDS,
-    LEASE_SECONDS,
-    ROUND_SECONDS,
-    Process,
-    Simulation,
-    learner_of,
-    running,
-)
+from simulated_actor import ENVS, Process
+from simulated_learner import GRACE_SECONDS, LEASE_SECONDS, ROUND_SECONDS
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.session import DRAIN_SECONDS
 from dppo.actor.session.states import State

@@ -5,16 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from conversations import deliver, down, hear, hello, up
-from sessions import (
-    ENVS,
-    LEASE_SECONDS,
-    RUN_ID,
-    SPEC,
-    Simulation,
-    learner_of,
-    running,
-    welcomes,
-)
+from simulated_actor import ENVS, SPEC
+from simulated_learner import LEASE_SECONDS, RUN_ID
+from simulation import Simulation, learner_of, running, welcomes
 
 from dppo.actor.session.actions import Exit as ExitAction
 from dppo.actor.session.actions import Send as ActorSend

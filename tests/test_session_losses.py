@@ -2,13 +2,8 @@
 
 import pytest
 from conversations import deliver, down, fill_batch, hear, hello, up
-from sessions import (
-    LEASE_SECONDS,
-    ROUND_SECONDS,
-    Simulation,
-    learner_of,
-    running,
-)
+from simulated_learner import LEASE_SECONDS, ROUND_SECONDS
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase

@@ -4,14 +4,9 @@ import math
 
 import pytest
 from conversations import deliver, down, fill_batch, hear, up
-from sessions import (
-    ENVS,
-    GRACE_SECONDS,
-    ROUND_SECONDS,
-    Simulation,
-    learner_of,
-    running,
-)
+from simulated_actor import ENVS
+from simulated_learner import GRACE_SECONDS, ROUND_SECONDS
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.actions import Note, Reconnect
 from dppo.actor.session.states import State

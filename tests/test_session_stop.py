@@ -4,14 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from conversations import deliver, down, fill_batch, hear, up
-from sessions import (
-    GRACE_SECONDS,
-    Process,
-    Simulation,
-    learner_of,
-    numbers_of,
-    running,
-)
+from simulated_actor import Process, numbers_of
+from simulated_learner import GRACE_SECONDS
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase

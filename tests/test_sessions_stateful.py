@@ -1,4 +1,4 @@
-"""Every interleaving of faults that Hypothesis can think of, against the onlooker's books (tests/sessions.py)."""
+"""Every interleaving of faults that Hypothesis can think of, against the onlooker's books (tests/onlooker.py)."""
 
 import os
 import sys
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sessions import Connection, Process, Simulation
+from simulated_actor import Connection, Process
+from simulation import Simulation
 
 from dppo.learner.session.phases import Phase
 from dppo.protocol import snapshot

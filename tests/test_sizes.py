@@ -11,7 +11,9 @@ import pytest
 from conversations import deliver, hear
 from hypothesis import given
 from hypothesis import strategies as st
-from sessions import RUN_ID, SETTINGS, SPEC, Simulation, learner_of, running
+from simulated_actor import SPEC
+from simulated_learner import RUN_ID, SETTINGS
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.actions import Exit
 from dppo.actor.session.outbox import Outbox, TooLargeError

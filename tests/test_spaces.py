@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 from conversations import hello
-from sessions import SPEC, Simulation, learner_of, running
+from simulated_actor import SPEC
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.session.phases import Phase

@@ -1,4 +1,4 @@
-"""How a command stands to the run in its directory: begins, goes on, finds it finished, or is refused in one line."""
+"""Standing of a command to the run in its directory: begins, goes on, finds it finished, or is refused in one line."""
 
 import json
 from pathlib import Path

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from counting import ID
 from graphs import categorical_graph
-from sessions import ENVS, Process, Simulation, learner_of, running
+from simulated_actor import ENVS, Process
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.envs.make import make_environments
 from dppo.actor.sampling.collector import Collector

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sessions
-from sessions import Process, Simulation, WatchedSession
+from simulated_actor import Process, WatchedSession
+from simulation import Simulation, learner_of
 
 from dppo.actor.session.session import ActorSession
 from dppo.actor.session.traced_session import TracedActorSession, new_session
@@ -48,8 +48,8 @@ class World:
         def learner(*of_session: Any) -> TracedLearnerSession:
             return TracedLearnerSession(*of_session, trace=Trace(self.learner.append, lambda: world.now))
 
-        monkeypatch.setattr(sessions, "WatchedSession", actor)
-        monkeypatch.setattr(sessions, "LearnerSession", learner)
+        monkeypatch.setattr("simulated_network.WatchedSession", actor)
+        monkeypatch.setattr("simulated_learner.LearnerSession", learner)
         world.crash_learner()
         world.start_learner()
 
@@ -98,7 +98,7 @@ def test_a_lost_connection_is_recorded_on_both_sides(traced: World) -> None:
     traced.world.run_until_updates(1)
     traced.world.cut(actor, lose_up=True, noticed=True)
     connection = b"peer-0"
-    traced.world._do(sessions.learner_of(traced.world).unreachable(connection, traced.world.now))
+    traced.world._do(learner_of(traced.world).unreachable(connection, traced.world.now))
     traced.world.attach(actor)
     actor.driver.connected()
     traced.world._flush(actor)
@@ -124,7 +124,7 @@ def test_a_wait_for_credit_is_recorded_with_its_length(traced: World) -> None:
 def test_a_violation_is_recorded_and_what_follows_from_it(traced: World) -> None:
     traced.world.start("a")
     traced.world.run_until_updates(1)
-    learner = sessions.learner_of(traced.world)
+    learner = learner_of(traced.world)
     for _ in range(3):
         learner.violation(b"peer-0", ProtocolError("a header\x1b[2J that cannot be read"), traced.world.now)
     found = expect(traced.of_learner(), "violation", "violation", "violation", "disconnect", peer="a")
@@ -135,7 +135,7 @@ def test_what_one_method_returns_through_another_is_recorded_once(traced: World)
     """A violation within a message, and a policy that is damaged."""
     actor = traced.world.start("a")
     traced.world.run_until_updates(1)
-    session, learner, now = actor.session, sessions.learner_of(traced.world), traced.world.now
+    session, learner, now = actor.session, learner_of(traced.world), traced.world.now
     session.receive(Policy(1, 99, bytes(16), 8), b"damaged", now)
     assert [event.event for event in traced.of(actor)][-4:] == ["received", "unusable", "state", "note"]
     other = Hello(PROTOCOL_VERSION, PROTOCOL_VERSION, "test", "b", b"another!", 0, Tally())

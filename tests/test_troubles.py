@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from sessions import SPEC, Simulation, learner_of, running
+from simulated_actor import SPEC
+from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.env_faults import MOST_NOTES, EnvFaults
 from dppo.learner.session.records import Note

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import pytest
 import zmq
-from sessions import RUN_ID, SETTINGS, SPEC
+from simulated_actor import SPEC
+from simulated_learner import RUN_ID, SETTINGS
 
 from dppo.learner.session.flow_control import CREDIT, LEAST_TOTAL_BYTES, STRANGER_BYTES
 from dppo.learner.session.rate_limit import BURST_MESSAGES, MAX_STRIKES

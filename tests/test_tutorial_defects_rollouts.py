@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sessions import GRACE_SECONDS, Process, Simulation, learner_of, numbers_of
+from simulated_actor import Process, numbers_of
+from simulated_learner import GRACE_SECONDS
+from simulation import Simulation, learner_of
 
 from dppo.actor.envs.make import make_environments
 from dppo.actor.sampling.collector import Collector

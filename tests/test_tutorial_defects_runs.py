@@ -152,8 +152,8 @@ def test_the_pendulums_reported_return_is_what_it_paid_while_eighths_from_8_on_a
     assert sum(paid) < -100 < ran.trained_on[: len(paid)].sum()  # a return of the trained rewards would show
 
 
-# The end. That a run whose budget is used up ends by itself with 0, and one whose actors fail again and again with 1,
-# is tested in test_local_run.py.
+# The end. That a run whose budget is used up ends by itself with 0 is tested in test_local_run.py; that one whose
+# actors fail again and again ends with 1, in test_local_run_environments.py.
 
 
 def workers_go_on_after(update: Callable[[], None]) -> bool:

@@ -3,7 +3,7 @@
 from unittest import mock
 
 from conversations import up
-from sessions import Simulation, running
+from simulation import Simulation, running
 
 from dppo.learner.session.records import Send
 from dppo.protocol.errors import ProtocolError

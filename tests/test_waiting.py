@@ -2,7 +2,9 @@
 
 import re
 
-from sessions import GRACE_SECONDS, LEASE_SECONDS, Process, Simulation, learner_of, running
+from simulated_actor import Process
+from simulated_learner import GRACE_SECONDS, LEASE_SECONDS
+from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase
