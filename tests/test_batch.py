@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dppo.learner.ppo.batch import Grid, Received, Strip, assemble, flatten, lay_out
+from dppo.learner.ppo.batch import Grid, Received, assemble, lay_out
 from dppo.learner.ppo.gae import gae
 from dppo.protocol.rollout import Leaves, Segment
 
@@ -82,8 +82,8 @@ def received(segment: Segment, seq: int = 0, first_slot: int = 0, actor: str = "
     return Received(actor, actor.encode(), seq, first_slot, segment)
 
 
-def laid_out(strips: list[Strip]) -> Grid:
-    return lay_out(strips, observation="observation", action="action")
+def laid_out(rollouts: list[Received]) -> Grid:
+    return lay_out(rollouts, observation="observation", action="action")
 
 
 def assert_equal_segments(one: Segment, other: Segment) -> None:
@@ -98,9 +98,10 @@ def test_contiguous_rollouts_are_stitched_to_the_segment_that_they_were_cut_from
     whole = episode_segment(0, T=12, E=3)
     parts = [received(rows(whole, *cut), seq=seq) for seq, cut in enumerate([(0, 1), (1, 7), (7, 12)], start=4)]
     for order in itertools.permutations(parts):
-        strips = assemble(order)
-        assert len(strips) == 1
-        assert_equal_segments(strips[0].segment, whole)
+        assembled = assemble(order)
+        assert len(assembled) == 1
+        assert (assembled[0].actor, assembled[0].seq) == ("a", 4)
+        assert_equal_segments(assembled[0].segment, whole)
 
 
 def test_a_gap_in_the_numbers_or_in_the_observations_is_not_stitched() -> None:
@@ -129,14 +130,13 @@ def everything(grid: Grid) -> list[np.ndarray]:
     spread, finals = grid.spread(values)
     flags = (grid.terminated, grid.truncated, grid.valid)
     advantages, returns = gae(grid.rewards, spread, finals, *flags, 0.9, 0.8)
-    batch = flatten(grid, values=spread, advantages=advantages, returns=returns)
     return [
-        grid.observations[batch.observation_rows],
-        batch.actions,
-        batch.behaviour_log_probs,
-        batch.advantages,
-        batch.returns,
-        batch.old_values,
+        grid.observations[grid.row_of_step],
+        grid.actions,
+        grid.behaviour_log_probs,
+        grid.flatten(advantages),
+        grid.flatten(returns),
+        grid.flatten(spread[:-1]),
     ]
 
 
@@ -153,10 +153,11 @@ def test_the_batch_is_bit_identical_for_any_division_of_slots_and_time_among_act
         np.testing.assert_array_equal(one, other)
 
 
-def test_strips_of_different_lengths_give_what_each_gives_alone() -> None:
-    strips = [Strip(f"actor {i}", episode_segment(i, T=T, E=E)) for i, (T, E) in enumerate([(3, 2), (8, 1), (5, 3)])]
-    together = everything(laid_out(strips))
-    alone = [everything(laid_out([strip])) for strip in strips]
+def test_rollouts_of_different_lengths_give_what_each_gives_alone() -> None:
+    shapes = [(3, 2), (8, 1), (5, 3)]
+    rollouts = [received(episode_segment(i, T=T, E=E), actor=f"actor {i}") for i, (T, E) in enumerate(shapes)]
+    together = everything(laid_out(rollouts))
+    alone = [everything(laid_out([rollout])) for rollout in rollouts]
     for index, array in enumerate(together):
         np.testing.assert_array_equal(array, np.concatenate([arrays[index] for arrays in alone]))
 
@@ -164,9 +165,7 @@ def test_strips_of_different_lengths_give_what_each_gives_alone() -> None:
 def test_only_valid_rows_reach_the_batch_and_each_knows_its_actor() -> None:
     one, other = episode_segment(3, T=6, E=2), episode_segment(4, T=6, E=1)
     grid = laid_out(assemble([received(other, first_slot=2, actor="z"), received(one, actor="y")]))
-    zeros = np.zeros_like(grid.rewards)
-    batch = flatten(grid, values=np.zeros(grid.observed.shape), advantages=zeros, returns=zeros)
-    assert batch.steps == one.steps + other.steps == len(batch.actions)
-    assert [batch.actors[i] for i in batch.actor_index] == ["y"] * one.steps + ["z"] * other.steps
+    assert grid.steps == one.steps + other.steps == len(grid.actions)
+    assert [grid.actors[i] for i in grid.actor_of_step] == ["y"] * one.steps + ["z"] * other.steps
     expected = one.observations["observation"][:-1].swapaxes(0, 1)[one.valid.T]
-    np.testing.assert_array_equal(grid.observations[batch.observation_rows][: one.steps], expected)
+    np.testing.assert_array_equal(grid.observations[grid.row_of_step][: one.steps], expected)

@@ -1,11 +1,12 @@
 """Received rollouts to one batch, the same for every arrival order and every division of slots among actors.
 
-Rollouts are sorted, stitched to strips along time, and laid side by side in one grid with a column per environment
-slot. Every flattened array runs by column, then by time. Knows numpy; knows no network and no loss.
+Rollouts are sorted, stitched along time where they are contiguous, and laid side by side in one grid with a column per
+environment slot. Every array of steps runs by column, then by time. Knows numpy; knows no network and no loss.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,23 +25,17 @@ class Received:
 
 
 @dataclass(frozen=True)
-class Strip:
-    """A run of contiguous rollouts of one incarnation, as one long segment."""
-
-    actor: str
-    segment: Segment
-
-
-@dataclass(frozen=True)
 class Grid:
-    """All strips side by side: N columns, T rows (of the longest strip; what shorter ones lack is not valid)."""
+    """All rollouts side by side: N columns, T rows (of the longest one; what shorter ones lack is not valid)."""
 
     observations: (
         np.ndarray
     )  # [R, ...]: T_c + 1 of every column c, then the final ones in row-major order of `truncated`
     observed: np.ndarray  # [T + 1, N] bool: which cells the rows before the final observations are
-    actions: np.ndarray  # [steps, ...] of the valid cells
-    behaviour_log_probs: np.ndarray  # [T, N] float32
+    row_of_step: np.ndarray  # [steps] int64: rows of `observations` (and of what was computed from them)
+    actor_of_step: np.ndarray  # [steps] index into `actors`
+    actions: np.ndarray  # [steps, ...] as sampled
+    behaviour_log_probs: np.ndarray  # [steps] float32
     rewards: np.ndarray  # [T, N] float32
     terminated: np.ndarray  # [T, N] bool
     truncated: np.ndarray  # [T, N] bool
@@ -48,6 +43,11 @@ class Grid:
     actors: tuple[str, ...]  # every actor's name once
     actor_of_column: np.ndarray  # [N] index into `actors`
     env_of_column: np.ndarray  # [N] which of its actor's environments
+
+    @property
+    def steps(self) -> int:
+        """Environment steps in it: the valid cells."""
+        return len(self.row_of_step)
 
     def spread(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values [R] of `observations` as (values [T + 1, N], final values [finals]), as GAE takes them."""
@@ -62,26 +62,15 @@ class Grid:
         return rows
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Rows that the epochs run over: one a step, all arrays contiguous and in one order."""
+class Estimates(NamedTuple):
+    """The critic's values of a grid's steps, and the advantages and returns by them."""
 
-    observation_rows: np.ndarray  # [steps] int64: rows of Grid.observations (and of what was computed from them)
-    actions: np.ndarray  # [steps, ...] as sampled
-    behaviour_log_probs: np.ndarray  # [steps] float32
+    values: np.ndarray  # [steps] float32, before the update
     advantages: np.ndarray  # [steps] float32, not normalised
     returns: np.ndarray  # [steps] float32
-    old_values: np.ndarray  # [steps] float32
-    actor_index: np.ndarray  # [steps] index into `actors`
-    actors: tuple[str, ...]
-
-    @property
-    def steps(self) -> int:
-        """Environment steps in it."""
-        return len(self.returns)
 
 
-def assemble(rollouts: Sequence[Received]) -> list[Strip]:
+def assemble(rollouts: Sequence[Received]) -> list[Received]:
     """Sort by (first slot, incarnation, seq) and stitch what is contiguous, so that GAE sees whole traces."""
     ordered = sorted(rollouts, key=lambda rollout: (rollout.first_slot, rollout.incarnation, rollout.seq))
     runs: list[list[Received]] = []
@@ -90,48 +79,38 @@ def assemble(rollouts: Sequence[Received]) -> list[Strip]:
             runs[-1].append(rollout)
         else:
             runs.append([rollout])
-    return [Strip(run[0].actor, _stitch([rollout.segment for rollout in run])) for run in runs]
+    return [replace(run[0], segment=_stitch([rollout.segment for rollout in run])) for run in runs]
 
 
-def lay_out(strips: Sequence[Strip], *, observation: str, action: str) -> Grid:
-    """Strips side by side; `observation` and `action` name the leaves to take."""
-    if not strips:
+def lay_out(rollouts: Sequence[Received], *, observation: str, action: str) -> Grid:
+    """Rollouts side by side, as `assemble` returns them; `observation` and `action` name the leaves to take."""
+    if not rollouts:
         raise ValueError("a batch of no rollouts: an update needs at least one")
-    segments = [strip.segment for strip in strips]
-    lengths = np.repeat([s.counts.T for s in segments], [s.counts.E for s in segments])  # T of every column
-    T, names = int(lengths.max()), tuple(sorted({strip.actor for strip in strips}))
+    segments = [rollout.segment for rollout in rollouts]
+    widths = [s.counts.E for s in segments]
+    lengths = np.repeat([s.counts.T for s in segments], widths)  # T of every column
+    T, names = int(lengths.max()), tuple(sorted({rollout.actor for rollout in rollouts}))
     place = {name: number for number, name in enumerate(names)}
+    actor_of_column = np.repeat([place[rollout.actor] for rollout in rollouts], widths)
     valid = _side_by_side(segments, T, lambda s: s.valid)
+    columns, times = np.nonzero(valid.T)
+    first_rows = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])  # of every column
     in_columns = [s.observations[observation].swapaxes(0, 1) for s in segments]
     observations = [block.reshape(-1, *block.shape[2:]) for block in in_columns]
     return Grid(
         observations=np.concatenate([*observations, _finals_in_grid_order(segments, observation)]),
         observed=np.arange(T + 1)[:, None] <= lengths,
-        actions=np.concatenate([s.actions[action].swapaxes(0, 1)[s.valid.T] for s in segments]),
-        behaviour_log_probs=_side_by_side(segments, T, lambda s: s.behaviour_log_probs),
+        row_of_step=first_rows[columns] + times,
+        actor_of_step=actor_of_column[columns],
+        actions=_of_steps(segments, lambda s: s.actions[action]),
+        behaviour_log_probs=_of_steps(segments, lambda s: s.behaviour_log_probs),
         rewards=_side_by_side(segments, T, lambda s: s.rewards),
         terminated=_side_by_side(segments, T, lambda s: s.terminated),
         truncated=_side_by_side(segments, T, lambda s: s.truncated),
         valid=valid,
         actors=names,
-        actor_of_column=np.repeat([place[strip.actor] for strip in strips], [s.counts.E for s in segments]),
-        env_of_column=np.concatenate([np.arange(s.counts.E) for s in segments]),
-    )
-
-
-def flatten(grid: Grid, *, values: np.ndarray, advantages: np.ndarray, returns: np.ndarray) -> Batch:
-    """The valid cells of the grid and of what was computed on it; values [T + 1, N], the others [T, N]."""
-    first_rows = np.concatenate([[0], np.cumsum(grid.observed.sum(axis=0))[:-1]])  # of every column
-    columns, times = np.nonzero(grid.valid.T)
-    return Batch(
-        observation_rows=first_rows[columns] + times,
-        actions=grid.actions,
-        behaviour_log_probs=grid.flatten(grid.behaviour_log_probs),
-        advantages=grid.flatten(advantages),
-        returns=grid.flatten(returns),
-        old_values=grid.flatten(values[:-1]),
-        actor_index=grid.actor_of_column[columns],
-        actors=grid.actors,
+        actor_of_column=actor_of_column,
+        env_of_column=np.concatenate([np.arange(width) for width in widths]),
     )
 
 
@@ -178,6 +157,11 @@ def _stitch(segments: Sequence[Segment]) -> Segment:
         episode_successes=joined(lambda s: s.episode_successes),
         episode_metrics=joined(lambda s: s.episode_metrics),
     )
+
+
+def _of_steps(segments: Sequence[Segment], of: Callable[[Segment], np.ndarray]) -> np.ndarray:
+    """[steps, ...]: the valid cells of every segment's array [T, E, ...]."""
+    return np.concatenate([of(segment).swapaxes(0, 1)[segment.valid.T] for segment in segments])
 
 
 def _side_by_side(segments: Sequence[Segment], T: int, of: Callable[[Segment], np.ndarray]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Checks of a batch before anything is trained on it. Knows arrays; knows no optimizer."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dppo.learner.models.distributions import Categorical, Distribution
-from dppo.learner.ppo.batch import Batch, Grid
+from dppo.learner.ppo.batch import Estimates, Grid
 from dppo.learner.ppo.gradients_autograd import Rows
 from dppo.protocol.errors import DppoError
 
@@ -20,16 +21,16 @@ MOST = 0.9  # of an actor's rows
 UNLIKE = 100.0  # times what most rows are below
 
 
-def refuse_what_is_not_finite(grid: Grid, batch: Batch) -> None:
+def refuse_what_is_not_finite(grid: Grid, estimates: Estimates) -> None:
     """Raise DppoError for a nan or an infinity, naming where it came from."""
-    if batch.steps == 0:
+    if grid.steps == 0:
         raise DppoError("the batch holds no environment step, only resets: collect more steps per update")
-    of_actors = {"rewards": grid.flatten(grid.rewards), "behaviour log-probs": batch.behaviour_log_probs}
-    of_actors["actions"] = batch.actions.reshape(batch.steps, -1).sum(axis=1)
+    of_actors = {"rewards": grid.flatten(grid.rewards), "behaviour log-probs": grid.behaviour_log_probs}
+    of_actors["actions"] = grid.actions.reshape(grid.steps, -1).sum(axis=1)
     for name, array in of_actors.items():
         bad = ~np.isfinite(array)
         if bad.any():
-            actors = sorted({batch.actors[index] for index in batch.actor_index[bad]})
+            actors = sorted({grid.actors[index] for index in grid.actor_of_step[bad]})
             raise DppoError(
                 f"{int(bad.sum())} {name} of {', '.join(actors)} are nan or infinite: look at what the environment "
                 "returns there (a simulator that blew up?), since training on them would destroy the policy"
@@ -39,7 +40,7 @@ def refuse_what_is_not_finite(grid: Grid, batch: Batch) -> None:
             "observations are nan or infinite: look at what the environment returns (a simulator that blew up?), since "
             "training on them would destroy the policy"
         )
-    if not (np.isfinite(batch.old_values).all() and np.isfinite(batch.returns).all()):
+    if not (np.isfinite(estimates.values).all() and np.isfinite(estimates.returns).all()):
         raise DppoError(
             "the critic's values are not finite although the batch is: the network's weights have diverged: lower "
             "ppo.learning_rate, or set ppo.max_grad_norm, in a run of its own (--run.new)"
@@ -59,16 +60,19 @@ class FirstPass:
     plausible: np.ndarray  # [steps] bool: false where no policy of ours can have given the log-prob
 
 
-def first_pass(distribution: Distribution, rows: Rows, batch: Batch) -> FirstPass:
-    """Compare the rows' old log-probs with those of the distribution that they were sampled from."""
+def first_pass(distribution: Distribution, rows: Rows, actor_of_row: np.ndarray, actors: Sequence[str]) -> FirstPass:
+    """Compare the rows' old log-probs with those of the distribution that they were sampled from.
+
+    actor_of_row: [steps] index into `actors`, the names.
+    """
     log_ratios = distribution.log_prob(rows.actions) - rows.old_log_probs
     explained = rounding(distribution, rows.actions)
     excesses = log_ratios.abs() / explained
     read = torch.stack([log_ratios.expm1().abs(), excesses]).nan_to_num(nan=math.inf).cpu().numpy()
-    worst = np.zeros((2, len(batch.actors)), np.float32)
+    worst = np.zeros((2, len(actors)), np.float32)
     for figure, errors in zip(worst, read, strict=True):
-        np.maximum.at(figure, batch.actor_index, errors)
-    ratio_errors, of_rounding = (dict(zip(batch.actors, figure.tolist(), strict=True)) for figure in worst)
+        np.maximum.at(figure, actor_of_row, errors)
+    ratio_errors, of_rounding = (dict(zip(actors, figure.tolist(), strict=True)) for figure in worst)
     plausible = (
         (log_ratios.abs() <= explained.clamp(MOST_LOG_RATIO, 10 * MOST_LOG_RATIO)).cpu().numpy()
     )  # false for NaN
@@ -91,18 +95,18 @@ def rounding(distribution: Distribution, actions: Tensor) -> Tensor:
     return (ROUNDINGS * torch.finfo(torch.float32).eps * size).clamp_min(RATIO_TOLERANCE)
 
 
-def unlike_the_others(rows: Rows, batch: Batch, kept: np.ndarray) -> str:
+def unlike_the_others(rows: Rows, grid: Grid, kept: np.ndarray) -> str:
     """The actor whose kept rows hold numbers far beyond what most rows of the most usual actor hold, "" if none does.
 
     A share of the rows would not do as a measure: one of two actors has half of them.
     """
     parts = (rows.features, rows.actions, rows.advantages, rows.targets)
-    sizes = np.stack([part.reshape(batch.steps, -1).abs().amax(-1).cpu().numpy() for part in parts])  # [4, steps]
-    of_actors = [sizes[:, kept & (batch.actor_index == actor)] for actor in np.unique(batch.actor_index[kept])]
+    sizes = np.stack([part.reshape(grid.steps, -1).abs().amax(-1).cpu().numpy() for part in parts])  # [4, steps]
+    of_actors = [sizes[:, kept & (grid.actor_of_step == actor)] for actor in np.unique(grid.actor_of_step[kept])]
     usual = np.min([np.quantile(of_actor, MOST, axis=1) for of_actor in of_actors], axis=0)
     beyond = np.where(kept, (sizes / np.maximum(usual, 1.0)[:, None]).max(axis=0), 0.0)
     worst = int(beyond.argmax())
-    return batch.actors[batch.actor_index[worst]] if beyond[worst] > UNLIKE else ""
+    return grid.actors[grid.actor_of_step[worst]] if beyond[worst] > UNLIKE else ""
 
 
 def mean_kl(old: Distribution, new: Distribution, where: Tensor | None = None) -> float:

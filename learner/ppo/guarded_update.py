@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dppo.learner.models.distributions import Distribution
-from dppo.learner.ppo.batch import Batch
+from dppo.learner.ppo.batch import Grid
 from dppo.learner.ppo.checks import mean_kl, unlike_the_others
 from dppo.learner.ppo.epochs import Diverged, EpochMetrics, diverged
 from dppo.learner.ppo.gradients_autograd import Rows
@@ -36,7 +36,7 @@ class Trained:
 
 def train_or_take_back(
     rows: Rows,
-    batch: Batch,
+    grid: Grid,
     *,
     kept: np.ndarray,
     old: Distribution,
@@ -47,7 +47,7 @@ def train_or_take_back(
     """Train on the kept rows, kept [steps] bool. Where that is not finite, put everything back and do it again without
     the actor whose numbers are unlike all others. Raises Diverged where there is none: then the settings are at fault.
     """
-    before, notes = steps.kept(), _left_out(batch, kept)
+    before, notes = steps.kept(), _left_out(grid, kept)
     while kept.any():
         where = None if kept.all() else torch.from_numpy(np.flatnonzero(kept)).to(rows.features.device)
         chosen = rows if where is None else Rows(*(part.index_select(0, where) for part in rows))
@@ -59,19 +59,19 @@ def train_or_take_back(
                 raise diverged("the last step", f"KL={kl}", "ppo.learning_rate")
         except Diverged as error:
             steps.put_back(before)
-            culprit = unlike_the_others(rows, batch, kept)
+            culprit = unlike_the_others(rows, grid, kept)
             if not culprit:
                 raise
-            kept = kept & (batch.actor_index != batch.actors.index(culprit))
+            kept = kept & (grid.actor_of_step != grid.actors.index(culprit))
             notes.append(("taken back", f"{culprit} sent absurd numbers, and the update is done without it ({error})"))
         else:
             return Trained(epochs, value_losses, kl, new, int(len(kept) - kept.sum()), tuple(notes))
     return Trained([NO_EPOCH], [math.nan], math.nan, old, len(kept), tuple(notes))
 
 
-def _left_out(batch: Batch, kept: np.ndarray) -> list[tuple[str, str]]:
+def _left_out(grid: Grid, kept: np.ndarray) -> list[tuple[str, str]]:
     """Return the note on rows left out because no policy of this run gave them, if there are any."""
-    actors = sorted({batch.actors[index] for index in batch.actor_index[~kept]})
+    actors = sorted({grid.actors[index] for index in grid.actor_of_step[~kept]})
     count = int(len(kept) - kept.sum())
     text = f"{count} steps of {', '.join(actors)} are left out: no policy of this run gives their log-probs"
     return [("left out", text)] if count else []

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dppo.learner.ppo.batch import Batch, Grid
+from dppo.learner.ppo.batch import Grid
 from dppo.learner.ppo.outliers import DEVIATIONS, Outlier, Scale, merge_clipped, outliers_of, scale_of
 from dppo.learner.ppo.running_moments import RunningMoments
 
@@ -70,19 +70,19 @@ class Moments:
             flat = observations.reshape(len(observations), -1)
             merge_clipped(self.observations, flat, scale_of(self.observations, flat))
 
-    def outliers(self, grid: Grid, batch: Batch) -> list[str]:
+    def outliers(self, grid: Grid) -> list[str]:
         """The absurd numbers of a batch that is not merged yet, one text each, the worst of each kind first."""
         rewards = grid.flatten(grid.rewards)
         columns = np.nonzero(grid.valid.T)[0]
         found = _texts(grid, "reward", outliers_of(rewards[:, None], scale_of(self.rewards, rewards)), columns)
         if self._of_observations:
-            found += self._absurd_observations(grid, batch, columns)
+            found += self._absurd_observations(grid, columns)
         return found
 
-    def _absurd_observations(self, grid: Grid, batch: Batch, columns: np.ndarray) -> list[str]:
+    def _absurd_observations(self, grid: Grid, columns: np.ndarray) -> list[str]:
         """Return texts on absurd observations: of the rows that are acted on, and of episodes' final observations."""
         finals = np.arange(int(grid.observed.sum()), len(grid.observations))
-        acted = grid.observations[batch.observation_rows].reshape(batch.steps, -1)
+        acted = grid.observations[grid.row_of_step].reshape(grid.steps, -1)
         scale: Scale = scale_of(self.observations, acted)
         found = _texts(grid, self._leaf, outliers_of(acted, scale), columns)
         if len(finals):

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from dppo.learner.config import NetworkConfig, PpoConfig
+from dppo.learner.models.building import build_networks
 from dppo.learner.models.distributions import Gaussian
-from dppo.learner.models.heads import GaussianHead
-from dppo.learner.models.networks import LARGEST_FEATURE, UNNORMALISED_CLIP, CriticNetwork, PolicyNetwork, only_leaf
+from dppo.learner.models.networks import LARGEST_FEATURE, UNNORMALISED_CLIP, only_leaf
 from dppo.learner.models.onnx_export import PolicyExporter
-from dppo.learner.ppo.batch import Batch, Grid, Received, assemble, flatten, lay_out
+from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checks import FirstPass, first_pass, refuse_what_is_not_finite
 from dppo.learner.ppo.epochs import (
     EpochMetrics,
@@ -56,7 +56,7 @@ class Trainer:
         torch.set_num_threads(torch_threads)
         self._ppo, self._seed, self._device = ppo, seed, device
         self._observation, self._action = only_leaf(spec.observation), only_leaf(spec.action)
-        self.policy, self.critic = _networks(spec, network, seed)
+        self.policy, self.critic = build_networks(spec, network, seed)
         self.policy.to(device)
         self.critic.to(device)
         self._steps = ActorCriticOptimizer(
@@ -87,31 +87,31 @@ class Trainer:
         """
         grid = lay_out(assemble(rollouts), observation=self._observation.name, action=self._action.name)
         features = self.policy.encoder(torch.from_numpy(grid.observations).to(self._device))
-        batch = self._judged_by_critic(grid, features)
-        outliers = self._moments.outliers(grid, batch)
+        estimates = self._judged_by_critic(grid, features)
+        outliers = self._moments.outliers(grid)
         self._pace.set_for(self._steps_trained)
-        rows = self._rows(batch, features)
+        rows = self._rows(grid, estimates, features)
         old = self.policy.distribution(rows.features)
-        first = first_pass(old, rows, batch)
+        first = first_pass(old, rows, grid.actor_of_step, grid.actors)
         if self._pace.penalises:
             rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
         done = train_or_take_back(
             rows,
-            batch,
+            grid,
             kept=first.plausible,
             old=old,
             train_on=self._train_on,
             policy=self.policy.distribution,
             steps=self._steps,
         )
-        report = self._report(batch, done, first, outliers)
+        report = self._report(estimates, done, first, outliers)
         if math.isfinite(report.kl):
             self._pace.adapt_to(report.kl)
         self._moments.merge_rewards(grid.flatten(grid.rewards))
-        self._moments.merge_observations(grid.observations[batch.observation_rows])
+        self._moments.merge_observations(grid.observations[grid.row_of_step])
         self._encode_by_moments()  # not before: this version's actors have acted with the old ones
         self._updates += 1
-        self._steps_trained += batch.steps
+        self._steps_trained += grid.steps
         return report
 
     def graph_bytes(self, version: int) -> bytes:
@@ -164,7 +164,7 @@ class Trainer:
             networks.pop(name, None)
         return networks | self._steps.tensors()
 
-    def _judged_by_critic(self, grid: Grid, features: Tensor) -> Batch:
+    def _judged_by_critic(self, grid: Grid, features: Tensor) -> Estimates:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
         values = self.critic(features).cpu().numpy()
         if self._ppo.normalise_values:
@@ -181,28 +181,32 @@ class Trainer:
         flags = (grid.terminated, grid.truncated, grid.valid)
         limit = self._moments.error_limit(grid.flatten(rewards), values)
         advantages, returns = gae(rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda, limit)
-        batch = flatten(grid, values=spread, advantages=advantages, returns=returns)
-        refuse_what_is_not_finite(grid, batch)
-        return batch
+        estimates = Estimates(*(grid.flatten(cells) for cells in (spread[:-1], advantages, returns)))
+        refuse_what_is_not_finite(grid, estimates)
+        return estimates
 
-    def _rows(self, batch: Batch, features: Tensor) -> Rows:
+    def _rows(self, grid: Grid, estimates: Estimates, features: Tensor) -> Rows:
         """The batch as tensors to train on: advantages and returns normalised. Merges the returns' moments."""
-        self._moments.merge_returns(batch.returns)  # first, so that the targets are in the units of the newest moments
-        targets = self._moments.normalised(batch.returns) if self._ppo.normalise_values else batch.returns
+        self._moments.merge_returns(
+            estimates.returns
+        )  # first, so that the targets are in the units of the newest moments
+        targets = estimates.returns
+        if self._ppo.normalise_values:
+            targets = self._moments.normalised(targets)
         actions, old_log_probs, advantages, targets_tensor, observation_rows = (
             torch.from_numpy(array).to(self._device)
-            for array in (batch.actions, batch.behaviour_log_probs, batch.advantages, targets, batch.observation_rows)
+            for array in (grid.actions, grid.behaviour_log_probs, estimates.advantages, targets, grid.row_of_step)
         )
         if self._ppo.normalise_advantages == "batch":
             advantages = normalised(advantages)
         return Rows(
             features=features.index_select(0, observation_rows),
-            actions=actions if self.policy.discrete else actions.reshape(batch.steps, -1),
+            actions=actions if self.policy.discrete else actions.reshape(grid.steps, -1),
             old_log_probs=old_log_probs,
             advantages=advantages,
             limits=surrogate_limits(advantages, self._pace.clip_range),
             targets=targets_tensor,
-            old=advantages.new_empty(batch.steps, 0),
+            old=advantages.new_empty(grid.steps, 0),
         )
 
     def _train_on(self, rows: Rows) -> tuple[list[EpochMetrics], list[float]]:
@@ -239,13 +243,13 @@ class Trainer:
             for buffer, limit in zip((encoder.low, encoder.high), scale.limits(), strict=True):
                 buffer.copy_(torch.from_numpy(limit.clip(-LARGEST_FEATURE, LARGEST_FEATURE)))
 
-    def _report(self, batch: Batch, done: Trained, first: FirstPass, outliers: list[str]) -> UpdateReport:
+    def _report(self, estimates: Estimates, done: Trained, first: FirstPass, outliers: list[str]) -> UpdateReport:
         epochs, policy = done.epochs, done.policy
         excess_actor, excess = max(first.excesses.items(), key=lambda item: item[1])
-        values, returns = torch.from_numpy(batch.old_values), torch.from_numpy(batch.returns)
-        parts = len(minibatch_sizes(batch.steps, self._ppo.minibatch_steps))
+        values, returns = torch.from_numpy(estimates.values), torch.from_numpy(estimates.returns)
+        parts = len(minibatch_sizes(len(returns), self._ppo.minibatch_steps))
         return UpdateReport(
-            steps=batch.steps,
+            steps=len(returns),
             epochs=len(epochs),
             optimizer_steps=(len(epochs) + self._ppo.critic_epochs) * parts,
             policy_loss=_mean([figures.policy_loss for figures in epochs]),
@@ -268,30 +272,6 @@ class Trainer:
             steps_left_out=done.left_out,
             notes=(*((kind, outliers[0]) for kind in ["outlier"] if outliers), *done.notes),
         )
-
-
-def _networks(spec: Spec, network: NetworkConfig, seed: int) -> tuple[PolicyNetwork, CriticNetwork]:
-    """Fresh networks, the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    policy = PolicyNetwork(
-        spec,
-        hidden=network.policy_hidden,
-        activation=network.activation,
-        initial_log_std=network.initial_log_std,
-        action_bounds=network.action_bounds,
-        normalise_observations=network.normalise_observations,
-        generator=generator,
-        head=GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor),
-        initialisation=network.initialisation,
-    )
-    critic = CriticNetwork(
-        policy.encoder.features,
-        hidden=network.critic_hidden,
-        activation=network.activation,
-        generator=generator,
-        initialisation=network.initialisation,
-    )
-    return policy, critic
 
 
 def _mean(values: Sequence[float]) -> float:
