@@ -4,6 +4,7 @@ import os
 from typing import Any, Literal
 
 from dppo.api.run_here import path_of_modules
+from dppo.api.wording import python_words
 from dppo.protocol.errors import DppoError
 from dppo.settings.commands import EvaluateArguments
 from dppo.settings.fields import build, convert, settings_of
@@ -12,6 +13,7 @@ from dppo.watch.episode_results import EvaluationResult
 __all__ = ["EvaluationResult", "evaluate"]
 
 
+@python_words()
 def evaluate(
     run: str | os.PathLike[str],
     episodes: int = 20,

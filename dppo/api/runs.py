@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dppo.api.evaluation import checked
+from dppo.api.wording import python_words
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import PlotArguments
@@ -41,6 +42,7 @@ class RunRecord:
         return str(self.directory)
 
 
+@python_words()
 def runs(folder: str | os.PathLike[str] = ROOT) -> list[RunRecord]:
     """Return the runs in a folder and the folders in it, newest first. Raises UsageError where there is no such folder.
 
@@ -52,6 +54,7 @@ def runs(folder: str | os.PathLike[str] = ROOT) -> list[RunRecord]:
     return [_record(found) for found in find_runs(path)]
 
 
+@python_words()
 def plot(
     *runs: str | os.PathLike[str],
     output: str | os.PathLike[str] = "",

@@ -8,6 +8,7 @@ from typing import Any
 from dppo.api.callables import found_by
 from dppo.api.config import Config, resolved_settings
 from dppo.api.results import Result, read_result
+from dppo.api.wording import python_words
 from dppo.local.launching import in_new_directory, placed, with_run
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
@@ -18,6 +19,7 @@ __all__ = ["Result", "train"]
 INTERRUPTED = 130  # exit code
 
 
+@python_words()
 def train(
     env: str | Callable[..., Any] | Mapping[str, Any] | None = None,
     *,
