@@ -22,6 +22,7 @@ DropReason = Literal[
 
 MAX_AWAY = 1024  # accounts that are kept open for actors that have gone without a word
 MAX_ENDED = 4096  # remembered incarnations that may not come back
+OF_ANOTHER_START = 0  # number of the batch of steps that were pending in a saved ledger; a learner counts from 1
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Account:
     watermark: int = 0  # newest sequence number disposed of
     sealed: int = 0
     trained: int = 0
-    pending: int = 0  # accepted, waiting for the next update
+    waiting: Counter[int] = field(default_factory=Counter)  # steps accepted and not trained, by number of their batch
     dropped: Counter[str] = field(default_factory=Counter)  # by DropReason
     duplicates: int = 0  # rollouts, not steps
     missing: int = 0  # of those dropped as "actor_lost": written off, and in flight again if the actor comes back
@@ -44,6 +45,11 @@ class Account:
     unknown: int = 0  # of an account that is over or away: most steps sealed beyond those that it reports
     forgotten: int = 0  # steps in its own count that are in no open account: its first one was closed, or it lies
     token: str = ""  # by which its actor came
+
+    @property
+    def pending(self) -> int:
+        """Steps accepted, waiting for the update of their batch."""
+        return self.waiting.total()
 
     @property
     def in_flight(self) -> int:
@@ -67,10 +73,10 @@ class Account:
             return self.unknown
         return self.unknown + max(0, self.may_hold - self.in_flight)
 
-    def accept(self, seq: int, steps: int) -> None:
-        """The rollout is in the learner's memory."""
+    def accept(self, seq: int, steps: int, *, batch: int) -> None:
+        """Book a rollout that is in the learner's memory, in the batch of that number."""
         self._dispose(seq)
-        self.pending += steps
+        self.waiting[batch] += steps
         self._at_least_what_arrived()
 
     def refuse(self, seq: int, steps: int, reason: DropReason) -> None:
@@ -104,15 +110,14 @@ class Account:
         self.missing = self.unknown = 0
         self.away = False
 
-    def train(self) -> None:
-        """All accepted steps went through an update."""
-        self.trained += self.pending
-        self.pending = 0
+    def train(self, batch: int) -> None:
+        """Book the steps of that batch as trained; those of other batches stay pending."""
+        self.trained += self.waiting.pop(batch, 0)
 
     def drop_pending(self, reason: DropReason) -> None:
-        """All accepted steps will never be trained on."""
+        """Drop accepted steps of all batches: they will never be trained on."""
         self.dropped[reason] += self.pending
-        self.pending = 0
+        self.waiting.clear()
 
     def give_up(self, reason: DropReason) -> None:
         """Drop what is in flight, for that reason: the incarnation delivers no more."""
@@ -167,10 +172,10 @@ class Ledger:
         account = self.accounts.pop(incarnation)
         self.closed.unknown += account.in_flight + account.most_unknown
 
-    def train(self) -> None:
-        """One update consumed everything pending."""
+    def train(self, batch: int) -> None:
+        """Close the batch of that number: an update has consumed it. Others stay pending."""
         for account in self.accounts.values():
-            account.train()
+            account.train(batch)
         self._fold()
 
     def drop_pending(self, reason: DropReason) -> None:
@@ -218,7 +223,7 @@ class Ledger:
         for account in (self.closed, *self.accounts.values()):
             total.sealed += account.sealed
             total.trained += account.trained
-            total.pending += account.pending
+            total.waiting.update(account.waiting)
             total.dropped.update(account.dropped)
             total.duplicates += account.duplicates
             total.env_restarts += account.env_restarts
@@ -288,5 +293,6 @@ def _account_state(account: Account) -> dict[str, Any]:
 
 
 def _account_from(state: dict[str, Any]) -> Account:
-    fields = {key: value for key, value in state.items() if key not in ("in_flight", "dropped", "born")}
-    return Account(**fields, dropped=Counter(state["dropped"]))
+    fields = {key: value for key, value in state.items() if key not in ("in_flight", "pending", "dropped", "born")}
+    waiting = Counter({OF_ANOTHER_START: state["pending"]} if state["pending"] else {})
+    return Account(**fields, waiting=waiting, dropped=Counter(state["dropped"]))

@@ -50,7 +50,7 @@ class Life:
 
     def accept(self, seq: int, steps: int) -> None:
         account = self.session.ledger.open(ALICE, "alice")
-        account.accept(seq, steps)
+        account.accept(seq, steps, batch=1)
         self.run.journal.append(Entry.of(account, ALICE, "accepted", steps))
 
     def die(self) -> None:

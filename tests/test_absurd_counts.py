@@ -123,7 +123,7 @@ def test_an_actor_whose_account_was_forgotten_is_not_booked_a_second_time(world:
     assert (account.sealed, account.watermark) == (0, 5)
     account.observe(judge.told(account, Tally(6, 24, 5, 20), 2))
     assert (account.sealed, account.in_flight) == (4, 4)
-    account.accept(6, 4)
+    account.accept(6, 4, batch=1)
     account.observe(judge.told(account, Tally(6, 24, 6, 24), 2))
     assert (account.sealed, account.in_flight) == (4, 0)
 

@@ -201,9 +201,9 @@ def test_replaying_twice_books_once_and_what_was_accepted_is_lost_with_its_learn
 
 def test_an_incarnation_that_the_checkpoint_has_closed_is_not_booked_again() -> None:
     ledger = Ledger()
-    ledger.open(INCARNATION, "host/7").accept(1, 10)
+    ledger.open(INCARNATION, "host/7").accept(1, 10, batch=1)
     ledger.close(INCARNATION, "actor_lost")
-    ledger.train()
+    ledger.train(1)
     replay(ledger, [accepted(1)])
     assert ledger.total().sealed == ledger.total().trained == 10
 

@@ -175,9 +175,9 @@ def test_accounts_of_processes_that_are_away_are_bounded() -> None:
     for number in range(MAX_AWAY + 10):
         incarnation = number.to_bytes(8, "big")
         account = ledger.open(incarnation, f"host-{number}")
-        account.accept(1, 5)
+        account.accept(1, 5, batch=1)
         account.sealed += 2
-        ledger.train()
+        ledger.train(1)
         ledger.write_off(incarnation)
     assert len(ledger.accounts) == MAX_AWAY
     total = ledger.total()

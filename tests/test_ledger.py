@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dppo.protocol.ledger import MAX_ENDED, Account, DropReason, Ledger, imbalance
+from dppo.protocol.ledger import MAX_ENDED, OF_ANOTHER_START, Account, DropReason, Ledger, imbalance
 from dppo.protocol.messages import Tally
 
 A, B = b"incarn-a", b"incarn-b"
@@ -22,15 +22,15 @@ def test_a_step_is_in_flight_when_its_actor_says_so_then_pending_then_trained() 
     account = Account("a")
     account.observe(Tally(sealed_upto=2, sealed_steps=10))
     assert books(account) == {"sealed": 10, "in_flight": 10}
-    account.accept(1, 6)
+    account.accept(1, 6, batch=1)
     assert books(account) == {"sealed": 10, "pending": 6, "in_flight": 4}
-    account.train()
+    account.train(1)
     assert books(account) == {"sealed": 10, "trained": 6, "in_flight": 4}
 
 
 def test_what_arrives_was_sealed_even_if_nobody_said_so() -> None:
     account = Account("a")
-    account.accept(1, 6)
+    account.accept(1, 6, batch=1)
     account.refuse(2, 3, "stale")
     assert books(account) == {"sealed": 9, "pending": 6, "stale": 3}
 
@@ -39,7 +39,7 @@ def test_steps_thrown_away_at_a_stop_are_booked_once_however_often_the_actor_say
     account = Account("a")
     for _ in range(3):
         account.observe(Tally(sealed_upto=1, sealed_steps=9, dropped_steps=4))
-    account.accept(1, 5)
+    account.accept(1, 5, batch=1)
     assert books(account) == {"sealed": 9, "pending": 5, "stop_partial": 4}
 
 
@@ -53,8 +53,8 @@ def test_an_older_count_that_arrives_late_changes_nothing() -> None:
 
 def test_a_drop_may_be_heard_of_after_later_rollouts_arrived() -> None:
     account = Account("a")
-    account.accept(1, 5)
-    account.accept(2, 5)
+    account.accept(1, 5, batch=1)
+    account.accept(2, 5, batch=1)
     account.observe(Tally(1, 9, 0, 0, 4))
     assert books(account) == {"sealed": 14, "pending": 10, "stop_partial": 4}
 
@@ -63,7 +63,7 @@ def test_a_drop_may_be_heard_of_after_later_rollouts_arrived() -> None:
 def test_sequence_numbers_neither_skip_nor_repeat(seq: int) -> None:
     account = Account("a", watermark=1)
     with pytest.raises(ValueError, match=f"rollout {seq} of a after 1"):
-        account.accept(seq, 5)
+        account.accept(seq, 5, batch=1)
     with pytest.raises(ValueError, match="must not skip"):
         account.refuse(seq, 5, "stale")
     assert books(account) == {}
@@ -85,7 +85,7 @@ def test_what_the_actor_dropped_at_a_stop_is_not_mistaken_for_what_a_learner_dis
 
 def test_a_learner_that_knows_more_than_the_actor_was_told_loses_nothing() -> None:
     account = Account("a")
-    account.accept(1, 5)
+    account.accept(1, 5, batch=1)
     assert account.reconcile(Tally(sealed_upto=2, sealed_steps=9)) == 0
     assert account.watermark == 1
     assert books(account) == {"sealed": 9, "pending": 5, "in_flight": 4}
@@ -102,8 +102,8 @@ def test_closing_books_what_is_in_flight_and_folds_the_account() -> None:
     ledger = Ledger()
     account = ledger.open(A, "a")
     account.observe(Tally(2, 10))
-    account.accept(1, 6)
-    ledger.train()
+    account.accept(1, 6, batch=1)
+    ledger.train(1)
     ledger.close(A, "actor_lost")
     assert ledger.accounts == {}
     assert books(ledger.closed) == {"sealed": 10, "trained": 6, "actor_lost": 4}
@@ -112,18 +112,18 @@ def test_closing_books_what_is_in_flight_and_folds_the_account() -> None:
 
 def test_a_closed_account_with_steps_in_the_batch_stays_until_they_are_trained() -> None:
     ledger = Ledger()
-    ledger.open(A, "a").accept(1, 6)
+    ledger.open(A, "a").accept(1, 6, batch=1)
     ledger.close(A, "actor_lost")
     assert A in ledger.accounts
-    ledger.train()
+    ledger.train(1)
     assert ledger.accounts == {}
     assert books(ledger.total()) == {"sealed": 6, "trained": 6}
 
 
 def test_dropping_the_batch_books_it_under_the_reason() -> None:
     ledger = Ledger()
-    ledger.open(A, "a").accept(1, 6)
-    ledger.open(B, "b").accept(1, 4)
+    ledger.open(A, "a").accept(1, 6, batch=1)
+    ledger.open(B, "b").accept(1, 4, batch=1)
     ledger.drop_pending("learner_crash")
     assert books(ledger.total()) == {"sealed": 10, "learner_crash": 10}
 
@@ -139,8 +139,8 @@ def test_written_off_steps_are_in_flight_again_when_the_actor_comes_back() -> No
     ledger = Ledger()
     account = ledger.open(A, "a")
     account.observe(Tally(3, 30))
-    account.accept(1, 10)
-    ledger.train()
+    account.accept(1, 10, batch=1)
+    ledger.train(1)
     ledger.write_off(A)
     ledger.write_off(A)
     assert books(ledger.total()) == {"sealed": 30, "trained": 10, "actor_lost": 20}
@@ -164,9 +164,9 @@ def test_closed_incarnations_are_remembered_also_by_the_next_learner_but_not_end
 
 def test_the_total_is_the_sum_over_closed_and_open_accounts() -> None:
     ledger = Ledger()
-    ledger.open(A, "a").accept(1, 6)
+    ledger.open(A, "a").accept(1, 6, batch=1)
     ledger.accounts[A].duplicates = 2
-    ledger.train()
+    ledger.train(1)
     ledger.close(A, "shutdown")
     ledger.open(B, "b").refuse(1, 4, "invalid")
     ledger.accounts[B].duplicates = 1
@@ -179,7 +179,7 @@ def test_an_account_that_does_not_close_is_named_with_its_figures() -> None:
     assert imbalance([Account("good", sealed=5, trained=5)]) == ""
     for bad in (
         Account("bad", sealed=5, trained=6),
-        Account("bad", sealed=5, pending=-1),
+        Account("bad", sealed=5, waiting=Counter({1: -1})),
         Account("bad", sealed=5, dropped=Counter({"nobody knows why": 5})),
     ):
         text = imbalance([Account("good"), bad])
@@ -195,7 +195,7 @@ accounts = st.builds(
     watermark=numbers,
     sealed=numbers,
     trained=numbers,
-    pending=numbers,
+    waiting=st.integers(1, 1000).map(lambda steps: Counter({OF_ANOTHER_START: steps})) | st.builds(Counter),
     dropped=st.dictionaries(reasons, st.integers(1, 1000)).map(Counter),
     duplicates=numbers,
     missing=numbers,

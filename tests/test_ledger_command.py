@@ -26,9 +26,9 @@ def silent(text: str) -> None:
 def books() -> Ledger:
     """40 steps trained, 10 of an actor that ended."""
     ledger = Ledger()
-    ledger.open(ALICE, "alice").accept(1, 30)
-    ledger.open(BOB, "bob").accept(1, 10)
-    ledger.train()
+    ledger.open(ALICE, "alice").accept(1, 30, batch=1)
+    ledger.open(BOB, "bob").accept(1, 10, batch=1)
+    ledger.train(1)
     ledger.open(BOB, "bob").refuse(2, 5, "stale")
     ledger.close(BOB, "shutdown")
     return ledger
@@ -90,8 +90,8 @@ def test_table_breaks_neither_names_nor_numbers(
 
 def test_lives_of_one_name_are_told_apart(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = books()
-    ledger.open(BOB, "alice").accept(1, 3)
-    ledger.train()
+    ledger.open(BOB, "alice").accept(1, 3, batch=1)
+    ledger.train(1)
     checkpoint.save_recent(run / "checkpoints", 4, {}, {"ledger": ledger.to_state(), "progress": {"steps": 43}})
     command(str(run))
     head, *rows = capsys.readouterr().out.splitlines()

@@ -88,7 +88,7 @@ def test_the_journal_is_kept_as_long_as_a_checkpoint_may_need_it(path: Path, mon
     life.begin()
     for number in range(1, 7):
         life.accept(number, 10)
-        life.session.ledger.train()
+        life.session.ledger.train(1)
         life.run.progress.steps += 10
         life.update()
         life.save(float(number))
@@ -117,7 +117,7 @@ def test_the_best_checkpoint_keeps_what_it_needs_of_the_journal(
             life.begin()
         life.run.episodes.add([100.0 - abs(number - 3)], [10], [float("nan")])  # the third is the best
         life.accept(number, 10)
-        life.session.ledger.train()
+        life.session.ledger.train(1)
         life.run.progress.steps += 10
         life.update()
         life.save(float(number))
@@ -141,7 +141,7 @@ def test_the_best_checkpoint_does_not_fill_the_disk_with_journal(path: Path, mon
     for number in range(1, 20):
         life.run.episodes.add([-float(number)], [10], [float("nan")])
         life.accept(number, 10)
-        life.session.ledger.train()
+        life.session.ledger.train(1)
         life.run.progress.steps += 10
         life.update()
         life.save(float(number))

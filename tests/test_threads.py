@@ -202,8 +202,9 @@ class OneBatch:
             os.kill(os.getpid(), signal.SIGTERM)
             return None
         self._brought = True
-        self._session.ledger.open(ALICE, "alice").accept(1, STEPS)
-        self._session.cycle.phase = Phase.UPDATING
+        cycle = self._session.cycle
+        self._session.ledger.open(ALICE, "alice").accept(1, STEPS, batch=cycle.batch_number)
+        cycle.phase = Phase.UPDATING
         return [received()]
 
 

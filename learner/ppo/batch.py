@@ -22,6 +22,8 @@ class Received:
     seq: int  # counts the rollouts of an incarnation
     first_slot: int  # its E environments are the slots first_slot .. first_slot + E - 1
     segment: Segment
+    term: int = 0  # of the learner that published the segment's policy; 0: none did
+    version: int = 0  # of that policy
 
 
 @dataclass(frozen=True)

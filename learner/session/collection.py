@@ -27,6 +27,7 @@ class CollectionCycle:
         self.rule = collection_rule(settings)
         self.snapshot = Snapshot(settings.term, 0, b"")
         self.batch: list[Received] = []
+        self.batch_number = 1  # in the ledger, within this learner's life
         self.batch_steps = 0
         self.batch_bytes = 0
         self.latencies = Latencies()
@@ -73,7 +74,8 @@ class CollectionCycle:
         self.batch_steps += segment.steps
 
     def clear_batch(self) -> None:
-        """The batch is done with."""
+        """The batch is done with: the next one begins."""
+        self.batch_number += 1
         self.batch, self.batch_steps, self.batch_bytes, self._is_complete = [], 0, 0, False
 
     def advance(self, now: float) -> list[Action]:

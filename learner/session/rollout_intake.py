@@ -79,10 +79,11 @@ class Rollouts:
             return [*refused, *self._troubles.refused(peer, error.array, error.what)], None
         except ProtocolError as error:
             return self._refuse(peer, header, "invalid", str(error)), error
-        peer.account.accept(header.seq, segment.steps)
+        peer.account.accept(header.seq, segment.steps, batch=self._cycle.batch_number)
         peer.steps += segment.steps
         peer.active_at = now
-        received = Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment)
+        policy = header.term, header.version
+        received = Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment, *policy)
         self._cycle.collect(received, SEGMENT_BYTES + len(blob), peer, now)
         entry = Entry.of(peer.account, peer.incarnation, "accepted", segment.steps)
         return [entry, self.ack(peer)], None

@@ -178,8 +178,9 @@ class LearnerSession:
         if version <= self.snapshot.version:
             raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
         self.roster.spaces.is_settled |= bool(self.batch)
+        trained = self.cycle.batch_number
         actions = self.cycle.publish(version, graph, now)
-        self.ledger.train()
+        self.ledger.train(trained)
         credit = [ack for peer in self.peers.values() for ack in self._credit_withheld(peer)]
         return [Entry("published", version), *credit, *actions]
 
@@ -209,7 +210,7 @@ class LearnerSession:
 
     def mark_trained(self) -> None:
         """The update on the current batch is done, though no policy follows (the run ends here)."""
-        self.ledger.train()
+        self.ledger.train(self.cycle.batch_number)
         self.cycle.clear_batch()
 
     def close_accounts(self) -> None:
