@@ -5,12 +5,13 @@ no challenge and no answer to one.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from dppo.protocol.messages import Message
 from dppo.protocol.rollout import Blob
 from dppo.protocol.texts import printable
 
+Action = TypeVar("Action")  # of either session
 Record = dict[str, Any]  # time, event, and where they apply: peer, state, message, fields
 HIDDEN = ("answer", "challenge")
 
@@ -57,3 +58,26 @@ class Trace:
                 name: printable(value) if isinstance(value, str) else value for name, value in fields.items()
             }
         self._write(record)
+
+
+class TracedCalls(Generic[Action]):
+    """Runs a session's methods, which may call each other, and records what the outermost one returns and leads to."""
+
+    def __init__(self, trace: Trace, state: Callable[[], str], record: Callable[[list[Action]], None]) -> None:
+        """state: of the session now. record: takes the actions that were returned."""
+        self._trace = trace
+        self._state = state
+        self._record = record
+        self._depth = 0
+
+    def run(self, call: Callable[[], list[Action]]) -> list[Action]:
+        """Return what the call returns."""
+        self._depth += 1
+        try:
+            actions = call()
+        finally:
+            self._depth -= 1
+        if not self._depth:
+            self._trace.state(self._state())
+            self._record(actions)
+        return actions

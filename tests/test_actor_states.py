@@ -2,7 +2,8 @@
 
 import pytest
 
-from dppo.actor.session.states import TABLE, Event, State, following
+from dppo.actor.session.states import TABLE, Event, State
+from dppo.protocol.state_table import following
 
 
 def test_every_state_can_end_and_nothing_follows_the_end() -> None:
@@ -26,4 +27,4 @@ def test_an_actor_runs_only_under_a_policy() -> None:
 
 def test_what_is_not_in_the_table_is_an_error_that_names_what_is() -> None:
     with pytest.raises(RuntimeError, match=r"'extended' cannot happen while draining; only .*'end'"):
-        following(State.DRAINING, Event.EXTENDED)
+        following(TABLE, State.DRAINING, Event.EXTENDED)

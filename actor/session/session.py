@@ -11,7 +11,7 @@ from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvi
 from dppo.actor.session.keepalive import Due, Keepalive
 from dppo.actor.session.outbox import Outbox, TooLargeError
 from dppo.actor.session.policy_parts import Parts
-from dppo.actor.session.states import Event, State, following
+from dppo.actor.session.states import TABLE, Event, State
 from dppo.actor.session.task import MAX_DAMAGED, Failures, Task
 from dppo.actor.session.wait_report import WaitReporter
 from dppo.protocol import PROTOCOL_VERSION
@@ -37,6 +37,7 @@ from dppo.protocol.messages import (
 from dppo.protocol.rollout import Blob, Segment
 from dppo.protocol.snapshot import graph_digest
 from dppo.protocol.specs import Spec, spec_hash
+from dppo.protocol.state_table import following
 
 DRAIN_SECONDS = 5.0  # `docker stop` kills after 10
 
@@ -71,7 +72,7 @@ class ActorSession:
         self._drain_deadline = 0.0
 
     def _move(self, event: Event) -> None:
-        self.state = following(self.state, event)
+        self.state = following(TABLE, self.state, event)
 
     # State that the driver reads
 

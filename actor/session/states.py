@@ -63,12 +63,3 @@ TABLE: dict[tuple[State, Event], State] = {
     (State.RUNNING, Event.END): State.OVER,
     (State.DRAINING, Event.END): State.OVER,
 }
-
-
-def following(state: State, event: Event) -> State:
-    """Return the next state. Raises RuntimeError, naming what is legal, for a transition that is not in the table."""
-    try:
-        return TABLE[state, event]
-    except KeyError:
-        legal = [e.value for (s, e) in TABLE if s is state]
-        raise RuntimeError(f"'{event.value}' cannot happen while {state.value}; only {legal} can") from None

@@ -12,7 +12,7 @@ from dppo.protocol.messages import FromLearner, TimeShares
 from dppo.protocol.release import RELEASE
 from dppo.protocol.rollout import Blob, Segment
 from dppo.protocol.specs import Spec
-from dppo.protocol.trace import Trace
+from dppo.protocol.trace import Trace, TracedCalls
 
 
 class TracedActorSession(ActorSession):
@@ -21,20 +21,9 @@ class TracedActorSession(ActorSession):
     def __init__(self, trace: Trace, **of_session: Any) -> None:
         super().__init__(**of_session)
         self._trace = trace
-        self._calls = 0  # of this class's methods, one within the other: only the outermost records what is returned
+        self._calls = TracedCalls(trace, lambda: self.state.value, self._record_actions)
         self._waits_for = ""
         self._waits_since = 0.0
-
-    def _recorded(self, call: Callable[[], list[Action]]) -> list[Action]:
-        self._calls += 1
-        try:
-            actions = call()
-        finally:
-            self._calls -= 1
-        if not self._calls:
-            self._trace.state(self.state.value)
-            self._record_actions(actions)
-        return actions
 
     def _record_actions(self, actions: Sequence[Action]) -> None:
         trace, state = self._trace, self.state.value
@@ -54,11 +43,11 @@ class TracedActorSession(ActorSession):
     def connected(self, now: float) -> list[Action]:
         """Record a fresh connection."""
         self._trace.event("connected", self.state.value, fields={"actor": self.actor})
-        return self._recorded(lambda: super(TracedActorSession, self).connected(now))
+        return self._calls.run(lambda: super(TracedActorSession, self).connected(now))
 
     def tick(self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int] = int) -> list[Action]:
         """Record what the clock brings, and waits that begin or end."""
-        actions = self._recorded(lambda: super(TracedActorSession, self).tick(now, shares, open_steps))
+        actions = self._calls.run(lambda: super(TracedActorSession, self).tick(now, shares, open_steps))
         lack = self._lacking
         if lack != self._waits_for:
             if self._waits_for:
@@ -79,38 +68,38 @@ class TracedActorSession(ActorSession):
     def receive(self, message: FromLearner, blob: Blob | None, now: float) -> list[Action]:
         """Record a message from the learner."""
         self._trace.message("received", self.state.value, message, blob)
-        return self._recorded(lambda: super(TracedActorSession, self).receive(message, blob, now))
+        return self._calls.run(lambda: super(TracedActorSession, self).receive(message, blob, now))
 
     def environments_ready(self, spec: Spec, now: float) -> list[Action]:
         """Record that the environments exist."""
         self._trace.event("environments ready", self.state.value)
-        return self._recorded(lambda: super(TracedActorSession, self).environments_ready(spec, now))
+        return self._calls.run(lambda: super(TracedActorSession, self).environments_ready(spec, now))
 
     def unusable(self, what: str, now: float, most: int = MAX_DAMAGED) -> list[Action]:
         """Record what could not be used of the learner's."""
         self._trace.event("unusable", self.state.value, fields={"what": what})
-        return self._recorded(lambda: super(TracedActorSession, self).unusable(what, now, most))
+        return self._calls.run(lambda: super(TracedActorSession, self).unusable(what, now, most))
 
     def loaded(self, load: Load, load_seconds: float) -> list[Action]:
         """Record that a policy is in place."""
-        return self._recorded(lambda: super(TracedActorSession, self).loaded(load, load_seconds))
+        return self._calls.run(lambda: super(TracedActorSession, self).loaded(load, load_seconds))
 
     def stopped(self, first_step_seconds: float) -> list[Action]:
         """Record the answer to STOP."""
-        return self._recorded(lambda: super(TracedActorSession, self).stopped(first_step_seconds))
+        return self._calls.run(lambda: super(TracedActorSession, self).stopped(first_step_seconds))
 
     def seal(self, segment: Segment) -> list[Action]:
         """Record a segment that is sealed."""
         self._trace.event("sealed", self.state.value, fields={"steps": segment.steps})
-        return self._recorded(lambda: super(TracedActorSession, self).seal(segment))
+        return self._calls.run(lambda: super(TracedActorSession, self).seal(segment))
 
     def drain(self, now: float) -> list[Action]:
         """Record that the actor is to end."""
-        return self._recorded(lambda: super(TracedActorSession, self).drain(now))
+        return self._calls.run(lambda: super(TracedActorSession, self).drain(now))
 
     def left(self, reason: str) -> list[Action]:
         """Record the last message."""
-        return self._recorded(lambda: super(TracedActorSession, self).left(reason))
+        return self._calls.run(lambda: super(TracedActorSession, self).left(reason))
 
 
 def new_session(trace: Trace | None, *, actor: str, envs: int, learner: str = "") -> ActorSession:

@@ -7,13 +7,14 @@ from dppo.learner.ppo.batch import Received
 from dppo.learner.session.collection_rule import collection_rule
 from dppo.learner.session.flow_control import MOST_UNDELIVERED, segment_steps_of
 from dppo.learner.session.peer_table import Roster
-from dppo.learner.session.phases import Event, Phase, following
+from dppo.learner.session.phases import TABLE, Event, Phase
 from dppo.learner.session.records import Action, Latencies, Note, Peer, Quota, Send, Settings
 from dppo.learner.session.shares import Shares, known_quotas
 from dppo.learner.session.stop_answers import Answers
 from dppo.protocol.messages import Bye, Extend, Have, Part, Policy, Stop, Stopped
 from dppo.protocol.rollout import most_steps
 from dppo.protocol.snapshot import Snapshot
+from dppo.protocol.state_table import following
 
 LOADING_SECONDS = 0.5  # a peer that takes longer to receive and load a policy is not waited for at STOP
 
@@ -43,6 +44,9 @@ class CollectionCycle:
         self._is_complete = False  # by the rule, whatever the batch's steps
         self._was_cut_short = False  # the newest batch, by its bytes
         self._first_step_seconds: list[float] = []
+
+    def _move(self, event: Event) -> None:
+        self.phase = following(TABLE, self.phase, event)
 
     @property
     def current(self) -> tuple[int, int]:
@@ -84,12 +88,12 @@ class CollectionCycle:
         if self.phase is Phase.COLLECTING:
             actions += self._advance_collecting(now)
         if self.phase is Phase.STOPPING and self._all_have_stopped():
-            self.phase = following(self.phase, Event.ALL_STOPPED)
+            self._move(Event.ALL_STOPPED)
             self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
         if self.phase is Phase.DRAINING and (self._roster.is_empty or now >= self._drain_deadline):
-            self.phase = following(self.phase, Event.DRAINED)
+            self._move(Event.DRAINED)
         if self.phase is Phase.LEAVING and (not self.unstopped() or now >= self._drain_deadline):
-            self.phase = following(self.phase, Event.DRAINED)
+            self._move(Event.DRAINED)
         return actions
 
     def _advance_collecting(self, now: float) -> list[Action]:
@@ -97,7 +101,7 @@ class CollectionCycle:
         is_over_budget = bool(self.batch) and self.batch_bytes >= self._most_bytes()
         if not (self._is_complete or is_over_budget or self.rule.is_full(self.batch_steps, peers)):
             return self._extend()
-        self.phase = following(self.phase, Event.BATCH_FULL)
+        self._move(Event.BATCH_FULL)
         self.stop_sent_at = now
         self._awaited = []
         actions = self._cut_short() if is_over_budget and self.batch_steps < self._settings.batch_steps else []
@@ -153,7 +157,7 @@ class CollectionCycle:
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
         """Make this policy the current one, and send it to all."""
-        self.phase = following(self.phase, Event.PUBLISHED)
+        self._move(Event.PUBLISHED)
         self._was_cut_short &= self.batch_steps < self._settings.batch_steps
         self.clear_batch()
         self.quotas = {}
@@ -165,14 +169,14 @@ class CollectionCycle:
 
     def change_spaces(self) -> None:
         """Discard what was collected, and wait for the first policy for other spaces."""
-        self.phase = following(self.phase, Event.SPACES_CHANGED)
+        self._move(Event.SPACES_CHANGED)
         self.clear_batch()
         self.quotas, self._awaited = {}, []
         self._shares.forget()
 
     def finish(self, reason: str, now: float) -> list[Action]:
         """The run is over: BYE to all, and a deadline for their last words."""
-        self.phase = following(self.phase, Event.FINISH)
+        self._move(Event.FINISH)
         self.clear_batch()
         self._drain_deadline = now + self._settings.stop_grace_seconds
         return [Send(peer.id, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
@@ -180,7 +184,7 @@ class CollectionCycle:
     def leave(self, now: float) -> list[Action]:
         """The learner ends: STOP to all who act, and a deadline for what they have begun."""
         told = self.phase is Phase.STOPPING
-        self.phase = following(self.phase, Event.LEAVE)
+        self._move(Event.LEAVE)
         self.clear_batch()
         self._drain_deadline = now + self._settings.stop_grace_seconds
         actions: list[Action] = []

@@ -46,12 +46,3 @@ TABLE: dict[tuple[Phase, Event], Phase] = {
     (Phase.DRAINING, Event.DRAINED): Phase.STOPPED,
     (Phase.LEAVING, Event.DRAINED): Phase.STOPPED,
 }
-
-
-def following(phase: Phase, event: Event) -> Phase:
-    """The next phase. Raises RuntimeError, naming what is legal, for a transition that is not in the table."""
-    try:
-        return TABLE[phase, event]
-    except KeyError:
-        legal = [e.value for (p, e) in TABLE if p is phase]
-        raise RuntimeError(f"'{event.value}' cannot happen while {phase.value}; only {legal} can") from None

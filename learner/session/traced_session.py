@@ -10,7 +10,7 @@ from dppo.protocol.ledger import DropReason
 from dppo.protocol.messages import EnvFault, FromActor, Hello
 from dppo.protocol.rollout import Blob
 from dppo.protocol.specs import Spec
-from dppo.protocol.trace import Trace
+from dppo.protocol.trace import Trace, TracedCalls
 
 
 class TracedLearnerSession(LearnerSession):
@@ -19,19 +19,8 @@ class TracedLearnerSession(LearnerSession):
     def __init__(self, *of_session: Any, trace: Trace) -> None:
         super().__init__(*of_session)
         self._trace = trace
-        self._calls = 0  # of this class's methods, one within the other: only the outermost records what is returned
+        self._calls = TracedCalls(trace, lambda: self.phase.value, self._record_actions)
         self._names: dict[bytes, str] = {}  # of connections, by their newest HELLO
-
-    def _recorded(self, call: Callable[[], list[Action]]) -> list[Action]:
-        self._calls += 1
-        try:
-            actions = call()
-        finally:
-            self._calls -= 1
-        if not self._calls:
-            self._trace.state(self.phase.value)
-            self._record_actions(actions)
-        return actions
 
     def _record_actions(self, actions: Sequence[Action]) -> None:
         trace, state = self._trace, self.phase.value
@@ -58,44 +47,44 @@ class TracedLearnerSession(LearnerSession):
             account = self.ledger.accounts.get(message.incarnation)
             name = account.actor if account is not None else name
         self._trace.message("received", self.phase.value, message, blob, peer=name)
-        return self._recorded(lambda: super(TracedLearnerSession, self).receive(peer_id, message, blob, now, token))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).receive(peer_id, message, blob, now, token))
 
     def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
         """Record a violation of the protocol."""
         self._trace.event("violation", self.phase.value, peer=self._name_of(peer_id), fields={"what": str(error)})
-        return self._recorded(lambda: super(TracedLearnerSession, self).violation(peer_id, error, now))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).violation(peer_id, error, now))
 
     def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
         """Record a connection that has ended."""
         self._trace.event("gone", self.phase.value, peer=self._name_of(peer_id))
-        actions = self._recorded(lambda: super(TracedLearnerSession, self).unreachable(peer_id, now))
+        actions = self._calls.run(lambda: super(TracedLearnerSession, self).unreachable(peer_id, now))
         self._names.pop(peer_id, None)
         return actions
 
     def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:
         """Record peers whose token has ended."""
-        return self._recorded(lambda: super(TracedLearnerSession, self).expel(may_stay, now))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).expel(may_stay, now))
 
     def tick(self, now: float) -> list[Action]:
         """Record what the clock brings."""
-        return self._recorded(lambda: super(TracedLearnerSession, self).tick(now))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).tick(now))
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
         """Record a policy that is published."""
         self._trace.event("publish", self.phase.value, fields={"version": version, "graph_bytes": len(graph)})
-        return self._recorded(lambda: super(TracedLearnerSession, self).publish(version, graph, now))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).publish(version, graph, now))
 
     def settle_spaces(self, spec: Spec) -> list[Action]:
         """Record that the spaces are fixed."""
         self._trace.event("settle spaces", self.phase.value)
-        return self._recorded(lambda: super(TracedLearnerSession, self).settle_spaces(spec))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).settle_spaces(spec))
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
         """Record the end of the run."""
         self._trace.event("finish", self.phase.value, fields={"reason": reason})
-        return self._recorded(lambda: super(TracedLearnerSession, self).finish(reason, drop, now))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).finish(reason, drop, now))
 
     def leave(self, now: float) -> list[Action]:
         """Record the end of this learner."""
         self._trace.event("leave", self.phase.value)
-        return self._recorded(lambda: super(TracedLearnerSession, self).leave(now))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).leave(now))
