@@ -104,4 +104,8 @@ def test_examples_run_as_they_stand(page: str, folder: Path) -> None:
     if page in NEEDS_A_RUN:
         dppo.train(env="CartPole-v1", actors=0, total_steps=1, verbose=False)
     run_page(page, folder, short=False)
+    if page == "docs/hooks.md":
+        result = dppo.train(env="CartPole-v1", actors=1, verbose=False, hooks="my_hooks:StopWhenGood")
+        assert result.reason.startswith("stopped by the hook my_hooks:StopWhenGood")
+        assert (result.directory / "returns.jsonl").read_text().count("\n") == result.updates
     assert {record.state for record in dppo.runs()} == {"finished"}
