@@ -83,7 +83,7 @@ def received(segment: Segment, seq: int = 0, first_slot: int = 0, actor: str = "
 
 
 def laid_out(rollouts: list[Received]) -> Grid:
-    return lay_out(rollouts, observation="observation", action="action")
+    return lay_out(rollouts, action="action")
 
 
 def assert_equal_segments(one: Segment, other: Segment) -> None:
@@ -126,12 +126,13 @@ def test_a_batch_of_nothing_is_refused() -> None:
 
 def everything(grid: Grid) -> list[np.ndarray]:
     """All arrays of the batch that a made-up critic and GAE give."""
-    values = grid.observations.sum(axis=-1)
+    observations = grid.observations["observation"]
+    values = observations.sum(axis=-1)
     spread, finals = grid.spread(values)
     flags = (grid.terminated, grid.truncated, grid.valid)
     advantages, returns = gae(grid.rewards, spread, finals, *flags, 0.9, 0.8)
     return [
-        grid.observations[grid.row_of_step],
+        observations[grid.row_of_step],
         grid.actions,
         grid.behaviour_log_probs,
         grid.flatten(advantages),
@@ -168,4 +169,4 @@ def test_only_valid_rows_reach_the_batch_and_each_knows_its_actor() -> None:
     assert grid.steps == one.steps + other.steps == len(grid.actions)
     assert [grid.actors[i] for i in grid.actor_of_step] == ["y"] * one.steps + ["z"] * other.steps
     expected = one.observations["observation"][:-1].swapaxes(0, 1)[one.valid.T]
-    np.testing.assert_array_equal(grid.observations[grid.row_of_step][: one.steps], expected)
+    np.testing.assert_array_equal(grid.observations["observation"][grid.row_of_step][: one.steps], expected)

@@ -13,7 +13,7 @@ from trainer_batches import acted, assert_bit_equal
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.epochs import EpochMetrics, UpdateReport
-from dppo.learner.ppo.gradients_autograd import Rows
+from dppo.learner.ppo.rows import Rows
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.telemetry.update_metrics import warnings_of
 from dppo.protocol.errors import DppoError

@@ -10,8 +10,9 @@ from dppo.learner.models.heads import GaussianHead
 from dppo.learner.models.networks import Activation, CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients_analytic import WrittenGradients
-from dppo.learner.ppo.gradients_autograd import AutogradGradients, Gradients, KlPenalty, Outputs, Rows
+from dppo.learner.ppo.gradients_autograd import AutogradGradients, Gradients, KlPenalty, Outputs
 from dppo.learner.ppo.losses import surrogate_limits
+from dppo.learner.ppo.rows import Rows
 from dppo.protocol.specs import spec_of
 
 ACTIONS = {"box": gym.spaces.Box(-1, 1, (2,)), "discrete": gym.spaces.Discrete(4)}
@@ -60,6 +61,8 @@ def random_rows(policy: PolicyNetwork, n: int, *, penalised: bool = False) -> Ro
         if policy.discrete:
             old_rows = old_rows.log_softmax(-1)
     return Rows(
+        {},
+        torch.arange(n),
         features,
         actions,
         old,
@@ -135,11 +138,18 @@ def test_each_network_has_its_gradient_by_itself() -> None:
 def test_the_penalised_gradient_is_the_slope_of_the_loss_recomputed_the_slow_way(action: str, head: str) -> None:
     policy, critic = networks(ACTIONS[action], (4,), "tanh", HEADS[head])
     in_single_precision = random_rows(policy, 6, penalised=True)
-    rows = Rows(*(tensor.double() if tensor.is_floating_point() else tensor for tensor in in_single_precision))
+    rows = in_single_precision._replace(
+        **{
+            name: part.double()
+            for name, part in in_single_precision._asdict().items()
+            if isinstance(part, Tensor) and part.is_floating_point()
+        }
+    )
+    features = rows.encoded(policy.encode)
     adam = FlatAdam([policy.double()], epsilon=EPSILON)
 
     def loss() -> float:
-        new = policy.distribution(rows.features)
+        new = policy.distribution(features)
         theirs: list[torch.distributions.Distribution] = []
         for parameters in (rows.old, new.rows()):
             if policy.discrete:

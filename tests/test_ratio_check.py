@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dppo.learner.models.distributions import Categorical, Distribution, Gaussian
 from dppo.learner.ppo.checks import first_pass
-from dppo.learner.ppo.gradients_autograd import Rows
+from dppo.learner.ppo.rows import Rows
 
 ROWS = 512
 
@@ -54,9 +54,20 @@ def learnt(weights: list[np.ndarray], observations: np.ndarray) -> torch.Tensor:
 
 
 def excess(distribution: Distribution, actions: torch.Tensor, log_probs: torch.Tensor) -> float:
-    empty = torch.zeros(len(actions))
-    rows = Rows(torch.zeros(len(actions), 1), actions, log_probs, empty, empty, empty, torch.zeros(len(actions), 0))
-    checked = first_pass(distribution, rows, np.zeros(len(actions), np.int64), ("h0",))
+    n = len(actions)
+    empty = torch.zeros(n)
+    rows = Rows(
+        {},
+        torch.arange(len(actions)),
+        torch.zeros(len(actions), 1),
+        actions,
+        log_probs,
+        empty,
+        empty,
+        empty,
+        torch.zeros(len(actions), 0),
+    )
+    checked = first_pass(distribution, rows, np.zeros(n, np.int64), ("h0",))
     assert checked.plausible.all() or checked.excesses["h0"] > 1
     return checked.excesses["h0"]
 

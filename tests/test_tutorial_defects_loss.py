@@ -17,8 +17,9 @@ from dppo.learner.models.distributions import Distribution, Gaussian
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients_analytic import WrittenGradients
-from dppo.learner.ppo.gradients_autograd import AutogradGradients, Outputs, Rows
+from dppo.learner.ppo.gradients_autograd import AutogradGradients, Outputs
 from dppo.learner.ppo.losses import surrogate_limits
+from dppo.learner.ppo.rows import Rows
 from dppo.protocol.specs import spec_of
 
 CLIP = 0.2
@@ -65,7 +66,9 @@ def our_slopes(
     n = len(states)
     said = Outputs(torch.zeros(n), torch.zeros(n), torch.zeros(n), torch.zeros(n))
     limits = surrogate_limits(advantages, CLIP)
-    rows = Rows(features, actions, old_log_probs, advantages, limits, torch.zeros(n), torch.empty(n, 0))
+    rows = Rows(
+        {}, torch.arange(n), features, actions, old_log_probs, advantages, limits, torch.zeros(n), torch.empty(n, 0)
+    )
     way(policy, critic, value_coefficient=1.0, entropy_coefficient=0.0).policy(rows, said, None)
     return -policy.body[0].weight.grad.t().clone(), said.log_probs
 

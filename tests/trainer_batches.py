@@ -28,13 +28,18 @@ def make_trainer(spec: Spec = CONTINUOUS, ppo: PpoConfig = PPO, total_steps: int
 
 
 def acted(
-    trainer: Trainer, seed: int, T: int = 8, E: int = 4, reward: Reward = lambda action: -np.abs(action - 0.5)
+    trainer: Trainer,
+    seed: int,
+    T: int = 8,
+    E: int = 4,
+    reward: Reward = lambda action: -np.abs(action - 0.5),
+    dtype: np.typing.DTypeLike = np.float32,
 ) -> Segment:
     """What an actor would send: onnxruntime acts on random observations; some episodes end in both ways."""
     session = onnxruntime.InferenceSession(trainer.graph_bytes(0), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(seed)
     width = session.get_inputs()[1].shape[1]
-    observations = rng.normal(2.0, 3.0, size=(T + 1, E, 3)).astype(np.float32)
+    observations = rng.normal(2.0, 3.0, size=(T + 1, E, 3)).astype(dtype)
     actions, log_probs = [], []
     for row in observations[:-1]:
         noise = rng.normal(size=(E, width)) if trainer.policy.noise == "normal" else rng.gumbel(size=(E, width))
@@ -49,11 +54,11 @@ def acted(
         masks={},
         states={},
         behaviour_log_probs=np.stack(log_probs),
-        rewards=reward(np.stack(actions).reshape(T, E)).astype(np.float32),
+        rewards=reward(np.stack(actions).reshape(T, E, -1)[..., 0]).astype(np.float32),
         terminated=end == 0,
         truncated=end == 1,
         valid=np.ones((T, E), bool),
-        final_observations={"observation": rng.normal(size=(int((end == 1).sum()), 3)).astype(np.float32)},
+        final_observations={"observation": rng.normal(size=(int((end == 1).sum()), 3)).astype(dtype)},
         episode_returns=np.zeros(0, np.float32),
         episode_lengths=np.zeros(0, np.int32),
         episode_columns=np.zeros(0, np.int32),

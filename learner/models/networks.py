@@ -6,7 +6,7 @@ actor runs `PolicyNetwork.forward`, which is the graph that is exported.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -95,6 +95,7 @@ class PolicyNetwork(nn.Module):
     ) -> None:
         super().__init__()
         observation, action = only_leaf(spec.observation), only_leaf(spec.action)
+        self.leaf = observation.name
         self.encoder = ObservationEncoder(observation, normalise=normalise_observations)
         self.discrete = action.kind == "discrete"
         self.noise: Noise = "gumbel" if self.discrete else "normal"
@@ -150,6 +151,16 @@ class PolicyNetwork(nn.Module):
             return action, env_action, log_prob
         shape = (-1, *self.action_shape)
         return action.reshape(shape), env_action.reshape(shape), log_prob
+
+    def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Features [N, f] of observation leaves [N, *shape] by name, in the wire dtypes."""
+        features: Tensor = self.encoder(observations[self.leaf])
+        return features
+
+    @property
+    def encodes_once(self) -> bool:
+        """Whether features may be kept for a whole batch: no training changes them within one."""
+        return next(self.encoder.parameters(), None) is None
 
     def distribution(self, features: Tensor) -> Distribution:
         """The distribution over actions at encoded observations [N, f]."""

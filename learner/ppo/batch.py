@@ -30,9 +30,7 @@ class Received:
 class Grid:
     """All rollouts side by side: N columns, T rows (of the longest one; what shorter ones lack is not valid)."""
 
-    observations: (
-        np.ndarray
-    )  # [R, ...]: T_c + 1 of every column c, then the final ones in row-major order of `truncated`
+    observations: Leaves  # [R, ...] each: T_c + 1 of every column c, then the final ones, row-major as `truncated`
     observed: np.ndarray  # [T + 1, N] bool: which cells the rows before the final observations are
     row_of_step: np.ndarray  # [steps] int64: rows of `observations` (and of what was computed from them)
     actor_of_step: np.ndarray  # [steps] index into `actors`
@@ -50,6 +48,11 @@ class Grid:
     def steps(self) -> int:
         """Environment steps in it: the valid cells."""
         return len(self.row_of_step)
+
+    @property
+    def rows(self) -> int:
+        """R, of `observations`."""
+        return len(next(iter(self.observations.values())))
 
     def spread(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values [R] of `observations` as (values [T + 1, N], final values [finals]), as GAE takes them."""
@@ -84,8 +87,8 @@ def assemble(rollouts: Sequence[Received]) -> list[Received]:
     return [replace(run[0], segment=_stitch([rollout.segment for rollout in run])) for run in runs]
 
 
-def lay_out(rollouts: Sequence[Received], *, observation: str, action: str) -> Grid:
-    """Rollouts side by side, as `assemble` returns them; `observation` and `action` name the leaves to take."""
+def lay_out(rollouts: Sequence[Received], *, action: str) -> Grid:
+    """Rollouts side by side, as `assemble` returns them; `action` names the leaf to take."""
     if not rollouts:
         raise ValueError("a batch of no rollouts: an update needs at least one")
     segments = [rollout.segment for rollout in rollouts]
@@ -97,10 +100,8 @@ def lay_out(rollouts: Sequence[Received], *, observation: str, action: str) -> G
     valid = _side_by_side(segments, T, lambda s: s.valid)
     columns, times = np.nonzero(valid.T)
     first_rows = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])  # of every column
-    in_columns = [s.observations[observation].swapaxes(0, 1) for s in segments]
-    observations = [block.reshape(-1, *block.shape[2:]) for block in in_columns]
     return Grid(
-        observations=np.concatenate([*observations, _finals_in_grid_order(segments, observation)]),
+        observations={name: _observations(segments, name) for name in segments[0].observations},
         observed=np.arange(T + 1)[:, None] <= lengths,
         row_of_step=first_rows[columns] + times,
         actor_of_step=actor_of_column[columns],
@@ -159,6 +160,13 @@ def _stitch(segments: Sequence[Segment]) -> Segment:
         episode_successes=joined(lambda s: s.episode_successes),
         episode_metrics=joined(lambda s: s.episode_metrics),
     )
+
+
+def _observations(segments: Sequence[Segment], name: str) -> np.ndarray:
+    """[R, ...] of a leaf, in the order of Grid.observations."""
+    in_columns = [s.observations[name].swapaxes(0, 1) for s in segments]
+    blocks = [block.reshape(-1, *block.shape[2:]) for block in in_columns]
+    return np.concatenate([*blocks, _finals_in_grid_order(segments, name)])
 
 
 def _of_steps(segments: Sequence[Segment], of: Callable[[Segment], np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dppo.learner.models.distributions import Categorical, Distribution
 from dppo.learner.ppo.batch import Estimates, Grid
-from dppo.learner.ppo.gradients_autograd import Rows
+from dppo.learner.ppo.rows import Rows
 from dppo.protocol.errors import DppoError
 
 RATIO_TOLERANCE = 1e-4  # of a log-prob: beyond it, and beyond rounding, an actor used other weights than we think
@@ -35,7 +35,7 @@ def refuse_what_is_not_finite(grid: Grid, estimates: Estimates) -> None:
                 f"{int(bad.sum())} {name} of {', '.join(actors)} are nan or infinite: look at what the environment "
                 "returns there (a simulator that blew up?), since training on them would destroy the policy"
             )
-    if grid.observations.dtype.kind == "f" and not np.isfinite(grid.observations).all():
+    if not all(np.isfinite(leaf).all() for leaf in grid.observations.values() if leaf.dtype.kind == "f"):
         raise DppoError(
             "observations are nan or infinite: look at what the environment returns (a simulator that blew up?), since "
             "training on them would destroy the policy"
@@ -100,13 +100,22 @@ def unlike_the_others(rows: Rows, grid: Grid, kept: np.ndarray) -> str:
 
     A share of the rows would not do as a measure: one of two actors has half of them.
     """
-    parts = (rows.features, rows.actions, rows.advantages, rows.targets)
-    sizes = np.stack([part.reshape(grid.steps, -1).abs().amax(-1).cpu().numpy() for part in parts])  # [4, steps]
+    parts = [_magnitudes(part) for part in (rows.actions, rows.advantages, rows.targets)]
+    if rows.features is None:
+        parts += [_magnitudes(leaf).index_select(0, rows.row_index) for leaf in rows.observations.values()]
+    else:
+        parts.append(_magnitudes(rows.features))
+    sizes = np.stack([part.cpu().numpy() for part in parts])  # [parts, steps]
     of_actors = [sizes[:, kept & (grid.actor_of_step == actor)] for actor in np.unique(grid.actor_of_step[kept])]
     usual = np.min([np.quantile(of_actor, MOST, axis=1) for of_actor in of_actors], axis=0)
     beyond = np.where(kept, (sizes / np.maximum(usual, 1.0)[:, None]).max(axis=0), 0.0)
     worst = int(beyond.argmax())
     return grid.actors[grid.actor_of_step[worst]] if beyond[worst] > UNLIKE else ""
+
+
+def _magnitudes(array: Tensor) -> Tensor:
+    """Largest magnitude in each row of [n, ...], [n]."""
+    return array.reshape(len(array), -1).abs().amax(-1)
 
 
 def mean_kl(old: Distribution, new: Distribution, where: Tensor | None = None) -> float:

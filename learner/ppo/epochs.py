@@ -1,7 +1,7 @@
 """The epochs of one update: shuffle, cut into minibatches, step. Knows tensors; knows no rollouts and no settings."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dppo.learner.ppo.gradients_autograd import Outputs, Rows
+from dppo.learner.ppo.gradients_autograd import Outputs
 from dppo.learner.ppo.losses import approx_kl, clip_fraction, surrogate, surrogate_limits, value_loss
+from dppo.learner.ppo.rows import Rows
 from dppo.protocol.errors import DppoError
 
 ADVANTAGE_EPSILON = 1e-8
@@ -140,22 +141,20 @@ class _Passes:
         self.norms = empty.new_zeros(len(sizes))
         self._sizes = sizes
         self._norm_parts = self.norms.unbind()
-        self._output_parts = [Outputs(*parts) for parts in _split(self.outputs, sizes)]
+        self._output_parts = [
+            Outputs(*parts)
+            for parts in zip(*(torch.split_with_sizes(whole, sizes) for whole in self.outputs), strict=True)
+        ]
 
     def over(self, rows: Rows, step: Step) -> None:
         """One step on each minibatch, in order."""
-        parts = [Rows(*tensors) for tensors in _split(rows, self._sizes)] if len(self._sizes) > 1 else [rows]
-        for part, said, norm in zip(parts, self._output_parts, self._norm_parts, strict=True):
+        for part, said, norm in zip(rows.split(self._sizes), self._output_parts, self._norm_parts, strict=True):
             step(part, said, norm)
-
-
-def _split(tensors: Iterable[Tensor], sizes: list[int]) -> Iterable[tuple[Tensor, ...]]:
-    return zip(*(torch.split_with_sizes(tensor, sizes) for tensor in tensors), strict=True)
 
 
 def _shuffled(batch: Rows, rng: np.random.Generator) -> Rows:
     order = torch.from_numpy(rng.permutation(len(batch.targets))).to(batch.targets.device)
-    return Rows(*(tensor.index_select(0, order) for tensor in batch))
+    return batch.select(order)
 
 
 def _judged(rows: Rows, passes: _Passes, clip_range: float) -> EpochMetrics:

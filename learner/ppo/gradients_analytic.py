@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from dppo.learner.models.activations import Tanh, tanh_in_place
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
-from dppo.learner.ppo.gradients_autograd import KlPenalty, Outputs, Rows
+from dppo.learner.ppo.gradients_autograd import KlPenalty, Outputs
 from dppo.learner.ppo.head_gradients import CategoricalSlope, FreeGaussianSlope, HeadSlope, StateGaussianSlope
+from dppo.learner.ppo.rows import Rows
 
 KEPT_SIZES = 4  # minibatches of one batch have at most two sizes
 
@@ -91,22 +92,24 @@ class WrittenGradients:
         self, policy: PolicyNetwork, critic: CriticNetwork, *, value_coefficient: float, entropy_coefficient: float
     ) -> None:
         self._policy, self._critic = WrittenMlp(policy.body), WrittenMlp(critic.body)
-        self._value_coefficient = value_coefficient
+        self._encode, self._value_coefficient = policy.encode, value_coefficient
         self._head_slope = _head_slope(policy, entropy_coefficient)
 
     @torch.no_grad()
     def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See gradients.Gradients."""
-        heads = self._policy.forward(rows.features)
-        self._policy.backward(rows.features, self._head_slope(heads, rows, outputs, penalty))
+        features = rows.encoded(self._encode)
+        heads = self._policy.forward(features)
+        self._policy.backward(features, self._head_slope(heads, rows, outputs, penalty))
 
     @torch.no_grad()
     def critic(self, rows: Rows, outputs: Outputs) -> None:
         """See gradients.Gradients."""
-        values = self._critic.forward(rows.features)
+        features = rows.encoded(self._encode)
+        values = self._critic.forward(features)
         outputs.values.copy_(values.squeeze(-1))
         slope = (outputs.values - rows.targets).mul_(self._value_coefficient / len(rows.targets))
-        self._critic.backward(rows.features, slope.unsqueeze(-1))
+        self._critic.backward(features, slope.unsqueeze(-1))
 
 
 def _head_slope(policy: PolicyNetwork, entropy_coefficient: float) -> HeadSlope:

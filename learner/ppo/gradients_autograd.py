@@ -14,18 +14,7 @@ from torch import Tensor
 
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.losses import kl_loss, surrogate, value_loss
-
-
-class Rows(NamedTuple):
-    """Steps to train on: a batch, a shuffled epoch or a minibatch of n rows."""
-
-    features: Tensor  # [n, f] encoded observations
-    actions: Tensor  # [n, a] float32, or [n] int64
-    old_log_probs: Tensor  # [n]
-    advantages: Tensor  # [n], normalised
-    limits: Tensor  # [n], losses.surrogate_limits of the advantages; infinite where nothing is clipped
-    targets: Tensor  # [n], normalised returns
-    old: Tensor  # [n, k] the old distribution's rows(); [n, 0] where there is no KL penalty
+from dppo.learner.ppo.rows import Rows
 
 
 class Outputs(NamedTuple):
@@ -73,7 +62,7 @@ class AutogradGradients:
         """See Gradients."""
         _zero(self._policy)
         with torch.enable_grad():
-            distribution = self._policy.distribution(rows.features)
+            distribution = self._policy.distribution(rows.encoded(self._policy.encode))
             log_probs, entropies = distribution.log_prob(rows.actions), distribution.entropy()
             loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits)
             if penalty is not None:
@@ -90,7 +79,7 @@ class AutogradGradients:
         """See Gradients."""
         _zero(self._critic)
         with torch.enable_grad():
-            values = self._critic(rows.features)
+            values = self._critic(rows.encoded(self._policy.encode))
             loss = self._value_coefficient * value_loss(values, rows.targets)
             loss.backward()  # type: ignore[no-untyped-call]
         outputs.values.copy_(values.detach())

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.ppo.batch import Grid
 from dppo.learner.ppo.checks import mean_kl, unlike_the_others
 from dppo.learner.ppo.epochs import Diverged, EpochMetrics, diverged
-from dppo.learner.ppo.gradients_autograd import Rows
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer
+from dppo.learner.ppo.rows import Rows
 
 NO_EPOCH = EpochMetrics(*[math.nan] * 7)
 
@@ -41,7 +40,7 @@ def train_or_take_back(
     kept: np.ndarray,
     old: Distribution,
     train_on: TrainOn,
-    policy: Callable[[Tensor], Distribution],
+    policy: Callable[[Rows], Distribution],
     steps: ActorCriticOptimizer,
 ) -> Trained:
     """Train on the kept rows, kept [steps] bool. Where that is not finite, put everything back and do it again without
@@ -49,11 +48,11 @@ def train_or_take_back(
     """
     before, notes = steps.kept(), _left_out(grid, kept)
     while kept.any():
-        where = None if kept.all() else torch.from_numpy(np.flatnonzero(kept)).to(rows.features.device)
-        chosen = rows if where is None else Rows(*(part.index_select(0, where) for part in rows))
+        where = None if kept.all() else torch.from_numpy(np.flatnonzero(kept)).to(rows.row_index.device)
+        chosen = rows if where is None else rows.select(where)
         try:
             epochs, value_losses = train_on(chosen)
-            new = policy(rows.features)
+            new = policy(rows)
             kl = mean_kl(old, new, where)
             if not (math.isfinite(kl) and steps.finite):
                 raise diverged("the last step", f"KL={kl}", "ppo.learning_rate")

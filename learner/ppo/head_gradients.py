@@ -12,8 +12,9 @@ from torch import Tensor
 
 from dppo.learner.models.distributions import HALF_LOG_TWO_PI
 from dppo.learner.models.heads import GaussianHead
-from dppo.learner.ppo.gradients_autograd import KlPenalty, Outputs, Rows
+from dppo.learner.ppo.gradients_autograd import KlPenalty, Outputs
 from dppo.learner.ppo.losses import kl_loss_slope
+from dppo.learner.ppo.rows import Rows
 
 
 class HeadSlope(Protocol):

@@ -81,13 +81,14 @@ class Moments:
 
     def _absurd_observations(self, grid: Grid, columns: np.ndarray) -> list[str]:
         """Return texts on absurd observations: of the rows that are acted on, and of episodes' final observations."""
-        finals = np.arange(int(grid.observed.sum()), len(grid.observations))
-        acted = grid.observations[grid.row_of_step].reshape(grid.steps, -1)
+        observations = grid.observations[self._leaf]
+        finals = np.arange(int(grid.observed.sum()), len(observations))
+        acted = observations[grid.row_of_step].reshape(grid.steps, -1)
         scale: Scale = scale_of(self.observations, acted)
         found = _texts(grid, self._leaf, outliers_of(acted, scale), columns)
         if len(finals):
             ended = np.nonzero(grid.truncated)[1]
-            final = grid.observations[finals].reshape(len(finals), -1)
+            final = observations[finals].reshape(len(finals), -1)
             found += _texts(grid, self._leaf, outliers_of(final, scale), ended)
         return found
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients_analytic import WrittenGradients
-from dppo.learner.ppo.gradients_autograd import AutogradGradients, Gradients, KlPenalty, Outputs, Rows
+from dppo.learner.ppo.gradients_autograd import AutogradGradients, Gradients, KlPenalty, Outputs
+from dppo.learner.ppo.rows import Rows
 
 Way = Literal["written", "autograd"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
-from dppo.learner.models.distributions import Gaussian
+from dppo.learner.models.distributions import Distribution, Gaussian
 from dppo.learner.models.networks import LARGEST_FEATURE, UNNORMALISED_CLIP, only_leaf
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
@@ -26,13 +26,13 @@ from dppo.learner.ppo.epochs import (
     run_epochs,
 )
 from dppo.learner.ppo.gae import gae
-from dppo.learner.ppo.gradients_autograd import Rows
 from dppo.learner.ppo.guarded_update import Trained, train_or_take_back
 from dppo.learner.ppo.losses import explained_variance, surrogate_limits
 from dppo.learner.ppo.normalisation import EPSILON, Moments
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
 from dppo.learner.ppo.outliers import scale_of
 from dppo.learner.ppo.reward_shaping import rewards_to_train_on
+from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
 from dppo.protocol.errors import CheckpointError
 from dppo.protocol.specs import Spec
@@ -85,13 +85,14 @@ class Trainer:
         Steps that no policy gave are left out; so are those of an actor whose absurd numbers make the training not
         finite, and the update is done again without them.
         """
-        grid = lay_out(assemble(rollouts), observation=self._observation.name, action=self._action.name)
-        features = self.policy.encoder(torch.from_numpy(grid.observations).to(self._device))
-        estimates = self._judged_by_critic(grid, features)
+        grid = lay_out(assemble(rollouts), action=self._action.name)
+        observations = {name: torch.from_numpy(leaf).to(self._device) for name, leaf in grid.observations.items()}
+        features = self.policy.encode(observations) if self.policy.encodes_once else None
+        estimates = self._judged_by_critic(grid, observations, features)
         outliers = self._moments.outliers(grid)
         self._pace.set_for(self._steps_trained)
-        rows = self._rows(grid, estimates, features)
-        old = self.policy.distribution(rows.features)
+        rows = self._rows(grid, estimates, observations, features)
+        old = self._distribution(rows)
         first = first_pass(old, rows, grid.actor_of_step, grid.actors)
         if self._pace.penalises:
             rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
@@ -101,14 +102,14 @@ class Trainer:
             kept=first.plausible,
             old=old,
             train_on=self._train_on,
-            policy=self.policy.distribution,
+            policy=self._distribution,
             steps=self._steps,
         )
         report = self._report(estimates, done, first, outliers)
         if math.isfinite(report.kl):
             self._pace.adapt_to(report.kl)
         self._moments.merge_rewards(grid.flatten(grid.rewards))
-        self._moments.merge_observations(grid.observations[grid.row_of_step])
+        self._moments.merge_observations(grid.observations[self._observation.name][grid.row_of_step])
         self._encode_by_moments()  # not before: this version's actors have acted with the old ones
         self._updates += 1
         self._steps_trained += grid.steps
@@ -164,9 +165,11 @@ class Trainer:
             networks.pop(name, None)
         return networks | self._steps.tensors()
 
-    def _judged_by_critic(self, grid: Grid, features: Tensor) -> Estimates:
+    def _judged_by_critic(self, grid: Grid, observations: Leaves, features: Tensor | None) -> Estimates:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
-        values = self.critic(features).cpu().numpy()
+        every = torch.arange(grid.rows, device=self._device)
+        parts = [features] if features is not None else encoded_in_parts(observations, every, self.policy.encode)
+        values = torch.cat([self.critic(part) for part in parts]).cpu().numpy()
         if self._ppo.normalise_values:
             values = self._moments.in_units_of_rewards(values)
         values = self._moments.believed(values)
@@ -185,22 +188,22 @@ class Trainer:
         refuse_what_is_not_finite(grid, estimates)
         return estimates
 
-    def _rows(self, grid: Grid, estimates: Estimates, features: Tensor) -> Rows:
+    def _rows(self, grid: Grid, estimates: Estimates, observations: Leaves, features: Tensor | None) -> Rows:
         """The batch as tensors to train on: advantages and returns normalised. Merges the returns' moments."""
-        self._moments.merge_returns(
-            estimates.returns
-        )  # first, so that the targets are in the units of the newest moments
         targets = estimates.returns
+        self._moments.merge_returns(targets)  # first, so that the targets are in the units of the newest moments
         if self._ppo.normalise_values:
             targets = self._moments.normalised(targets)
-        actions, old_log_probs, advantages, targets_tensor, observation_rows = (
+        actions, old_log_probs, advantages, targets_tensor, row_index = (
             torch.from_numpy(array).to(self._device)
             for array in (grid.actions, grid.behaviour_log_probs, estimates.advantages, targets, grid.row_of_step)
         )
         if self._ppo.normalise_advantages == "batch":
             advantages = normalised(advantages)
         return Rows(
-            features=features.index_select(0, observation_rows),
+            observations=observations,
+            row_index=row_index,
+            features=None if features is None else features.index_select(0, row_index),
             actions=actions if self.policy.discrete else actions.reshape(grid.steps, -1),
             old_log_probs=old_log_probs,
             advantages=advantages,
@@ -208,6 +211,11 @@ class Trainer:
             targets=targets_tensor,
             old=advantages.new_empty(grid.steps, 0),
         )
+
+    def _distribution(self, rows: Rows) -> Distribution:
+        """The policy's distribution over actions at all rows."""
+        parts = [self.policy.distribution(features) for features in rows.in_parts(self.policy.encode)]
+        return parts[0] if len(parts) == 1 else parts[0].of_rows(torch.cat([part.rows() for part in parts]))
 
     def _train_on(self, rows: Rows) -> tuple[list[EpochMetrics], list[float]]:
         """All passes of one update: the figures of each, and the value losses of those that train the critic."""

@@ -1,0 +1,64 @@
+"""Steps to train on: observations as they came, and a row of them for each step. Knows tensors; knows no networks."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+PART_ROWS = 4096  # that are encoded at a time where features are not kept
+
+Leaves = Mapping[str, Tensor]  # by leaf name
+Encode = Callable[[Leaves], Tensor]  # observation leaves [n, ...] to features [n, f]
+
+
+class Rows(NamedTuple):
+    """A batch, a shuffled epoch or a minibatch of n rows."""
+
+    observations: Leaves  # [R, ...] each, in the dtypes of the spec: of the whole batch, shared by all parts of it
+    row_index: Tensor  # [n] int64: rows of the leaves
+    features: Tensor | None  # [n, f], encoded once a batch; None: encoded whenever they are needed
+    actions: Tensor  # [n, a] float32, or [n] int64
+    old_log_probs: Tensor  # [n]
+    advantages: Tensor  # [n], normalised
+    limits: Tensor  # [n], losses.surrogate_limits of the advantages; infinite where nothing is clipped
+    targets: Tensor  # [n], normalised returns
+    old: Tensor  # [n, k] the old distribution's rows(); [n, 0] where there is no KL penalty
+
+    def encoded(self, encode: Encode) -> Tensor:
+        """Features [n, f] of these rows: the kept ones, or those of their observations."""
+        if self.features is not None:
+            return self.features
+        return encode({name: leaf.index_select(0, self.row_index) for name, leaf in self.observations.items()})
+
+    def in_parts(self, encode: Encode) -> Iterator[Tensor]:
+        """Features of all rows, in order: the kept ones at once, others of PART_ROWS at a time."""
+        if self.features is not None:
+            return iter([self.features])
+        return encoded_in_parts(self.observations, self.row_index, encode)
+
+    def select(self, where: Tensor) -> "Rows":
+        """The rows `where` [m] int64, in that order."""
+        return Rows(
+            self.observations,
+            self.row_index.index_select(0, where),
+            None if self.features is None else self.features.index_select(0, where),
+            *(tensor.index_select(0, where) for tensor in self[3:]),
+        )
+
+    def split(self, sizes: Sequence[int]) -> list["Rows"]:
+        """Views of successive parts of so many rows."""
+        if len(sizes) == 1:
+            return [self]
+        whole = [self.row_index, *self[3:]]
+        columns = [torch.split_with_sizes(tensor, sizes) for tensor in whole]
+        features = [None] * len(sizes) if self.features is None else torch.split_with_sizes(self.features, sizes)
+        return [
+            Rows(self.observations, index, kept, *rest) for kept, index, *rest in zip(features, *columns, strict=True)
+        ]
+
+
+def encoded_in_parts(observations: Leaves, row_index: Tensor, encode: Encode) -> Iterator[Tensor]:
+    """Features of the rows `row_index` [n] of observation leaves, of PART_ROWS at a time."""
+    for part in torch.split(row_index, PART_ROWS):
+        yield encode({name: leaf.index_select(0, part) for name, leaf in observations.items()})
