@@ -80,6 +80,10 @@ class ActorDriver:
     def tick(self) -> None:
         """Time passed."""
         self.activity.limit_seconds = self.session.step_timeout_seconds
+        collector = self._collector
+        self.session.holds_full_segment = (
+            not self.session.may_seal and collector is not None and self._is_full(collector)
+        )
         self._do(self.session.tick(self._clock(), self._take_shares, self._open_steps))
 
     def drain(self) -> None:

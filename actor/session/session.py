@@ -57,6 +57,7 @@ class ActorSession:
         self.on_stop = "keep"
         self.step_timeout_seconds = 0.0  # as the newest WELCOME says
         self.is_reached = True  # there is a connection; the service knows, and logs why there is none
+        self.holds_full_segment = False  # that cannot be sealed without credit; the driver knows
         self._answer = 0  # to the learner's newest challenge
         self._waits = WaitReporter(learner)
         self._envs = envs
@@ -129,7 +130,8 @@ class ActorSession:
         """Return what keeps the actor from stepping, "" where nothing does."""
         if self.state is State.WAITING:
             return "no policy"
-        return "no credit" if self.state is State.RUNNING and self.task.rows_left and not self.may_open else ""
+        is_held = self.holds_full_segment or (self.task.rows_left and not self.may_open)
+        return "no credit" if self.state is State.RUNNING and is_held else ""
 
     def _keep_in_touch(
         self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int]

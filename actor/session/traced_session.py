@@ -6,7 +6,6 @@ from typing import Any
 
 from dppo.actor.session.actions import Action, Exit, Load, Note, Reconnect, Send
 from dppo.actor.session.session import ActorSession
-from dppo.actor.session.states import State
 from dppo.actor.session.task import MAX_DAMAGED
 from dppo.protocol.messages import FromLearner, TimeShares
 from dppo.protocol.release import RELEASE
@@ -48,7 +47,7 @@ class TracedActorSession(ActorSession):
     def tick(self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int] = int) -> list[Action]:
         """Record what the clock brings, and waits that begin or end."""
         actions = self._calls.run(lambda: super(TracedActorSession, self).tick(now, shares, open_steps))
-        lack = self._lacking
+        lack = self._lack
         if lack != self._waits_for:
             if self._waits_for:
                 fields = {"for": self._waits_for, "seconds": round(now - self._waits_since, 6)}
@@ -57,13 +56,6 @@ class TracedActorSession(ActorSession):
                 self._trace.event("waits", self.state.value, fields={"for": lack})
             self._waits_for, self._waits_since = lack, now
         return actions
-
-    @property
-    def _lacking(self) -> str:
-        """Return what the actor is without. Without credit it still steps until its open segment is full."""
-        if self.state is State.WAITING:
-            return "no policy"
-        return "no credit" if self.state is State.RUNNING and self.task.rows_left and not self.may_seal else ""
 
     def receive(self, message: FromLearner, blob: Blob | None, now: float) -> list[Action]:
         """Record a message from the learner."""
