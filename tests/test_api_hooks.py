@@ -52,6 +52,20 @@ def test_an_object_is_called_in_this_process_and_stops_the_run(folder: Path) -> 
     assert counts.updates == [1, 2, 3]
     assert counts.reason.startswith("stopped by the hook")
     assert result.reason == counts.reason
+    assert [(record.state, record.steps) for record in dppo.runs()] == [("stopped", result.steps)]
+
+
+class Fails:
+    """Raises after the first update."""
+
+    def on_update(self, status: Any) -> None:
+        raise LookupError("no such sensor")
+
+
+def test_a_run_that_failed_is_among_the_runs(folder: Path) -> None:
+    with pytest.raises(dppo.DppoError, match="no such sensor"):
+        dppo.train("CartPole-v1", actors=0, total_steps=10_000, hooks=Fails(), **SMALL)
+    assert [(record.state, record.updates) for record in dppo.runs()] == [("failed", 1)]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import datetime
 import json
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from dppo.api.wording import python_words
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import PlotArguments
-from dppo.watch.run_list import ROOT, FoundRun, find_runs
+from dppo.watch.run_list import ROOT, FoundRun, State, find_runs
 
 if TYPE_CHECKING:
     from dppo.api.policy import Policy
@@ -26,7 +25,7 @@ class RunRecord:
 
     directory: Path
     env: str  # "" where it is not known
-    state: Literal["running", "interrupted", "finished", "without a policy"]
+    state: State  # "running", "finished", "stopped" (by a hook), "failed", "interrupted" or "without a policy"
     changed: datetime.datetime  # its newest file; in UTC
     steps: int | None  # the following as of its newest summary; None where there is none
     updates: int | None
@@ -82,15 +81,9 @@ def _record(found: FoundRun) -> RunRecord:
     return RunRecord(
         directory=found.path,
         env=found.env,
-        state=_state(found.state),
+        state=found.state,
         changed=datetime.datetime.fromtimestamp(found.changed, datetime.UTC),
         steps=summary.get("steps"),
         updates=summary.get("updates"),
         mean_return=summary.get("mean_return"),
     )
-
-
-def _state(words: str) -> Literal["running", "interrupted", "finished", "without a policy"]:
-    states: Sequence[Literal["running", "interrupted", "finished", "without a policy"]]
-    states = ("running", "interrupted", "finished", "without a policy")
-    return next(state for state in states if words.startswith(state))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import yaml
 
@@ -24,7 +25,9 @@ MOST_DEEP = 3  # runs/compose/Pendulum-v1, runs/sweep/a/b
 MOST_LISTED = 20
 MOST_LOOKED_AT = 2000  # directories: a folder of runs may hold anything
 SUMMARY_SECONDS = 60.0  # that may pass between the last update and the summary
-UNFINISHED = ("interrupted", "failed", "stopped")  # first words of reasons in summary.json
+Ended = Literal["interrupted", "failed", "stopped"]  # before its time; first words of reasons in summary.json
+State = Ended | Literal["running", "finished", "without a policy"]
+ENDED: tuple[Ended, ...] = get_args(Ended)
 MARKS = ("run.json", "config.yaml", "policy.onnx")
 CHANGING = (SUMMARY, "metrics.jsonl", "policy.onnx", "config.yaml", "run.json")
 
@@ -36,11 +39,13 @@ class FoundRun:
     path: Path
     changed: float  # seconds since 1970
     env: str  # "" where config.yaml does not say
-    state: str  # in words
+    state: State
+    steps: int | None = None  # where it ended; None: unknown, or it has not
 
     def line(self, now: float) -> str:
         """Return one line for the list."""
-        return f"  {self.path}  {self.env or 'unknown environment'}, {self.state}, {ago(now - self.changed)}"
+        state = self.state if self.steps is None else f"{self.state} after {self.steps:,} steps"
+        return f"  {self.path}  {self.env or 'unknown environment'}, {state}, {ago(now - self.changed)}"
 
 
 def find_runs(root: Path = ROOT) -> list[FoundRun]:
@@ -125,23 +130,23 @@ def _look_at(path: Path, locked: Sequence[tuple[int, int]]) -> FoundRun:
     for name in CHANGING:
         with suppress(OSError):
             changed.append((path / name).stat().st_mtime)
-    return FoundRun(path, max(changed), _env_of(path), _state(path, locked))
+    return FoundRun(path, max(changed), _env_of(path), *_state(path, locked))
 
 
-def _state(path: Path, locked: Sequence[tuple[int, int]]) -> str:
+def _state(path: Path, locked: Sequence[tuple[int, int]]) -> tuple[State, int | None]:
+    """Return the state, and the steps where its summary is of its end."""
     for held in (path, path / "lock"):
         with suppress(OSError):
             status = held.stat()
             if (status.st_dev, status.st_ino) in locked:
-                return "running"
+                return "running", None
     with suppress(OSError, ValueError, KeyError, TypeError):
         if (path / SUMMARY).stat().st_mtime < (path / "metrics.jsonl").stat().st_mtime - SUMMARY_SECONDS:
-            return "interrupted"  # it went on since, and was killed
+            return "interrupted", None  # it went on since, and was killed
         summary = json.loads((path / SUMMARY).read_bytes())
-        steps = f"{int(summary['steps']):,} steps"
-        ended = next((word for word in UNFINISHED if str(summary["reason"]).startswith(word)), "finished")
-        return f"{ended} after {steps}"
-    return "interrupted" if (path / "policy.onnx").is_file() else "without a policy"
+        steps, reason = int(summary["steps"]), str(summary["reason"])
+        return next((word for word in ENDED if reason.startswith(word)), "finished"), steps
+    return ("interrupted" if (path / "policy.onnx").is_file() else "without a policy"), None
 
 
 def _env_of(path: Path) -> str:
