@@ -9,8 +9,9 @@ from torch import Tensor
 from dppo.learner.models.heads import GaussianHead
 from dppo.learner.models.networks import Activation, CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
+from dppo.learner.ppo.gradients import Gradients, KlPenalty, Outputs
 from dppo.learner.ppo.gradients_analytic import WrittenGradients
-from dppo.learner.ppo.gradients_autograd import AutogradGradients, Gradients, KlPenalty, Outputs
+from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.losses import surrogate_limits
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.specs import spec_of

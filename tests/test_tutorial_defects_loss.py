@@ -16,8 +16,9 @@ from torch import Tensor
 from dppo.learner.models.distributions import Distribution, Gaussian
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
+from dppo.learner.ppo.gradients import Outputs
 from dppo.learner.ppo.gradients_analytic import WrittenGradients
-from dppo.learner.ppo.gradients_autograd import AutogradGradients, Outputs
+from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.losses import surrogate_limits
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.specs import spec_of

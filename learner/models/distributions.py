@@ -1,18 +1,46 @@
-"""The two action distributions as pure functions of tensors. Knows PyTorch; knows no network.
+"""Action distributions: their protocol, and two of them, as pure functions of tensors. Knows PyTorch; knows no network.
 
 Written out instead of taken from torch.distributions, whose checks and object layers cost more than the arithmetic of
-a small minibatch. A further distribution (a masked or a multi-categorical one) is one more record with these methods.
+a small minibatch. A further distribution (a masked or a multi-categorical one) is one more record with these methods;
+nothing else asks which one it is, but for gradients written out by hand.
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
+LARGEST_LOGIT = 1e4
+
 Noise = Literal["normal", "gumbel"]
+
+
+class Distribution(Protocol):
+    """A record of tensors with a row for each of N observations, or with what is the same for all of them."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions [N, ...] from noise [N, n] of the policy's kind; noise 0 gives the deterministic action."""
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[N] of action [N, ...], joint over all dimensions."""
+
+    def entropy(self) -> Tensor:
+        """[N], or [] where it is the same in every state."""
+
+    def kl_from(self, old: Self) -> Tensor:
+        """KL(old || self), [N]; of the same kind as this one."""
+
+    def rows(self) -> Tensor:
+        """Return all of it as one tensor with a row for each of N, [N, k]: what `of_rows` takes."""
+
+    def of_rows(self, rows: Tensor) -> Self:
+        """The distribution whose `rows()` these are, or a part of them. A class method in records."""
+
+    def terms(self, action: Tensor) -> Tensor:
+        """Size of the terms that the log-prob of action [N, ...] is summed from, [N]: rounding is in proportion."""
 
 
 class Gaussian(NamedTuple):
@@ -39,6 +67,15 @@ class Gaussian(NamedTuple):
         precision = (-2 * self.log_std).exp()
         spread = (2 * old.log_std).exp() + (old.mean - self.mean).square()
         return (self.log_std - old.log_std + 0.5 * spread * precision - 0.5).sum(-1)
+
+    def terms(self, action: Tensor) -> Tensor:
+        """[N]. A mean is known to a few units in its last place (and in that of the terms it is summed from, of order
+        1), so z = (a - mean) / std to those over std, and z^2 / 2 to z times that.
+        """
+        precision = (-self.log_std).exp()
+        z = ((action - self.mean) * precision).abs()
+        of_mean = z * (1 + self.mean.abs() + action.abs()) * precision
+        return (of_mean + 0.5 * z.square() + self.log_std.abs() + 1).sum(-1)
 
     def rows(self) -> Tensor:
         """Return all of it as one tensor with a row for each of N, [N, 2 n]: what `of_rows` takes."""
@@ -71,6 +108,10 @@ class Categorical(NamedTuple):
         """KL(old || self), [N]: sum of p_old (log p_old - log p)."""
         return (old.log_probs.exp() * (old.log_probs - self.log_probs)).sum(-1)
 
+    def terms(self, action: Tensor) -> Tensor:
+        """[N]: the largest of the log-probs, whichever action it is."""
+        return self.log_probs.clamp_min(-LARGEST_LOGIT).abs().amax(-1)
+
     def rows(self) -> Tensor:
         """Return all of it as one tensor with a row for each of N, [N, k]: what `of_rows` takes."""
         return self.log_probs
@@ -79,6 +120,3 @@ class Categorical(NamedTuple):
     def of_rows(cls, rows: Tensor) -> "Categorical":
         """The distribution whose `rows()` these are, or a part of them."""
         return cls(rows)
-
-
-Distribution = Gaussian | Categorical

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dppo.learner.models.distributions import Categorical, Distribution
+from dppo.learner.models.distributions import Distribution
 from dppo.learner.ppo.batch import Estimates, Grid
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.errors import DppoError
 
 RATIO_TOLERANCE = 1e-4  # of a log-prob: beyond it, and beyond rounding, an actor used other weights than we think
 ROUNDINGS = 64  # units in the last place that sums over a layer's inputs in another order may differ by
-LARGEST_LOGIT = 1e4
 MOST_LOG_RATIO = 10.0  # e^10: no honest mistake, and the next step would be to overflow
 MOST = 0.9  # of an actor's rows
 UNLIKE = 100.0  # times what most rows are below
@@ -80,18 +79,8 @@ def first_pass(distribution: Distribution, rows: Rows, actor_of_row: np.ndarray,
 
 
 def rounding(distribution: Distribution, actions: Tensor) -> Tensor:
-    """Return how far apart two correct float32 computations of the actions' log-probs may be, [N].
-
-    A mean is known to a few units in its last place (and in that of the terms it is summed from, of order 1), so
-    z = (a - mean) / std to those over std, and z^2 / 2 to z times that. Of a categorical policy likewise the logits.
-    """
-    if isinstance(distribution, Categorical):
-        size = distribution.log_probs.clamp_min(-LARGEST_LOGIT).abs().amax(-1)
-    else:
-        precision = (-distribution.log_std).exp()
-        z = ((actions - distribution.mean) * precision).abs()
-        of_mean = z * (1 + distribution.mean.abs() + actions.abs()) * precision
-        size = (of_mean + 0.5 * z.square() + distribution.log_std.abs() + 1).sum(-1)
+    """Return how far apart two correct float32 computations of the actions' log-probs may be, [N]."""
+    size = distribution.terms(actions)
     return (ROUNDINGS * torch.finfo(torch.float32).eps * size).clamp_min(RATIO_TOLERANCE)
 
 
@@ -120,5 +109,5 @@ def _magnitudes(array: Tensor) -> Tensor:
 
 def mean_kl(old: Distribution, new: Distribution, where: Tensor | None = None) -> float:
     """KL(old || new), mean over the rows `where` [n] int64; None: over all."""
-    kl: Tensor = new.kl_from(old)  # type: ignore[arg-type]  # both come from one network, so their types agree
+    kl = new.kl_from(old)
     return (kl if where is None else kl.index_select(0, where)).mean().item()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dppo.learner.ppo.gradients_autograd import Outputs
+from dppo.learner.ppo.gradients import Outputs
 from dppo.learner.ppo.losses import approx_kl, clip_fraction, surrogate, surrogate_limits, value_loss
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.errors import DppoError

@@ -2,7 +2,7 @@
 
 At 64 rows automatic differentiation spends most of its time on bookkeeping. Here every product is written into a buffer
 that is used again, and gradients go straight to their place in the flat gradient. The formulas are those of
-`gradients.AutogradGradients`, which the tests compare it to.
+`AutogradGradients`, which the tests compare it to.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dppo.learner.models.activations import Tanh, tanh_in_place
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
-from dppo.learner.ppo.gradients_autograd import KlPenalty, Outputs
+from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.head_gradients import CategoricalSlope, FreeGaussianSlope, HeadSlope, StateGaussianSlope
 from dppo.learner.ppo.rows import Rows
 
@@ -37,6 +37,19 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], object], Callable[[
     nn.ReLU: (torch.relu_, _relu_backward),
     nn.ELU: (nn.functional.elu_, _elu_backward),
 }
+
+
+def applies_to(policy: PolicyNetwork, critic: CriticNetwork) -> bool:
+    """Whether these gradients cover both networks: encoders without parameters, then perceptrons."""
+    return policy.encodes_once and _is_perceptron(policy.body) and _is_perceptron(critic.body)
+
+
+def _is_perceptron(body: nn.Module) -> bool:
+    """Whether linear layers alternate with one kind of known activation."""
+    layers = list(body) if isinstance(body, nn.Sequential) else []
+    activations = {type(layer) for layer in layers[1::2]}
+    linear = all(type(layer) is nn.Linear for layer in layers[::2])
+    return len(layers) % 2 == 1 and linear and len(activations) <= 1 and activations <= _ACTIVATIONS.keys()
 
 
 class WrittenMlp:

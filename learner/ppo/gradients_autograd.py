@@ -1,47 +1,11 @@
-"""The gradient of PPO's loss on one minibatch. Knows networks and losses; knows no epochs and no optimizer.
-
-    policy's loss = -surrogate + KL loss - entropy_coefficient * entropy
-    critic's loss = value_coefficient * value loss
-
-This is the way by automatic differentiation, which works for every network; `gradients_analytic` is the same for
-perceptrons, several times faster. The two networks share nothing, so each has its gradient by itself.
-"""
-
-from typing import NamedTuple, Protocol
+"""The gradient of PPO's loss by automatic differentiation, which works for every network. Knows networks and losses."""
 
 import torch
-from torch import Tensor
 
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
+from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.losses import kl_loss, surrogate, value_loss
 from dppo.learner.ppo.rows import Rows
-
-
-class Outputs(NamedTuple):
-    """Outputs of the networks for the rows, written in place so that metrics can wait for the epoch."""
-
-    log_probs: Tensor  # [n]
-    values: Tensor  # [n], normalised
-    entropies: Tensor  # [n]
-    kls: Tensor  # [n] KL(old || new); left alone where there is no KL penalty
-
-
-class KlPenalty(NamedTuple):
-    """Arguments of losses.kl_loss; move from update to update."""
-
-    coefficient: float
-    hinge: float
-    hinge_from: float
-
-
-class Gradients(Protocol):
-    """Fills the gradients of one network's parameters (overwriting) and its part of `outputs` from `rows`."""
-
-    def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
-        """Rows and outputs of one minibatch, n each."""
-
-    def critic(self, rows: Rows, outputs: Outputs) -> None:
-        """Rows and outputs of one minibatch, n each."""
 
 
 class AutogradGradients:
@@ -66,7 +30,7 @@ class AutogradGradients:
             log_probs, entropies = distribution.log_prob(rows.actions), distribution.entropy()
             loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits)
             if penalty is not None:
-                kls = distribution.kl_from(distribution.of_rows(rows.old))  # type: ignore[arg-type]  # of one type
+                kls = distribution.kl_from(distribution.of_rows(rows.old))
                 loss = loss + kl_loss(kls.mean(), *penalty)
                 outputs.kls.copy_(kls.detach())
             if self._entropy_coefficient:
@@ -78,8 +42,10 @@ class AutogradGradients:
     def critic(self, rows: Rows, outputs: Outputs) -> None:
         """See Gradients."""
         _zero(self._critic)
+        with torch.no_grad():  # the encoder is trained by the policy's loss alone
+            features = rows.encoded(self._policy.encode)
         with torch.enable_grad():
-            values = self._critic(rows.encoded(self._policy.encode))
+            values = self._critic(features)
             loss = self._value_coefficient * value_loss(values, rows.targets)
             loss.backward()  # type: ignore[no-untyped-call]
         outputs.values.copy_(values.detach())

@@ -2,7 +2,7 @@
 no layers.
 
 With w = d loss / d log pi of a row, from the surrogate, and v = d loss / d KL of a row, from the KL penalty, both as by
-`gradients.AutogradGradients`, which the tests compare all of this to.
+`AutogradGradients`, which the tests compare all of this to.
 """
 
 from typing import Protocol
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dppo.learner.models.distributions import HALF_LOG_TWO_PI
 from dppo.learner.models.heads import GaussianHead
-from dppo.learner.ppo.gradients_autograd import KlPenalty, Outputs
+from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.losses import kl_loss_slope
 from dppo.learner.ppo.rows import Rows
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from dppo.learner.config import PpoConfig
 from dppo.learner.ppo.adaptive_kl import adapted_coefficient
-from dppo.learner.ppo.gradients_autograd import KlPenalty
+from dppo.learner.ppo.gradients import KlPenalty
 from dppo.learner.ppo.schedule_curves import kl_adapted_rate, linear, progress
 
 HINGE_AT_TARGETS = 2.0  # Heess et al. 2017
