@@ -64,9 +64,10 @@ def test_encoding_in_every_minibatch_trains_to_the_same_bits(
     observation: gym.Space, action: str, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def trained(*, once: bool) -> dict[str, torch.Tensor]:
-        monkeypatch.setattr(PolicyNetwork, "encodes_once", once)
+        monkeypatch.undo()  # so that the gradients are chosen as they are without
         spec = spec_of(observation, ACTIONS[action])
         trainer = Trainer(spec, ppo=PPO, network=SMALL, seed=1, total_steps=1000, gradients=way)
+        monkeypatch.setattr(PolicyNetwork, "encodes_once", once)
         train_on, seen = trainer._train_on, []
 
         def noted(rows: Rows) -> tuple[list[EpochMetrics], list[float]]:

@@ -1,4 +1,4 @@
-"""What an optimizer asks of a gradient of PPO's loss on one minibatch. Knows rows; knows no networks and no optimizer.
+"""The protocol of gradients of PPO's loss on one minibatch. Knows rows; knows no networks and no optimizer.
 
     policy's loss = -surrogate + KL loss - entropy_coefficient * entropy
     critic's loss = value_coefficient * value loss
