@@ -28,9 +28,9 @@ def say_that_it_is_over(config: LearnerConfig, listening: Listening, reason: str
         return  # never listened to any network: no actor has a token for it
     stop = EndSignals()
     identity = next_identity(path)
-    router, gate = reopen_door(listening, config.collect.max_rollout_bytes, path)
+    router, authenticator = reopen_door(listening, config.collect.max_rollout_bytes, path)
     session = LearnerSession(session_settings(config, identity), Ledger(), SlotTable(identity.start), None)
-    network = Network(router, session, lambda entry: None, gate)
+    network = Network(router, session, lambda entry: None, authenticator)
     try:
         network.start()
         network.finish(reason, "shutdown")

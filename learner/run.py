@@ -257,7 +257,7 @@ class Run:
     def books(self, session: LearnerSession) -> Books:
         """Return where every step is now; under the session's lock."""
         self.journal.turn_over()
-        crash = session.troubles.newest_crash
+        crash = session.env_faults.newest_crash
         return Books(session.ledger.to_state(), self.journal.position, crash, session.slots.most)
 
     def save(self, books: Books, now: float) -> None:

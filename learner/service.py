@@ -74,9 +74,11 @@ def run(
         directory = this_run.directory
         stack.callback(directory.close)
         reporter = Reporter(this_run)
-        router, gate = open_listener(listening, config.collect.max_rollout_bytes, directory.path)
+        router, authenticator = open_listener(listening, config.collect.max_rollout_bytes, directory.path)
         session = this_run.session(trace=trace)
-        network = Network(router, session, this_run.journal.append, gate, status=reporter.status, observe=observe)
+        network = Network(
+            router, session, this_run.journal.append, authenticator, status=reporter.status, observe=observe
+        )
         stack.callback(network.close)
         network.start()
         failure: HookError | None = None

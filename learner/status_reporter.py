@@ -87,7 +87,7 @@ def waiting_for(session: LearnerSession, now: float) -> str:
     """Return who or what holds the run up, "" if nothing does."""
     if session.phase is Phase.COLLECTING and session.peers:
         return ""  # that is the work; when it lasts, the session reports it
-    return waiting.waiting_for(session.roster, session.cycle, now)
+    return waiting.waiting_for(session.peer_table, session.cycle, now)
 
 
 def _actor(peer: Peer, now: float) -> ActorStatus:

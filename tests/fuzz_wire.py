@@ -65,7 +65,7 @@ def serve(endpoint: str) -> None:
     """The learner: until standard input ends."""
     router = Router(endpoint, MAX_BLOB_BYTES)
     session = LearnerSession(replace(SETTINGS, max_actors=100), Ledger(), SlotTable(), SPEC)
-    session.roster.spaces.is_settled = True  # or the peers' mutated spaces would be a majority
+    session.peer_table.spaces.is_settled = True  # or the peers' mutated spaces would be a majority
     network = Network(router, session, lambda entry: None)
     network.start()
     print("listening", flush=True)

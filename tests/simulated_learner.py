@@ -231,7 +231,7 @@ class SimulatedLearner(SimulatedNetwork):
         except ProtocolError as error:
             self._do(learner.violation(connection.id, error, self.now))
             return
-        peer = learner.roster.heard_of(connection.id)
+        peer = learner.peer_table.heard_of(connection.id)
         known, ready = peer is not None, peer is not None and peer.ready
         batch = len(learner.batch)
         actions = learner.receive(connection.id, message, blob, self.now)

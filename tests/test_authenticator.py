@@ -21,7 +21,7 @@ def access(tmp_path: Path) -> Access:
 
 
 class Clock:
-    """Both clocks of a gate."""
+    """Both clocks of an authenticator."""
 
     now = NOW
 
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gate(access: Access, clock: Clock) -> TokenAuthenticator:
+def authenticator(access: Access, clock: Clock) -> TokenAuthenticator:
     return TokenAuthenticator(access, wall=clock, monotonic=clock)
 
 
@@ -45,39 +45,45 @@ def first_key(access: Access) -> bytes:
     return public_key(line.secret)
 
 
-def test_a_token_added_a_moment_ago_is_let_in_at_the_first_try(access: Access, gate: TokenAuthenticator) -> None:
+def test_a_token_added_a_moment_ago_is_let_in_at_the_first_try(
+    access: Access, authenticator: TokenAuthenticator
+) -> None:
     secret = new_secret_key()
     access.change(lambda book: book.add("laptop", public_key(secret), NOW))
-    assert isinstance(gate.admit(public_key(secret)), Admitted)
+    assert isinstance(authenticator.admit(public_key(secret)), Admitted)
 
 
-def test_a_revoked_token_may_not_stay_once_the_gate_has_looked(access: Access, gate: TokenAuthenticator) -> None:
+def test_a_revoked_token_may_not_stay_once_the_file_was_looked_at(
+    access: Access, authenticator: TokenAuthenticator
+) -> None:
     key = first_key(access)
-    verdict = gate.admit(key)
+    verdict = authenticator.admit(key)
     assert isinstance(verdict, Admitted)
-    assert gate.is_valid(verdict.user)
+    assert authenticator.is_valid(verdict.user)
     access.change(lambda book: book.revoke("default", NOW))
-    gate.refresh()
-    assert not gate.is_valid(verdict.user)
-    assert gate.admit(key) == Denied(f"token {verdict.user} is revoked")
+    authenticator.refresh()
+    assert not authenticator.is_valid(verdict.user)
+    assert authenticator.admit(key) == Denied(f"token {verdict.user} is revoked")
 
 
-def test_an_expired_token_needs_no_look_at_the_file(access: Access, gate: TokenAuthenticator, clock: Clock) -> None:
+def test_an_expired_token_needs_no_look_at_the_file(
+    access: Access, authenticator: TokenAuthenticator, clock: Clock
+) -> None:
     secret = new_secret_key()
     access.change(lambda book: book.add("brief", public_key(secret), NOW, 60))
-    verdict = gate.admit(public_key(secret))
+    verdict = authenticator.admit(public_key(secret))
     assert isinstance(verdict, Admitted)
     clock.now += 60
-    assert not gate.is_valid(verdict.user)
-    assert isinstance(gate.admit(public_key(secret)), Denied)
+    assert not authenticator.is_valid(verdict.user)
+    assert isinstance(authenticator.admit(public_key(secret)), Denied)
 
 
 @pytest.mark.parametrize("damage", ["garbage", "gone", "open to others"])
 def test_while_the_list_cannot_be_read_nobody_new_comes_in_and_those_inside_stay(
-    access: Access, gate: TokenAuthenticator, damage: str, caplog: pytest.LogCaptureFixture
+    access: Access, authenticator: TokenAuthenticator, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     key, file = first_key(access), access.path / "tokens.json"
-    verdict = gate.admit(key)
+    verdict = authenticator.admit(key)
     assert isinstance(verdict, Admitted)
     content = file.read_bytes()
     if damage == "garbage":
@@ -86,37 +92,39 @@ def test_while_the_list_cannot_be_read_nobody_new_comes_in_and_those_inside_stay
         file.unlink()
     else:
         file.chmod(0o644)
-    gate.refresh()
+    authenticator.refresh()
     with pytest.raises(UsageError, match=r"tokens\.json"):
-        gate.admit(key)
-    assert gate.is_valid(verdict.user)
+        authenticator.admit(key)
+    assert authenticator.is_valid(verdict.user)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    gate.refresh()
+    authenticator.refresh()
     assert len(caplog.records) == 1, "it is said once"
     file.write_bytes(content)
     file.chmod(0o600)
-    gate.refresh()
-    assert gate.admit(key) == verdict
+    authenticator.refresh()
+    assert authenticator.admit(key) == verdict
 
 
 def test_refusals_are_told_once_a_second_and_none_is_forgotten(
-    gate: TokenAuthenticator, clock: Clock, caplog: pytest.LogCaptureFixture
+    authenticator: TokenAuthenticator, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(1000):
-        gate.denied("10.0.0.9", bytes(32), "unknown key")
-        gate.denied("10.0.0.8", b"", f"reason {number}")
-    gate.flush()
+        authenticator.denied("10.0.0.9", bytes(32), "unknown key")
+        authenticator.denied("10.0.0.8", b"", f"reason {number}")
+    authenticator.flush()
     assert len(caplog.records) == 1
     assert "10.0.0.9" in caplog.records[0].getMessage()
     clock.now += 1
-    gate.flush()
-    gate.flush()
+    authenticator.flush()
+    authenticator.flush()
     assert len(caplog.records) == 2
     assert "1999 times more, most often 10.0.0.9, key" in caplog.records[1].getMessage()
     assert "unknown key (999); " in caplog.records[1].getMessage()
-    assert gate.turned_away == 2000
+    assert authenticator.turned_away == 2000
 
 
-def test_a_failed_check_is_told_with_its_reason(gate: TokenAuthenticator, caplog: pytest.LogCaptureFixture) -> None:
-    gate.failed(ZeroDivisionError("oh"))
+def test_a_failed_check_is_told_with_its_reason(
+    authenticator: TokenAuthenticator, caplog: pytest.LogCaptureFixture
+) -> None:
+    authenticator.failed(ZeroDivisionError("oh"))
     assert "ZeroDivisionError: oh" in caplog.records[0].getMessage()

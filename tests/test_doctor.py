@@ -138,8 +138,8 @@ class Learner:
     def __init__(self, directory: Path, *, with_keys: bool) -> None:
         port = free_port()
         self.access = Access.open(directory, time.time())
-        self.gate = TokenAuthenticator(self.access, wall=time.time, monotonic=time.monotonic)
-        self.router = Router(f"tcp://127.0.0.1:{port}", 10**6, self.gate.security() if with_keys else None)
+        self.authenticator = TokenAuthenticator(self.access, wall=time.time, monotonic=time.monotonic)
+        self.router = Router(f"tcp://127.0.0.1:{port}", 10**6, self.authenticator.security() if with_keys else None)
         self.address = f"127.0.0.1:{port}"
         line = self.access.announce(self.address, time.time())
         assert line is not None

@@ -145,7 +145,7 @@ def test_actors_that_work_come_back_as_often_as_they_like(monkeypatch: pytest.Mo
             actor.driver.connected()
             world._flush(actor)
         assert not any("over and over" in note for note in world.notes)
-        assert len(learner_of(world).roster.fetches) == 1
+        assert len(learner_of(world).peer_table.fetches) == 1
 
 
 def test_connections_that_ended_leave_nothing_but_a_bounded_record_of_each_token() -> None:
@@ -153,11 +153,11 @@ def test_connections_that_ended_leave_nothing_but_a_bounded_record_of_each_token
     for number in range(MAX_RECORDS + 200):
         peer, _ = learner.join(f"a-{number}", token=f"token-{number}")
         learner.leave(peer, "cut")
-    assert len(learner.session.roster.fetches) <= MAX_RECORDS
+    assert len(learner.session.peer_table.fetches) <= MAX_RECORDS
     for _ in range(2 * LEAST_POLICIES):
         peer, _ = learner.join("b", token="b")
         learner.leave(peer, "cut")
-    assert len(learner.session.roster.fetches) <= MAX_RECORDS
+    assert len(learner.session.peer_table.fetches) <= MAX_RECORDS
     assert len(Fetches()) == 0
 
 

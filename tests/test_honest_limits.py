@@ -21,17 +21,17 @@ ROUND_SECONDS = 0.1
 
 
 class GuardedWorld(Simulation):
-    """A world whose learner limits each connection as the turnstile does."""
+    """A world whose learner limits each connection as the ingress guard does."""
 
     def hand_to_learner(self, connection: Connection, header: bytes, blob: bytes | None) -> None:
         if self.learner is None:
             return
-        conduct = self.learner.conduct
-        conduct.look(self.now)
-        if conduct.is_dismissed(connection.id):
+        peer_limits = self.learner.peer_limits
+        peer_limits.look(self.now)
+        if peer_limits.is_dismissed(connection.id):
             return
         try:
-            conduct.spend(connection.id, self.now)
+            peer_limits.spend(connection.id, self.now)
         except HostileError as error:
             self._do(self.learner.violation(connection.id, error, self.now))
             return
@@ -40,7 +40,7 @@ class GuardedWorld(Simulation):
     def _do(self, actions: Sequence[Any]) -> None:
         for action in actions:
             if isinstance(action, Send) and isinstance(action.message, Policy) and self.learner is not None:
-                self.learner.conduct.give_back(action.peer, ANSWERS)
+                self.learner.peer_limits.give_back(action.peer, ANSWERS)
         super()._do(actions)
 
 

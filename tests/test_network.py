@@ -62,7 +62,7 @@ class StoppingSession:
         self.spec = None
         self.total_bytes = 0
         self.cycle = SimpleNamespace(all_have_loaded=True)
-        self.conduct = PeerLimits()
+        self.peer_limits = PeerLimits()
 
     def allowed_bytes(self, peer: bytes | None) -> int:
         return 0

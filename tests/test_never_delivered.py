@@ -6,7 +6,7 @@ from simulation import Simulation, learner_of, running
 from test_session_joining import hello
 
 from dppo.learner.session.name_owners import OWNED_SECONDS
-from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.records import Send
 from dppo.learner.session.slots import MAX_PAST, SlotTable
 from dppo.protocol.messages import Reject, Tally, Welcome
@@ -44,7 +44,7 @@ def test_nothing_is_kept_of_thousands_of_names_that_announced_much_and_left(worl
     assert len(learner.ledger.accounts) <= 1
     assert len(learner.slots._by_name) <= 1
     assert len(learner.slots._past) <= MAX_PAST
-    assert len(learner.roster._owners._lives) <= 1
+    assert len(learner.peer_table._owners._lives) <= 1
     assert learner.ledger.total().sealed < 100
 
 
@@ -90,16 +90,16 @@ def test_a_name_belongs_to_the_token_of_the_actor_that_delivered_under_it_also_w
     account.token = "alice.1"
     world.cut(actor, lose_up=True, noticed=True)
     world.tick_learner()
-    for roster in (learner.roster, Roster(world.settings, learner.ledger, SlotTable(2), learner.spec)):
-        no = roster._owners.refusal(hello(actor="gpu", incarnation=b"mallory!"), "mallory.2")
+    for peer_table in (learner.peer_table, PeerTable(world.settings, learner.ledger, SlotTable(2), learner.spec)):
+        no = peer_table._owners.refusal(hello(actor="gpu", incarnation=b"mallory!"), "mallory.2")
         assert no is not None
         assert no.fatal
         assert "another token" in no.text
-        same = roster._owners.refusal(hello(actor="gpu", incarnation=actor.incarnation), "alice.9")
+        same = peer_table._owners.refusal(hello(actor="gpu", incarnation=actor.incarnation), "alice.9")
         assert same is None  # rotation changes the id, not the name
     learner.ledger.train(learner.cycle.batch_number)  # nothing of it is pending
-    learner.roster._owners.free(world.now + OWNED_SECONDS, {actor.incarnation: world.now})
-    again = learner.roster._owners.refusal(hello(actor="gpu", incarnation=b"mallory!"), "mallory.2")
+    learner.peer_table._owners.free(world.now + OWNED_SECONDS, {actor.incarnation: world.now})
+    again = learner.peer_table._owners.refusal(hello(actor="gpu", incarnation=b"mallory!"), "mallory.2")
     assert again is not None
     assert again.challenge  # free for who proves that it lives
 

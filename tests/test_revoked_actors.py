@@ -54,11 +54,11 @@ def answer(peer: Dealer) -> FromLearner:
 
 def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(tmp_path: Path) -> None:
     access = Access.open(tmp_path, time.time())
-    gate = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
-    router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, gate.security())
+    authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
+    router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, authenticator.security())
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
     session = LearnerSession(settings, Ledger(), SlotTable(1))
-    network = Network(router, session, lambda _: None, gate)
+    network = Network(router, session, lambda _: None, authenticator)
     network.start()
     line = access.announce(router.address.removeprefix("tcp://"), time.time())
     assert line is not None
@@ -84,10 +84,10 @@ def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(t
 
 def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door()
-    gate = TokenAuthenticator(Access.open(tmp_path, time.time()), wall=time.time, monotonic=time.monotonic)
+    authenticator = TokenAuthenticator(Access.open(tmp_path, time.time()), wall=time.time, monotonic=time.monotonic)
     router = Router(f"tcp://127.0.0.1:{free_port()}", 1_000_000, door.server)
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
-    network = Network(router, LearnerSession(settings, Ledger(), SlotTable(1)), lambda _: None, gate)
+    network = Network(router, LearnerSession(settings, Ledger(), SlotTable(1)), lambda _: None, authenticator)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     door.broken = SystemExit
     network.start()

@@ -102,10 +102,10 @@ def test_of_a_lost_connection_nothing_more_is_expected_after_the_lease(world: Si
     peer = actor.connection.id
     world.kill(actor)
     world._do(learner_of(world).unreachable(peer, world.now))
-    assert learner_of(world).roster.heard_of(peer) is not None
+    assert learner_of(world).peer_table.heard_of(peer) is not None
     world.now += LEASE_SECONDS + 0.1
     world.tick_learner()
-    assert learner_of(world).roster.heard_of(peer) is None
+    assert learner_of(world).peer_table.heard_of(peer) is None
     assert sum("silent" in note for note in world.notes) == 1  # of the other one
 
 

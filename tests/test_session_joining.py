@@ -102,7 +102,7 @@ def test_who_does_not_fit_is_refused_for_good_with_the_reason(changes: dict[str,
 
 def test_an_actor_with_other_spaces_is_refused_and_its_process_ends_with_the_reason(world: Simulation) -> None:
     running(world, "a")
-    learner_of(world).roster.spaces.is_settled = True  # something was trained on
+    learner_of(world).peer_table.spaces.is_settled = True  # something was trained on
     spec = replace_spec(dtype="<i4")
     stranger = hello(actor="z", incarnation=b"stranger", spec=spec, spec_hash=spec_hash(spec))
     actions = learner_of(world).receive(b"elsewhere", stranger, None, world.now)
@@ -248,9 +248,9 @@ def test_connections_leave_nothing_behind(world: Simulation) -> None:
         learner.receive(peer, hello(actor=f"a{number % 3}", incarnation=incarnation), None, world.now)
         learner.unreachable(peer, world.now)
     learner.tick(world.now + 2 * LEASE_SECONDS)
-    roster = learner.roster
-    left = [roster.peers, roster.lost, roster._connections, roster._names, learner.conduct]
+    peer_table = learner.peer_table
+    left = [peer_table.peers, peer_table.lost, peer_table._connections, peer_table._names, learner.peer_limits]
     assert [len(table) for table in left] == [0] * 5
-    assert not roster._owners._lives
+    assert not peer_table._owners._lives
     assert not learner.ledger.accounts
     assert not learner.slots._by_name

@@ -191,7 +191,7 @@ def test_strangers_who_send_garbage_do_not_fill_the_memory(world: Simulation) ->
     learner = learner_of(world)
     for number in range(2 * MAX_RECORDS):
         learner.violation(b"%d" % number, ProtocolError("garbage"), world.now)
-    assert len(learner.conduct) == MAX_RECORDS
+    assert len(learner.peer_limits) == MAX_RECORDS
 
 
 def test_a_rollout_of_an_actor_whose_spaces_are_unknown_is_not_looked_at(world: Simulation) -> None:

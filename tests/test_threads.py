@@ -137,7 +137,7 @@ def test_the_reporter_reads_of_a_run_only_what_its_thread_has_published() -> Non
     stub.published = replace(published, updates=4)
     session = SimpleNamespace(
         phase=Phase.STOPPED, ledger=Ledger(), peers={}, snapshot=SimpleNamespace(version=7),
-        roster=SimpleNamespace(peers={}), cycle=SimpleNamespace(unstopped=list, phase=Phase.STOPPED),
+        peer_table=SimpleNamespace(peers={}), cycle=SimpleNamespace(unstopped=list, phase=Phase.STOPPED),
     )  # fmt: skip
     status = reporter.status(cast(LearnerSession, session), 3.0)
     assert (status.updates, status.steps, status.mean_return, status.metrics) == (4, 40, 1.5, {"kl": 0.1})

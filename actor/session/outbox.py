@@ -29,18 +29,18 @@ class Outbox:
     def __init__(self) -> None:
         self.tally = Tally()  # sealed, acknowledged and dropped so far
         self.most_bytes = 2**63  # of a rollout that the learner accepts
-        self._parcels: deque[SealedRollout] = deque()
+        self._rollouts: deque[SealedRollout] = deque()
         self._sent_upto = 0  # on this connection
         self._limit = 0  # newest sequence number that credit allows to be outstanding
 
     def __len__(self) -> int:
-        return len(self._parcels)
+        return len(self._rollouts)
 
     @property
     def undelivered(self) -> str:
         """Return what would be lost if the actor ended now, to end a sentence with; "" where nothing would."""
-        steps = sum(parcel.header.steps for parcel in self._parcels)
-        return f"; {steps} steps in {len(self._parcels)} rollouts were not delivered" if self._parcels else ""
+        steps = sum(rollout.header.steps for rollout in self._rollouts)
+        return f"; {steps} steps in {len(self._rollouts)} rollouts were not delivered" if self._rollouts else ""
 
     @property
     def has_credit(self) -> bool:
@@ -64,7 +64,7 @@ class Outbox:
                 f"a rollout of {counts.T} x {counts.E} steps has {len(blob):,} bytes, and the learner accepts "
                 f"{self.most_bytes:,} (collect.max_rollout_bytes): raise that, or lower collect.segment_steps"
             )
-        self._parcels.append(SealedRollout(header, blob))
+        self._rollouts.append(SealedRollout(header, blob))
 
     def drop(self, steps: int) -> None:
         """Count steps that were cut and thrown away."""
@@ -80,9 +80,9 @@ class Outbox:
     def acknowledged(self, upto: int, credit: int) -> None:
         """The learner has disposed of everything up to there, and takes that many more."""
         acked_upto, acked_steps = self.tally.acked_upto, self.tally.acked_steps
-        while self._parcels and self._parcels[0].header.seq <= upto:
-            parcel = self._parcels.popleft()
-            acked_upto, acked_steps = parcel.header.seq, acked_steps + parcel.header.steps
+        while self._rollouts and self._rollouts[0].header.seq <= upto:
+            rollout = self._rollouts.popleft()
+            acked_upto, acked_steps = rollout.header.seq, acked_steps + rollout.header.steps
         self.tally = msgspec.structs.replace(self.tally, acked_upto=acked_upto, acked_steps=acked_steps)
         if credit:
             self._limit = max(self._limit, upto + credit)
@@ -93,7 +93,7 @@ class Outbox:
 
     def take_unsent(self) -> list[SealedRollout]:
         """Return the rollouts not sent on this connection yet, in order; from now on they count as sent."""
-        unsent = [parcel for parcel in self._parcels if parcel.header.seq > self._sent_upto]
+        unsent = [rollout for rollout in self._rollouts if rollout.header.seq > self._sent_upto]
         if unsent:
             self._sent_upto = unsent[-1].header.seq
         return unsent

@@ -293,7 +293,7 @@ class ActorSession:
     def _flush(self) -> list[Action]:
         if self._welcome is None or self._contact.unanswered:
             return []
-        return [Send(parcel.header, parcel.blob) for parcel in self.sealed.take_unsent()]
+        return [Send(rollout.header, rollout.blob) for rollout in self.sealed.take_unsent()]
 
     def _acknowledged(self, upto: int, credit: int) -> list[Action]:
         self.sealed.acknowledged(upto, credit)

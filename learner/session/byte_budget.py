@@ -12,7 +12,7 @@ from dppo.learner.session.flow_control import (
     segment_steps_of,
     total_bytes,
 )
-from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.records import Settings
 
 MAX_SIZES = 1024  # remembered
@@ -21,24 +21,24 @@ MAX_SIZES = 1024  # remembered
 class Budget:
     """Works sizes out once, for the spaces of the run."""
 
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
+    def __init__(self, peer_table: PeerTable) -> None:
+        self._peer_table = peer_table
         self._allowed: dict[int, int] = {}  # by environments of an actor
         self._batches: dict[int, int] = {}  # by connected actors
 
     def allowed_bytes(self, settings: Settings, peer_id: bytes | None) -> int:
         """Return how many unread bytes that connection may have sent; None: a connection that has sent nothing yet."""
-        if self._roster.spec is None:
+        if self._peer_table.spec is None:
             return STRANGER_BYTES
         # unknown peers may have known the last learner
-        peer = self._roster.peers.get(peer_id) if peer_id is not None else None
+        peer = self._peer_table.peers.get(peer_id) if peer_id is not None else None
         envs = peer.slots.envs if peer is not None else settings.envs_per_actor
         allowed = self._allowed.get(envs)
         if allowed is None:
             if len(self._allowed) >= MAX_SIZES:
                 self._allowed.clear()
             T = self._segment_steps(settings, envs, 1)
-            largest = largest_rollout_bytes(self._roster.spec, segment_steps=T, envs=envs)
+            largest = largest_rollout_bytes(self._peer_table.spec, segment_steps=T, envs=envs)
             allowed = self._allowed[envs] = allowed_bytes(largest, credit=CREDIT)
         return allowed
 
@@ -49,7 +49,7 @@ class Budget:
 
     def total_bytes(self, settings: Settings) -> int:
         """Return how many bytes of all peers together may be unread or wait for the next update."""
-        spec, actors = self._roster.spec, len(self._roster.peers)
+        spec, actors = self._peer_table.spec, len(self._peer_table.peers)
         if settings.max_ingress_bytes or spec is None:
             return total_bytes(settings.max_ingress_bytes, allowed=STRANGER_BYTES, batch=0)
         total = self._batches.get(actors)
@@ -64,7 +64,7 @@ class Budget:
         return total
 
     def _segment_steps(self, settings: Settings, envs: int, actors: int) -> int:
-        assert self._roster.spec is not None, "sizes follow from the spaces"
+        assert self._peer_table.spec is not None, "sizes follow from the spaces"
         share = math.ceil(settings.batch_steps / (envs * actors))
-        most = most_segment_steps(self._roster.spec, envs=envs, max_rollout_bytes=settings.max_rollout_bytes)
+        most = most_segment_steps(self._peer_table.spec, envs=envs, max_rollout_bytes=settings.max_rollout_bytes)
         return max(1, min(segment_steps_of(share, settings.segment_steps), most))

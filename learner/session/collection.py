@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.collection_rule import collection_rule
 from dppo.learner.session.flow_control import MOST_UNDELIVERED, segment_steps_of
-from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.phases import TABLE, Event, Phase
 from dppo.learner.session.records import Action, Latencies, Note, Peer, Quota, Send, Settings
 from dppo.learner.session.shares import Shares, known_quotas
@@ -22,7 +22,7 @@ LOADING_SECONDS = 0.5  # a peer that takes longer to receive and load a policy i
 class CollectionCycle:
     """Policies that actors act under, and the moment when all must stop. Methods return actions, in order."""
 
-    def __init__(self, settings: Settings, roster: Roster, most_bytes: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, peer_table: PeerTable, most_bytes: Callable[[], int]) -> None:
         """most_bytes: that may wait for the update."""
         self.phase = Phase.WAITING
         self.rule = collection_rule(settings)
@@ -35,9 +35,9 @@ class CollectionCycle:
         self.stop_sent_at = 0.0
         self.quotas: dict[bytes, Quota] = {}  # by incarnation, of those that were sent the newest policy
         self._settings = settings
-        self._roster, self._peers = roster, roster.peers
+        self._peer_table, self._peers = peer_table, peer_table.peers
         self._most_bytes = most_bytes
-        self._shares = Shares(settings, roster, self.rule.is_given_up)
+        self._shares = Shares(settings, peer_table, self.rule.is_given_up)
         self._answers = Answers(settings.stop_grace_seconds)
         self._drain_deadline = math.inf
         self._awaited: list[Peer] = []  # STOPPING: among them are all that have not answered
@@ -90,7 +90,7 @@ class CollectionCycle:
         if self.phase is Phase.STOPPING and self._all_have_stopped():
             self._move(Event.ALL_STOPPED)
             self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
-        if self.phase is Phase.DRAINING and (self._roster.is_empty or now >= self._drain_deadline):
+        if self.phase is Phase.DRAINING and (self._peer_table.is_empty or now >= self._drain_deadline):
             self._move(Event.DRAINED)
         if self.phase is Phase.LEAVING and (not self.unstopped() or now >= self._drain_deadline):
             self._move(Event.DRAINED)
@@ -241,7 +241,7 @@ class CollectionCycle:
         if peer.sent_version > peer.have_version:
             peer.policy_due = True
             return []
-        if not self._roster.fetches.begin(peer, self.snapshot, now):
+        if not self._peer_table.fetches.begin(peer, self.snapshot, now):
             return []
         peer.policy_due = peer.stopped = False
         peer.sent_version, peer.policy_sent_at = self.snapshot.version, now
@@ -260,7 +260,7 @@ class CollectionCycle:
         """Return the peer's quota under the newest policy; the same again if it was sent one before."""
         quota = self.quotas.get(peer.incarnation)
         if quota is None:
-            self.quotas = known_quotas(self.quotas, self._roster.ledger.accounts)
+            self.quotas = known_quotas(self.quotas, self._peer_table.ledger.accounts)
             divided = share or self._shares.rows(self._settings.batch_steps)
             quota = self.quotas[peer.incarnation] = Quota(
                 segment_steps=self._shares.segment_steps(divided, peer.slots.envs),

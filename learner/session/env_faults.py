@@ -5,7 +5,7 @@ Nothing is decided by it: a stuck actor is given up by the grace and the lease l
 
 import re
 
-from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.records import Action, Note, Peer
 from dppo.protocol.messages import EnvFault
 
@@ -19,14 +19,14 @@ OF_ENVIRONMENTS = ("observation", "reward", "episode_return")  # what a policy h
 class EnvFaults:
     """Environment faults of all actors of one run."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, peer_table: PeerTable) -> None:
         self.newest_crash = ""
-        self._roster = roster
+        self._peer_table = peer_table
         self._noted: set[str] = set()  # texts without their numbers
 
     def said(self, trouble: EnvFault) -> list[Action]:
         """Take a report of an actor, or of its watchdog on another connection. Unknown incarnations are ignored."""
-        peer = self._roster.of_incarnation(trouble.incarnation)
+        peer = self._peer_table.of_incarnation(trouble.incarnation)
         if peer is None:
             return []
         text = trouble.text

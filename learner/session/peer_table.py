@@ -25,7 +25,7 @@ ABSENCE_LOOK_SECONDS = 1.0
 IDLE_LEASES = 6  # without delivering what it was asked for, after which an actor may lose its place
 
 
-class Roster:
+class PeerTable:
     """All live peers of one run."""
 
     def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None) -> None:
@@ -36,7 +36,7 @@ class Roster:
         self.spaces = Spaces(spec, is_settled=is_settled, why_not=settings.why_not_trained)
         self._settings = settings
         self.ledger = ledger
-        self.conduct = PeerLimits()
+        self.peer_limits = PeerLimits()
         self.fetches = Fetches()
         self.plausibility = Plausibility(settings, ledger)
         self._names: set[str] = set()  # of `peers`
@@ -250,7 +250,7 @@ class Roster:
 
     def strike(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
         """Count a violation; after three, or one that no actor of ours can make, disconnect the peer."""
-        if not self.conduct.strike(peer_id, error, now):
+        if not self.peer_limits.strike(peer_id, error, now):
             return []
         peer = self.forget(peer_id)
         text = f"messages that cannot be used; the last: {error}"[:512]

@@ -7,7 +7,7 @@ from dppo.learner.session.byte_budget import Budget
 from dppo.learner.session.collection import CollectionCycle
 from dppo.learner.session.credit import acknowledge, acknowledge_stale
 from dppo.learner.session.env_faults import EnvFaults
-from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.plausibility import believable_steps, contradiction
 from dppo.learner.session.records import Action, Peer, Send, Settings
@@ -29,16 +29,16 @@ class Rollouts:
     def __init__(
         self,
         settings: Settings,
-        roster: Roster,
+        peer_table: PeerTable,
         cycle: CollectionCycle,
-        troubles: EnvFaults,
+        env_faults: EnvFaults,
         histories: Histories,
         budget: Budget,
     ) -> None:
         self._settings = settings
-        self._roster = roster
+        self._peer_table = peer_table
         self._cycle = cycle
-        self._troubles = troubles
+        self._env_faults = env_faults
         self._histories = histories
         self._budget = budget
 
@@ -58,7 +58,7 @@ class Rollouts:
             return self._refuse(peer, header, "invalid", str(error)), error
         if lie:
             return self._refuse(peer, header, "invalid", lie), ProtocolError(lie)
-        self._roster.conduct.give_back(peer.id, 1)  # credit asked for it, whatever is in it
+        self._peer_table.peer_limits.give_back(peer.id, 1)  # credit asked for it, whatever is in it
         if not self._cycle.accepts(peer.incarnation, header.seq, (header.term, header.version)):
             return self._refuse(peer, header, "stale", self._histories.why_stale(header.term)), None
         asked, most = peer.quota.segment_steps, most_rows(peer.quota.segment_steps)
@@ -69,14 +69,14 @@ class Rollouts:
         return self._collect(peer, header, blob, now)
 
     def _collect(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> Taken:
-        spec = self._roster.spec
+        spec = self._peer_table.spec
         assert spec is not None, "a ready peer has a spec"
         try:
             may_be_empty = self._cycle.rule.accepts_resets_alone
             segment = checked_segment(spec, header, blob, envs=peer.slots.envs, may_be_empty=may_be_empty)
         except Unusable as error:  # an honest actor with a broken environment, or our own policy: no strike
             refused = self._refuse(peer, header, "invalid", str(error))
-            return [*refused, *self._troubles.refused(peer, error.array, error.what)], None
+            return [*refused, *self._env_faults.refused(peer, error.array, error.what)], None
         except ProtocolError as error:
             return self._refuse(peer, header, "invalid", str(error)), error
         peer.account.accept(header.seq, segment.steps, batch=self._cycle.batch_number)
@@ -91,7 +91,7 @@ class Rollouts:
     def _refuse(self, peer: Peer, header: Rollout, reason: DropReason, text: str) -> list[Action]:
         peer.account.refuse(header.seq, header.steps, reason)
         if header.term != self._settings.term:  # it may have been in a part of the journal that is gone
-            self._roster.ledger.unaccounted.add(least=-header.steps, most=0)
+            self._peer_table.ledger.unaccounted.add(least=-header.steps, most=0)
         entry = Entry.of(peer.account, peer.incarnation, reason, header.steps)
         ack = acknowledge_stale(peer) if reason == "stale" else self.ack(peer)
         return [entry, Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), ack]

@@ -12,7 +12,7 @@ from dppo.learner.session.byte_budget import Budget
 from dppo.learner.session.collection import CollectionCycle
 from dppo.learner.session.credit import begin, is_due
 from dppo.learner.session.env_faults import EnvFaults
-from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.rate_limit import HELLO_MESSAGES, PeerLimits
 from dppo.learner.session.records import Action, Latencies, Note, Peer, Send, Settings
@@ -54,27 +54,27 @@ class LearnerSession:
         self.settings = settings
         self.ledger = ledger
         self.slots = slots
-        self.roster = Roster(settings, ledger, slots, spec)
-        self.peers = self.roster.peers  # live connections that sent HELLO, by connection
-        self.budget = Budget(self.roster)
-        self.cycle = CollectionCycle(settings, self.roster, lambda: self.total_bytes)
-        self.troubles = EnvFaults(self.roster)
+        self.peer_table = PeerTable(settings, ledger, slots, spec)
+        self.peers = self.peer_table.peers  # live connections that sent HELLO, by connection
+        self.budget = Budget(self.peer_table)
+        self.cycle = CollectionCycle(settings, self.peer_table, lambda: self.total_bytes)
+        self.env_faults = EnvFaults(self.peer_table)
         self.histories = Histories(settings.term, settings.former_terms)
-        self.rollouts = Rollouts(settings, self.roster, self.cycle, self.troubles, self.histories, self.budget)
+        self.rollouts = Rollouts(settings, self.peer_table, self.cycle, self.env_faults, self.histories, self.budget)
         self.refused_messages = 0
         self._left = False
         self._farewells: tuple[str, ...] = ()  # reasons that were sent with BYE, and come back with the actors' own
-        self._waits = WaitReporter(self.roster, self.cycle)
+        self._waits = WaitReporter(self.peer_table, self.cycle)
 
     @property
     def spec(self) -> Spec | None:
         """The run's spaces, once the first actor has sent them."""
-        return self.roster.spec
+        return self.peer_table.spec
 
     @property
-    def conduct(self) -> PeerLimits:
+    def peer_limits(self) -> PeerLimits:
         """Limits of every connection."""
-        return self.roster.conduct
+        return self.peer_table.peer_limits
 
     def allowed_bytes(self, peer_id: bytes | None) -> int:
         """Return the bytes that connection may have sent unread; None: a connection without any message yet."""
@@ -114,8 +114,8 @@ class LearnerSession:
         if isinstance(message, Hello):
             return self._hello(peer_id, message, now, token)
         if isinstance(message, EnvFault):
-            return self.troubles.said(message)
-        peer = self.roster.heard_of(peer_id)
+            return self.env_faults.said(message)
+        peer = self.peer_table.heard_of(peer_id)
         if peer is None:
             return self._ask(peer_id, now)
         peer.heard, peer.doing = now, ""
@@ -143,22 +143,22 @@ class LearnerSession:
         raise AssertionError(f"{type(message).__name__} is answered before")
 
     def _observe(self, peer: Peer, tally: Tally) -> None:
-        peer.account.observe(self.roster.plausibility.told(peer.account, tally, peer.slots.envs))
+        peer.account.observe(self.peer_table.plausibility.told(peer.account, tally, peer.slots.envs))
 
     def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
         """Count something unreadable of that connection; after three times it is disconnected."""
         self.refused_messages += 1
-        return [*self.roster.strike(peer_id, error, now), *self.cycle.advance(now)]
+        return [*self.peer_table.strike(peer_id, error, now), *self.cycle.advance(now)]
 
     def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:
         """Disconnect all peers whose token has ended."""
-        actions = self.roster.expel(may_stay)
+        actions = self.peer_table.expel(may_stay)
         return [*actions, *self.cycle.advance(now)] if actions else []
 
     def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
         """The transport says that this connection is gone."""
-        self.conduct.forget(peer_id)
-        peer = self.roster.lose(peer_id)
+        self.peer_limits.forget(peer_id)
+        peer = self.peer_table.lose(peer_id)
         if peer is None:
             return []
         # the reason is logged already where the actor sent one
@@ -167,17 +167,17 @@ class LearnerSession:
 
     def tick(self, now: float) -> list[Action]:
         """Time passed: leases, the grace after STOP, the end of draining."""
-        actions = self.roster.expire(now) + self._waits.tick(now)
-        for peer in self.roster.fetches.take_waiting():
+        actions = self.peer_table.expire(now) + self._waits.tick(now)
+        for peer in self.peer_table.fetches.take_waiting():
             actions += self.cycle.offer_policy(peer, now)
-        actions += self.roster.fetches.take_notes()
+        actions += self.peer_table.fetches.take_notes()
         return actions + self.cycle.give_up_late(now) + self.cycle.advance(now)
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
         """Publish a policy: the batch is done with, and all go on under this one."""
         if version <= self.snapshot.version:
             raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
-        self.roster.spaces.is_settled |= bool(self.batch)
+        self.peer_table.spaces.is_settled |= bool(self.batch)
         trained = self.cycle.batch_number
         actions = self.cycle.publish(version, graph, now)
         self.ledger.train(trained)
@@ -187,7 +187,7 @@ class LearnerSession:
     def settle_spaces(self, spec: Spec) -> list[Action]:
         """Fix the spaces to those that the environment has here. Call it before anything is published."""
         dropped = self._drop_spaces(spec, "as the environment here says") if self.spec not in (None, spec) else []
-        self.roster.spaces.settle(spec)
+        self.peer_table.spaces.settle(spec)
         return dropped
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
@@ -196,7 +196,7 @@ class LearnerSession:
             return []
         self.ledger.drop_pending(drop)
         self._farewells = (reason, OVER)
-        self.roster.forget_lost()  # those lost from now on may have sent BYE first
+        self.peer_table.forget_lost()  # those lost from now on may have sent BYE first
         return self.cycle.finish(reason, now)
 
     def leave(self, now: float) -> list[Action]:
@@ -215,23 +215,23 @@ class LearnerSession:
 
     def close_accounts(self) -> None:
         """After STOPPED: whatever is still in flight is lost, unless its actor can deliver it to the next learner."""
-        self.roster.close_accounts(of_connected=not self._left)
+        self.peer_table.close_accounts(of_connected=not self._left)
 
     def _ask(self, peer_id: bytes, now: float) -> list[Action]:
-        return [Send(peer_id, Who())] if self.conduct.may_be_asked(peer_id, now) else []
+        return [Send(peer_id, Who())] if self.peer_limits.may_be_asked(peer_id, now) else []
 
     # HELLO
 
     def _hello(self, peer_id: bytes, hello: Hello, now: float, token: str) -> list[Action]:
         try:
-            self.conduct.spend(peer_id, now, HELLO_MESSAGES)
-            self.roster.check_identity(peer_id, hello)
+            self.peer_limits.spend(peer_id, now, HELLO_MESSAGES)
+            self.peer_table.check_identity(peer_id, hello)
         except HostileError as error:
             return self.violation(peer_id, error, now)
         if self.phase in (Phase.STOPPED, Phase.LEAVING):  # while it leaves, the next learner answers
             return [Send(peer_id, Bye(OVER))] if self.phase is Phase.STOPPED else []
         changed = self._change_spaces(hello, now, token) if hello.spec not in (None, self.spec) and self.spec else []
-        peer, actions = self.roster.admit(peer_id, hello, now, token)
+        peer, actions = self.peer_table.admit(peer_id, hello, now, token)
         actions = [*changed, *actions]
         if peer is None:
             return [*actions, *self.cycle.advance(now)]
@@ -257,7 +257,7 @@ class LearnerSession:
 
     def _change_spaces(self, hello: Hello, now: float, token: str) -> list[Action]:
         """Drop spaces that were wrong, with all that was collected in them; the trainer begins anew."""
-        spaces, peers, patience = self.roster.spaces, self.peers.values(), self.settings.lease_seconds
+        spaces, peers, patience = self.peer_table.spaces, self.peers.values(), self.settings.lease_seconds
         if self.phase not in CHANGEABLE or not spaces.are_overruled(hello, token, peers, now, patience):
             return []
         assert hello.spec is not None, "nothing else overrules"
@@ -266,8 +266,8 @@ class LearnerSession:
         return dropped
 
     def _drop_spaces(self, new: Spec, source: str) -> list[Action]:
-        actions = self.roster.spaces.dropped(new, source, self.peers)
-        self.roster.dismiss()
+        actions = self.peer_table.spaces.dropped(new, source, self.peers)
+        self.peer_table.dismiss()
         self.ledger.drop_pending("invalid")
         self.cycle.change_spaces()
         self.budget.forget()
@@ -291,7 +291,7 @@ class LearnerSession:
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self._observe(peer, bye.tally)
-        self.roster.forget(peer.id)
+        self.peer_table.forget(peer.id)
         peer.account.may_hold = 0
         entry = Entry.of(peer.account, peer.incarnation, "told", 0)
         self.ledger.close(peer.incarnation, "shutdown")

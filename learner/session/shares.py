@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Collection
 
 from dppo.learner.session.flow_control import most_segment_steps, segment_steps_of
-from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.records import Peer, Quota, Settings
 
 PROMISED_POLICIES = 2  # that an actor may have been sent without delivering, before it counts no more
@@ -18,16 +18,16 @@ MOST_OLD_QUOTAS = 1024  # under one policy, of processes that are gone
 class Shares:
     """Share of the batch that each actor is asked for."""
 
-    def __init__(self, settings: Settings, roster: Roster, is_given_up: Callable[[Peer], bool]) -> None:
+    def __init__(self, settings: Settings, peer_table: PeerTable, is_given_up: Callable[[Peer], bool]) -> None:
         """is_given_up: whether that peer's share is not waited for."""
         self._is_given_up = is_given_up
         self._settings = settings
-        self._roster = roster
+        self._peer_table = peer_table
         self._most: dict[int, int] = {}  # largest T by environments of an actor
 
     def rows(self, steps: int) -> int:
         """Rows of every environment of those that take part which make so many steps together."""
-        envs = sum(self.columns(peer) for peer in self._roster.peers.values()) or self._settings.envs_per_actor
+        envs = sum(self.columns(peer) for peer in self._peer_table.peers.values()) or self._settings.envs_per_actor
         return math.ceil(steps / envs)
 
     def columns(self, peer: Peer) -> int:
@@ -45,7 +45,7 @@ class Shares:
 
     def most_segment_steps(self, envs: int) -> int:
         """The largest T of such an actor whose rollouts always fit into a message."""
-        spec = self._roster.spec
+        spec = self._peer_table.spec
         assert spec is not None, "a policy is for spaces that are known"
         most = self._most.get(envs)
         if most is None:

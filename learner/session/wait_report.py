@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from dppo.learner.session.collection import CollectionCycle
-from dppo.learner.session.peer_table import Roster
+from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.records import Note, Peer
 from dppo.protocol.process.wait_backoff import WaitBackoff
@@ -17,8 +17,8 @@ WAITS = {Phase.WAITING, Phase.COLLECTING, Phase.STOPPING, Phase.DRAINING, Phase.
 class WaitReporter:
     """Reports waits that last."""
 
-    def __init__(self, roster: Roster, cycle: CollectionCycle) -> None:
-        self._roster = roster
+    def __init__(self, peer_table: PeerTable, cycle: CollectionCycle) -> None:
+        self._peer_table = peer_table
         self._cycle = cycle
         self._to_collect = WaitBackoff(FIRST_SECONDS)
         self._to_stop = WaitBackoff(FIRST_SECONDS_AFTER_STOP)
@@ -35,13 +35,13 @@ class WaitReporter:
         seconds = stopped if waited is None else waited
         if seconds is None:
             return []
-        what = waiting_for(self._roster, self._cycle, now)
+        what = waiting_for(self._peer_table, self._cycle, now)
         return [Note(f"waiting {seconds:.0f} s for {what}")] if what else []
 
 
-def waiting_for(roster: Roster, cycle: CollectionCycle, now: float) -> str:
+def waiting_for(peer_table: PeerTable, cycle: CollectionCycle, now: float) -> str:
     """Return which peers hold the run up and what is expected of them, "" where none does."""
-    everyone = list(roster.peers.values())
+    everyone = list(peer_table.peers.values())
     match cycle.phase:
         case Phase.WAITING if not any(peer.ready for peer in everyone):
             return f"{named(everyone, now)} to make environments" if everyone else "the first actor to join"
@@ -52,7 +52,7 @@ def waiting_for(roster: Roster, cycle: CollectionCycle, now: float) -> str:
             return f"{named(late, now)} to deliver"
         case Phase.STOPPING | Phase.LEAVING if late := cycle.unstopped():
             return f"{named(late, now)} to stop"
-        case Phase.DRAINING if late := [*everyone, *roster.lost.values()]:
+        case Phase.DRAINING if late := [*everyone, *peer_table.lost.values()]:
             return f"{named(late, now)} to say BYE"
     return ""
 

@@ -26,11 +26,11 @@ ANSWERS = CREDIT + 4  # messages that a POLICY asks for at most: HAVE, STOPPED, 
 class IngressGuard:
     """Guards one session behind one router."""
 
-    def __init__(self, router: Router, session: LearnerSession, gate: TokenAuthenticator | None) -> None:
-        """gate: whose tokens are valid; None where none is needed."""
+    def __init__(self, router: Router, session: LearnerSession, authenticator: TokenAuthenticator | None) -> None:
+        """authenticator: whose tokens are valid; None where none is needed."""
         self._router = router
         self._session = session
-        self._gate = gate
+        self._authenticator = authenticator
         self._room = actors_that_fit(raise_limit())
         self._warned = False
         self._kicks: dict[bytes, float] = {}  # when to end those connections
@@ -38,13 +38,13 @@ class IngressGuard:
     def arrivals(self, clock: Callable[[], float]) -> Iterator[Sequence[Action]]:
         """Yield the actions for each message that has arrived, and for each connection that has ended."""
         session = self._session
-        session.conduct.look(clock())
+        session.peer_limits.look(clock())
         for peer, header, *rest in self._router.receive():
             now = clock()
-            if session.conduct.is_dismissed(peer):
+            if session.peer_limits.is_dismissed(peer):
                 continue
             try:
-                session.conduct.spend(peer, now)
+                session.peer_limits.spend(peer, now)
                 if isinstance(header, ProtocolError):
                     raise header
                 blob = rest[0]
@@ -53,7 +53,7 @@ class IngressGuard:
                 yield session.violation(peer, error, now)
                 continue
             token = self._router.user if isinstance(message, Hello) else ""
-            if token and self._gate is not None and not self._gate.is_valid(token):
+            if token and self._authenticator is not None and not self._authenticator.is_valid(token):
                 yield [Send(peer, ENDED), Kick(peer)]
             else:
                 yield session.receive(peer, message, blob, now, token)
@@ -64,7 +64,7 @@ class IngressGuard:
     def sending(self, send: Send) -> None:
         """Refund the rate limiter for the replies that an outgoing POLICY asks for."""
         if isinstance(send.message, Policy):
-            self._session.conduct.give_back(send.peer, ANSWERS)
+            self._session.peer_limits.give_back(send.peer, ANSWERS)
 
     def unsendable(self, peer: bytes, now: float) -> Sequence[Action]:
         """Disconnect a peer that is gone, or has not read for long. It may come back on a new connection."""
@@ -73,7 +73,7 @@ class IngressGuard:
 
     def kick(self, kick: Kick, now: float) -> None:
         """Listen to it no more, and end that connection soon."""
-        self._session.conduct.dismiss(kick.peer, now)
+        self._session.peer_limits.dismiss(kick.peer, now)
         self._kicks.setdefault(kick.peer, now + KICK_SECONDS)
 
     def tick(self, now: float) -> Sequence[Action]:
@@ -83,7 +83,7 @@ class IngressGuard:
             if now >= due:
                 del self._kicks[peer]
                 if not self._router.disconnect(peer):  # it went by itself
-                    session.conduct.forget(peer)
+                    session.peer_limits.forget(peer)
         notes = []
         if len(session.peers) > self._room and not self._warned:
             self._warned = True

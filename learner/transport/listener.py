@@ -80,8 +80,8 @@ def open_listener(
             log.warning("--insecure: whoever is on this machine may join, and nothing is encrypted")
         return router, None
     access = Access.open(run_directory, time.time())
-    gate = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
-    router = Router(listening.bind, max_blob_bytes, gate.security())
+    authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
+    router = Router(listening.bind, max_blob_bytes, authenticator.security())
     try:
         check_that_strangers_are_refused(router, public_key(access.secret_key()))
         line = access.announce(_address(listening.advertise, router.address), time.time())
@@ -90,7 +90,7 @@ def open_listener(
     except BaseException:
         router.close()
         raise
-    return router, gate
+    return router, authenticator
 
 
 def reopen_door(
@@ -103,8 +103,8 @@ def reopen_door(
     if listening.bind.startswith("ipc://") or listening.insecure:
         return Router(listening.bind, max_blob_bytes), None
     access = Access(run_directory)
-    gate = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
-    router = Router(listening.bind, max_blob_bytes, gate.security())
+    authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
+    router = Router(listening.bind, max_blob_bytes, authenticator.security())
     try:
         check_that_strangers_are_refused(router, public_key(access.secret_key()))
         line = access.first_line()
@@ -113,7 +113,7 @@ def reopen_door(
     except BaseException:
         router.close()
         raise
-    return router, gate
+    return router, authenticator
 
 
 def _tell(line: JoinLine | None, listening: Listening, run_directory: Path) -> None:

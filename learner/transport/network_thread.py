@@ -34,7 +34,7 @@ log = logging.getLogger("dppo.learner")
 
 TICK_SECONDS = 0.05
 STATUS_SECONDS = 0.5
-GATE_SECONDS = 1.0  # a revoked token is of no use any more after this
+REVOCATION_SECONDS = 1.0  # a revoked token is of no use any more after this
 SETTLE_SECONDS = 0.01  # most that publishing waits for actors far away
 
 
@@ -46,14 +46,14 @@ class Network:
         router: Router,
         session: LearnerSession,
         record: Callable[[Entry], None],
-        gate: TokenAuthenticator | None = None,
+        authenticator: TokenAuthenticator | None = None,
         *,
         status: Callable[[LearnerSession, float], Status] | None = None,
         observe: Callable[[Status], None] | None = None,
     ) -> None:
         """record: called under `lock`, before what depends on the entry is sent.
 
-        gate: which tokens are valid; None where none is needed.
+        authenticator: which tokens are valid; None where none is needed.
         status: called in the network thread with the session, locked, every half second; makes what is observed.
         observe: called in the network thread, not locked; returns at once, whatever the user's terminal does.
         """
@@ -64,8 +64,8 @@ class Network:
         self._status = status
         self._observe = observe
         self._notes: list[str] = []  # to be logged without the lock
-        self._gate = gate
-        self._turnstile = IngressGuard(router, session, gate)
+        self._authenticator = authenticator
+        self._ingress_guard = IngressGuard(router, session, authenticator)
         self._outgoing: deque[Send] = deque()
         self._batches: queue.Queue[list[Received]] = queue.Queue()
         self._handed_over: list[Received] | None = None  # the newest batch that the trainer got
@@ -166,7 +166,7 @@ class Network:
 
     def _serve(self) -> None:
         health = HealthFile()
-        tick_at = report_at = gate_at = 0.0
+        tick_at = report_at = tend_at = 0.0
         while not (self._closing.is_set() and not self._outgoing):
             self._router.wait(TICK_SECONDS)
             with self._lock:
@@ -174,7 +174,7 @@ class Network:
                 now = time.monotonic()
                 if now >= tick_at:
                     tick_at = now + TICK_SECONDS
-                    self._act(self._turnstile.tick(now))
+                    self._act(self._ingress_guard.tick(now))
                     self._act(self._session.tick(now))
                 self._hand_over()
                 if self._session.spec is not None:
@@ -189,19 +189,19 @@ class Network:
                 self._hand_over()  # STOP may have been unsendable, and its peer the last one awaited
                 if not self._settled.is_set() and self._session.cycle.all_have_loaded:
                     self._settled.set()
-            if self._gate is not None and now >= gate_at:
-                gate_at = now + GATE_SECONDS
-                self._tend(self._gate, now)
+            if self._authenticator is not None and now >= tend_at:
+                tend_at = now + REVOCATION_SECONDS
+                self._tend(self._authenticator, now)
             health.touch(now)
 
-    def _tend(self, gate: TokenAuthenticator, now: float) -> None:
+    def _tend(self, authenticator: TokenAuthenticator, now: float) -> None:
         """Look after the ZAP handler, and disconnect peers whose token has ended."""
         if self._router.guard is not None:
             self._router.guard.tend()
-        gate.flush()
-        gate.refresh()
+        authenticator.flush()
+        authenticator.refresh()
         with self._lock:
-            self._act(self._session.expel(gate.is_valid, now))
+            self._act(self._session.expel(authenticator.is_valid, now))
 
     def _tell(self, status: Status | None) -> None:
         with self._lock:
@@ -218,21 +218,21 @@ class Network:
             self._batches.put(self._handed_over)
 
     def _take_in(self) -> None:
-        for actions in self._turnstile.arrivals(time.monotonic):
+        for actions in self._ingress_guard.arrivals(time.monotonic):
             self._act(actions)
 
     def _act(self, actions: Sequence[Action]) -> None:
         for action in actions:
             match action:
                 case Send():
-                    self._turnstile.sending(action)
+                    self._ingress_guard.sending(action)
                     self._outgoing.append(action)
                 case Entry():
                     self._record(action)
                     if action.kind == "accepted":
                         reach("after-accept")
                 case Kick():
-                    self._turnstile.kick(action, time.monotonic())
+                    self._ingress_guard.kick(action, time.monotonic())
                 case Note():
                     self._notes.append(action.text)
 
@@ -241,4 +241,4 @@ class Network:
             send = self._outgoing.popleft()
             if not self._router.send(send.peer, encode(send.message), send.blob):
                 with self._lock:
-                    self._act(self._turnstile.unsendable(send.peer, time.monotonic()))
+                    self._act(self._ingress_guard.unsendable(send.peer, time.monotonic()))

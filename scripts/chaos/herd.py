@@ -58,8 +58,10 @@ def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -
         segment_steps=1, seed=1, on_stop="keep", lease_seconds=10.0, stop_grace_seconds=5.0,
     )  # fmt: skip
     session = LearnerSession(settings, Ledger(), SlotTable(settings.term % 1000 + 1), SPEC)
-    router, gate = open_listener(Listening(endpoint, join_file=str(directory / "join")), MAX_BLOB_BYTES, directory)
-    network = Network(router, session, lambda entry: None, gate)
+    router, authenticator = open_listener(
+        Listening(endpoint, join_file=str(directory / "join")), MAX_BLOB_BYTES, directory
+    )
+    network = Network(router, session, lambda entry: None, authenticator)
     network.start()
     ending = _end_of_input()
     graph = os.urandom(policy_bytes)

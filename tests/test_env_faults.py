@@ -130,7 +130,7 @@ def test_what_an_environment_gave_is_not_blamed_on_training(world: Simulation, a
     running(world, "a")
     learner = learner_of(world)
     (peer,) = learner.peers.values()
-    (note,) = EnvFaults(learner.roster).refused(peer, array, "3e+38")
+    (note,) = EnvFaults(learner.peer_table).refused(peer, array, "3e+38")
     assert isinstance(note, Note)
     assert note.text.endswith("look at what the environment returns")
     assert "diverged" not in note.text

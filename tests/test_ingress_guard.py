@@ -43,30 +43,30 @@ T = TypeVar("T")
 
 
 class Bench:
-    """A session behind a turnstile behind a router, turned by hand."""
+    """A session behind an ingress guard behind a router, turned by hand."""
 
     def __init__(self, endpoint: str) -> None:
         self.router = Router(endpoint, 10**6)
         self.session = LearnerSession(replace(SETTINGS, lease_seconds=1e9), Ledger(), SlotTable())
-        self.turnstile = IngressGuard(self.router, self.session, None)
+        self.ingress_guard = IngressGuard(self.router, self.session, None)
         self.now = 100.0
         self.notes: list[str] = []
 
     def turn(self) -> None:
         self.router.wait(0.02)
-        for actions in self.turnstile.arrivals(lambda: self.now):
+        for actions in self.ingress_guard.arrivals(lambda: self.now):
             self.act(actions)
-        self.act(self.turnstile.tick(self.now))
+        self.act(self.ingress_guard.tick(self.now))
 
     def act(self, actions: "list[Action]") -> None:
         for action in actions:
             match action:
                 case Send():
-                    self.turnstile.sending(action)
+                    self.ingress_guard.sending(action)
                     if not self.router.send(action.peer, encode(action.message), action.blob):
-                        self.act(self.turnstile.unsendable(action.peer, self.now))
+                        self.act(self.ingress_guard.unsendable(action.peer, self.now))
                 case Kick():
-                    self.turnstile.kick(action, self.now)
+                    self.ingress_guard.kick(action, self.now)
                 case Note():
                     self.notes.append(action.text)
 
@@ -177,7 +177,7 @@ def test_a_message_of_many_frames_ends_in_a_kick_at_once(bench: Bench, peers: Ma
     assert "frames" in rude.hear(Reject).text
     bench.now += KICK_SECONDS
     rude.until(is_gone(bench, id_))
-    rude.until(lambda: True if len(bench.session.conduct) == 0 else None)
+    rude.until(lambda: True if len(bench.session.peer_limits) == 0 else None)
 
 
 def test_a_few_unreadable_messages_are_borne_before_the_kick(bench: Bench, peers: Make) -> None:
@@ -208,11 +208,11 @@ def test_a_stranger_that_floods_is_asked_once_and_kicked(bench: Bench, peers: Ma
 
 def test_many_versions_in_an_instant_are_no_flood(bench: Bench) -> None:
     policy = Policy(0, 1, bytes(16), 1)
-    bench.session.conduct.spend(b"honest", bench.now)
+    bench.session.peer_limits.spend(b"honest", bench.now)
     for _ in range(1000):
-        bench.turnstile.sending(Send(b"honest", policy))
+        bench.ingress_guard.sending(Send(b"honest", policy))
         for _ in range(ANSWERS):
-            bench.session.conduct.spend(b"honest", bench.now)
+            bench.session.peer_limits.spend(b"honest", bench.now)
 
 
 def test_rollouts_beyond_credit_are_refused_and_their_sender_kicked(bench: Bench, peers: Make) -> None:
