@@ -15,9 +15,9 @@ from dppo.protocol.messages import EnvFault, Nack, Rollout, Stop
 from dppo.protocol.rollout import Counts, pack, unpack
 
 
-def say(world: Simulation, trouble: EnvFault, connection: bytes = b"a watchdog's own") -> list[str]:
+def say(world: Simulation, fault: EnvFault, connection: bytes = b"a watchdog's own") -> list[str]:
     """The learner's notes about it; it answers nothing."""
-    arrived = decode_from_actor(encode(trouble), has_blob=False)
+    arrived = decode_from_actor(encode(fault), has_blob=False)
     actions = learner_of(world).receive(connection, arrived, None, world.now)
     assert all(isinstance(action, Note) for action in actions)
     return [action.text for action in actions if isinstance(action, Note)]

@@ -24,18 +24,18 @@ class EnvFaults:
         self._peer_table = peer_table
         self._noted: set[str] = set()  # texts without their numbers
 
-    def said(self, trouble: EnvFault) -> list[Action]:
+    def reported(self, fault: EnvFault) -> list[Action]:
         """Take a report of an actor, or of its watchdog on another connection. Unknown incarnations are ignored."""
-        peer = self._peer_table.of_incarnation(trouble.incarnation)
+        peer = self._peer_table.of_incarnation(fault.incarnation)
         if peer is None:
             return []
-        text = trouble.text
-        if trouble.kind == "crashed":
+        text = fault.text
+        if fault.kind == "crashed":
             self.newest_crash = f"{peer.actor}: {text}"
             return self._note(peer, text)
-        if trouble.kind == "left":  # its connection ends next, which is what counts
+        if fault.kind == "left":  # its connection ends next, which is what counts
             return [] if peer.has_left else self._last_note(peer, text)
-        if trouble.kind == "noted":
+        if fault.kind == "noted":
             return self._once(peer, text)
         known, peer.doing = peer.doing, text
         return [] if known else self._note(peer, f"stuck {text}")

@@ -114,7 +114,7 @@ class LearnerSession:
         if isinstance(message, Hello):
             return self._hello(peer_id, message, now, token)
         if isinstance(message, EnvFault):
-            return self.env_faults.said(message)
+            return self.env_faults.reported(message)
         peer = self.peer_table.heard_of(peer_id)
         if peer is None:
             return self._ask(peer_id, now)
