@@ -65,11 +65,6 @@ def test_what_stop_cuts_is_accepted_and_what_an_actor_sends_beyond_it_is_not(rul
 
 
 @rules
-def test_every_row_weighs_one(rule: CollectionRule) -> None:
-    assert {rule.weight(Quota(share=10, rows=rows)) for rows in (0, 3, 10, 25)} == {1.0}
-
-
-@rules
 def test_no_batch_is_full_before_it_has_its_steps(rule: CollectionRule) -> None:
     peers = [peer("a", rows=10), peer("b", rows=10)]
     assert not rule.is_full(BATCH_STEPS - 1, peers)

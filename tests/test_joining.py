@@ -122,7 +122,7 @@ def test_a_revoked_token_ends_its_actors_and_no_others(place: Place) -> None:
     place.gate.touch()
     place.ends(command, code=0)
     place.ends(kept, code=0)
-    assert "laptop was sent away: its token laptop." in command.said()
+    assert "laptop was disconnected: its token laptop." in command.said()
     assert_closes(files.ledger())
     assert drops(files.ledger()).keys() <= {"actor_lost"}
 

@@ -1,4 +1,4 @@
-"""Collection rules: what a batch accepts, when it is full, each actor's share, weights of its rows. Pure.
+"""Collection rules: what a batch accepts, when it is full, each actor's share. Pure.
 
 A rule reads peers, their quotas and clock readings, and says what follows; the cycle (collection.py) sends and counts.
 Knows no phases, no connections, no messages.
@@ -62,10 +62,6 @@ class CollectionRule(Protocol):
         """Note in their quotas which peers are not waited for any more; return what to log."""
         ...
 
-    def weight(self, quota: Quota) -> float:
-        """Return the weight in the update of every row of an actor that has delivered so much."""
-        ...
-
 
 @dataclass(frozen=True)
 class Minimum:
@@ -108,10 +104,6 @@ class Minimum:
     def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
         """Return none: nothing is owed."""
         return []
-
-    def weight(self, quota: Quota) -> float:
-        """Return 1: every step counts alike."""
-        return 1.0
 
 
 def collection_rule(settings: Settings) -> CollectionRule:

@@ -77,10 +77,6 @@ class EvenShares:
         envs = sum(peer.slots.envs for peer in ready)
         return [(peer, peer.quota.rows + math.ceil((self._batch_steps - steps) / envs)) for peer in ready]
 
-    def weight(self, quota: Quota) -> float:
-        """Return 1: every step counts alike."""
-        return 1.0
-
     def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
         """Excuse those for which the others have waited long enough."""
         acting = _acting(peers)

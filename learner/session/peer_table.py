@@ -177,7 +177,7 @@ class PeerTable:
             self.forget(peer.id)
             if not peer.account.over:
                 self.ledger.close(peer.incarnation, "actor_lost")
-            note = Note(f"{peer.actor} was sent away: its token {peer.token} has ended")
+            note = Note(f"{peer.actor} was disconnected: its token {peer.token} has ended")
             actions += [Send(peer.id, ENDED), Kick(peer.id), note]
         return actions
 
@@ -254,8 +254,8 @@ class PeerTable:
             return []
         peer = self.forget(peer_id)
         text = f"messages that cannot be used; the last: {error}"[:512]
-        name = peer.actor if peer else "a stranger"
-        note = Note(f"{name} was sent away: {error}")
+        name = peer.actor if peer else "an unknown peer"
+        note = Note(f"{name} was disconnected: {error}")
         return [Send(peer_id, Reject("protocol", text, fatal=True)), Kick(peer_id), note]
 
     def _supersede(self, peer_id: bytes, hello: Hello) -> list[Action]:

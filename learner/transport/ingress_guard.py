@@ -92,7 +92,7 @@ class IngressGuard:
         for excess in self._router.end_excess(session.allowed_bytes, session.total_bytes, now):
             session.refused_messages += 1
             known = session.peers.get(excess.peer) if excess.peer is not None else None
-            name = known.actor if known is not None else "a stranger"
+            name = known.actor if known is not None else "an unknown peer"
             notes.append(
                 Note(
                     f"{name} was disconnected: {excess.held_bytes:,} bytes of it waited unread, "
