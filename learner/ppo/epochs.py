@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dppo.learner.ppo.gradients import Outputs
 from dppo.learner.ppo.losses import approx_kl, clip_fraction, surrogate, surrogate_limits, value_loss
+from dppo.learner.ppo.reduce import Reduce, joint_mean_and_std, mean_over_ranks
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.errors import DppoError
 
@@ -65,15 +66,22 @@ class Diverged(DppoError):
     """A figure of an update is not finite."""
 
 
-def minibatch_sizes(steps: int, minibatch_steps: int) -> list[int]:
-    """Nearly equal parts of about minibatch_steps, so that no short last minibatch has a noisier gradient; 0: whole."""
-    parts = max(1, round(steps / minibatch_steps)) if minibatch_steps else 1
+def minibatch_sizes(steps: int, minibatch_steps: int, reduce: Reduce | None = None) -> list[int]:
+    """Nearly equal parts of about minibatch_steps, so that no short last minibatch has a noisier gradient; 0: whole.
+
+    All ranks have the same number of parts.
+    """
+    (usual,) = mean_over_ranks(reduce, [steps])
+    parts = max(1, round(usual / minibatch_steps)) if minibatch_steps else 1
     return [steps // parts + (part < steps % parts) for part in range(parts)]
 
 
-def normalised(advantages: Tensor) -> Tensor:
-    """Advantages [N] with mean 0 and std 1."""
-    deviation, mean = torch.std_mean(advantages, correction=0)
+def normalised(advantages: Tensor, reduce: Reduce | None = None) -> Tensor:
+    """Advantages [N] with mean 0 and std 1, over all ranks."""
+    if reduce is None:
+        deviation, mean = torch.std_mean(advantages, correction=0)
+    else:
+        mean, deviation = joint_mean_and_std(reduce, advantages)
     return (advantages - mean) / (deviation + ADVANTAGE_EPSILON)
 
 
@@ -89,6 +97,7 @@ def run_epochs(
     clip_range: float,
     early_stop_kl: float,
     normalise_minibatches: bool,
+    reduce: Reduce | None = None,
 ) -> list[EpochMetrics]:
     """Train the policy, or both networks, on every row once per epoch; the figures of each epoch that was run.
 
@@ -96,7 +105,7 @@ def run_epochs(
     (0: never).
     Raises DppoError where a figure is not finite.
     """
-    sizes = minibatch_sizes(len(batch.advantages), minibatch_steps)
+    sizes = minibatch_sizes(len(batch.advantages), minibatch_steps, reduce)
     passes = _Passes(batch, sizes)
     penalised = batch.old.shape[-1] > 0
     figures: list[EpochMetrics] = []
@@ -107,7 +116,7 @@ def run_epochs(
             limits = rows.limits if penalised else surrogate_limits(advantages, clip_range)
             rows = rows._replace(advantages=advantages, limits=limits)
         passes.over(rows, step)
-        figures.append(_judged(rows, passes, clip_range))
+        figures.append(_judged(rows, passes, clip_range, reduce))
         _refuse_what_is_not_finite(figures[-1], epoch, except_for="" if trains == "both" else "value_loss")
         if 0 < early_stop_kl < (figures[-1].penalised_kl if penalised else figures[-1].approx_kl):
             break
@@ -116,16 +125,22 @@ def run_epochs(
 
 @torch.no_grad()
 def run_critic_epochs(
-    batch: Rows, *, step: Step, rng: np.random.Generator, epochs: int, minibatch_steps: int
+    batch: Rows,
+    *,
+    step: Step,
+    rng: np.random.Generator,
+    epochs: int,
+    minibatch_steps: int,
+    reduce: Reduce | None = None,
 ) -> list[float]:
     """Train the critic alone; the value loss of each epoch. Raises DppoError where it is not finite."""
-    passes = _Passes(batch, minibatch_sizes(len(batch.targets), minibatch_steps))
+    passes = _Passes(batch, minibatch_sizes(len(batch.targets), minibatch_steps, reduce))
     losses: list[Tensor] = []
     for _ in range(epochs):
         rows = _shuffled(batch, rng) if minibatch_steps else batch
         passes.over(rows, step)
         losses.append(value_loss(passes.outputs.values, rows.targets))
-    read: list[float] = torch.stack(losses).tolist()
+    read = mean_over_ranks(reduce, torch.stack(losses).tolist())
     for epoch, loss in enumerate(read):
         if not math.isfinite(loss):
             raise diverged(f"the critic's epoch {epoch + 1}", f"value_loss={loss}", "ppo.critic_learning_rate")
@@ -157,24 +172,23 @@ def _shuffled(batch: Rows, rng: np.random.Generator) -> Rows:
     return batch.select(order)
 
 
-def _judged(rows: Rows, passes: _Passes, clip_range: float) -> EpochMetrics:
-    """The epoch's figures, read from the device once."""
+def _judged(rows: Rows, passes: _Passes, clip_range: float, reduce: Reduce | None) -> EpochMetrics:
+    """The epoch's figures, read from the device once; means over ranks, so that all of them decide alike."""
     outputs = passes.outputs
     log_ratio = outputs.log_probs - rows.old_log_probs
     ratio = log_ratio.exp()
-    return EpochMetrics(
-        *torch.stack(
-            [
-                -surrogate(ratio, rows.advantages, rows.limits),
-                value_loss(outputs.values, rows.targets),
-                outputs.entropies.mean(),
-                approx_kl(log_ratio),
-                outputs.kls.mean(),
-                clip_fraction(ratio, clip_range),
-                passes.norms.mean(),
-            ]
-        ).tolist()
-    )
+    figures: list[float] = torch.stack(
+        [
+            -surrogate(ratio, rows.advantages, rows.limits),
+            value_loss(outputs.values, rows.targets),
+            outputs.entropies.mean(),
+            approx_kl(log_ratio),
+            outputs.kls.mean(),
+            clip_fraction(ratio, clip_range),
+            passes.norms.mean(),
+        ]
+    ).tolist()
+    return EpochMetrics(*mean_over_ranks(reduce, figures))
 
 
 def _refuse_what_is_not_finite(figures: EpochMetrics, epoch: int, *, except_for: str) -> None:

@@ -14,6 +14,7 @@ from dppo.learner.ppo.batch import Grid
 from dppo.learner.ppo.checks import mean_kl, unlike_the_others
 from dppo.learner.ppo.epochs import Diverged, EpochMetrics, diverged
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer
+from dppo.learner.ppo.reduce import Reduce, mean_over_ranks, on_any_rank
 from dppo.learner.ppo.rows import Rows
 
 NO_EPOCH = EpochMetrics(*[math.nan] * 7)
@@ -42,25 +43,29 @@ def train_or_take_back(
     train_on: TrainOn,
     policy: Callable[[Rows], Distribution],
     steps: ActorCriticOptimizer,
+    reduce: Reduce | None = None,
 ) -> Trained:
     """Train on the kept rows, kept [steps] bool. Where that is not finite, put everything back and do it again without
     the actor whose numbers are unlike all others. Raises Diverged where there is none: then the settings are at fault.
+    All ranks decide alike.
     """
     before, notes = steps.kept(), _left_out(grid, kept)
-    while kept.any():
+    while not on_any_rank(reduce, not kept.any()):
         where = None if kept.all() else torch.from_numpy(np.flatnonzero(kept)).to(rows.row_index.device)
         chosen = rows if where is None else rows.select(where)
         try:
             epochs, value_losses = train_on(chosen)
             new = policy(rows)
-            kl = mean_kl(old, new, where)
+            (kl,) = mean_over_ranks(reduce, [mean_kl(old, new, where)])
             if not (math.isfinite(kl) and steps.finite):
                 raise diverged("the last step", f"KL={kl}", "ppo.learning_rate")
         except Diverged as error:
             steps.put_back(before)
             culprit = unlike_the_others(rows, grid, kept)
-            if not culprit:
+            if not on_any_rank(reduce, bool(culprit)):
                 raise
+            if not culprit:
+                continue  # another rank leaves its own out
             kept = kept & (grid.actor_of_step != grid.actors.index(culprit))
             notes.append(("taken back", f"{culprit} sent absurd numbers, and the update is done without it ({error})"))
         else:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dppo.learner.ppo.batch import Grid
 from dppo.learner.ppo.outliers import DEVIATIONS, Outlier, Scale, merge_clipped, outliers_of, scale_of
+from dppo.learner.ppo.reduce import Reduce
 from dppo.learner.ppo.running_moments import RunningMoments
 
 EPSILON = 1e-8
@@ -19,12 +20,12 @@ ARRAYS = ("count", "mean", "squares")
 class Moments:
     """Running moments of all observations, values and rewards that a run has trained on so far."""
 
-    def __init__(self, features: int, observation: str, *, of_observations: bool) -> None:
+    def __init__(self, features: int, observation: str, *, of_observations: bool, reduce: Reduce | None = None) -> None:
         """features, observation: width and name of the observation leaf; of_observations: whether those are numbers."""
         self.observations = RunningMoments((features,))
         self.values = RunningMoments(())
         self.rewards = RunningMoments(())
-        self._leaf, self._of_observations = observation, of_observations
+        self._leaf, self._of_observations, self._reduce = observation, of_observations, reduce
 
     def in_units_of_rewards(self, outputs: np.ndarray) -> np.ndarray:
         """Values [R] float32 from a critic's normalised outputs [R]."""
@@ -58,17 +59,17 @@ class Moments:
 
     def merge_returns(self, returns: np.ndarray) -> None:
         """Returns [n] that are trained on."""
-        merge_clipped(self.values, returns, scale_of(self.values, returns))
+        merge_clipped(self.values, returns, scale_of(self.values, returns), self._reduce)
 
     def merge_rewards(self, rewards: np.ndarray) -> None:
         """Rewards [n] as the environment paid them."""
-        merge_clipped(self.rewards, rewards, scale_of(self.rewards, rewards))
+        merge_clipped(self.rewards, rewards, scale_of(self.rewards, rewards), self._reduce)
 
     def merge_observations(self, observations: np.ndarray) -> None:
         """Observations [n, ...] that were acted on."""
         if self._of_observations:
             flat = observations.reshape(len(observations), -1)
-            merge_clipped(self.observations, flat, scale_of(self.observations, flat))
+            merge_clipped(self.observations, flat, scale_of(self.observations, flat), self._reduce)
 
     def outliers(self, grid: Grid) -> list[str]:
         """The absurd numbers of a batch that is not merged yet, one text each, the worst of each kind first."""

@@ -12,6 +12,7 @@ from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients import Gradients, KlPenalty, Outputs
 from dppo.learner.ppo.gradients_analytic import WrittenGradients, applies_to
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
+from dppo.learner.ppo.reduce import Reduce
 from dppo.learner.ppo.rows import Rows
 
 Way = Literal["written", "autograd"]  # written: where they apply to the networks
@@ -34,10 +35,11 @@ class ActorCriticOptimizer:
         value_coefficient: float,
         entropy_coefficient: float,
         way: Way,
+        reduce: Reduce | None = None,
     ) -> None:
         self.learning_rate = self.critic_learning_rate = 0.0  # the second one only where they are apart
         self.penalty: KlPenalty | None = None
-        self._max_grad_norm = max_grad_norm
+        self._max_grad_norm, self._reduce = max_grad_norm, reduce
         self._adam = FlatAdam([policy] if apart else [policy, critic], epsilon=epsilon)
         self._critic_adam = FlatAdam([critic], epsilon=epsilon) if apart else None
         self._unread_norm = torch.zeros((), device=self._adam.values.device)
@@ -57,16 +59,20 @@ class ActorCriticOptimizer:
     def policy(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
         """A step of the policy (and of the critic along its gradient, where one Adam has both)."""
         self._gradients.policy(rows, outputs, self.penalty)
-        self._adam.clip(self._max_grad_norm, norm)
-        self._adam.step(self.learning_rate)
+        self._step(self._adam, self.learning_rate, norm)
 
     def critic(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
         """A step of the critic alone. Raises ValueError where it has no Adam of its own."""
         if self._critic_adam is None:
             raise ValueError("policy and critic have one Adam: make them apart to train the critic alone")
         self._gradients.critic(rows, outputs)
-        self._critic_adam.clip(self._max_grad_norm, norm)
-        self._critic_adam.step(self.critic_learning_rate)
+        self._step(self._critic_adam, self.critic_learning_rate, norm)
+
+    def _step(self, adam: FlatAdam, learning_rate: float, norm: Tensor) -> None:
+        if self._reduce is not None:
+            self._reduce.mean(adam.gradient)
+        adam.clip(self._max_grad_norm, norm)
+        adam.step(learning_rate)
 
     def kept(self) -> list[Tensor]:
         """Copies of all that steps change, for `put_back`."""

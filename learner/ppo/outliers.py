@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dppo.learner.ppo.reduce import Reduce
 from dppo.learner.ppo.running_moments import RunningMoments
 
 DEVIATIONS = 20.0  # from here on samples are clipped before they are merged
@@ -61,14 +62,14 @@ def scale_of(moments: RunningMoments, samples: np.ndarray) -> Scale:
     return Scale(center, np.where(flat, np.maximum(1.0, magnitude), deviation), believed)
 
 
-def merge_clipped(moments: RunningMoments, samples: np.ndarray, scale: Scale) -> None:
-    """Merge samples [n, *shape], each clipped to what is believed."""
+def merge_clipped(moments: RunningMoments, samples: np.ndarray, scale: Scale, reduce: Reduce | None = None) -> None:
+    """Merge samples [n, *shape], each clipped to what is believed, and those of all other ranks."""
     if len(samples):
         low, high = scale.limits()
         least, most = _extremes(samples)
         if (least < low).any() or (most > high).any():
             samples = np.clip(np.asarray(samples, np.float64), low, high)
-        moments.update(samples)
+    moments.update(samples, reduce)
 
 
 def outliers_of(samples: np.ndarray, scale: Scale) -> list[Outlier]:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from dppo.learner.ppo.reduce import Reduce, joint_moments
+
 
 class RunningMoments:
     """Mean and variance of everything seen, merged batch by batch in float64.
@@ -16,18 +18,24 @@ class RunningMoments:
         self._mean = np.zeros(shape, np.float64)
         self._squares = np.zeros(shape, np.float64)  # M2: sum of squared deviations from the mean
 
-    def update(self, array: np.ndarray) -> None:
-        """Merge n more samples, array [n, *shape]. The same samples in another order may differ in the last bit."""
+    def update(self, array: np.ndarray, reduce: Reduce | None = None) -> None:
+        """Merge n more samples, array [n, *shape], and those of all other ranks.
+
+        The same samples in another order may differ in the last bit.
+        """
         if array.shape[1:] != self._mean.shape:
             raise ValueError(f"samples of shape {array.shape[1:]} for moments of shape {self._mean.shape}")
         n = len(array)
+        array = np.asarray(array, np.float64)
+        mean = array.mean(axis=0) if n else np.zeros_like(self._mean)
+        squares = np.square(array - mean).sum(axis=0)
+        if reduce is not None:
+            n, mean, squares = joint_moments(reduce, n, mean, squares)
         if n == 0:
             return
-        array = np.asarray(array, np.float64)
-        mean = array.mean(axis=0)
         difference = mean - self._mean
         total = self.count + n
-        self._squares += np.square(array - mean).sum(axis=0) + np.square(difference) * (self.count * n / total)
+        self._squares += squares + np.square(difference) * (self.count * n / total)
         self._mean += difference * (n / total)
         self.count = total
 

@@ -31,6 +31,7 @@ from dppo.learner.ppo.losses import explained_variance, surrogate_limits
 from dppo.learner.ppo.normalisation import EPSILON, Moments
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
 from dppo.learner.ppo.outliers import scale_of
+from dppo.learner.ppo.reduce import Reduce, over_all_ranks
 from dppo.learner.ppo.reward_shaping import rewards_to_train_on
 from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
@@ -52,9 +53,10 @@ class Trainer:
         device: str = "cpu",
         torch_threads: int = 1,
         gradients: Way = "written",
+        reduce: Reduce | None = None,
     ) -> None:
         torch.set_num_threads(torch_threads)
-        self._ppo, self._seed, self._device = ppo, seed, device
+        self._ppo, self._seed, self._device, self._reduce = ppo, seed, device, reduce
         self._observation, self._action = only_leaf(spec.observation), only_leaf(spec.action)
         self.policy, self.critic = build_networks(spec, network, seed)
         self.policy.to(device)
@@ -68,11 +70,15 @@ class Trainer:
             value_coefficient=ppo.value_coefficient,
             entropy_coefficient=ppo.entropy_coefficient,
             way=gradients,
+            reduce=reduce,
         )
         self._exporter = PolicyExporter(self.policy, spec)
         encoder = self.policy.encoder
         self._moments = Moments(
-            encoder.features, self._observation.name, of_observations=encoder.normalise or encoder.limits
+            encoder.features,
+            self._observation.name,
+            of_observations=encoder.normalise or encoder.limits,
+            reduce=reduce,
         )
         self._updates = 0
         self._steps_trained = 0
@@ -104,6 +110,7 @@ class Trainer:
             train_on=self._train_on,
             policy=self._distribution,
             steps=self._steps,
+            reduce=self._reduce,
         )
         report = self._report(estimates, done, first, outliers)
         if math.isfinite(report.kl):
@@ -112,7 +119,7 @@ class Trainer:
         self._moments.merge_observations(grid.observations[self._observation.name][grid.row_of_step])
         self._encode_by_moments()  # not before: this version's actors have acted with the old ones
         self._updates += 1
-        self._steps_trained += grid.steps
+        self._steps_trained += over_all_ranks(self._reduce, grid.steps)
         return report
 
     def graph_bytes(self, version: int) -> bytes:
@@ -199,7 +206,7 @@ class Trainer:
             for array in (grid.actions, grid.behaviour_log_probs, estimates.advantages, targets, grid.row_of_step)
         )
         if self._ppo.normalise_advantages == "batch":
-            advantages = normalised(advantages)
+            advantages = normalised(advantages, self._reduce)
         return Rows(
             observations=observations,
             row_index=row_index,
@@ -233,11 +240,17 @@ class Trainer:
             clip_range=pace.clip_range,
             early_stop_kl=ppo.early_stop_kl,
             normalise_minibatches=ppo.normalise_advantages == "minibatch",
+            reduce=self._reduce,
         )
         if not ppo.critic_epochs:
             return epochs, [figures.value_loss for figures in epochs]
         return epochs, run_critic_epochs(
-            rows, step=steps.critic, rng=rng, epochs=ppo.critic_epochs, minibatch_steps=ppo.minibatch_steps
+            rows,
+            step=steps.critic,
+            rng=rng,
+            epochs=ppo.critic_epochs,
+            minibatch_steps=ppo.minibatch_steps,
+            reduce=self._reduce,
         )
 
     def _encode_by_moments(self) -> None:
