@@ -20,7 +20,7 @@ from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import Stop
 from dppo.protocol.specs import Leaf, Spec
 
-EXAMPLES = 12
+EXAMPLES = 5
 MANY_EXAMPLES = 400
 SECONDS = 90.0  # of one run, simulated
 QUIET_SECONDS = 45.0  # without an update, at the end of it

@@ -82,6 +82,7 @@ def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(t
         assert session.ledger.accounts == {}
 
 
+@pytest.mark.slow
 def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     door = Door()
     authenticator = TokenAuthenticator(Access.open(tmp_path, time.time()), wall=time.time, monotonic=time.monotonic)

@@ -155,6 +155,7 @@ def test_an_exception_in_the_check_refuses_and_the_guard_goes_on(router: Router,
     assert router.guard.restarts == 0
 
 
+@pytest.mark.slow
 def test_while_the_guard_is_dead_nobody_gets_in_and_it_is_started_again(
     router: Router, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:

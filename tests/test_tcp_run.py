@@ -155,6 +155,7 @@ def test_an_actor_that_hangs_does_not_hold_the_others_up(cluster: Cluster) -> No
     assert files.ledger()["total"]["sealed"] == place.counted_steps()
 
 
+@pytest.mark.slow
 def test_two_learners_on_one_port_are_one_too_many(cluster: Cluster) -> None:
     first = cluster.gated_learner()
     cluster.place.until(lambda: "listening" in first.said(), "the learner listens", during=first)
