@@ -10,7 +10,7 @@ from dppo.learner.models.heads import GaussianHead
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients import Gradients, Outputs
-from dppo.learner.ppo.gradients_analytic import WrittenGradients, applies_to
+from dppo.learner.ppo.gradients_analytic import AnalyticGradients, applies_to
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.losses import surrogate_limits
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer
@@ -79,17 +79,17 @@ def test_both_gradients_agree_for_every_pair_of_spaces(observation: str, action:
         return adam.gradient.clone(), outputs
 
     expected = computed(AutogradGradients(policy, critic, **COEFFICIENTS))
-    torch.testing.assert_close(computed(WrittenGradients(policy, critic, **COEFFICIENTS)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(computed(AnalyticGradients(policy, critic, **COEFFICIENTS)), expected, atol=1e-5, rtol=0)
     assert expected[0].abs().max() > 1e-3
 
 
 def gradients_taken(policy: PolicyNetwork, critic: CriticNetwork) -> type[Gradients]:
-    return type(ActorCriticOptimizer(policy, critic, way="written", **STEPS)._gradients)
+    return type(ActorCriticOptimizer(policy, critic, way="analytic", **STEPS)._gradients)
 
 
 def test_autograd_is_taken_where_a_network_is_no_perceptron() -> None:
     spec = spec_of(OBSERVATIONS["box"], ACTIONS["box"])
-    assert gradients_taken(*networks(spec)) is WrittenGradients
+    assert gradients_taken(*networks(spec)) is AnalyticGradients
     policy, critic = networks(spec)
     policy.body.insert(1, nn.LayerNorm(8))
     assert gradients_taken(policy, critic) is AutogradGradients
@@ -103,7 +103,7 @@ def test_autograd_is_taken_where_an_encoder_is_trained_and_reaches_its_parameter
     policy.encoder.register_parameter("gain", nn.Parameter(torch.ones(3)))
     policy.encoder.register_forward_hook(lambda encoder, _, features: features * encoder.gain)
     assert not policy.encodes_once
-    steps = ActorCriticOptimizer(policy, critic, way="written", **STEPS)
+    steps = ActorCriticOptimizer(policy, critic, way="analytic", **STEPS)
     steps.learning_rate = 0.1
     rows, norm = rows_for(policy, OBSERVATIONS["box"]), torch.zeros(())
     with torch.no_grad():

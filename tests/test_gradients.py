@@ -10,7 +10,7 @@ from dppo.learner.models.heads import GaussianHead
 from dppo.learner.models.networks import Activation, CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients import Gradients, KlPenalty, Outputs
-from dppo.learner.ppo.gradients_analytic import WrittenGradients
+from dppo.learner.ppo.gradients_analytic import AnalyticGradients
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.losses import surrogate_limits
 from dppo.learner.ppo.rows import Rows
@@ -93,7 +93,7 @@ def assert_equal_gradients(
         return adam.gradient.clone(), outputs
 
     expected, expected_outputs = computed(AutogradGradients(policy, critic, **coefficients))
-    gradient, outputs = computed(WrittenGradients(policy, critic, **coefficients))
+    gradient, outputs = computed(AnalyticGradients(policy, critic, **coefficients))
     torch.testing.assert_close(gradient, expected, atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(outputs, expected_outputs, atol=2e-6, rtol=1e-5)
     assert expected.isfinite().all()
@@ -123,7 +123,7 @@ def test_each_network_has_its_gradient_by_itself() -> None:
     policy, critic = networks(ACTIONS["box"], (8,), "relu", HEADS["tanh state"])
     of_policy, of_critic = FlatAdam([policy], epsilon=EPSILON), FlatAdam([critic], epsilon=EPSILON)
     rows = random_rows(policy, 20)
-    for way in (AutogradGradients, WrittenGradients):
+    for way in (AutogradGradients, AnalyticGradients):
         gradients = way(policy, critic, value_coefficient=0.5, entropy_coefficient=0.0)
         for adam in (of_policy, of_critic):
             adam.gradient.fill_(7.0)
@@ -202,4 +202,4 @@ def test_the_flat_steps_equal_torchs_adam_with_its_gradient_clipping() -> None:
 def test_written_gradients_need_a_place_to_write_to() -> None:
     policy, critic = networks(ACTIONS["box"], (8,), "tanh")
     with pytest.raises(ValueError, match="FlatAdam"):
-        WrittenGradients(policy, critic, value_coefficient=0.5, entropy_coefficient=0.0)
+        AnalyticGradients(policy, critic, value_coefficient=0.5, entropy_coefficient=0.0)

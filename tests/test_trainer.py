@@ -210,14 +210,14 @@ def test_the_written_gradients_train_as_the_automatic_ones_do() -> None:
             network=SMALL,
             seed=1,
             total_steps=1000,
-            gradients="written" if way == "written" else "autograd",
+            gradients="analytic" if way == "analytic" else "autograd",
         )
         trainer.update(batch_for(trainer))
         return weights(trainer)
 
-    automatic, written = trained("autograd"), trained("written")
+    automatic, analytic = trained("autograd"), trained("analytic")
     for name in ("policy.body.0.weight", "policy.body.2.weight", "critic.body.2.weight"):
-        torch.testing.assert_close(automatic[name], written[name], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(automatic[name], analytic[name], atol=1e-5, rtol=1e-4)
 
 
 def test_the_report_counts_steps_epochs_and_optimizer_steps() -> None:

@@ -17,15 +17,15 @@ from dppo.learner.models.distributions import Distribution, Gaussian
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients import Outputs
-from dppo.learner.ppo.gradients_analytic import WrittenGradients
+from dppo.learner.ppo.gradients_analytic import AnalyticGradients
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.losses import surrogate_limits
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.specs import spec_of
 
 CLIP = 0.2
-Way = type[AutogradGradients] | type[WrittenGradients]
-both_ways = pytest.mark.parametrize("way", [AutogradGradients, WrittenGradients])
+Way = type[AutogradGradients] | type[AnalyticGradients]
+both_ways = pytest.mark.parametrize("way", [AutogradGradients, AnalyticGradients])
 
 
 def linear_policy(action: gym.Space, outputs_by_state: Tensor) -> PolicyNetwork:

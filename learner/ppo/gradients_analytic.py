@@ -98,7 +98,7 @@ class WrittenMlp:
         return self._buffers[rows]
 
 
-class WrittenGradients:
+class AnalyticGradients:
     """See gradients.Gradients. Make it after FlatAdam has moved the parameters to their final place."""
 
     def __init__(

@@ -10,12 +10,12 @@ from torch import Tensor
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients import Gradients, KlPenalty, Outputs
-from dppo.learner.ppo.gradients_analytic import WrittenGradients, applies_to
+from dppo.learner.ppo.gradients_analytic import AnalyticGradients, applies_to
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.reduce import Reduce
 from dppo.learner.ppo.rows import Rows
 
-Way = Literal["written", "autograd"]  # written: where they apply to the networks
+Way = Literal["analytic", "autograd"]  # analytic: where they apply to the networks
 
 
 class ActorCriticOptimizer:
@@ -43,7 +43,7 @@ class ActorCriticOptimizer:
         self._adam = FlatAdam([policy] if apart else [policy, critic], epsilon=epsilon)
         self._critic_adam = FlatAdam([critic], epsilon=epsilon) if apart else None
         self._unread_norm = torch.zeros((), device=self._adam.values.device)
-        make = WrittenGradients if way == "written" and applies_to(policy, critic) else AutogradGradients
+        make = AnalyticGradients if way == "analytic" and applies_to(policy, critic) else AutogradGradients
         self._gradients: Gradients = make(
             policy, critic, value_coefficient=value_coefficient, entropy_coefficient=entropy_coefficient
         )

@@ -52,7 +52,7 @@ class Trainer:
         total_steps: int,
         device: str = "cpu",
         torch_threads: int = 1,
-        gradients: Way = "written",
+        gradients: Way = "analytic",
         reduce: Reduce | None = None,
     ) -> None:
         torch.set_num_threads(torch_threads)
