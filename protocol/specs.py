@@ -88,9 +88,9 @@ def spec_to_json(spec: Spec) -> str:
 def spec_from_json(text: str) -> Spec:
     """Return the checked spec of such a text. Raises ProtocolError for whatever it is not."""
     try:
-        groups = msgspec.json.decode(text, type=list[list[list[Any]]])
+        groups = msgspec.json.decode(text, type=list[list[Any]])
         low, high = (Leaf.__struct_fields__.index(name) for name in ("low", "high"))
-        for leaf in (leaf for group in groups for leaf in group):
+        for leaf in (leaf for group in groups for leaf in group if isinstance(leaf, list)):  # else a metric's name
             for place, missing in ((low, -math.inf), (high, math.inf)):
                 leaf[place : place + 1] = [[missing if bound is None else bound for bound in leaf[place]]]
         return check_spec(msgspec.convert(groups, Spec))

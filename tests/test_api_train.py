@@ -274,3 +274,9 @@ def test_runs_and_curves_that_are_not_there(folder: Path) -> None:
         with pytest.raises(dppo.UsageError) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_a_policy_of_a_run_with_metrics_of_its_own_is_loaded(folder: Path) -> None:
+    settings = {**SMALL, "evaluation_episodes": 0, "run.metrics": ["distance"], "run.step_metrics": ["power"]}
+    result = dppo.train(env="my_robot_of_api:make_env", **settings)
+    assert result.load_policy().predict(np.zeros(4))[0] in (0, 1)

@@ -154,7 +154,8 @@ leaves = st.builds(
     start=st.integers(-1, 1),
 )
 groups = st.lists(leaves, max_size=2).map(tuple)
-specs = st.builds(Spec, observation=groups, action=groups, mask=groups, state=groups)
+metrics = st.lists(st.sampled_from(["distance", "power", "x.y"]), max_size=2, unique=True).map(tuple)
+specs = st.builds(Spec, observation=groups, action=groups, mask=groups, state=groups, metrics=metrics)
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
@@ -238,6 +239,14 @@ def test_a_spec_survives_json_with_bounds_that_are_missing(action: gym.Space) ->
     spec = spec_of(gym.spaces.Box(-1, 1, (2,)), action)
     assert spec_from_json(spec_to_json(spec)) == spec
     assert "Infinity" not in spec_to_json(spec)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(metrics, st.booleans())
+def test_a_spec_survives_json_with_every_group(names: tuple[str, ...], has_more: bool) -> None:
+    more = (leaf(OBSERVATION, name="more"),) if has_more else ()
+    spec = msgspec.structs.replace(spec_of(box(), TWO), metrics=names, mask=more)
+    assert spec_from_json(spec_to_json(spec)) == spec
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[[],[]]", "[[[]],[[]]]", "[[[1,2,3,4,5,6,7]],[]]", '[[["a"]],[["b"]]]'])

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from dppo.api.nesting import marked_as_running
 from dppo.local.train import run
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.interpreter import MODULE_PATH_VARIABLE, append_working_directory, module_path
@@ -21,7 +22,12 @@ def run_here(config: TrainConfig, *, verbose: bool, hooks: object | None = None)
             "actors=0 trains in this process and handles its signals, which only the main thread can: "
             "call it there, or give actors=1"
         )
-    with path_of_modules(), _variable(LAUNCHED_VARIABLE, str(time.monotonic())), _output(verbose=verbose):
+    with (
+        marked_as_running(),
+        path_of_modules(),
+        _variable(LAUNCHED_VARIABLE, str(time.monotonic())),
+        _output(verbose=verbose),
+    ):
         return run(config, hooks=hooks)
 
 

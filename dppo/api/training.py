@@ -7,6 +7,7 @@ from typing import Any
 
 from dppo.api.callables import found_by
 from dppo.api.config import Config, resolved_settings
+from dppo.api.nesting import refuse_within_a_run
 from dppo.api.results import Result, read_result
 from dppo.api.wording import python_words
 from dppo.local.launching import in_new_directory, placed, with_run
@@ -42,6 +43,7 @@ def train(
     Raises UsageError for wrong settings, before anything is started or written; RefusedError where a run is going on in
     the directory; DppoError where the run fails; KeyboardInterrupt after Ctrl-C, once everything is saved and ended.
     """
+    refuse_within_a_run()
     keywords = settings if env is None else {"env": env, **settings}
     resolved = resolved_settings(config, preset, keywords)
     chosen = placed(resolved.config)
