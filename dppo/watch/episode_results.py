@@ -1,7 +1,7 @@
 """Episodes that an evaluation has played, and their result: records only. Knows no environments."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,7 @@ class Tally:
     asked: int = 0  # episodes
     whole: int = 0  # the first so many are all over: of a round that breaks off the short ones are, which misleads
     played: dict[int, Played] = field(default_factory=dict)
+    film: Literal["", "being written", "written"] = ""  # encoding begins when the last of its frames is there
 
     def begin(self, env: str, version: int, asked: int) -> None:
         """Note what is about to be played."""
@@ -70,6 +71,10 @@ class Tally:
     def add(self, number: int, played: Played) -> None:
         """Note one that is over."""
         self.played[number] = played
+
+    def film_is(self, state: Literal["being written", "written"]) -> None:
+        """Note how far the video is."""
+        self.film = state
 
     def round_over(self, whole: int) -> None:
         """Note that the first so many episodes are over."""

@@ -94,7 +94,7 @@ def evaluate(
     watched = episodes if watching.window else watching.video_episodes if watching.video else 0
     if watched:
         try:
-            with _watched(env, watching, slot) as environments:
+            with _watched(env, watching, slot, tally) as environments:
                 play.rounds(environments, 0, watched)
         except WindowClosed:
             if not tally.played:
@@ -131,7 +131,7 @@ def _note(text: str) -> None:
 
 
 @contextmanager
-def _watched(env: EnvConfig, watching: ViewOptions, slot: int) -> Iterator[Environments]:
+def _watched(env: EnvConfig, watching: ViewOptions, slot: int, tally: Tally) -> Iterator[Environments]:
     """One environment with a window, or one whose frames go into the video."""
     video = Path(watching.video).absolute()  # before the environment may change the working directory
     with ExitStack() as stack:
@@ -141,7 +141,9 @@ def _watched(env: EnvConfig, watching: ViewOptions, slot: int) -> Iterator[Envir
         if watching.window:
             yield SyncLoop([environment])
         else:
+            stack.callback(tally.film_is, "written")
             reel = stack.enter_context(film(video, frames_per_second(environment)))
+            stack.callback(tally.film_is, "being written")
             yield SyncLoop([Filmed(environment, reel, watching.most_frames, watching.most_seconds)])
 
 

@@ -55,11 +55,11 @@ def run(chosen: EvaluateArguments) -> int:
             return 0
         except KeyboardInterrupt:
             if tally.played:
-                _show(chosen, _result(chosen, tally, "interrupted"))
+                _show(chosen, tally, _result(chosen, tally, "interrupted"))
             return INTERRUPTED
     if result.episodes < chosen.episodes and not result.stopped:
         print(f"the window was closed after {result.episodes} of {chosen.episodes} episodes", file=sys.stderr)
-    _show(chosen, result)
+    _show(chosen, tally, result)
     return 0
 
 
@@ -67,9 +67,9 @@ def _result(chosen: EvaluateArguments, tally: Tally, stopped: str) -> Evaluation
     return tally.result(deterministic=chosen.deterministic, seed=chosen.seed, video=chosen.video, stopped=stopped)
 
 
-def _show(chosen: EvaluateArguments, result: EvaluationResult) -> None:
+def _show(chosen: EvaluateArguments, tally: Tally, result: EvaluationResult) -> None:
     print(json.dumps(asdict(result)) if chosen.json else fitted(result.summary()), flush=True)
-    if chosen.video and not chosen.json and not result.stopped:
+    if tally.film == "written" and not chosen.json and not result.stopped:
         print(f"wrote {chosen.video}", flush=True)
 
 
@@ -100,6 +100,9 @@ class _Overtime:
                 announced = True
                 limit = f"at most {chosen.max_seconds:g} s (--max-seconds)" if chosen.max_seconds else "without a limit"
                 print(f"playing {chosen.episodes} episodes, {limit} ...", file=sys.stderr, flush=True)
+            if tally.film == "being written":  # by our own code, which takes its time
+                played_at = None
+                continue
             if played_at is None and len(tally.played) >= chosen.episodes:
                 played_at = now
             if played_at is not None and now - played_at > OVERTIME_SECONDS:
@@ -114,7 +117,7 @@ class _Overtime:
             result = _result(self._chosen, self._tally, why)
             if not result.stopped:
                 print(why, file=sys.stderr)
-            _show(self._chosen, result)
+            _show(self._chosen, self._tally, result)
         except DppoError as error:
             code = error.exit_code
             print(f"dppo: error: {printable(str(error), MAX_ERROR)}", file=sys.stderr, flush=True)
