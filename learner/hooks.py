@@ -9,6 +9,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
 from dppo.learner.ppo.batch import Received
@@ -52,6 +53,7 @@ class HookCalls:
     def __init__(self, hooks: object, name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         """hooks: with at least one of METHODS. name: for messages, "" for that of its class. Raises UsageError."""
         self._name = name or f"{type(hooks).__module__}:{type(hooks).__qualname__}"
+        refuse_misspelt(hooks, f"the hooks {self._name}")
         self._methods = {method: getattr(hooks, method) for method in METHODS if callable(getattr(hooks, method, None))}
         if not self._methods:
             raise UsageError(f"the hooks {self._name} have none of {', '.join(METHODS)}: give them one")
@@ -127,7 +129,7 @@ def load(name: str) -> object:
     try:
         return kind()
     except (Exception, SystemExit) as error:
-        raise UsageError(f"run.hooks={name}: it cannot be made without arguments: {_in_a_line(error)}") from error
+        raise UsageError(f"run.hooks={name}: making it, without arguments, failed: {_in_a_line(error)}") from error
 
 
 def find(name: str) -> Callable[[], object]:
@@ -152,8 +154,18 @@ def find(name: str) -> Callable[[], object]:
         raise UsageError(f"run.hooks={name} is a {type(found).__name__}: name a class that is made without arguments")
     if isinstance(found, type) and not any(hasattr(found, method) for method in METHODS):
         raise UsageError(f"run.hooks={name} has none of {', '.join(METHODS)}: give it one")
+    refuse_misspelt(found, f"run.hooks={name}")
     result: Callable[[], object] = found
     return result
+
+
+def refuse_misspelt(hooks: object, what: str) -> None:
+    """Raise UsageError for a method whose name is almost that of a hook: it would never be called."""
+    missing = [method for method in METHODS if not hasattr(hooks, method)]
+    for name in dir(hooks):
+        near = get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
+        if near and callable(getattr(hooks, name, None)):
+            raise UsageError(f"{what} has {name}, which is never called: did you mean {near[0]}?")
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -81,10 +81,20 @@ class Answering:
         return "Stop"
 
 
-class Empty:
-    """No hooks: a method's name is misspelt."""
+class Misspelt:
+    """One method as it should be, and one almost."""
 
-    def on_updates(self, status: RunStatus) -> None:
+    def on_update(self, status: RunStatus) -> None:
+        """Watch."""
+
+    def on_episodes(self, episode: Episode) -> None:
+        """Watch in vain."""
+
+
+class Empty:
+    """No method that is called."""
+
+    def watch(self, status: RunStatus) -> None:
         raise AssertionError
 
 
@@ -143,7 +153,8 @@ def test_a_slow_hook_is_named_once_and_its_time_is_kept(caplog: pytest.LogCaptur
         ("test_hooks:BATCH", "is a int: name a class"),
         ("test_hooks:Empty", "has none of on_episode, on_update, on_end"),
         ("broken_hooks:X", "cannot import 'broken_hooks': ZeroDivisionError"),
-        ("needy_hooks:Needy", "cannot be made without arguments: TypeError"),
+        ("needy_hooks:Needy", "making it, without arguments, failed: TypeError"),
+        ("test_hooks:Misspelt", "has on_episodes, which is never called: did you mean on_episode"),
     ],
 )
 def test_what_cannot_be_loaded_is_one_line(

@@ -179,10 +179,10 @@ def test_what_is_next_is_not_said_to_another_command(
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     monkeypatch.delenv("DPPO_LIFELINE_FD", raising=False)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    say_what_is_next(tmp_path)
+    say_what_is_next(tmp_path, seeds="--seeds 5")
     assert capsys.readouterr().out.startswith("\nnext:\n  dppo evaluate ")
     monkeypatch.setenv("DPPO_LIFELINE_FD", "5")
-    say_what_is_next(tmp_path)
+    say_what_is_next(tmp_path, seeds="--seeds 5")
     assert capsys.readouterr().out == ""
 
 
@@ -230,3 +230,9 @@ def test_a_benchmark_says_why_a_run_failed_in_the_words_of_the_run() -> None:
     assert str(wrong) == "no environment 'X-v0' (said by `dppo train --env X-v0`)"
     assert type(_failure(1, "dppo: error: training diverged", "c")) is DppoError
     assert str(_failure(-9, "", "c")) == "it was killed by SIGKILL and printed nothing (said by `c`)"
+
+
+def test_seeds_are_offered_as_the_command_takes_them() -> None:
+    assert "... --seeds 5" in next_steps(Path("runs/x"), SUMMARY, has_best=False)
+    assert "... --run.new --seeds 5" in next_steps(Path("x"), SUMMARY, has_best=False, seeds="--run.new --seeds 5")
+    assert "seeds" not in next_steps(Path("runs/x"), SUMMARY, has_best=False, seeds="")

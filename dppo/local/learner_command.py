@@ -104,7 +104,7 @@ def _train_alone(
             if not close_run(directory, episodes, envs=envs, max_seconds=max_seconds) and not interrupted:
                 check_that_episodes_ended(directory)
                 film(sides.recorder)
-                say_what_is_next(directory)
+                say_what_is_next(directory, seeds="")
 
         dppo.learner.service.run(
             config.learner,

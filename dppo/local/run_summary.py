@@ -83,15 +83,23 @@ def check_that_episodes_ended(directory: Path) -> None:
             raise DppoError(f"no episode ended by itself, the environment crashed in all of them ({crashes:,}){newest}")
 
 
-def say_what_is_next(directory: Path) -> None:
-    """Print a few commands that people want now, unless another command of ours waits for the end of this one."""
+def say_what_is_next(directory: Path, *, seeds: str) -> None:
+    """Print a few commands that people want now, unless another command of ours waits for the end of this one.
+
+    seeds: as next_steps takes it.
+    """
     if has_parent():
         return
     with contextlib.suppress(OSError, ValueError):
         summary = json.loads((directory / SUMMARY).read_bytes())
         has_best = (directory / BEST_POLICY_FILE).is_file()
         steps = next_steps(
-            _shown(directory), summary, has_best=has_best, columns=terminal_width(), place=place_of_programs()
+            _shown(directory),
+            summary,
+            has_best=has_best,
+            columns=terminal_width(),
+            place=place_of_programs(),
+            seeds=seeds,
         )
         print(f"\n{steps}", flush=True)
 

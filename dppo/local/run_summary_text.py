@@ -49,12 +49,19 @@ def differ(first: float, second: float) -> bool:
 
 
 def next_steps(
-    directory: Path, summary: Mapping[str, Any], *, has_best: bool, columns: int | None = None, place: str = ""
+    directory: Path,
+    summary: Mapping[str, Any],
+    *,
+    has_best: bool,
+    columns: int | None = None,
+    place: str = "",
+    seeds: str = "--seeds 5",
 ) -> str:
     """Return a few commands that people want now, one a line.
 
     columns: of the terminal; where they are too few, what a command is for is in a line of its own. place: what is to
-    be typed before the name of a program that the shell does not find, for example ".venv/bin/".
+    be typed before the name of a program that the shell does not find, for example ".venv/bin/". seeds: flags that
+    train several seeds, "" where the command cannot.
     """
     run, at = shlex.quote(str(directory)), shlex.quote(place) if place else ""
     solved = str(summary.get("reason")).startswith("solved")  # it may have solved, gone on, and used up its steps
@@ -65,7 +72,7 @@ def next_steps(
         (f"{at}dppo evaluate {run} --best", "the policy of the best update") if has_best else ("", ""),
         (f"{at}tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
         (f"... {more}", "the same command with this trains on"),
-        ("... --seeds 5", "the same command with this trains five seeds: how much is luck?"),
+        (f"... {seeds}", "the same command with this trains five seeds: how much is luck?") if seeds else ("", ""),
     ]
     shown = [(command, why) for command, why in steps if command]
     width = max(len(command) for command, _ in shown)

@@ -85,7 +85,7 @@ def _close(config: TrainConfig, ending: "Ending", directory: Path, sides: SidePr
         check_that_episodes_ended(directory)
     if is_over and not interrupted:
         film(sides.recorder)
-        say_what_is_next(directory)
+        say_what_is_next(directory, seeds="--run.new --seeds 5" if config.learner.run.directory else "--seeds 5")
     return 0 if is_over and not interrupted else INTERRUPTED
 
 
