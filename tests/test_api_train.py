@@ -280,3 +280,12 @@ def test_a_policy_of_a_run_with_metrics_of_its_own_is_loaded(folder: Path) -> No
     settings = {**SMALL, "evaluation_episodes": 0, "run.metrics": ["distance"], "run.step_metrics": ["power"]}
     result = dppo.train(env="my_robot_of_api:make_env", **settings)
     assert result.load_policy().predict(np.zeros(4))[0] in (0, 1)
+
+
+def test_an_environment_that_only_this_process_has_registered(folder: Path) -> None:
+    gym.register("Reach-v9", entry_point="my_robot_of_api:make_env")
+    try:
+        with pytest.raises(dppo.UsageError, match=r"as in env='my_robot_of_api:Reach-v9'$"):
+            dppo.train(env="Reach-v9", **SMALL)
+    finally:
+        del gym.registry["Reach-v9"]

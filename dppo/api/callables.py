@@ -9,6 +9,24 @@ from dppo.protocol.errors import UsageError
 WHAT_TO_DO = "move it into a module of its own, for example my_env.py, and give env='my_env:make_env'"
 
 
+def registered_here(env_id: str) -> str:
+    """Return what to name instead of an id that only this process has registered, "" where it has not.
+
+    The processes of a run import no more than the module that an id names.
+    """
+    registry = getattr(sys.modules.get("gymnasium"), "registry", {})
+    if ":" in env_id or env_id not in registry:
+        return ""
+    entry = registry[env_id].entry_point
+    module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+    if not module or module == "__main__":
+        return (
+            "it is registered in this process only: register it in a module of its own, for example my_env.py, and "
+            f"give env='my_env:{env_id}'"
+        )
+    return f"it is registered in this process only: name the module that registers it, as in env='{module}:{env_id}'"
+
+
 def name_of(make: Any) -> str:
     """Return "module:name" of an environment's function or class. Raises UsageError where actors cannot find it."""
     named = callable(make) and isinstance(getattr(make, "__module__", None), str) and hasattr(make, "__qualname__")

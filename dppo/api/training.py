@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dppo.api.callables import found_by
+from dppo.api.callables import found_by, registered_here
 from dppo.api.config import Config, resolved_settings
 from dppo.api.nesting import refuse_within_a_run
 from dppo.api.results import Result, read_result
@@ -53,17 +53,29 @@ def train(
     text = preset_text(resolved, is_off=preset == "none" or isinstance(config, TrainConfig)) if verbose else ""
     if text:
         print(text, file=sys.stderr)
-    if chosen.actors:
-        from dppo.api.run_process import run_process
-
-        code = run_process(chosen, verbose=verbose)
-    else:
-        from dppo.api.run_here import run_here
-
-        code = run_here(chosen, verbose=verbose, hooks=given)
+    try:
+        code = _run(chosen, verbose=verbose, hooks=given)
+    except UsageError as error:
+        here = registered_here(chosen.learner.env.id)
+        if here and "is registered" in str(error):
+            raise UsageError(
+                f"no environment {chosen.learner.env.id!r} is found by the processes of a run: {here}"
+            ) from None
+        raise
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     return read_result(directory)
+
+
+def _run(chosen: TrainConfig, *, verbose: bool, hooks: object | None) -> int:
+    """Train, in a process of its own or here; returns the exit code of `dppo train`."""
+    if chosen.actors:
+        from dppo.api.run_process import run_process
+
+        return run_process(chosen, verbose=verbose)
+    from dppo.api.run_here import run_here
+
+    return run_here(chosen, verbose=verbose, hooks=hooks)
 
 
 def _with_hooks(config: TrainConfig, hooks: str | type | object | None) -> tuple[TrainConfig, object | None]:

@@ -37,7 +37,7 @@ def _without_policy(directory: Path, which: Which) -> str:
     if which == "best" and (directory / POLICY_FILE).is_file():
         return (
             f"{directory} has no {BEST_POLICY_FILE}: the best policy is kept from when run.return_window episodes are "
-            "over; without --best its newest one is played"
+            "over, or with run.evaluate_seconds from its first evaluation on; without --best its newest one is played"
         )
     if any((child / POLICY_FILE).is_file() for child in directory.iterdir() if child.is_dir()):
         runs = sorted(str(child) for child in directory.iterdir() if (child / POLICY_FILE).is_file())

@@ -88,9 +88,11 @@ def meant(run: str) -> str:
     """Return `: did you mean runs/X?` for a run that is not there, or those there are."""
     runs = {str(found.path): found for found in find_runs()}
     name = run.rstrip("/")
-    for known, found in runs.items():
-        if name in (found.path.name, found.env):  # the name without `runs/`, or the environment's
-            return f": did you mean {known}?"
+    by_name = [known for known, found in runs.items() if found.path.name == name]  # without `runs/`
+    by_env = sorted(known for known, found in runs.items() if found.env == name)
+    with_policy = [known for known in by_env if runs[known].state != "without a policy"]
+    for known in (*by_name, *with_policy, *by_env):
+        return f": did you mean {known}?"
     near = nearest_name(name, runs)
     if near:
         return f": did you mean {near}?"
