@@ -30,7 +30,7 @@ from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.learner.telemetry.metrics import MetricsWriter, key_of
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings
-from dppo.learner.telemetry.update_metrics import figures, warnings_of
+from dppo.learner.telemetry.update_metrics import figures, unreported, warnings_of
 from dppo.protocol.env_wrappers import parse_wrappers
 from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace
@@ -147,8 +147,8 @@ class Run:
 
     def commit(self, batch: Sequence[Received], report: "UpdateReport", now: float) -> None:
         """Count an update that is done. Nothing in here may be cut off: the weights have moved."""
-        for received in batch:
-            segment = received.segment
+        before = self.episodes.total
+        for segment in (received.segment for received in batch):
             self.episodes.add(
                 segment.episode_returns, segment.episode_lengths, segment.episode_successes, segment.episode_metrics
             )
@@ -169,7 +169,7 @@ class Run:
         progress.steps += steps
         progress.outliers += report.outliers
         progress.steps_left_out += report.steps_left_out
-        for what, text in warnings_of(report):
+        for what, text in (*warnings_of(report), *unreported(self.episodes, self.spec, before)):
             self._warnings.failed(what, f"update {progress.updates}: {text}")
         self._publish_status()
 

@@ -22,13 +22,14 @@ from dppo.learner.session.settings import session_settings, why_not_trained
 from dppo.learner.storage.run_directory import StartIdentity
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.metrics import MetricsWriter
+from dppo.learner.telemetry.update_metrics import unreported
 from dppo.local.live_table import _metrics
 from dppo.local.preflight import env_settings
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.metric_names import MAX_METRICS
 from dppo.protocol.rollout import Segment, pack, unpack
-from dppo.protocol.specs import check_spec
+from dppo.protocol.specs import Spec, check_spec
 
 NAMES = ("distance", "is_good", "huge", "nothing", "text", "absent")
 TELLING = EnvSettings("metrics_env:Telling-v0", vectorization="sync")
@@ -169,3 +170,15 @@ def test_numbers_of_any_kind_count(value: Any, number: float) -> None:
 @pytest.mark.parametrize("value", [None, "1", b"1", [1, 2], np.zeros(2), math.inf, math.nan, 1e39, 10**400, {}])
 def test_whatever_is_no_number_does_not(value: Any) -> None:
     assert math.isnan(as_real(value))
+
+
+def test_a_metric_that_no_episode_reports_is_asked_about_once() -> None:
+    spec = Spec((), (), metrics=("distance", "distanse"))
+    window, questions = EpisodeWindow(100), []
+    for _ in range(8):
+        before = window.total
+        row = np.array([[1.0, math.nan]] * 3, np.float32)
+        window.add(np.ones(3), np.ones(3, int), np.full(3, math.nan), row)
+        questions += [text for _, text in unreported(window, spec, before)]
+    assert len(questions) == 1
+    assert questions[0].startswith("none of 12 episodes has reported 'distanse'")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dppo.api.callables import name_of
+from dppo.api.paths import path_text
 from dppo.learner.config import CollectConfig, EnvConfig, NetworkConfig, PpoConfig, RunConfig
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
@@ -24,12 +25,14 @@ class Config(TrainConfig):
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """Make one of nested dicts, dotted names, or both: {"actors": 4, "ppo": {"gamma": 0.98}, "env.id": "..."}."""
+        if not isinstance(settings, Mapping):
+            raise UsageError(f"Config.from_dict: settings are a {type(settings).__name__}: give a dict")
         return build(cls, values_from(settings, "Config.from_dict"))
 
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> Self:
         """Read a YAML file, such as the config.yaml of a run."""
-        return build(cls, load_config_file(os.fspath(path), TrainConfig))
+        return build(cls, load_config_file(path_text(path, "path"), TrainConfig))
 
     def to_yaml(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return all settings as YAML, which reads back equal; write it to `path` if there is one."""
@@ -84,7 +87,8 @@ def resolved_settings(
     if isinstance(config, Mapping):
         given = Layer("config", values_from(config, "config"))
         return resolve(TrainConfig, flags=flags, given=given, preset=preset)
-    return resolve(TrainConfig, flags=flags, file=os.fspath(config) if config is not None else "", preset=preset)
+    file = path_text(config, "config", "a Config, a dict, or the path of a YAML file") if config is not None else ""
+    return resolve(TrainConfig, flags=flags, file=file, preset=preset)
 
 
 def values_from(settings: Mapping[str, Any], where: str) -> dict[str, Any]:

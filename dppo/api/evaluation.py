@@ -3,6 +3,7 @@
 import os
 from typing import Any, Literal
 
+from dppo.api.paths import path_text
 from dppo.api.run_here import path_of_modules
 from dppo.api.wording import python_words
 from dppo.protocol.errors import DppoError
@@ -34,14 +35,14 @@ def evaluate(
     environment fails or no episode ends within max_seconds.
     """
     given = {
-        "run": os.fspath(run),
+        "run": path_text(run, "run"),
         "episodes": episodes,
         "best": best,
         "seed": seed,
         "deterministic": deterministic,
         "envs": envs,
         "max_seconds": max_seconds,
-        "video": os.fspath(video),
+        "video": path_text(video, "video"),
         "video_episodes": video_episodes,
         "render": render,
     }

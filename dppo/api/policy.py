@@ -5,6 +5,7 @@ The graph is the one that actors and `dppo evaluate` run; its metadata say how t
 
 import os
 import threading
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.observations import ObservationRows
+from dppo.api.paths import path_text
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.specs import spec_from_json
 from dppo.watch.policy_files import locate_policy
@@ -22,6 +24,8 @@ class Policy:
 
     def __init__(self, graph: bytes, *, seed: int | None = None) -> None:
         """graph: contents of a policy.onnx. seed: of sampled actions. Raises UsageError where it is no such graph."""
+        if seed is not None and not (isinstance(seed, Integral) and seed >= 0):
+            raise UsageError(f"seed={seed!r}: give a whole number of at least 0, or None")
         try:
             self._runner = PolicyRunner(graph)
             self.spec = spec_from_json(self._runner.metadata.get("dppo.spec", ""))
@@ -76,7 +80,7 @@ def load_policy(path: str | os.PathLike[str], *, best: bool = False, seed: int |
     best: that of the update with the best mean return (policy-best.onnx) instead of the newest one. seed: of sampled
     actions. Raises UsageError where there is no policy.
     """
-    _, file = locate_policy(os.fspath(path), "best" if best else "newest")
+    _, file = locate_policy(path_text(path, "path"), "best" if best else "newest")
     return _read(file, seed)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dppo.api.evaluation import checked
+from dppo.api.paths import path_text
 from dppo.api.wording import python_words
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.protocol.errors import UsageError
@@ -65,7 +66,12 @@ def plot(
     runs: run directories, "LABEL=PATH", patterns, or what dppo.train and dppo.runs return. output: .png, .svg or .pdf;
     "": curve.png in the first run. Needs matplotlib. Raises UsageError where there is nothing to draw.
     """
-    given: dict[str, Any] = {"runs": tuple(map(os.fspath, runs)), "output": os.fspath(output), "x": x, "y": y}
+    given: dict[str, Any] = {
+        "runs": tuple(path_text(run, "run") for run in runs),
+        "output": path_text(output, "output"),
+        "x": x,
+        "y": y,
+    }
     if not runs:
         raise UsageError("dppo.plot: runs are missing: give run directories such as runs/CartPole-v1")
     chosen = PlotArguments(**checked(PlotArguments, given, "dppo.plot"))

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.status import OWN_METRICS
+from dppo.protocol.specs import Spec
 
 if TYPE_CHECKING:
     from dppo.learner.ppo.epochs import UpdateReport
 
+ENOUGH_EPISODES = 10  # to wonder about a metric that none of them has reported
 NO_CURVES = ("steps", "ratio_error_by_actor", "ratio_excess", "ratio_excess_actor", "notes")  # of an UpdateReport
 
 
@@ -65,4 +67,19 @@ def warnings_of(report: "UpdateReport") -> Iterator[tuple[str, str]]:
             f"probability ratios of the first pass are off by {report.first_pass_ratio_error:.2g}, "
             f"{report.ratio_excess:.2g} times what rounding explains (worst: {report.ratio_excess_actor}): rollouts "
             "and weights do not belong together",
+        )
+
+
+def unreported(episodes: EpisodeWindow, spec: Spec | None, before: int) -> Iterator[tuple[str, str]]:
+    """Yield (kind, text) of each of the environment's own metrics that none of the run's first episodes has reported.
+
+    before: episodes before this update. Asked once a run: a metric may be rare.
+    """
+    if spec is None or not before < ENOUGH_EPISODES <= episodes.total:
+        return
+    for name in sorted(set(spec.metrics) - set(episodes.mean_metrics(spec.metrics))):
+        yield (
+            f"metric {name}",
+            f"none of {episodes.total} episodes has reported {name!r}, which is in run.metrics or run.step_metrics: is "
+            "that the name of a number in `info`?",
         )
