@@ -91,7 +91,7 @@ def test_a_full_segment_leaves_as_soon_as_there_is_credit_and_not_after_the_next
 
 
 def test_resets_do_not_thin_batches_out() -> None:
-    """Of every five rows of the second environment one is a reset."""
+    """Resets are one in five rows of the second environment."""
     sizes: dict[bool, list[int]] = {}
     for by_steps in (False, True):
         with Simulation(batch_steps=1024, envs_per_actor=8) as world:

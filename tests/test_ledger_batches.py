@@ -45,7 +45,7 @@ def test_an_ended_actor_is_folded_only_when_the_last_batch_with_its_steps_is_clo
 
 @dataclass
 class Counted:
-    """What one incarnation's account must say: counted the slow way, rollout by rollout."""
+    """Expected account of one incarnation: counted the slow way, rollout by rollout."""
 
     rollouts: list[tuple[int, int]] = field(default_factory=list)  # (batch, steps) of each that waits
     watermark: int = 0

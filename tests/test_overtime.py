@@ -1,4 +1,4 @@
-"""What ends an evaluation whose environments do not come back, and what it waits for."""
+"""End of an evaluation whose environments do not come back, and its wait for a video."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a connection may do before anything it says is parsed, and when it has to go."""
+"""Limits of a connection before anything that it sends is parsed, and its end."""
 
 import pytest
 

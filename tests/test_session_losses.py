@@ -61,7 +61,7 @@ def test_an_unknown_peer_is_asked_who_it_is_then_says_hello_and_sends_again_what
 
 @pytest.mark.parametrize("arrived", [0, 1])
 def test_rollouts_that_come_again_on_a_new_connection_during_a_stop_are_taken(world: Simulation, arrived: int) -> None:
-    """They have the T that was asked for on the old one, which the new one was never sent."""
+    """Rollouts have the T that was asked for on the old connection; the new one was never sent a policy."""
     actor, other = running(world, "a", "b")
     world.step(actor, 10)
     assert actor.connection is not None

@@ -82,7 +82,7 @@ class Faults(RuleBasedStateMachine):
 
     @rule(which=some)
     def an_actor_fills_the_batch_alone(self, which: int) -> None:
-        """So that STOP is on its way to the others while they are in the middle of something."""
+        """Have STOP on its way to the others while they are in the middle of something."""
         if process := self.process(which):
             for _ in range(40):
                 self.world.step(process)
@@ -133,7 +133,7 @@ class Faults(RuleBasedStateMachine):
 
     @rule(which=some, lose_up=st.booleans(), steps=st.integers(0, 40))
     def a_connection_breaks_and_the_next_one_is_used_at_once(self, which: int, lose_up: bool, steps: int) -> None:
-        """What it made before comes again while the others are as far as they were."""
+        """Have rollouts come again while the other actors are as far as they were."""
         if process := self.process(which):
             self.world.step(process, steps)
             self.world.cut(process, lose_up=lose_up, noticed=True)

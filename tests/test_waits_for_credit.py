@@ -73,7 +73,7 @@ def test_an_actor_that_waits_with_a_full_segment_reports_that_it_has_no_credit(w
 
 
 def test_an_actor_that_steps_with_its_last_credit_used_up_reports_no_wait(world: Simulation) -> None:
-    """It fills the segment that a STOP would cut."""
+    """Fill the segment that a STOP would cut."""
     (actor,) = running(world, "a")
     without_acks(world, actor, TICK_SECONDS, steps=4 * CREDIT)
     while actor.session.may_seal:
