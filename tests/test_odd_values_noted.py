@@ -35,11 +35,14 @@ NOTES: dict[str, tuple[Any, Answer, str]] = {
 }
 
 
-@pytest.mark.parametrize("vectorisation", ["sync", "vector"])
-@pytest.mark.parametrize("case", NOTES)
+NOT_SEEN = {"wide floats", "floats for bytes", "mask"}  # by Gymnasium's vector, which casts and gives another mask
+
+
+@pytest.mark.parametrize(
+    ("case", "vectorisation"),
+    [*((case, "sync") for case in NOTES), *((case, "vector") for case in sorted(NOTES.keys() - NOT_SEEN))],
+)
 def test_what_is_odd_and_no_error_is_noted_once(case: str, vectorisation: str) -> None:
-    if vectorisation == "vector" and case in ("wide floats", "floats for bytes", "mask"):
-        pytest.skip("Gymnasium's vector casts itself, and gives another mask")
     space, answer, words = NOTES[case]
 
     def make(note: Callable[[str], None]) -> Any:
