@@ -1,5 +1,6 @@
 """The command line in this process: exit code, the one line of an error, and the entries that it would call."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -45,3 +46,16 @@ def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert err.startswith("dppo: error: ")
     assert err.count("\n") == 1
     return err.removeprefix("dppo: error: ").strip()
+
+
+def forget_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove settings that whoever tests has in variables."""
+    for name in os.environ:
+        if name.startswith("DPPO_"):
+            monkeypatch.delenv(name)
+
+
+def let_nothing_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no command get beyond its settings."""
+    monkeypatch.setattr(dppo.cli, "_entry", lambda module, function: lambda *args, **rest: 0)
+    forget_variables(monkeypatch)

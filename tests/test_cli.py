@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import Entries, failed, record_entries, run
+from command_line import Entries, failed, forget_variables, record_entries, run
 
 import dppo.cli
 from dppo.cli import main
@@ -20,9 +20,7 @@ from dppo.settings.commands import BenchSolve, BenchThroughput, LearnerProcessCo
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # without runs of whoever tests
-    for name in os.environ:
-        if name.startswith("DPPO_"):
-            monkeypatch.delenv(name)
+    forget_variables(monkeypatch)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Entries, failed, record_entries, run
+from command_line import Entries, failed, forget_variables, record_entries, run
 
 from dppo.actor.join_options import JoinOptions
 from dppo.protocol.security.join_line import JoinLine
@@ -15,9 +15,7 @@ from dppo.protocol.security.join_line import JoinLine
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # without runs of whoever tests
-    for name in os.environ:
-        if name.startswith("DPPO_"):
-            monkeypatch.delenv(name)
+    forget_variables(monkeypatch)
 
 
 @pytest.fixture

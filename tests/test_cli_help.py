@@ -1,13 +1,12 @@
 """Help: every command and setting is in it, and it is quick."""
 
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from command_line import run
+from command_line import forget_variables, run
 
 from dppo.learner.config import LearnerConfig
 from dppo.settings.fields import settings_of
@@ -18,9 +17,7 @@ HEAVY = ("torch", "gymnasium", "onnxruntime", "matplotlib", "numpy", "zmq", "ric
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # without runs of whoever tests
-    for name in os.environ:
-        if name.startswith("DPPO_"):
-            monkeypatch.delenv(name)
+    forget_variables(monkeypatch)
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from fake_child import FakeChild
 from graphs import categorical_graph
 from processes import SMALL, Place, RunFiles
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -119,24 +120,6 @@ def test_tensorboard_reads_the_figures_over_steps(run: Path) -> None:
     assert [event.value for event in accumulator.Scalars("eval/success_rate")] == [0.5, 0.5]
 
 
-class FakeChild:
-    """A process that runs until `code` is set."""
-
-    started: list["FakeChild"]
-
-    def __init__(self, name: str, arguments: tuple[str, ...], *rest: object) -> None:
-        self.arguments, self.code, self.process = arguments, None, None
-
-    def start(self) -> None:
-        self.started.append(self)
-
-    def died(self) -> int | None:
-        return self.code
-
-    def last_error(self) -> str:
-        return "no simulator here"
-
-
 Look = Callable[[float], int]
 
 
@@ -157,6 +140,7 @@ class Fake:
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
     """Children that were ended."""
     FakeChild.started = []
+    monkeypatch.setattr(FakeChild, "error", "no simulator here")
     children: list[FakeChild] = []
     monkeypatch.setattr(evaluators, "Child", FakeChild)
     monkeypatch.setattr(evaluators, "end", lambda them, grace: children.extend(them))

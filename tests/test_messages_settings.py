@@ -1,15 +1,13 @@
 """Every setting with values that it cannot take, in every layer: one line that names it, exit code 2, no file."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from command_line import let_nothing_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import dppo.cli
 from dppo.actor.config import ActorConfig
 from dppo.cli import main
 from dppo.protocol.errors import UsageError
@@ -52,15 +50,8 @@ NUMBERS = ("x", "", "nan", "inf", "-inf", "1e400", "0x10", "1,5", "one")
 @pytest.fixture(autouse=True)
 def nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No command gets beyond its settings; no variable of whoever tests counts."""
-
-    def entry(module: str, function: str) -> Callable[..., int]:
-        return lambda *args, **rest: 0
-
-    monkeypatch.setattr(dppo.cli, "_entry", entry)
+    let_nothing_run(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("DPPO_"):
-            monkeypatch.delenv(name)
 
 
 def bad_values(setting: Setting) -> list[str]:

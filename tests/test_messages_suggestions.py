@@ -1,12 +1,10 @@
 """Suggestions: a wrong command, flag, key or variable is answered with the one that is meant."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import let_nothing_run
 
-import dppo.cli
 from dppo.cli import main
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import (
@@ -21,15 +19,8 @@ from dppo.settings.suggestions import _ABSENT, _OURS, suggestion
 @pytest.fixture(autouse=True)
 def nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No command gets beyond its settings; no variable of whoever tests counts."""
-
-    def entry(module: str, function: str) -> Callable[..., int]:
-        return lambda *args, **rest: 0
-
-    monkeypatch.setattr(dppo.cli, "_entry", entry)
+    let_nothing_run(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("DPPO_"):
-            monkeypatch.delenv(name)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from fake_child import FakeChild
 from graphs import categorical_graph
 from pictures import PIXEL, read_gif
 from processes import REPOSITORY
@@ -89,27 +90,10 @@ def test_what_cannot_be_filmed_is_noted_once_and_not_tried_again(run: Path, monk
     assert not (run / "tb").exists()
 
 
-class FakeChild:
-    """A process that runs until `code` is set."""
-
-    started: list["FakeChild"]
-
-    def __init__(self, name: str, arguments: tuple[str, ...], *rest: object) -> None:
-        self.arguments, self.code, self.process = arguments, None, None
-
-    def start(self) -> None:
-        self.started.append(self)
-
-    def died(self) -> int | None:
-        return self.code
-
-    def last_error(self) -> str:
-        return "no GL context"
-
-
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> list[FakeChild]:
     FakeChild.started = []
+    monkeypatch.setattr(FakeChild, "error", "no GL context")
     monkeypatch.setattr(recording, "Child", FakeChild)
     return FakeChild.started
 
