@@ -86,20 +86,47 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
+class Copies:
+    """Copies of the tree to work in. The next test gets the same one where the last one has changed nothing."""
+
+    def __init__(self, tree: Path, folder: Path) -> None:
+        self._tree, self._folder = tree, folder
+        self._made = 0
+        self.is_unchanged = False
+
+    def take(self) -> Path:
+        """Return a whole copy; it is made anew for the next one, unless `is_unchanged` is set."""
+        if not self.is_unchanged:
+            self._made += 1
+            shutil.copytree(self._tree, self._place, symlinks=True)
+            shutil.copytree(self._tree / "runs/old", self._place / "runs/held")
+        self.is_unchanged = False
+        return self._place
+
+    @property
+    def _place(self) -> Path:
+        return self._folder / f"{self._made}" / "place"
+
+
+@pytest.fixture(scope="module")
+def copies(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Copies:
+    return Copies(tree, tmp_path_factory.mktemp("copies"))
+
+
 @pytest.fixture
-def place(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(copies: Copies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of it to work in, with a lock that is held and a port that is taken."""
-    place = tmp_path / "place"
-    shutil.copytree(tree, place, symlinks=True)
+    place = copies.take()
     monkeypatch.chdir(place)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    shutil.copytree(place / "runs/old", place / "runs/held")
     with socket.create_server(("127.0.0.1", 0)) as taken, RunDirectory.open(place / "runs/held"):
         monkeypatch.setattr("test_refusals.PORT", taken.getsockname()[1])
         yield place
 
 
-def check(place: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int) -> None:
+def check(
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int
+) -> None:
     arguments = tuple(argument.replace("PORT", str(PORT)) for argument in arguments)
     before = snapshot(place)
     capsys.readouterr()
@@ -110,71 +137,78 @@ def check(place: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str,
     after = snapshot(place)
     changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
     assert not {name for name in changed if "__pycache__" not in name}
+    copies.is_unchanged = True
 
 
 @pytest.mark.parametrize("name", sorted(TRAIN.keys() - NEEDS_PROCESSES))
-def test_train_refuses_and_changes_nothing(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_train_refuses_and_changes_nothing(
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     arguments, code = TRAIN[name]
-    check(place, capsys, ("train", *arguments), code)
+    check(copies, place, capsys, ("train", *arguments), code)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NEEDS_PROCESSES))
 def test_what_only_the_learner_finds_changes_nothing(
-    place: Path, capsys: pytest.CaptureFixture[str], name: str
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     arguments, code = TRAIN[name]
-    check(place, capsys, ("train", *arguments), code)
+    check(copies, place, capsys, ("train", *arguments), code)
 
 
 @pytest.mark.slow  # the same checks, from another command
 @pytest.mark.parametrize("name", sorted(TRAIN.keys() - NOT_OF_ONE_PROCESS))
 def test_a_run_in_one_process_refuses_and_changes_nothing(
-    place: Path, capsys: pytest.CaptureFixture[str], name: str
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     arguments, code = TRAIN[name]
-    check(place, capsys, ("train", *arguments, "--actors", "0"), code)
+    check(copies, place, capsys, ("train", *arguments, "--actors", "0"), code)
 
 
 @pytest.mark.slow  # the same checks, from another command
 @pytest.mark.parametrize("name", sorted(LEARNER))
-def test_a_learner_refuses_and_changes_nothing(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_learner_refuses_and_changes_nothing(
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     arguments, code = LEARNER[name]
-    check(place, capsys, ("learner", *arguments, "--bind", f"ipc://{place.parent}/socket"), code)
+    check(copies, place, capsys, ("learner", *arguments, "--bind", f"ipc://{place.parent}/socket"), code)
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))
-def test_other_commands_refuse_and_change_nothing(place: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_other_commands_refuse_and_change_nothing(
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     arguments, code = OTHERS[name]
-    check(place, capsys, arguments, code)
+    check(copies, place, capsys, arguments, code)
 
 
 @pytest.mark.parametrize("name", sorted(ADVERSE))
 def test_whatever_else_is_asked_for_is_refused_and_changes_nothing(
-    place: Path, capsys: pytest.CaptureFixture[str], name: str
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     arguments, code = ADVERSE[name]
-    check(place, capsys, arguments, code)
+    check(copies, place, capsys, arguments, code)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 @pytest.mark.parametrize("actors", ["0", "1"])
 def test_a_parent_that_cannot_be_written_is_one_line(
-    place: Path, capsys: pytest.CaptureFixture[str], actors: str
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], actors: str
 ) -> None:
     (place / "empty").chmod(0o500)
     try:
-        check(place, capsys, ("train", *CARTPOLE, "--actors", actors, "--run.directory", "empty/run"), 2)
+        check(copies, place, capsys, ("train", *CARTPOLE, "--actors", actors, "--run.directory", "empty/run"), 2)
     finally:
         (place / "empty").chmod(0o700)
 
 
 @pytest.mark.parametrize("actors", ["0", "1"])
 def test_a_disk_that_is_full_at_the_start_is_one_line(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, actors: str
+    copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, actors: str
 ) -> None:
     def full(*arguments: Any, **keywords: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "mkdir", full)
-    check(place, capsys, ("train", *CARTPOLE, "--actors", actors, "--run.directory", "new"), 2)
+    check(copies, place, capsys, ("train", *CARTPOLE, "--actors", actors, "--run.directory", "new"), 2)
