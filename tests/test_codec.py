@@ -234,7 +234,7 @@ def test_random_bytes_are_refused_or_read_and_nothing_else(header: bytes, has_bl
         assert isinstance(message, WITH_BLOB) == has_blob
 
 
-@settings(derandomize=True, deadline=None, max_examples=1500)
+@settings(derandomize=True, deadline=None, max_examples=500)
 @given(
     st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4)
 )

@@ -1,6 +1,7 @@
 """The rules of the layout, read from the source: who may import whom, who may read the clock."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,6 +96,7 @@ def sources(*packages: str) -> list[Path]:
     return [path for path in found if path.resolve() == path]  # not through the links in dppo/
 
 
+@functools.cache
 def tree_of(path: Path) -> ast.Module:
     """The module; of a `__main__.py` without what runs only as a command."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
