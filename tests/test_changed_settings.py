@@ -97,7 +97,7 @@ def test_another_seed_is_offered_as_several(tmp_path: Path) -> None:
     begin(tmp_path, config(tmp_path))
     text = refused(config(tmp_path, **{"run.seed": 2}))
     assert "run.seed: 1 -> 2" in text
-    assert "--seeds 1,2" in text
+    assert "--run.new --seeds 1,2" in text  # a directory that is named holds one run
 
 
 @pytest.mark.parametrize(

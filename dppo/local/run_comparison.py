@@ -136,7 +136,7 @@ def _refusal(directory: Path, refused: list[Change]) -> str:
     more = f"; and {len(refused) - MAX_NAMED} more" if len(refused) > MAX_NAMED else ""
     fields = [change.field for change in refused]
     if fields == ["run.seed"]:
-        others = "--run.directory NEW, or all seeds with --seeds "
+        others = "--run.directory NEW, or all seeds with --run.new --seeds "
         others += f"{','.join(str(seed) for seed in sorted({refused[0].old, refused[0].new}))}"
     elif {"env.id", "env.kwargs", "env.wrappers"} & set(fields) or not any(
         field.startswith("network.") for field in fields
