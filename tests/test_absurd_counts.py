@@ -69,6 +69,7 @@ def lies(draw: st.DrawFn) -> tuple[bytes, bytes | None]:
 
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.lists(lies(), min_size=1, max_size=12), st.sampled_from(["keep", "drop"]))
+@pytest.mark.slow
 def test_no_number_ends_the_learner_or_gets_into_its_books(
     messages: list[tuple[bytes, bytes | None]], stop: str
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_run_from_start_to_evaluation(folder: Path, capfd: pytest.CaptureFixtu
     assert [run.directory.name for run in dppo.runs()] == ["first-2", "first"]
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_where_that_is_asked_for(
     folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_fast_gif_keeps_its_speed_with_fewer_frames_and_the_last_of_each_episo
     assert durations == ([40] * 6 + [600]) * 2
 
 
+@pytest.mark.slow
 def test_the_hundredths_of_a_second_that_a_gif_counts_in_do_not_add_up(tmp_path: Path) -> None:
     write(tmp_path / "a.gif", 50, frames_per_second=30.0)
     durations = read_gif(tmp_path / "a.gif")[1]
@@ -51,6 +52,7 @@ def test_the_hundredths_of_a_second_that_a_gif_counts_in_do_not_add_up(tmp_path:
     assert sum(durations[:-1]) == pytest.approx(1000 * 49 / 30, abs=10)
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_scaled_down_in_a_gif_and_what_stands_still_costs_little(tmp_path: Path) -> None:
     write(tmp_path / "a.gif", 50, height=480, width=640)
     pictures, _, _ = read_gif(tmp_path / "a.gif")

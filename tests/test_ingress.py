@@ -231,7 +231,7 @@ def test_who_never_says_anything_is_ended_after_a_while_and_who_spoke_is_not(rou
         assert next(iter(watch_for(router)))[1] == b"still here"
 
 
-@pytest.mark.parametrize(("room", "ends"), [(2, True), (3, False)])
+@pytest.mark.parametrize(("room", "ends"), [pytest.param(2, True, marks=pytest.mark.slow), (3, False)])
 def test_where_files_run_short_who_says_nothing_is_ended_soon(
     router: Router, monkeypatch: pytest.MonkeyPatch, room: int, ends: bool
 ) -> None:

@@ -55,6 +55,7 @@ def slowly(world: Simulation, slow: Process, fast: list[Process]) -> Callable[[]
     return act
 
 
+@pytest.mark.slow
 def test_an_honest_actor_slower_than_the_grace_costs_the_others_less_than_a_tenth() -> None:
     with Simulation(stop_grace_seconds=3.0, lease_seconds=10.0) as world:
         fast = running(world, "fast-1", "fast-2")
@@ -128,7 +129,7 @@ def idle(world: Simulation, actor: Process) -> None:
         peer.heard = world.now
 
 
-@pytest.mark.parametrize("even_shares", [False, True])
+@pytest.mark.parametrize("even_shares", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(even_shares: bool) -> None:
     with Simulation(stop_grace_seconds=3.0, even_shares=even_shares) as world:
         fast = running(world, "fast-1", "fast-2")

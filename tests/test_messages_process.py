@@ -27,7 +27,14 @@ def dppo(*arguments: str, cwd: Path, **environ: str) -> "subprocess.CompletedPro
     )
 
 
-@pytest.mark.parametrize("environ", [C_LOCALE, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}])
+@pytest.mark.parametrize(
+    "environ",
+    [
+        C_LOCALE,
+        pytest.param({"LC_ALL": "C"}, marks=pytest.mark.slow),
+        pytest.param({"LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}, marks=pytest.mark.slow),
+    ],
+)
 def test_names_that_are_not_ascii_in_the_c_locale(tmp_path: Path, environ: dict[str, str]) -> None:
     done = dppo("evaluate", "läufe/東京", cwd=tmp_path, **environ)
     assert done.returncode == 2

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from simulation import Simulation, learner_of, running
 from test_session_joining import hello
 
@@ -22,6 +23,7 @@ def say_hello(world: Simulation, peer: bytes, token: str = "", **changes: object
     )
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_thousands_of_names_that_announced_much_and_left(world: Simulation) -> None:
     running(world, "honest")
     learner = learner_of(world)

@@ -14,7 +14,7 @@ ODD = "odd_env:Odd-v0"
 TEXT = "step() returns observations of dtype float64 where the space says float32: they are rounded to float32"
 
 
-@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("vectorization", ["sync", pytest.param("async", marks=pytest.mark.slow)])
 def test_a_note_reaches_the_actor_once(vectorization: str) -> None:
     notes: list[str] = []
     environments = make_environments(EnvSettings(ODD, vectorization=vectorization), 2, note=notes.append)

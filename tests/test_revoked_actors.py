@@ -52,6 +52,7 @@ def answer(peer: Dealer) -> FromLearner:
     raise AssertionError("no answer")
 
 
+@pytest.mark.slow
 def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(tmp_path: Path) -> None:
     access = Access.open(tmp_path, time.time())
     authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)

@@ -187,6 +187,7 @@ def test_after_three_unreadable_messages_a_peer_is_sent_away(world: Simulation) 
     assert actor.exit.code == 3
 
 
+@pytest.mark.slow
 def test_strangers_who_send_garbage_do_not_fill_the_memory(world: Simulation) -> None:
     learner = learner_of(world)
     for number in range(2 * MAX_RECORDS):

@@ -120,7 +120,7 @@ def test_the_books_balance_through_crashes_restarts_and_losses(world: Simulation
     world.end()
 
 
-@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("vectorization", ["sync", pytest.param("async", marks=pytest.mark.slow)])
 def test_the_collector_knows_whether_its_newest_row_ended_an_episode(vectorization: str) -> None:
     environments = make_environments(EnvSettings(ID, vectorization=vectorization), 2)
     collector = Collector(environments, seed=3, first_slot=0, life=0)

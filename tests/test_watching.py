@@ -132,6 +132,7 @@ def test_a_place_is_the_innermost_function_outside_the_library() -> None:
     assert place_of_frame(None) == ""
 
 
+@pytest.mark.slow
 def test_a_watchdog_that_cannot_tell_goes_on_watching(caplog: pytest.LogCaptureFixture) -> None:
     activity = Activity(limit_seconds=0.1)
     tried = threading.Semaphore(0)
