@@ -13,7 +13,7 @@ FLOAT_COPIES = 2  # of the observations, as the networks take them
 
 def update_bytes(spec: Spec, *, batch_steps: int, normalises: bool) -> int:
     """An estimate of a batch in an update: as received, side by side, as float32, and as float64 for the moments."""
-    numbers = sum(math.prod(leaf.shape) for leaf in spec.observation)
+    numbers = sum(leaf.features for leaf in spec.observation)
     received = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in (*spec.observation, *spec.action))
     return batch_steps * (2 * received + numbers * (4 * FLOAT_COPIES + 16 * normalises))
 

@@ -23,6 +23,11 @@ Blob = bytes | bytearray | memoryview
 _Field = tuple[str, str, str, tuple[int, ...]]  # field of Segment, leaf name or "", dtype, shape
 
 
+def empty_rows(spec: Spec, rows: int) -> Leaves:
+    """Arrays [rows, ...] for observations, not filled."""
+    return {leaf.name: np.empty((rows, *leaf.shape), leaf.dtype) for leaf in spec.observation}
+
+
 def _no_metrics() -> np.ndarray:
     return np.empty((0, 0), np.float32)
 

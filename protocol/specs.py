@@ -1,19 +1,21 @@
 """The shapes both sides agree on: named leaves made from Gymnasium spaces, and their digest.
 
 A spec is data, never code: it crosses the wire inside HELLO, is checked here, and from then on no dtype and no
-shape is taken from any message. Today an observation or an action has one leaf; Dict spaces, masks and recurrent
-state are more leaves in the same record, so they need no new wire format.
+shape is taken from any message. An observation has a leaf for every space within its Dicts and Tuples; an action has
+one. Masks and recurrent state are more leaves in the same record, so they need no new wire format.
 """
 
 import hashlib
 import math
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
 from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.leaf_paths import Path, leaf_name
 from dppo.protocol.metric_names import check_metrics
 
 if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to import
@@ -22,13 +24,9 @@ if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to im
 MAX_LEAVES = 64
 MAX_DIMENSIONS = 8
 MAX_SPEC_BYTES = 3400  # what a HELLO of 4 KiB leaves: about 180 actions whose bounds differ
-NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")  # of a leaf; "" would mean no leaf in a rollout's layout
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # of a leaf; "" would mean no leaf in a rollout's layout
 MAX_ELEMENTS = 2**26  # of one leaf of one step: 256 MiB of float32, far above any image
-
-IMAGE_ADVICE = (
-    "images need an encoder of their own, which does not exist yet: register the environment within "
-    "gymnasium.wrappers.ResizeObservation and gymnasium.wrappers.FlattenObservation"
-)
+MAX_CATEGORIES = 2**20  # of one leaf, those of all its elements
 
 EnvDType = Literal["", "<f2", "<f8"]
 DType = Literal["|u1", "|i1", "|b1", "<i2", "<i4", "<i8", "<f4", "<f8"]
@@ -42,8 +40,9 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     name: str
     dtype: DType  # as shipped; float64 observations are shipped as float32
     shape: tuple[int, ...]  # of one step of one environment, () for a scalar
-    kind: Literal["box", "discrete"]
-    low: tuple[float, ...] = ()  # box actions: one bound per element, row-major, or one for all; (): not needed
+    kind: Literal["box", "discrete", "multi_discrete", "multi_binary"]
+    # box actions: one bound per element, row-major, or one for all; (): not needed. multi_discrete: the smallest value
+    low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()  # as many; exact in float32, where the space's bounds are not the next ones inside
     categories: int = 0  # discrete: how many values
     start: int = 0  # discrete: the smallest value
@@ -53,6 +52,23 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     def elements(self) -> int:
         """Numbers in one step of this leaf."""
         return math.prod(self.shape)
+
+    @property
+    def features(self) -> int:
+        """Numbers that an encoder without parameters makes of one step: choices are one-hot."""
+        if self.kind == "multi_discrete":
+            return int(sum(self.last_values) - sum(self.first_values)) + self.elements
+        return self.categories if self.kind == "discrete" else self.elements
+
+    @property
+    def first_values(self) -> tuple[int, ...]:
+        """multi_discrete: the smallest value of each element, row-major."""
+        return tuple(map(int, self.low)) * (self.elements if len(self.low) == 1 else 1)
+
+    @property
+    def last_values(self) -> tuple[int, ...]:
+        """multi_discrete: the largest value of each element, row-major."""
+        return tuple(map(int, self.high)) * (self.elements if len(self.high) == 1 else 1)
 
     @property
     def bytes_per_step(self) -> int:
@@ -117,11 +133,22 @@ def check_spec(spec: Spec) -> Spec:
             raise ProtocolError(f"leaf {leaf.name}: {len(leaf.low)} bounds for {leaf.elements} elements")
         if not all(low <= high for low, high in zip(leaf.low, leaf.high, strict=True)):  # NaN is neither
             raise ProtocolError(f"leaf {leaf.name}: a lower bound is not below its upper bound")
-        if leaf.kind == "discrete" and not (0 < leaf.categories <= 2**20 and abs(leaf.start) <= 2**31):
+        if leaf.kind == "discrete" and not (0 < leaf.categories <= MAX_CATEGORIES and abs(leaf.start) <= 2**31):
             raise ProtocolError(f"leaf {leaf.name}: {leaf.categories} categories from {leaf.start} are not allowed")
-        if leaf.kind == "discrete" and leaf.dtype != "<i8":  # index arithmetic in it cannot wrap around
+        if "discrete" in leaf.kind and leaf.dtype != "<i8":  # index arithmetic in it cannot wrap around
             raise ProtocolError(f"leaf {leaf.name}: categories as {leaf.dtype} are not allowed")
+        if leaf.kind == "multi_discrete":
+            _check_many_categories(leaf)
+        if leaf.kind == "multi_binary" and leaf.dtype != "|b1":
+            raise ProtocolError(f"leaf {leaf.name}: flags as {leaf.dtype} are not allowed")
     return spec
+
+
+def _check_many_categories(leaf: Leaf) -> None:
+    if not leaf.low or not all(value.is_integer() and abs(value) <= 2**32 for value in (*leaf.low, *leaf.high)):
+        raise ProtocolError(f"leaf {leaf.name}: its smallest and largest values are no integers, or too large")
+    if leaf.features > MAX_CATEGORIES:
+        raise ProtocolError(f"leaf {leaf.name}: {leaf.features} categories, at most {MAX_CATEGORIES} are allowed")
 
 
 def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]") -> Spec:
@@ -129,31 +156,64 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
 
     Raises UsageError for spaces that cannot be trained on yet, saying which and what to do.
     """
-    spec = Spec(observation=(_observation_leaf(observation_space),), action=(_action_leaf(action_space),))
+    observation = tuple(_observation_leaf(path, space) for path, space in leaf_spaces(observation_space))
+    spec = Spec(observation, action=(_action_leaf(action_space),))
     try:
         check_spec(spec)
     except ProtocolError as error:
         raise UsageError(f"these spaces are not supported: {error}") from None
     if (size := len(msgspec.msgpack.encode(spec))) > MAX_SPEC_BYTES:
+        largest = max(spec.leaves, key=lambda leaf: len(msgspec.msgpack.encode(leaf)))
+        others = f" and {len(spec.leaves) - 1} more leaves" * (len(spec.leaves) > 2)
         raise UsageError(
-            f"an action space of {spec.action[0].elements} numbers is not supported: with its bounds it takes "
-            f"{size} bytes, and a message may carry {MAX_SPEC_BYTES}"
+            f"these spaces are not supported: {largest.name} of {largest.elements} numbers{others} take {size} bytes "
+            f"with names and bounds, and a message may carry {MAX_SPEC_BYTES}"
         )
     return spec
 
 
-def _observation_leaf(space: "gym.Space[Any]") -> Leaf:
+def leaf_spaces(space: "gym.Space[Any]", path: Path = ()) -> Iterator[tuple[Path, "gym.Space[Any]"]]:
+    """The spaces within Dicts and Tuples and their places, in the order of the spec's leaves. Raises UsageError."""
     import gymnasium as gym
 
+    where = leaf_name("observation", path)
+    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple) and not space.spaces:
+        raise UsageError(f"{where}: the space {space} is not supported: there is nothing in it")
+    if isinstance(space, gym.spaces.Dict):
+        for key, inner in space.spaces.items():
+            if not isinstance(key, str):
+                raise UsageError(f"{where}: the key {key!r} of its Dict is not supported: keys must be texts")
+            yield from leaf_spaces(inner, (*path, key))
+    elif isinstance(space, gym.spaces.Tuple):
+        for place, inner in enumerate(space.spaces):
+            yield from leaf_spaces(inner, (*path, place))
+    else:
+        yield path, space
+
+
+def _observation_leaf(path: Path, space: "gym.Space[Any]") -> Leaf:
+    import gymnasium as gym
+
+    name = leaf_name("observation", path)
     if isinstance(space, gym.spaces.Box):
-        if space.dtype == np.uint8 and len(space.shape) > 1:
-            raise UsageError(f"uint8 observations of shape {space.shape} are not supported: {IMAGE_ADVICE}")
-        return Leaf(name="observation", dtype=wire_dtype(space.dtype), shape=tuple(space.shape), kind="box")
+        return Leaf(name, wire_dtype(space.dtype, name), tuple(space.shape), "box")
     if isinstance(space, gym.spaces.Discrete):
-        return Leaf("observation", "<i8", (), "discrete", categories=int(space.n), start=int(space.start))
+        return Leaf(name, "<i8", (), "discrete", categories=int(space.n), start=int(space.start))
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        low, high = ([*map(float, side.ravel())] for side in (space.start, space.start + space.nvec - 1))
+        if len({*low}) == len({*high}) == 1:
+            low, high = low[:1], high[:1]
+        return Leaf(name, "<i8", tuple(space.shape), "multi_discrete", low=tuple(low), high=tuple(high))
+    if isinstance(space, gym.spaces.MultiBinary):
+        return Leaf(name, "|b1", tuple(space.shape), "multi_binary")
+    if isinstance(space, gym.spaces.Sequence | gym.spaces.Graph):
+        advice = "has no fixed size: pad it to a Box"
+    else:
+        advice = "holds no numbers of fixed places: make a Box of it"
+    left_out = "; gymnasium.wrappers.FilterObservation leaves it out" * bool(path)
     raise UsageError(
-        f"observation space {type(space).__name__} is not supported: use Box or Discrete, "
-        "or flatten it with gymnasium.wrappers.FlattenObservation"
+        f"{name}: the space {type(space).__name__} is not supported: it {advice} in a wrapper that is derived from "
+        f"gymnasium.ObservationWrapper and named in env.wrappers{left_out}"
     )
 
 
@@ -191,10 +251,10 @@ def _bounds(low: np.ndarray, high: np.ndarray) -> tuple[tuple[float, ...], tuple
     return tuple(lows.tolist()), tuple(highs.tolist())
 
 
-def wire_dtype(dtype: np.dtype) -> DType:
+def wire_dtype(dtype: np.dtype, name: str = "observation") -> DType:
     """The dtype that carries these observations: floats as float32 (what a network computes in), the others exactly.
 
-    Raises UsageError for what no dtype of the wire can carry.
+    Raises UsageError for what no dtype of the wire can carry. name: of the leaf.
     """
     if dtype.kind == "f":
         return "<f4"
@@ -206,7 +266,7 @@ def wire_dtype(dtype: np.dtype) -> DType:
         known: DType = msgspec.convert(dtype.newbyteorder("<").str, DType)
     except msgspec.ValidationError:
         raise UsageError(
-            f"observations of dtype {dtype} are not supported: use bool, int8 to int64, uint8 to uint32, "
-            "or a float of any width (carried as float32)"
+            f"{name}: observations of dtype {dtype} are not supported: use bool, int8 to int64, uint8 to uint32, or a "
+            "float of any width (carried as float32), for example in gymnasium.wrappers.DtypeObservation"
         ) from None
     return known

@@ -27,4 +27,11 @@ class Odd(gym.Env[np.ndarray, np.int64]):
         return np.full(2, 0.1, kind), 1.0, False, self._steps % 5 == 0, {}
 
 
+class Words(Odd):
+    """Observes a text beside numbers."""
+
+    observation_space = gym.spaces.Dict({"place": Odd.observation_space, "said": gym.spaces.Text(5)})
+
+
 gym.register("Odd-v0", entry_point=Odd)
+gym.register("Words-v0", entry_point=Words)

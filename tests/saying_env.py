@@ -21,7 +21,9 @@ class Says(gym.Env[Any, int]):
         self.observation_space, self.action_space = space, gym.spaces.Discrete(2)
         self._step, self._reset, self._at = step, reset, at
         self.steps = self.resets = 0
-        self.good = np.zeros(space.shape, space.dtype) if isinstance(space, gym.spaces.Box) else int(space.start)
+        self.good: Any = np.zeros(space.shape, space.dtype) if isinstance(space, gym.spaces.Box) else None
+        if isinstance(space, gym.spaces.Discrete):
+            self.good = int(space.start)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         super().reset(seed=seed)

@@ -60,7 +60,7 @@ class FakeEnvironments:
         self.envs = envs
         self.spec = spec
 
-    def given(self, column: int) -> None:
+    def given(self, column: int, name: str) -> None:
         """Show nothing."""
 
     def close(self) -> None:

@@ -12,9 +12,9 @@ from graphs import categorical_graph
 from gymnasium.wrappers import TimeLimit
 from saying_env import BYTES, FLOATS, ZEROS, Answer, Says, saying
 
-from dppo.actor.envs.contract import BrokenContract
 from dppo.actor.envs.first_calls import check_first_calls
 from dppo.actor.envs.interface import Crash
+from dppo.actor.envs.returned_values import BrokenContract
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from saying_env import BYTES, Says
 
-from dppo.actor.envs.contract import BrokenContract
+from dppo.actor.envs.returned_values import BrokenContract
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import VectorEnvironments
 from dppo.protocol.errors import DppoError, UsageError

@@ -239,7 +239,7 @@ def test_action_spaces_are_seeded_with_the_columns() -> None:
         (EnvSettings("CartPole-v1", '{"colour": 1}'), "'sync' makes single environments"),
         (EnvSettings("Pendulum-v1", "{gravity}"), "not JSON"),
         (EnvSettings("Pendulum-v1", "[1]"), "JSON object"),
-        (EnvSettings("Blackjack-v1"), "Tuple"),
+        (EnvSettings("odd_env:Words-v0"), r"observation\.said: the space Text is not supported.*ObservationWrapper"),
     ],
 )
 def test_what_cannot_be_made_says_why(settings: EnvSettings, said: str) -> None:

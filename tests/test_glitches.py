@@ -146,7 +146,7 @@ def test_nothing_is_cut_where_nothing_is_absurd_in_any_unit(
         "outliers.DEVIATIONS",
         "outliers.FIRST_DEVIATIONS",
         "normalisation.DEVIATIONS",
-        "trainer.UNNORMALISED_CLIP",
+        "encoder_statistics.UNNORMALISED_CLIP",
     ):
         monkeypatch.setattr(f"dppo.learner.ppo.{name}", 1e20)
     for ours, theirs in zip(limited, [run(offset) for offset in (0.0, 1e6)], strict=True):

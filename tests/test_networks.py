@@ -163,12 +163,12 @@ def test_the_fast_tanh_equals_torchs_and_leaves_its_input_alone() -> None:
     assert torch.equal(inputs, kept)
 
 
-def test_several_leaves_are_refused_by_name() -> None:
+def test_several_actions_are_refused_by_name() -> None:
     leaf = Leaf("a", "<f4", (2,), "box")
-    spec = Spec((leaf, Leaf("b", "<f4", (2,), "box")), (Leaf("action", "<i8", (), "discrete", categories=2),))
-    with pytest.raises(UsageError, match=r"\['a', 'b'\]"):
+    actions = tuple(Leaf(name, "<i8", (), "discrete", categories=2) for name in ("b", "c"))
+    with pytest.raises(UsageError, match=r"\['b', 'c'\]"):
         PolicyNetwork(
-            spec,
+            Spec((leaf,), actions),
             hidden=(),
             activation="tanh",
             initial_log_std=0.0,

@@ -111,18 +111,52 @@ def test_unsigned_numbers_are_carried_by_a_dtype_that_holds_them_all(dtype: Any,
     assert spec_of(box(dtype), TWO).observation[0].dtype == shipped
 
 
-def test_images_of_bytes_are_refused_with_what_helps() -> None:
-    with pytest.raises(UsageError, match="FlattenObservation"):
-        spec_of(gym.spaces.Box(0, 255, (84, 84, 1), np.uint8), TWO)
+def test_images_of_bytes_stay_bytes() -> None:
+    (leaf,) = spec_of(gym.spaces.Box(0, 255, (84, 84, 1), np.uint8), TWO).observation
+    assert (leaf.name, leaf.dtype, leaf.shape) == ("observation", "|u1", (84, 84, 1))
+
+
+def test_leaves_of_nested_observations_are_named_by_their_places_in_the_order_of_the_space() -> None:
+    choices = gym.spaces.MultiDiscrete([[2, 3]], start=[[5, -1]])
+    space = gym.spaces.Dict(
+        {"arm": gym.spaces.Tuple([box(), choices]), "action": gym.spaces.MultiBinary([2, 2]), "a.b": TWO}
+    )
+    leaves = spec_of(space, TWO).observation
+    assert leaves == (
+        Leaf("observation.a-2Eb", "<i8", (), "discrete", categories=2),
+        Leaf("observation.action", "|b1", (2, 2), "multi_binary"),
+        Leaf("observation.arm.0", "<f4", (3,), "box"),
+        Leaf("observation.arm.1", "<i8", (1, 2), "multi_discrete", low=(5.0, -1.0), high=(6.0, 1.0)),
+    )
+    assert [leaf.features for leaf in leaves] == [2, 4, 3, 5]
+
+
+def test_as_many_equal_choices_as_anybody_likes_fit_into_a_message() -> None:
+    (leaf,) = spec_of(gym.spaces.MultiDiscrete([3] * 5000), TWO).observation
+    assert (leaf.low, leaf.high, leaf.features) == ((0.0,), (2.0,), 15_000)
 
 
 @pytest.mark.parametrize(
     ("observation", "action", "words"),
     [
-        (gym.spaces.Dict({"a": TWO}), TWO, "Dict is not supported.*FlattenObservation"),
-        (gym.spaces.MultiDiscrete([2, 3]), TWO, "MultiDiscrete is not supported"),
-        (gym.spaces.Text(5), TWO, "Text is not supported"),
-        (box(np.uint64), TWO, "uint64.*int8 to int64"),
+        (gym.spaces.Text(5), TWO, r"observation: the space Text is not supported.*gymnasium\.ObservationWrapper"),
+        (gym.spaces.Dict({"a": TWO, "b": gym.spaces.Text(5)}), TWO, r"observation\.b: .*Text.*FilterObservation"),
+        (gym.spaces.Tuple([TWO, gym.spaces.Sequence(TWO)]), TWO, r"observation\.1: .*Sequence.*pad it to a Box"),
+        (gym.spaces.Dict({"a": gym.spaces.Graph(TWO, None)}), TWO, r"observation\.a: .*Graph.*pad it to a Box"),
+        (gym.spaces.Dict({"a": gym.spaces.OneOf([TWO, TWO])}), TWO, r"observation\.a: .*OneOf is not supported"),
+        (gym.spaces.Dict({"a": gym.spaces.Dict({})}), TWO, r"observation\.a: .*nothing in it"),
+        (gym.spaces.Dict({1: TWO}), TWO, r"observation: the key 1 of its Dict is not supported"),
+        (
+            gym.spaces.Dict({"a": TWO, "b": gym.spaces.MultiDiscrete([2**19, 2**20])}),
+            TWO,
+            r"observation\.b.*categories",
+        ),
+        (gym.spaces.Dict({"a": TWO, "b": gym.spaces.Discrete(2**21)}), TWO, r"observation\.b.*categories"),
+        (gym.spaces.Tuple([TWO] * 70), TWO, "71 leaves; at most 64"),
+        (gym.spaces.MultiDiscrete(np.arange(2, 500)), TWO, "observation of 498 numbers take .* bytes"),
+        (gym.spaces.Dict({"x" * 200: TWO}), TWO, "leaf name.*is not allowed"),
+        (box(np.uint64), TWO, "observation: .*uint64.*int8 to int64.*DtypeObservation"),
+        (gym.spaces.Dict({"a": box(np.uint64)}), TWO, r"observation\.a: .*uint64"),
         (box(), box(np.int32), "float Box or Discrete"),
         (box(), gym.spaces.MultiBinary(3), "MultiBinary is not supported"),
         (box(), gym.spaces.Tuple([TWO]), "Tuple is not supported"),
@@ -218,6 +252,12 @@ class Hostile:
         Hostile("a start with which index arithmetic wraps around", with_action(start=2**63 - 1)),
         Hostile("categories that are floats", with_action(dtype="<f4")),
         Hostile("categories that are bools", with_action(dtype="|b1")),
+        Hostile("choices without limits", with_observation(kind="multi_discrete", dtype="<i8")),
+        Hostile("choices between numbers", with_observation(kind="multi_discrete", dtype="<i8", low=(0.5,), high=(2,))),
+        Hostile("endless choices", with_observation(kind="multi_discrete", dtype="<i8", low=(0.0,), high=(2.0**30,))),
+        Hostile("infinitely many", with_observation(kind="multi_discrete", dtype="<i8", low=(0.0,), high=(math.inf,))),
+        Hostile("choices as floats", with_observation(kind="multi_discrete", dtype="<f4", low=(0.0,), high=(1.0,))),
+        Hostile("flags as floats", with_observation(kind="multi_binary", dtype="<f4")),
         Hostile("categories in bytes that cannot hold the start", with_action(dtype="|u1", start=300)),
     ],
     ids=lambda hostile: hostile.why,

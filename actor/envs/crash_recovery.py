@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dppo.actor.envs.contract import BrokenContract
 from dppo.actor.envs.finite import Finite
 from dppo.actor.envs.interface import Crash, Environments, Step
+from dppo.actor.envs.returned_values import BrokenContract
 from dppo.actor.sampling.noise import environment_seeds, restart_seed
 from dppo.actor.watchdog.activity import Activity
 from dppo.protocol.errors import DppoError, UsageError

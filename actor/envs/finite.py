@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from dppo.actor.envs.contract import MOST, NotFinite, element
 from dppo.actor.envs.interface import Crash, Step
+from dppo.actor.envs.returned_values import NotFinite, element
 from dppo.protocol.rollout import Leaves
 from dppo.protocol.specs import Spec
 
-Given = Callable[[int], Any]  # a column's newest observation as its environment gave it
+MOST = float(np.finfo(np.float32).max)
+
+Given = Callable[[int, str], Any]  # a leaf of a column's newest observation as its environment gave it
 
 
 class Finite:
@@ -51,7 +53,7 @@ class Finite:
                     # what follows an episode's end is the next one's first observation, except under NEXT_STEP
                     in_step = not ended or self._indivisible or not np.isfinite(finals).all()
                     row = step.observations[name][column] if np.isfinite(finals).all() else finals[0]
-                    yield Crash(column, "step" if in_step else "reset", what_is_wrong(name, row, given(column)))
+                    yield Crash(column, "step" if in_step else "reset", what_is_wrong(name, row, given(column, name)))
                     break
             else:
                 if not np.isfinite(step.rewards[column]):
@@ -62,7 +64,7 @@ class Finite:
         for name, array in observations.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 row = int(np.argmin(np.isfinite(array.reshape(len(array), -1)).all(axis=1)))
-                raise what_is_wrong(name, array[row], given(row))
+                raise what_is_wrong(name, array[row], given(row, name))
 
 
 def what_is_wrong(name: str, row: np.ndarray, given: Any) -> NotFinite:

@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from dppo.actor.envs.contract import BrokenContract
+from dppo.actor.envs.returned_values import BrokenContract
 from dppo.actor.watchdog.traceback_location import place_of_error
 from dppo.protocol.rollout import Leaves
 from dppo.protocol.specs import Spec
@@ -71,8 +71,8 @@ class Environments(Protocol):
         Raises DppoError where they cannot be made, and whatever their resets raise.
         """
 
-    def given(self, column: int) -> Any:
-        """Return that column's newest observation as its environment gave it, in its own dtype; for messages."""
+    def given(self, column: int, name: str) -> Any:
+        """Return that leaf of a column's newest observation as its environment gave it, in its dtype; for messages."""
 
     def waiting_for(self) -> Sequence[int]:
         """Columns whose processes have not answered yet. May be called from another thread."""

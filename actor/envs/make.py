@@ -9,11 +9,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from dppo.actor.envs.contract import Note
 from dppo.actor.envs.env_numbers import Place
 from dppo.actor.envs.factory import Maker
 from dppo.actor.envs.interface import Environments, Step
 from dppo.actor.envs.lookup import left_out, registered
+from dppo.actor.envs.returned_values import Note
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import Seeding, VectorEnvironments
 from dppo.actor.envs.wrapping import wrapper_class

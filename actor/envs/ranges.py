@@ -3,26 +3,29 @@
 Knows arrays and spaces.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from dppo.actor.envs.contract import Note, element
-from dppo.protocol.specs import Leaf
+from dppo.actor.envs.returned_values import Note, element
+from dppo.protocol.specs import Leaf, leaf_spaces
 
 FIRST_LOOKS = 256  # steps that are all looked at
 LOOK_EVERY = 16  # and so many later
 
 
 class Ranges:
-    """Looks at whole rows for what is outside of a space's bounds: reported once, and used as it is.
+    """Looks at whole rows of a leaf for what is outside of a space's bounds: reported once, and used as it is.
 
     Looks at every one of the first steps, then at some: a space that is wrong shows soon, and a look costs 3 us.
     """
 
     def __init__(self, space: gym.Space[Any], leaf: Leaf, envs: int, note: Note = lambda text: None) -> None:
         self._leaf = leaf
+        is_only = leaf.name == "observation"
+        self._observations, self._name = ("observations", "") if is_only else (leaf.name, f"{leaf.name} = ")
         self._note = note
         self._steps = 0
         self._wide = leaf.kind == "box" and np.dtype(leaf.dtype).kind in "iu" and np.dtype(leaf.dtype).itemsize >= 4
@@ -57,8 +60,8 @@ class Ranges:
         if self._wide and (np.count_nonzero(rows > 2**24) or np.count_nonzero(rows < -(2**24))):
             self._wide = False
             self._note(
-                "observations hold integers beyond 2^24 (16,777,216), which the network's float32 cannot tell apart: "
-                "scale them in the environment"
+                f"{self._observations} hold integers beyond 2^24 (16,777,216), which the network's float32 cannot tell "
+                "apart: scale them in the environment"
             )
 
     def _say(self, rows: np.ndarray, outside: np.ndarray) -> None:
@@ -66,6 +69,15 @@ class Ranges:
         where = np.argwhere(outside.any(axis=0))[0]
         column, index = int(where[0]), tuple(int(i) for i in where[1:])
         self._note(
-            f"environment {column} observes {rows[tuple(where)]:g}{element(index)}, outside of the "
+            f"environment {column} observes {self._name}{rows[tuple(where)]:g}{element(index)}, outside of the "
             f"{self._low[index]:g} to {self._high[index]:g} that its observation_space says; it is used as it is"
         )
+
+
+def ranges_of(
+    space: gym.Space[Any], leaves: Sequence[Leaf], envs: int, note: Note = lambda text: None
+) -> list[tuple[str, Ranges]]:
+    """The leaves of observations whose values are to be looked at, by name. space: of observations."""
+    spaces = [of_leaf for _, of_leaf in leaf_spaces(space)]
+    pairs = zip(spaces, leaves, strict=True)
+    return [(leaf.name, Ranges(of_leaf, leaf, envs, note)) for of_leaf, leaf in pairs if leaf.kind == "box"]

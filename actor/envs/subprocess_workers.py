@@ -65,9 +65,9 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, environment: gym.Env[Any, Any]) -> None:
         super().__init__(environment)
         space = environment.observation_space
-        (leaf,) = spec_of(space, environment.action_space).observation
+        leaves = spec_of(space, environment.action_space).observation
         self._notes: list[str] = []  # to be handed over with the next info
-        self._contract = Contract(space, leaf, self._notes.append)
+        self._contract = Contract(space, leaves, self._notes.append)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset as Env.reset does."""
@@ -75,13 +75,14 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
             self.action_space.seed(seed)
         with _ends_told():
             observation, info = self._contract.reset(self.env.reset(seed=seed, options=options))
-        return observation, self._with_notes(info)
+        return self._contract.given(observation), self._with_notes(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step as Env.step does."""
         with _ends_told():
             result: tuple[Any, Any, bool, bool, dict[str, Any]] = self._contract.step(self.env.step(action))
-        return (*result[:4], self._with_notes(result[4])) if self._notes else result
+        observation = self._contract.given(result[0])
+        return (observation, *result[1:4], self._with_notes(result[4]) if self._notes else result[4])
 
     def _with_notes(self, info: Mapping[str, Any]) -> dict[str, Any]:
         if not self._notes:

@@ -13,13 +13,14 @@ import gymnasium as gym
 import msgspec
 import numpy as np
 
-from dppo.actor.envs.contract import Contract, Note
+from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_actions import EnvActions
 from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
 from dppo.actor.envs.metrics import metrics_of
-from dppo.actor.envs.ranges import Ranges
+from dppo.actor.envs.ranges import ranges_of
+from dppo.actor.envs.returned_values import Note
 from dppo.protocol.errors import DppoError, UsageError
-from dppo.protocol.rollout import Leaves
+from dppo.protocol.rollout import Leaves, empty_rows
 from dppo.protocol.specs import Spec, spec_of
 
 
@@ -46,70 +47,76 @@ class SyncLoop:
         self._environments = list(environments)
         self._make = make
         self._metrics = metrics
-        (self._leaf,) = self.spec.observation
-        self._contract = Contract(first.observation_space, self._leaf, note)
-        self._ranges = Ranges(first.observation_space, self._leaf, self.envs, note)
+        self._contract = Contract(first.observation_space, self.spec.observation, note)
+        self._ranges = ranges_of(first.observation_space, self.spec.observation, self.envs, note)
         self._actions = EnvActions(first.action_space)
-        self._given: list[Any] = [None] * self.envs  # each column's newest observation as its environment gave it
-        self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
+        self._given: list[Any] = [None] * self.envs  # what the contract made of each column's newest observation
+        self._no_finals = empty_rows(self.spec, 0)
         self._valid = np.ones(self.envs, bool)  # the same array in every step: no row is ever only a reset
         self._valid.flags.writeable = False
         self._none_ended = np.zeros(self.envs, bool)  # likewise, in steps that end no episode
         self._none_ended.flags.writeable = False
-        self._rows = self._empty_rows()  # of the newest step, of which each step hands out a copy
-        self._row_of = [self._rows[column, ...] for column in range(self.envs)]  # twice as fast as indexing
+        self._rows = empty_rows(self.spec, self.envs)  # of the newest step, of which each step hands out a copy
+        # views, twice as fast as indexing: of each column those of all leaves; where one leaf is the whole observation
+        # also that one itself
+        self._leaves_of = [[rows[column, ...] for rows in self._rows.values()] for column in range(self.envs)]
+        self._row_of = None if self._contract.is_nested else [row for (row,) in self._leaves_of]
         self._no_successes = np.full(self.envs, np.nan, np.float32)  # likewise, in steps that end no episode
         self._no_successes.flags.writeable = False
 
     def reset(self, seeds: Sequence[int]) -> Leaves:
         """Start E episodes, one seed a column; leaf name -> [E, ...]."""
-        rows = self._empty_rows()
         for column, (environment, seed) in enumerate(zip(self._environments, seeds, strict=True)):
             self.column = column
-            rows[column] = self._first_observation(environment, seed)
-        self._ranges.look(rows)
-        return {self._leaf.name: rows}
+            self._begin(environment, seed)
+        rows = {name: array.copy() for name, array in self._rows.items()}
+        for name, ranges in self._ranges:
+            ranges.look(rows[name])
+        return rows
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
         """Make these again and start new episodes; leaf name -> [k, ...]."""
         assert self._make is not None, "who restarts says how to make"
-        rows = np.empty((len(columns), *self._leaf.shape), self._leaf.dtype)
-        for row, (column, seed) in enumerate(zip(columns, seeds, strict=True)):
+        for column, seed in zip(columns, seeds, strict=True):
             self.column = column
             with contextlib.suppress(Exception):  # it is broken: that it cannot even be closed is no news
                 self._environments[column].close()
             self._environments[column] = self._make(column)
             check_same_spaces(self.spec, self._environments[column], column, DppoError)
-            rows[row] = self._first_observation(self._environments[column], seed)
-        return {self._leaf.name: rows}
+            self._begin(self._environments[column], seed)
+        return {name: array[list(columns)] for name, array in self._rows.items()}
 
-    def _first_observation(self, environment: gym.Env[Any, Any], seed: int) -> Any:
+    def _begin(self, environment: gym.Env[Any, Any], seed: int) -> None:
         environment.action_space.seed(seed)
-        self._given[self.column or 0], _ = self._contract.reset(environment.reset(seed=seed))
-        return self._given[self.column or 0]
+        observation, _ = self._contract.reset(environment.reset(seed=seed))
+        self._write(self.column or 0, observation)
 
-    def given(self, column: int) -> Any:
-        """Return that column's newest observation before its conversion to the wire's dtype; for messages."""
-        return self._given[column]
+    def given(self, column: int, name: str) -> Any:
+        """Return that leaf of a column's newest observation before its conversion to the wire's dtype; for messages."""
+        given = self._given[column]
+        return given if self._row_of is not None or given is None else given[list(self._rows).index(name)]
 
     def step(self, env_action: np.ndarray) -> Step:
         """Do env_action [E, ...] in column order."""
-        row_of = self._row_of
+        row_of, given = self._row_of, self._given
         rewards = np.empty(self.envs, np.float32)
         terminated = truncated = self._none_ended
-        finals = []
+        finals: list[list[np.ndarray]] = []
         reported: dict[int, Any] = {}
         metrics = NO_METRICS
         crashes: list[Crash] = []
         during: Literal["step", "reset"] = "step"
-        checked, given = self._contract.step, self._given
+        checked = self._contract.step
         actions = self._actions.of_each(env_action)
         for column, (environment, action) in enumerate(zip(self._environments, actions, strict=True)):
             self.column = column
             try:
                 observation, reward, is_terminal, is_limit, info = checked(environment.step(action))
                 # copied at once: another environment may write into the same array
-                row_of[column][...] = given[column] = observation
+                if row_of is not None:
+                    row_of[column][...] = given[column] = observation
+                else:
+                    self._write(column, observation)
                 rewards[column] = reward
                 if is_terminal or is_limit:
                     if SUCCESS in info:
@@ -117,34 +124,40 @@ class SyncLoop:
                     if self._metrics:
                         metrics = {**metrics, column: metrics_of(info, self._metrics)}
                     if not is_terminal:
-                        finals.append(row_of[column].copy())
+                        finals.append([row.copy() for row in self._leaves_of[column]])
                     if terminated is self._none_ended:
                         terminated, truncated = np.zeros((2, self.envs), bool)
                     terminated[column], truncated[column] = is_terminal, not is_terminal
                     during = "reset"
-                    given[column], _ = self._contract.reset(environment.reset())
-                    row_of[column][...] = given[column]
+                    self._write(column, self._contract.reset(environment.reset())[0])
                     during = "step"
-            except DppoError:
-                raise
-            except KeyboardInterrupt:
+            except (DppoError, KeyboardInterrupt):
                 raise
             except BaseException as error:  # noqa: BLE001 -- whatever a simulator raises, the others go on
                 crashes.append(Crash(column, during, error))
                 during = "step"
-                row_of[column][...] = 0
-        rows = self._rows.copy()
-        self._ranges.look(rows)
-        final_observations = {self._leaf.name: np.stack(finals)} if finals else self._no_finals
+                for row in self._leaves_of[column]:
+                    row[...] = 0
+        rows = {}
+        for name, array in self._rows.items():
+            rows[name] = array.copy()
+        for name, ranges in self._ranges:
+            ranges.look(rows[name])
         successes = successes_of(reported, self._no_successes)
-        valid = self._valid
-        if crashes:
-            valid = valid.copy()
-            for crash in crashes:
-                if crash.during == "step":
-                    rewards[crash.column], valid[crash.column] = 0, False
-        leaves = {self._leaf.name: rows}
-        return Step(leaves, rewards, terminated, truncated, valid, final_observations, successes, metrics, crashes)
+        valid = _done(crashes, self._valid, rewards) if crashes else self._valid
+        final_observations = self._stacked(finals) if finals else self._no_finals
+        return Step(rows, rewards, terminated, truncated, valid, final_observations, successes, metrics, crashes)
+
+    def _write(self, column: int, observation: Any) -> None:
+        """Copy what the contract made of an observation into its row."""
+        self._given[column] = observation
+        leaves = observation if self._row_of is None else (observation,)
+        for row, leaf in zip(self._leaves_of[column], leaves, strict=True):
+            row[...] = leaf
+
+    def _stacked(self, finals: list[list[np.ndarray]]) -> Leaves:
+        """Leaf name -> [k, ...] of k observations."""
+        return {name: np.stack(leaves) for name, leaves in zip(self._rows, zip(*finals, strict=True), strict=True)}
 
     def waiting_for(self) -> Sequence[int]:
         """Return no column: there are no processes."""
@@ -158,8 +171,14 @@ class SyncLoop:
         for environment in self._environments:
             environment.close()
 
-    def _empty_rows(self) -> np.ndarray:
-        return np.empty((self.envs, *self._leaf.shape), self._leaf.dtype)
+
+def _done(crashes: Sequence[Crash], valid: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+    """Return which columns [E] did a step; sets the rewards of the others to 0."""
+    valid = valid.copy()
+    for crash in crashes:
+        if crash.during == "step":
+            rewards[crash.column], valid[crash.column] = 0, False
+    return valid
 
 
 def check_same_spaces(spec: Spec, environment: gym.Env[Any, Any], column: int, kind: type[DppoError]) -> None:

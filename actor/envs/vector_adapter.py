@@ -16,14 +16,15 @@ import msgspec
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
-from dppo.actor.envs.contract import Contract, Note
+from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_actions import EnvActions
 from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
 from dppo.actor.envs.metrics import metrics_of
-from dppo.actor.envs.ranges import Ranges
+from dppo.actor.envs.ranges import ranges_of
+from dppo.actor.envs.returned_values import Note
 from dppo.actor.envs.subprocess_workers import Answers, end_vector, take_notes, tell_stack, worker_failure
 from dppo.protocol.errors import DppoError, UsageError
-from dppo.protocol.rollout import Leaves
+from dppo.protocol.rollout import Leaves, empty_rows
 from dppo.protocol.specs import spec_of
 
 Seeding = Literal["per_column", "first_column"]
@@ -62,14 +63,15 @@ class VectorEnvironments:
         self._make = make
         self._answers = _answers(vector)
         self._seeding = seeding
-        (self._leaf,) = self.spec.observation
-        space = vector.single_observation_space
-        self._contract = Contract(space, self._leaf, note, envs=self.envs)
-        self._row_contract = Contract(space, self._leaf, self._contract.note_once)  # of final observations, one by one
-        self._ranges = Ranges(space, self._leaf, self.envs, note)
+        space, leaves = vector.single_observation_space, self.spec.observation
+        self._names = [leaf.name for leaf in leaves]
+        self._dtypes = [np.dtype(leaf.dtype) for leaf in leaves]
+        self._contract = Contract(space, leaves, note, envs=self.envs)
+        self._row_contract = Contract(space, leaves, self._contract.note_once)  # of final observations, one by one
+        self._ranges = ranges_of(space, leaves, self.envs, note)
         self._actions = EnvActions(vector.single_action_space)
-        self._given: Any = None  # the newest observations as the vector gave them
-        self._no_finals = {self._leaf.name: np.empty((0, *self._leaf.shape), self._leaf.dtype)}
+        self._given: Leaves = {}  # the newest observations as the vector gave them
+        self._no_finals = empty_rows(self.spec, 0)
         self._all_valid = np.ones(self.envs, bool)
         self._all_valid.flags.writeable = False
         self._no_successes = np.full(self.envs, np.nan, np.float32)
@@ -90,11 +92,11 @@ class VectorEnvironments:
             result = self._vector.reset(seed=int(seeds[0]))
         observations, infos = self._contract.reset(result)
         self._hand_on_notes(infos)
-        return self._leaves(observations)
+        return self._leaves(self._by_name(observations))
 
-    def given(self, column: int) -> Any:
-        """Return that column's newest observation before its conversion to the wire's dtype; for messages."""
-        return None if self._given is None else self._given[column]
+    def given(self, column: int, name: str) -> Any:
+        """Return that leaf of a column's newest observation before its conversion to the wire's dtype; for messages."""
+        return self._given[name][column] if self._given else None
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
         """Make the whole vector again and start E episodes; leaf name -> [E, ...]."""
@@ -125,7 +127,7 @@ class VectorEnvironments:
         """A row in which nothing was done."""
         column, error = worker_failure(self._vector, error)
         zeros, false = np.zeros(self.envs, np.float32), np.zeros(self.envs, bool)
-        leaves = {self._leaf.name: np.zeros((self.envs, *self._leaf.shape), self._leaf.dtype)}
+        leaves = {name: np.zeros_like(rows) for name, rows in empty_rows(self.spec, self.envs).items()}
         crashes = [Crash(column, "step", error)]
         return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes=crashes)
 
@@ -140,7 +142,8 @@ class VectorEnvironments:
             self._answers.wait()
             result = workers.step_wait()
             self._hand_on_notes(result[4])
-        observations, rewards, terminated, limit, infos = self._contract.step(result)
+        observed, rewards, terminated, limit, infos = self._contract.step(result)
+        observations = self._by_name(observed)
         rewards = np.asarray(rewards, np.float32)
         terminated = np.asarray(terminated, bool)
         ended = terminated | limit
@@ -174,31 +177,45 @@ class VectorEnvironments:
         """Close the vector environment and, where it has some, its processes."""
         end_vector(self._vector)
 
-    def _leaves(self, observations: Any) -> Leaves:
-        self._given = observations
-        # a copy: a vector may write its next observations into the same array, or at any time
-        rows = np.array(observations, self._leaf.dtype)
-        self._ranges.look(rows)
-        return {self._leaf.name: rows}
+    def _by_name(self, observed: Any) -> Leaves:
+        """Return what the contract made of observations, by leaf name."""
+        if not self._contract.is_nested:
+            return {self._names[0]: observed}
+        return dict(zip(self._names, observed, strict=True))
 
-    def _finals(self, observations: Any, truncated: np.ndarray, infos: dict[str, Any]) -> Leaves:
+    def _leaves(self, observations: Leaves) -> Leaves:
+        self._given = observations
+        # copies: a vector may write its next observations into the same array, or at any time
+        arrays = zip(observations.items(), self._dtypes, strict=True)
+        rows = {name: np.array(array, dtype) for (name, array), dtype in arrays}
+        for name, ranges in self._ranges:
+            ranges.look(rows[name])
+        return rows
+
+    def _finals(self, observations: Leaves, truncated: np.ndarray, infos: dict[str, Any]) -> Leaves:
         """The true last observations of the truncated columns, [k, ...]."""
         if not np.count_nonzero(truncated):
             return self._no_finals
         columns = np.flatnonzero(truncated)
         if self._mode is not AutoresetMode.SAME_STEP:
             # indexing copies, so a later reset cannot write over it
-            return {self._leaf.name: np.asarray(observations)[columns].astype(self._leaf.dtype, copy=False)}
-        # two formats: an object array with None where no episode ended, and a dense array (AtariVectorEnv)
+            arrays = zip(observations.items(), self._dtypes, strict=True)
+            return {name: np.asarray(array)[columns].astype(dtype, copy=False) for (name, array), dtype in arrays}
+        # two formats: an object array with None where no episode ended, and dense arrays (AtariVectorEnv), which are
+        # nested as observations are
         final = infos.get("final_obs")
-        rows = [None] if final is None else [final[column] for column in columns]
+        rows = [None] if final is None else [row_of(final, int(column)) for column in columns]
         if any(row is None for row in rows):
             raise DppoError(
                 f"{type(self._vector.unwrapped).__name__} truncated an episode and reset it in the same step, but gave "
                 "no info['final_obs'] for it: the return cannot be bootstrapped. Use vectorization 'sync'."
             )
         checked = [self._row_contract.observation(row, "step") for row in rows]
-        return {self._leaf.name: np.stack([np.asarray(row, self._leaf.dtype) for row in checked])}
+        by_leaf = zip(*checked, strict=True) if self._contract.is_nested else [checked]
+        return {
+            name: np.stack([np.asarray(leaf, dtype) for leaf in leaves])
+            for name, dtype, leaves in zip(self._names, self._dtypes, by_leaf, strict=True)
+        }
 
     def _successes(self, ended: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
         """[E] what the infos of the columns that ended report."""
@@ -226,12 +243,22 @@ class VectorEnvironments:
             for column in np.flatnonzero(ended)
         }
 
-    def _reset_ended(self, observations: Any, ended: np.ndarray) -> np.ndarray:
-        first, _ = self._contract.reset(self._vector.reset(options={"reset_mask": ended}))
+    def _reset_ended(self, observations: Leaves, ended: np.ndarray) -> Leaves:
+        observed, _ = self._contract.reset(self._vector.reset(options={"reset_mask": ended}))
         # taken column by column: nothing says what a reset returns for the columns that it leaves alone
-        shape = (self.envs, *(1 for _ in self._leaf.shape))
-        merged: np.ndarray = np.where(ended.reshape(shape), first, observations)
-        return merged
+        return {
+            name: np.where(ended.reshape(-1, *(1 for _ in np.shape(first)[1:])), first, observations[name])
+            for name, first in self._by_name(observed).items()
+        }
+
+
+def row_of(batch: Any, column: int) -> Any:
+    """Return that column of a batch of observations: of an array, or of arrays in dicts and tuples."""
+    if isinstance(batch, Mapping):
+        return {key: row_of(inner, column) for key, inner in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(row_of(inner, column) for inner in batch)
+    return batch[column]
 
 
 def _answers(vector: VectorEnv[Any, Any, Any]) -> Answers | None:

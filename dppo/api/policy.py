@@ -29,14 +29,13 @@ class Policy:
         try:
             self._runner = PolicyRunner(graph)
             self.spec = spec_from_json(self._runner.metadata.get("dppo.spec", ""))
+            self._rows = ObservationRows(self.spec.observation)
         except ProtocolError as error:
             raise UsageError(f"this is no policy of dppo: {error}") from None
-        if len(self.spec.observation) != 1 or len(self.spec.action) != 1:
-            raise UsageError("this policy takes several observations or gives several actions, which is not supported")
+        if len(self.spec.action) != 1:
+            raise UsageError("this policy gives several actions, which is not supported")
         self.version = self._runner.version
-        (observation,), (action,) = self.spec.observation, self.spec.action
-        self._rows = ObservationRows(observation)
-        self._name = observation.name
+        (action,) = self.spec.action
         self._dtype = np.dtype(action.env_dtype or action.dtype)
         self._is_number = action.kind == "discrete"
         self._lock = threading.Lock()
@@ -49,16 +48,18 @@ class Policy:
     def predict(self, observation: Any, state: None = None, deterministic: bool = True) -> tuple[Any, None]:
         """Return the action for one observation, or those [N, ...] for a batch [N, ...], and the state to pass next.
 
+        Dict and Tuple observations are passed as the environment gives them, a batch as a vector environment does: with
+        arrays [N, ...] in that structure.
         Actions are what the environment takes: a Discrete's numbers, its start included, as int64; a Box's arrays in
         its own dtype, within its bounds. deterministic: the most likely action instead of a sample. The state is None:
-        networks have no memory yet. Raises UsageError for an observation of another shape.
+        networks have no memory yet. Raises UsageError for an observation of another structure or shape.
         """
         if state is not None:
             raise UsageError(f"state is {type(state).__name__}: this policy has no memory, pass None")
         rows, is_batch = self._rows.of(observation)
         with self._lock:
-            noise = self._noise(len(rows), deterministic=deterministic)
-            _, env_action, _ = self._runner.act({self._name: rows}, noise)
+            noise = self._noise(len(next(iter(rows.values()))), deterministic=deterministic)
+            _, env_action, _ = self._runner.act(rows, noise)
             actions = np.empty(env_action.shape, self._dtype)  # numpy.array would keep onnxruntime's longlong
             actions[...] = env_action
         if is_batch:

@@ -15,61 +15,16 @@ from torch import Tensor, nn
 
 from dppo.learner.models.activations import Tanh
 from dppo.learner.models.distributions import Categorical, Distribution, Noise
+from dppo.learner.models.encoders import make_encoder
 from dppo.learner.models.heads import GaussianHead
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
-
-OBSERVATION_CLIP = 10.0
-UNNORMALISED_CLIP = 100.0  # stds of the observations so far
-LARGEST_FEATURE = 1e15  # before anything has been observed: its squares and products with weights are still finite
 
 Activation = Literal["tanh", "relu", "elu"]
 ActionBounds = Literal["clip", "rescale"]
 Initialisation = Literal["orthogonal", "glorot"]
 
 _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu": nn.ELU}
-
-
-class ObservationEncoder(nn.Module):
-    """An observation leaf to float32 features: flattened and normalised, or one-hot. Floats that are not normalised
-    are limited to what a run has observed, so that one absurd number does not reach the networks.
-
-    The normaliser's statistics are buffers, so they are part of a policy version: the actor that acts with it and the
-    learner that trains on it see the same features.
-    """
-
-    mean: Tensor
-    scale: Tensor
-    low: Tensor
-    high: Tensor
-    values: Tensor
-
-    def __init__(self, leaf: Leaf, *, normalise: bool) -> None:
-        super().__init__()
-        self.elements, self.flat = leaf.elements, len(leaf.shape) == 1
-        self.one_hot = leaf.kind == "discrete"
-        self.normalise = normalise and not self.one_hot
-        self.features = leaf.categories if self.one_hot else leaf.elements
-        if self.one_hot:
-            self.register_buffer("values", torch.arange(leaf.start, leaf.start + leaf.categories), persistent=False)
-        if self.normalise:
-            self.register_buffer("mean", torch.zeros(self.features))
-            self.register_buffer("scale", torch.ones(self.features))
-        self.limits = not self.normalise and leaf.dtype.startswith("<f")
-        if self.limits:
-            self.register_buffer("low", torch.full((self.features,), -LARGEST_FEATURE))
-            self.register_buffer("high", torch.full((self.features,), LARGEST_FEATURE))
-
-    def forward(self, observation: Tensor) -> Tensor:
-        """Features [N, f] float32 of an observation [N, *shape] in the leaf's dtype."""
-        if self.one_hot:
-            return (observation.reshape(-1, 1) == self.values).to(torch.float32)
-        flat = (observation if self.flat else observation.reshape(-1, self.elements)).to(torch.float32)
-        if self.limits:
-            return flat.maximum(self.low).minimum(self.high)
-        if not self.normalise:
-            return flat
-        return ((flat - self.mean) * self.scale).clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP)
 
 
 class PolicyNetwork(nn.Module):
@@ -94,9 +49,9 @@ class PolicyNetwork(nn.Module):
         initialisation: Initialisation = "orthogonal",
     ) -> None:
         super().__init__()
-        observation, action = only_leaf(spec.observation), only_leaf(spec.action)
-        self.leaf = observation.name
-        self.encoder = ObservationEncoder(observation, normalise=normalise_observations)
+        action = only_leaf(spec.action)
+        self.leaves = tuple(leaf.name for leaf in spec.observation)  # inputs of `forward`, in this order
+        self.encoder = make_encoder(spec.observation, normalise=normalise_observations)
         self.discrete = action.kind == "discrete"
         self.noise: Noise = "gumbel" if self.discrete else "normal"
         self.outputs = action.categories if self.discrete else action.elements  # also the width of the noise
@@ -134,14 +89,16 @@ class PolicyNetwork(nn.Module):
         self.register_buffer("middle", torch.where(mapped, low / 2 + high / 2, 0.0), persistent=False)
         self.register_buffer("half_width", torch.where(mapped, high / 2 - low / 2, 1.0), persistent=False)
 
-    def forward(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (action, env_action, behaviour_log_prob) of E environments: the graph that an actor runs.
 
-        observation [E, *shape] in the wire dtype; noise [E, n] float32, of the kind that `self.noise` names, 0 for the
-        deterministic policy. action [E, *shape] is what is stored and trained on: the unclipped sample, or the choice
-        counted from 0 (int64). env_action is the same after bounds or start. behaviour_log_prob [E] is of `action`.
+        inputs: observation leaves [E, *shape] in the wire dtypes, in the spec's order, and last noise [E, n] float32,
+        of the kind that `self.noise` names, 0 for the deterministic policy. action [E, *shape] is what is stored and
+        trained on: the unclipped sample, or the choice counted from 0 (int64). env_action is the same after bounds or
+        start. behaviour_log_prob [E] is of `action`.
         """
-        distribution = self.distribution(self.encoder(observation))
+        *leaves, noise = inputs
+        distribution = self.distribution(self.encoder(*leaves))
         action = distribution.sample(noise)
         log_prob = distribution.log_prob(action)
         if self.discrete:
@@ -154,7 +111,7 @@ class PolicyNetwork(nn.Module):
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features [N, f] of observation leaves [N, *shape] by name, in the wire dtypes."""
-        features: Tensor = self.encoder(observations[self.leaf])
+        features: Tensor = self.encoder(*(observations[name] for name in self.leaves))
         return features
 
     @property
@@ -170,7 +127,10 @@ class PolicyNetwork(nn.Module):
         return self.head.gaussian(outputs, self.log_std)
 
     def log_prob_and_entropy(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Distribution]:
-        """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape] as `forward` gives them."""
+        """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape] as `forward` gives them.
+
+        observation: the only leaf.
+        """
         distribution = self.distribution(self.encoder(observation))
         action = action if self.discrete else action.reshape(-1, self.outputs)
         return distribution.log_prob(action), distribution.entropy(), distribution
@@ -238,7 +198,7 @@ def _each(bounds: Sequence[float], none: float, elements: int) -> Tensor:
 
 
 def only_leaf(leaves: Sequence[Leaf]) -> Leaf:
-    """The single leaf of a group; several are not built yet."""
+    """The single leaf of a group; several actions are not built yet."""
     if len(leaves) != 1:
-        raise UsageError(f"the networks take one observation and one action leaf, not {[leaf.name for leaf in leaves]}")
+        raise UsageError(f"the networks take one action leaf, not {[leaf.name for leaf in leaves]}")
     return leaves[0]

@@ -9,12 +9,11 @@ import torch
 from onnx import ModelProto, TensorProto
 from torch import Tensor
 
-from dppo.learner.models.networks import PolicyNetwork, only_leaf
+from dppo.learner.models.networks import PolicyNetwork
 from dppo.protocol.errors import DppoError
 from dppo.protocol.specs import Spec, spec_to_json
 
 OPSET = 17  # read by every onnxruntime since 1.12
-INPUTS = ("observation", "noise")
 OUTPUTS = ("action", "env_action", "log_prob")
 
 _TORCH_DTYPES = {
@@ -32,9 +31,9 @@ _TORCH_DTYPES = {
 class PolicyExporter:
     """One graph for the life of a learner.
 
-    Inputs `observation` [E, *shape] in the leaf's wire dtype and `noise` [E, n] float32; outputs `action`, `env_action`
-    and `log_prob` as in PolicyNetwork.forward; E is free. The metadata say how to feed it: `dppo.noise` (normal or
-    gumbel), `dppo.version`, `dppo.spec` (JSON).
+    Inputs: each leaf of the observation [E, *shape] by name, in its wire dtype, and `noise` [E, n] float32; outputs
+    `action`, `env_action` and `log_prob` as in PolicyNetwork.forward; E is free. The metadata say how to feed it:
+    `dppo.noise` (normal or gumbel), `dppo.version`, `dppo.spec` (JSON).
     """
 
     def __init__(self, policy: PolicyNetwork, spec: Spec) -> None:
@@ -76,6 +75,7 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
     biases of two layers, and two tensors that share one initializer could not be swapped apart any more.
     """
     policy = copy.deepcopy(policy).cpu().eval()
+    inputs = [*policy.leaves, "noise"]
     for index, tensor in enumerate(policy.state_dict().values()):
         tensor.fill_(0.01 * (index + 1))
     file = io.BytesIO()
@@ -90,18 +90,18 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
             dynamo=False,
             opset_version=OPSET,
             do_constant_folding=False,  # folding exp(log_std) would hide log_std in a constant
-            input_names=list(INPUTS),
+            input_names=inputs,
             output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "E"} for name in INPUTS + OUTPUTS},
+            dynamic_axes={name: {0: "E"} for name in [*inputs, *OUTPUTS]},
         )
     model: ModelProto = ModelProto.FromString(file.getvalue())
     return model
 
 
-def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Tensor, Tensor]:
-    """(observation [rows, *shape], noise [rows, n]) to trace the policy with, on the CPU."""
-    leaf = only_leaf(spec.observation)
-    return torch.zeros((rows, *leaf.shape), dtype=_TORCH_DTYPES[leaf.dtype]), torch.zeros(rows, policy.outputs)
+def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Tensor, ...]:
+    """(observation leaves [rows, *shape], noise [rows, n]) to trace the policy with, on the CPU."""
+    leaves = [torch.zeros((rows, *leaf.shape), dtype=_TORCH_DTYPES[leaf.dtype]) for leaf in spec.observation]
+    return *leaves, torch.zeros(rows, policy.outputs)
 
 
 def _slot(initializers: dict[str, TensorProto], name: str, tensor: Tensor) -> TensorProto:

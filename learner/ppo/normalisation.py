@@ -20,12 +20,12 @@ ARRAYS = ("count", "mean", "squares")
 class Moments:
     """Running moments of all observations, values and rewards that a run has trained on so far."""
 
-    def __init__(self, features: int, observation: str, *, of_observations: bool, reduce: Reduce | None = None) -> None:
-        """features, observation: width and name of the observation leaf; of_observations: whether those are numbers."""
+    def __init__(self, features: int, leaves: Sequence[str], reduce: Reduce | None = None) -> None:
+        """leaves: names of the observation leaves that are merged, side by side; features: width of all of them."""
         self.observations = RunningMoments((features,))
         self.values = RunningMoments(())
         self.rewards = RunningMoments(())
-        self._leaf, self._of_observations, self._reduce = observation, of_observations, reduce
+        self._leaves, self._reduce = leaves, reduce
 
     def in_units_of_rewards(self, outputs: np.ndarray) -> np.ndarray:
         """Values [R] float32 from a critic's normalised outputs [R]."""
@@ -65,10 +65,10 @@ class Moments:
         """Rewards [n] as the environment paid them."""
         merge_clipped(self.rewards, rewards, scale_of(self.rewards, rewards), self._reduce)
 
-    def merge_observations(self, observations: np.ndarray) -> None:
-        """Observations [n, ...] that were acted on."""
-        if self._of_observations:
-            flat = observations.reshape(len(observations), -1)
+    def merge_observations(self, grid: Grid) -> None:
+        """Observations that were acted on."""
+        if self._leaves:
+            flat = self._side_by_side(grid, grid.row_of_step)
             merge_clipped(self.observations, flat, scale_of(self.observations, flat), self._reduce)
 
     def outliers(self, grid: Grid) -> list[str]:
@@ -76,22 +76,38 @@ class Moments:
         rewards = grid.flatten(grid.rewards)
         columns = np.nonzero(grid.valid.T)[0]
         found = _texts(grid, "reward", outliers_of(rewards[:, None], scale_of(self.rewards, rewards)), columns)
-        if self._of_observations:
+        if self._leaves:
             found += self._absurd_observations(grid, columns)
         return found
 
     def _absurd_observations(self, grid: Grid, columns: np.ndarray) -> list[str]:
         """Return texts on absurd observations: of the rows that are acted on, and of episodes' final observations."""
-        observations = grid.observations[self._leaf]
-        finals = np.arange(int(grid.observed.sum()), len(observations))
-        acted = observations[grid.row_of_step].reshape(grid.steps, -1)
+        finals = np.arange(int(grid.observed.sum()), grid.rows)
+        acted = self._side_by_side(grid, grid.row_of_step)
         scale: Scale = scale_of(self.observations, acted)
-        found = _texts(grid, self._leaf, outliers_of(acted, scale), columns)
+        found = self._named(grid, outliers_of(acted, scale), columns)
         if len(finals):
             ended = np.nonzero(grid.truncated)[1]
-            final = observations[finals].reshape(len(finals), -1)
-            found += _texts(grid, self._leaf, outliers_of(final, scale), ended)
+            found += self._named(grid, outliers_of(self._side_by_side(grid, finals), scale), ended)
         return found
+
+    def _side_by_side(self, grid: Grid, rows: np.ndarray) -> np.ndarray:
+        """[n, f] of the rows of observations."""
+        parts = [grid.observations[name][rows].reshape(len(rows), -1) for name in self._leaves]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _named(self, grid: Grid, found: Sequence[Outlier], columns: np.ndarray) -> list[str]:
+        """Return a text on each outlier of observations side by side, which names its leaf."""
+        texts: list[str] = []
+        for outlier in found:
+            element = outlier.element
+            for name in self._leaves:
+                width = math.prod(grid.observations[name].shape[1:])
+                if element < width:
+                    texts += _texts(grid, name, [outlier._replace(element=element)], columns)
+                    break
+                element -= width
+        return texts
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all moments for a checkpoint, as group.name."""

@@ -13,10 +13,11 @@ from torch import Tensor
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
 from dppo.learner.models.distributions import Distribution, Gaussian
-from dppo.learner.models.networks import LARGEST_FEATURE, UNNORMALISED_CLIP, only_leaf
+from dppo.learner.models.networks import only_leaf
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checks import FirstPass, first_pass, refuse_what_is_not_finite
+from dppo.learner.ppo.encoder_statistics import LIMITS, encode_by, moments_for
 from dppo.learner.ppo.epochs import (
     EpochMetrics,
     UpdateReport,
@@ -28,9 +29,7 @@ from dppo.learner.ppo.epochs import (
 from dppo.learner.ppo.gae import gae
 from dppo.learner.ppo.guarded_update import Trained, train_or_take_back
 from dppo.learner.ppo.losses import explained_variance, surrogate_limits
-from dppo.learner.ppo.normalisation import EPSILON, Moments
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
-from dppo.learner.ppo.outliers import scale_of
 from dppo.learner.ppo.reduce import Reduce, over_all_ranks
 from dppo.learner.ppo.reward_shaping import rewards_to_train_on
 from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
@@ -57,7 +56,7 @@ class Trainer:
     ) -> None:
         torch.set_num_threads(torch_threads)
         self._ppo, self._seed, self._device, self._reduce = ppo, seed, device, reduce
-        self._observation, self._action = only_leaf(spec.observation), only_leaf(spec.action)
+        self._action = only_leaf(spec.action)
         self.policy, self.critic = build_networks(spec, network, seed)
         self.policy.to(device)
         self.critic.to(device)
@@ -73,13 +72,7 @@ class Trainer:
             reduce=reduce,
         )
         self._exporter = PolicyExporter(self.policy, spec)
-        encoder = self.policy.encoder
-        self._moments = Moments(
-            encoder.features,
-            self._observation.name,
-            of_observations=encoder.normalise or encoder.limits,
-            reduce=reduce,
-        )
+        self._moments = moments_for(self.policy.encoder, reduce)
         self._updates = 0
         self._steps_trained = 0
         self._pace = Schedules(ppo, total_steps)
@@ -116,8 +109,9 @@ class Trainer:
         if math.isfinite(report.kl):
             self._pace.adapt_to(report.kl)
         self._moments.merge_rewards(grid.flatten(grid.rewards))
-        self._moments.merge_observations(grid.observations[self._observation.name][grid.row_of_step])
-        self._encode_by_moments()  # not before: this version's actors have acted with the old ones
+        self._moments.merge_observations(grid)
+        # not before: this version's actors have acted with the old ones
+        encode_by(self._moments.observations, self.policy.encoder)
         self._updates += 1
         self._steps_trained += over_all_ranks(self._reduce, grid.steps)
         return report
@@ -160,7 +154,7 @@ class Trainer:
         for name, tensor in self._live_tensors().items():
             tensor.copy_(tensors[name])
         self._moments.load({name: tensors[name].cpu().numpy() for name in self._moments.arrays() if name in tensors})
-        self._encode_by_moments()
+        encode_by(self._moments.observations, self.policy.encoder)
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
         self._pace.load(counters)
 
@@ -168,9 +162,9 @@ class Trainer:
         """Return the tensors that `load` writes in place: parameters and normaliser buffers, Adam's moments."""
         groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict()}
         networks = {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
-        for name in ("policy.encoder.low", "policy.encoder.high"):  # follow from the moments
-            networks.pop(name, None)
-        return networks | self._steps.tensors()
+        limits = {name for name in networks if name.startswith("policy.encoder.") and name.endswith(LIMITS)}
+        own = {name: tensor for name, tensor in networks.items() if name not in limits}
+        return own | self._steps.tensors()
 
     def _judged_by_critic(self, grid: Grid, observations: Leaves, features: Tensor | None) -> Estimates:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
@@ -252,17 +246,6 @@ class Trainer:
             minibatch_steps=ppo.minibatch_steps,
             reduce=self._reduce,
         )
-
-    def _encode_by_moments(self) -> None:
-        """Show the next version's observations as the moments are now."""
-        encoder, moments = self.policy.encoder, self._moments.observations
-        if encoder.normalise:
-            encoder.mean.copy_(torch.from_numpy(moments.mean))
-            encoder.scale.copy_(torch.from_numpy(moments.scale(EPSILON)))
-        elif encoder.limits and moments.count:
-            scale = scale_of(moments, moments.mean)._replace(believed=UNNORMALISED_CLIP)
-            for buffer, limit in zip((encoder.low, encoder.high), scale.limits(), strict=True):
-                buffer.copy_(torch.from_numpy(limit.clip(-LARGEST_FEATURE, LARGEST_FEATURE)))
 
     def _report(self, estimates: Estimates, done: Trained, first: FirstPass, outliers: list[str]) -> UpdateReport:
         epochs, policy = done.epochs, done.policy

@@ -57,7 +57,8 @@ class EnvFaults:
         if what in peer.refused:
             return []
         peer.refused.add(what)
-        hint = "look at what the environment returns" if what in OF_ENVIRONMENTS else "has training diverged?"
+        of_environment = what.partition(".")[0] in OF_ENVIRONMENTS  # a leaf is named after its group
+        hint = "look at what the environment returns" if of_environment else "has training diverged?"
         return self._note(peer, f"{what} holds {held}: rollouts with such numbers are refused: {hint}")
 
     def _note(self, peer: Peer, text: str) -> list[Action]:

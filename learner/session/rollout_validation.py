@@ -65,9 +65,8 @@ def check_segment(spec: Spec, segment: Segment) -> None:
             # choices count from 0, whatever the space's start; what a reset was asked to do was never done
             _check_categories(leaf, segment.actions[leaf.name][segment.valid], first=0)
     for leaf in spec.observation:
-        if leaf.kind == "discrete":
-            seen, final = segment.observations[leaf.name], segment.final_observations[leaf.name]
-            _check_categories(leaf, np.concatenate([seen.ravel(), final.ravel()]), first=leaf.start)
+        for array in (segment.observations[leaf.name], segment.final_observations[leaf.name]):
+            _check_choices(leaf, array)
     ended = segment.terminated | segment.truncated
     if ended.any() and ((segment.terminated & segment.truncated) | (ended & ~segment.valid)).any():
         raise ProtocolError("a step is both terminated and truncated, or a reset ends an episode")
@@ -125,6 +124,18 @@ def log_prob_bounds(spec: Spec) -> tuple[float, float]:
             low -= leaf.elements * (0.5 * MOST_DEVIATIONS**2 + math.log(STD_RANGE[1]) + constant)
             high -= leaf.elements * (math.log(STD_RANGE[0]) + constant)
     return low - ROUNDING, high + ROUNDING
+
+
+def _check_choices(leaf: Leaf, values: np.ndarray) -> None:
+    """Refuse observations [n, ...] outside of the leaf's choices; of flags, bytes that are neither 0 nor 1."""
+    if leaf.kind == "discrete":
+        _check_categories(leaf, values, first=leaf.start)
+    elif leaf.kind == "multi_discrete":
+        first, last = np.array([leaf.first_values, leaf.last_values], np.int64).reshape(2, *leaf.shape)
+        if not ((first <= values) & (values <= last)).all():
+            raise ProtocolError(f"{leaf.name} holds values outside its categories")
+    elif leaf.dtype == "|b1" and values.view(np.uint8).max(initial=0) > 1:
+        raise ProtocolError(f"{leaf.name} holds something else than 0 and 1")
 
 
 def _check_categories(leaf: Leaf, values: np.ndarray, *, first: int) -> None:

@@ -108,6 +108,10 @@ def _leaves(leaves: tuple[Leaf, ...]) -> str:
 
 def _leaf(leaf: Leaf) -> str:
     name = "" if leaf.name in ("observation", "action") else f"{leaf.name} "
+    if leaf.kind == "multi_discrete":
+        return f"{name}choices {leaf.shape} from {min(leaf.low):g}..{max(leaf.high):g}, {leaf.features} in all"
+    if leaf.kind == "multi_binary":
+        return f"{name}flags {leaf.shape}"
     if leaf.kind == "discrete":
         return f"{name}1 of {leaf.categories} choices from {leaf.start}"
     bounds = f" within {min(leaf.low):g}..{max(leaf.high):g}" if leaf.low else ""

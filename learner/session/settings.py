@@ -76,8 +76,11 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
 
 def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
-    if len(spec.observation) != 1 or len(spec.action) != 1 or spec.mask or spec.state:
-        return "one observation leaf and one action leaf are supported"
+    if len(spec.action) != 1 or spec.mask or spec.state:
+        return "one action leaf is supported, and neither masks nor states"
+    for leaf in spec.observation:
+        if leaf.kind == "discrete" and leaf.shape:
+            return f"{leaf.name}: choices of shape {leaf.shape} are not supported"
     wanted = (*config.run.metrics, *config.run.step_metrics)
     if spec.metrics != wanted:
         return f"metrics {', '.join(spec.metrics) or 'none'} are not those of this run ({', '.join(wanted) or 'none'})"
@@ -103,7 +106,7 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
 
 def network_bytes(spec: Spec, config: LearnerConfig) -> int:
     """An estimate of weights, gradients, Adam's moments and exported copies, and of a batch's outputs."""
-    features = sum(leaf.categories if leaf.kind == "discrete" else leaf.elements for leaf in spec.observation)
+    features = sum(leaf.features for leaf in spec.observation)
     outputs = sum(leaf.categories if leaf.kind == "discrete" else 2 * leaf.elements for leaf in spec.action)
     policy = (features, *config.network.policy_hidden, outputs)
     critic = (features, *config.network.critic_hidden, 1)

@@ -39,18 +39,17 @@ def wrapper_remarks(wrappers: Sequence[EnvWrapper]) -> list[str]:
 
 
 def _of_observation(leaf: Leaf) -> list[str]:
-    if leaf.kind == "discrete":
+    if leaf.kind != "box":
         return []
+    what = "observations" if leaf.name == "observation" else leaf.name
     if len(leaf.shape) >= 2 and leaf.elements >= IMAGE_NUMBERS:
         return [
-            f"observations of shape {leaf.shape} go into a perceptron as {leaf.elements:,} numbers without their "
+            f"{what} of shape {leaf.shape} go into a perceptron as {leaf.elements:,} numbers without their "
             "places: images are learned badly so; observe what matters as numbers, or smaller pictures "
             "(gymnasium.wrappers.ResizeObservation)"
         ]
     if leaf.elements >= MANY_OBSERVED:
-        return [
-            f"observations of {leaf.elements:,} numbers go into a perceptron: a flattened image is learned badly so"
-        ]
+        return [f"{what} of {leaf.elements:,} numbers go into a perceptron: a flattened image is learned badly so"]
     return []
 
 

@@ -127,6 +127,15 @@ def _described(leaves: tuple[Leaf, ...]) -> str:
 
 
 def _leaf(leaf: Leaf) -> str:
+    name = f"{leaf.name} as " if "." in leaf.name else ""
+    return name + _space(leaf)
+
+
+def _space(leaf: Leaf) -> str:
+    if leaf.kind == "multi_discrete":
+        return f"MultiDiscrete{tuple(leaf.shape)} in {_short(leaf.low)}..{_short(leaf.high)}"
+    if leaf.kind == "multi_binary":
+        return f"MultiBinary{tuple(leaf.shape)}"
     if leaf.kind == "discrete":
         return f"Discrete({leaf.categories}, start={leaf.start})" if leaf.start else f"Discrete({leaf.categories})"
     bounds = f" in {_short(leaf.low)}..{_short(leaf.high)}" if leaf.low else ""

@@ -5,7 +5,7 @@ time), and shows layers, parameters and operations only, not the trace's tuples 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.models.onnx_export import example_inputs
 from dppo.protocol.specs import Spec
 
-INPUTS = ("observation", "noise")
 OUTPUTS = ("action", "env_action", "log_prob", "value")
 _ROWS = 2  # of the example; shown as the number that is free
 
@@ -27,9 +26,9 @@ class _Both(nn.Module):
         super().__init__()
         self.policy, self.critic = policy, critic
 
-    def forward(self, observation: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        action, env_action, log_prob = self.policy(observation, noise)
-        value: Tensor = self.critic(self.policy.encoder(observation))
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        action, env_action, log_prob = self.policy(*inputs)
+        value: Tensor = self.critic(self.policy.encoder(*inputs[:-1]))
         return action, env_action, log_prob, value
 
 
@@ -42,7 +41,7 @@ def network_graph(policy: PolicyNetwork, critic: CriticNetwork, spec: Spec) -> b
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of tracing as such; the older exporter needs it as well
         traced: Any = torch.jit.trace(both, inputs, check_trace=False)  # type: ignore[no-untyped-call]
-    return _Drawing(both).draw(traced.inlined_graph)
+    return _Drawing(both).draw(traced.inlined_graph, (*policy.leaves, "noise"))
 
 
 class _Drawing:
@@ -61,11 +60,11 @@ class _Drawing:
         self._used: dict[str, int] = {}
         self._drawn: dict[tuple[str, ...], str] = {}  # node by what it computes: the critic's encoder is the policy's
 
-    def draw(self, graph: Any) -> bytes:
+    def draw(self, graph: Any, names: Sequence[str]) -> bytes:
         """All nodes of the trace's graph, serialised."""
         module, *inputs = graph.inputs()
         self._modules[module.debugName()] = ""
-        for name, value in zip(INPUTS, inputs, strict=True):
+        for name, value in zip(names, inputs, strict=True):
             self._add(name, "Input", value, [])
         for node in graph.nodes():
             self._read(node)
