@@ -230,6 +230,17 @@ def test_every_leaf_is_followed_through_the_ends_of_episodes(way: str) -> None:
         assert finals == [(0, 3), (0, 3), (1, 3), (1, 3), (2, 3), (2, 3)]
 
 
+def test_a_process_keeps_the_last_observation_of_an_episode_apart_from_the_next_ones_first() -> None:
+    """Gymnasium's worker resets before it sends the last observation, into which Counted then writes."""
+    worker = _InWorker(Counted())
+    worker.reset(seed=1)
+    for _ in range(3):
+        last, _, _, truncated, _ = worker.step(0)
+    assert truncated
+    worker.reset()
+    assert (last["steps"][0], last["both"][0]) == (3, 0)
+
+
 def test_environments_of_other_keys_are_named() -> None:
     other = gym.spaces.Dict({**SPACE.spaces, "arm": gym.spaces.Box(-1, 1, (3,))})
     with pytest.raises(UsageError, match="spaces of environment 1 differ"):

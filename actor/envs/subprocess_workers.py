@@ -5,6 +5,7 @@ request: so here they are killed, and end by themselves with their actor.
 """
 
 import contextlib
+import copy
 import ctypes
 import faulthandler
 import multiprocessing
@@ -82,6 +83,8 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
         with _ends_told():
             result: tuple[Any, Any, bool, bool, dict[str, Any]] = self._contract.step(self.env.step(action))
         observation = self._contract.given(result[0])
+        if result[2] or result[3]:  # Gymnasium resets before it sends it, and an environment may reuse its arrays
+            observation = copy.deepcopy(observation)
         return (observation, *result[1:4], self._with_notes(result[4]) if self._notes else result[4])
 
     def _with_notes(self, info: Mapping[str, Any]) -> dict[str, Any]:
