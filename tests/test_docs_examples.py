@@ -19,7 +19,7 @@ PAGES = [*sorted(path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+)\.py\n")
 SHORT = ((r"total_steps=[\d_]+", "total_steps=1"), (r"actors=\d+", "actors=0"), (r"episodes=\d+", "episodes=3"))
-WITH_EXAMPLES = {"README.md", "docs/hooks.md", "docs/onnx.md", "docs/python.md"}
+WITH_EXAMPLES = {"README.md", "docs/hooks.md", "docs/onnx.md", "docs/python.md", "docs/spaces.md"}
 LONG = {"docs/python.md"}  # run by the slow tests only, as it stands
 PSEUDO_CODE = {"docs/architecture.md"}
 NEEDS_A_RUN = {"docs/onnx.md"}
