@@ -246,7 +246,8 @@ class NetworkConfig:
     """How a continuous action reaches the environment's bounds: clip it, or map -1..1 onto the bounds and clip. The
     unclipped action is what is stored and trained on, either way."""
     normalise_observations: bool = True
-    """Subtract the running mean of observations, divide by their std, clip to +-10."""
+    """Subtract the running mean of observations, divide by their std, clip to +-10. Of Box leaves only: choices are
+    one-hot, flags 0 and 1."""
 
     def __post_init__(self) -> None:
         positive("network", self, "mean_scale", "std_floor")

@@ -125,7 +125,14 @@ def test_restarts_are_counted_in_every_life_and_survive_the_learner(world: Simul
     assert learner_of(world).ledger.env_restarts == learner_of(world).ledger.total().env_restarts == 4
 
 
-@pytest.mark.parametrize("array", ["observation", "reward", "episode_return"])
+def test_what_is_odd_is_noted_once_for_each_leaf(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    texts = [f"environment {n} observes observation.arm.{leaf} = {n}.5 at [0]" for n, leaf in ((0, 0), (7, 0), (0, 1))]
+    said = [say(world, EnvFault(actor.incarnation, "noted", text)) for text in texts]
+    assert said == [[f"a: {texts[0]}"], [], [f"a: {texts[2]}"]]
+
+
+@pytest.mark.parametrize("array", ["observation", "observation.arm.0", "reward", "episode_return"])
 def test_what_an_environment_gave_is_not_blamed_on_training(world: Simulation, array: str) -> None:
     running(world, "a")
     learner = learner_of(world)

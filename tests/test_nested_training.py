@@ -12,6 +12,7 @@ import pytest
 import torch
 from nested_env import Nested
 from tensorboard.compat.proto.graph_pb2 import GraphDef
+from trainer_batches import assert_bit_equal
 
 import dppo
 from dppo.actor.envs.sync_loop import SyncLoop
@@ -20,7 +21,10 @@ from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.policy import Policy
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.models.encoders import LeafEncoder
-from dppo.learner.ppo.batch import Received
+from dppo.learner.models.networks import PolicyNetwork
+from dppo.learner.ppo.batch import Received, lay_out
+from dppo.learner.ppo.checks import unlike_the_others
+from dppo.learner.ppo.rows import Rows
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.session.rollout_validation import check_segment
 from dppo.learner.session.run_spaces import difference
@@ -107,6 +111,49 @@ def test_an_absurd_number_is_named_with_its_leaf_and_its_place_there() -> None:
     report = sides.trainer.update([received(segment, 2)])
     (text,) = [text for kind, text in report.notes if kind == "outlier"]
     assert "a: environment 1: observation.arm[1] is 1e+09" in text
+
+
+def test_encoding_in_every_minibatch_trains_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trained(*, once: bool) -> dict[str, torch.Tensor]:
+        sides = Sides()
+        monkeypatch.setattr(PolicyNetwork, "encodes_once", once)
+        for version in (1, 2):
+            sides.trainer.update([received(sides.segment(version), version)])
+        return sides.trainer.tensors()
+
+    assert_bit_equal(trained(once=True), trained(once=False))
+
+
+def test_the_actor_of_absurd_numbers_is_found_also_where_leaves_are_flags_and_bytes() -> None:
+    sides = Sides()
+    grid = lay_out([received(sides.segment(1))], action="action")
+    leaves = {name: torch.from_numpy(leaf) for name, leaf in grid.observations.items()}
+    leaves["observation.arm"][int(grid.row_of_step[5])] = 1e30
+    few = torch.zeros(grid.steps)
+    index = torch.from_numpy(grid.row_of_step)
+    rows = Rows(leaves, index, None, torch.from_numpy(grid.actions), few, few, few, few, few[:, None])
+    assert unlike_the_others(rows, grid, np.ones(grid.steps, bool)) == "a"
+
+
+def test_an_environment_that_crashes_ends_its_episode_with_all_leaves_that_there_were() -> None:
+    class Crashing(Nested):
+        def step(self, action: Any) -> Any:
+            if self.steps == 3:
+                raise ValueError("gone")
+            return super().step(action)
+
+    loop = SyncLoop([Nested(), Crashing()], lambda column: Nested())
+    collector = Collector(loop, seed=1, first_slot=0, life=0)
+    collector.load(PolicyRunner(Sides().trainer.graph_bytes(1)))
+    for _ in range(4):
+        collector.step()
+    segment = collector.cut()
+    assert segment is not None
+    check_segment(SPEC, segment)
+    assert segment.truncated[:, 1].tolist() == [False, False, True, False]
+    assert segment.valid[:, 1].tolist() == [True, True, True, False]
+    for name, final in segment.final_observations.items():
+        np.testing.assert_array_equal(final[0], segment.observations[name][3, 1])
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def unlike_the_others(rows: Rows, grid: Grid, kept: np.ndarray) -> str:
 
 def _magnitudes(array: Tensor) -> Tensor:
     """Largest magnitude in each row of [n, ...], [n]."""
-    return array.reshape(len(array), -1).abs().amax(-1)
+    return array.reshape(len(array), -1).to(torch.float32).abs().amax(-1)  # of flags and bytes too
 
 
 def mean_kl(old: Distribution, new: Distribution, where: Tensor | None = None) -> float:

@@ -11,7 +11,7 @@ from dppo.protocol.messages import EnvFault
 
 MOST_NOTES = 50  # of one peer: what comes after that is not logged
 MOST_KINDS = 100  # of things that are odd and no error
-_NUMBER = re.compile(r"[-+]?\d[\d.,e+-]*")
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.,e+-]*")  # and no place in a leaf's name
 
 OF_ENVIRONMENTS = ("observation", "reward", "episode_return")  # what a policy has no part in
 
