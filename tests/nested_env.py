@@ -14,6 +14,7 @@ class Nested(gym.Env[Any, Any]):
         {
             "arm": gym.spaces.Box(-100, 100, (2,)),
             "seen": gym.spaces.Tuple([gym.spaces.Box(0, 255, (3, 3), np.uint8), gym.spaces.MultiBinary(2)]),
+            "tip": gym.spaces.Box(-1, 1, (), np.float64),
             "tools": gym.spaces.MultiDiscrete([2, 3], start=[1, -1]),
             "wanted": gym.spaces.Discrete(4, start=-1),
         }
@@ -27,6 +28,7 @@ class Nested(gym.Env[Any, Any]):
         return {
             "arm": self.np_random.normal([50, -3], [9, 0.1]).astype(np.float32),
             "seen": (self.np_random.integers(0, 256, (3, 3), np.uint8), self.np_random.integers(0, 2, 2, np.int8)),
+            "tip": self.np_random.uniform(-1, 1),
             "tools": self.np_random.integers([1, -1], [3, 2]),
             "wanted": self.wanted,
         }

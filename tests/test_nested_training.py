@@ -37,7 +37,7 @@ from dppo.protocol.specs import Spec, spec_of
 from dppo.watch.evaluate import ViewOptions, evaluate
 
 SPEC = spec_of(Nested.observation_space, Nested.action_space)
-NAMES = ["arm", "seen.0", "seen.1", "tools", "wanted"]
+NAMES = ["arm", "seen.0", "seen.1", "tip", "tools", "wanted"]
 
 
 class Sides:
@@ -76,20 +76,20 @@ def test_only_numbers_are_normalised_and_by_their_own_moments() -> None:
     assert report.ratio_excess <= 1
     parts = sides.parts()
     assert list(parts) == NAMES
-    assert [name for name, part in parts.items() if part.normalise] == ["arm", "seen.0"]
-    for name in ("arm", "seen.0"):
+    assert [name for name, part in parts.items() if part.normalise] == ["arm", "seen.0", "tip"]
+    for name in ("arm", "seen.0", "tip"):
         seen = acted_on(segment, name).astype(np.float64)
         np.testing.assert_allclose(parts[name].mean, seen.mean(axis=0), rtol=1e-4)
         np.testing.assert_allclose(parts[name].scale, 1 / seen.std(axis=0), rtol=1e-4)
     rows = {leaf: torch.from_numpy(array[0].copy()) for leaf, array in segment.observations.items()}
     features = sides.trainer.policy.encode(rows)
-    assert features.shape == (2, 2 + 9 + 2 + 5 + 4)
+    assert features.shape == (2, 2 + 9 + 2 + 1 + 5 + 4)
     torch.testing.assert_close(features[:, 11:13], rows["observation.seen.1"].float())
     tools = rows["observation.tools"]
     expected = torch.cat([tools[:, :1] == torch.tensor([1, 2]), tools[:, 1:] == torch.tensor([-1, 0, 1])], dim=1)
-    torch.testing.assert_close(features[:, 13:18], expected.float())
+    torch.testing.assert_close(features[:, 14:19], expected.float())
     wanted = rows["observation.wanted"][:, None] == torch.tensor([-1, 0, 1, 2])
-    torch.testing.assert_close(features[:, 18:], wanted.float())
+    torch.testing.assert_close(features[:, 19:], wanted.float())
 
 
 def test_floats_that_are_not_normalised_are_limited_by_their_own_moments() -> None:
@@ -97,9 +97,10 @@ def test_floats_that_are_not_normalised_are_limited_by_their_own_moments() -> No
     segment = sides.segment(1)
     sides.trainer.update([received(segment)])
     parts = sides.parts()
-    assert [name for name, part in parts.items() if part.limits] == ["arm"]
-    seen = acted_on(segment, "arm").astype(np.float64)
-    np.testing.assert_allclose(parts["arm"].high, seen.mean(axis=0) + 100 * seen.std(axis=0), rtol=1e-4)
+    assert [name for name, part in parts.items() if part.limits] == ["arm", "tip"]
+    for name in ("arm", "tip"):
+        seen = acted_on(segment, name).astype(np.float64)
+        np.testing.assert_allclose(parts[name].high, seen.mean(axis=0) + 100 * seen.std(axis=0), rtol=1e-4)
     assert not [name for name in sides.trainer.tensors() if name.endswith((".low", ".high"))]
 
 
@@ -111,6 +112,11 @@ def test_an_absurd_number_is_named_with_its_leaf_and_its_place_there() -> None:
     report = sides.trainer.update([received(segment, 2)])
     (text,) = [text for kind, text in report.notes if kind == "outlier"]
     assert "a: environment 1: observation.arm[1] is 1e+09" in text
+    segment = sides.segment(3)
+    segment.observations["observation.tip"][3, 0] = 1e9
+    report = sides.trainer.update([received(segment, 3)])
+    (text,) = [text for kind, text in report.notes if kind == "outlier"]
+    assert "a: environment 0: observation.tip[0] is 1e+09" in text
 
 
 def test_encoding_in_every_minibatch_trains_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,6 +244,7 @@ def test_a_policy_takes_one_observation_or_a_batch() -> None:
     batch = {
         "arm": observation["arm"][None].repeat(3, 0),
         "seen": tuple(leaf[None].repeat(3, 0) for leaf in observation["seen"]),
+        "tip": [observation["tip"]] * 3,
         "tools": observation["tools"][None].repeat(3, 0),
         "wanted": [observation["wanted"]] * 3,
     }
