@@ -49,6 +49,7 @@ class Contract:
         self._shape, self._wire, self._accepted = only.shape, only.wire, only.accepted
         self._has_choices, self._is_number = only.has_choices or self.is_nested, only.is_number and not self.is_nested
         self._first, self._last = only.first, only.last
+        self._is_taken_apart = self._has_choices and not self._is_number
 
     def step(self, result: Any) -> Any:
         """Return the result of a step, as it is or converted to plain types. Raises BrokenContract."""
@@ -74,10 +75,10 @@ class Contract:
                     and not self._has_choices
                 )
                 or (self._is_number and type(observation) in INTEGERS and self._first <= observation <= self._last)
-                or self.is_nested
+                or self._is_taken_apart
             )
         ):
-            return result if not self.is_nested else (self.observation(observation, "step"), *result[1:])
+            return result if not self._is_taken_apart else (self.observation(observation, "step"), *result[1:])
         return (
             self.observation(observation, "step"),
             self.reward(reward),
