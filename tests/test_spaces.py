@@ -127,7 +127,13 @@ def test_spaces_that_something_was_trained_on_stay_whoever_contradicts(world: Si
     [
         (Spec((FOUR,), (TWO_CHOICES, msgspec.structs.replace(TWO_CHOICES, name="more"))), "one action leaf"),
         (Spec((FOUR,), (TWO_CHOICES,), mask=(Leaf("mask", "|b1", (2,), "box"),)), "one action leaf"),
-        (Spec((msgspec.structs.replace(TWO_CHOICES, name="o", shape=(2,)),), (TWO_CHOICES,)), "o: choices of shape"),
+        (
+            Spec((msgspec.structs.replace(FOUR, kind="discrete", dtype="<i8", categories=2),), (TWO_CHOICES,)),
+            "of shape",
+        ),
+        (Spec((msgspec.structs.replace(FOUR, name="noise"),), (TWO_CHOICES,)), "and not noise"),
+        (Spec((FOUR, msgspec.structs.replace(FOUR, name="more")), (TWO_CHOICES,)), "another leaf"),
+        (Spec((FOUR, msgspec.structs.replace(FOUR, name="observation.a")), (TWO_CHOICES,)), "another leaf"),
         (Spec((FOUR,), (Leaf("action", "|u1", (2,), "box"),)), "uint8|u1"),
         (Spec((msgspec.structs.replace(FOUR, shape=(2**26,)),), (TWO_CHOICES,)), "max_rollout_bytes|GiB"),
     ],

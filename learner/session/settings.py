@@ -8,7 +8,8 @@ from dppo.learner.config import LearnerConfig
 from dppo.learner.session.flow_control import check_sizes
 from dppo.learner.session.records import Settings
 from dppo.learner.storage.run_directory import RunDirectory, StartIdentity
-from dppo.protocol.errors import UsageError
+from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.leaf_paths import Nest
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.specs import Spec
 
@@ -78,6 +79,12 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
     if len(spec.action) != 1 or spec.mask or spec.state:
         return "one action leaf is supported, and neither masks nor states"
+    try:
+        group = Nest([leaf.name for leaf in spec.observation]).group
+    except ProtocolError as error:
+        return str(error)
+    if group != "observation":  # the graph has other inputs and outputs, such as noise
+        return f"leaves of observations are named observation, or observation.arm and so on, and not {group}"
     for leaf in spec.observation:
         if leaf.kind == "discrete" and leaf.shape:
             return f"{leaf.name}: choices of shape {leaf.shape} are not supported"
