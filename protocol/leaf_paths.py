@@ -169,4 +169,4 @@ def _described(value: Any) -> str:
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
     shape = getattr(value, "shape", None)
-    return f"a {type(value).__name__}{f' of shape {shape}' if shape is not None else ''}"
+    return f"a value of type {type(value).__name__}{f' and shape {shape}' if shape is not None else ''}"

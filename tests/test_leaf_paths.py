@@ -77,15 +77,18 @@ GOOD = {"arm": (1, {"x": 2}), "goal": 3}
 @pytest.mark.parametrize(
     ("nested", "text"),
     [
-        (None, "o is a NoneType: expected a dict with the keys arm, goal"),
-        (5, "o is a int: expected a dict with the keys arm, goal"),
+        (None, "o is a value of type NoneType: expected a dict with the keys arm, goal"),
+        (5, "o is a value of type int: expected a dict with the keys arm, goal"),
         ((1, 2), "o is a tuple of 2: expected a dict with the keys arm, goal"),
-        (np.zeros(3), r"o is a ndarray of shape \(3,\): expected a dict"),
+        (np.zeros(3), r"o is a value of type ndarray and shape \(3,\): expected a dict"),
         ({}, r"o is a dict with the keys \(none\): expected a dict with the keys arm, goal"),
         ({"arm": GOOD["arm"]}, "o is a dict with the keys arm: expected a dict with the keys arm, goal"),
         (GOOD | {"arm": (1,)}, r"o\.arm is a tuple of 1: expected a tuple of 2"),
-        (GOOD | {"arm": "ab"}, r"o\.arm is a str: expected a tuple of 2|o\.arm\.1 is a str"),
-        (GOOD | {"arm": (1, 2)}, r"o\.arm\.1 is a int: expected a dict with the keys x"),
+        (
+            GOOD | {"arm": "ab"},
+            r"o\.arm is a value of type str: expected a tuple of 2|o\.arm\.1 is a value of type str",
+        ),
+        (GOOD | {"arm": (1, 2)}, r"o\.arm\.1 is a value of type int: expected a dict with the keys x"),
         (GOOD | {"arm": {"x": 1}}, r"o\.arm is a dict with the keys x: expected a tuple of 2"),
     ],
 )

@@ -45,8 +45,8 @@ def without(key: str) -> dict[str, Any]:
 
 BAD: dict[str, tuple[Any, str]] = {
     "a missing key": (without("held"), "observation a dict with the keys arm, keys, parts: expected .*arm, held, keys"),
-    "a number": (1.0, "observation a float: expected a dict with the keys"),
-    "an array": (np.zeros(3), r"observation a ndarray of shape \(3,\): expected a dict"),
+    "a number": (1.0, "observation a value of type float: expected a dict with the keys"),
+    "an array": (np.zeros(3), r"observation a value of type ndarray and shape \(3,\): expected a dict"),
     "half a tuple": (good(parts=(np.zeros(2, int),)), r"observation\.parts a tuple of 1: expected a tuple of 2"),
     "another shape": (good(arm=np.zeros(3)), r"observation\.arm shape \(3,\): expected float32 \(2,\)"),
     "a text": (good(arm="up"), r"observation\.arm 'up' \(str\): expected float32 \(2,\)"),

@@ -222,7 +222,10 @@ BAD_OBSERVATIONS = {
         lambda good: good | {"wanted": [1, 1]},
         "1 of observation.arm and a batch of 2 of observation.wanted",
     ),
-    "one leaf": (lambda good: good["arm"], "observation is a ndarray of shape .*: expected a dict with the keys arm"),
+    "one leaf": (
+        lambda good: good["arm"],
+        "observation is a value of type ndarray and shape .*: expected a dict with the keys arm",
+    ),
     "a whole reset": (lambda good: (good, {}), "pass the observation"),
 }
 
