@@ -1,22 +1,35 @@
 """The shapes both sides agree on: named leaves made from Gymnasium spaces, and their digest.
 
 A spec is data, never code: it crosses the wire inside HELLO, is checked here, and from then on no dtype and no
-shape is taken from any message. An observation has a leaf for every space within its Dicts and Tuples; an action has
-one. Masks and recurrent state are more leaves in the same record, so they need no new wire format.
+shape is taken from any message. Observations and actions have a leaf for every space within their Dicts and Tuples.
+Masks and recurrent state are more leaves in the same record, so they need no new wire format.
 """
 
 import hashlib
 import math
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+from dppo.protocol.action_leaves import action_leaves
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.leaf_paths import Path, leaf_name
+from dppo.protocol.leaves import DType, Leaf, leaf_spaces
 from dppo.protocol.metric_names import check_metrics
+
+__all__ = [
+    "DType",
+    "Leaf",
+    "Spec",
+    "check_spec",
+    "spec_from_json",
+    "spec_hash",
+    "spec_of",
+    "spec_to_json",
+    "wire_dtype",
+]
 
 if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to import
     import gymnasium as gym
@@ -27,53 +40,6 @@ MAX_SPEC_BYTES = 3400  # what a HELLO of 4 KiB leaves: about 180 actions whose b
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")  # of a leaf; "" would mean no leaf in a rollout's layout
 MAX_ELEMENTS = 2**26  # of one leaf of one step: 256 MiB of float32, far above any image
 MAX_CATEGORIES = 2**20  # of one leaf, those of all its elements
-
-EnvDType = Literal["", "<f2", "<f8"]
-DType = Literal["|u1", "|i1", "|b1", "<i2", "<i4", "<i8", "<f4", "<f8"]
-
-_ENV_DTYPES: dict[int, EnvDType] = {2: "<f2", 4: "", 8: "<f8"}  # by the bytes of a float
-
-
-class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One array of one step: what is in it and how it looks on the wire."""
-
-    name: str
-    dtype: DType  # as shipped; float64 observations are shipped as float32
-    shape: tuple[int, ...]  # of one step of one environment, () for a scalar
-    kind: Literal["box", "discrete", "multi_discrete", "multi_binary"]
-    # box actions: one bound per element, row-major, or one for all; (): not needed. multi_discrete: the smallest value
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()  # as many; exact in float32, where the space's bounds are not the next ones inside
-    categories: int = 0  # discrete: how many values
-    start: int = 0  # discrete: the smallest value
-    env_dtype: EnvDType = ""  # box actions: of what the environment is given, where that is not dtype
-
-    @property
-    def elements(self) -> int:
-        """Numbers in one step of this leaf."""
-        return math.prod(self.shape)
-
-    @property
-    def features(self) -> int:
-        """Numbers that an encoder without parameters makes of one step: choices are one-hot."""
-        if self.kind == "multi_discrete":
-            return int(sum(self.last_values) - sum(self.first_values)) + self.elements
-        return self.categories if self.kind == "discrete" else self.elements
-
-    @property
-    def first_values(self) -> tuple[int, ...]:
-        """multi_discrete: the smallest value of each element, row-major."""
-        return tuple(map(int, self.low)) * (self.elements if len(self.low) == 1 else 1)
-
-    @property
-    def last_values(self) -> tuple[int, ...]:
-        """multi_discrete: the largest value of each element, row-major."""
-        return tuple(map(int, self.high)) * (self.elements if len(self.high) == 1 else 1)
-
-    @property
-    def bytes_per_step(self) -> int:
-        """Bytes of one step of one environment."""
-        return self.elements * np.dtype(self.dtype).itemsize
 
 
 class Spec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -156,8 +122,8 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
 
     Raises UsageError for spaces that cannot be trained on yet, saying which and what to do.
     """
-    observation = tuple(_observation_leaf(path, space) for path, space in leaf_spaces(observation_space))
-    spec = Spec(observation, action=(_action_leaf(action_space),))
+    observation = tuple(_observation_leaf(path, space) for path, space in leaf_spaces(observation_space, "observation"))
+    spec = Spec(observation, action_leaves(action_space))
     try:
         check_spec(spec)
     except ProtocolError as error:
@@ -170,25 +136,6 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
             f"with names and bounds, and a message may carry {MAX_SPEC_BYTES}"
         )
     return spec
-
-
-def leaf_spaces(space: "gym.Space[Any]", path: Path = ()) -> Iterator[tuple[Path, "gym.Space[Any]"]]:
-    """The spaces within Dicts and Tuples and their places, in the order of the spec's leaves. Raises UsageError."""
-    import gymnasium as gym
-
-    where = leaf_name("observation", path)
-    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple) and not space.spaces:
-        raise UsageError(f"{where}: the space {space} is not supported: there is nothing in it")
-    if isinstance(space, gym.spaces.Dict):
-        for key, inner in space.spaces.items():
-            if not isinstance(key, str):
-                raise UsageError(f"{where}: the key {key!r} of its Dict is not supported: keys must be texts")
-            yield from leaf_spaces(inner, (*path, key))
-    elif isinstance(space, gym.spaces.Tuple):
-        for place, inner in enumerate(space.spaces):
-            yield from leaf_spaces(inner, (*path, place))
-    else:
-        yield path, space
 
 
 def _observation_leaf(path: Path, space: "gym.Space[Any]") -> Leaf:
@@ -215,40 +162,6 @@ def _observation_leaf(path: Path, space: "gym.Space[Any]") -> Leaf:
         f"{name}: the space {type(space).__name__} is not supported: it {advice} in a wrapper that is derived from "
         f"gymnasium.ObservationWrapper and named in env.wrappers{left_out}"
     )
-
-
-def _action_leaf(space: "gym.Space[Any]") -> Leaf:
-    import gymnasium as gym
-
-    if isinstance(space, gym.spaces.Box):
-        if space.dtype.kind != "f":
-            raise UsageError(f"Box actions of dtype {space.dtype} are not supported: use a float Box or Discrete")
-        low, high = _bounds(space.low, space.high)
-        env_dtype = _ENV_DTYPES.get(space.dtype.itemsize, "<f8")
-        return Leaf("action", "<f4", tuple(space.shape), "box", low=low, high=high, env_dtype=env_dtype)
-    if isinstance(space, gym.spaces.Discrete):
-        return Leaf("action", "<i8", (), "discrete", categories=int(space.n), start=int(space.start))
-    raise UsageError(f"action space {type(space).__name__} is not supported: use Box or Discrete")
-
-
-def _bounds(low: np.ndarray, high: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Bounds [n] as the graph's float32 can keep them: one for all where they are equal.
-
-    Rounded inwards, so that what is clipped to them is within the space; where no float32 lies between them they are
-    rounded to the nearest (the environments' side clips again, in the space's own dtype). Beyond float32 is no bound.
-    """
-    low, high = np.ravel(low).astype(np.float64), np.ravel(high).astype(np.float64)
-    with np.errstate(over="ignore"):
-        least, most = low.astype(np.float32), high.astype(np.float32)
-        inner_low = np.where(least < low, np.nextafter(least, np.float32(np.inf)), least)
-        inner_high = np.where(most > high, np.nextafter(most, np.float32(-np.inf)), most)
-    most_of_all = np.finfo(np.float32).max
-    empty = inner_low > inner_high
-    lows = np.where(empty, least, np.where(least == -np.inf, least, inner_low)).clip(max=most_of_all)
-    highs = np.where(empty, most, np.where(most == np.inf, most, inner_high)).clip(min=-most_of_all)
-    if lows.size and (lows == lows[0]).all() and (highs == highs[0]).all():
-        lows, highs = lows[:1], highs[:1]
-    return tuple(lows.tolist()), tuple(highs.tolist())
 
 
 def wire_dtype(dtype: np.dtype, name: str = "observation") -> DType:

@@ -83,7 +83,7 @@ def received(segment: Segment, seq: int = 0, first_slot: int = 0, actor: str = "
 
 
 def laid_out(rollouts: list[Received]) -> Grid:
-    return lay_out(rollouts, action="action")
+    return lay_out(rollouts)
 
 
 def assert_equal_segments(one: Segment, other: Segment) -> None:
@@ -133,7 +133,7 @@ def everything(grid: Grid) -> list[np.ndarray]:
     advantages, returns = gae(grid.rewards, spread, finals, *flags, 0.9, 0.8)
     return [
         observations[grid.row_of_step],
-        grid.actions,
+        grid.actions["action"],
         grid.behaviour_log_probs,
         grid.flatten(advantages),
         grid.flatten(returns),
@@ -166,7 +166,7 @@ def test_rollouts_of_different_lengths_give_what_each_gives_alone() -> None:
 def test_only_valid_rows_reach_the_batch_and_each_knows_its_actor() -> None:
     one, other = episode_segment(3, T=6, E=2), episode_segment(4, T=6, E=1)
     grid = laid_out(assemble([received(other, first_slot=2, actor="z"), received(one, actor="y")]))
-    assert grid.steps == one.steps + other.steps == len(grid.actions)
+    assert grid.steps == one.steps + other.steps == len(grid.actions["action"])
     assert [grid.actors[i] for i in grid.actor_of_step] == ["y"] * one.steps + ["z"] * other.steps
     expected = one.observations["observation"][:-1].swapaxes(0, 1)[one.valid.T]
     np.testing.assert_array_equal(grid.observations["observation"][grid.row_of_step][: one.steps], expected)

@@ -10,8 +10,7 @@ from torch.distributions import Normal, kl_divergence
 from dppo.learner.models.activations import Tanh
 from dppo.learner.models.distributions import Categorical, Gaussian
 from dppo.learner.models.networks import ActionBounds, CriticNetwork, PolicyNetwork
-from dppo.protocol.errors import UsageError
-from dppo.protocol.specs import Leaf, Spec, spec_of
+from dppo.protocol.specs import spec_of
 
 BOX3 = gym.spaces.Box(-np.inf, np.inf, (3,))
 
@@ -161,18 +160,3 @@ def test_the_fast_tanh_equals_torchs_and_leaves_its_input_alone() -> None:
     torch.testing.assert_close(fast, kept.tanh(), atol=2e-7, rtol=0)
     torch.testing.assert_close(Tanh()(inputs), kept.tanh(), atol=0, rtol=0)
     assert torch.equal(inputs, kept)
-
-
-def test_several_actions_are_refused_by_name() -> None:
-    leaf = Leaf("a", "<f4", (2,), "box")
-    actions = tuple(Leaf(name, "<i8", (), "discrete", categories=2) for name in ("b", "c"))
-    with pytest.raises(UsageError, match=r"\['b', 'c'\]"):
-        PolicyNetwork(
-            Spec((leaf,), actions),
-            hidden=(),
-            activation="tanh",
-            initial_log_std=0.0,
-            action_bounds="clip",
-            normalise_observations=False,
-            generator=torch.Generator(),
-        )

@@ -125,8 +125,8 @@ def test_spaces_that_something_was_trained_on_stay_whoever_contradicts(world: Si
 @pytest.mark.parametrize(
     ("spec", "word"),
     [
-        (Spec((FOUR,), (TWO_CHOICES, msgspec.structs.replace(TWO_CHOICES, name="more"))), "one action leaf"),
-        (Spec((FOUR,), (TWO_CHOICES,), mask=(Leaf("mask", "|b1", (2,), "box"),)), "one action leaf"),
+        (Spec((FOUR,), (TWO_CHOICES, msgspec.structs.replace(TWO_CHOICES, name="more"))), "within another leaf"),
+        (Spec((FOUR,), (TWO_CHOICES,), mask=(Leaf("mask", "|b1", (2,), "box"),)), "neither masks"),
         (
             Spec((msgspec.structs.replace(FOUR, kind="discrete", dtype="<i8", categories=2),), (TWO_CHOICES,)),
             "of shape",

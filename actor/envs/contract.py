@@ -13,8 +13,8 @@ import numpy as np
 from dppo.actor.envs.leaf_contract import INTEGERS, NUMBERS, LeafContract
 from dppo.actor.envs.returned_values import BrokenContract, Note, NotFinite, array_of, kind_of, short
 from dppo.protocol.leaf_paths import Misplaced, Nest
+from dppo.protocol.leaves import Leaf, leaf_spaces
 from dppo.protocol.limits import LARGEST_NUMBER
-from dppo.protocol.specs import Leaf, leaf_spaces
 
 STEP = "step() must return (observation, reward, terminated, truncated, info)"
 RESET = "reset() must return (observation, info)"
@@ -41,7 +41,7 @@ class Contract:
         self._noted: set[str] = set()
         self._envs = envs
         self._rows = () if envs is None else (envs,)
-        spaces = [of_leaf for _, of_leaf in leaf_spaces(space)]
+        spaces = [of_leaf for _, of_leaf in leaf_spaces(space, "observation")]
         self._leaves = [LeafContract(*pair, self.note_once, envs) for pair in zip(spaces, leaves, strict=True)]
         self._nest = Nest([leaf.name for leaf in leaves])
         self.is_nested = isinstance(space, gym.spaces.Dict | gym.spaces.Tuple)

@@ -62,8 +62,11 @@ class Environments(Protocol):
     def reset(self, seeds: Sequence[int]) -> Leaves:
         """Start E episodes, one seed a column; leaf name -> [E, ...]."""
 
-    def step(self, env_action: np.ndarray) -> Step:
-        """Do env_action [E, ...], which is ready for the environments: clipped, shifted, scaled."""
+    def step(self, env_action: np.ndarray | Leaves) -> Step:
+        """Do env_action [E, ...], which is ready for the environments: clipped, shifted, scaled.
+
+        A nested action: its leaves by name, env_action.arm of action.arm.
+        """
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
         """Make these again, all of them where they are indivisible, and start new episodes; leaf name -> [k, ...].

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from dppo.actor.envs.returned_values import Note, element
-from dppo.protocol.specs import Leaf, leaf_spaces
+from dppo.protocol.leaves import Leaf, leaf_spaces
 
 FIRST_LOOKS = 256  # steps that are all looked at
 LOOK_EVERY = 16  # and so many later
@@ -78,6 +78,6 @@ def ranges_of(
     space: gym.Space[Any], leaves: Sequence[Leaf], envs: int, note: Note = lambda text: None
 ) -> list[tuple[str, Ranges]]:
     """The leaves of observations whose values are to be looked at, by name. space: of observations."""
-    spaces = [of_leaf for _, of_leaf in leaf_spaces(space)]
+    spaces = [of_leaf for _, of_leaf in leaf_spaces(space, "observation")]
     pairs = zip(spaces, leaves, strict=True)
     return [(leaf.name, Ranges(of_leaf, leaf, envs, note)) for of_leaf, leaf in pairs if leaf.kind == "box"]

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from dppo.actor.envs.contract import Contract
-from dppo.actor.envs.env_actions import EnvActions
+from dppo.actor.envs.env_actions import actions_for
 from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
 from dppo.actor.envs.metrics import metrics_of
 from dppo.actor.envs.ranges import ranges_of
@@ -49,7 +49,7 @@ class SyncLoop:
         self._metrics = metrics
         self._contract = Contract(first.observation_space, self.spec.observation, note)
         self._ranges = ranges_of(first.observation_space, self.spec.observation, self.envs, note)
-        self._actions = EnvActions(first.action_space)
+        self._actions = actions_for(first.action_space)
         self._given: list[Any] = [None] * self.envs  # what the contract made of each column's newest observation
         self._no_finals = empty_rows(self.spec, 0)
         self._valid = np.ones(self.envs, bool)  # the same array in every step: no row is ever only a reset
@@ -96,7 +96,7 @@ class SyncLoop:
         given = self._given[column]
         return given if self._row_of is not None or given is None else given[list(self._rows).index(name)]
 
-    def step(self, env_action: np.ndarray) -> Step:
+    def step(self, env_action: np.ndarray | Leaves) -> Step:
         """Do env_action [E, ...] in column order."""
         row_of, given = self._row_of, self._given
         rewards = np.empty(self.envs, np.float32)

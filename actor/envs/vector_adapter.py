@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from dppo.actor.envs.contract import Contract
-from dppo.actor.envs.env_actions import EnvActions
+from dppo.actor.envs.env_actions import actions_for
 from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
 from dppo.actor.envs.metrics import metrics_of
 from dppo.actor.envs.ranges import ranges_of
@@ -69,7 +69,7 @@ class VectorEnvironments:
         self._contract = Contract(space, leaves, note, envs=self.envs)
         self._row_contract = Contract(space, leaves, self._contract.note_once)  # of final observations, one by one
         self._ranges = ranges_of(space, leaves, self.envs, note)
-        self._actions = EnvActions(vector.single_action_space)
+        self._actions = actions_for(vector.single_action_space)
         self._given: Leaves = {}  # the newest observations as the vector gave them
         self._no_finals = empty_rows(self.spec, 0)
         self._all_valid = np.ones(self.envs, bool)
@@ -114,7 +114,7 @@ class VectorEnvironments:
         """Have that column's process write its stack to standard error."""
         tell_stack(self._vector, column)
 
-    def step(self, env_action: np.ndarray) -> Step:
+    def step(self, env_action: np.ndarray | Leaves) -> Step:
         """Do env_action [E, ...]."""
         try:
             return self._step(env_action)
@@ -131,7 +131,7 @@ class VectorEnvironments:
         crashes = [Crash(column, "step", error)]
         return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes=crashes)
 
-    def _step(self, env_action: np.ndarray) -> Step:
+    def _step(self, env_action: np.ndarray | Leaves) -> Step:
         actions = self._actions.of_all(env_action)
         if self._answers is None:
             result = self._vector.step(actions)

@@ -5,25 +5,32 @@ numbers that a slot sees are the same however the slots are grouped into actors,
 crash (its next life) does not repeat itself.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+
+from dppo.protocol.errors import ProtocolError
 
 NoiseKind = Literal["normal", "gumbel"]
 
 EXPLORATION_STREAM = 0
 ENVIRONMENT_STREAM = 1
 
+KINDS: dict[str, NoiseKind] = {"normal": "normal", "gumbel": "gumbel"}
+
 BLOCK_STEPS = 256  # drawn at once; one call a slot and step would cost more than a small policy
 BLOCK_NUMBERS = 2**16  # and at most so many numbers a slot, for wide actions
 
 
 class NoiseStream:
-    """Standard normal or standard Gumbel noise for E consecutive slots, `size` numbers a slot and step."""
+    """Standard normal or standard Gumbel noise, or both, for E consecutive slots, `size` numbers a slot and step."""
 
-    def __init__(self, seed: int, *, first_slot: int, envs: int, life: int, kind: NoiseKind, size: int) -> None:
+    def __init__(self, seed: int, *, first_slot: int, envs: int, life: int, kind: str, size: int) -> None:
+        """kind: as `noise_parts` reads it, which raises ProtocolError for another."""
         self.kind = kind
         self.size = size
+        self._parts = noise_parts(kind, size)
         self._generators = [
             np.random.default_rng(_sequence(seed, slot, life, EXPLORATION_STREAM))
             for slot in range(first_slot, first_slot + envs)
@@ -43,11 +50,37 @@ class NoiseStream:
         return noise
 
     def _draw(self, generator: np.random.Generator) -> np.ndarray:
-        shape = (self._block_steps, self.size)
-        if self.kind == "normal":
-            return generator.standard_normal(shape, np.float32)
+        return drawn(generator, self._parts, self._block_steps)
+
+
+def noise_parts(kind: str, size: int) -> tuple[tuple[NoiseKind, int], ...]:
+    """Return the kinds in their order, and how many numbers each has, of "normal", "gumbel" or "normal:2 gumbel:6".
+
+    Raises ProtocolError for what is no such text, or for another size in all.
+    """
+    if kind in KINDS:
+        return ((KINDS[kind], size),)
+    parts = [part.partition(":") for part in kind.split(" ")]
+    if not all(name in KINDS and count.isdecimal() and len(count) < 10 and int(count) for name, _, count in parts):
+        raise ProtocolError(f"the policy graph asks for noise of kind {kind[:64]!r}; known are {', '.join(KINDS)}")
+    counts = [int(count) for _, _, count in parts]
+    if sum(counts) != size:
+        raise ProtocolError(
+            f"the policy graph asks for {size} numbers of noise, and for {sum(counts)} as {kind[:64]!r}"
+        )
+    return tuple((KINDS[name], count) for (name, _, _), count in zip(parts, counts, strict=True))
+
+
+def drawn(generator: np.random.Generator, parts: Sequence[tuple[NoiseKind, int]], rows: int) -> np.ndarray:
+    """Noise [rows, size] float32 of these parts."""
+    columns = [
+        generator.standard_normal((rows, size), np.float32)
+        if kind == "normal"
         # numpy draws again where the logarithm would be infinite; in float32 we would have to
-        return generator.gumbel(size=shape).astype(np.float32)
+        else generator.gumbel(size=(rows, size)).astype(np.float32)
+        for kind, size in parts
+    ]
+    return columns[0] if len(columns) == 1 else np.concatenate(columns, 1)
 
 
 def environment_seeds(seed: int, *, first_slot: int, envs: int, life: int) -> list[int]:

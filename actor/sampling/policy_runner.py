@@ -1,7 +1,8 @@
 """Acts with the learner's ONNX graph. Knows onnxruntime and what goes in and out; knows no network and no torch.
 
 Inputs: the observation's leaves [E, ...] by name, and `noise` [E, n] float32. Outputs: the action's leaves by name,
-`env_action` (ready for the environment) and `log_prob` [E] float32. Metadata: dppo.noise, dppo.version.
+`env_action` (ready for the environment; of a nested action each leaf, env_action.arm of action.arm) and `log_prob` [E]
+float32. Metadata: dppo.noise, dppo.version.
 """
 
 import functools
@@ -10,13 +11,13 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from dppo.actor.sampling.noise import NoiseKind
+from dppo.actor.sampling.noise import noise_parts
 from dppo.protocol.errors import DppoError, ProtocolError
 from dppo.protocol.external_data import refuse_external_data
 from dppo.protocol.rollout import Leaves
 
 MAX_TENSOR_BYTES = 4 * 2**30  # of all policies in this process: weights, and what they compute in between
-NOISE_KINDS: dict[str, NoiseKind] = {"normal": "normal", "gumbel": "gumbel"}
+ENV_ACTION = "env_action"
 
 
 class PolicyRunner:
@@ -32,23 +33,30 @@ class PolicyRunner:
         self._session = _session(graph)
         inputs = {put.name: put for put in self._session.get_inputs()}
         outputs = [put.name for put in self._session.get_outputs()]
-        missing = {"noise"} - set(inputs) | {"env_action", "log_prob"} - set(outputs)
-        if missing:
+        missing = {"noise"} - set(inputs) | {"log_prob"} - set(outputs)
+        self._env_names = [name for name in outputs if name.partition(".")[0] == ENV_ACTION]
+        if missing or not self._env_names:
+            missing |= set() if self._env_names else {ENV_ACTION}
             raise ProtocolError(f"the policy graph lacks {', '.join(sorted(missing))}")
         metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.metadata = metadata
-        self.noise_kind = _noise_kind(metadata)
         self.noise_size = _noise_size(inputs["noise"].shape)
+        self.noise_kind = metadata.get("dppo.noise", "")
+        self.noise_parts = noise_parts(self.noise_kind, self.noise_size)
         self.version = _version(metadata)
         self._observation_names = [name for name in inputs if name != "noise"]
         self._output_names = outputs
         self._inputs: Leaves = {}  # what the session reads and writes, once the shapes are known
         self._outputs: Leaves = {}
         self._actions: Leaves = {}
+        self._env_actions: np.ndarray | Leaves = {}
         self._binding: Any = None
 
-    def act(self, observations: Leaves, noise: np.ndarray) -> tuple[Leaves, np.ndarray, np.ndarray]:
-        """Action leaves [E, ...], env_action [E, ...] and log_prob [E]; the next call overwrites all of them."""
+    def act(self, observations: Leaves, noise: np.ndarray) -> tuple[Leaves, np.ndarray | Leaves, np.ndarray]:
+        """Action leaves [E, ...], env_action [E, ...] and log_prob [E]; the next call overwrites all of them.
+
+        env_action of a nested action: its leaves by their names in the graph, env_action.arm.
+        """
         inputs = self._inputs
         if not inputs or inputs["noise"].shape != noise.shape:
             self._bind(observations, noise)
@@ -60,7 +68,7 @@ class PolicyRunner:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:
             raise self._failed(error) from error
-        return self._actions, self._outputs["env_action"], self._outputs["log_prob"]
+        return self._actions, self._env_actions, self._outputs["log_prob"]
 
     def _bind(self, observations: Leaves, noise: np.ndarray) -> None:
         """Runs once unbound: the graph's own output shapes may be symbolic."""
@@ -73,7 +81,9 @@ class PolicyRunner:
         self._outputs = {
             name: np.array(result, order="C") for name, result in zip(self._output_names, results, strict=True)
         }
-        self._actions = {name: out for name, out in self._outputs.items() if name not in ("env_action", "log_prob")}
+        for_env = {name: self._outputs[name] for name in self._env_names}
+        self._actions = {name: out for name, out in self._outputs.items() if name not in (*for_env, "log_prob")}
+        self._env_actions = for_env[ENV_ACTION] if list(for_env) == [ENV_ACTION] else for_env
         self._binding = self._session.io_binding()
         for bind, arrays in ((self._binding.bind_input, self._inputs), (self._binding.bind_output, self._outputs)):
             for name, array in arrays.items():
@@ -107,13 +117,6 @@ def _session(graph: bytes) -> Any:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base class of their own
         raise ProtocolError(f"the policy graph of {len(graph)} bytes cannot be read: {error}") from error
-
-
-def _noise_kind(metadata: dict[str, str]) -> NoiseKind:
-    kind = metadata.get("dppo.noise", "")
-    if kind not in NOISE_KINDS:
-        raise ProtocolError(f"the policy graph asks for noise of kind {kind!r}; known are {', '.join(NOISE_KINDS)}")
-    return NOISE_KINDS[kind]
 
 
 def _noise_size(shape: list[Any]) -> int:

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from dppo.actor.sampling.noise import drawn
 from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.api.actions import PredictedActions
 from dppo.api.observations import ObservationRows
 from dppo.api.paths import path_text
 from dppo.protocol.errors import ProtocolError, UsageError
@@ -32,12 +34,8 @@ class Policy:
             self._rows = ObservationRows(self.spec.observation)
         except ProtocolError as error:
             raise UsageError(f"this is no policy of dppo: {error}") from None
-        if len(self.spec.action) != 1:
-            raise UsageError("this policy gives several actions, which is not supported")
         self.version = self._runner.version
-        (action,) = self.spec.action
-        self._dtype = np.dtype(action.env_dtype or action.dtype)
-        self._is_number = action.kind == "discrete"
+        self._actions = PredictedActions(self.spec.action)
         self._lock = threading.Lock()
         self.seed(seed)
 
@@ -50,9 +48,10 @@ class Policy:
 
         Dict and Tuple observations are passed as the environment gives them, a batch as a vector environment does: with
         arrays [N, ...] in that structure.
-        Actions are what the environment takes: a Discrete's numbers, its start included, as int64; a Box's arrays in
-        its own dtype, within its bounds. deterministic: the most likely action instead of a sample. The state is None:
-        networks have no memory yet. Raises UsageError for an observation of another structure or shape.
+        Actions are what the environment takes: a Discrete's numbers, its start included, as int64; arrays of any other
+        space in its own dtype, within its bounds; dicts and tuples of these where the space is nested, and of arrays
+        [N, ...] for a batch. deterministic: the most likely action instead of a sample. The state is None: networks
+        have no memory yet. Raises UsageError for an observation of another structure or shape.
         """
         if state is not None:
             raise UsageError(f"state is {type(state).__name__}: this policy has no memory, pass None")
@@ -60,19 +59,12 @@ class Policy:
         with self._lock:
             noise = self._noise(len(next(iter(rows.values()))), deterministic=deterministic)
             _, env_action, _ = self._runner.act(rows, noise)
-            actions = np.empty(env_action.shape, self._dtype)  # numpy.array would keep onnxruntime's longlong
-            actions[...] = env_action
-        if is_batch:
-            return actions, None
-        return actions[0] if self._is_number else actions[0, ...], None
+            return self._actions.of(env_action, is_batch=is_batch), None
 
     def _noise(self, rows: int, *, deterministic: bool) -> np.ndarray:
-        shape = (rows, self._runner.noise_size)
         if deterministic:
-            return np.zeros(shape, np.float32)
-        if self._runner.noise_kind == "normal":
-            return self._generator.standard_normal(shape, np.float32)
-        return self._generator.gumbel(size=shape).astype(np.float32)
+            return np.zeros((rows, self._runner.noise_size), np.float32)
+        return drawn(self._generator, self._runner.noise_parts, rows)
 
 
 def load_policy(path: str | os.PathLike[str], *, best: bool = False, seed: int | None = None) -> Policy:

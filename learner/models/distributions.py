@@ -1,12 +1,12 @@
-"""Action distributions: their protocol, and two of them, as pure functions of tensors. Knows PyTorch; knows no network.
+"""Action distributions: their protocol, and four of them, as functions of tensors. Knows PyTorch; knows no network.
 
 Written out instead of taken from torch.distributions, whose checks and object layers cost more than the arithmetic of
-a small minibatch. A further distribution (a masked or a multi-categorical one) is one more record with these methods;
-nothing else asks which one it is, but for gradients written out by hand.
+a small minibatch. A further distribution (a masked one) is one more record with these methods; nothing else asks which
+one it is, but for gradients written out by hand.
 """
 
 import math
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -14,8 +14,7 @@ from torch import Tensor
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 LARGEST_LOGIT = 1e4
-
-Noise = Literal["normal", "gumbel"]
+PADDING = -1e9  # logit of a choice that an element lacks: its probability is exactly 0, and its products are finite
 
 
 class Distribution(Protocol):
@@ -120,3 +119,89 @@ class Categorical(NamedTuple):
     def of_rows(cls, rows: Tensor) -> "Categorical":
         """The distribution whose `rows()` these are, or a part of them."""
         return cls(rows)
+
+
+class MultiCategorical(NamedTuple):
+    """A choice for each of k elements, independent of each other: MultiDiscrete, MultiBinary, several leaves."""
+
+    log_probs: Tensor  # [N, k, m], normalised over m; where an element has fewer choices the last are below PADDING / 2
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The choices argmax(log_probs + noise), [N, k] int64; noise [N, k m] is standard Gumbel, or 0 for the mode."""
+        return (self.log_probs + noise.reshape(self.log_probs.shape)).argmax(-1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[N] of action [N, k] int64, which counts from 0: the sum over elements."""
+        return self.log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """[N]: the sum over elements of -sum of p log p."""
+        return -(self.log_probs.exp() * self.log_probs.clamp_min(torch.finfo(torch.float32).min)).sum((-2, -1))
+
+    def kl_from(self, old: "MultiCategorical") -> Tensor:
+        """KL(old || self), [N]: the sum over elements of sum of p_old (log p_old - log p)."""
+        return (old.log_probs.exp() * (old.log_probs - self.log_probs)).sum((-2, -1))
+
+    def terms(self, action: Tensor) -> Tensor:
+        """[N]: the sum over elements of the largest of the log-probs, whichever choice it is."""
+        sizes = self.log_probs.clamp_min(-LARGEST_LOGIT).abs()
+        return torch.where(self.log_probs > PADDING / 2, sizes, 0.0).amax(-1).sum(-1)
+
+    def rows(self) -> Tensor:
+        """Return all of it as one tensor with a row for each of N, [N, k m]: what `of_rows` takes."""
+        return self.log_probs.flatten(1)
+
+    def of_rows(self, rows: Tensor) -> "MultiCategorical":
+        """The distribution whose `rows()` these are, or a part of them; of the same elements as this one."""
+        return MultiCategorical(rows.reshape(-1, *self.log_probs.shape[1:]))
+
+
+class Joint(NamedTuple):
+    """Numbers and choices of one action, independent of each other: log-prob, entropy and KL are sums over both."""
+
+    numbers: Gaussian  # of n dimensions
+    choices: MultiCategorical  # of k elements with up to m choices
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The action [N, n + k] float32, choices behind numbers; noise [N, n + k m], normal and then Gumbel, or 0."""
+        numbers = self.numbers.mean.shape[-1]
+        chosen = self.choices.sample(noise[:, numbers:])
+        return torch.cat([self.numbers.sample(noise[:, :numbers]), chosen.to(torch.float32)], -1)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """[N] of action [N, n + k]."""
+        numbers, choices = self.halves(action)
+        return self.numbers.log_prob(numbers) + self.choices.log_prob(choices)
+
+    def entropy(self) -> Tensor:
+        """[N]."""
+        return self.numbers.entropy() + self.choices.entropy()
+
+    def kl_from(self, old: "Joint") -> Tensor:
+        """KL(old || self), [N]."""
+        return self.numbers.kl_from(old.numbers) + self.choices.kl_from(old.choices)
+
+    def terms(self, action: Tensor) -> Tensor:
+        """[N]."""
+        numbers, choices = self.halves(action)
+        return self.numbers.terms(numbers) + self.choices.terms(choices)
+
+    def rows(self) -> Tensor:
+        """Return all of it as one tensor with a row for each of N, [N, 2 n + k m]: what `of_rows` takes."""
+        return torch.cat([self.numbers.rows(), self.choices.rows()], -1)
+
+    def of_rows(self, rows: Tensor) -> "Joint":
+        """The distribution whose `rows()` these are, or a part of them; of the same elements as this one."""
+        width = 2 * self.numbers.mean.shape[-1]
+        return Joint(Gaussian.of_rows(rows[:, :width]), self.choices.of_rows(rows[:, width:]))
+
+    def halves(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """(numbers [N, n], choices [N, k] int64) of action [N, n + k]."""
+        numbers = self.numbers.mean.shape[-1]
+        return action[:, :numbers], action[:, numbers:].to(torch.int64)
+
+
+def mean_std(distribution: Distribution) -> float:
+    """Mean of a distribution's stds over rows and dimensions; NaN without numbers."""
+    numbers = distribution.numbers if isinstance(distribution, Joint) else distribution
+    return numbers.log_std.exp().mean().item() if isinstance(numbers, Gaussian) else math.nan

@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dppo.learner.models.action_layout import ActionLayout, as_given, as_stored
 from dppo.learner.models.activations import Tanh
-from dppo.learner.models.distributions import Categorical, Distribution, Noise
+from dppo.learner.models.distributions import Categorical, Distribution, Joint, MultiCategorical
 from dppo.learner.models.encoders import make_encoder
 from dppo.learner.models.heads import GaussianHead
 from dppo.protocol.errors import UsageError
@@ -28,8 +29,10 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": Tanh, "relu":
 
 
 class PolicyNetwork(nn.Module):
-    """Observation to action distribution: a perceptron, with a Gaussian or a categorical head."""
+    """Observation to action distribution: a perceptron with outputs of a Gaussian, of choices, or of both."""
 
+    padding: Tensor | None
+    starts: Tensor
     low: Tensor
     high: Tensor
     middle: Tensor
@@ -49,38 +52,41 @@ class PolicyNetwork(nn.Module):
         initialisation: Initialisation = "orthogonal",
     ) -> None:
         super().__init__()
-        action = only_leaf(spec.action)
         self.leaves = tuple(leaf.name for leaf in spec.observation)  # inputs of `forward`, in this order
         self.encoder = make_encoder(spec.observation, normalise=normalise_observations)
-        self.discrete = action.kind == "discrete"
-        self.noise: Noise = "gumbel" if self.discrete else "normal"
-        self.outputs = action.categories if self.discrete else action.elements  # also the width of the noise
-        self.action_shape, self.start = action.shape, action.start
+        self.layout = layout = ActionLayout(spec.action)
+        self.discrete = layout.kind == "categorical"
+        self.noise, self.outputs = layout.noise, layout.noise_size
         self.head = head
+        self._of_numbers = head.outputs(layout.numbers)  # outputs of the Gaussian; those of choices are behind them
         self.body = mlp(
-            (self.encoder.features, *hidden, self.outputs if self.discrete else head.outputs(self.outputs)),
+            (self.encoder.features, *hidden, self._of_numbers + layout.noise_size - layout.numbers),
             activation,
             initialisation=initialisation,
             head_gain=0.01,
             generator=generator,
         )
         self.log_std: nn.Parameter | None = None  # where the std is the same in every state
-        if not self.discrete:
+        if layout.boxes:
             self._start_deviation_at(float(initial_log_std))
-            self._register_bounds(action, action_bounds)
+            self._register_bounds(action_bounds)
+        if layout.chosen:
+            self.register_buffer("starts", layout.starts(), persistent=False)
+            self.register_buffer("padding", layout.padding(), persistent=False)
 
     def _start_deviation_at(self, log_std: float) -> None:
         if self.head.std == "free":
-            self.log_std = nn.Parameter(torch.full((self.outputs,), log_std))
+            self.log_std = nn.Parameter(torch.full((self.layout.numbers,), log_std))
             return
         last = self.body[-1]
         assert isinstance(last, nn.Linear)
-        nn.init.constant_(last.bias[self.outputs :], self.head.starting_bias(log_std))
+        nn.init.constant_(last.bias[self.layout.numbers : self._of_numbers], self.head.starting_bias(log_std))
 
-    def _register_bounds(self, action: Leaf, action_bounds: ActionBounds) -> None:
+    def _register_bounds(self, action_bounds: ActionBounds) -> None:
         """Constants for `_to_environment`; not part of the state, since the spec has them."""
-        low = _each(action.low, -math.inf, self.outputs)
-        high = _each(action.high, math.inf, self.outputs)
+        boxes = self.layout.boxes
+        low = torch.cat([_each(leaf.low, -math.inf, leaf.elements) for leaf in boxes])
+        high = torch.cat([_each(leaf.high, math.inf, leaf.elements) for leaf in boxes])
         self.clips = bool(low.isfinite().any() or high.isfinite().any())
         mapped = low.isfinite() & high.isfinite()
         self.rescales = action_bounds == "rescale" and bool(mapped.any())
@@ -89,25 +95,28 @@ class PolicyNetwork(nn.Module):
         self.register_buffer("middle", torch.where(mapped, low / 2 + high / 2, 0.0), persistent=False)
         self.register_buffer("half_width", torch.where(mapped, high / 2 - low / 2, 1.0), persistent=False)
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (action, env_action, behaviour_log_prob) of E environments: the graph that an actor runs.
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return (action leaves, env_action leaves, behaviour_log_prob) for E environments: what an actor runs.
 
         inputs: observation leaves [E, *shape] in the wire dtypes, in the spec's order, and last noise [E, n] float32,
         of the kind that `self.noise` names, 0 for the deterministic policy. action [E, *shape] is what is stored and
-        trained on: the unclipped sample, or the choice counted from 0 (int64). env_action is the same after bounds or
-        start. behaviour_log_prob [E] is of `action`.
+        trained on: the unclipped sample, or the choice counted from 0 (int64; flags: bool). env_action is the same
+        after bounds or start. behaviour_log_prob [E] is of `action`, joint over its leaves.
         """
         *leaves, noise = inputs
         distribution = self.distribution(self.encoder(*leaves))
         action = distribution.sample(noise)
         log_prob = distribution.log_prob(action)
-        if self.discrete:
-            return action, action + self.start, log_prob
-        env_action = self._to_environment(action)
-        if len(self.action_shape) == 1:
-            return action, env_action, log_prob
-        shape = (-1, *self.action_shape)
-        return action.reshape(shape), env_action.reshape(shape), log_prob
+        if isinstance(distribution, Categorical):
+            return action, action + self.layout.leaves[0].start, log_prob
+        numbers, choices = self._halves(distribution, action)
+        of_action = self.layout.leaves
+        given = (
+            None if numbers is None else self._to_environment(numbers),
+            None if choices is None else choices + self.starts,
+        )
+        stored = map(as_stored, of_action, self.layout.parts(numbers, choices))
+        return *stored, *map(as_given, of_action, self.layout.parts(*given)), log_prob
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features [N, f] of observation leaves [N, *shape] by name, in the wire dtypes."""
@@ -124,16 +133,33 @@ class PolicyNetwork(nn.Module):
         outputs = self.body(features)
         if self.discrete:
             return Categorical(outputs.log_softmax(-1))
-        return self.head.gaussian(outputs, self.log_std)
+        if not self.layout.chosen:
+            return self.head.gaussian(outputs, self.log_std)
+        choices = self._choices(outputs[:, self._of_numbers :])
+        if not self.layout.boxes:
+            return choices
+        numbers = self.head.gaussian(outputs[:, : self._of_numbers], self.log_std)
+        return Joint(numbers, choices, self.layout.numbers)
+
+    def _choices(self, outputs: Tensor) -> MultiCategorical:
+        logits = outputs.reshape(-1, len(self.layout.choices), self.layout.most)
+        return MultiCategorical((logits if self.padding is None else logits + self.padding).log_softmax(-1))
 
     def log_prob_and_entropy(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Distribution]:
-        """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape] as `forward` gives them.
+        """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape].
 
-        observation: the only leaf.
+        Both have one leaf.
         """
         distribution = self.distribution(self.encoder(observation))
-        action = action if self.discrete else action.reshape(-1, self.outputs)
-        return distribution.log_prob(action), distribution.entropy(), distribution
+        rows = self.layout.rows({only_leaf(self.layout.leaves).name: action})
+        return distribution.log_prob(rows), distribution.entropy(), distribution
+
+    @staticmethod
+    def _halves(distribution: Distribution, action: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """(numbers [E, n], choices [E, k]) of a sample; None where there are none."""
+        if isinstance(distribution, Joint):
+            return distribution.halves(action)
+        return (None, action) if isinstance(distribution, MultiCategorical) else (action, None)
 
     def _to_environment(self, action: Tensor) -> Tensor:
         """A Gaussian's sample within the environment's bounds; a side without a bound is left alone."""
@@ -198,7 +224,7 @@ def _each(bounds: Sequence[float], none: float, elements: int) -> Tensor:
 
 
 def only_leaf(leaves: Sequence[Leaf]) -> Leaf:
-    """The single leaf of a group; several actions are not built yet."""
+    """The single leaf of a group."""
     if len(leaves) != 1:
-        raise UsageError(f"the networks take one action leaf, not {[leaf.name for leaf in leaves]}")
+        raise UsageError(f"one leaf is expected, not {[leaf.name for leaf in leaves]}")
     return leaves[0]

@@ -9,31 +9,20 @@ import torch
 from onnx import ModelProto, TensorProto
 from torch import Tensor
 
+from dppo.learner.models.action_layout import TORCH_DTYPES, env_name
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.protocol.errors import DppoError
 from dppo.protocol.specs import Spec, spec_to_json
 
 OPSET = 17  # read by every onnxruntime since 1.12
-OUTPUTS = ("action", "env_action", "log_prob")
-
-_TORCH_DTYPES = {
-    "|u1": torch.uint8,
-    "|i1": torch.int8,
-    "|b1": torch.bool,
-    "<i2": torch.int16,
-    "<i4": torch.int32,
-    "<i8": torch.int64,
-    "<f4": torch.float32,
-    "<f8": torch.float64,
-}
 
 
 class PolicyExporter:
     """One graph for the life of a learner.
 
-    Inputs: each leaf of the observation [E, *shape] by name, in its wire dtype, and `noise` [E, n] float32; outputs
-    `action`, `env_action` and `log_prob` as in PolicyNetwork.forward; E is free. The metadata say how to feed it:
-    `dppo.noise` (normal or gumbel), `dppo.version`, `dppo.spec` (JSON).
+    Inputs: each leaf of the observation [E, *shape] by name, in its wire dtype, and `noise` [E, n] float32; outputs as
+    in PolicyNetwork.forward: each leaf of the action by name, the same as `env_action`, and `log_prob`; E is free. The
+    metadata say how to feed it: `dppo.noise` (normal, gumbel, or parts of both), `dppo.version`, `dppo.spec` (JSON).
     """
 
     def __init__(self, policy: PolicyNetwork, spec: Spec) -> None:
@@ -91,16 +80,21 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
             opset_version=OPSET,
             do_constant_folding=False,  # folding exp(log_std) would hide log_std in a constant
             input_names=inputs,
-            output_names=list(OUTPUTS),
-            dynamic_axes={name: {0: "E"} for name in [*inputs, *OUTPUTS]},
+            output_names=output_names(spec),
+            dynamic_axes={name: {0: "E"} for name in [*inputs, *output_names(spec)]},
         )
     model: ModelProto = ModelProto.FromString(file.getvalue())
     return model
 
 
+def output_names(spec: Spec) -> list[str]:
+    """Names of what PolicyNetwork.forward returns, in its order."""
+    return [*(leaf.name for leaf in spec.action), *map(env_name, spec.action), "log_prob"]
+
+
 def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Tensor, ...]:
     """(observation leaves [rows, *shape], noise [rows, n]) to trace the policy with, on the CPU."""
-    leaves = [torch.zeros((rows, *leaf.shape), dtype=_TORCH_DTYPES[leaf.dtype]) for leaf in spec.observation]
+    leaves = [torch.zeros((rows, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in spec.observation]
     return *leaves, torch.zeros(rows, policy.outputs)
 
 

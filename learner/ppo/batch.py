@@ -34,7 +34,7 @@ class Grid:
     observed: np.ndarray  # [T + 1, N] bool: which cells the rows before the final observations are
     row_of_step: np.ndarray  # [steps] int64: rows of `observations` (and of what was computed from them)
     actor_of_step: np.ndarray  # [steps] index into `actors`
-    actions: np.ndarray  # [steps, ...] as sampled
+    actions: Leaves  # [steps, ...] each, as sampled
     behaviour_log_probs: np.ndarray  # [steps] float32
     rewards: np.ndarray  # [T, N] float32
     terminated: np.ndarray  # [T, N] bool
@@ -87,8 +87,8 @@ def assemble(rollouts: Sequence[Received]) -> list[Received]:
     return [replace(run[0], segment=_stitch([rollout.segment for rollout in run])) for run in runs]
 
 
-def lay_out(rollouts: Sequence[Received], *, action: str) -> Grid:
-    """Rollouts side by side, as `assemble` returns them; `action` names the leaf to take."""
+def lay_out(rollouts: Sequence[Received]) -> Grid:
+    """Rollouts side by side, as `assemble` returns them."""
     if not rollouts:
         raise ValueError("a batch of no rollouts: an update needs at least one")
     segments = [rollout.segment for rollout in rollouts]
@@ -105,7 +105,7 @@ def lay_out(rollouts: Sequence[Received], *, action: str) -> Grid:
         observed=np.arange(T + 1)[:, None] <= lengths,
         row_of_step=first_rows[columns] + times,
         actor_of_step=actor_of_column[columns],
-        actions=_of_steps(segments, lambda s: s.actions[action]),
+        actions={name: _of_steps(segments, _action_of(name)) for name in segments[0].actions},
         behaviour_log_probs=_of_steps(segments, lambda s: s.behaviour_log_probs),
         rewards=_side_by_side(segments, T, lambda s: s.rewards),
         terminated=_side_by_side(segments, T, lambda s: s.terminated),
@@ -172,6 +172,10 @@ def _observations(segments: Sequence[Segment], name: str) -> np.ndarray:
 def _of_steps(segments: Sequence[Segment], of: Callable[[Segment], np.ndarray]) -> np.ndarray:
     """[steps, ...]: the valid cells of every segment's array [T, E, ...]."""
     return np.concatenate([of(segment).swapaxes(0, 1)[segment.valid.T] for segment in segments])
+
+
+def _action_of(name: str) -> Callable[[Segment], np.ndarray]:
+    return lambda segment: segment.actions[name]
 
 
 def _side_by_side(segments: Sequence[Segment], T: int, of: Callable[[Segment], np.ndarray]) -> np.ndarray:

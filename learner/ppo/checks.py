@@ -25,7 +25,8 @@ def refuse_what_is_not_finite(grid: Grid, estimates: Estimates) -> None:
     if grid.steps == 0:
         raise DppoError("the batch holds no environment step, only resets: collect more steps per update")
     of_actors = {"rewards": grid.flatten(grid.rewards), "behaviour log-probs": grid.behaviour_log_probs}
-    of_actors["actions"] = grid.actions.reshape(grid.steps, -1).sum(axis=1)
+    for name, leaf in grid.actions.items():
+        of_actors[f"{name}s" if name == "action" else name] = leaf.reshape(grid.steps, -1).sum(axis=1)
     for name, array in of_actors.items():
         bad = ~np.isfinite(array)
         if bad.any():

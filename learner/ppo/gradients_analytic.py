@@ -40,8 +40,9 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], object], Callable[[
 
 
 def applies_to(policy: PolicyNetwork, critic: CriticNetwork) -> bool:
-    """Whether these gradients cover both networks: encoders without parameters, then perceptrons."""
-    return policy.encodes_once and _is_perceptron(policy.body) and _is_perceptron(critic.body)
+    """Whether these gradients cover both networks: encoders without parameters, then perceptrons; flat actions."""
+    simple = policy.layout.kind in ("gaussian", "categorical")
+    return simple and policy.encodes_once and _is_perceptron(policy.body) and _is_perceptron(critic.body)
 
 
 def _is_perceptron(body: nn.Module) -> bool:

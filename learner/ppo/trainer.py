@@ -12,8 +12,7 @@ from torch import Tensor
 
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
-from dppo.learner.models.distributions import Distribution, Gaussian
-from dppo.learner.models.networks import only_leaf
+from dppo.learner.models.distributions import Distribution, mean_std
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checks import FirstPass, first_pass, refuse_what_is_not_finite
@@ -56,7 +55,6 @@ class Trainer:
     ) -> None:
         torch.set_num_threads(torch_threads)
         self._ppo, self._seed, self._device, self._reduce = ppo, seed, device, reduce
-        self._action = only_leaf(spec.action)
         self.policy, self.critic = build_networks(spec, network, seed)
         self.policy.to(device)
         self.critic.to(device)
@@ -84,7 +82,7 @@ class Trainer:
         Steps that no policy gave are left out; so are those of an actor whose absurd numbers make the training not
         finite, and the update is done again without them.
         """
-        grid = lay_out(assemble(rollouts), action=self._action.name)
+        grid = lay_out(assemble(rollouts))
         observations = {name: torch.from_numpy(leaf).to(self._device) for name, leaf in grid.observations.items()}
         features = self.policy.encode(observations) if self.policy.encodes_once else None
         estimates = self._judged_by_critic(grid, observations, features)
@@ -195,17 +193,18 @@ class Trainer:
         self._moments.merge_returns(targets)  # first, so that the targets are in the units of the newest moments
         if self._ppo.normalise_values:
             targets = self._moments.normalised(targets)
-        actions, old_log_probs, advantages, targets_tensor, row_index = (
+        old_log_probs, advantages, targets_tensor, row_index = (
             torch.from_numpy(array).to(self._device)
-            for array in (grid.actions, grid.behaviour_log_probs, estimates.advantages, targets, grid.row_of_step)
+            for array in (grid.behaviour_log_probs, estimates.advantages, targets, grid.row_of_step)
         )
+        actions = {name: torch.from_numpy(leaf).to(self._device) for name, leaf in grid.actions.items()}
         if self._ppo.normalise_advantages == "batch":
             advantages = normalised(advantages, self._reduce)
         return Rows(
             observations=observations,
             row_index=row_index,
             features=None if features is None else features.index_select(0, row_index),
-            actions=actions if self.policy.discrete else actions.reshape(grid.steps, -1),
+            actions=self.policy.layout.rows(actions),
             old_log_probs=old_log_probs,
             advantages=advantages,
             limits=surrogate_limits(advantages, self._pace.clip_range),
@@ -267,7 +266,7 @@ class Trainer:
             grad_norm=_mean([figures.grad_norm for figures in epochs]),
             learning_rate=self._pace.learning_rate,
             clip_range=self._pace.clip_range,
-            policy_std=policy.log_std.exp().mean().item() if isinstance(policy, Gaussian) else math.nan,
+            policy_std=mean_std(policy),
             first_pass_ratio_error=max(first.ratio_errors.values()),
             ratio_error_by_actor=first.ratio_errors,
             ratio_excess=excess,

@@ -61,9 +61,15 @@ def check_segment(spec: Spec, segment: Segment) -> None:
             _check_size(name, array, largest)
     _check_log_probs(spec, segment)
     for leaf in spec.action:
+        # choices count from 0, whatever the space's start; what a reset was asked to do was never done
         if leaf.kind == "discrete":
-            # choices count from 0, whatever the space's start; what a reset was asked to do was never done
             _check_categories(leaf, segment.actions[leaf.name][segment.valid], first=0)
+        elif leaf.kind == "multi_discrete":
+            chosen = segment.actions[leaf.name][segment.valid]
+            if not ((chosen >= 0) & (chosen < np.reshape(leaf.choices, leaf.shape))).all():
+                raise ProtocolError(f"{leaf.name} holds values outside its choices")
+        elif leaf.kind == "multi_binary" and segment.actions[leaf.name].view(np.uint8).max(initial=0) > 1:
+            raise ProtocolError(f"{leaf.name} holds something else than 0 and 1")
     for leaf in spec.observation:
         for array in (segment.observations[leaf.name], segment.final_observations[leaf.name]):
             _check_choices(leaf, array)
@@ -117,9 +123,8 @@ def log_prob_bounds(spec: Spec) -> tuple[float, float]:
     """
     low = high = 0.0
     for leaf in spec.action:
-        if leaf.kind == "discrete":
-            low -= leaf.elements * (math.log(leaf.categories) + MOST_GUMBEL_GAP)
-        else:
+        low -= sum(math.log(count) + MOST_GUMBEL_GAP for count in leaf.choices)
+        if leaf.kind == "box":
             constant = 0.5 * math.log(2 * math.pi)
             low -= leaf.elements * (0.5 * MOST_DEVIATIONS**2 + math.log(STD_RANGE[1]) + constant)
             high -= leaf.elements * (math.log(STD_RANGE[0]) + constant)

@@ -13,6 +13,7 @@ from dppo.protocol.leaf_paths import Nest
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.specs import Spec
 
+MOST_CHOICES = 2**16  # of one leaf of an action
 WEIGHT_COPIES = 8
 OUTPUT_COPIES = 3
 
@@ -77,8 +78,8 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
 
 def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
-    if len(spec.action) != 1 or spec.mask or spec.state:
-        return "one action leaf is supported, and neither masks nor states"
+    if spec.mask or spec.state:
+        return "neither masks nor states are supported"
     try:
         group = Nest([leaf.name for leaf in spec.observation]).group
     except ProtocolError as error:
@@ -91,11 +92,8 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     wanted = (*config.run.metrics, *config.run.step_metrics)
     if spec.metrics != wanted:
         return f"metrics {', '.join(spec.metrics) or 'none'} are not those of this run ({', '.join(wanted) or 'none'})"
-    (action,) = spec.action
-    if action.kind == "box" and action.dtype != "<f4":
-        return f"box actions of dtype {action.dtype} are not supported"
-    if action.kind == "discrete" and action.shape:
-        return f"choices of shape {action.shape} are not supported"
+    if why := _why_not_acted(spec):
+        return why
     try:
         check_spaces(spec, config, lambda line: None)
     except UsageError as error:
@@ -111,10 +109,30 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     )
 
 
+def _why_not_acted(spec: Spec) -> str:
+    """Say which actions no space of Gymnasium's has, "" for all others."""
+    try:
+        Nest([leaf.name for leaf in spec.action])
+    except ProtocolError as error:
+        return str(error)
+    for action in spec.action:
+        if action.name.partition(".")[0] != "action":  # the graph has other inputs and outputs, such as log_prob
+            return f"{action.name[:64]!r} is no name of an action"
+        if action.kind == "box" and action.dtype != "<f4":
+            return f"{action.name}: box actions of dtype {action.dtype} are not supported"
+        if action.kind == "discrete" and action.shape:
+            return f"{action.name}: choices of shape {action.shape} are not supported"
+        if action.kind != "box" and action.elements > MOST_CHOICES:
+            return f"{action.name}: {action.elements} choices are not supported, at most {MOST_CHOICES} are"
+    return ""
+
+
 def network_bytes(spec: Spec, config: LearnerConfig) -> int:
     """An estimate of weights, gradients, Adam's moments and exported copies, and of a batch's outputs."""
     features = sum(leaf.features for leaf in spec.observation)
-    outputs = sum(leaf.categories if leaf.kind == "discrete" else 2 * leaf.elements for leaf in spec.action)
+    choices = [count for leaf in spec.action for count in leaf.choices]  # each has as many outputs as the largest one
+    outputs = len(choices) * max(choices, default=0)
+    outputs += sum(2 * leaf.elements for leaf in spec.action if leaf.kind == "box")
     policy = (features, *config.network.policy_hidden, outputs)
     critic = (features, *config.network.critic_hidden, 1)
     weights = sum(inputs * units for widths in (policy, critic) for inputs, units in pairwise(widths))

@@ -54,7 +54,7 @@ def _of_observation(leaf: Leaf) -> list[str]:
 
 
 def _of_action(leaf: Leaf, network: NetworkConfig) -> list[str]:
-    if leaf.kind == "discrete":
+    if leaf.kind != "box":
         return []
     lines = []
     if leaf.elements >= MANY_ACTIONS:

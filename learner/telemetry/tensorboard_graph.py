@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
-from dppo.learner.models.onnx_export import example_inputs
+from dppo.learner.models.onnx_export import example_inputs, output_names
 from dppo.protocol.specs import Spec
 
-OUTPUTS = ("action", "env_action", "log_prob", "value")
 _ROWS = 2  # of the example; shown as the number that is free
 
 
@@ -26,10 +25,10 @@ class _Both(nn.Module):
         super().__init__()
         self.policy, self.critic = policy, critic
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        action, env_action, log_prob = self.policy(*inputs)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        acted = self.policy(*inputs)
         value: Tensor = self.critic(self.policy.encoder(*inputs[:-1]))
-        return action, env_action, log_prob, value
+        return *acted, value
 
 
 @torch.no_grad()
@@ -41,7 +40,7 @@ def network_graph(policy: PolicyNetwork, critic: CriticNetwork, spec: Spec) -> b
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of tracing as such; the older exporter needs it as well
         traced: Any = torch.jit.trace(both, inputs, check_trace=False)  # type: ignore[no-untyped-call]
-    return _Drawing(both).draw(traced.inlined_graph, (*policy.leaves, "noise"))
+    return _Drawing(both).draw(traced.inlined_graph, (*policy.leaves, "noise"), [*output_names(spec), "value"])
 
 
 class _Drawing:
@@ -60,7 +59,7 @@ class _Drawing:
         self._used: dict[str, int] = {}
         self._drawn: dict[tuple[str, ...], str] = {}  # node by what it computes: the critic's encoder is the policy's
 
-    def draw(self, graph: Any, names: Sequence[str]) -> bytes:
+    def draw(self, graph: Any, names: Sequence[str], outputs: Sequence[str]) -> bytes:
         """All nodes of the trace's graph, serialised."""
         module, *inputs = graph.inputs()
         self._modules[module.debugName()] = ""
@@ -69,7 +68,7 @@ class _Drawing:
         for node in graph.nodes():
             self._read(node)
         (result,) = graph.outputs()
-        for name, part in zip(OUTPUTS, self._parts[result.debugName()], strict=True):
+        for name, part in zip(outputs, self._parts[result.debugName()], strict=True):
             self._add(name, "Output", None, [part])
         serialised: bytes = self._graph.SerializeToString()
         return serialised
@@ -112,7 +111,7 @@ class _Drawing:
         node = self._graph.node.add(name=name, op=operation, input=made_by)
         if value is not None:
             self._names[value.debugName()] = name
-            sizes = value.type().sizes() if hasattr(value.type(), "sizes") else None
+            sizes = value.type().sizes() if value.type().kind() == "TensorType" else None
             if sizes is not None:
                 shape = node.attr["_output_shapes"].list.shape.add()
                 for axis, size in enumerate(sizes):
