@@ -115,5 +115,6 @@ DEEP = spaces.Dict(
         "grip": spaces.MultiBinary([2, 2]),
         "mode": spaces.Discrete(3, start=-1),
         "wheels": spaces.MultiDiscrete([[2, 3], [5, 1]], start=[[0, 1], [-2, 7]]),
+        "yaw": spaces.Box(-2, 2, (), np.float32),  # numbers behind choices
     }
 )
