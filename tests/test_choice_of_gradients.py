@@ -27,6 +27,7 @@ ACTIONS = {
     "box": gym.spaces.Box(-1, 1, (2,)),
     "matrix": gym.spaces.Box(-1, 1, (2, 3)),
     "discrete": gym.spaces.Discrete(3, start=5),
+    "boxes": gym.spaces.Tuple([gym.spaces.Box(-1, 1, (2,)), gym.spaces.Box(0, 3, ())]),
 }
 N = 40
 COEFFICIENTS = {"value_coefficient": 0.5, "entropy_coefficient": 0.01}

@@ -17,6 +17,7 @@ from dppo.learner.models import distributions
 from dppo.learner.models.building import build_networks
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.ppo.checks import rounding
+from dppo.learner.ppo.gradients_analytic import applies_to
 from dppo.protocol.specs import spec_of
 
 N = 6
@@ -129,3 +130,10 @@ def test_gradients_of_choices_that_an_element_lacks_are_zero_and_all_are_finite(
     assert last.bias.grad is not None
     assert (last.bias.grad[missing] == 0).all()
     assert (last.bias.grad[~missing] != 0).sum() >= 8
+
+
+def test_numbers_of_several_leaves_have_analytic_gradients_and_choices_automatic_ones() -> None:
+    config = NetworkConfig(policy_hidden=(8,), critic_hidden=(8,))
+    boxes = spaces.Dict({"a": spaces.Box(-1, 1, (2,)), "b": spaces.Box(0, 1, ())})
+    for space, analytic in ((boxes, True), (spaces.Tuple([spaces.Discrete(3)]), True), (DEEP, False), (RAGGED, False)):
+        assert applies_to(*build_networks(spec_of(OBSERVED, space), config, 1)) is analytic

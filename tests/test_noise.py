@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dppo.actor.sampling.noise import BLOCK_STEPS, NoiseKind, NoiseStream, environment_seeds
+from dppo.actor.sampling.noise import BLOCK_STEPS, NoiseKind, NoiseStream, drawn, environment_seeds, noise_parts
+from dppo.protocol.errors import ProtocolError
 
 KINDS: list[NoiseKind] = ["normal", "gumbel"]
 
@@ -82,3 +83,26 @@ def test_wide_noise_is_drawn_in_smaller_blocks() -> None:
     noise = NoiseStream(1, first_slot=0, envs=1, life=0, kind="gumbel", size=2**17)
     assert noise.next().shape == (1, 2**17)
     assert noise.next().shape == (1, 2**17)
+
+
+def test_a_graph_may_take_both_kinds_side_by_side() -> None:
+    parts = noise_parts("normal:2 gumbel:3", 5)
+    assert parts == (("normal", 2), ("gumbel", 3))
+    rows = drawn(np.random.default_rng(1), parts, 50_000)
+    assert (rows.shape, rows.dtype) == ((50_000, 5), np.float32)
+    np.testing.assert_allclose(rows.mean(0), [0, 0, *[0.5772] * 3], atol=0.03)
+    np.testing.assert_allclose(rows.std(0), [1, 1, *[np.pi / 6**0.5] * 3], atol=0.03)
+    assert np.abs(np.corrcoef(rows.T) - np.eye(5)).max() < 0.03
+    both = NoiseStream(1, first_slot=3, envs=2, life=0, kind="normal:2 gumbel:3", size=5)
+    alone = NoiseStream(1, first_slot=4, envs=1, life=0, kind="normal:2 gumbel:3", size=5)
+    for _ in range(BLOCK_STEPS + 2):
+        np.testing.assert_array_equal(both.next()[1:], alone.next())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["", "uniform", "normal:", "normal:2", "normal:2 gumbel:4", "normal:5 ", "normal:-1 gumbel:6", "gumbel" * 99],
+)
+def test_other_kinds_of_noise_are_refused(kind: str) -> None:
+    with pytest.raises(ProtocolError, match="noise"):
+        noise_parts(kind, 5)
