@@ -19,7 +19,14 @@ PAGES = [*sorted(path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+)\.py\n")
 SHORT = ((r"total_steps=[\d_]+", "total_steps=1"), (r"actors=\d+", "actors=0"), (r"episodes=\d+", "episodes=3"))
-WITH_EXAMPLES = {"README.md", "docs/hooks.md", "docs/onnx.md", "docs/python.md", "docs/spaces.md"}
+WITH_EXAMPLES = {
+    "README.md",
+    "docs/environments.md",
+    "docs/hooks.md",
+    "docs/onnx.md",
+    "docs/python.md",
+    "docs/spaces.md",
+}
 LONG = {"docs/python.md"}  # run by the slow tests only, as it stands
 PSEUDO_CODE = {"docs/architecture.md"}
 NEEDS_A_RUN = {"docs/onnx.md"}
@@ -82,6 +89,8 @@ def test_examples_run_in_short(page: str, folder: Path, monkeypatch: pytest.Monk
     if page == "README.md":
         importlib.import_module("my_robot")
         assert gym.registry["Reach-v0"].max_episode_steps == 200
+    if page == "docs/environments.md":
+        assert importlib.import_module("rover").Rover.action_space.contains(names["action"])
     if page == "docs/onnx.md":
         ours, _ = dppo.load_policy("runs/CartPole-v1").predict(np.zeros((1, 4)))
         assert ours.shape == names["action"].shape
