@@ -12,7 +12,9 @@ from dppo.protocol.leaves import EnvDType, Leaf, leaf_spaces
 if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to import
     import gymnasium as gym
 
-MAX_INTEGERS = 1024  # values of one element of an integer Box action: each is a choice
+MOST_CHOICES = 1024  # values of one element of an integer Box that are choices; more are numbers, rounded
+MAX_START = 2**32  # of choices
+MAX_INTEGERS = 2**24  # beyond, float32 lacks some
 
 _ENV_DTYPES: dict[int, EnvDType] = {2: "<f2", 4: "", 8: "<f8"}  # by the bytes of a float
 
@@ -45,14 +47,19 @@ def _action_leaf(path: Path, space: "gym.Space[Any]") -> Leaf:
 
 
 def _integer_box(name: str, space: "gym.spaces.Box") -> Leaf:
-    low, high = (side.astype(object).ravel() for side in (space.low, space.high))  # integers of any size
-    if any(int(most) - int(least) >= MAX_INTEGERS for least, most in zip(low, high, strict=True)):
+    low, high = (list(map(int, side.ravel())) for side in (space.low, space.high))
+    widest = max(most - least for least, most in zip(low, high, strict=True))
+    if widest < MOST_CHOICES and max(map(abs, (*low, *high))) <= MAX_START:
+        return _choices(name, space, space.low, space.high)
+    if max(map(abs, (*low, *high))) > MAX_INTEGERS:
         raise UsageError(
-            f"{name}: Box actions of dtype {space.dtype} with more than {MAX_INTEGERS} values are not supported: each "
-            "is a choice; narrow the bounds, or round a float Box in a wrapper that is derived from "
-            "gymnasium.ActionWrapper and named in env.wrappers"
+            f"{name}: Box actions of dtype {space.dtype} from {min(low)} to {max(high)} are not supported: set bounds "
+            f"within +-{MAX_INTEGERS}, in the space or in a wrapper that is derived from gymnasium.ActionWrapper and "
+            "named in env.wrappers"
         )
-    return _choices(name, space, space.low, space.high)
+    lows, highs = _bounds(space.low, space.high)
+    env_dtype = _env_dtype(space.dtype) or "<i8"
+    return Leaf(name, "<f4", tuple(space.shape), "box", low=lows, high=highs, env_dtype=env_dtype)
 
 
 def _choices(name: str, space: "gym.Space[Any]", low: np.ndarray, high: np.ndarray) -> Leaf:

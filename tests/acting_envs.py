@@ -73,7 +73,8 @@ def integer_boxes(draw: st.DrawFn) -> spaces.Box:
     dtype, shape = draw(st.sampled_from(INTEGERS)), draw(shapes())
     size = int(np.prod(shape))
     lows = np.array(draw(st.lists(st.integers(0, 5), min_size=size, max_size=size)), dtype)
-    widths = np.array(draw(st.lists(st.integers(0, 9), min_size=size, max_size=size)), dtype)
+    most = draw(st.sampled_from([9, 100])) if np.dtype(dtype).itemsize == 1 else draw(st.sampled_from([9, 30_000]))
+    widths = np.array(draw(st.lists(st.integers(0, most), min_size=size, max_size=size)), dtype)
     if np.dtype(dtype).kind == "i":
         lows = lows - dtype(draw(st.integers(0, 100)))
     return spaces.Box(lows.reshape(shape), (lows + widths).reshape(shape), shape, dtype)
@@ -112,6 +113,7 @@ DEEP = spaces.Dict(
         "arm": spaces.Tuple(
             [spaces.Box(-1, 1, (2,), np.float64), spaces.Dict({"a.b": spaces.Box(0, 9, (), np.uint8)})]
         ),
+        "force": spaces.Box(0, 65535, (2,), np.uint16),
         "grip": spaces.MultiBinary([2, 2]),
         "mode": spaces.Discrete(3, start=-1),
         "wheels": spaces.MultiDiscrete([[2, 3], [5, 1]], start=[[0, 1], [-2, 7]]),

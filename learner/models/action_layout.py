@@ -104,6 +104,8 @@ def as_stored(leaf: Leaf, action: Tensor) -> Tensor:
 
 
 def as_given(leaf: Leaf, action: Tensor) -> Tensor:
-    """Return choices in the environment's own dtype, where PyTorch has it; numbers as float32."""
-    dtype = None if leaf.kind == "box" else TORCH_DTYPES.get(leaf.env_dtype)
-    return action if dtype is None else action.to(dtype)
+    """Return integers in the environment's own dtype, where PyTorch has it; numbers as float32."""
+    if leaf.kind == "box" and (leaf.env_dtype or leaf.dtype).startswith("<f"):
+        return action
+    dtype = TORCH_DTYPES.get(leaf.env_dtype, action.dtype)
+    return (action.round() if leaf.kind == "box" else action).to(dtype)
