@@ -48,10 +48,10 @@ def _action_leaf(path: Path, space: "gym.Space[Any]") -> Leaf:
 
 def _integer_box(name: str, space: "gym.spaces.Box") -> Leaf:
     low, high = (list(map(int, side.ravel())) for side in (space.low, space.high))
-    widest = max(most - least for least, most in zip(low, high, strict=True))
-    if widest < MOST_CHOICES and max(map(abs, (*low, *high))) <= MAX_START:
+    widest = max((most - least for least, most in zip(low, high, strict=True)), default=0)
+    if widest < MOST_CHOICES and all(abs(bound) <= MAX_START for bound in (*low, *high)):
         return _choices(name, space, space.low, space.high)
-    if max(map(abs, (*low, *high))) > MAX_INTEGERS:
+    if any(abs(bound) > MAX_INTEGERS for bound in (*low, *high)):
         raise UsageError(
             f"{name}: Box actions of dtype {space.dtype} from {min(low)} to {max(high)} are not supported: set bounds "
             f"within +-{MAX_INTEGERS}, in the space or in a wrapper that is derived from gymnasium.ActionWrapper and "

@@ -118,7 +118,7 @@ VECTORISATIONS = st.sampled_from(["sync", *AutoresetMode])
 CASES = {"space": ACTIONS, "vectorisation": VECTORISATIONS, "seed": st.integers(0, 2**31 - 1)}
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @example(DEEP, "sync", 1)
 @example(DEEP, AutoresetMode.NEXT_STEP, 2)

@@ -39,6 +39,16 @@ def test_every_edge_leads_from_a_node_and_everything_leads_from_the_observation(
     assert {name.split("/")[0] for name in sources("value")} <= {"value", "critic", "policy", "observation"}
 
 
+def test_every_part_of_a_nested_action_is_an_output() -> None:
+    choices = gym.spaces.MultiDiscrete([2, 3])
+    parts = {"a": gym.spaces.Box(-1, 1), "b": gym.spaces.Box(0, 1), "c": choices, "d": gym.spaces.MultiBinary(2)}
+    spec = spec_of(gym.spaces.Box(-1, 1, (3,)), gym.spaces.Dict(parts))
+    trainer = Trainer(spec, ppo=PpoConfig(), network=NetworkConfig(), seed=1, total_steps=1000)
+    nodes = {node.name: node for node in GraphDef.FromString(network_graph(trainer.policy, trainer.critic, spec)).node}
+    outputs = [f"{name}.{part}" for name in ("action", "env_action") for part in parts]
+    assert all(nodes[name].input for name in [*outputs, "log_prob", "value"])
+
+
 def test_layers_are_boxes_in_boxes_and_the_encoder_is_one(tmp_path: Path) -> None:
     nodes = {node.name: node for node in GraphDef.FromString(graph_of("Pendulum-v1")).node}
     assert nodes["critic/body/Linear_0/linear"].input == [

@@ -8,8 +8,10 @@ import pytest
 from test_validation import BOX, segment
 
 from dppo.learner.config import LearnerConfig
+from dppo.learner.session import run_spaces
 from dppo.learner.session.rollout_validation import check_segment
 from dppo.learner.session.settings import why_not_trained
+from dppo.learner.storage import initial_weights
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.rollout import Segment
 from dppo.protocol.specs import Leaf, Spec, check_spec
@@ -71,3 +73,12 @@ def test_actions_that_no_space_has_are_not_trained_on(leaves: tuple[Leaf, ...], 
 def test_many_choices_of_which_one_has_many_values_are_refused_by_their_size() -> None:
     leaf = Leaf("action", "<i8", (2**16,), "multi_discrete", low=(0.0,) * 2**16, high=(2.0**19, *(1.0,) * (2**16 - 1)))
     assert "GiB" in why_not_trained(check_spec(Spec(BOX.observation, (leaf,))), LearnerConfig())
+
+
+def test_a_difference_names_the_part_of_the_action_and_both_sides() -> None:
+    other = Spec(NESTED.observation, (NESTED.action[0], Leaf("action.b", "|b1", (2,), "multi_binary")))
+    choices = "action.a choices (2,) from -1..6, 7 in all"
+    of_actor = f"action is {choices} and action.b flags (2,) here, {choices} and action.b flags (3,) in the run"
+    assert run_spaces.difference(other, NESTED) == of_actor
+    assert "action.b as MultiBinary(2,) there and" in initial_weights.difference(other, NESTED)
+    assert "MultiDiscrete(2,) in (5, -1)..(6, 3)" in initial_weights.difference(other, NESTED)

@@ -128,7 +128,7 @@ class MultiCategorical(NamedTuple):
 
     def sample(self, noise: Tensor) -> Tensor:
         """The choices argmax(log_probs + noise), [N, k] int64; noise [N, k m] is standard Gumbel, or 0 for the mode."""
-        return (self.log_probs + noise.reshape(self.log_probs.shape)).argmax(-1)
+        return (self.log_probs + noise.reshape_as(self.log_probs)).argmax(-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """[N] of action [N, k] int64, which counts from 0: the sum over elements."""
@@ -161,12 +161,12 @@ class Joint(NamedTuple):
 
     numbers: Gaussian  # of n dimensions
     choices: MultiCategorical  # of k elements with up to m choices
+    size: int  # n; a shape would be an operation of the exported graph
 
     def sample(self, noise: Tensor) -> Tensor:
         """The action [N, n + k] float32, choices behind numbers; noise [N, n + k m], normal and then Gumbel, or 0."""
-        numbers = self.numbers.mean.shape[-1]
-        chosen = self.choices.sample(noise[:, numbers:])
-        return torch.cat([self.numbers.sample(noise[:, :numbers]), chosen.to(torch.float32)], -1)
+        chosen = self.choices.sample(noise[:, self.size :])
+        return torch.cat([self.numbers.sample(noise[:, : self.size]), chosen.to(torch.float32)], -1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """[N] of action [N, n + k]."""
@@ -192,13 +192,12 @@ class Joint(NamedTuple):
 
     def of_rows(self, rows: Tensor) -> "Joint":
         """The distribution whose `rows()` these are, or a part of them; of the same elements as this one."""
-        width = 2 * self.numbers.mean.shape[-1]
-        return Joint(Gaussian.of_rows(rows[:, :width]), self.choices.of_rows(rows[:, width:]))
+        width = 2 * self.size
+        return Joint(Gaussian.of_rows(rows[:, :width]), self.choices.of_rows(rows[:, width:]), self.size)
 
     def halves(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """(numbers [N, n], choices [N, k] int64) of action [N, n + k]."""
-        numbers = self.numbers.mean.shape[-1]
-        return action[:, :numbers], action[:, numbers:].to(torch.int64)
+        return action[:, : self.size], action[:, self.size :].to(torch.int64)
 
 
 def mean_std(distribution: Distribution) -> float:
