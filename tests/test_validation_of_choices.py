@@ -61,6 +61,7 @@ def test_flags_that_are_no_bools_are_refused() -> None:
         ((Leaf("log_prob", "<f4", (2,), "box"),), "no name of an action"),
         ((Leaf("action", "<f4", (2,), "box"), Leaf("action.a", "<f4", (2,), "box")), "within another"),
         ((Leaf("action.1", "<f4", (2,), "box"),), "not 0, 1, 2"),
+        ((Leaf("action.a", "<f4", (2,), "box"), Leaf("noise.b", "<f4", (2,), "box")), "'noise.b' is no name"),
         ((Leaf("action", "|b1", (2**26,), "multi_binary"),), "choices are not supported"),
         ((Leaf("action.a", "<i8", (2,), "discrete", categories=3),), r"action.a: choices of shape"),
     ],
