@@ -132,12 +132,13 @@ def test_encoding_in_every_minibatch_trains_to_the_same_bits(monkeypatch: pytest
 
 def test_the_actor_of_absurd_numbers_is_found_also_where_leaves_are_flags_and_bytes() -> None:
     sides = Sides()
-    grid = lay_out([received(sides.segment(1))], action="action")
+    grid = lay_out([received(sides.segment(1))])
     leaves = {name: torch.from_numpy(leaf) for name, leaf in grid.observations.items()}
     leaves["observation.arm"][int(grid.row_of_step[5])] = 1e30
     few = torch.zeros(grid.steps)
     index = torch.from_numpy(grid.row_of_step)
-    rows = Rows(leaves, index, None, torch.from_numpy(grid.actions), few, few, few, few, few[:, None])
+    actions = torch.from_numpy(grid.actions["action"])
+    rows = Rows(leaves, index, None, actions, few, few, few, few, few[:, None])
     assert unlike_the_others(rows, grid, np.ones(grid.steps, bool)) == "a"
 
 
