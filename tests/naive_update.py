@@ -78,7 +78,7 @@ class Naive:
 
     def _distribution(self) -> torch.distributions.Distribution:
         outputs = self.policy.body(self.observations)
-        if self.policy.discrete:
+        if self.policy.layout.kind == "categorical":
             return torch.distributions.Categorical(logits=outputs)
         std = torch.nn.functional.softplus(outputs[:, 1:]) + 1e-3
         return torch.distributions.Independent(torch.distributions.Normal(2 * torch.tanh(outputs[:, :1]), std), 1)

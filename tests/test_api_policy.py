@@ -15,12 +15,12 @@ import torch
 from graphs import gaussian_graph
 from hypothesis import given
 from hypothesis import strategies as st
+from perceptrons import policy_for
 
 import dppo
 from dppo.actor.envs.env_actions import EnvActions
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.policy import Policy
-from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.protocol.specs import spec_of
 from dppo.watch.evaluate import evaluate
@@ -62,7 +62,7 @@ SPACES: dict[str, Callable[[], gym.Space[Any]]] = {
 def graph_of(observation: gym.Space[Any], action: gym.Space[Any], *, seed: int = 0) -> bytes:
     generator = torch.Generator().manual_seed(seed)
     spec = spec_of(observation, action)
-    policy = PolicyNetwork(
+    policy = policy_for(
         spec, hidden=(8,), activation="tanh", initial_log_std=0.5, action_bounds="clip", normalise_observations=False,
         generator=generator,
     )  # fmt: skip

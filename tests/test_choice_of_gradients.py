@@ -4,8 +4,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from perceptrons import policy_for
 from torch import Tensor, nn
 
+from dppo.learner.models.building import perceptron_critic
 from dppo.learner.models.heads import GaussianHead
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
@@ -36,7 +38,7 @@ STEPS = {"apart": False, "epsilon": 1e-5, "max_grad_norm": 0.5, **COEFFICIENTS}
 
 def networks(spec: Spec, head: GaussianHead = GaussianHead()) -> tuple[PolicyNetwork, CriticNetwork]:
     generator = torch.Generator().manual_seed(0)
-    policy = PolicyNetwork(
+    policy = policy_for(
         spec,
         hidden=(8,),
         activation="tanh",
@@ -44,9 +46,9 @@ def networks(spec: Spec, head: GaussianHead = GaussianHead()) -> tuple[PolicyNet
         action_bounds="clip",
         normalise_observations=True,
         generator=generator,
-        head=head,
+        gaussian=head,
     )
-    return policy, CriticNetwork(policy.encoder.features, hidden=(8,), activation="tanh", generator=generator)
+    return policy, perceptron_critic(policy.encoder.features, hidden=(8,), activation="tanh", generator=generator)
 
 
 def rows_for(policy: PolicyNetwork, observation: gym.Space) -> Rows:

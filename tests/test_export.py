@@ -6,6 +6,7 @@ import onnxruntime
 import psutil
 import pytest
 import torch
+from perceptrons import policy_for
 
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.models.onnx_export import PolicyExporter, _slot
@@ -23,7 +24,7 @@ CASES = {
 
 def made(observation: gym.Space, action: gym.Space) -> tuple[Spec, PolicyNetwork]:
     spec = spec_of(observation, action)
-    policy = PolicyNetwork(
+    policy = policy_for(
         spec,
         hidden=(16, 16),  # two layers of one shape with equal (zero) biases
         activation="tanh",
@@ -121,7 +122,7 @@ def test_a_weight_that_the_exporter_hid_is_an_error_that_names_it() -> None:
 def test_memory_does_not_grow_with_the_versions_published() -> None:
     """Found by half an hour of chaos: the graph's message kept the weights of every version there ever was."""
     spec = spec_of(gym.spaces.Box(-np.inf, np.inf, (4,)), gym.spaces.Discrete(2))
-    policy = PolicyNetwork(
+    policy = policy_for(
         spec,
         hidden=(512, 512),
         activation="tanh",

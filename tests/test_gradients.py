@@ -4,8 +4,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from perceptrons import policy_for
 from torch import Tensor
 
+from dppo.learner.models.building import perceptron_critic
 from dppo.learner.models.heads import GaussianHead
 from dppo.learner.models.networks import Activation, CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
@@ -34,7 +36,7 @@ def networks(
     action: gym.Space, hidden: tuple[int, ...], activation: Activation, head: GaussianHead = HEADS["linear free"]
 ) -> tuple[PolicyNetwork, CriticNetwork]:
     generator = torch.Generator().manual_seed(0)
-    policy = PolicyNetwork(
+    policy = policy_for(
         spec_of(gym.spaces.Box(-np.inf, np.inf, (3,)), action),
         hidden=hidden,
         activation=activation,
@@ -42,12 +44,12 @@ def networks(
         action_bounds="clip",
         normalise_observations=False,
         generator=generator,
-        head=head,
+        gaussian=head,
     )
     with torch.no_grad():  # the policy's small last layer would hide what is wrong in the layers below
         for parameter in policy.body.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    return policy, CriticNetwork(3, hidden=hidden, activation=activation, generator=generator)
+    return policy, perceptron_critic(3, hidden=hidden, activation=activation, generator=generator)
 
 
 def random_rows(policy: PolicyNetwork, n: int, *, penalised: bool = False) -> Rows:
@@ -59,7 +61,7 @@ def random_rows(policy: PolicyNetwork, n: int, *, penalised: bool = False) -> Ro
         old = distribution.log_prob(actions) + 0.3 * torch.randn(n, generator=generator)  # so that many are clipped
         old_rows = distribution.rows()
         old_rows = old_rows + 0.5 * torch.randn(old_rows.shape, generator=generator)
-        if policy.discrete:
+        if policy.layout.kind == "categorical":
             old_rows = old_rows.log_softmax(-1)
     return Rows(
         {},
@@ -153,7 +155,7 @@ def test_the_penalised_gradient_is_the_slope_of_the_loss_recomputed_the_slow_way
         new = policy.distribution(features)
         theirs: list[torch.distributions.Distribution] = []
         for parameters in (rows.old, new.rows()):
-            if policy.discrete:
+            if policy.layout.kind == "categorical":
                 theirs.append(torch.distributions.Categorical(logits=parameters))
             else:
                 mean, log_std = parameters[:, : policy.outputs], parameters[:, policy.outputs :]

@@ -7,11 +7,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from perceptrons import policy_for
 from torch.distributions import Independent, Normal, kl_divergence
 
+from dppo.learner.models.building import perceptron_critic
 from dppo.learner.models.distributions import Categorical, Gaussian
 from dppo.learner.models.heads import GaussianHead
-from dppo.learner.models.networks import CriticNetwork, Initialisation, PolicyNetwork
+from dppo.learner.models.networks import Initialisation, PolicyNetwork
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.protocol.specs import Spec, spec_of
 
@@ -27,7 +29,7 @@ HEADS = {
 def make_policy(
     head: GaussianHead, spec: Spec = SPEC, initialisation: Initialisation = "orthogonal", log_std: float = -0.5
 ) -> PolicyNetwork:
-    return PolicyNetwork(
+    return policy_for(
         spec,
         hidden=(200,),
         activation="relu",
@@ -35,14 +37,14 @@ def make_policy(
         action_bounds="clip",
         normalise_observations=False,
         generator=torch.Generator().manual_seed(1),
-        head=head,
+        gaussian=head,
         initialisation=initialisation,
     )
 
 
 def normal_by_hand(policy: PolicyNetwork, features: torch.Tensor) -> Independent:
     """The distribution from the body's outputs, as the settings describe it."""
-    outputs, head = policy.body(features), policy.head
+    outputs, head = policy.body(features), policy.head.gaussian
     u = outputs[:, :2]
     mean = head.mean_scale * torch.tanh(u) if head.mean == "tanh" else u
     if head.std == "free":
@@ -130,7 +132,7 @@ def test_a_deviation_that_starts_below_its_floor_is_refused() -> None:
 
 def test_glorot_weights_are_uniform_in_their_range_and_biases_zero() -> None:
     generator = torch.Generator().manual_seed(0)
-    critic = CriticNetwork(3, hidden=(200,), activation="relu", generator=generator, initialisation="glorot")
+    critic = perceptron_critic(3, hidden=(200,), activation="relu", generator=generator, initialisation="glorot")
     for layer, fans in ((critic.body[0], 203), (critic.body[2], 201)):
         limit = math.sqrt(6 / fans)
         assert limit * 0.9 < layer.weight.abs().max().item() <= limit

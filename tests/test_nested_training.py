@@ -20,7 +20,7 @@ from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.policy import Policy
 from dppo.learner.config import NetworkConfig, PpoConfig
-from dppo.learner.models.encoders import LeafEncoder
+from dppo.learner.models.encoders import LeafEncoder, leaf_encoders
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.ppo.batch import Received, lay_out
 from dppo.learner.ppo.checks import unlike_the_others
@@ -57,7 +57,7 @@ class Sides:
         return segment
 
     def parts(self) -> dict[str, LeafEncoder]:
-        return {part.leaf.removeprefix("observation."): part for part in self.trainer.policy.encoder.parts()}
+        return {part.leaf.removeprefix("observation."): part for part in leaf_encoders(self.trainer.policy.encoder)}
 
 
 def received(segment: Segment, version: int = 1) -> Received:

@@ -4,12 +4,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from perceptrons import policy_for
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal, kl_divergence
 
 from dppo.learner.models.activations import Tanh
+from dppo.learner.models.building import perceptron_critic
 from dppo.learner.models.distributions import Categorical, Gaussian
-from dppo.learner.models.networks import ActionBounds, CriticNetwork, PolicyNetwork
+from dppo.learner.models.networks import ActionBounds, PolicyNetwork
 from dppo.protocol.specs import spec_of
 
 BOX3 = gym.spaces.Box(-np.inf, np.inf, (3,))
@@ -18,7 +20,7 @@ BOX3 = gym.spaces.Box(-np.inf, np.inf, (3,))
 def make_policy(
     observation: gym.Space, action: gym.Space, *, bounds: ActionBounds = "clip", normalise: bool = True
 ) -> PolicyNetwork:
-    return PolicyNetwork(
+    return policy_for(
         spec_of(observation, action),
         hidden=(16, 16),
         activation="tanh",
@@ -137,7 +139,7 @@ def test_observations_are_normalised_and_clipped() -> None:
 
 def test_weights_are_orthogonal_with_small_policy_outputs_and_zero_biases() -> None:
     policy = make_policy(BOX3, gym.spaces.Box(-1, 1, (2,)))
-    critic = CriticNetwork(3, hidden=(16,), activation="relu", generator=torch.Generator().manual_seed(2))
+    critic = perceptron_critic(3, hidden=(16,), activation="relu", generator=torch.Generator().manual_seed(2))
     hidden, head = policy.body[2].weight, policy.body[-1].weight
     torch.testing.assert_close(hidden @ hidden.T, 2 * torch.eye(16), atol=1e-5, rtol=0)
     torch.testing.assert_close(head @ head.T, 1e-4 * torch.eye(2), atol=1e-7, rtol=0)

@@ -11,10 +11,12 @@ from typing import NamedTuple
 import gymnasium as gym
 import pytest
 import torch
+from perceptrons import policy_for
 from torch import Tensor
 
+from dppo.learner.models.building import perceptron_critic
 from dppo.learner.models.distributions import Distribution, Gaussian
-from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
+from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients import Outputs
 from dppo.learner.ppo.gradients_analytic import AnalyticGradients
@@ -30,7 +32,7 @@ both_ways = pytest.mark.parametrize("way", [AutogradGradients, AnalyticGradients
 
 def linear_policy(action: gym.Space, outputs_by_state: Tensor) -> PolicyNetwork:
     """Gives the outputs [states, o] in its states; deviations are 1."""
-    policy = PolicyNetwork(
+    policy = policy_for(
         spec_of(gym.spaces.Discrete(len(outputs_by_state)), action),
         hidden=(),
         activation="tanh",
@@ -62,7 +64,9 @@ def our_slopes(
 ) -> tuple[Tensor, Tensor]:
     """(d surrogate / d outputs [states, o], log-probs [n]) by the learner's own gradients, of rows in these states."""
     features = policy.encoder(states)
-    critic = CriticNetwork(features.shape[1], hidden=(), activation="tanh", generator=torch.Generator().manual_seed(1))
+    critic = perceptron_critic(
+        features.shape[1], hidden=(), activation="tanh", generator=torch.Generator().manual_seed(1)
+    )
     FlatAdam([policy, critic], epsilon=1e-8)  # gives parameters and gradients their place
     n = len(states)
     said = Outputs(torch.zeros(n), torch.zeros(n), torch.zeros(n), torch.zeros(n))

@@ -76,6 +76,14 @@ class ActionLayout:
         dtype = torch.float32 if self.boxes else torch.int64
         return flat[0].to(dtype) if len(flat) == 1 else torch.cat([part.to(dtype) for part in flat], 1)
 
+    def halves(self, action: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """(numbers [N, n], choices [N, k] int64) of rows [N, ...] of several actions; None where there are none."""
+        if not self.chosen:
+            return action, None
+        if not self.boxes:
+            return None, action
+        return action[:, : self.numbers], action[:, self.numbers :].to(torch.int64)
+
     def parts(self, numbers: Tensor | None, choices: Tensor | None) -> list[Tensor]:
         """Leaves [N, *shape] in the spec's order, of numbers [N, n] and choices [N, k]."""
         parts: dict[str, Tensor] = {}

@@ -4,7 +4,7 @@ Box leaves are flattened and normalised, the others are one-hot or 0 and 1, and 
 leaves stand side by side in the spec's order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -63,10 +63,6 @@ class LeafEncoder(nn.Module):
         """Whether what it does follows from the moments of what was observed."""
         return self.normalise or self.limits
 
-    def parts(self) -> "Iterator[LeafEncoder]":
-        """Encoders of the leaves, in the spec's order."""
-        yield self
-
     def forward(self, observation: Tensor) -> Tensor:
         """Features [N, f] float32 of an observation [N, *shape] in the leaf's dtype."""
         if self.one_hot:
@@ -90,16 +86,15 @@ class LeavesEncoder(nn.Module):
         self.leaves = nn.ModuleList(LeafEncoder(leaf, normalise=normalise) for leaf in leaves)
         self.features = sum(leaf.features for leaf in leaves)
 
-    def parts(self) -> Iterator[LeafEncoder]:
-        """Encoders of the leaves, in the spec's order."""
-        for leaf in self.leaves:
-            assert isinstance(leaf, LeafEncoder)
-            yield leaf
-
     def forward(self, *observation: Tensor) -> Tensor:
         """Features [N, f] float32 of leaves [N, *shape] in their dtypes."""
         pairs = zip(self.leaves, observation, strict=True)
         return torch.cat([encoder(leaf) for encoder, leaf in pairs], dim=-1)
+
+
+def leaf_encoders(encoder: nn.Module) -> list[LeafEncoder]:
+    """Return those within an encoder, or the encoder itself: a run feeds their statistics, wherever they are."""
+    return [module for module in encoder.modules() if isinstance(module, LeafEncoder)]
 
 
 def make_encoder(leaves: Sequence[Leaf], *, normalise: bool) -> LeafEncoder | LeavesEncoder:

@@ -1,9 +1,9 @@
-"""Gaussian of a policy's last layer, and the gradient back to its outputs. Knows PyTorch; knows no layers.
+"""Outputs of a policy's last layer to a distribution, and the Gaussian's gradient back. Knows PyTorch; knows no layers.
 
     mean    = u, or mean_scale * tanh(u)
     std     = exp(log_std), the same in every state, or softplus(x) + std_floor
 
-where u, or u and x side by side, are the outputs. The way back is written out for `gradients_analytic`.
+where u, or u and x side by side, are the outputs of a Gaussian. The way back is written out for `gradients_analytic`.
 """
 
 import math
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dppo.learner.models.distributions import Gaussian
+from dppo.learner.models.action_layout import ActionLayout
+from dppo.learner.models.distributions import Categorical, Distribution, Gaussian, Joint, MultiCategorical
 
 Mean = Literal["linear", "tanh"]
 Std = Literal["free", "state"]
@@ -21,7 +22,7 @@ Std = Literal["free", "state"]
 
 @dataclass(frozen=True)
 class GaussianHead:
-    """Meaning of the outputs."""
+    """Meaning of the outputs of a Gaussian."""
 
     mean: Mean = "linear"
     mean_scale: float = 1.0  # of tanh
@@ -32,7 +33,7 @@ class GaussianHead:
         """Return how many outputs a Gaussian of so many dimensions takes."""
         return 2 * actions if self.std == "state" else actions
 
-    def gaussian(self, outputs: Tensor, log_std: Tensor | None) -> Gaussian:
+    def distribution(self, outputs: Tensor, log_std: Tensor | None) -> Gaussian:
         """The Gaussian of outputs [N, self.outputs(a)]; log_std [a] where std is free."""
         if log_std is not None:
             return Gaussian(self._mean(outputs), log_std)
@@ -60,3 +61,44 @@ class GaussianHead:
 
     def _mean(self, u: Tensor) -> Tensor:
         return u if self.mean == "linear" else self.mean_scale * u.tanh()
+
+
+class ActionHead(nn.Module):
+    """Head of the built-in policies: outputs [N, inputs] of the body's last layer to a distribution over the action.
+
+    Numbers come first, then a logit for each value of each choice.
+    """
+
+    padding: Tensor | None
+
+    def __init__(self, layout: ActionLayout, gaussian: GaussianHead, initial_log_std: float) -> None:
+        super().__init__()
+        self.layout, self.gaussian = layout, gaussian
+        self.numbers = gaussian.outputs(layout.numbers)
+        self.inputs = self.numbers + layout.noise_size - layout.numbers
+        is_free = bool(layout.boxes) and gaussian.std == "free"
+        # in a tuple, so that not this module registers it but the policy: checkpoints have it as policy.log_std
+        self._log_std = (nn.Parameter(torch.full((layout.numbers,), initial_log_std)) if is_free else None,)
+        if layout.chosen:
+            self.register_buffer("padding", layout.padding(), persistent=False)
+
+    @property
+    def log_std(self) -> nn.Parameter | None:
+        """[n] where the std is the same in every state."""
+        return self._log_std[0]
+
+    def forward(self, outputs: Tensor) -> Distribution:
+        """The distribution at N observations; rows of actions as in ActionLayout."""
+        if self.layout.kind == "categorical":
+            return Categorical(outputs.log_softmax(-1))
+        if not self.layout.chosen:
+            return self.gaussian.distribution(outputs, self.log_std)
+        choices = self._choices(outputs[:, self.numbers :])
+        if not self.layout.boxes:
+            return choices
+        numbers = self.gaussian.distribution(outputs[:, : self.numbers], self.log_std)
+        return Joint(numbers, choices, self.layout.numbers)
+
+    def _choices(self, outputs: Tensor) -> MultiCategorical:
+        logits = outputs.reshape(-1, len(self.layout.choices), self.layout.most)
+        return MultiCategorical((logits if self.padding is None else logits + self.padding).log_softmax(-1))

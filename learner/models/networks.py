@@ -1,8 +1,11 @@
-"""Policy and critic networks, made from a spec. Knows PyTorch; knows no training and no export.
+"""Policy and critic as parts that can be replaced one by one. Knows PyTorch; knows no training and no export.
 
-Three layers that can be replaced one by one: an encoder (observation leaves to features), a body (features to
-outputs) and a head (outputs to a distribution). The learner encodes a whole batch once and trains on the features; an
-actor runs `PolicyNetwork.forward`, which is the graph that is exported.
+    observation leaves -> encoder -> features -> body -> outputs -> head -> distribution over actions
+
+All three are modules; docs/networks.md is their contract, `building` makes the built-in ones. (A memory, features and
+state and resets to features and state, has its place behind the encoder.) Actors run `PolicyNetwork.forward`, which is
+the graph that is exported; the learner trains on `distribution(encode(observations))`. All modules stay in eval mode:
+the learner must see what actors saw, so Dropout does nothing, and BatchNorm keeps its statistics.
 """
 
 import math
@@ -15,9 +18,8 @@ from torch import Tensor, nn
 
 from dppo.learner.models.action_layout import ActionLayout, as_given, as_stored
 from dppo.learner.models.activations import Tanh
-from dppo.learner.models.distributions import Categorical, Distribution, Joint, MultiCategorical
-from dppo.learner.models.encoders import make_encoder
-from dppo.learner.models.heads import GaussianHead
+from dppo.learner.models.distributions import Distribution
+from dppo.learner.models.heads import ActionHead
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
 
@@ -29,9 +31,8 @@ _ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": Tanh, "relu":
 
 
 class PolicyNetwork(nn.Module):
-    """Observation to action distribution: a perceptron with outputs of a Gaussian, of choices, or of both."""
+    """Observation to action distribution, and from there to actions. For the same spec, all parts fit together."""
 
-    padding: Tensor | None
     starts: Tensor
     low: Tensor
     high: Tensor
@@ -42,45 +43,29 @@ class PolicyNetwork(nn.Module):
         self,
         spec: Spec,
         *,
-        hidden: Sequence[int],
-        activation: Activation,
-        initial_log_std: float,
+        encoder: nn.Module,
+        features: int,
+        body: nn.Module,
+        head: nn.Module,
         action_bounds: ActionBounds,
-        normalise_observations: bool,
-        generator: torch.Generator,
-        head: GaussianHead = GaussianHead(),
-        initialisation: Initialisation = "orthogonal",
     ) -> None:
+        """encoder: leaves [N, *shape] in the spec's order to features [N, features]. body: to outputs [N, o].
+
+        head: outputs to a Distribution over rows of actions (ActionLayout); ActionHead, or one of the user's.
+        """
         super().__init__()
         self.leaves = tuple(leaf.name for leaf in spec.observation)  # inputs of `forward`, in this order
-        self.encoder = make_encoder(spec.observation, normalise=normalise_observations)
         self.layout = layout = ActionLayout(spec.action)
-        self.discrete = layout.kind == "categorical"
+        self.features = features
         self.noise, self.outputs = layout.noise, layout.noise_size
-        self.head = head
-        self._of_numbers = head.outputs(layout.numbers)  # outputs of the Gaussian; those of choices are behind them
-        self.body = mlp(
-            (self.encoder.features, *hidden, self._of_numbers + layout.noise_size - layout.numbers),
-            activation,
-            initialisation=initialisation,
-            head_gain=0.01,
-            generator=generator,
-        )
-        self.log_std: nn.Parameter | None = None  # where the std is the same in every state
+        # first of all parameters, and of this name: checkpoints have it so
+        self.log_std = head.log_std if isinstance(head, ActionHead) else None
+        self.encoder, self.body, self.head = encoder, body, head
         if layout.boxes:
-            self._start_deviation_at(float(initial_log_std))
             self._register_bounds(action_bounds)
         if layout.chosen:
             self.register_buffer("starts", layout.starts(), persistent=False)
-            self.register_buffer("padding", layout.padding(), persistent=False)
-
-    def _start_deviation_at(self, log_std: float) -> None:
-        if self.head.std == "free":
-            self.log_std = nn.Parameter(torch.full((self.layout.numbers,), log_std))
-            return
-        last = self.body[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.constant_(last.bias[self.layout.numbers : self._of_numbers], self.head.starting_bias(log_std))
+        self.eval()
 
     def _register_bounds(self, action_bounds: ActionBounds) -> None:
         """Constants for `_to_environment`; not part of the state, since the spec has them."""
@@ -107,9 +92,9 @@ class PolicyNetwork(nn.Module):
         distribution = self.distribution(self.encoder(*leaves))
         action = distribution.sample(noise)
         log_prob = distribution.log_prob(action)
-        if isinstance(distribution, Categorical):
+        if self.layout.kind == "categorical":
             return action, action + self.layout.leaves[0].start, log_prob
-        numbers, choices = self._halves(distribution, action)
+        numbers, choices = self.layout.halves(action)
         of_action = self.layout.leaves
         given = (
             None if numbers is None else self._to_environment(numbers),
@@ -130,20 +115,8 @@ class PolicyNetwork(nn.Module):
 
     def distribution(self, features: Tensor) -> Distribution:
         """The distribution over actions at encoded observations [N, f]."""
-        outputs = self.body(features)
-        if self.discrete:
-            return Categorical(outputs.log_softmax(-1))
-        if not self.layout.chosen:
-            return self.head.gaussian(outputs, self.log_std)
-        choices = self._choices(outputs[:, self._of_numbers :])
-        if not self.layout.boxes:
-            return choices
-        numbers = self.head.gaussian(outputs[:, : self._of_numbers], self.log_std)
-        return Joint(numbers, choices, self.layout.numbers)
-
-    def _choices(self, outputs: Tensor) -> MultiCategorical:
-        logits = outputs.reshape(-1, len(self.layout.choices), self.layout.most)
-        return MultiCategorical((logits if self.padding is None else logits + self.padding).log_softmax(-1))
+        distribution: Distribution = self.head(self.body(features))
+        return distribution
 
     def log_prob_and_entropy(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Distribution]:
         """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape].
@@ -153,13 +126,6 @@ class PolicyNetwork(nn.Module):
         distribution = self.distribution(self.encoder(observation))
         rows = self.layout.rows({only_leaf(self.layout.leaves).name: action})
         return distribution.log_prob(rows), distribution.entropy(), distribution
-
-    @staticmethod
-    def _halves(distribution: Distribution, action: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """(numbers [E, n], choices [E, k]) of a sample; None where there are none."""
-        if isinstance(distribution, Joint):
-            return distribution.halves(action)
-        return (None, action) if isinstance(distribution, MultiCategorical) else (action, None)
 
     def _to_environment(self, action: Tensor) -> Tensor:
         """A Gaussian's sample within the environment's bounds; a side without a bound is left alone."""
@@ -171,19 +137,11 @@ class PolicyNetwork(nn.Module):
 class CriticNetwork(nn.Module):
     """Features to one value, in the units of the normalised returns."""
 
-    def __init__(
-        self,
-        features: int,
-        *,
-        hidden: Sequence[int],
-        activation: Activation,
-        generator: torch.Generator,
-        initialisation: Initialisation = "orthogonal",
-    ) -> None:
+    def __init__(self, body: nn.Module) -> None:
+        """body: features [N, f] to values [N, 1]."""
         super().__init__()
-        self.body = mlp(
-            (features, *hidden, 1), activation, initialisation=initialisation, head_gain=1.0, generator=generator
-        )
+        self.body = body
+        self.eval()
 
     def forward(self, features: Tensor) -> Tensor:
         """Values [N] of encoded observations [N, f]."""

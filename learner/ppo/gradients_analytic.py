@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dppo.learner.models.activations import Tanh, tanh_in_place
+from dppo.learner.models.heads import ActionHead
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.head_gradients import CategoricalSlope, FreeGaussianSlope, HeadSlope, StateGaussianSlope
@@ -41,7 +42,7 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], object], Callable[[
 
 def applies_to(policy: PolicyNetwork, critic: CriticNetwork) -> bool:
     """Whether these gradients cover both networks: encoders without parameters, then perceptrons; flat actions."""
-    simple = policy.layout.kind in ("gaussian", "categorical")
+    simple = policy.layout.kind in ("gaussian", "categorical") and type(policy.head) is ActionHead
     return simple and policy.encodes_once and _is_perceptron(policy.body) and _is_perceptron(critic.body)
 
 
@@ -56,7 +57,8 @@ def _is_perceptron(body: nn.Module) -> bool:
 class WrittenMlp:
     """Forward and backward pass of an `nn.Sequential` of linear layers with one kind of activation between them."""
 
-    def __init__(self, body: nn.Sequential) -> None:
+    def __init__(self, body: nn.Module) -> None:
+        assert isinstance(body, nn.Sequential), "applies_to says so"
         linears = [layer for layer in body if isinstance(layer, nn.Linear)]
         self._weights = [layer.weight.detach() for layer in linears]  # [outputs, inputs], views of the flat parameters
         self._transposed = [weight.t() for weight in self._weights]
@@ -127,11 +129,13 @@ class AnalyticGradients:
 
 
 def _head_slope(policy: PolicyNetwork, entropy_coefficient: float) -> HeadSlope:
-    if policy.discrete:
+    assert isinstance(policy.head, ActionHead), "applies_to says so"
+    gaussian, log_std = policy.head.gaussian, policy.log_std
+    if policy.layout.kind == "categorical":
         return CategoricalSlope(entropy_coefficient)
-    if policy.log_std is None:
-        return StateGaussianSlope(policy.head, entropy_coefficient)
-    return FreeGaussianSlope(policy.head, policy.log_std.detach(), _gradient(policy.log_std), entropy_coefficient)
+    if log_std is None:
+        return StateGaussianSlope(gaussian, entropy_coefficient)
+    return FreeGaussianSlope(gaussian, log_std.detach(), _gradient(log_std), entropy_coefficient)
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class FreeGaussianSlope:
 
     def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
         """See HeadSlope."""
-        mean = self._head.gaussian(outputs, self._log_std).mean
+        mean = self._head.distribution(outputs, self._log_std).mean
         precision = (-self._log_std).exp_()
         z = (rows.actions - mean).mul_(precision)
         squares = z.square()
@@ -67,7 +67,7 @@ class StateGaussianSlope:
 
     def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
         """See HeadSlope."""
-        mean, log_std = self._head.gaussian(outputs, None)
+        mean, log_std = self._head.distribution(outputs, None)
         std = log_std.exp()
         z = (rows.actions - mean).div_(std)
         squares, log_stds, constant = z.square(), log_std.sum(-1), log_std.shape[-1] * HALF_LOG_TWO_PI

@@ -16,7 +16,7 @@ from dppo.learner.models.distributions import Distribution, mean_std
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checks import FirstPass, first_pass, refuse_what_is_not_finite
-from dppo.learner.ppo.encoder_statistics import LIMITS, encode_by, moments_for
+from dppo.learner.ppo.encoder_statistics import derived, encode_by, moments_for
 from dppo.learner.ppo.epochs import (
     EpochMetrics,
     UpdateReport,
@@ -70,7 +70,7 @@ class Trainer:
             reduce=reduce,
         )
         self._exporter = PolicyExporter(self.policy, spec)
-        self._moments = moments_for(self.policy.encoder, reduce)
+        self._moments = moments_for(self.policy.encoder, self.policy.features, reduce)
         self._updates = 0
         self._steps_trained = 0
         self._pace = Schedules(ppo, total_steps)
@@ -160,7 +160,7 @@ class Trainer:
         """Return the tensors that `load` writes in place: parameters and normaliser buffers, Adam's moments."""
         groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict()}
         networks = {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
-        limits = {name for name in networks if name.startswith("policy.encoder.") and name.endswith(LIMITS)}
+        limits = {f"policy.encoder.{name}" for name in derived(self.policy.encoder)}
         own = {name: tensor for name, tensor in networks.items() if name not in limits}
         return own | self._steps.tensors()
 
