@@ -19,13 +19,17 @@ from dppo.learner.config import EnvConfig, LearnerConfig
 from dppo.learner.run_config import RunConfig
 from dppo.learner.session.rollout_validation import check_segment
 from dppo.learner.session.settings import session_settings, why_not_trained
+from dppo.learner.storage.checkpointer import Progress
 from dppo.learner.storage.run_directory import StartIdentity
+from dppo.learner.storage.summary import summary
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.metrics import MetricsWriter
 from dppo.learner.telemetry.update_metrics import unreported
 from dppo.local.live_table import _metrics
 from dppo.local.preflight import env_settings
+from dppo.local.run_summary import closing_text
 from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.metric_names import MAX_METRICS
 from dppo.protocol.rollout import Segment, pack, unpack
@@ -157,6 +161,16 @@ def test_a_name_of_ours_is_not_hidden_in_the_curve_nor_on_screen(tmp_path: Path)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert (row["kl"], row["metrics/kl"], row["metrics/a/b"]) == (0.5, 2.0, None)
     assert _metrics({"kl": 0.5, "metrics/distance": 2.0}).plain.split() == ["distance=2", "kl=0.5"]
+
+
+def test_they_are_in_the_summary_and_in_its_text() -> None:
+    config = LearnerConfig(env=EnvConfig(TELLING.id), run=RunConfig(metrics=("distance",), step_metrics=("absent",)))
+    window = EpisodeWindow(3)
+    window.add([1.0], [1], [math.nan], np.array([[0.25, math.nan]], np.float32))
+    written = summary(config, Progress(), window, Ledger().to_state()["total"])
+    assert written["metrics"] == {"distance": 0.25, "absent": None}
+    text = closing_text({**written, "reason": "over", "elapsed_seconds": 1.0})
+    assert "\nmetrics: distance 0.25\n" in text
 
 
 @pytest.mark.parametrize(

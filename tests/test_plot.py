@@ -56,6 +56,38 @@ def test_the_band_is_worst_median_and_best_and_a_solved_run_keeps_its_last_value
     np.testing.assert_allclose([low[middle], median[middle], high[middle]], [10, 20, 30], rtol=0.01)
 
 
+def run_with_metrics(path: Path) -> str:
+    run = run_directory(path, [1.0, 2.0])
+    rows = [
+        {"update": i, "steps": 100 * i, "elapsed_seconds": i, "mean_return": 1.0, "kl": 0.1 * i, **own}
+        for i, own in enumerate([{"metrics/kl": 5.0}, {"metrics/kl": 7.0, "metrics/distance": None}], start=1)
+    ]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run
+
+
+def test_the_users_own_metrics_are_drawn_by_their_names_and_others_by_theirs(tmp_path: Path) -> None:
+    run = run_with_metrics(tmp_path / "a")
+    assert list(read_curve(run, "kl").values) == [5.0, 7.0]  # theirs come first
+    assert list(read_curve(run, "metrics/kl").values) == [5.0, 7.0]
+    (tmp_path / "a" / "metrics.jsonl").write_text('{"steps": 1, "elapsed_seconds": 1, "kl": 0.5}\n')
+    assert list(read_curve(run, "kl").values) == [0.5]
+
+
+def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:
+    run = run_with_metrics(tmp_path / "a")
+    with pytest.raises(UsageError) as caught:
+        read_curve(run, "distanse")
+    assert str(caught.value) == (
+        f"{run} has no distanse (did you mean distance?): choose return, length, success; your metrics kl, distance; "
+        "or kl"
+    )
+    with pytest.raises(UsageError, match="has no mean distance yet: there is nothing to draw"):
+        read_curve(run, "distance")
+    with pytest.raises(UsageError, match=r"there is no kl in it: choose return, length, success$"):
+        read_curve(tutorial_curve(tmp_path / "x.json"), "kl")
+
+
 @pytest.mark.parametrize("x", ["steps", "time"])
 def test_several_runs_become_one_picture_in_the_first_of_them(tmp_path: Path, x: Literal["steps", "time"]) -> None:
     runs = [run_directory(tmp_path / name, [-900.0, -500.0, -190.0]) for name in "ab"]

@@ -87,6 +87,20 @@ def test_the_newest_status_is_shown_also_when_the_run_is_torn_down_early() -> No
     assert "update 4" in stream.getvalue().splitlines()[-1]
 
 
+def test_a_run_that_ends_early_repeats_no_line() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(stream, clock=clock) as progress:
+        progress.show(changed(updates=0))
+        progress.show(changed(updates=0, elapsed_seconds=4.9))
+        progress.note("no environment")
+    assert [line.split(" | ")[0] for line in stream.getvalue().splitlines()] == ["collecting", "no environment"]
+
+
+def test_a_plain_line_has_the_users_own_metrics_by_name() -> None:
+    own = {"kl": 0.1, "metrics/distance to go": 0.25, "metrics/kl": 3.0}
+    assert " | distance to go 0.25, kl 3 | 2 actors" in plain_line(changed(metrics=own))
+
+
 def test_a_plain_line_has_what_matters() -> None:
     line = plain_line(changed(waiting_for="actor-1 (0.3 s)", actors=(actor("a"), actor("b", "gone"))))
     assert line == (

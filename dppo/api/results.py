@@ -32,6 +32,7 @@ class Result:
     elapsed_seconds: float  # of all starts together
     mean_return: float | None  # of the last episodes in training (run.return_window); None: none has ended
     success_rate: float | None  # of the same; None where the environment does not say
+    metrics: Mapping[str, float | None]  # means of run.metrics and run.step_metrics, of the same; None: not reported
     solved_steps: int | None  # when run.target_return was reached; None: not yet
     return_steps: tuple[int, ...] = field(repr=False)  # trained before each of `returns`
     returns: tuple[float, ...] = field(repr=False)  # mean return after each update, from the first ended episode on
@@ -77,6 +78,7 @@ def read_result(directory: Path) -> Result:
         elapsed_seconds=summary["elapsed_seconds"],
         mean_return=summary["mean_return"],
         success_rate=summary["success_rate"],
+        metrics=summary.get("metrics", {}),  # runs of before have none
         solved_steps=summary["solved_steps"],
         return_steps=steps,
         returns=returns,

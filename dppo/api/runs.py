@@ -59,12 +59,13 @@ def plot(
     *runs: str | os.PathLike[str],
     output: str | os.PathLike[str] = "",
     x: Literal["steps", "time"] = "steps",
-    y: Literal["return", "length", "success"] = "return",
+    y: str = "return",
 ) -> Path:
     """Draw the learning curves of runs, seeds as median and band, and return the picture's file.
 
     runs: run directories, "LABEL=PATH", patterns, or what dppo.train and dppo.runs return. output: .png, .svg or .pdf;
-    "": curve.png in the first run. Needs matplotlib. Raises UsageError where there is nothing to draw.
+    "": curve.png in the first run. y: "return", "length", "success", a name out of run.metrics and run.step_metrics, or
+    another number of metrics.jsonl. Needs matplotlib. Raises UsageError where there is nothing to draw.
     """
     given: dict[str, Any] = {
         "runs": tuple(path_text(run, "run") for run in runs),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
+from dppo.fitted_text import fitted
 from dppo.learner.telemetry.status import Status
 from dppo.local.background import Background, close_own, give_up_output, own_stream
 from dppo.local.progress import Progress
@@ -59,7 +60,7 @@ class Screen:
         if not self._is_closed:
             self._background.do(lambda: self._progress.note(text))
         else:
-            print(text, flush=True)
+            print(fitted(text), flush=True)
 
     @functools.cached_property
     def _progress(self) -> Progress:

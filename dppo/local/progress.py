@@ -11,8 +11,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from dppo.fitted_text import fitted, wrapped
 from dppo.learner.telemetry.status import Status
-from dppo.local.status_text import batch_text, ledger_line, left_out_text
+from dppo.local.status_text import batch_text, ledger_line, left_out_text, own_metrics_text
 from dppo.number_text import absurd_text, return_number
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Progress:
         self._live: Live | None = None
         self._drawn_at: float | None = None
         self._drawn_phase = ""
+        self._drawn: tuple[object, ...] = ()  # what counts of the status that was drawn last
         self._latest: Status | None = None
         self._returns: deque[float] = deque(maxlen=HISTORY_UPDATES)
         self._returns_until = -1  # update that the newest entry belongs to
@@ -50,7 +52,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._latest is not None and self._drawn_phase != LAST_PHASE:
+        is_news = self._live is not None or self._latest is None or _what_counts(self._latest) != self._drawn
+        if self._latest is not None and self._drawn_phase != LAST_PHASE and is_news:
             self._draw(self._latest)
         if self._live is not None:
             self._live.stop()
@@ -72,12 +75,13 @@ class Progress:
     def note(self, text: str) -> None:
         """A line that stays, above the table."""
         if self._live is None:
-            self._print(text)
+            self._print(fitted(text, self._stream))
         else:
+            text = wrapped(text, self._live.console.width)
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)  # a join line is one line
 
     def _draw(self, status: Status) -> None:
-        self._drawn_phase = status.phase
+        self._drawn_phase, self._drawn = status.phase, _what_counts(status)
         if self._live is None:
             self._print(plain_line(status))
             if status.phase == LAST_PHASE:
@@ -116,6 +120,11 @@ class NoteHandler(logging.Handler):
         self._progress.note(self.format(record))
 
 
+def _what_counts(status: Status) -> tuple[object, ...]:
+    """Return what makes a status worth a last line of its own: not that time has passed."""
+    return status.phase, status.updates, status.steps, status.episodes, status.ledger.sealed
+
+
 def plain_line(status: Status) -> str:
     """A status as one line."""
     live = sum(actor.state not in ("silent", "gone") for actor in status.actors)
@@ -127,6 +136,7 @@ def plain_line(status: Status) -> str:
         *filter(None, [batch_text(status)]),
         f"{status.steps_per_second:,.0f} steps/s",
         return_text(status),
+        *filter(None, [own_metrics_text(status.metrics)]),
         f"{live} actor{'s' * (live != 1)}",
     ]
     if absurd := absurd_text(status.outliers, status.steps_left_out):

@@ -1,6 +1,8 @@
 """Parts of a status as text, for table and lines alike. Pure."""
 
-from dppo.learner.telemetry.status import LedgerStatus, Status
+from collections.abc import Mapping
+
+from dppo.learner.telemetry.status import OWN_METRICS, LedgerStatus, Status
 from dppo.number_text import return_number
 
 
@@ -9,6 +11,17 @@ def left_out_text(status: Status) -> str:
     if not status.return_outliers or status.median_return is None:
         return ""
     return f" (without {status.return_outliers} absurd; median {return_number(status.median_return)})"
+
+
+def own_metrics_text(metrics: Mapping[str, float | None]) -> str:
+    """Return the metrics of the user's own among those of an update, by their names; "" where there are none."""
+    own = {key.removeprefix(OWN_METRICS): value for key, value in metrics.items() if key.startswith(OWN_METRICS)}
+    return metrics_text(own)
+
+
+def metrics_text(metrics: Mapping[str, float | None]) -> str:
+    """Return `distance 0.25, speed 3.1`; a metric that no episode has reported is left out."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if value is not None)
 
 
 def batch_text(status: Status) -> str:

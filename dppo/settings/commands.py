@@ -130,9 +130,10 @@ class PlotArguments:
     """Picture to write (png, svg or pdf); empty: curve.png in the first run directory."""
     x: Literal["steps", "time"] = "steps"
     """Horizontal axis: environment steps, or seconds since the run began."""
-    y: Literal["return", "length", "success"] = "return"
-    """Vertical axis, over recent training episodes: their mean return, their mean length in steps, or how many
-    succeeded (where the environment says so)."""
+    y: str = "return"
+    """Vertical axis, over recent training episodes: their mean return, their mean length in steps (length), how many
+    succeeded (success, where the environment says so), or a name out of run.metrics and run.step_metrics; or another
+    number of metrics.jsonl, for example entropy."""
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,18 @@ from typing import Any, Literal
 import numpy as np
 
 from dppo.learner.telemetry.metrics import METRICS_FILE
+from dppo.learner.telemetry.status import OWN_METRICS
 from dppo.local.run_comparison import SEED_DIRECTORY
 from dppo.protocol.errors import UsageError
+from dppo.settings.fields import nearest
 from dppo.watch.run_list import meant
 
 XAxis = Literal["steps", "time"]
-YAxis = Literal["return", "length", "success"]
+YAxis = str  # return, length, success; a metric of the user's own; or another number of metrics.jsonl
 
 WINDOW_EPISODES = 100  # of the means, as run.return_window has it
 CUT_SHORT_STEPS = 16  # the tutorial's four threads end within so many steps of each other
+_PLACES = ("update", "steps", "elapsed_seconds")  # in a line of metrics.jsonl: no values to draw
 _KEYS: dict[YAxis, str] = {"return": "mean_return", "length": "mean_length", "success": "success_rate"}
 _NOT_REPORTED: dict[YAxis, str] = {"success": ": nobody reported whether an episode succeeded"}
 
@@ -67,6 +70,8 @@ def _read(path: Path, y: YAxis, label: str) -> list[Curve]:
     else:
         content = _json(path)
         benched = content.get("bench") == "preset"
+        if not benched and y not in _KEYS:
+            raise UsageError(f"{path}: there is no {y} in it: choose {', '.join(_KEYS)}")
         curves = _bench_curves(path, content, y, label) if benched else [_tutorial_curve(path, content, y, label)]
     if not all(len(curve.values) for curve in curves):
         raise UsageError(f"{path} has no mean {y} yet{_NOT_REPORTED.get(y, '')}: there is nothing to draw")
@@ -101,6 +106,8 @@ def _run_curve(run: Path, y: YAxis, label: str) -> Curve:
     lines = _text(file, hint).splitlines()
     rows = [row for row in map(_row, lines) if row is not None]
     target = rows[-1].get("target_return") if rows and y == "return" else None
+    if rows and not _key_of(rows, y):
+        raise UsageError(f"{run} has no {y}{_what_there_is(rows, y)}")
     curve = _curve_of(rows, y, env=_env_of(run), name=_name_of(run), label=label, target=target)
     if not (run / "config.yaml").is_file():
         return curve
@@ -129,16 +136,37 @@ def _bench_curves(file: Path, content: dict[str, Any], y: YAxis, label: str) -> 
 def _curve_of(
     rows: Sequence[dict[str, Any]], y: YAxis, *, env: str, name: str, label: str, target: float | None
 ) -> Curve:
-    rows = [row for row in rows if row.get(_KEYS[y]) is not None]
+    key = _key_of(rows, y)
+    rows = [row for row in rows if row.get(key) is not None]
     return Curve(
         env=env,
         name=name,
         label=label,
         steps=np.array([row["steps"] for row in rows], float),
         seconds=np.maximum.accumulate(np.array([row["elapsed_seconds"] for row in rows], float)),
-        values=np.array([row[_KEYS[y]] for row in rows], float),
+        values=np.array([row[key] for row in rows], float),
         target=target,
     )
+
+
+def _key_of(rows: Sequence[dict[str, Any]], y: YAxis) -> str:
+    """Return the key in rows that y names, the user's own metrics before others; "" where there is none."""
+    keys = [_KEYS[y]] if y in _KEYS else [f"{OWN_METRICS}{y}", y]
+    known = _known(rows)
+    return next((key for key in keys if y in _KEYS or key in known), "")
+
+
+def _known(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row if key not in _PLACES))
+
+
+def _what_there_is(rows: Sequence[dict[str, Any]], y: YAxis) -> str:
+    """Return what else can be drawn, the nearest first."""
+    known = _known(rows)
+    own = [key.removeprefix(OWN_METRICS) for key in known if key.startswith(OWN_METRICS)]
+    others = sorted(key for key in known if not key.startswith(OWN_METRICS) and key not in _KEYS.values())
+    named = f"your metrics {', '.join(own)}" if own else "there are no metrics of your own (run.metrics)"
+    return f"{nearest(y, [*_KEYS, *own, *others])}: choose {', '.join(_KEYS)}; {named}; or {', '.join(others)}"
 
 
 def _row(line: str) -> dict[str, Any] | None:

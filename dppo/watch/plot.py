@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dppo.fitted_text import fitted
 from dppo.learner.atomic_files import replace_file
 from dppo.protocol.errors import UsageError
 from dppo.watch.curves import Curve, XAxis, YAxis, read_curves
@@ -47,7 +48,7 @@ def plot(
         by_env.setdefault(curve.env, []).append(curve)
     panels = {env: series_of(curves) for env, curves in by_env.items()}
     for line in told_apart(panels):
-        note(line)
+        note(fitted(line))
     # slow to import, so only when there is something to draw; without pyplot, whose state belongs to the caller
     from matplotlib.figure import Figure
 
@@ -64,7 +65,7 @@ def plot(
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         figure.supxlabel(_X_LABELS[x], fontsize="medium")
-        figure.supylabel(_Y_LABELS[y], fontsize="medium")
+        figure.supylabel(_Y_LABELS.get(y, y), fontsize="medium")
         picture = io.BytesIO()
         figure.savefig(picture, format=path.suffix[1:], dpi=150)
         replace_file(path, picture.getvalue())  # no symbolic link is followed

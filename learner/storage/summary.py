@@ -16,6 +16,8 @@ def summary(
     config: LearnerConfig, progress: Progress, episodes: EpisodeWindow, total: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the results of a run. total: of its ledger."""
+    names = (*config.run.metrics, *config.run.step_metrics)
+    means = episodes.mean_metrics(names)
     return {
         "env": config.env.id,
         "seed": config.run.seed,
@@ -30,6 +32,7 @@ def summary(
         "best_mean_return": progress.best_mean_return,
         "best_update": progress.best_update,
         "success_rate": episodes.success_rate,
+        "metrics": {name: means.get(name) for name in names},  # the environment's own; null: no episode reports it
         "env_restarts": total["env_restarts"],
         "target_return": config.run.target_return,
         "solved_steps": progress.solved_steps,
