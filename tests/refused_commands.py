@@ -130,7 +130,7 @@ ADVERSE: dict[str, tuple[tuple[str, ...], int]] = {
     "evaluate two runs": (("evaluate", "runs/old", "runs/held"), 2),
     "evaluate with what training takes": (("evaluate", "runs/old", "--ppo.gamma", "1"), 2),
     "evaluate a folder of runs": (("evaluate", "runs/several"), 2),
-    "evaluate another environment": (("evaluate", "runs/misled"), 1),
+    "evaluate another environment": (("evaluate", "runs/misled"), 2),
     "plot nothing at all": (("plot",), 2),
     "plot an empty name": (("plot", ""), 2),
     "plot a file that is no curve": (("plot", "file"), 2),

@@ -163,7 +163,7 @@ def test_actors_above_the_cores_are_said(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_environment_and_device_are_tried_together(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[tuple[str, str]] = []
-    monkeypatch.setattr(preflight, "probe", lambda env, note, *, device, slot: tried.append((env.id, device)))
+    monkeypatch.setattr(preflight, "probe", lambda env, note, *, device, **_: tried.append((env.id, device)))
     for values in ({}, {"run.device": "cuda"}, {"env.id": "Other-v0"}):
         check_before_start(build(TrainConfig, {"actors": 1, **values}), pytest.fail)
     assert tried == [("CartPole-v1", "cuda"), ("Other-v0", "cpu")]

@@ -12,6 +12,9 @@ from dppo.learner.storage.initial_weights import find_source
 from dppo.learner.storage.run_directory import check_start, refuse_links
 from dppo.learner.storage.run_lock import refuse_if_held
 from dppo.learner.telemetry.status import SUMMARY
+from dppo.local.expected_spaces import refuse_source_of_other_spaces
+from dppo.local.hooks_check import check_hooks
+from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import Launch, Standing, free_directory, newest_progress, recorded_settings, same, stand
 from dppo.local.run_summary import closing_text, saved_evaluation
 from dppo.protocol.errors import UsageError
@@ -99,9 +102,20 @@ def _check_source(config: Launch) -> None:
         if not same(theirs[path], ours[path])
     ]
     if differing:
+        refuse_source_of_other_spaces(source, env_settings(config.learner))  # the cause, where they differ too
         raise UsageError(
             f"run.init_from={source.run} has other networks ({'; '.join(differing)}): give the same settings"
         )
+
+
+def check_hooks_of_finished(name: str, hooks: object | None = None) -> None:
+    """Raise UsageError for hooks that a run which is over would not call, and a new one could not."""
+    if name:
+        check_hooks(name)
+    if hooks is not None:
+        from dppo.learner.hooks import hook_calls
+
+        hook_calls(name, hooks)
 
 
 def show_finished(standing: Standing) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from dppo.learner.config import LearnerConfig
 from dppo.local.env_probe import needs_no_probe, probe
+from dppo.local.expected_spaces import expected_spaces
 from dppo.local.hooks_check import check_hooks
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
@@ -25,9 +26,10 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
     if config.learner.run.hooks:
         check_hooks(config.learner.run.hooks)
     env, device = env_settings(config.learner), config.learner.run.device
-    if device != "cpu" or not needs_no_probe(env):
+    check = expected_spaces(config.learner, env)
+    if device != "cpu" or check is not None or not needs_no_probe(env):
         slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2
-        probe(env, note, device=device, slot=slot)
+        probe(env, note, device=device, slot=slot, found=check or (lambda spec: None))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if config.actors > cores:
         note(actors_text(config.actors, cores))

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from dppo.learner.session.run_spaces import SpacesHere, difference
-from dppo.learner.storage.checkpoint_format import newest_state
+from dppo.learner.session.run_spaces import SpacesHere
 from dppo.local.env_probe import probe
+from dppo.local.expected_spaces import refuse_changed, trained_spaces
 from dppo.protocol.env_wrappers import differ_by_environment, read_wrappers
-from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.errors import DppoError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.placeholders import has_placeholder
-from dppo.protocol.specs import Spec
 from dppo.watch.evaluation_slots import beyond
 
 MAX_SECONDS = 30.0  # for a making and a reset: actors that have joined wait for it
@@ -50,18 +49,15 @@ def check_same_spaces(directory: Path, here: Future[SpacesHere]) -> None:
 
     Waits for the result only where there is such a run, and only for a moment: its actors wait for this learner.
     """
-    trained = _trained_spaces(directory)
+    trained = trained_spaces(directory)
     if trained is None:
         return
     try:
         spec = here.result(RESUME_SECONDS).spec
     except TimeoutError:
         return  # the run keeps its spaces, and refuses actors that have others
-    if spec is not None and spec != trained:
-        raise UsageError(
-            f"the environment's spaces differ from those that the run in {directory} was trained on: "
-            f"{difference(spec, trained)}. Install the environment's former version, or begin another run: --run.new"
-        )
+    if spec is not None:
+        refuse_changed(directory, spec, trained)
 
 
 def _look(env: EnvSettings, slot: int, future: Future[SpacesHere], given_up: threading.Event) -> None:
@@ -90,12 +86,3 @@ def _look(env: EnvSettings, slot: int, future: Future[SpacesHere], given_up: thr
 def _shortened(text: str) -> str:
     text = text.partition("; to allow more")[0]  # the limit is ours
     return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]} ..."
-
-
-def _trained_spaces(directory: Path) -> Spec | None:
-    """Return the spaces in the newest readable checkpoint; None where nothing was trained."""
-    is_trained, spec = newest_state(
-        directory / "checkpoints",
-        lambda state: (bool(state["progress"]["updates"]), msgspec.convert(state["spec"], Spec)),
-    ) or (False, None)
-    return spec if is_trained else None

@@ -22,6 +22,7 @@ from dppo.actor.envs.make import Environments, make_environments
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.sampling.noise import NoiseStream
 from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.fitted_text import fitted
 from dppo.learner.config import EnvConfig
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.messages import EnvSettings
@@ -32,6 +33,7 @@ from dppo.settings.layers import load_config_file
 from dppo.watch.episode_results import EvaluationResult, Played, Tally
 from dppo.watch.evaluation_slots import by_run_place, film_place, first_evaluation_slot, unwatched_place, watched_place
 from dppo.watch.policy_files import Which, locate_policy
+from dppo.watch.policy_spaces import refuse_other_spaces
 from dppo.watch.rendering import Filmed, WindowClosed, frames_per_second, make_watched
 from dppo.watch.video_file import film
 
@@ -127,7 +129,7 @@ def _unwatched(env: EnvConfig, width: int, place: Place) -> Environments:
 
 
 def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    print(fitted(f"note: {text}", sys.stderr), file=sys.stderr)
 
 
 @contextmanager
@@ -170,7 +172,10 @@ class _Play:
         self._tally = tally
 
     def rounds(self, environments: Environments, first: int, end: int) -> None:
-        """Play episodes first .. end - 1, or until the time is over."""
+        """Play episodes first .. end - 1, or until the time is over. Raises UsageError for other spaces."""
+        refuse_other_spaces(self._runner.metadata, environments.spec, self._tally.env)
+        if isinstance(environments, SyncLoop) and environments.wrappers:
+            self._tally.wrapped_in(environments.wrappers)
         for number in range(first, end, environments.envs):
             self._round(environments, number)
             if self.is_late:

@@ -1,0 +1,19 @@
+"""Settings that do nothing without another one: where they are given, they are a mistake. Knows paths and sources."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dppo.protocol.errors import UsageError
+
+BY_HAND = ("flag", "environment")  # files hold all settings, those without effect too
+
+
+def refuse_idle(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Raise UsageError for a choice of the checkpoint to begin from where no run is named to begin from."""
+    chosen = values.get("run.init_checkpoint")
+    is_by_hand = sources.get("run.init_checkpoint") in BY_HAND and sources.get("run.init_from") not in BY_HAND
+    if (is_by_hand or chosen == "best") and not values.get("run.init_from"):
+        raise UsageError(
+            f"run.init_checkpoint={chosen} chooses the checkpoint of run.init_from, which is not set: "
+            "name the run to begin from, --init-from RUN"
+        )
