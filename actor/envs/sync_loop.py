@@ -19,6 +19,7 @@ from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successe
 from dppo.actor.envs.metrics import metrics_of
 from dppo.actor.envs.ranges import ranges_of
 from dppo.actor.envs.returned_values import Note
+from dppo.actor.envs.wrapping import keeping_statistics
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.rollout import Leaves, empty_rows
 from dppo.protocol.specs import Spec, spec_of
@@ -44,6 +45,7 @@ class SyncLoop:
         self.envs = len(environments)
         self.description = f"sync: a loop over {self.envs} environments, each reset within the step that ended it"
         self.column: int | None = 0
+        self.wrappers = keeping_statistics(first)  # names, for whoever compares returns
         self._environments = list(environments)
         self._make = make
         self._metrics = metrics

@@ -68,6 +68,24 @@ def wrapped(environment: gym.Env[Any, Any], wrappers: Sequence[EnvWrapper], numb
     return environment
 
 
+def keeping_statistics(environment: gym.Env[Any, Any]) -> tuple[str, ...]:
+    """Return names of wrappers around an environment whose rewards or observations may depend on what came before.
+
+    The outermost first: Gymnasium's that normalise, by their class, and those of others that change rewards.
+    """
+    found = []
+    layer: Any = environment
+    while isinstance(layer, gym.Wrapper):
+        kinds = [kind for kind in type(layer).__mro__ if kind.__module__.startswith("gymnasium.")]
+        normalising = [kind.__name__ for kind in kinds if kind.__name__ in ("NormalizeReward", "NormalizeObservation")]
+        if normalising:
+            found.append(normalising[0])
+        elif isinstance(layer, gym.RewardWrapper) and type(layer) not in kinds:
+            found.append(f"{type(layer).__module__}:{type(layer).__qualname__}")
+        layer = getattr(layer, "env", None)
+    return tuple(found)
+
+
 def _near(module: ModuleType, wrapper: EnvWrapper) -> str:
     near = difflib.get_close_matches(wrapper.kind, dir(module), n=3)
     return f": did you mean {' or '.join(f'{wrapper.module}:{name}' for name in near)}?" if near else ""

@@ -7,6 +7,8 @@ from typing import Any
 from dppo.protocol.errors import UsageError
 
 WHAT_TO_DO = "move it into a module of its own, for example my_env.py, and give env='my_env:make_env'"
+OWN_WRAPPERS = "move it into a module of its own, for example my_wrappers.py, and give 'my_wrappers:Class'"
+OWN_HOOKS = "move it into a module of its own, for example my_hooks.py, and give hooks='my_hooks:Class'"
 
 
 def registered_here(env_id: str) -> str:
@@ -33,6 +35,34 @@ def name_of(make: Any) -> str:
     if not named:
         raise UsageError(_of_no_name(make))
     return found_by(make, "env", "actors", WHAT_TO_DO)
+
+
+def wrappers_by_name(wrappers: Any) -> Any:
+    """Return env.wrappers with classes replaced by their names. Raises UsageError where actors cannot find one."""
+    if isinstance(wrappers, list | tuple):
+        return [_wrapper_by_name(entry) for entry in wrappers]
+    return _wrapper_by_name(wrappers)
+
+
+def _wrapper_by_name(entry: Any) -> Any:
+    if isinstance(entry, dict):
+        return {key if isinstance(key, str) else _wrapper_by_name(key): value for key, value in entry.items()}
+    if isinstance(entry, str) or entry is None:
+        return entry
+    if not callable(entry) or not hasattr(entry, "__qualname__"):
+        raise UsageError(
+            f"env.wrappers: {entry!r} is no class: give a class of a module, or {{Class: {{argument: 1}}}}"
+        )
+    return found_by(entry, "env.wrappers", "actors", OWN_WRAPPERS)
+
+
+def hooks_by_name(hooks: Any) -> Any:
+    """Return run.hooks as a name where they are a class. Raises UsageError where the run cannot find it."""
+    if isinstance(hooks, str) or hooks is None:
+        return hooks
+    if not isinstance(hooks, type):
+        raise UsageError(f"run.hooks is an object ({type(hooks).__name__}): give its class, or hooks=... with actors=0")
+    return found_by(hooks, "run.hooks", "the run's process", f"{OWN_HOOKS}, or hooks={hooks.__name__} with actors=0")
 
 
 def found_by(thing: Any, argument: str, readers: str, what_to_do: str) -> str:

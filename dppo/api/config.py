@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from dppo.api.callables import name_of
+from dppo.api.callables import hooks_by_name, name_of, wrappers_by_name
 from dppo.api.paths import path_text
 from dppo.learner.config import CollectConfig, EnvConfig, NetworkConfig, PpoConfig, RunConfig
 from dppo.protocol.errors import UsageError
@@ -101,6 +101,10 @@ def values_from(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         tree[path] = name_of(value) if path == "env.id" and not isinstance(value, str) else _plain(value)
     if isinstance(tree.get("env"), dict) and "id" in tree["env"] and not isinstance(tree["env"]["id"], str):
         tree["env"]["id"] = name_of(tree["env"]["id"])
+    for section, name, by_name in (("env", "wrappers", wrappers_by_name), ("run", "hooks", hooks_by_name)):
+        for place, key in ((tree, f"{section}.{name}"), (tree.get(section), name)):
+            if isinstance(place, dict) and key in place:
+                place[key] = by_name(place[key])
     return read_tree(tree, TrainConfig, where)
 
 

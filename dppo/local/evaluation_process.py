@@ -28,6 +28,11 @@ class Told(Tally):
         super().begin(env, version, asked)
         self._tell(env=env, version=version, asked=asked)
 
+    def wrapped_in(self, wrappers: tuple[str, ...]) -> None:
+        """Note them as Tally.wrapped_in does, and report it."""
+        super().wrapped_in(wrappers)
+        self._tell(wrappers=wrappers)
+
     def add(self, number: int, played: Played) -> None:
         """Add as Tally.add does, and report it."""
         super().add(number, played)
@@ -77,6 +82,8 @@ def read(line: str, tally: Tally) -> tuple[bool, str]:
         tally.begin(words["env"], words["version"], words["asked"])
     elif "number" in words:
         tally.add(words["number"], Played(*words["played"]))
+    elif "wrappers" in words:
+        tally.wrapped_in(tuple(words["wrappers"]))
     tally.whole = words.get("whole", tally.whole)
     return "over" in words, words.get("error", "")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dppo.learner.session.space_remarks import INSTEAD
 from dppo.number_text import numbers, return_number
 from dppo.watch.episode_results import EvaluationResult
 
@@ -38,8 +39,30 @@ def sampled_text(likely: EvaluationResult, sampled: EvaluationResult, summary: M
             "  and compares with the second. Use the way that does better for your task"
         )
     if differ(sampled.mean, training):
-        line += f"\n  training's {c} is over its newest episodes, which began under older policies"
+        reasons = [_of_wrapper(name, c) for name in sampled.wrappers]
+        line += "".join(
+            f"\n  {reason}"
+            for reason in reasons or [f"training's {c} is over its newest episodes, which began under older policies"]
+        )
     return line
+
+
+def _of_wrapper(name: str, training: str) -> str:
+    """Return why returns of training and evaluation differ where the environment has this wrapper."""
+    if name == "NormalizeReward":
+        return (
+            f"training's {training} has another unit: gymnasium's NormalizeReward divides rewards by statistics of its "
+            f"own, which begin anew in evaluation; without it, {INSTEAD[name]} keeps returns as they are"
+        )
+    if name == "NormalizeObservation":
+        return (
+            "in evaluation the policy sees other observations than in training: gymnasium's NormalizeObservation keeps "
+            f"statistics of its own, which begin anew there; use {INSTEAD[name]} in its place"
+        )
+    return (
+        f"{name} changes rewards: where it keeps statistics of its own, they begin anew in evaluation, and returns "
+        "there are not those of training"
+    )
 
 
 def differ(first: float, second: float) -> bool:

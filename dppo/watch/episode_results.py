@@ -29,6 +29,7 @@ class EvaluationResult:
     video: str = ""  # file with the first episodes
     stopped: str = ""  # why there are fewer episodes than were asked for; "": there are not
     asked: int = 0  # episodes
+    wrappers: tuple[str, ...] = ()  # of the environment: returns may depend on statistics that they keep
 
     def summary(self) -> str:
         """One line for people."""
@@ -63,10 +64,15 @@ class Tally:
     whole: int = 0  # the first so many are all over: of a round that breaks off the short ones are, which misleads
     played: dict[int, Played] = field(default_factory=dict)
     film: Literal["", "being written", "written"] = ""  # encoding begins when the last of its frames is there
+    wrappers: tuple[str, ...] = ()  # of the environment, as in EvaluationResult
 
     def begin(self, env: str, version: int, asked: int) -> None:
         """Note what is about to be played."""
         self.env, self.version, self.asked = env, version, asked
+
+    def wrapped_in(self, wrappers: tuple[str, ...]) -> None:
+        """Note the wrappers of the environment that may keep statistics."""
+        self.wrappers = wrappers
 
     def add(self, number: int, played: Played) -> None:
         """Note one that is over."""
@@ -117,4 +123,5 @@ class Tally:
             video=video,
             stopped=stopped if len(played) < self.asked else "",
             asked=self.asked,
+            wrappers=self.wrappers,
         )
