@@ -144,7 +144,7 @@ def from_text(kind: Any, text: str) -> Any:
         except yaml.YAMLError as error:
             example = "mapping such as {max_episode_steps: 100}" if origin is dict else "list such as [module:Wrapper]"
             raise ValueError(f"{text!r} is not a {example}") from error
-        return from_value(kind, [value] if origin is list and isinstance(value, str | dict) else value)  # one entry
+        return from_value(kind, value)
     return _choice(kind, text)
 
 
@@ -162,6 +162,11 @@ def from_value(kind: Any, value: Any) -> Any:
         return _text(value)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(from_value(get_args(kind)[0], part) for part in value)
+    if origin is tuple and isinstance(value, str | int | float):  # one entry, or several with commas between
+        parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
+        return tuple(from_value(get_args(kind)[0], part) for part in parts if part != "")
+    if origin is list and isinstance(value, str | dict):
+        return [value]
     if origin is list and isinstance(value, list | tuple):
         return list(value)
     if origin is dict and isinstance(value, dict) and all(isinstance(key, str) for key in value):
@@ -169,8 +174,13 @@ def from_value(kind: Any, value: Any) -> Any:
     if origin is Literal:
         return _choice(kind, value)
     expected = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
-    expected[list] = "a list"
+    expected |= {list: "a list such as [module:Wrapper]", tuple: f"a list such as {_example(kind)}"}
     raise ValueError(f"{value!r} is not {expected.get(origin or kind, 'a mapping with text keys')}")
+
+
+def _example(kind: Any) -> str:
+    """Return a list of such entries, as one writes it."""
+    return "[64, 64]" if get_args(kind)[:1] == (int,) else "[first, second]"
 
 
 def _optional(kind: Any) -> Any:

@@ -26,6 +26,7 @@ from dppo.settings.fields import (
     settings_of,
     values_of,
 )
+from dppo.settings.idle_settings import refuse_idle
 from dppo.settings.suggestions import suggestion
 
 PRESETS = Path(__file__).parent.parent / "presets"
@@ -52,6 +53,8 @@ class Resolved(Generic[Config]):
     preset_was_asked_for: bool  # False: found by the environment's id
     extra: Mapping[str, str] = field(default_factory=dict)  # flags that are no settings: seeds
     switches: frozenset[str] = frozenset()  # of those, the ones without a value: run.new
+    arguments: tuple[str, ...] = ()  # of the command, as typed
+    first_line: str = ""  # on the preset and the environment; "": nothing to tell
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,14 @@ def no_preset_text(values: Mapping[str, Any]) -> str:
 
 
 def preset_text(resolved: "Resolved[Any]", *, is_off: bool) -> str:
-    """Return the line on the preset that was used, or was not found; "" where none was wanted (is_off)."""
+    """Return the line on the preset that was used, or was not found; "" where none was wanted (is_off).
+
+    Where no environment was named, the line says which one it is.
+    """
+    found = "" if resolved.preset_was_asked_for else f"preset {resolved.preset}"  # which names the environment too
+    if resolved.sources.get("env.id") in (DEFAULT, found):
+        used = f" and preset {resolved.preset}" if resolved.preset else ""
+        return f"no environment was named: {values_of(resolved.config)['env.id']}{used} by default (name one: --env ID)"
     if resolved.preset and not resolved.preset_was_asked_for:
         return f"preset {resolved.preset}, found by the environment's id (--preset none: without)"
     if resolved.preset:
@@ -239,6 +249,7 @@ def merge(
     if missing:
         flag, variable = missing[0].replace("_", "-"), missing[0].upper()
         raise UsageError(f"{missing[0]} is missing: give --{flag} VALUE or set DPPO_{variable}")
+    refuse_idle(values, sources)
     try:
         return Resolved(build(config, values), sources, preset, preset_was_asked_for)
     except UsageError as error:
