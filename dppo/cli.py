@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dppo.fitted_text import fitted
 from dppo.local.process_end import leave, use_utf8
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
@@ -74,7 +75,7 @@ def run_command(arguments: list[str]) -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"dppo: error: {printable(text, MAX_ERROR)}", file=sys.stderr, flush=True)
+    print(fitted(f"dppo: error: {printable(text, MAX_ERROR)}", sys.stderr), file=sys.stderr, flush=True)
     return code
 
 
@@ -123,9 +124,7 @@ def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolv
         print(dump_yaml(resolved.config, resolved.sources), end="")
         return None
     text = preset_text(resolved, is_off=bool(child_file) or preset == "none") if has_presets else ""
-    if text:
-        print(text, file=sys.stderr)
-    return resolved
+    return dataclasses.replace(resolved, arguments=tuple(arguments), first_line=text)
 
 
 def _plain(command: str, config: type[Config], arguments: list[str], positional: str = "") -> Config | None:

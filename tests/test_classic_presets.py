@@ -3,9 +3,11 @@
 import pytest
 
 from dppo.cli import run_command
+from dppo.local.launch_texts import FirstLine
+from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import values_of
-from dppo.settings.layers import CLASSICS, no_preset_text, resolve
+from dppo.settings.layers import CLASSICS, no_preset_text, preset_text, resolve
 
 
 @pytest.mark.parametrize("preset", CLASSICS)
@@ -40,15 +42,34 @@ def test_the_first_line_says_what_an_environment_without_a_preset_gets() -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("env", "preset", "line"),
     [
-        (["--env", "Absent-v7"], True),
-        (["--env", "Absent-v7", "--preset", "none"], False),
-        (["--env", "Absent-v7", "--preset", "mujoco-classic"], False),
+        ("Absent-v7", "", "no preset for Absent-v7: 2,048 steps"),
+        ("Absent-v7", "none", ""),
+        ("Absent-v7", "mujoco-classic", "preset mujoco-classic"),
+        ("CartPole-v1", "", "preset CartPole-v1, found by the environment's id (--preset none: without)"),
+        ("", "", "no environment was named: CartPole-v1 and preset CartPole-v1 by default (name one: --env ID)"),
+        ("", "none", "no environment was named: CartPole-v1 by default (name one: --env ID)"),
     ],
 )
-def test_the_first_line_is_said_where_no_preset_was_chosen(
-    arguments: list[str], said: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(["train", *arguments]) == 2  # there is no such environment, found out after the line
-    assert ("no preset for Absent-v7" in capsys.readouterr().err.splitlines()[0]) == said
+def test_the_first_line_says_what_nobody_has_chosen(env: str, preset: str, line: str) -> None:
+    resolved = resolve(TrainConfig, flags={"env.id": env} if env else {}, preset=preset, environ={})
+    text = preset_text(resolved, is_off=preset == "none")
+    assert text.startswith(line)
+    assert bool(text) == bool(line)
+
+
+def test_an_error_stands_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(config: TrainConfig, note: object) -> None:
+        raise UsageError("no environment 'Absent-v7'")
+
+    monkeypatch.setattr("dppo.local.train.check_before_start", refuse)
+    assert run_command(["train", "--env", "Absent-v7"]) == 2
+    assert capsys.readouterr().err.splitlines() == ["dppo: error: no environment 'Absent-v7'"]
+
+
+def test_a_note_comes_below_the_first_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = FirstLine("preset x")
+    line.note("making y once")
+    line.show()
+    assert capsys.readouterr() == ("making y once\n", "preset x\n")

@@ -100,7 +100,7 @@ def test_train_gets_the_resolved_settings_and_says_which_preset_it_took(
     assert isinstance(config, TrainConfig)
     assert (config.learner.env.id, config.learner.ppo.learning_rate, config.actors) == ("Pendulum-v1", 3e-4, 0)
     assert config.learner.run.target_return == -200
-    assert "preset Pendulum-v1, found by" in capsys.readouterr().err
+    assert resolved.first_line.startswith("preset Pendulum-v1, found by")
 
 
 def test_learner_gets_its_address_and_its_settings(entries: Entries) -> None:

@@ -162,12 +162,61 @@ def test_evaluations_are_started_at_intervals_and_never_two_at_a_time(tmp_path: 
     assert note.startswith("evaluation after 2,048 steps, 4 episodes: return 20")
     assert note.endswith(", the best so far")
     assert FakeChild.started[0].arguments == (
-        "-m", "dppo.watch.evaluate_newest", str(tmp_path), "events", "4", "2", "30.0",
+        "-m", "dppo.watch.evaluate_newest", str(tmp_path), "events", "4", "2", "30.0", "gently",
     )  # fmt: skip
     fake.evaluator.close()
     fake.evaluator.close()  # before the evaluation at the end, and with the run
     assert ended == [FakeChild.started[1]]
     assert fake.look(1000.0) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "note"),
+    [
+        (0, "evaluation after 2,048 steps, 4 episodes: return 20.0 +- 2.0 (17.0 to 23.0), the best so far"),
+        (2, "the last policy was not evaluated: no simulator here"),
+        (None, "the last policy was not evaluated: it takes more than 30 s"),
+    ],
+)
+def test_the_last_policy_is_evaluated_too_at_once_and_within_its_time(
+    code: int | None, note: str, tmp_path: Path, ended: list[FakeChild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, waits = Fake(tmp_path, 10.0), []
+
+    def wait(children: list[FakeChild], seconds: float) -> None:
+        waits.append(seconds)
+        children[0].code = code
+
+    now = iter(float(second) for second in range(100))
+    monkeypatch.setattr(evaluators, "wait", wait)
+    monkeypatch.setattr(evaluators.time, "monotonic", lambda: next(now))
+    assert fake.look(11.0) == 1  # and goes on when the run is over
+    (tmp_path / "eval.jsonl").write_text(line(is_best=True))
+    fake.evaluator.stop()
+    fake.evaluator.evaluate_the_end(lambda: False)
+    assert FakeChild.started[1].arguments[-1] == "now"
+    assert fake.notes == [note]
+    assert len(waits) == (1 if code is not None else 46)
+    assert ended == FakeChild.started[: 2 if code is None else 1]
+
+
+def test_the_last_policy_is_not_evaluated_where_nothing_was_or_could_be(
+    tmp_path: Path, ended: list[FakeChild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwanted, without_policy, failed, interrupted = (Fake(tmp_path, seconds) for seconds in (0.0, 9.0, 9.0, 9.0))
+    unwanted.look(1.0)
+    without_policy.look(100.0, version=0)
+    failed.look(11.0)
+    FakeChild.started[0].code = 2
+    failed.look(12.0)
+    for fake in (unwanted, without_policy, failed):
+        assert not fake.evaluator.may_evaluate
+        fake.evaluator.evaluate_the_end(lambda: False)
+    assert len(FakeChild.started) == 1
+    interrupted.look(1.0)
+    interrupted.evaluator.evaluate_the_end(lambda: True)
+    assert ended == [FakeChild.started[1]]
+    assert interrupted.notes == []
 
 
 def test_there_are_no_evaluations_unless_asked_for_and_none_before_a_policy(

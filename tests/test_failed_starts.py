@@ -84,6 +84,35 @@ def test_a_wrong_usage_needs_no_log(tmp_path: Path) -> None:
     assert str(fail(run, UsageError(f"no such thing (log: {run}/logs/a.log)"), "logs/a.log")) == "no such thing"
 
 
+def interrupted(directory: Path, *names: str) -> bool:
+    """Make files, as a start does, and undo it; return whether that was done."""
+    with removed_where_it_fails(directory) as undo:
+        for name in names:
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text("made by the start")
+        return undo()
+
+
+def test_an_interrupted_start_that_has_begun_nothing_leaves_nothing(tmp_path: Path) -> None:
+    assert interrupted(tmp_path / "runs/x", "logs/learner.log", "run.json", "lock", "summary.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_start_takes_nothing_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").write_text("mine")
+    assert interrupted(tmp_path / "run", "logs/learner.log", "notes.txt")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml", "notes.txt"]
+    assert interrupted(tmp_path / "new", "logs/learner.log", "notes.txt")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints/00000000/state.json", "journal/1"])
+def test_an_interrupted_run_that_has_begun_stays(tmp_path: Path, name: str) -> None:
+    assert not interrupted(tmp_path, "logs/learner.log", name)
+    assert (tmp_path / "logs/learner.log").exists()
+
+
 def test_an_interrupted_start_names_no_checkpoints_that_are_not_there(tmp_path: Path) -> None:
     assert "nothing was trained" in broken_off_text(tmp_path)
     (tmp_path / "checkpoints").mkdir()

@@ -72,6 +72,7 @@ MAY_READ_THE_CLOCK = {
     "dppo/watch/evaluate_command.py": "a command of its own: how long it takes",
     "dppo/watch/evaluate.py": "how long an evaluation may go on",
     "dppo/local/final_evaluation.py": "a shell: the deadline of a process",
+    "dppo/watch/evaluator.py": "a shell: the deadline of a process",
     "dppo/watch/rendering.py": "how long an episode may be filmed",
     "dppo/ops/healthcheck.py": "a command of its own: how old the sign of life is",
     "dppo/local/run_summary.py": "how much of the time for the evaluation is left",

@@ -1,5 +1,6 @@
 """The end of a run, as a user reads it: digits, the two ways to act, what to do next."""
 
+import dataclasses
 import json
 import logging
 import math
@@ -111,6 +112,34 @@ def test_evaluation_and_training_are_explained_where_they_differ() -> None:
     late = sampled_text(result(500.0), result(496.9, deterministic=False), {**SUMMARY, "mean_return": 107.5})
     assert late.splitlines()[1:] == ["  training's 107.5 is over its newest episodes, which began under older policies"]
     assert "\n" not in sampled_text(result(0.0), result(3510.0), {**SUMMARY, "mean_return": None})
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "reason"),
+    [
+        ("NormalizeReward", "  training's 3,820 has another unit: gymnasium's NormalizeReward divides rewards by"),
+        ("NormalizeObservation", "  in evaluation the policy sees other observations than in training: gymnasium's"),
+        ("mine:Scaled", "  mine:Scaled changes rewards: where it keeps statistics of its own, they begin anew"),
+    ],
+)
+def test_wrappers_are_named_where_they_may_be_the_reason(wrapper: str, reason: str) -> None:
+    sampled = dataclasses.replace(result(20.0, deterministic=False), wrappers=(wrapper,))
+    _, line = sampled_text(result(20.0), sampled, SUMMARY).splitlines()
+    assert line.startswith(reason)
+    same = dataclasses.replace(result(3820.0, deterministic=False), wrappers=(wrapper,))
+    assert "\n" not in sampled_text(result(3820.0), same, SUMMARY)
+
+
+def test_a_crashing_environment_is_not_said_to_have_episodes_without_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dppo.watch.plot.plot", lambda runs, output, x: tmp_path / "curve.png")
+    (tmp_path / "policy.onnx").write_bytes(b"x")
+    for environments, text in ((4, False), (5, True)):
+        crashed = {**SUMMARY, "episodes": 0, "env_restarts": 4, "environments": environments}
+        (tmp_path / "summary.json").write_text(json.dumps(crashed))
+        close_run(tmp_path, episodes=5)
+        assert ("no evaluation: no episode ended" in capsys.readouterr().out) is text
 
 
 def test_one_is_not_many() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 from dppo.api.nesting import marked_as_running
+from dppo.local.launch_texts import LaunchTexts
 from dppo.local.train import run
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.interpreter import MODULE_PATH_VARIABLE, append_working_directory, module_path
@@ -15,7 +16,9 @@ from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE
 from dppo.settings.commands import TrainConfig
 
 
-def run_here(config: TrainConfig, *, verbose: bool, hooks: object | None = None) -> int:
+def run_here(
+    config: TrainConfig, *, verbose: bool, hooks: object | None = None, texts: LaunchTexts = LaunchTexts()
+) -> int:
     """Train in this process; returns the exit code of `dppo train`. Raises UsageError outside of the main thread."""
     if threading.current_thread() is not threading.main_thread():
         raise UsageError(
@@ -28,7 +31,7 @@ def run_here(config: TrainConfig, *, verbose: bool, hooks: object | None = None)
         _variable(LAUNCHED_VARIABLE, str(time.monotonic())),
         _output(verbose=verbose),
     ):
-        return run(config, hooks=hooks)
+        return run(config, hooks=hooks, texts=texts)
 
 
 @contextlib.contextmanager

@@ -15,12 +15,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import asdict
 from types import FrameType
 from typing import TextIO
 
 import msgspec
 
 from dppo.local.exit_diagnosis import last_words
+from dppo.local.launch_texts import LaunchTexts
 from dppo.local.processes import Lifeline
 from dppo.protocol.errors import CheckpointError, DppoError, ProtocolError, RefusedError, UsageError
 from dppo.protocol.process.exit_codes import how_it_ended
@@ -46,8 +48,8 @@ class Ended(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-def run_process(config: TrainConfig, *, verbose: bool) -> int:
-    """Train in another process until it has ended; returns the exit code of `dppo train`.
+def run_process(config: TrainConfig, *, verbose: bool, texts: LaunchTexts = LaunchTexts()) -> int:
+    """Train in another process until it has ended; returns the exit code of `dppo train`. texts: of the call.
 
     Ctrl-C (in the main thread) is passed on, and the run ends in order. Raises the error of the run.
     """
@@ -81,7 +83,7 @@ def run_process(config: TrainConfig, *, verbose: bool) -> int:
         stack.callback(_end, process)
         for stream in streams:
             stack.callback(stream.close)
-        _write_settings(process, config)
+        _write_settings(process, config, texts)
         _watch(process, streams, interrupts)
         try:
             code = _code(process.wait(), _read(reading), streams[1].text())
@@ -92,11 +94,11 @@ def run_process(config: TrainConfig, *, verbose: bool) -> int:
         return INTERRUPTED if interrupts else code
 
 
-def _write_settings(process: subprocess.Popen[bytes], config: TrainConfig) -> None:
-    """All settings by dotted name, as JSON; a pipe takes as much without waiting."""
+def _write_settings(process: subprocess.Popen[bytes], config: TrainConfig, texts: LaunchTexts) -> None:
+    """All settings by dotted name, and the texts, as JSON; a pipe takes as much without waiting."""
     assert process.stdin is not None, "it is a pipe"
     with contextlib.suppress(BrokenPipeError):  # it has ended already, which is seen next
-        process.stdin.write(json.dumps(values_of(config)).encode())
+        process.stdin.write(json.dumps({"settings": values_of(config), "texts": asdict(texts)}).encode())
         process.stdin.close()
 
 

@@ -1,15 +1,15 @@
 """`dppo.train`: one run on this machine, from settings to its results. Knows settings and run directories."""
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dppo.api.callables import found_by, registered_here
+from dppo.api.callables import OWN_HOOKS, found_by, registered_here
 from dppo.api.config import Config, resolved_settings
 from dppo.api.nesting import refuse_within_a_run
 from dppo.api.results import Result, read_result
-from dppo.api.wording import python_words
+from dppo.api.wording import in_python_words, python_words
+from dppo.local.launch_texts import LaunchTexts
 from dppo.local.launching import in_new_directory, placed, with_run
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
@@ -50,11 +50,11 @@ def train(
     chosen = in_new_directory(chosen) if new else chosen
     chosen, given = _with_hooks(chosen, hooks)
     directory = chosen.learner.run_directory.absolute()
-    text = preset_text(resolved, is_off=preset == "none" or isinstance(config, TrainConfig)) if verbose else ""
-    if text:
-        print(text, file=sys.stderr)
+    text = preset_text(resolved, is_off=preset == "none" or isinstance(config, TrainConfig))
+    again = f"go on with it: dppo.train(..., directory={str(chosen.learner.run_directory)!r}) with the same settings"
+    texts = LaunchTexts(in_python_words(text), again if new else "the same call goes on with it")
     try:
-        code = _run(chosen, verbose=verbose, hooks=given)
+        code = _run(chosen, verbose=verbose, hooks=given, texts=texts)
     except UsageError as error:
         here = registered_here(chosen.learner.env.id)
         if here and "is registered" in str(error):
@@ -67,15 +67,15 @@ def train(
     return read_result(directory)
 
 
-def _run(chosen: TrainConfig, *, verbose: bool, hooks: object | None) -> int:
+def _run(chosen: TrainConfig, *, verbose: bool, hooks: object | None, texts: LaunchTexts) -> int:
     """Train, in a process of its own or here; returns the exit code of `dppo train`."""
     if chosen.actors:
         from dppo.api.run_process import run_process
 
-        return run_process(chosen, verbose=verbose)
+        return run_process(chosen, verbose=verbose, texts=texts)
     from dppo.api.run_here import run_here
 
-    return run_here(chosen, verbose=verbose, hooks=hooks)
+    return run_here(chosen, verbose=verbose, hooks=hooks, texts=texts)
 
 
 def _with_hooks(config: TrainConfig, hooks: str | type | object | None) -> tuple[TrainConfig, object | None]:
@@ -88,9 +88,6 @@ def _with_hooks(config: TrainConfig, hooks: str | type | object | None) -> tuple
         return with_run(config, hooks=hooks), None
     if not config.actors:
         return config, hooks() if isinstance(hooks, type) else hooks
-    what_to_do = "move it into a module of its own, for example my_hooks.py, and give hooks='my_hooks:Class'"
     if not isinstance(hooks, type):
-        raise UsageError(
-            f"hooks is an object of this process, and the run is one of its own: {what_to_do}, or actors=0"
-        )
-    return with_run(config, hooks=found_by(hooks, "hooks", "the run's process", what_to_do)), None
+        raise UsageError(f"hooks is an object of this process, and the run is one of its own: {OWN_HOOKS}, or actors=0")
+    return with_run(config, hooks=found_by(hooks, "hooks", "the run's process", OWN_HOOKS)), None

@@ -1,7 +1,7 @@
 """The process of a run that `dppo.train` has started: -m dppo.api.training_process FD.
 
 A process of its own, so that signals, children and the working directory of the caller's stay the caller's. It reads
-all settings from standard input, and writes how the run ended to FD, as one line of JSON.
+all settings and texts from standard input, and writes how the run ended to FD, as one line of JSON.
 """
 
 import json
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from dppo.local.launch_texts import LaunchTexts
 from dppo.local.process_end import leave, use_utf8
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.household import leaves_nothing
@@ -36,13 +37,15 @@ def main(arguments: Sequence[str]) -> int:
     return code
 
 
-def _train(settings: bytes) -> tuple[int, dict[str, Any]]:
+def _train(given: bytes) -> tuple[int, dict[str, Any]]:
     """Return the exit code, and what was raised as {"kind", "error"}."""
     try:
         with leaves_nothing(GRACE_SECONDS, sweeper=True):
             from dppo.local.train import run
 
-            return run(build(TrainConfig, read_tree(json.loads(settings), TrainConfig, "settings"))), {}
+            call = json.loads(given)
+            config = build(TrainConfig, read_tree(call["settings"], TrainConfig, "settings"))
+            return run(config, texts=LaunchTexts(**call["texts"])), {}
     except DppoError as error:
         return error.exit_code, {"kind": type(error).__name__, "error": str(error)}
     except KeyboardInterrupt:

@@ -4,36 +4,50 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
+from dppo.learner.storage.run_directory import DIRECTORIES, FILES
 from dppo.learner.storage.run_lock import refuse_if_held
-from dppo.learner.storage.settings_history import has_trained
+from dppo.learner.storage.settings_history import has_begun, has_trained
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
 
 LOGS = "logs"
+NOTHING_LEFT = "\ninterrupted before training had begun: nothing was trained, and nothing is left of it"
 
 
 @contextlib.contextmanager
-def removed_where_it_fails(directory: Path) -> Iterator[None]:
+def removed_where_it_fails(directory: Path) -> Iterator[Callable[[], bool]]:
     """Remove what a failing start has made in `directory`, and the directory if it is new, unless it has trained.
 
     A log that the error names is moved to a temporary directory, and the error names it there. What was in the
-    directory before stays. An interrupted start is no failure.
+    directory before stays. An interrupted start is no failure: the function that is yielded removes alike what it has
+    made, unless that is the beginning of a run, and returns whether it has.
     """
     missing = _missing(directory)
     above = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     changed_at = above.stat()
     before = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+
+    def remove(kept: Container[str]) -> None:
+        with contextlib.suppress(OSError):
+            _remove(directory, kept, missing)
+            os.utime(above, ns=(changed_at.st_atime_ns, changed_at.st_mtime_ns))
+
+    def undo() -> bool:
+        if has_begun(directory) or _is_in_use(directory):
+            return False
+        made = {*DIRECTORIES, *FILES} - before  # what others have put there meanwhile stays
+        remove({path.name for path in directory.iterdir()} - made if directory.is_dir() else before)
+        return True
+
     try:
-        yield
+        yield undo
     except Exception as error:
         if has_trained(directory) or _is_in_use(directory):
             raise
         moved = _without_lost_logs(error, directory, before)
-        with contextlib.suppress(OSError):
-            _remove(directory, before, missing)
-            os.utime(above, ns=(changed_at.st_atime_ns, changed_at.st_mtime_ns))
+        remove(before)
         if moved is error:
             raise
         raise moved from None
@@ -44,7 +58,7 @@ def broken_off_text(directory: Path) -> str:
     saved = directory / "checkpoints"
     if saved.is_dir() and any(saved.iterdir()):
         return f"\ninterrupted before the learner could say how the run went; what it saved: {saved}"
-    return f"\ninterrupted before the learner had begun: nothing was trained, and {directory} holds logs at most"
+    return f"\ninterrupted before the learner had begun: nothing was trained; what there is: {directory}"
 
 
 def _is_in_use(directory: Path) -> bool:
@@ -61,9 +75,9 @@ def _missing(directory: Path) -> list[Path]:
     return [path for path in (directory, *directory.parents) if not path.exists()]
 
 
-def _remove(directory: Path, before: set[str], missing: list[Path]) -> None:
+def _remove(directory: Path, kept: Container[str], missing: list[Path]) -> None:
     for path in list(directory.iterdir()):
-        if path.name in before:
+        if path.name in kept:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -47,7 +47,7 @@ def evaluate_at_the_end(
         "deterministic": deterministic,
     }
     tally = Tally(asked=episodes)
-    with _signals() as signals, contextlib.ExitStack() as stack:
+    with collected_signals() as signals, contextlib.ExitStack() as stack:
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         lifeline = Lifeline()
@@ -118,7 +118,7 @@ def _words(child: Child) -> str:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def collected_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of being ended by them."""
     got: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.transport.listener import Listening, check_address
-from dppo.local.launching import NEW, checked, in_new_directory, placed, show_finished
+from dppo.local.launch_texts import FirstLine, LaunchTexts, again_text
+from dppo.local.launching import NEW, check_hooks_of_finished, checked, in_new_directory, placed, show_finished
 from dppo.local.log_files import tracing
 from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import kept_settings
@@ -29,7 +30,9 @@ def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
         if reports is not None:
             return _run_for_local_run(resolved.config, listening, reports, trace)
         config = placed(resolved.config)
-        return _run_alone(in_new_directory(config) if NEW in resolved.switches else config, listening, trace)
+        config = in_new_directory(config) if NEW in resolved.switches else config
+        again = again_text("learner", resolved.arguments, config.learner.run_directory)
+        return _run_alone(config, listening, trace, LaunchTexts(resolved.first_line, again))
 
 
 def _run_for_local_run(
@@ -57,16 +60,18 @@ def _run_for_local_run(
     return 0
 
 
-def _run_alone(config: LearnerProcessConfig, listening: Listening, trace: Trace | None) -> int:
+def _run_alone(config: LearnerProcessConfig, listening: Listening, trace: Trace | None, texts: LaunchTexts) -> int:
     standing = checked(config)
     if standing.over:
+        check_hooks_of_finished(config.learner.run.hooks)
         show_finished(standing)
         _tell_actors(config, listening, standing.over)
         return 0
+    FirstLine(texts.first_line).show()
     collect, env = config.learner.collect, env_settings(config.learner)
     with looking_for_spaces(env, collect.envs_per_actor) as spaces_here:
         check_address(listening)
-        _train_alone(config, listening, standing.directory, spaces_here, trace)
+        _train_alone(config, listening, standing.directory, spaces_here, trace, texts.again)
     return 0
 
 
@@ -76,12 +81,19 @@ def _train_alone(
     directory: Path,
     spaces_here: Future[SpacesHere],
     trace: Trace | None,
+    again: str,
 ) -> None:
     import dppo.learner.service
     from dppo.local.drawing_thread import Screen
     from dppo.local.failed_starts import removed_where_it_fails
     from dppo.local.progress import NoteHandler
-    from dppo.local.run_summary import check_that_episodes_ended, close_run, film, say_what_is_next
+    from dppo.local.run_summary import (
+        check_that_episodes_ended,
+        close_run,
+        evaluate_the_last_policy,
+        film,
+        say_what_is_next,
+    )
     from dppo.watch.side_processes import SideProcesses
 
     check_same_spaces(directory, spaces_here)
@@ -98,13 +110,17 @@ def _train_alone(
 
         def afterwards(interrupted: bool) -> None:
             screen.close()
-            sides.evaluator.close()
+            sides.evaluator.stop()
             episodes = 0 if interrupted else config.evaluation_episodes
             envs, max_seconds = config.learner.collect.envs_per_actor, config.evaluation_seconds
             if not close_run(directory, episodes, envs=envs, max_seconds=max_seconds) and not interrupted:
                 check_that_episodes_ended(directory)
+                if evaluate_the_last_policy(directory, sides.evaluator):
+                    return
                 film(sides.recorder)
                 say_what_is_next(directory, seeds="")
+            elif interrupted and again:
+                print(f"\n{again}", flush=True)
 
         dppo.learner.service.run(
             config.learner,

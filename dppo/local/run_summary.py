@@ -16,9 +16,11 @@ from dppo.learner.atomic_files import replace_file
 from dppo.learner.storage.best_policy import BEST_POLICY_FILE
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.local.run_summary_text import next_steps, sampled_text, training_text
+from dppo.local.status_text import metrics_text
 from dppo.number_text import absurd_text
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.lifeline import has_parent
+from dppo.watch.evaluator import Evaluator
 from dppo.watch.recorder import LAST_VIDEO_SECONDS, Recorder
 
 LEAST_SECONDS = 1.0  # that must be left for the second half of the evaluation
@@ -67,7 +69,8 @@ def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: flo
     if not episodes or not (directory / "policy.onnx").exists():
         return False
     if not summary["episodes"]:
-        print(fitted(f"no evaluation: {NO_EPISODE}"))
+        if not _crashed_in_all(summary):  # which fails the run, in a line of its own
+            print(fitted(f"no evaluation: {NO_EPISODE}"))
         return False
     return _evaluated(directory, summary, episodes, envs, max_seconds)
 
@@ -76,11 +79,16 @@ def check_that_episodes_ended(directory: Path) -> None:
     """Raise DppoError where every episode that ended did so because its environment crashed."""
     with contextlib.suppress(OSError, ValueError):
         summary = json.loads((directory / SUMMARY).read_bytes())
-        crashes = summary.get("env_restarts", 0)
-        # fewer may have hit some environments only, of a task whose episodes do not end
-        if not summary["episodes"] and crashes and crashes >= summary.get("environments", crashes):
+        if _crashed_in_all(summary):
+            crashes = summary["env_restarts"]
             newest = f"; the newest: {crash}" if (crash := summary.get("newest_crash")) else ""
             raise DppoError(f"no episode ended by itself, the environment crashed in all of them ({crashes:,}){newest}")
+
+
+def _crashed_in_all(summary: dict[str, Any]) -> bool:
+    """Whether no episode ended by itself and every environment crashed; fewer crashes may have hit some only."""
+    crashes = summary.get("env_restarts", 0)
+    return not summary["episodes"] and crashes > 0 and crashes >= summary.get("environments", crashes)
 
 
 def say_what_is_next(directory: Path, *, seeds: str) -> None:
@@ -111,6 +119,31 @@ def place_of_programs() -> str:
     if not (folder / "dppo").is_file() or (found is not None and Path(found).parent == folder):
         return ""
     return f"{_shown(folder)}{os.sep}"
+
+
+def evaluate_the_last_policy(directory: Path, evaluator: Evaluator) -> bool:
+    """Evaluate it as the run has evaluated others, if the run wants that; returns whether the user interrupted it.
+
+    The evaluation that is printed before has other episodes: no policy is chosen by those that it is judged by.
+    """
+    from dppo.local.final_evaluation import collected_signals
+
+    evaluator.stop()
+    if not evaluator.may_evaluate or not _has_episodes(directory):
+        return False
+    text = f"is the last policy the best? Evaluating it, for at most {evaluator.max_seconds:g} s (Ctrl-C ends it) ..."
+    print(fitted(text), flush=True)
+    with collected_signals() as signals:
+        evaluator.evaluate_the_end(lambda: bool(signals))
+    return bool(signals)
+
+
+def _has_episodes(directory: Path) -> bool:
+    """Whether an episode has ended in training: else none may end now."""
+    try:
+        return bool(json.loads((directory / SUMMARY).read_bytes())["episodes"])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def film(recorder: Recorder) -> None:
@@ -172,6 +205,7 @@ def closing_text(summary: dict[str, Any]) -> str:
     starts = summary.get("starts", 1)
     since = "since launch" if starts == 1 else f"in {starts} starts"
     training = training_text(summary)
+    own = metrics_text(summary.get("metrics", {}))
     restarts = summary.get("env_restarts", 0)  # runs that were over before they were counted have none
     absurd = absurd_text(summary.get("outliers", 0), summary.get("steps_left_out", 0))
     crashed = f"; {_counted(restarts, 'environment')} crashed and {'was' if restarts == 1 else 'were'} made again"
@@ -181,6 +215,7 @@ def closing_text(summary: dict[str, Any]) -> str:
         f"{_counted(summary['episodes'], 'episode')}; "
         f"{summary['elapsed_seconds']:.1f} s {since}{crashed if restarts else ''}{f'; {absurd}' if absurd else ''}\n"
         f"{training}{chr(10) if training else ''}"
+        f"{f'metrics: {own}{chr(10)}' if own else ''}"
         f"{ledger_text(summary['ledger'])}"
     )
 

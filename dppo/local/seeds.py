@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from typing import Any
 
 from dppo.learner.storage.settings_history import has_begun
 from dppo.learner.telemetry.status import SUMMARY
+from dppo.local.launch_texts import FirstLine, LaunchTexts
 from dppo.local.launching import checked, with_run
 from dppo.local.processes import Lifeline
 from dppo.local.run_comparison import SEED_DIRECTORY, free_directory
@@ -70,9 +71,17 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def train_seeds(config: TrainConfig, seeds: Sequence[int], *, new: bool, switches: Sequence[str] = ()) -> int:
-    """Train every seed that is not finished yet; return the exit code: 1 where one failed. switches: of every command.
+def train_seeds(
+    config: TrainConfig,
+    seeds: Sequence[int],
+    *,
+    new: bool,
+    switches: Sequence[str] = (),
+    texts: Callable[[Path], LaunchTexts] = lambda folder: LaunchTexts(),
+) -> int:
+    """Train every seed that is not finished yet; return the exit code: 1 where one failed.
 
+    switches: of every command. texts: of this one, for the folder that it trains in.
     Raises UsageError, before anything is started, where one of them cannot start.
     """
     folder = folder_of(config)
@@ -81,13 +90,15 @@ def train_seeds(config: TrainConfig, seeds: Sequence[int], *, new: bool, switche
     if has_begun(folder):
         raise UsageError(f"{folder} holds a run: choose another --run.directory for a folder of seeds")
     runs = {seed: with_run(config, seed=seed, directory=str(folder / f"{SEED_DIRECTORY}{seed}")) for seed in seeds}
+    said = texts(folder)
+    first_line = FirstLine(said.first_line)
     finished = {seed for seed, run in runs.items() if checked(run).over}
     notes: dict[int, str] = {}
     code = 0
     with _Children(switches) as children:
         for number, (seed, run) in enumerate(runs.items(), start=1):
             what = "finished already" if seed in finished else str(run.learner.run_directory)
-            print(f"seed {seed} ({number} of {len(runs)}): {what}", flush=True)
+            first_line.note(f"seed {seed} ({number} of {len(runs)}): {what}")
             ended = 0 if seed in finished else children.train(run)
             if ended == UsageError.exit_code and number == 1:
                 return ended  # the command's line says why, and the others would end alike
@@ -98,6 +109,8 @@ def train_seeds(config: TrainConfig, seeds: Sequence[int], *, new: bool, switche
                 break
     print(f"\n{table([_row(seed, run, notes.get(seed, '')) for seed, run in runs.items()])}")
     _draw(folder)
+    if code == INTERRUPTED and said.again:
+        print(said.again)
     failed = [seed for seed in notes if not notes[seed].startswith("interrupted")]
     if failed and code != INTERRUPTED:
         raise DppoError(f"seed {', '.join(map(str, failed))} failed; the others are done. The same command tries again")

@@ -7,18 +7,19 @@ import signal
 import socket
 import tempfile
 from collections import deque
-from enum import Enum
 from pathlib import Path
 
 from dppo.learner.telemetry.status import Status
 from dppo.local.actor_memory import memory_for_another
 from dppo.local.drawing_thread import Screen
 from dppo.local.exit_diagnosis import how_an_actor_ended
-from dppo.local.failed_starts import broken_off_text, removed_where_it_fails
-from dppo.local.launching import checked, show_finished
+from dppo.local.failed_starts import removed_where_it_fails
+from dppo.local.launch_texts import FirstLine, LaunchTexts
+from dppo.local.launching import check_hooks_of_finished, checked, show_finished
 from dppo.local.log_files import NO_TRACE, made_logs, trace_of
 from dppo.local.preflight import check_before_start
 from dppo.local.processes import Child, Lifeline, end, wait
+from dppo.local.run_end import Ending, close, leave
 from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
 from dppo.protocol.process.descendants import become_subreaper, children, reap
@@ -36,65 +37,49 @@ ACTOR_GRACE_SECONDS = 5.0
 GOODBYE_SECONDS = 1.0  # for actors that got BYE; one that had not joined yet got none
 AT_ONCE_SECONDS = 1.0
 AT_A_TIME = 8  # actors that are started before the first of them has joined
-INTERRUPTED = 130
 
 
-def run(config: TrainConfig, *, hooks: object | None = None, is_traced: bool = False) -> int:
+def run(
+    config: TrainConfig,
+    *,
+    hooks: object | None = None,
+    is_traced: bool = False,
+    texts: LaunchTexts = LaunchTexts(),
+) -> int:
     """Train, evaluate, draw the curve; returns the exit code. Raises DppoError where the run fails.
 
-    hooks: an object in place of run.hooks, where the run is in this process (no actors).
+    hooks: an object in place of run.hooks, where the run is in this process (no actors). texts: of the command.
     """
     started = launched_at()
     standing = checked(config)
     if standing.over:
+        check_hooks_of_finished(config.learner.run.hooks, hooks)
         show_finished(standing)
         return 0
-    check_before_start(config, lambda text: print(text, flush=True))
+    first_line = FirstLine(texts.first_line)
+    check_before_start(config, first_line.note)
+    first_line.show()
     directory = config.learner.run_directory.absolute()
     progress = Screen()
     with (
-        removed_where_it_fails(directory),
+        removed_where_it_fails(directory) as undo,
         SideProcesses(config, directory, progress.note) as sides,
     ):
-        if config.actors == 0:
-            from dppo.local.inline import run_inline
+        try:
+            if config.actors == 0:
+                from dppo.local.inline import run_inline
 
-            interrupted = run_inline(config, progress, sides, hooks=hooks, is_traced=is_traced)
-            ending = Ending.INTERRUPTED if interrupted else Ending.OVER
-        else:
-            ending = _run_processes(config, directory, started, progress, sides, is_traced=is_traced)
-        if ending is Ending.BROKEN_OFF:
-            print(broken_off_text(directory))
-            return INTERRUPTED
-        return _close(config, ending, directory, sides)
-
-
-def _close(config: TrainConfig, ending: "Ending", directory: Path, sides: SideProcesses) -> int:
-    """Say how it went, evaluate and film, in this order; returns the exit code."""
-    from dppo.local.run_summary import check_that_episodes_ended, close_run, film, say_what_is_next
-
-    sides.evaluator.close()
-    is_over = ending is Ending.OVER
-    interrupted = close_run(
-        directory,
-        episodes=config.evaluation_episodes if is_over else 0,
-        envs=config.learner.collect.envs_per_actor,
-        max_seconds=config.evaluation_seconds,
-    )
-    if is_over:
-        check_that_episodes_ended(directory)
-    if is_over and not interrupted:
-        film(sides.recorder)
-        say_what_is_next(directory, seeds="--run.new --seeds 5" if config.learner.run.directory else "--seeds 5")
-    return 0 if is_over and not interrupted else INTERRUPTED
-
-
-class Ending(Enum):
-    """End of a run that did not fail."""
-
-    OVER = "over"
-    INTERRUPTED = "interrupted"  # the learner wrote its last checkpoint and its summary
-    BROKEN_OFF = "broken off"  # interrupted, and it did not get to that
+                interrupted = run_inline(config, progress, sides, hooks=hooks, is_traced=is_traced)
+                ending = Ending.INTERRUPTED if interrupted else Ending.OVER
+            else:
+                ending = _run_processes(config, directory, started, progress, sides, is_traced=is_traced)
+        except KeyboardInterrupt:
+            if not is_traced:
+                undo()
+            raise
+        if ending is Ending.OVER:
+            return close(config, directory, sides)
+        return leave(ending, directory, sides, texts.again, None if is_traced else undo)
 
 
 def _run_processes(

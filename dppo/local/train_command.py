@@ -1,5 +1,8 @@
 """`dppo train`: one run on this machine, or one a seed."""
 
+from pathlib import Path
+
+from dppo.local.launch_texts import LaunchTexts, again_text
 from dppo.local.launching import NEW, SEEDS, TRACE, in_new_directory, placed
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.lifeline import watch_parent
@@ -19,9 +22,16 @@ def train(resolved: Resolved[TrainConfig]) -> int:
             placed(resolved.config),
             parse_seeds(resolved.extra[SEEDS]),
             new=NEW in resolved.switches,
+            texts=lambda folder: _texts(resolved, folder),
             switches=("--trace",) if TRACE in resolved.switches else (),
         )
     from dppo.local.train import run
 
     config = placed(resolved.config)
-    return run(in_new_directory(config) if NEW in resolved.switches else config, is_traced=TRACE in resolved.switches)
+    config = in_new_directory(config) if NEW in resolved.switches else config
+    texts = _texts(resolved, config.learner.run_directory)
+    return run(config, is_traced=TRACE in resolved.switches, texts=texts)
+
+
+def _texts(resolved: Resolved[TrainConfig], directory: Path) -> LaunchTexts:
+    return LaunchTexts(resolved.first_line, again_text("train", resolved.arguments, directory))

@@ -1,8 +1,8 @@
-"""An evaluation of a run's newest policy: the process that a run starts at intervals while it trains.
+"""An evaluation of a run's newest policy: the process that a run starts at intervals while it trains, and at its end.
 
-Usage: python -m dppo.watch.evaluate_newest RUN_DIRECTORY EVENTS EPISODES ENVS SECONDS. Appends a line to eval.jsonl
-and, with EVENTS "events", scalars to TensorBoard; the best policy so far becomes policy-best.onnx. It takes what time
-no other process wants.
+Usage: python -m dppo.watch.evaluate_newest RUN_DIRECTORY EVENTS EPISODES ENVS SECONDS PACE. Appends a line to
+eval.jsonl and, with EVENTS "events", scalars to TensorBoard; the best policy so far becomes policy-best.onnx. PACE
+"gently": it takes what time no other process wants.
 """
 
 import json
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     append_working_directory()
     watch_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    yield_to_everybody()
+    if arguments[5] == "gently":
+        yield_to_everybody()
     directory, events = Path(arguments[0]), arguments[1] == "events"
     try:
         line = evaluate_newest(directory, int(arguments[2]), int(arguments[3]), float(arguments[4]))
