@@ -114,6 +114,14 @@ def never_stops(world: Simulation, name: str) -> Process:
     return actor
 
 
+def hangs_up(world: Simulation, actor: Process) -> None:
+    """The actor's connection ends, and the learner hears of it."""
+    assert actor.connection is not None
+    connection = actor.connection.id
+    world.kill(actor)
+    world._do(learner_of(world).unreachable(connection, world.now))
+
+
 def idle(world: Simulation, actor: Process) -> None:
     """Say HAVE at every policy and PING; hear nothing else."""
     connection = actor.connection
@@ -146,6 +154,51 @@ def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(even_shar
             world.kill(actor)
         updates_in(world, 1.0, lambda: fast)
         assert updates_in(world, 40.0, lambda: fast) >= 0.98 * calm
+
+
+@pytest.mark.parametrize(("even_shares", "seconds"), [(False, 1.4), pytest.param(True, 2.5, marks=pytest.mark.slow)])
+def test_new_names_that_leave_before_they_are_given_up_cost_a_fifth_at_most(even_shares: bool, seconds: float) -> None:
+    with Simulation(stop_grace_seconds=3.0, even_shares=even_shares) as world:
+        fast = running(world, "fast-1", "fast-2")
+        calm = updates_in(world, 20.0, lambda: fast)
+        hostile = [never_stops(world, "name-0")]
+        leaves_at = world.now + seconds
+
+        def act() -> list[Process]:
+            nonlocal leaves_at
+            if world.now >= leaves_at:
+                leaves_at = world.now + seconds
+                hangs_up(world, hostile[-1])
+                hostile.append(never_stops(world, f"name-{len(hostile)}"))
+            idle(world, hostile[-1])
+            return fast
+
+        assert updates_in(world, 40.0, act) >= 0.8 * calm * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answers", [1, 3])
+def test_new_names_that_answer_a_few_times_and_then_never_cost_the_others_a_fifth_at_most(answers: int) -> None:
+    with Simulation(stop_grace_seconds=3.0) as world:
+        fast = running(world, "fast-1", "fast-2")
+        calm = updates_in(world, 20.0, lambda: fast)
+        number, began, updates = 0, world.now, world.updates
+        hostile = never_stops(world, "name-0")
+
+        def act() -> list[Process]:
+            nonlocal number, began, updates, hostile
+            if world.updates < updates + answers + 1:
+                began = world.now
+                return [*fast, hostile]
+            idle(world, hostile)
+            if world.now > began + 3.0:
+                hangs_up(world, hostile)
+                number, began, updates = number + 1, world.now, world.updates
+                hostile = never_stops(world, f"name-{number}")
+            return fast
+
+        updates_in(world, 40.0, act)
+        assert updates_in(world, 60.0, act) >= 0.8 * calm * 3
 
 
 def test_new_names_that_never_answer_cost_what_is_allowed_for_all_of_them_together() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.collection_rule import collection_rule
-from dppo.learner.session.flow_control import MOST_UNDELIVERED, segment_steps_of
+from dppo.learner.session.flow_control import MOST_UNDELIVERED, cut_short, segment_steps_of
 from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.phases import TABLE, Event, Phase
 from dppo.learner.session.records import Action, Latencies, Note, Peer, Quota, Send, Settings
@@ -84,6 +84,7 @@ class CollectionCycle:
 
     def advance(self, now: float) -> list[Action]:
         """Go on to whatever phase the table allows now."""
+        self._look_for_gone(now)
         actions: list[Action] = []
         if self.phase is Phase.COLLECTING:
             actions += self._advance_collecting(now)
@@ -112,10 +113,7 @@ class CollectionCycle:
     def _cut_short(self) -> list[Action]:
         """Log a batch that takes all bytes that may wait: it is trained on as it is, or all credit would end."""
         was_cut_short, self._was_cut_short = self._was_cut_short, True
-        text = (
-            f"a batch was taken with {self.batch_steps} of {self._settings.batch_steps} steps: {self.batch_bytes:,} "
-            f"bytes wait, and {self._most_bytes():,} may (collect.max_ingress_bytes; 0 derives it from the batch)"
-        )
+        text = cut_short(self.batch_steps, self._settings.batch_steps, self.batch_bytes, self._most_bytes())
         return [] if was_cut_short else [Note(text)]
 
     def _extend(self) -> list[Action]:
@@ -126,14 +124,20 @@ class CollectionCycle:
             actions.append(Send(peer.id, Extend(*self.current, share)))
         return actions
 
+    def _look_for_gone(self, now: float) -> None:
+        """Record which peers went before they had stopped, and how long the others had waited for them."""
+        for peer in [peer for peer in self._peer_table.take_gone() if not peer.stopped]:
+            if self.phase is Phase.STOPPING:
+                self._answers.gone(peer, self.stop_sent_at, now)
+            elif self.phase is Phase.COLLECTING:
+                self.rule.gone(peer, self._peers.values(), now)
+
     def _all_have_stopped(self) -> bool:
         """Whether no peer is awaited any more. Looks at each peer once an update, not with every message."""
-        while self._awaited:
-            peer = self._awaited[-1]
-            if not peer.stopped and self._peers.get(peer.id) is peer:
-                return False
-            self._awaited.pop()
-        return True
+        peers, awaited = self._peers, self._awaited
+        while awaited and (awaited[-1].stopped or peers.get(awaited[-1].id) is not awaited[-1]):
+            awaited.pop()
+        return not awaited
 
     @property
     def all_have_loaded(self) -> bool:
@@ -148,7 +152,7 @@ class CollectionCycle:
                 is_loading = peer.have_version < self.snapshot.version
                 if is_loading and not peer.stopped and now - peer.policy_sent_at > LOADING_SECONDS:
                     peer.stopped = True  # it still reads its policy, and has nothing to send under it
-                    self._answers.waited_in_vain(now - self.stop_sent_at, now)
+                    self._answers.waited_in_vain(self.stop_sent_at, now)
             late = [peer for peer in self._awaited if not peer.stopped and now > peer.wait_until]
             actions += self._answers.give_up(late, self.stop_sent_at, now)
         elif self.phase is Phase.COLLECTING:
@@ -206,8 +210,7 @@ class CollectionCycle:
     def _await(self, peer: Peer, now: float) -> None:
         """Wait for its answer to STOP, if it is worth it."""
         peer.stopped = not self._answers.expect(peer, self.snapshot.version, now)
-        if not peer.stopped:
-            self._awaited.append(peer)
+        self._awaited += [] if peer.stopped else [peer]
 
     def stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
         """Take a peer's answer to STOP."""
@@ -247,9 +250,8 @@ class CollectionCycle:
         peer.sent_version, peer.policy_sent_at = self.snapshot.version, now
         peer.idle_policies += 1
         quota = self._quota(peer, share, now)
-        policy = Policy(
-            *self.current, self.snapshot.digest, quota.segment_steps, self.rule.cuts_at_episode_end, quota.share
-        )
+        cuts = self.rule.cuts_at_episode_end
+        policy = Policy(*self.current, self.snapshot.digest, quota.segment_steps, cuts, quota.share)
         most = most_steps(quota.segment_steps, peer.slots.envs)
         granted = peer.grant(most, rollouts=MOST_UNDELIVERED[self._settings.on_stop])
         *parts, last = self.snapshot.parts

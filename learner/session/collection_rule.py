@@ -62,6 +62,10 @@ class CollectionRule(Protocol):
         """Note in their quotas which peers are not waited for any more; return what to log."""
         ...
 
+    def gone(self, peer: Peer, peers: Collection[Peer], now: float) -> None:
+        """Note that a peer went before it had stopped. peers: that are left."""
+        ...
+
 
 @dataclass(frozen=True)
 class Minimum:
@@ -104,6 +108,9 @@ class Minimum:
     def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
         """Return none: nothing is owed."""
         return []
+
+    def gone(self, peer: Peer, peers: Collection[Peer], now: float) -> None:
+        """Note nothing: none was waited for."""
 
 
 def collection_rule(settings: Settings) -> CollectionRule:

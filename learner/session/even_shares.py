@@ -95,6 +95,13 @@ class EvenShares:
                 actions += self._excuse(peer, waited, now)
         return actions
 
+    def gone(self, peer: Peer, peers: Collection[Peer], now: float) -> None:
+        """Record a wait in vain, where others stand still for what the peer owed."""
+        if self._owes(peer) and any(other.quota.is_exhausted for other in _acting(peers)):
+            longest, waited = max(self._grace_seconds, self._longest_seconds), now - self._exhausted_at
+            self._punctuality.wasted(waited * self._grace_seconds / longest, now)
+            self._punctuality.gone(peer.actor, waited)
+
     def _owes(self, peer: Peer) -> bool:
         quota = peer.quota
         return not (quota.is_exhausted or quota.is_excused or self._punctuality.is_given_up(peer.actor))

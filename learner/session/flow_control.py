@@ -100,3 +100,11 @@ def _no_row_fits(spec: Spec, envs: int, max_rollout_bytes: int) -> str:
         f"a rollout of one row of {envs} environments takes up to {needed:,} bytes in these spaces, and "
         f"collect.max_rollout_bytes={max_rollout_bytes} is the largest that is accepted: raise it to {needed}{lower}"
     )
+
+
+def cut_short(steps: int, wanted: int, size: int, most: int) -> str:
+    """Return the note on a batch of fewer steps than wanted, since its bytes are the most that may wait."""
+    return (
+        f"a batch was taken with {steps} of {wanted} steps: {size:,} bytes wait, and {most:,} may "
+        "(collect.max_ingress_bytes; 0 derives it from the batch)"
+    )

@@ -39,6 +39,7 @@ class PeerTable:
         self.peer_limits = PeerLimits()
         self.fetches = Fetches()
         self.plausibility = Plausibility(settings, ledger)
+        self._gone: list[Peer] = []  # from `peers`, since they were taken
         self._names: set[str] = set()  # of `peers`
         self._connections: dict[str, set[bytes]] = {}  # by actor, of `peers` and `lost`
         self._owners = Names(ledger, settings.term)
@@ -155,6 +156,7 @@ class PeerTable:
                 del self._connections[gone.actor]
         if peer is not None:
             self._names.discard(peer.actor)
+            self._gone.append(peer)
         return peer
 
     def lose(self, peer_id: bytes) -> Peer | None:
@@ -163,8 +165,14 @@ class PeerTable:
         if peer is not None:
             self._names.discard(peer.actor)
             self.lost[peer_id] = peer
+            self._gone.append(peer)
             self.fetches.end(peer)
         return peer
+
+    def take_gone(self) -> list[Peer]:
+        """Return once each peer that left the table; not those that said HELLO again on their connection."""
+        gone, self._gone = self._gone, []
+        return [peer for peer in gone if self.peers.get(peer.id) is not peer]
 
     def heard_of(self, peer_id: bytes) -> Peer | None:
         """Return the peer on that connection, None before its HELLO."""
@@ -244,6 +252,7 @@ class PeerTable:
         """Forget all peers."""
         self.peers.clear()
         self.lost.clear()
+        self._gone.clear()
         self.fetches.forget()
         self._names.clear()
         self._connections.clear()

@@ -3,7 +3,8 @@
 An actor that has kept to its time is waited for as long as the rule allows. One of which that is not known (new, or
 late once) is waited for out of a small allowance that all of them share, so that however many there are, and whatever
 their names, they cost the others WASTED_SHARE of the time. One that was late LATE_TIMES is not waited for, until it has
-been in time again: twice in a row, and each time that it falls back, twice as often.
+been in time again: twice in a row, and each time that it falls back, twice as often. Actors that were in time a few
+times and are then late make more times required of all that are new.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ WASTED_SHARE = 0.03  # of all time, for waits in vain
 LEAST_SECONDS = 0.25  # of one wait: many tiny ones would cost more than they are allowed
 MAX_ACTORS = 4096  # with a record; the oldest are forgotten
 MAX_REQUIRED = 1024  # times in a row
+TRUSTED = 256  # times in a row that show at any time that an actor keeps to its time
+FORGIVEN_AFTER = 1024  # answers in time, of all actors, after which half as many of one are required
 
 
 @dataclass
@@ -44,6 +47,8 @@ class Punctuality:
         self._records: dict[str, Record] = {}
         self._allowance = self._most_seconds
         self._counted_at: float | None = None
+        self._required = 1  # times in a row, of whoever is to be waited for as long as the rule allows
+        self._answers = 0  # in time, of all actors
 
     def record(self, actor: str) -> Record:
         """The record of that actor, new where there is none."""
@@ -62,7 +67,7 @@ class Punctuality:
     def patience(self, actor: str, now: float) -> float:
         """Seconds that the others may wait for that actor."""
         record = self._records.get(actor)
-        if record is not None and record.is_kept:
+        if record is not None and record.is_kept and record.in_time >= self._required:
             return self._limit_seconds
         if record is not None and record.is_given_up:
             return 0.0
@@ -74,6 +79,9 @@ class Punctuality:
         record = self.record(actor)
         record.seconds = seconds
         record.in_time += 1
+        self._answers += 1
+        if self._answers % FORGIVEN_AFTER == 0:
+            self._required = max(1, self._required // 2)
         if record.late and record.in_time >= MAX_REQUIRED:
             record.late -= 1
             record.in_time = 0 if record.late else record.in_time
@@ -81,9 +89,16 @@ class Punctuality:
     def late(self, actor: str) -> Record:
         """The actor did not do it within the limit."""
         record = self.record(actor)
+        if 0 < record.in_time < TRUSTED:
+            self._required = min(2 * self._required, TRUSTED)
         record.late += 1
         record.in_time = 0
         return record
+
+    def gone(self, actor: str, seconds: float) -> None:
+        """The actor went without doing it, after the others had waited for so long."""
+        if seconds >= LEAST_SECONDS:
+            self.late(actor)
 
     def wasted(self, seconds: float, now: float) -> None:
         """Subtract a wait that ended without an answer from the allowance."""

@@ -18,6 +18,7 @@ class Answers:
         self._punctuality = Punctuality(grace_seconds, UNKNOWN_SECONDS)
         self._open: dict[bytes, Peer] = {}  # by connection: acting when STOP was sent, and not judged yet
         self._said: list[Action] = []  # for the next tick
+        self._charged_at = -math.inf  # up to then, waits in vain are subtracted
         self._advised: set[str] = set()  # actors for which the setting that would let them contribute was logged
 
     def expect(self, peer: Peer, version: int, now: float) -> bool:
@@ -70,12 +71,18 @@ class Answers:
                 text = f"{peer.actor} did not stop within {waited} ({_silent(peer, now)}); going on without it"
                 actions.append(Note(text))
         if late:
-            self.waited_in_vain(now - since, now)
+            self.waited_in_vain(since, now)
         return actions
 
-    def waited_in_vain(self, seconds: float, now: float) -> None:
-        """Record a wait that ended without an answer."""
-        self._punctuality.wasted(seconds, now)
+    def gone(self, peer: Peer, since: float, now: float) -> None:
+        """Record that a peer went without an answer to the STOP that was sent then."""
+        self.waited_in_vain(since, now)
+        self._punctuality.gone(peer.actor, now - since)
+
+    def waited_in_vain(self, since: float, now: float) -> None:
+        """Record a wait that ended without an answer. Waits for several at the same time are counted once."""
+        self._punctuality.wasted(now - max(since, min(self._charged_at, now)), now)
+        self._charged_at = now
 
     def _judge(self, peer: Peer, now: float) -> list[Action]:
         record = self._punctuality.record(peer.actor)
