@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from dppo.cli import main
-from dppo.local.processes import Lifeline
+from dppo.protocol.process.lifeline import Lifeline
 from scripts.chaos.figures import Outcome, at_least, at_most, holds, none_of, reported
 from scripts.chaos.registry import known
 from scripts.chaos.relays import Relay

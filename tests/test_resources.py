@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from dppo.local import actor_memory as memory
 from dppo.local.preflight import check_before_start
-from dppo.local.processes import Child, Lifeline
+from dppo.local.processes import Child
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process import resources
+from dppo.protocol.process.lifeline import Lifeline
 from dppo.protocol.process.resources import MB, Room, available_bytes, lack, room
 from dppo.settings.commands import TrainConfig
 
@@ -77,7 +78,6 @@ def test_another_actor_is_started_only_while_there_is_memory_for_it(
     monkeypatch: pytest.MonkeyPatch, actors: int, starting: int, available: int, enough: bool
 ) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: available * MB)
-    lifeline = Lifeline()
-    children = [Child(f"actor-{i}", (), Path("log"), lifeline) for i in range(actors)]
-    lifeline.close()
+    with Lifeline() as lifeline:
+        children = [Child(f"actor-{i}", (), Path("log"), lifeline) for i in range(actors)]
     assert memory.memory_for_another(children, starting) == (enough, 60 * MB, available * MB)

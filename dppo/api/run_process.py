@@ -21,14 +21,14 @@ from typing import TextIO
 
 import msgspec
 
+from dppo.local.child_process import ChildProcess
 from dppo.local.exit_diagnosis import last_words
 from dppo.local.launch_texts import LaunchTexts
-from dppo.local.processes import Lifeline
 from dppo.protocol.errors import CheckpointError, DppoError, ProtocolError, RefusedError, UsageError
 from dppo.protocol.process.exit_codes import how_it_ended
-from dppo.protocol.process.interpreter import MODULE_PATH_VARIABLE, SAFE_PATH, module_path
+from dppo.protocol.process.interpreter import MODULE_PATH_VARIABLE, module_path
 from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE
-from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
+from dppo.protocol.process.lifeline import Lifeline
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import values_of
 
@@ -55,35 +55,31 @@ def run_process(config: TrainConfig, *, verbose: bool, texts: LaunchTexts = Laun
     """
     launched = time.monotonic()
     with contextlib.ExitStack() as stack:
-        lifeline = Lifeline()
-        stack.callback(lifeline.close)
+        lifeline = stack.enter_context(Lifeline())
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         streams = [_Relay(stream, original, verbose=verbose) for stream, original in _outputs()]
         interrupts = stack.enter_context(_interrupts())
         try:
-            process = subprocess.Popen(
-                [sys.executable, SAFE_PATH, "-m", "dppo.api.training_process", str(writing)],
+            process = ChildProcess(
+                ["-m", "dppo.api.training_process", str(writing)],
+                lifeline,
+                variables={LAUNCHED_VARIABLE: str(launched), MODULE_PATH_VARIABLE: module_path()},
                 stdin=subprocess.PIPE,
                 stdout=streams[0].descriptor,
                 stderr=streams[1].descriptor,
-                env={
-                    **os.environ,
-                    LAUNCHED_VARIABLE: str(launched),
-                    LIFELINE_VARIABLE: str(lifeline.read_fd),
-                    MODULE_PATH_VARIABLE: module_path(),
-                },
-                pass_fds=(lifeline.read_fd, writing),
-                start_new_session=True,  # Ctrl-C in a terminal reaches us only
+                pass_fds=(writing,),
+                is_command=True,
             )
         finally:
             os.close(writing)
             for stream in streams:
                 stream.close_writing()
-        stack.callback(_end, process)
+        stack.callback(process.end, END_SECONDS, signal.SIGINT)  # where our own output failed
         for stream in streams:
             stack.callback(stream.close)
-        _write_settings(process, config, texts)
+        given = {"settings": values_of(config), "texts": asdict(texts)}
+        process.give_input(json.dumps(given).encode())  # a pipe takes as much without waiting
         _watch(process, streams, interrupts)
         try:
             code = _code(process.wait(), _read(reading), streams[1].text())
@@ -94,15 +90,7 @@ def run_process(config: TrainConfig, *, verbose: bool, texts: LaunchTexts = Laun
         return INTERRUPTED if interrupts else code
 
 
-def _write_settings(process: subprocess.Popen[bytes], config: TrainConfig, texts: LaunchTexts) -> None:
-    """All settings by dotted name, and the texts, as JSON; a pipe takes as much without waiting."""
-    assert process.stdin is not None, "it is a pipe"
-    with contextlib.suppress(BrokenPipeError):  # it has ended already, which is seen next
-        process.stdin.write(json.dumps({"settings": values_of(config), "texts": asdict(texts)}).encode())
-        process.stdin.close()
-
-
-def _watch(process: subprocess.Popen[bytes], streams: list["_Relay"], interrupts: list[int]) -> None:
+def _watch(process: ChildProcess, streams: list["_Relay"], interrupts: list[int]) -> None:
     """Pass output and interrupts on until the process has ended."""
     passed, deadline = 0, float("inf")
     while True:
@@ -142,16 +130,6 @@ def _read(descriptor: int) -> bytes:
             break
         found += data
     return found
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it where our own output failed: in order, or by force."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_SECONDS)
-        process.kill()
-    process.wait()
 
 
 @contextlib.contextmanager

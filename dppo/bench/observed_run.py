@@ -5,8 +5,6 @@ import os
 import platform
 import shlex
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,13 +15,15 @@ from typing import Any
 
 import psutil
 
+from dppo.local.child_process import ChildProcess
 from dppo.local.exit_diagnosis import last_words
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.exit_codes import how_it_ended
-from dppo.protocol.process.interpreter import SAFE_PATH
+from dppo.protocol.process.lifeline import Lifeline
 from dppo.protocol.release import RELEASE
 
 SAMPLE_SECONDS = 0.5
+END_SECONDS = 30.0  # of a run when the bench is interrupted
 
 
 @dataclass
@@ -41,21 +41,19 @@ def observe(arguments: Sequence[str], seed: int, seconds: float | None = None) -
     """Run `dppo train ARGUMENTS` in a directory of its own, to its end or interrupted after that many seconds."""
     with tempfile.TemporaryDirectory(prefix="dppo-bench-") as directory:
         run = Path(directory) / "run"
-        command = [sys.executable, SAFE_PATH, "-m", "dppo.cli", "train", *arguments, "--seed", str(seed)]
+        command = ["-m", "dppo.cli", "train", *arguments, "--seed", str(seed)]
         command += ["--run.directory", str(run), "--evaluation-episodes", "0"]
         load = os.getloadavg()[0]
-        with (Path(directory) / "output").open("w+") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        with (Path(directory) / "output").open("w+") as output, Lifeline() as lifeline:
+            process = ChildProcess(command, lifeline, stdout=output, stderr=output, is_command=True)
             try:
                 pss = _watch(process, seconds)
             finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
+                code = process.end(END_SECONDS)
             output.seek(0)
             text = output.read().strip()
-        if process.returncode not in (0, 130) or not (run / "summary.json").exists():
-            raise _failure(process.returncode, text, f"dppo train {shlex.join([*arguments, '--seed', str(seed)])}")
+        if code not in (0, 130) or not (run / "summary.json").exists():
+            raise _failure(code, text, f"dppo train {shlex.join([*arguments, '--seed', str(seed)])}")
         summary = json.loads((run / "summary.json").read_bytes())
         metrics = run / "metrics.jsonl"
         curve = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
@@ -69,7 +67,7 @@ def _failure(code: int, text: str, command: str) -> DppoError:
     return (UsageError if code == UsageError.exit_code else DppoError)(f"{words} (said by `{command}`)")
 
 
-def _watch(process: subprocess.Popen[bytes] | subprocess.Popen[str], seconds: float | None) -> list[int]:
+def _watch(process: ChildProcess, seconds: float | None) -> list[int]:
     """Wait for its end, or interrupt it once it has trained that long; returns the peak PSS of each actor."""
     peaks: dict[int, int] = {}
     deadline = None

@@ -19,13 +19,13 @@ from typing import IO
 
 import msgspec
 
+from dppo.local.child_process import ChildProcess
 from dppo.local.exit_diagnosis import last_words
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.messages import EnvSettings
-from dppo.protocol.process.descendants import MARK_VARIABLE, kill_group, kill_started_by, new_mark
 from dppo.protocol.process.exit_codes import how_it_ended
-from dppo.protocol.process.interpreter import SAFE_PATH, append_working_directory
-from dppo.protocol.process.lifeline import LIFELINE_VARIABLE, watch_parent
+from dppo.protocol.process.interpreter import append_working_directory
+from dppo.protocol.process.lifeline import Lifeline, watch_parent
 from dppo.protocol.specs import Spec
 
 ANNOUNCE_SECONDS = 2.0  # a wait that is worth a line
@@ -70,26 +70,20 @@ def probe(
     limit = env.step_timeout_seconds  # 0: as long as it takes
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
-        life_read, life_write = os.pipe()
+        lifeline = stack.enter_context(Lifeline())
         answers, theirs = os.pipe()
-        for descriptor in (life_read, life_write, answers):
-            stack.callback(os.close, descriptor)
-        mark = new_mark()
-        process = subprocess.Popen(
-            [sys.executable, SAFE_PATH, "-m", "dppo.local.env_probe", str(theirs), device, str(slot)],
+        stack.callback(os.close, answers)
+        process = ChildProcess(
+            ["-m", "dppo.local.env_probe", str(theirs), device, str(slot)],
+            lifeline,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env={**os.environ, LIFELINE_VARIABLE: str(life_read), MARK_VARIABLE: mark},
-            pass_fds=(life_read, theirs),
-            start_new_session=True,
+            pass_fds=(theirs,),
         )
-        stack.callback(_end, process, mark)
+        stack.callback(process.kill)
         os.close(theirs)
-        assert process.stdin is not None, "it is a pipe"
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(msgspec.json.encode(env))
-            process.stdin.close()
+        process.give_input(msgspec.json.encode(env))
         what = env.id if device == "cpu" else f"{env.id} and a tensor on {device}"
         answer = _read_answer(answers, limit + MARGIN_SECONDS if limit else None, what, note, given_up)
         if given_up.is_set():
@@ -99,8 +93,7 @@ def probe(
         if answer.error:
             raise UsageError(answer.error)
         found(msgspec.msgpack.decode(answer.spec, type=Spec))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(CLOSE_SECONDS)
+        process.wait_at_most(CLOSE_SECONDS)
 
 
 def _read_answer(
@@ -126,29 +119,21 @@ def _read_answer(
                 return msgspec.json.decode(text, type=Answer)
 
 
-def _broken(env: EnvSettings, process: "subprocess.Popen[bytes]", log: IO[bytes], limit: float) -> str:
+def _broken(env: EnvSettings, process: ChildProcess, log: IO[bytes], limit: float) -> str:
     """Return why there was no answer."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(1.0)
+    code = process.wait_at_most(1.0)
     log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
     words = last_words(log.read().decode(errors="replace"))
-    if process.returncode is None or words.startswith("environment hung"):
+    if code is None or words.startswith("environment hung"):
         place = f", in {words.partition(' in ')[2]}" if " in " in words else ""
         return (
             f"cannot make {env.id}: it takes longer than {limit:g} s{place}; "
             "to allow more: --env.step-timeout-seconds (0: for ever)"
         )
-    how = how_it_ended(process.returncode)
+    how = how_it_ended(code)
     wrappers = "" if env.wrappers_json == "[]" else f" in {json.loads(env.wrappers_json)}"
     made = f"{env.id} with {json.loads(env.kwargs_json)}{wrappers}"
     return f"cannot make {made}: its process {how}{f': {words}' if words else ''}"
-
-
-def _end(process: "subprocess.Popen[bytes]", mark: str) -> None:
-    """Leave nothing of it: neither the process nor what it has started."""
-    kill_group(process.pid)
-    process.wait()
-    kill_started_by(mark)  # what went into a session of its own
 
 
 def child() -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dppo.local.evaluation_process import read
-from dppo.local.processes import Child, Lifeline, end
+from dppo.local.processes import Child, end
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.exit_codes import how_it_ended
+from dppo.protocol.process.lifeline import Lifeline
 from dppo.watch.episode_results import EvaluationResult, Tally
 
 POLL_SECONDS = 0.1
@@ -50,8 +51,7 @@ def evaluate_at_the_end(
     with collected_signals() as signals, contextlib.ExitStack() as stack:
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
-        lifeline = Lifeline()
-        stack.callback(lifeline.close)
+        lifeline = stack.enter_context(Lifeline())
         logs = directory / "logs"
         log = logs / "evaluation.log"
         try:

@@ -1,22 +1,18 @@
-"""Child processes of a local run: started with a lifeline, watched, ended. Knows processes; knows no training."""
+"""Child processes of a local run that have a log, and are started again when they die. Knows no training."""
 
 import contextlib
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dppo.learner.regular_files import open_own
+from dppo.local.child_process import ChildProcess, end_all, wait_all
 from dppo.local.exit_diagnosis import HUNG, ended_in_order, last_words
 from dppo.protocol.errors import DppoError
-from dppo.protocol.process.descendants import MARK_VARIABLE, is_over, kill_group, kill_started_by, new_mark
-from dppo.protocol.process.interpreter import SAFE_PATH
 from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE
-from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
+from dppo.protocol.process.lifeline import Lifeline
 
 QUICK_SECONDS = 10.0  # a child that lives shorter than this did not get to work
 MAX_QUICK_DEATHS = 5
@@ -24,18 +20,6 @@ FIRST_DELAY_SECONDS = 0.1
 CLEAN_END_SECONDS = 3.0  # an actor that ended well got BYE, and its learner is about to end too
 MAX_DELAY_SECONDS = 5.0
 LOG_BYTES = 100_000  # from its end, enough for the stacks of many threads
-
-
-class Lifeline:
-    """A pipe that is never written to: its reading end closes when this process is gone, however it died."""
-
-    def __init__(self) -> None:
-        self.read_fd, self._write_fd = os.pipe()
-
-    def close(self) -> None:
-        """Let go: every child that still runs gets a signal to end."""
-        os.close(self.read_fd)
-        os.close(self._write_fd)
 
 
 @dataclass
@@ -49,57 +33,40 @@ class Child:
     environment: Mapping[str, str] = field(default_factory=dict)
     pass_fds: tuple[int, ...] = ()
     working_directory: Path | None = None  # None: that of this process
-    process: subprocess.Popen[bytes] | None = None
+    process: ChildProcess | None = None
     deaths: int = 0
     worked: bool = False  # in this life, as far as its supervisor has seen
     words: str = ""  # what it wrote in the life that is over
-    _mark: str = ""  # what this life starts carries it
     _quick_deaths: int = 0
     _started: float = 0.0
     _start_at: float = 0.0
     _log_start: int = 0  # of this life
 
     def start(self) -> None:
-        """Start the process in a session of its own: Ctrl-C reaches the parent only, which ends all in order.
-
-        Raises DppoError where its log cannot be written.
-        """
+        """Start the process. Raises DppoError where its log cannot be written."""
         self._started = time.monotonic()
         self.worked = False
-        self._mark = new_mark()
         try:
             descriptor = open_own(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise DppoError(f"the log {self.log} cannot be written: {error.strerror or error}") from None
         with open(descriptor, "ab") as log:
             self._log_start = log.tell()
-            self.process = subprocess.Popen(
-                [sys.executable, SAFE_PATH, *self.arguments],
-                stdin=subprocess.DEVNULL,
+            self.process = ChildProcess(
+                self.arguments,
+                self.lifeline,
+                variables={LAUNCHED_VARIABLE: str(self._started), **self.environment},
                 stdout=log,
                 stderr=log,
-                env={
-                    **os.environ,
-                    LAUNCHED_VARIABLE: str(self._started),
-                    **self.environment,
-                    LIFELINE_VARIABLE: str(self.lifeline.read_fd),
-                    MARK_VARIABLE: self._mark,
-                },
-                pass_fds=(self.lifeline.read_fd, *self.pass_fds),
-                start_new_session=True,
-                cwd=self.working_directory,
+                pass_fds=self.pass_fds,
+                working_directory=self.working_directory,
             )
 
     def died(self) -> int | None:
         """Return the exit code if it has ended since the last look (negative: the signal), else None."""
-        if self.process is None:
+        code = None if self.process is None else self.process.poll()
+        if code is None:
             return None
-        if self.process.returncode is None:
-            if not is_over(self.process.pid):
-                return None
-            kill_group(self.process.pid)  # of its own session; before its number is free again
-        code = self.process.wait()
-        kill_started_by(self._mark)
         self.process = None
         self.words = self._read_words()
         if code == 0:
@@ -134,11 +101,6 @@ class Child:
         self.start()
         return True
 
-    @property
-    def mark(self) -> str:
-        """Mark in the environment variables of every process that this life has started."""
-        return self._mark
-
     def last_error(self) -> str:
         """Return the process's last error in one line, without the program's name; "" where it printed none."""
         return last_words(self.words)
@@ -151,26 +113,14 @@ class Child:
 
 
 def end(children: Sequence[Child], grace_seconds: float) -> None:
-    """SIGTERM, wait, SIGKILL; returns when all are gone."""
-    alive = [child.process for child in children if child.process is not None]
-    for process in alive:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + grace_seconds
-    for process in alive:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline - time.monotonic()))
-        kill_group(process.pid)
-        process.wait()
-    for child in children:
-        if child.process is not None:
-            kill_started_by(child.mark)
+    """SIGTERM, wait, SIGKILL; returns when all are gone, with what they have started."""
+    end_all(_processes(children), grace_seconds)
 
 
 def wait(children: Sequence[Child], seconds: float) -> None:
     """Wait until all have ended by themselves, at most that long."""
-    deadline = time.monotonic() + seconds
-    for child in children:
-        if child.process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.process.wait(max(0.0, deadline - time.monotonic()))
+    wait_all(_processes(children), seconds)
+
+
+def _processes(children: Sequence[Child]) -> list[ChildProcess]:
+    return [child.process for child in children if child.process is not None]

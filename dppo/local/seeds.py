@@ -1,11 +1,8 @@
 """`dppo train --seeds`: one run a seed, one after the other, each a command of its own; a table and the median."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,16 +13,15 @@ from typing import Any
 
 from dppo.learner.storage.settings_history import has_begun
 from dppo.learner.telemetry.status import SUMMARY
+from dppo.local.child_process import ChildProcess
 from dppo.local.launch_texts import FirstLine, LaunchTexts
 from dppo.local.launching import checked, with_run
-from dppo.local.processes import Lifeline
 from dppo.local.run_comparison import SEED_DIRECTORY, free_directory
 from dppo.local.run_summary import saved_evaluation
 from dppo.number_text import return_number
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.exit_codes import how_it_ended
-from dppo.protocol.process.interpreter import SAFE_PATH
-from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
+from dppo.protocol.process.lifeline import Lifeline
 from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import dump_yaml
 
@@ -140,7 +136,7 @@ class _Children:
     def __init__(self, switches: Sequence[str]) -> None:
         self._switches = switches
         self.interrupted = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ChildProcess | None = None
         self._lifeline = Lifeline()
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -156,7 +152,7 @@ class _Children:
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         self.interrupted = True
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
             self._process.send_signal(number)
 
     def train(self, config: TrainConfig) -> int:
@@ -175,13 +171,8 @@ class _Children:
             ]  # variables would win over the file
             if self.interrupted:
                 return INTERRUPTED
-            self._process = subprocess.Popen(
-                [sys.executable, SAFE_PATH, "-m", "dppo.cli", *arguments],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, LIFELINE_VARIABLE: str(self._lifeline.read_fd)},
-                pass_fds=(self._lifeline.read_fd,),
-                start_new_session=True,  # Ctrl-C reaches this process only, which hands it on once
-            )
+            # in a session of its own: Ctrl-C reaches this process only, which hands it on once
+            self._process = ChildProcess(["-m", "dppo.cli", *arguments], self._lifeline, is_command=True)
             return self._process.wait()
 
 

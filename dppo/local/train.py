@@ -18,7 +18,7 @@ from dppo.local.launch_texts import FirstLine, LaunchTexts
 from dppo.local.launching import check_hooks_of_finished, checked, show_finished
 from dppo.local.log_files import NO_TRACE, made_logs, trace_of
 from dppo.local.preflight import check_before_start
-from dppo.local.processes import Child, Lifeline, end, wait
+from dppo.local.processes import Child, end, wait
 from dppo.local.run_end import Ending, close, leave
 from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
@@ -26,6 +26,7 @@ from dppo.protocol.process.descendants import become_subreaper, children, reap
 from dppo.protocol.process.exit_codes import how_it_ended
 from dppo.protocol.process.heartbeat_pipe import with_heartbeat
 from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE, launched_at
+from dppo.protocol.process.lifeline import Lifeline
 from dppo.protocol.process.resources import MB
 from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import dump_yaml
@@ -96,8 +97,7 @@ def _run_processes(
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         stack.callback(ours.close)
         stack.callback(theirs.close)
-        lifeline = Lifeline()
-        stack.callback(lifeline.close)
+        lifeline = stack.enter_context(Lifeline())
         environment = {
             "DPPO_CONFIG": str(settings),
             LAUNCHED_VARIABLE: str(started),
@@ -161,7 +161,7 @@ class _Supervisor:
             self._show_reports()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        if not (ended_well or (last is not None and last.returncode == 0)):
+        if not (ended_well or (last is not None and last.exit_code == 0)):
             return Ending.BROKEN_OFF
         return Ending.INTERRUPTED if self._interrupts else Ending.OVER
 
@@ -221,7 +221,7 @@ class _Supervisor:
         child = self._learner
         if code > 0 or child.hopeless:
             kind: type[DppoError] = {2: UsageError, 3: RefusedError}.get(code, DppoError)
-            raise kind(f"{child.last_error() or f'the learner ended with code {code}'} (log: {child.log})")
+            raise kind(f"{child.last_error() or f'the learner {how_it_ended(code)}'} (log: {child.log})")
         self._progress.note(f"the learner {how_it_ended(code)}; starting it again from its newest checkpoint")
 
     def _revive(self) -> None:

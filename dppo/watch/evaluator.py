@@ -11,10 +11,11 @@ from typing import Literal
 
 from dppo.learner.config import RunConfig
 from dppo.learner.telemetry.status import Status
-from dppo.local.processes import Child, Lifeline, end, wait
+from dppo.local.processes import Child, end, wait
 from dppo.number_text import mean_and_spread
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.exit_codes import how_it_ended
+from dppo.protocol.process.lifeline import Lifeline
 from dppo.watch.evaluation_lines import lines
 
 OVERTIME_SECONDS = 60.0  # to start at the lowest priority, and to close environments
@@ -141,7 +142,7 @@ class Evaluator:
             return
         self._child = None
         if code:
-            self._give_up(child.last_error() or f"it ended with code {code}")
+            self._give_up(child.last_error() or f"it {how_it_ended(code)}")
         else:
             self._show()
 

@@ -10,8 +10,10 @@ from typing import Literal, Self
 
 from dppo.learner.config import RunConfig
 from dppo.learner.telemetry.status import Status
-from dppo.local.processes import Child, Lifeline, end, wait
+from dppo.local.processes import Child, end, wait
 from dppo.protocol.errors import DppoError
+from dppo.protocol.process.exit_codes import how_it_ended
+from dppo.protocol.process.lifeline import Lifeline
 
 LAST_VIDEO_SECONDS = 60.0  # to film the end of a run; its process stops playing after FILMING_SECONDS
 END_SECONDS = 2.0
@@ -103,7 +105,7 @@ class Recorder:
             return
         self._filming = None
         if code:
-            self._give_up(child.last_error() or f"filming ended with code {code}")
+            self._give_up(child.last_error() or f"filming {how_it_ended(code)}")
 
     def _give_up(self, reason: str) -> None:
         self._seconds = 0.0

@@ -9,9 +9,29 @@ import os
 import signal
 import threading
 import time
+from types import TracebackType
+from typing import Self
 
 LIFELINE_VARIABLE = "DPPO_LIFELINE_FD"  # the child's reading end
 GRACE_SECONDS = 20.0  # for a learner to write its checkpoint
+
+
+class Lifeline:
+    """The parent's side, for any number of children. Use as a context manager, or call `close`."""
+
+    def __init__(self) -> None:
+        self.read_fd, self._write_fd = os.pipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go: every child that still runs gets a signal to end."""
+        os.close(self.read_fd)
+        os.close(self._write_fd)
 
 
 _watched = threading.Event()

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from dppo.learner.storage.audit import audit
-from dppo.local.processes import Lifeline
 from dppo.protocol.errors import DppoError
+from dppo.protocol.process.lifeline import Lifeline
 from scripts.chaos.figures import Figure, holds, none_of, reported
 from scripts.chaos.samples import Sample, sample
 from scripts.chaos.simulators import PACED, counted_steps

@@ -29,6 +29,7 @@ from dppo.learner.transport.network_thread import Network
 from dppo.protocol.codec import decode_from_learner, encode
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import EnvSettings, TimeShares
+from dppo.protocol.process.lifeline import watch_parent
 from dppo.protocol.rollout import Segment
 from dppo.protocol.security.curve import ClientSecurity
 from dppo.protocol.security.join_line import JoinLine
@@ -194,6 +195,7 @@ def main() -> None:
     actors.add_argument("--pause", type=float, default=0.0, help="seconds from one rollout of an actor to its next")
     actors.add_argument("--learner", default="", help="another address than the one in the line: a relay's")
     given = parser.parse_args()
+    watch_parent()
     if given.side == "learner":
         serve(given.endpoint, given.directory, given.policy_bytes, given.batch_steps)
     else:

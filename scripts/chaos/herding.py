@@ -1,8 +1,8 @@
 """Starts the two sides of a herd as processes of their own, and reads what its learner tells."""
 
 import json
+import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dppo.protocol.process.interpreter import SAFE_PATH
+from dppo.local.child_process import ChildProcess, end_all
+from dppo.protocol.process.lifeline import Lifeline
 
 PATIENCE_SECONDS = 60.0
 MODULE = "scripts.chaos.herd"
@@ -20,15 +21,15 @@ class HerdLearner:
     """One life of the learner; reads the figures that it prints."""
 
     def __init__(self, endpoint: str, directory: Path, *options: str) -> None:
-        command = [sys.executable, SAFE_PATH, "-m", MODULE, "learner", endpoint, str(directory), *options]
+        self._lifeline = Lifeline()
+        arguments = ["-m", MODULE, "learner", endpoint, str(directory), *options]
         self.started_at = time.monotonic()
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = ChildProcess(arguments, self._lifeline, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.figures: list[dict[str, Any]] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None, "it was opened"
         with self.process.stdout as lines:
             for line in lines:
                 self.figures.append(json.loads(line))
@@ -51,31 +52,29 @@ class HerdLearner:
     def end(self) -> None:
         """SIGKILL: everything in its memory is gone."""
         self.process.kill()
-        self.process.wait()
-        assert self.process.stdin is not None, "it was opened"
         self.process.stdin.close()
         self._reading.join()
+        self._lifeline.close()
 
 
 @contextmanager
 def herd(join_file: Path, first: int, actors: int, processes: int, *options: str) -> Iterator[None]:
     """Run simulated actors in a few processes; the block begins when all of them have started."""
-    command = [sys.executable, SAFE_PATH, "-m", MODULE, "actors", str(join_file)]
-    started = []
-    try:
-        for number in range(processes):
-            begin, end = (number * actors // processes, (number + 1) * actors // processes)
-            arguments = [*command, str(first + begin), str(end - begin), *options]
-            started.append(subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        for one in started:
-            assert one.stdout is not None, "it was opened"
-            one.stdout.readline()  # started: the time that Python takes is not the learner's
-        for one in started:
-            assert one.stdin is not None, "it was opened"
-            one.stdin.write("go\n")
-            one.stdin.flush()
-        yield
-    finally:
-        for one in started:
-            one.kill()
-            one.communicate()  # waits, and closes its pipes
+    started: list[ChildProcess] = []
+    with Lifeline() as lifeline:
+        try:
+            for number in range(processes):
+                begin, end = (number * actors // processes, (number + 1) * actors // processes)
+                arguments = ["-m", MODULE, "actors", str(join_file), str(first + begin), str(end - begin), *options]
+                started.append(ChildProcess(arguments, lifeline, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            for one in started:
+                one.stdout.readline()  # started: the time that Python takes is not the learner's
+            for one in started:
+                one.stdin.write(b"go\n")
+                one.stdin.flush()
+            yield
+        finally:
+            end_all(started, 0.0, signal.SIGKILL)
+            for one in started:
+                one.stdin.close()
+                one.stdout.close()

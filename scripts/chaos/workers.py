@@ -3,17 +3,14 @@
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dppo.local.processes import Lifeline
-from dppo.protocol.process.interpreter import SAFE_PATH
-from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
+from dppo.local.child_process import ChildProcess
+from dppo.protocol.process.lifeline import Lifeline
 
 
 @dataclass
@@ -26,9 +23,9 @@ class Worker:
     lifeline: Lifeline
     environment: Mapping[str, str] = field(default_factory=dict)
     host: tuple[str, ...] = ()  # what to put before the command, to run it on another host
-    program: tuple[str, ...] = (SAFE_PATH, "-m", "dppo.cli")
+    program: tuple[str, ...] = ("-m", "dppo.cli")
     restart_seconds: float | None = 0.2  # after a death; None: it stays dead
-    process: subprocess.Popen[bytes] | None = None
+    process: ChildProcess | None = None
     starts: int = 0
     started_at: float = 0.0  # monotonic
     exits: list[int] = field(default_factory=list)  # negative: the signal
@@ -37,20 +34,21 @@ class Worker:
     _start_at: float | None = None
 
     def start(self) -> None:
-        """Begin a life. A session of its own: Ctrl-C reaches the bench only, which ends everything in order."""
+        """Begin a life."""
         own = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
         self.starts += 1
         self.started_at = time.monotonic()
         self._start_at = None
         with self.log.open("ab") as log, _uninterrupted():
-            self.process = subprocess.Popen(
-                [*self.host, sys.executable, *self.program, *self.arguments],
-                stdin=subprocess.DEVNULL,
+            self.process = ChildProcess(
+                [*self.program, *self.arguments],
+                self.lifeline,
+                variables=self.environment,
+                inherited=own,
                 stdout=log,
                 stderr=log,
-                env={**own, **self.environment, LIFELINE_VARIABLE: str(self.lifeline.read_fd)},
-                pass_fds=(self.lifeline.read_fd,),
-                start_new_session=True,
+                host=self.host,
+                is_command=True,
             )
 
     @property
@@ -78,14 +76,13 @@ class Worker:
     def signal(self, number: int) -> None:
         """Send a signal to the life that runs, if one does."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+            self.process.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL, and nobody is surprised by it."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and not self.process.is_over():
             self.killed += 1
-            self.process.kill()
+            self.process.send_signal(signal.SIGKILL)
 
     def stay_dead(self) -> None:
         """Do not start it again after its next death."""
@@ -96,9 +93,7 @@ class Worker:
         """Kill it in any state; the process is gone when this returns."""
         self.stay_dead()
         if self.process is not None:
-            self.signal(signal.SIGKILL)
-            self.process.wait()
-            self.exits.append(self.process.returncode)
+            self.exits.append(self.process.kill())
             self.process = None
 
     def excuse(self, code: int) -> bool:
@@ -127,7 +122,7 @@ class Worker:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put off SIGINT and SIGTERM: an interrupt inside Popen would leave a process that the bench does not know of."""
+    """Put off SIGINT and SIGTERM: an interrupted start would leave a process that the bench does not know of."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted
         return
