@@ -5,17 +5,18 @@ Asked by the guard's thread and looked after by the network thread. Knows the bo
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable
 
 from dppo.learner.transport.credentials import Access
 from dppo.learner.transport.token_list import TokenBook
 from dppo.protocol.errors import UsageError
+from dppo.protocol.log_throttle import LogThrottle
 from dppo.protocol.security.curve import Denied, ServerSecurity, Verdict, fingerprint
 
 log = logging.getLogger("dppo.security")
 
 SECONDS_BETWEEN_LINES = 1.0  # a thousand refused clients a second must not fill the disk
+MOST_SHOWN = 3  # kinds of lines that were left out
 
 Clock = Callable[[], float]
 
@@ -33,8 +34,9 @@ class TokenAuthenticator:
         self._known = access.book()  # the newest that could be read
         self._book: TokenBook | None = self._known  # None while the file cannot be used
         self._trouble = ""
-        self._denials = _Seldom("refused", monotonic)
-        self._failures = _Seldom("a key could not be checked, and its owner not let in", monotonic)
+        self._monotonic = monotonic
+        self._denials = LogThrottle(growth=1, least_seconds=SECONDS_BETWEEN_LINES)
+        self._failures = LogThrottle(growth=1, least_seconds=SECONDS_BETWEEN_LINES)
 
     def security(self) -> ServerSecurity:
         """Return what the Router needs."""
@@ -57,12 +59,16 @@ class TokenAuthenticator:
     def denied(self, address: str, key: bytes, reason: str) -> None:
         """Count and log a client that was refused."""
         self.turned_away += 1
-        self._denials.say(f"{address}, key {fingerprint(key) if key else 'none'}: {reason}")
+        text = f"{address}, key {fingerprint(key) if key else 'none'}: {reason}"
+        if self._denials.count(text, self._monotonic()):
+            log.warning("refused: %s", text)
 
     def failed(self, error: BaseException) -> None:
         """Count and log a client that was refused because the check itself failed."""
         self.turned_away += 1
-        self._failures.say(f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}")
+        text = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+        if self._failures.count(text, self._monotonic()):
+            log.warning("a key could not be checked, and its owner was refused: %s", text)
 
     def is_valid(self, label: str) -> bool:
         """Whether those who came by this token may stay; by the newest list that could be read."""
@@ -85,42 +91,7 @@ class TokenAuthenticator:
 
     def flush(self) -> None:
         """Log how many lines were left out, once it is quiet again."""
-        self._denials.flush()
-        self._failures.flush()
-
-
-class _Seldom:
-    """A line a second at most; the next one says how many were left out."""
-
-    def __init__(self, what: str, clock: Clock) -> None:
-        self._what = what
-        self._clock = clock
-        self._lock = threading.Lock()  # the guard's thread says, the network's flushes
-        self._said_at: float | None = None
-        self._held: Counter[str] = Counter()
-
-    def say(self, text: str) -> None:
-        """Say it, or count it."""
-        with self._lock:
-            if self._is_early():
-                if text in self._held or len(self._held) < 100:
-                    self._held[text] += 1
-                else:
-                    self._held["others"] += 1
-                return
-            self._said_at = self._clock()
-        log.warning("%s: %s", self._what, text)
-
-    def flush(self) -> None:
-        """Say what was left out, if that is due."""
-        with self._lock:
-            if not self._held or self._is_early():
-                return
-            self._said_at = self._clock()
-            count, most = self._held.total(), self._held.most_common(3)
-            self._held.clear()
-        texts = "; ".join(f"{text} ({times})" for text, times in most)
-        log.warning("%s: %d times more, most often %s", self._what, count, texts)
-
-    def _is_early(self) -> bool:
-        return self._said_at is not None and self._clock() - self._said_at < SECONDS_BETWEEN_LINES
+        for what, throttle in (("refused", self._denials), ("keys that could not be checked", self._failures)):
+            if held := throttle.take_held(self._monotonic()):
+                texts = "; ".join(f"{text} ({times})" for text, times in list(held.items())[:MOST_SHOWN])
+                log.warning("%s: %d times more, most often %s", what, sum(held.values()), texts)
