@@ -154,7 +154,7 @@ class _Collecting:
 
     def figures(self) -> tuple[Latencies, int]:
         """Return latencies of the newest batch, and restarted environments."""
-        return self._network.ask(lambda session: (session.latencies, session.ledger.env_restarts))
+        return self._network.ask(lambda session: (session.cycle.latencies, session.ledger.env_restarts))
 
     def publish_next(self, version: int, graph: bytes) -> None:
         """Publish a policy; from then on the next batch is collected."""

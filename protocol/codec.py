@@ -14,7 +14,9 @@ from dppo.protocol.messages import WITH_BLOB, FromActor, FromLearner, Message
 from dppo.protocol.specs import check_spec
 from dppo.protocol.texts import cleaned, printable
 
-MAX_HEADER_BYTES = 4096
+MAX_HEADER_BYTES = 4096  # an envelope included
+ENVELOPE = b"\xc4\x08"  # MessagePack's eight bytes, an incarnation; a message begins with an array
+ENVELOPE_BYTES = 10
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -25,6 +27,18 @@ def encode(message: Message) -> bytes:
     if len(header) > MAX_HEADER_BYTES:
         raise ValueError(f"{type(message).__name__} takes {len(header)} bytes; a header may take {MAX_HEADER_BYTES}")
     return header
+
+
+def enveloped(header: bytes, incarnation: bytes) -> bytes:
+    """Frame 0 of a message of or to one of several incarnations on one connection; b"": the only one, no envelope."""
+    return ENVELOPE + incarnation + header if incarnation else header
+
+
+def opened(frame: bytes) -> tuple[bytes, bytes]:
+    """Return the incarnation on the envelope, b"" where there is none, and the message."""
+    if frame.startswith(ENVELOPE) and len(frame) >= ENVELOPE_BYTES:
+        return frame[len(ENVELOPE) : ENVELOPE_BYTES], frame[ENVELOPE_BYTES:]
+    return b"", frame
 
 
 def decode_from_actor(header: bytes, has_blob: bool) -> FromActor:

@@ -20,11 +20,11 @@ from typing import Any
 
 import msgpack
 
-from dppo.learner.session.records import Settings
+from dppo.learner.session.records import PeerKey, Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.protocol import PROTOCOL_VERSION
-from dppo.protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode
+from dppo.protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode, enveloped, opened
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import Ledger, imbalance
 from dppo.protocol.messages import (
@@ -71,7 +71,7 @@ STRANGE: tuple[Any, ...] = (
 NUMBERS = (0, 1, 1, 2, 2, 3, 4, 7, 8, 16, 255, 65536, 65537, 2**24, 2**31, 2**53)
 SETTINGS = Settings(
     run_id="run", term=1, env=ENV, envs_per_actor=2, batch_steps=16, segment_steps=4, seed=1, on_stop="keep",
-    lease_seconds=10.0, stop_grace_seconds=1.0, max_actors=8,
+    lease_seconds=10.0, stop_grace_seconds=1.0, max_actors=8, incarnations_per_connection=2,
 )  # fmt: skip
 
 
@@ -94,7 +94,15 @@ class Result:
 
 
 def mutated(draw: random.Random) -> bytes:
-    """A header that was honest once."""
+    """A header that was honest once, some of them in an envelope that may be damaged, too."""
+    header = _mutated(draw)
+    if draw.randrange(8):
+        return header
+    whole = enveloped(header, draw.choice((HELLO.incarnation, b"abcdefgh")))
+    return whole if draw.randrange(4) else bytes_mutated(draw, whole)
+
+
+def _mutated(draw: random.Random) -> bytes:
     header = encode(draw.choice(HONEST))
     how = draw.randrange(8)
     if how < 3:
@@ -177,7 +185,7 @@ class Target:
 
     def _renew(self) -> None:
         self.session = LearnerSession(SETTINGS, Ledger(), SlotTable(), SPEC)
-        self._peers = [b"%d" % number for number in range(5)]
+        self._peers = [PeerKey(b"%d" % number) for number in range(5)]
         self._version = 1
         self.session.receive(self._peers[0], HELLO, None, self._now)
         assert self._peers[0] in self.session.peers, "an honest HELLO is no longer one: nothing behind it would be met"
@@ -192,12 +200,14 @@ class Target:
                 decode_from_learner(header, blob is not None)
         except ProtocolError:
             pass
+        incarnation, inner = opened(header)
+        key = PeerKey(self._peers[peer].connection, incarnation)
         try:
-            message = decode_from_actor(header, blob is not None)
+            message = decode_from_actor(inner, blob is not None)
             kind = type(message).__name__
-            self.session.receive(self._peers[peer], message, blob, self._now)
+            self.session.receive(key, message, blob, self._now)
         except ProtocolError as error:
-            self.session.violation(self._peers[peer], error, self._now)
+            self.session.violation(key, error, self._now)
         self._now += 0.02
         self.session.tick(self._now)
         result = self.result

@@ -14,6 +14,7 @@ import numpy as np
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.actions import Exit
 from dppo.actor.session.session import ActorSession
+from dppo.learner.session.records import PeerKey
 from dppo.protocol.rollout import Segment
 from dppo.protocol.specs import Leaf, Spec
 
@@ -29,15 +30,21 @@ Sampled = tuple[int, int]  # term and version of the policy that a step was samp
 
 @dataclass
 class Connection:
-    """Two first-in-first-out channels between one actor and the learner."""
+    """Two first-in-first-out channels between one actor and the learner, perhaps by way of a relay."""
 
-    id: bytes
+    id: bytes  # of the learner's connection, which those behind one relay share
     incarnation: Incarnation
+    is_relayed: bool = False
     up: deque[tuple[bytes, bytes | None]] = field(default_factory=deque)
     down: deque[tuple[bytes, bytes | None]] = field(default_factory=deque)
     open: bool = True  # at the actor's end
     noticed: bool = False  # the learner's transport knows that it is gone
     delivered: list[tuple[bytes, bytes | None]] = field(default_factory=list)  # to the learner
+
+    @property
+    def key(self) -> PeerKey:
+        """By which the learner knows the actor."""
+        return PeerKey(self.id, self.incarnation if self.is_relayed else b"")
 
 
 class SampledWorld(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 from onlooker import Books, Disposal, called_invalid, check_end, check_ledger
 from simulated_actor import ENVS, Connection, Identity, Incarnation, Process, numbers_of
-from simulated_network import SimulatedNetwork, damaged
+from simulated_network import GONE, SimulatedNetwork, damaged
 
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.flow_control import CREDIT
@@ -18,7 +18,7 @@ from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.storage.journal_records import RECORD_BYTES, Entry, unpack
 from dppo.learner.storage.journal_replay import holes_between, replay
-from dppo.protocol.codec import decode_from_actor, encode
+from dppo.protocol.codec import decode_from_actor, encode, enveloped, opened
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import EnvSettings, Rollout, Who
@@ -27,6 +27,7 @@ RUN_ID = "run-1"
 LEASE_SECONDS = 5.0
 GRACE_SECONDS = 1.0
 ROUND_SECONDS = 0.05
+RELAYED = 16  # actors behind the relay, at most
 SETTINGS = Settings(
     run_id=RUN_ID,
     term=0,
@@ -44,11 +45,12 @@ SETTINGS = Settings(
 class SimulatedLearner(SimulatedNetwork):
     """A learner and its actors. Faults are methods; nothing happens by itself."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, is_relayed: bool = False, **settings: Any) -> None:
         """settings: those that differ from SETTINGS."""
-        super().__init__()
+        super().__init__(is_relayed=is_relayed)
         self.has_bad_rollouts = False  # that are refused, on purpose
-        self.settings = replace(SETTINGS, **settings)
+        of_relay = {"incarnations_per_connection": RELAYED} if is_relayed else {}
+        self.settings = replace(SETTINGS, **of_relay | settings)
         self.term = 0
         self.former_terms: set[int] = set()  # that the run's directory remembers
         self.version = 0
@@ -135,6 +137,11 @@ class SimulatedLearner(SimulatedNetwork):
             connection.noticed = True
         for process in self.processes.values():
             process.connection = None
+        self.relays += 1
+
+    def unreachable(self, connection: bytes) -> None:
+        if self.learner is not None:
+            self._do(self.learner.unreachable(connection, self.now))
 
     def leave_learner(self) -> None:
         """Send SIGTERM in the middle of the run: all stop, the learner writes a checkpoint and ends."""
@@ -212,13 +219,13 @@ class SimulatedLearner(SimulatedNetwork):
                 self._journal(action)
                 continue
             if isinstance(action, Kick):
-                self.kicked.append(action.peer)
+                self.kicked.append(action.connection)
                 continue
             self.sent.append(action)
             connection = self.connections.get(action.peer)
             if connection is None or connection.noticed:
                 assert self.learner is not None
-                self._do(self.learner.unreachable(action.peer, self.now))
+                self._do(self.learner.unreachable(action.peer.connection, self.now))
             elif connection.open:
                 connection.down.append((encode(action.message), action.blob))
 
@@ -226,29 +233,34 @@ class SimulatedLearner(SimulatedNetwork):
         learner = self.learner
         if learner is None:
             return
+        key = connection.key
+        assert opened(enveloped(header, key.incarnation)) == (key.incarnation, header)
+        if connection.is_relayed and (header, blob) == GONE:
+            self._do(learner.detached(key, self.now))
+            return
         try:
             message = decode_from_actor(header, blob is not None)
         except ProtocolError as error:
-            self._do(learner.violation(connection.id, error, self.now))
+            self._do(learner.violation(key, error, self.now))
             return
-        peer = learner.peer_table.heard_of(connection.id)
+        peer = learner.peer_table.heard_of(key)
         known, ready = peer is not None, peer is not None and peer.ready
         batch = len(learner.batch)
-        actions = learner.receive(connection.id, message, blob, self.now)
+        actions = learner.receive(key, message, blob, self.now)
         accepted = len(learner.batch) > batch
         if isinstance(message, Rollout) and known and not ready:  # its newest HELLO had no spaces: an old one, repeated
             assert not accepted
             assert {type(action) for action in actions} <= {Send}
             assert all(isinstance(action.message, Who) for action in actions if isinstance(action, Send))
         else:
-            sent = [action.message for action in actions if isinstance(action, Send) and action.peer == connection.id]
+            sent = [action.message for action in actions if isinstance(action, Send) and action.peer == key]
             if not self.has_bad_rollouts and (blob is None or not damaged(blob)):
                 assert not called_invalid(sent), "a rollout as an actor of ours makes it"
             self.books.add_message(
                 self.processes[connection.incarnation],
                 message,
                 is_known=known,
-                is_joined=connection.id in learner.peers,
+                is_joined=key in learner.peers,
                 accepted=learner.batch[-1].segment if accepted else None,
                 sent=sent,
             )

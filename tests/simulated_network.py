@@ -22,23 +22,28 @@ from simulated_actor import (
 )
 
 from dppo.actor.driver import ActorDriver
+from dppo.learner.session.records import PeerKey
 from dppo.protocol.codec import decode_from_learner, encode
 
 DAMAGED = b"\xff"  # every byte of such a rollout
+GONE = (b"", None)  # on an envelope: a relay has lost that actor
 
 
 class SimulatedNetwork(ABC):
     """Actors and their connections. Faults are methods; nothing happens by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_relayed: bool = False) -> None:
+        """is_relayed: all actors come by a relay, which has one connection to the learner."""
         self.now = 100.0
+        self.is_relayed = is_relayed
+        self.relays = 0  # connections that the relay had before this one
         self.cuts_by_steps = False
         self.spec = SPEC
         self.numbers = itertools.count()
         self.sampled: dict[Identity, Sampled] = {}
         self.streams: set[tuple[int, int]] = set()
         self.processes: dict[Incarnation, Process] = {}
-        self.connections: dict[bytes, Connection] = {}
+        self.connections: dict[PeerKey, Connection] = {}
         self.acting: Process
         self._patch = mock.patch.multiple(
             "dppo.actor.driver",
@@ -149,8 +154,13 @@ class SimulatedNetwork(ABC):
         """Make a connection, as ZeroMQ does without the session."""
         if not self.is_up or process.connection is not None:
             return
-        connection = Connection(b"peer-%d" % len(self.connections), process.incarnation)
-        self.connections[connection.id] = connection
+        name = b"relay-%d" % self.relays if self.is_relayed else b"peer-%d" % len(self.connections)
+        connection = Connection(name, process.incarnation, self.is_relayed)
+        before = self.connections.get(connection.key)
+        if before is not None:  # the relay hands on what it has of that actor, and that it was gone
+            connection.up.extend([*before.up, GONE])
+            before.up.clear()
+        self.connections[connection.key] = connection
         process.connection = connection
 
     def cut(self, process: Process, *, lose_up: bool, noticed: bool) -> None:
@@ -159,10 +169,24 @@ class SimulatedNetwork(ABC):
         if connection is None:
             return
         connection.open = False
-        connection.noticed = noticed
+        connection.noticed = noticed and not self.is_relayed
         connection.down.clear()
         if lose_up:
             connection.up.clear()
+        if noticed and self.is_relayed:
+            connection.up.append(GONE)
+
+    def cut_relay(self, *, lose_up: bool) -> None:
+        """Lose the relay's connection to the learner, with all that was on its way down to any actor."""
+        for process in self.processes.values():
+            self.cut(process, lose_up=lose_up, noticed=False)
+        lost = b"relay-%d" % self.relays
+        self.relays += 1
+        self.unreachable(lost)
+
+    @abstractmethod
+    def unreachable(self, connection: bytes) -> None:
+        """Let the learner's transport notice that a connection is gone."""
 
     def deliver_up(self, connection: Connection, messages: int = 1_000_000) -> None:
         while connection.up and messages:

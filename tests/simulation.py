@@ -55,7 +55,7 @@ class Simulation(SimulatedLearner):
     def joined(self, process: Process) -> bool:
         """Whether the learner knows the connection that it has: of an earlier one it need not have noticed the end."""
         assert self.learner is not None
-        peer = self.learner.peers.get(process.connection.id) if process.connection is not None else None
+        peer = self.learner.peers.get(process.connection.key) if process.connection is not None else None
         return peer is not None and peer.ready
 
     def run_until_updates(self, updates: int, rounds: int = 2000) -> None:

@@ -15,6 +15,7 @@ from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.plausibility import FORGOTTEN_STEPS, Plausibility, check_tally
+from dppo.learner.session.records import PeerKey
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.storage.journal_records import Entry, unpack
@@ -78,7 +79,7 @@ def test_no_number_ends_the_learner_or_gets_into_its_books(
         learner, journal = learner_of(world), b""
         connections = 0
         for header, blob in messages:
-            connection = b"liar-%d" % connections
+            connection = PeerKey(b"liar-%d" % connections)
             try:
                 message = decode_from_actor(header, has_blob=blob is not None)
             except ProtocolError as error:
@@ -101,9 +102,11 @@ def test_no_number_ends_the_learner_or_gets_into_its_books(
             following = LearnerSession(world.settings, restarted, SlotTable(2))
             for header, blob in messages:
                 try:
-                    following.receive(b"again", decode_from_actor(header, has_blob=blob is not None), blob, world.now)
+                    following.receive(
+                        PeerKey(b"again"), decode_from_actor(header, has_blob=blob is not None), blob, world.now
+                    )
                 except ProtocolError as error:
-                    following.violation(b"again", error, world.now)
+                    following.violation(PeerKey(b"again"), error, world.now)
             assert imbalance([restarted.closed, *restarted.accounts.values(), restarted.total()]) == ""
 
 

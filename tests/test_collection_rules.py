@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dppo.learner.session.collection_rule import CollectionRule, Minimum, collection_rule
 from dppo.learner.session.even_shares import EvenShares
-from dppo.learner.session.records import Note, Peer, Quota, Settings
+from dppo.learner.session.records import Note, Peer, PeerKey, Quota, Settings
 from dppo.learner.session.slots import Slots
 from dppo.protocol.ledger import Account
 from dppo.protocol.messages import EnvSettings
@@ -25,7 +25,9 @@ def peer(name: str, *, envs: int = 2, share: int = 10, rows: int = 0, in_split: 
     quota = Quota(share=share, rows=rows, is_in_split=in_split)
     account = Account(name)
     slots = Slots(0, envs, 0)
-    return Peer(name.encode(), name, name.encode(), slots, account, 0.0, ready=True, stopped=False, quota=quota)
+    return Peer(
+        PeerKey(name.encode()), name, name.encode(), slots, account, 0.0, ready=True, stopped=False, quota=quota
+    )
 
 
 def segment(*, terminated: bool = False, truncated: bool = False) -> Segment:

@@ -8,7 +8,7 @@ from simulated_actor import SPEC
 from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.env_faults import MOST_NOTES, EnvFaults
-from dppo.learner.session.records import Note
+from dppo.learner.session.records import Note, PeerKey
 from dppo.learner.status_reporter import waiting_for
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
 from dppo.protocol.messages import EnvFault, Nack, Rollout, Stop
@@ -18,7 +18,7 @@ from dppo.protocol.rollout import Counts, pack, unpack
 def say(world: Simulation, fault: EnvFault, connection: bytes = b"a watchdog's own") -> list[str]:
     """The learner's notes about it; it answers nothing."""
     arrived = decode_from_actor(encode(fault), has_blob=False)
-    actions = learner_of(world).receive(connection, arrived, None, world.now)
+    actions = learner_of(world).receive(PeerKey(connection), arrived, None, world.now)
     assert all(isinstance(action, Note) for action in actions)
     return [action.text for action in actions if isinstance(action, Note)]
 

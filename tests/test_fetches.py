@@ -21,7 +21,7 @@ from dppo.learner.session.policy_fetches import (
     RESTART_SECONDS,
     Fetches,
 )
-from dppo.learner.session.records import Action, Note, Send
+from dppo.learner.session.records import Action, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.shares import MOST_OLD_QUOTAS
 from dppo.learner.session.slots import SlotTable
@@ -53,13 +53,13 @@ class Learner:
         self.names[peer] = name
         incarnation = hashlib.sha256(f"{name} {token} {self.lives[name]}".encode()).digest()[:8]
         message = hello(actor=name, incarnation=incarnation, run_id="")
-        return peer, self._count(self.session.receive(peer, message, None, self.now, token))
+        return peer, self._count(self.session.receive(PeerKey(peer), message, None, self.now, token))
 
     def leave(self, peer: bytes, how: str) -> None:
         """End that connection in that way."""
         if how == "bye":
             self.lives[self.names[peer]] += 1
-            self._count(self.session.receive(peer, Bye("enough", Tally()), None, self.now))
+            self._count(self.session.receive(PeerKey(peer), Bye("enough", Tally()), None, self.now))
         if how != "silence":  # until the lease is over
             self._count(self.session.unreachable(peer, self.now))
 
@@ -182,7 +182,7 @@ def test_actors_that_crash_again_and_again_wait_for_seconds_and_so_do_others_of_
             joined[learner.join(f"new-{turn}")[0]] = learner.now
         learner.pass_time(0.1)
         for peer in list(joined):
-            state = learner.session.peers[peer]
+            state = learner.session.peers[PeerKey(peer)]
             state.heard = learner.now
             if state.sent_version and learner.now >= state.policy_sent_at + life_seconds:
                 waits.append(state.policy_sent_at - joined[peer])
@@ -190,7 +190,9 @@ def test_actors_that_crash_again_and_again_wait_for_seconds_and_so_do_others_of_
                     learner.leave(peer, "bye")
                     at[learner.names[peer]] = learner.now + 1
                 del joined[peer]
-    waits += [learner.now - since for peer, since in joined.items() if not learner.session.peers[peer].sent_version]
+    waits += [
+        learner.now - since for peer, since in joined.items() if not learner.session.peers[PeerKey(peer)].sent_version
+    ]
     assert len(waits) > 10 * actors * 3 / RESTART_SECONDS
     assert max(waits) <= most_seconds + 0.2
 
@@ -202,7 +204,7 @@ def test_quotas_of_thousands_of_processes_that_came_under_one_policy_are_not_kep
         assert is_served
         learner.leave(peer, "bye")
         if number % 100 == 0:
-            learner.session.peers[b"connection-0"].heard = learner.now
+            learner.session.peers[PeerKey(b"connection-0")].heard = learner.now
             learner.pass_time(1.1)
     quotas = learner.session.cycle.quotas
     assert len(quotas) <= 2 * MOST_OLD_QUOTAS

@@ -28,12 +28,12 @@ class GuardedWorld(Simulation):
             return
         peer_limits = self.learner.peer_limits
         peer_limits.look(self.now)
-        if peer_limits.is_dismissed(connection.id):
+        if peer_limits.is_dismissed(connection.key):
             return
         try:
-            peer_limits.spend(connection.id, self.now)
+            peer_limits.spend(self.learner.peer_table.paying(connection.key), self.now)
         except HostileError as error:
-            self._do(self.learner.violation(connection.id, error, self.now))
+            self._do(self.learner.violation(connection.key, error, self.now))
             return
         super().hand_to_learner(connection, header, blob)
 
@@ -77,28 +77,34 @@ any_life = given(
     batch_steps=st.sampled_from([1, 12, 40]),
     even=st.booleans(),
     lease=st.sampled_from([5.0, 600.0]),
+    relayed=st.booleans(),
 )
 
 
 @settings(derandomize=True, deadline=None, max_examples=20)
 @any_life
 def test_an_honest_actor_is_never_sent_away_and_burns_few_steps(
-    events: list[tuple[str, int, float]], batch_steps: int, even: bool, lease: float
+    events: list[tuple[str, int, float]], batch_steps: int, even: bool, lease: float, relayed: bool
 ) -> None:
-    is_never_sent_away(events, batch_steps, even=even, lease=lease)
+    is_never_sent_away(events, batch_steps, even=even, lease=lease, relayed=relayed)
 
 
 @pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=100)
 @any_life
 def test_an_honest_actor_is_never_sent_away_many_times(
-    events: list[tuple[str, int, float]], batch_steps: int, even: bool, lease: float
+    events: list[tuple[str, int, float]], batch_steps: int, even: bool, lease: float, relayed: bool
 ) -> None:
-    is_never_sent_away(events, batch_steps, even=even, lease=lease)
+    is_never_sent_away(events, batch_steps, even=even, lease=lease, relayed=relayed)
 
 
-def is_never_sent_away(events: list[tuple[str, int, float]], batch_steps: int, *, even: bool, lease: float) -> None:
-    with GuardedWorld(batch_steps=batch_steps, even_shares=even, lease_seconds=lease) as world:
+def is_never_sent_away(
+    events: list[tuple[str, int, float]], batch_steps: int, *, even: bool, lease: float, relayed: bool
+) -> None:
+    """relayed: all three share one connection, which may carry three."""
+    most = 3 if relayed else 1
+    settings = {"batch_steps": batch_steps, "even_shares": even, "lease_seconds": lease}
+    with GuardedWorld(is_relayed=relayed, incarnations_per_connection=most, **settings) as world:
         actors = running(world, "a", "b", "c")
         for what, which, duration in events:
             actor = actors[which]
@@ -157,7 +163,7 @@ def test_an_actor_that_comes_back_during_an_update_with_an_older_policy_is_stopp
         for _ in range(200):
             live(world, 0.1)
         assert lost.connection is not None
-        assert any(isinstance(send.message, Stop) for send in world.sent if send.peer == lost.connection.id)
+        assert any(isinstance(send.message, Stop) for send in world.sent if send.peer == lost.connection.key)
         assert len(lost.shipped) - before <= CREDIT + 2
         assert not world.kicked
         world.train()

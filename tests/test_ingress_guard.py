@@ -13,12 +13,12 @@ from simulated_learner import RUN_ID, SETTINGS
 
 from dppo.learner.session.flow_control import CREDIT, LEAST_TOTAL_BYTES, STRANGER_BYTES
 from dppo.learner.session.rate_limit import BURST_MESSAGES, MAX_STRIKES
-from dppo.learner.session.records import Action, Kick, Note, Send
+from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.transport.ingress_guard import ANSWERS, KICK_SECONDS, IngressGuard
 from dppo.protocol import PROTOCOL_VERSION
-from dppo.protocol.codec import decode_from_learner, encode
+from dppo.protocol.codec import decode_from_learner, encode, enveloped
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import (
     Ack,
@@ -63,8 +63,9 @@ class Bench:
             match action:
                 case Send():
                     self.ingress_guard.sending(action)
-                    if not self.router.send(action.peer, encode(action.message), action.blob):
-                        self.act(self.ingress_guard.unsendable(action.peer, self.now))
+                    connection, incarnation = action.peer
+                    if not self.router.send(connection, enveloped(encode(action.message), incarnation), action.blob):
+                        self.act(self.ingress_guard.unsendable(connection, self.now))
                 case Kick():
                     self.ingress_guard.kick(action, self.now)
                 case Note():
@@ -125,7 +126,11 @@ class Peer:
 
     @property
     def id(self) -> bytes:
-        return next(id_ for id_, peer in self.bench.session.peers.items() if peer.actor == self.name)
+        return self.key.connection
+
+    @property
+    def key(self) -> PeerKey:
+        return next(key for key, peer in self.bench.session.peers.items() if peer.actor == self.name)
 
 
 @pytest.fixture
@@ -208,18 +213,18 @@ def test_a_stranger_that_floods_is_asked_once_and_kicked(bench: Bench, peers: Ma
 
 def test_many_versions_in_an_instant_are_no_flood(bench: Bench) -> None:
     policy = Policy(0, 1, bytes(16), 1)
-    bench.session.peer_limits.spend(b"honest", bench.now)
+    bench.session.peer_limits.spend(PeerKey(b"honest"), bench.now)
     for _ in range(1000):
-        bench.ingress_guard.sending(Send(b"honest", policy))
+        bench.ingress_guard.sending(Send(PeerKey(b"honest"), policy))
         for _ in range(ANSWERS):
-            bench.session.peer_limits.spend(b"honest", bench.now)
+            bench.session.peer_limits.spend(PeerKey(b"honest"), bench.now)
 
 
 def test_rollouts_beyond_credit_are_refused_and_their_sender_kicked(bench: Bench, peers: Make) -> None:
     rude = joined(peers("rude"))
     bench.act(bench.session.publish(1, b"graph", bench.now))
     rude.hear(Policy)
-    bench.session.peers[rude.id].credit_upto = 0
+    bench.session.peers[rude.key].credit_upto = 0
     bench.session.cycle.batch_bytes = bench.session.total_bytes  # and no more is given
     for seq in (1, 2):
         rude.say(Rollout(seq, SETTINGS.term, 1, 1, 2, 0, 0, 2), b"x")
@@ -235,7 +240,7 @@ def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_a
     session = bench.session
     bench.act(session.publish(1, b"graph", bench.now))
     session.cycle.batch_bytes = session.total_bytes
-    peer = session.peers[honest.id]
+    peer = session.peers[honest.key]
     bench.act([session.rollouts.ack(peer)])
     assert honest.hear(Ack).credit == 0
     assert peer.credit_upto == CREDIT  # of WELCOME: what was given is not taken back

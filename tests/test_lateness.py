@@ -10,6 +10,7 @@ from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.punctuality import MAX_REQUIRED, WASTED_SHARE, Punctuality
+from dppo.learner.session.records import PeerKey
 from dppo.learner.session.shares import PROMISED_POLICIES
 from dppo.protocol.codec import decode_from_learner
 from dppo.protocol.messages import Have, Policy
@@ -131,8 +132,8 @@ def idle(world: Simulation, actor: Process) -> None:
         message = decode_from_learner(header, blob is not None)
         if isinstance(message, Policy):
             learner = learner_of(world)
-            world._do(learner.receive(connection.id, Have(message.term, message.version, 0.0), None, world.now))
-    peer = learner_of(world).peers.get(connection.id)
+            world._do(learner.receive(connection.key, Have(message.term, message.version, 0.0), None, world.now))
+    peer = learner_of(world).peers.get(connection.key)
     if peer is not None:
         peer.heard = world.now
 
@@ -264,7 +265,7 @@ def test_announcing_many_environments_shrinks_nobodys_segments() -> None:
         (good,) = running(world, "good")
         alone = learner_of(world).cycle.segment_steps
         boaster = world.start("boaster")
-        peer_id = boaster.connection.id if boaster.connection else b""
+        peer_id = boaster.connection.key if boaster.connection else PeerKey(b"")
         world.exchange()
         learner = learner_of(world)
         slots = learner.peers[peer_id].slots

@@ -12,7 +12,7 @@ from simulation import Simulation, learner_of, running
 
 from dppo.actor.console_lines import LINE_SECONDS, Diary
 from dppo.actor.leave_reasons import reason_for_learner
-from dppo.learner.session.records import Note
+from dppo.learner.session.records import Note, PeerKey
 from dppo.protocol.codec import decode_from_actor, encode
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvFault
@@ -21,7 +21,7 @@ from dppo.protocol.texts import MAX_TEXT
 
 def notes_of(world: Simulation, trouble: EnvFault) -> list[str]:
     arrived = decode_from_actor(encode(trouble), has_blob=False)
-    actions = learner_of(world).receive(b"any connection", arrived, None, world.now)
+    actions = learner_of(world).receive(PeerKey(b"any connection"), arrived, None, world.now)
     return [action.text for action in actions if isinstance(action, Note)]
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.rate_limit import PeerLimits
-from dppo.learner.session.records import Action, Send
+from dppo.learner.session.records import Action, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.storage.journal_records import Entry
 from dppo.learner.transport.network_thread import Network
@@ -58,7 +58,7 @@ class StoppingSession:
     def __init__(self) -> None:
         self.phase = Phase.COLLECTING
         self.batch: list[Any] = ["the batch"]
-        self.peers: dict[bytes, Any] = {}
+        self.peers: dict[PeerKey, Any] = {}
         self.spec = None
         self.total_bytes = 0
         self.cycle = SimpleNamespace(all_have_loaded=True)
@@ -71,7 +71,7 @@ class StoppingSession:
         if self.phase is not Phase.COLLECTING:
             return []
         self.phase = Phase.STOPPING
-        return [Send(b"gone", Who())]
+        return [Send(PeerKey(b"gone"), Who())]
 
     def unreachable(self, peer: bytes, now: float) -> list[Action]:
         self.phase = Phase.UPDATING

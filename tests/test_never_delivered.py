@@ -8,18 +8,18 @@ from test_session_joining import hello
 
 from dppo.learner.session.name_owners import OWNED_SECONDS
 from dppo.learner.session.peer_table import PeerTable
-from dppo.learner.session.records import Send
+from dppo.learner.session.records import PeerKey, Send
 from dppo.learner.session.slots import MAX_PAST, SlotTable
 from dppo.protocol.messages import Reject, Tally, Welcome
 
 
 def say_hello(world: Simulation, peer: bytes, token: str = "", **changes: object) -> Reject | Welcome:
     """The learner's answer."""
-    actions = learner_of(world).receive(peer, hello(**changes), None, world.now, token)
+    actions = learner_of(world).receive(PeerKey(peer), hello(**changes), None, world.now, token)
     return next(
         action.message
         for action in actions
-        if isinstance(action, Send) and action.peer == peer and isinstance(action.message, Reject | Welcome)
+        if isinstance(action, Send) and action.peer == PeerKey(peer) and isinstance(action.message, Reject | Welcome)
     )
 
 
@@ -67,7 +67,7 @@ def test_places_taken_by_idle_names_go_to_those_that_want_in() -> None:
         world.start("x")  # so that there are spaces
         world.exchange()
         (gone,) = learner_of(world).peers
-        learner_of(world).unreachable(gone, world.now)
+        learner_of(world).unreachable(gone.connection, world.now)
         for number in range(2):
             say_hello(world, b"idle-%d" % number, actor=f"idle{number}", incarnation=b"idle---%d" % number)
         late = {"actor": "late", "incarnation": b"late----"}
@@ -77,7 +77,7 @@ def test_places_taken_by_idle_names_go_to_those_that_want_in() -> None:
         for _ in range(12):
             world.now += 1.0
             for number in range(2):
-                learner_of(world).peers[b"idle-%d" % number].heard = world.now
+                learner_of(world).peers[PeerKey(b"idle-%d" % number)].heard = world.now
         assert isinstance(say_hello(world, b"late", **late), Welcome)
         assert len(learner_of(world).peers) == 2
 

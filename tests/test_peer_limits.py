@@ -11,15 +11,17 @@ from dppo.learner.session.rate_limit import (
     QUESTION_SECONDS,
     PeerLimits,
 )
+from dppo.learner.session.records import PeerKey
 from dppo.protocol.errors import HostileError, ProtocolError
 
 ODD = ProtocolError("odd")
+A, B = PeerKey(b"a"), PeerKey(b"b")
 
 
 def said_until_refused(peer_limits: PeerLimits, now: float, at_most: int = 10_000) -> int:
     for said in range(at_most):
         try:
-            peer_limits.spend(b"a", now)
+            peer_limits.spend(A, now)
         except HostileError:
             return said
     return at_most
@@ -32,7 +34,7 @@ def test_a_burst_passes_and_a_flood_does_not() -> None:
 def test_what_heartbeats_need_passes_for_ever() -> None:
     peer_limits = PeerLimits()
     for second in range(100_000):
-        peer_limits.spend(b"a", float(second))
+        peer_limits.spend(A, float(second))
 
 
 def test_the_allowance_grows_back_with_time_up_to_a_burst() -> None:
@@ -45,56 +47,56 @@ def test_the_allowance_grows_back_with_time_up_to_a_burst() -> None:
 def test_what_was_asked_for_costs_nothing() -> None:
     peer_limits = PeerLimits()
     for _ in range(100_000):  # rollouts in an instant: credit bounds them
-        peer_limits.spend(b"a", 1.0)
-        peer_limits.give_back(b"a", 1)
-    peer_limits.give_back(b"a", 1e9)
+        peer_limits.spend(A, 1.0)
+        peer_limits.give_back(A, 1)
+    peer_limits.give_back(A, 1e9)
     assert said_until_refused(peer_limits, 1.0) == BURST_MESSAGES
 
 
 def test_one_connection_does_not_pay_for_another() -> None:
     peer_limits = PeerLimits()
     said_until_refused(peer_limits, 0.0)
-    peer_limits.spend(b"b", 0.0)
+    peer_limits.spend(B, 0.0)
 
 
 def test_so_many_strikes_and_out() -> None:
     peer_limits = PeerLimits()
-    assert [peer_limits.strike(b"a", ODD, 0.0) for _ in range(MAX_STRIKES)] == [False] * (MAX_STRIKES - 1) + [True]
-    assert peer_limits.is_dismissed(b"a")
-    assert not peer_limits.is_dismissed(b"b")
+    assert [peer_limits.strike(A, ODD, 0.0) for _ in range(MAX_STRIKES)] == [False] * (MAX_STRIKES - 1) + [True]
+    assert peer_limits.is_dismissed(A)
+    assert not peer_limits.is_dismissed(B)
 
 
 def test_strikes_are_forgiven_one_a_while() -> None:
     peer_limits, now = PeerLimits(), 0.0
     for _ in range(100):
         now += FORGIVEN_SECONDS
-        assert not peer_limits.strike(b"a", ODD, now)
+        assert not peer_limits.strike(A, ODD, now)
     for _ in range(MAX_STRIKES - 2):
-        assert not peer_limits.strike(b"a", ODD, now)
-    assert peer_limits.strike(b"a", ODD, now)
+        assert not peer_limits.strike(A, ODD, now)
+    assert peer_limits.strike(A, ODD, now)
 
 
 def test_what_no_actor_can_send_is_borne_not_once() -> None:
     peer_limits = PeerLimits()
-    assert peer_limits.strike(b"a", HostileError("frames"), 0.0)
-    assert peer_limits.is_dismissed(b"a")
+    assert peer_limits.strike(A, HostileError("frames"), 0.0)
+    assert peer_limits.is_dismissed(A)
     peer_limits.forget(b"a")
-    assert not peer_limits.is_dismissed(b"a")
+    assert not peer_limits.is_dismissed(A)
 
 
 def test_a_stranger_is_asked_once_in_a_while() -> None:
     peer_limits = PeerLimits()
-    assert peer_limits.may_be_asked(b"a", 0.0)
-    assert not any(peer_limits.may_be_asked(b"a", 0.9 * QUESTION_SECONDS) for _ in range(1000))
-    assert peer_limits.may_be_asked(b"b", 0.0)
-    assert peer_limits.may_be_asked(b"a", QUESTION_SECONDS)
+    assert peer_limits.may_be_asked(A, 0.0)
+    assert not any(peer_limits.may_be_asked(A, 0.9 * QUESTION_SECONDS) for _ in range(1000))
+    assert peer_limits.may_be_asked(B, 0.0)
+    assert peer_limits.may_be_asked(A, QUESTION_SECONDS)
 
 
 @pytest.mark.parametrize("deed", ["spend", "strike", "may_be_asked"])
 def test_records_are_bounded_whatever_strangers_do(deed: str) -> None:
     peer_limits = PeerLimits()
     for number in range(MAX_RECORDS + 10):
-        peer = b"%d" % number
+        peer = PeerKey(b"%d" % number)
         if deed == "strike":
             peer_limits.strike(peer, ODD, 0.0)
         else:

@@ -9,7 +9,7 @@ import pytest
 from doors import Door
 from processes import free_port
 
-from dppo.learner.session.records import Send, Settings
+from dppo.learner.session.records import PeerKey, Send, Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.transport.authenticator import TokenAuthenticator
@@ -112,34 +112,34 @@ def test_a_dead_guard_is_started_again_by_the_learner(tmp_path: Path, monkeypatc
 def session_with_an_actor(token: str) -> LearnerSession:
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
     session = LearnerSession(settings, Ledger(), SlotTable(1))
-    session.receive(b"a", said("name", b"aaaaaaaa"), None, 0.0, token)
+    session.receive(PeerKey(b"a"), said("name", b"aaaaaaaa"), None, 0.0, token)
     assert [peer.token for peer in session.peers.values()] == [token]
     return session
 
 
 def prove_and_join(session: LearnerSession, token: str, now: float) -> None:
     """A living process answers the number that it is given."""
-    (answer,) = session.receive(b"b", said("name", b"bbbbbbbb"), None, now, token)
+    (answer,) = session.receive(PeerKey(b"b"), said("name", b"bbbbbbbb"), None, now, token)
     assert isinstance(answer, Send)
     assert isinstance(answer.message, Reject)
     again = msgspec.structs.replace(said("name", b"bbbbbbbb"), answer=answer.message.challenge)
-    session.receive(b"b", again, None, now, token)
+    session.receive(PeerKey(b"b"), again, None, now, token)
 
 
 def test_nobody_takes_the_name_of_an_actor_that_came_by_another_token() -> None:
     session = session_with_an_actor("laptop.1111")
-    actions = session.receive(b"b", said("name", b"bbbbbbbb"), None, 1.0, "desk.2222")
+    actions = session.receive(PeerKey(b"b"), said("name", b"bbbbbbbb"), None, 1.0, "desk.2222")
     (reject,) = [action.message for action in actions if isinstance(action, Send)]
     assert isinstance(reject, Reject)
     assert not reject.fatal  # nothing was delivered under that name, so it is not owned for good
     assert "--name" in reject.text
-    assert list(session.peers) == [b"a"]
+    assert list(session.peers) == [PeerKey(b"a")]
 
 
 def test_after_a_rotation_the_same_name_may_come_by_the_new_secret() -> None:
     session = session_with_an_actor("laptop.1111")
     prove_and_join(session, "laptop.2222", 1.0)
-    assert list(session.peers) == [b"b"]
+    assert list(session.peers) == [PeerKey(b"b")]
 
 
 def test_a_name_is_free_again_once_its_actor_has_gone() -> None:
@@ -147,14 +147,14 @@ def test_a_name_is_free_again_once_its_actor_has_gone() -> None:
     session.unreachable(b"a", 1.0)
     session.tick(12.0)  # its last words could have come until now
     session.tick(14.0)
-    session.receive(b"b", said("name", b"bbbbbbbb"), None, 14.0, "desk.2222")
-    assert list(session.peers) == [b"b"]
+    session.receive(PeerKey(b"b"), said("name", b"bbbbbbbb"), None, 14.0, "desk.2222")
+    assert list(session.peers) == [PeerKey(b"b")]
 
 
 def test_those_whose_token_has_ended_are_told_and_their_accounts_closed() -> None:
     session = session_with_an_actor("laptop.1111")
     session.receive(
-        b"b",
+        PeerKey(b"b"),
         said("other", b"bbbbbbbb"),
         None,
         1.0,
@@ -162,7 +162,9 @@ def test_those_whose_token_has_ended_are_told_and_their_accounts_closed() -> Non
     )
     assert session.expel(lambda token: True, 2.0) == []
     actions = session.expel(lambda token: False, 2.0)
-    assert [action.peer for action in actions if isinstance(action, Send)] == [b"a"], "who needs no token may stay"
-    assert list(session.peers) == [b"b"]
+    assert [action.peer for action in actions if isinstance(action, Send)] == [PeerKey(b"a")], (
+        "who needs no token may stay"
+    )
+    assert list(session.peers) == [PeerKey(b"b")]
     assert set(session.ledger.accounts) == {b"bbbbbbbb"}
     assert session.ledger.closed_incarnations == 1

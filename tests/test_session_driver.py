@@ -10,7 +10,7 @@ from simulated_learner import GRACE_SECONDS, LEASE_SECONDS, RUN_ID
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.session import ActorSession
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.records import Send, Settings
+from dppo.learner.session.records import PeerKey, Send, Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
@@ -50,7 +50,7 @@ def test_the_driver_steps_real_environments_with_real_policies_through_many_vers
         answers = learner.tick(now[0])
         for send in outgoing:
             message = decode_from_actor(encode(send.message), send.blob is not None)
-            answers += learner.receive(b"peer", message, send.blob, now[0])
+            answers += learner.receive(PeerKey(b"peer"), message, send.blob, now[0])
         if learner.spec is not None and learner.phase in (Phase.WAITING, Phase.UPDATING):
             trained.extend(received.segment for received in learner.batch)
             version = learner.snapshot.version + 1

@@ -8,6 +8,7 @@ from simulation import Simulation, learner_of, running
 from dppo.actor.session.session import DRAIN_SECONDS
 from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import PeerKey
 from dppo.protocol.messages import (
     Bye,
     Policy,
@@ -44,9 +45,9 @@ def test_an_actor_that_leaves_for_another_reason_is_news_also_while_the_run_ends
     actor, _ = running(world, "a", "b")
     world.finish()
     assert actor.connection is not None
-    peer = learner_of(world).peers[actor.connection.id]
+    peer = learner_of(world).peers[actor.connection.key]
     bye = Bye("drained", Tally(0, 0))
-    world._do(learner_of(world).receive(actor.connection.id, bye, None, world.now))
+    world._do(learner_of(world).receive(actor.connection.key, bye, None, world.now))
     assert peer.actor not in [other.actor for other in learner_of(world).peers.values()]
     assert [note for note in world.notes if " left: " in note] == ["a left: drained"]
 
@@ -83,7 +84,7 @@ def test_the_run_is_not_over_before_the_bye_behind_an_unanswerable_message_is_he
     world.finish()
     hear(world, actor)
     assert not actor.alive
-    connection = world.connections[b"peer-0"]
+    connection = world.connections[PeerKey(b"peer-0")]
     assert len(connection.up) == 3
     world.deliver_up(connection, 1)
     assert world.notes[-1] == "a is gone (connection lost)"
@@ -99,9 +100,9 @@ def test_the_run_is_not_over_before_the_bye_behind_an_unanswerable_message_is_he
 def test_of_a_lost_connection_nothing_more_is_expected_after_the_lease(world: Simulation) -> None:
     actor, _ = running(world, "a", "b")
     assert actor.connection is not None
-    peer = actor.connection.id
+    peer = actor.connection.key
     world.kill(actor)
-    world._do(learner_of(world).unreachable(peer, world.now))
+    world._do(learner_of(world).unreachable(peer.connection, world.now))
     assert learner_of(world).peer_table.heard_of(peer) is not None
     world.now += LEASE_SECONDS + 0.1
     world.tick_learner()

@@ -16,7 +16,7 @@ from dppo.actor.session.session import ActorSession
 from dppo.actor.session.states import State
 from dppo.learner.session.admission import MAX_ENVS, refusal
 from dppo.learner.session.flow_control import CREDIT
-from dppo.learner.session.records import Kick, Send
+from dppo.learner.session.records import Kick, PeerKey, Send
 from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.messages import (
     EnvSettings,
@@ -105,11 +105,11 @@ def test_an_actor_with_other_spaces_is_refused_and_its_process_ends_with_the_rea
     learner_of(world).peer_table.spaces.is_settled = True  # something was trained on
     spec = replace_spec(dtype="<i4")
     stranger = hello(actor="z", incarnation=b"stranger", spec=spec, spec_hash=spec_hash(spec))
-    actions = learner_of(world).receive(b"elsewhere", stranger, None, world.now)
+    actions = learner_of(world).receive(PeerKey(b"elsewhere"), stranger, None, world.now)
     reject = next(action.message for action in actions if isinstance(action, Send))
     assert isinstance(reject, Reject)
     assert reject.code == "spec"
-    assert b"elsewhere" not in learner_of(world).peers
+    assert PeerKey(b"elsewhere") not in learner_of(world).peers
     session = ActorSession(actor="z", incarnation=b"stranger", envs=2, release="test")
     session.connected(0.0)
     (end,) = session.receive(reject, None, 0.0)
@@ -226,17 +226,17 @@ def test_beyond_the_most_actors_one_more_is_told_to_come_back_and_a_restarted_on
 def test_a_connection_cannot_become_another_process(world: Simulation) -> None:
     running(world, "a")
     learner = learner_of(world)
-    learner.receive(b"x", hello(actor="x", incarnation=b"x" * 8), None, world.now)
-    actions = learner.receive(b"x", hello(actor="y", incarnation=b"y" * 8), None, world.now)
+    learner.receive(PeerKey(b"x"), hello(actor="x", incarnation=b"x" * 8), None, world.now)
+    actions = learner.receive(PeerKey(b"x"), hello(actor="y", incarnation=b"y" * 8), None, world.now)
     assert Kick(b"x") in actions
-    assert b"x" not in learner.peers
+    assert PeerKey(b"x") not in learner.peers
     assert b"y" * 8 not in learner.ledger.accounts
 
 
 def test_nobody_takes_over_the_account_of_another(world: Simulation) -> None:
     (actor,) = running(world, "a")
     learner = learner_of(world)
-    actions = learner.receive(b"x", hello(actor="x", incarnation=actor.incarnation), None, world.now)
+    actions = learner.receive(PeerKey(b"x"), hello(actor="x", incarnation=actor.incarnation), None, world.now)
     assert Kick(b"x") in actions
     assert [peer.actor for peer in learner.peers.values()] == ["a"]
 
@@ -245,12 +245,12 @@ def test_connections_leave_nothing_behind(world: Simulation) -> None:
     learner = learner_of(world)
     for number in range(1000):
         peer, incarnation = b"%d" % number, number.to_bytes(8, "big")
-        learner.receive(peer, hello(actor=f"a{number % 3}", incarnation=incarnation), None, world.now)
+        learner.receive(PeerKey(peer), hello(actor=f"a{number % 3}", incarnation=incarnation), None, world.now)
         learner.unreachable(peer, world.now)
     learner.tick(world.now + 2 * LEASE_SECONDS)
     peer_table = learner.peer_table
-    left = [peer_table.peers, peer_table.lost, peer_table._connections, peer_table._names, learner.peer_limits]
-    assert [len(table) for table in left] == [0] * 5
+    left = [peer_table.index, learner.peer_limits]
+    assert [len(table) for table in left] == [0] * 2
     assert not peer_table._owners._lives
     assert not learner.ledger.accounts
     assert not learner.slots._by_name

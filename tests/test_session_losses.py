@@ -8,7 +8,7 @@ from simulation import Simulation, learner_of, running
 from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.rate_limit import MAX_RECORDS, MAX_STRIKES
-from dppo.learner.session.records import Send
+from dppo.learner.session.records import PeerKey, Send
 from dppo.learner.session.session import HEARTBEAT_SECONDS
 from dppo.protocol.codec import decode_from_actor
 from dppo.protocol.errors import ProtocolError
@@ -109,7 +109,7 @@ def test_the_newest_connection_of_a_process_wins(world: Simulation) -> None:
     world._flush(actor)
     world.exchange()
     assert actor.connection is not None
-    assert list(learner_of(world).peers) == [actor.connection.id]
+    assert list(learner_of(world).peers) == [actor.connection.key]
 
 
 def test_a_silent_actor_is_given_up_after_the_lease_and_nobody_waits_for_it(world: Simulation) -> None:
@@ -177,10 +177,10 @@ def test_after_three_unreadable_messages_a_peer_is_sent_away(world: Simulation) 
     (actor,) = running(world, "a")
     assert actor.connection is not None
     for strike in range(MAX_STRIKES):
-        assert actor.connection.id in learner_of(world).peers
+        assert actor.connection.key in learner_of(world).peers
         assert not any(isinstance(send.message, Reject) for send in world.sent), strike
         world.hand_to_learner(actor.connection, b"\xc1", None)
-    assert actor.connection.id not in learner_of(world).peers
+    assert actor.connection.key not in learner_of(world).peers
     assert learner_of(world).refused_messages == MAX_STRIKES
     hear(world, actor)
     assert actor.exit is not None
@@ -191,16 +191,18 @@ def test_after_three_unreadable_messages_a_peer_is_sent_away(world: Simulation) 
 def test_strangers_who_send_garbage_do_not_fill_the_memory(world: Simulation) -> None:
     learner = learner_of(world)
     for number in range(2 * MAX_RECORDS):
-        learner.violation(b"%d" % number, ProtocolError("garbage"), world.now)
+        learner.violation(PeerKey(b"%d" % number), ProtocolError("garbage"), world.now)
     assert len(learner.peer_limits) == MAX_RECORDS
 
 
 def test_a_rollout_of_an_actor_whose_spaces_are_unknown_is_not_looked_at(world: Simulation) -> None:
     (actor,) = running(world, "a")
     learner = learner_of(world)
-    learner.receive(b"elsewhere", hello(actor="z", incarnation=b"stranger", spec=None, spec_hash=b""), None, world.now)
-    actions = learner.receive(b"elsewhere", Rollout(1, 1, 1, 5, 2, 0, 0, 9), b"", world.now)
-    assert actions == [Send(b"elsewhere", Who())]
+    learner.receive(
+        PeerKey(b"elsewhere"), hello(actor="z", incarnation=b"stranger", spec=None, spec_hash=b""), None, world.now
+    )
+    actions = learner.receive(PeerKey(b"elsewhere"), Rollout(1, 1, 1, 5, 2, 0, 0, 9), b"", world.now)
+    assert actions == [Send(PeerKey(b"elsewhere"), Who())]
     assert learner.ledger.total().sealed == 0
     del actor
 
@@ -217,7 +219,7 @@ def test_a_rollout_whose_header_and_blob_disagree_is_dropped_as_invalid_and_not_
     assert isinstance(rollout, Rollout)
     fields = {name: getattr(rollout, name) for name in Rollout.__struct_fields__}
     forged = Rollout(**{**fields, field: fields[field] + (16 if field == "T" else 1)})  # padding hides a row or two
-    actions = learner_of(world).receive(actor.connection.id, forged, blob, world.now)
+    actions = learner_of(world).receive(actor.connection.key, forged, blob, world.now)
     answers = [action.message for action in actions if isinstance(action, Send)]
     assert [type(answer) for answer in answers] == [Nack, Ack]
     assert answers[0].reason.startswith("invalid")
@@ -240,7 +242,7 @@ def test_a_damaged_rollout_is_made_up_for_where_every_actor_has_its_share() -> N
 
 
 def test_a_process_that_claims_absurdly_many_environments_gets_no_slots(world: Simulation) -> None:
-    actions = learner_of(world).receive(b"elsewhere", hello(envs=2**50), None, world.now)
+    actions = learner_of(world).receive(PeerKey(b"elsewhere"), hello(envs=2**50), None, world.now)
     assert isinstance(actions[0], Send)
     assert isinstance(actions[0].message, Reject)
     assert not learner_of(world).slots._by_name

@@ -165,7 +165,7 @@ def test_who_still_reads_its_policy_is_not_waited_for(world: Simulation) -> None
     assert world.updates >= 6, "the slow one held up the others"
     late = [note for note in world.notes if "did not stop" in note]
     assert len(late) <= 1, "once it was acting when it fell silent"
-    assert slow.connection.id in learner.peers
+    assert slow.connection.key in learner.peers
     assert sum(graph is not None for _, graph in unread) == 1, "one policy under way, whatever was published since"
     assert sum(isinstance(decode_from_learner(h, g is not None), Stop) for h, g in unread) <= 2
     slow.connection.down.extend(unread)

@@ -69,7 +69,7 @@ def test_the_learner_waits_for_every_answer_before_the_update(world: Simulation)
     assert learner_of(world).phase is Phase.STOPPING
     world.exchange()
     assert learner_of(world).phase is Phase.UPDATING
-    assert learner_of(world).latencies.stop == 0.0
+    assert learner_of(world).cycle.latencies.stop == 0.0
     del slow
 
 
@@ -142,6 +142,6 @@ def test_the_time_from_stop_to_the_last_answer_and_from_policy_to_the_first_step
     fill_batch(world, actor)
     world.now += 0.25
     world.exchange()
-    latencies = learner_of(world).latencies
+    latencies = learner_of(world).cycle.latencies
     assert latencies.stop == pytest.approx(0.25)
     assert latencies.policy == pytest.approx(0.5)

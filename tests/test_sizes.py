@@ -27,6 +27,7 @@ from dppo.learner.session.flow_control import (
     most_segment_steps,
 )
 from dppo.learner.session.phases import Phase
+from dppo.learner.session.records import PeerKey
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.protocol import PROTOCOL_VERSION
@@ -51,7 +52,7 @@ def asked_for(spec: Spec, batch: int, envs: int, actors: int = 1, **settings: An
         name, incarnation = f"a{number}", b"1234567%d" % number
         protocol, digest = PROTOCOL_VERSION, spec_hash(spec)
         hello = Hello(protocol, protocol, "r", name, incarnation, envs, Tally(), spec_hash=digest, spec=spec)
-        learner.receive(b"p%d" % number, hello, None, 0.0)
+        learner.receive(PeerKey(b"p%d" % number), hello, None, 0.0)
     sent = [action.message for action in learner.publish(1, b"g", 0.0) if hasattr(action, "message")]
     return [message.segment_steps for message in sent if isinstance(message, Policy)]
 
@@ -173,7 +174,7 @@ def test_an_actor_of_too_many_environments_is_refused_and_the_others_go_on() -> 
             spec_hash=spec_hash(spec),
             spec=spec,
         )
-        actions = learner_of(world).receive(b"big", hello, None, world.now)
+        actions = learner_of(world).receive(PeerKey(b"big"), hello, None, world.now)
         (reject,) = [a.message for a in actions if hasattr(a, "message") and isinstance(a.message, Reject)]
         assert reject.fatal
         assert "collect.max_rollout_bytes=300000" in reject.text

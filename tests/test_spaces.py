@@ -8,7 +8,7 @@ from simulation import Simulation, learner_of, running
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.records import Note, Send
+from dppo.learner.session.records import Note, PeerKey, Send
 from dppo.learner.session.run_spaces import difference
 from dppo.learner.session.settings import why_not_trained
 from dppo.protocol.messages import Reject, Welcome
@@ -22,9 +22,11 @@ TWO_CHOICES = Leaf("action", "<i8", (), "discrete", categories=2)
 def join(world: Simulation, name: str, spec: Spec, token: str = "") -> Reject | Welcome:
     """The learner's answer."""
     said = hello(actor=name, incarnation=name.ljust(8, "-").encode(), spec=spec, spec_hash=spec_hash(spec))
-    actions = learner_of(world).receive(name.encode(), said, None, world.now, token)
+    actions = learner_of(world).receive(PeerKey(name.encode()), said, None, world.now, token)
     world.notes += [action.text for action in actions if isinstance(action, Note)]
-    answers = [action.message for action in actions if isinstance(action, Send) and action.peer == name.encode()]
+    answers = [
+        action.message for action in actions if isinstance(action, Send) and action.peer == PeerKey(name.encode())
+    ]
     return next(answer for answer in answers if isinstance(answer, Reject | Welcome))
 
 
@@ -67,7 +69,7 @@ def test_spaces_whose_actor_delivers_nothing_give_way_to_those_of_one_that_waits
             if isinstance(answer, Welcome):
                 break
             world.now += 1.0
-            learner.peers[b"liar"].heard = world.now  # PING
+            learner.peers[PeerKey(b"liar")].heard = world.now  # PING
         assert isinstance(answer, Reject)
         world.now += 1.0
         assert isinstance(join(world, "honest", SPEC), Welcome)
@@ -95,7 +97,7 @@ def test_spaces_that_a_liar_gave_before_the_environment_was_made_here_are_droppe
         actions = learner.settle_spaces(SPEC)
         (note,) = [action.text for action in actions if isinstance(action, Note)]
         assert "1 of 5 choices from 0 until now, 1 of 4 choices from 0 from now on" in note
-        assert [action.peer for action in actions if isinstance(action, Send)] == [b"liar"]
+        assert [action.peer for action in actions if isinstance(action, Send)] == [PeerKey(b"liar")]
         assert not learner.peers
         no = join(world, "liar", OTHER)
         assert isinstance(no, Reject)
@@ -108,7 +110,7 @@ def test_peers_that_have_the_spaces_of_the_environment_here_stay() -> None:
     with Simulation() as world:
         join(world, "honest", SPEC)
         assert learner_of(world).settle_spaces(SPEC) == []
-        assert list(learner_of(world).peers) == [b"honest"]
+        assert list(learner_of(world).peers) == [PeerKey(b"honest")]
 
 
 def test_spaces_that_something_was_trained_on_stay_whoever_contradicts(world: Simulation) -> None:

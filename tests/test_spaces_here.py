@@ -19,6 +19,7 @@ from dppo.actor.envs.make import make_environments
 from dppo.learner import service as shell
 from dppo.learner.config import EnvConfig, LearnerConfig, RunConfig
 from dppo.learner.run import Run
+from dppo.learner.session.records import PeerKey
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.signals import EndSignals, Interrupted
@@ -152,7 +153,7 @@ def join(network: Network, name: str, spec: Spec) -> None:
     def receive(session: LearnerSession) -> None:
         incarnation, run_id = name.ljust(8, "-").encode(), session.settings.run_id
         said = hello(actor=name, incarnation=incarnation, run_id=run_id, spec=spec, spec_hash=spec_hash(spec))
-        session.receive(name.encode(), said, None, time.monotonic())
+        session.receive(PeerKey(name.encode()), said, None, time.monotonic())
 
     network.ask(receive)
 

@@ -13,6 +13,7 @@ from simulation import Simulation, learner_of
 from dppo.actor.session.session import ActorSession
 from dppo.actor.session.traced_session import TracedActorSession, new_session
 from dppo.cli import main
+from dppo.learner.session.records import PeerKey
 from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.local.log_files import tracing
 from dppo.ops.doctor.run_files import traces
@@ -126,7 +127,7 @@ def test_a_violation_is_recorded_and_what_follows_from_it(traced: World) -> None
     traced.world.run_until_updates(1)
     learner = learner_of(traced.world)
     for _ in range(3):
-        learner.violation(b"peer-0", ProtocolError("a header\x1b[2J that cannot be read"), traced.world.now)
+        learner.violation(PeerKey(b"peer-0"), ProtocolError("a header\x1b[2J that cannot be read"), traced.world.now)
     found = expect(traced.of_learner(), "violation", "violation", "violation", "disconnect", peer="a")
     assert found[0].fields == {"what": "a header [2J that cannot be read"}
 
@@ -140,7 +141,7 @@ def test_what_one_method_returns_through_another_is_recorded_once(traced: World)
     assert [event.event for event in traced.of(actor)][-4:] == ["received", "unusable", "state", "note"]
     other = Hello(PROTOCOL_VERSION, PROTOCOL_VERSION, "test", "b", b"another!", 0, Tally())
     for _ in range(3):  # a connection is of one incarnation
-        learner.receive(b"peer-0", other, None, now)
+        learner.receive(PeerKey(b"peer-0"), other, None, now)
     events = [event for event in traced.of_learner() if event.event in ("violation", "disconnect", "note")]
     assert [event.event for event in events].count("disconnect") == 1
     notes = [event.fields["text"] for event in events if event.event == "note"]

@@ -16,7 +16,7 @@ from dppo.learner.opening import open_run
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.records import Action, Kick, Latencies, Note, Send
+from dppo.learner.session.records import Action, Kick, Latencies, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.signals import Interrupted
 from dppo.learner.status_reporter import Reporter
@@ -36,7 +36,7 @@ from dppo.settings.commands import TrainConfig
 from dppo.watch.recorder import Recorder
 from dppo.watch.side_processes import SideProcesses
 
-PEER = b"inline"
+PEER = PeerKey(b"inline")
 STATUS_SECONDS = 0.5
 CLOSE_SECONDS = 5.0  # for environments
 RESUME = "start the same command again to go on from the newest checkpoint"
@@ -196,7 +196,7 @@ class Inline:
 
     def figures(self) -> tuple[Latencies, int]:
         """Return latencies of the newest batch, and restarted environments."""
-        return self._session.latencies, self._session.ledger.env_restarts
+        return self._session.cycle.latencies, self._session.ledger.env_restarts
 
     def publish_next(self, version: int, graph: bytes) -> None:
         """Publish a policy."""

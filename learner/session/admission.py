@@ -52,6 +52,12 @@ def full(actors: int) -> Reject:
     return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
 
 
+def crowded(most: int) -> Reject:
+    """The answer to one incarnation too many on one connection."""
+    text = f"this connection carries as many actors as one may, which is {most}; trying again"
+    return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
+
+
 def of_another_token(actor: str, *, for_good: bool) -> Reject:
     """The answer to a process that asks for the name of another token's actor."""
     text = f"the name {actor} belongs to an actor that came by another token: give this one its own --name"

@@ -26,13 +26,20 @@ class Budget:
         self._allowed: dict[int, int] = {}  # by environments of an actor
         self._batches: dict[int, int] = {}  # by connected actors
 
-    def allowed_bytes(self, settings: Settings, peer_id: bytes | None) -> int:
+    def allowed_bytes(self, settings: Settings, connection: bytes | None) -> int:
         """Return how many unread bytes that connection may have sent; None: a connection that has sent nothing yet."""
+        most = settings.incarnations_per_connection
         if self._peer_table.spec is None:
-            return STRANGER_BYTES
-        # unknown peers may have known the last learner
-        peer = self._peer_table.peers.get(peer_id) if peer_id is not None else None
-        envs = peer.slots.envs if peer is not None else settings.envs_per_actor
+            return STRANGER_BYTES * most
+        allowed = 0
+        for peer in self._peer_table.index.on(connection) if connection is not None else ():
+            allowed += self._of_actor(settings, peer.slots.envs)
+            most -= 1
+        # those that are unknown may have known the last learner
+        return allowed + most * self._of_actor(settings, settings.envs_per_actor) if most > 0 else allowed
+
+    def _of_actor(self, settings: Settings, envs: int) -> int:
+        assert self._peer_table.spec is not None, "sizes follow from the spaces"
         allowed = self._allowed.get(envs)
         if allowed is None:
             if len(self._allowed) >= MAX_SIZES:
@@ -59,7 +66,7 @@ class Budget:
             envs = settings.envs_per_actor
             T = self._segment_steps(settings, envs, max(1, actors))
             batch = batch_bytes(spec, batch_steps=settings.batch_steps, segment_steps=T, envs=envs, actors=actors)
-            allowed = self.allowed_bytes(settings, None)
+            allowed = self._of_actor(settings, envs)
             total = self._batches[actors] = total_bytes(0, allowed=allowed, batch=batch)
         return total
 

@@ -121,7 +121,7 @@ class CollectionCycle:
         actions: list[Action] = []
         for peer, share in self.rule.another_round(self.batch_steps, self._peers.values()):
             peer.quota.share = share
-            actions.append(Send(peer.id, Extend(*self.current, share)))
+            actions.append(Send(peer.key, Extend(*self.current, share)))
         return actions
 
     def _look_for_gone(self, now: float) -> None:
@@ -135,7 +135,7 @@ class CollectionCycle:
     def _all_have_stopped(self) -> bool:
         """Whether no peer is awaited any more. Looks at each peer once an update, not with every message."""
         peers, awaited = self._peers, self._awaited
-        while awaited and (awaited[-1].stopped or peers.get(awaited[-1].id) is not awaited[-1]):
+        while awaited and (awaited[-1].stopped or peers.get(awaited[-1].key) is not awaited[-1]):
             awaited.pop()
         return not awaited
 
@@ -183,7 +183,7 @@ class CollectionCycle:
         self._move(Event.FINISH)
         self.clear_batch()
         self._drain_deadline = now + self._settings.stop_grace_seconds
-        return [Send(peer.id, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
+        return [Send(peer.key, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
 
     def leave(self, now: float) -> list[Action]:
         """The learner ends: STOP to all who act, and a deadline for what they have begun."""
@@ -205,7 +205,7 @@ class CollectionCycle:
         peer.stopped = not is_awaited
         if is_awaited:
             self._await(peer, now)
-        return [Send(peer.id, Stop(*self.current, self._settings.stop_grace_seconds))]
+        return [Send(peer.key, Stop(*self.current, self._settings.stop_grace_seconds))]
 
     def _await(self, peer: Peer, now: float) -> None:
         """Wait for its answer to STOP, if it is worth it."""
@@ -255,8 +255,8 @@ class CollectionCycle:
         most = most_steps(quota.segment_steps, peer.slots.envs)
         granted = peer.grant(most, rollouts=MOST_UNDELIVERED[self._settings.on_stop])
         *parts, last = self.snapshot.parts
-        sends = [Send(peer.id, Part(*self.current, index), part) for index, part in enumerate(parts)]
-        return [*granted, *sends, Send(peer.id, policy, last)]
+        sends = [Send(peer.key, Part(*self.current, index), part) for index, part in enumerate(parts)]
+        return [*granted, *sends, Send(peer.key, policy, last)]
 
     def _quota(self, peer: Peer, share: int, now: float) -> Quota:
         """Return the peer's quota under the newest policy; the same again if it was sent one before."""
@@ -284,7 +284,7 @@ class CollectionCycle:
         peer.sent_version = self.snapshot.version
         peer.policy_sent_at = peer.have_at = now
         peer.stopped = False
-        return [Send(peer.id, Extend(*self.current, peer.quota.share))]
+        return [Send(peer.key, Extend(*self.current, peer.quota.share))]
 
     def arrived(self, peer: Peer, rows: int, now: float) -> None:
         """Count rows that came under the newest policy, also unusable ones: the actor does not step them again."""

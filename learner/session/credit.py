@@ -22,13 +22,13 @@ def acknowledge(peer: Peer, *, has_room: bool) -> Send:
     if credit:
         peer.credit_withheld = False
         peer.credit_upto = max(peer.credit_upto, peer.account.watermark + credit)
-    return Send(peer.id, Ack(peer.account.watermark, credit))
+    return Send(peer.key, Ack(peer.account.watermark, credit))
 
 
 def acknowledge_stale(peer: Peer) -> Send:
     """Acknowledge all rollouts up to the watermark, and withhold credit: they are stale."""
     peer.credit_withheld = True
-    return Send(peer.id, Ack(peer.account.watermark, 0))
+    return Send(peer.key, Ack(peer.account.watermark, 0))
 
 
 def is_due(peer: Peer, version: int) -> bool:

@@ -26,7 +26,7 @@ class EnvFaults:
 
     def reported(self, fault: EnvFault) -> list[Action]:
         """Take a report of an actor, or of its watchdog on another connection. Unknown incarnations are ignored."""
-        peer = self._peer_table.of_incarnation(fault.incarnation)
+        peer = self._peer_table.index.of_incarnation(fault.incarnation)
         if peer is None:
             return []
         text = fault.text

@@ -6,12 +6,13 @@ Part of the learner's session; knows neither phases nor batches.
 import math
 from collections.abc import Callable
 
-from dppo.learner.session.admission import ENDED, full, refusal, superseded_by_newer, too_large
+from dppo.learner.session.admission import ENDED, crowded, full, refusal, superseded_by_newer, too_large
 from dppo.learner.session.name_owners import Names
+from dppo.learner.session.peer_index import PeerIndex
 from dppo.learner.session.plausibility import Plausibility, check_tally
 from dppo.learner.session.policy_fetches import Fetches
 from dppo.learner.session.rate_limit import PeerLimits
-from dppo.learner.session.records import Action, Kick, Note, Peer, Send, Settings
+from dppo.learner.session.records import Action, Kick, Note, Peer, PeerKey, Send, Settings
 from dppo.learner.session.run_spaces import Spaces
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.storage.journal_records import Entry
@@ -29,19 +30,17 @@ class PeerTable:
     """All live peers of one run."""
 
     def __init__(self, settings: Settings, ledger: Ledger, slots: SlotTable, spec: Spec | None) -> None:
-        self.peers: dict[bytes, Peer] = {}
-        self.lost: dict[bytes, Peer] = {}  # nothing reaches them any more, but what they had sent may still arrive
+        self.index = PeerIndex()
+        self.peers, self.lost = self.index.peers, self.index.lost
         self.slots = slots
         is_settled = ledger.total().trained > 0
         self.spaces = Spaces(spec, is_settled=is_settled, why_not=settings.why_not_trained)
         self._settings = settings
         self.ledger = ledger
-        self.peer_limits = PeerLimits()
+        self.peer_limits = PeerLimits(settings.incarnations_per_connection)
         self.fetches = Fetches()
         self.plausibility = Plausibility(settings, ledger)
         self._gone: list[Peer] = []  # from `peers`, since they were taken
-        self._names: set[str] = set()  # of `peers`
-        self._connections: dict[str, set[bytes]] = {}  # by actor, of `peers` and `lost`
         self._owners = Names(ledger, settings.term)
         self._absent_since: dict[bytes, float] = {}  # incarnations with an account and no connection
         self._absence_at = -math.inf
@@ -51,62 +50,71 @@ class PeerTable:
         """The run's spaces; None until the first actor has sent its own."""
         return self.spaces.spec
 
-    def admit(self, peer_id: bytes, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
+    def paying(self, key: PeerKey) -> PeerKey:
+        """Return what a message counts for: an incarnation that has joined by an envelope, else the connection."""
+        return key if not key.incarnation or key in self.peers else PeerKey(key.connection)
+
+    def admit(self, key: PeerKey, hello: Hello, now: float, token: str = "") -> tuple[Peer | None, list[Action]]:
         """The peer that this HELLO makes, None where it is refused, and what to send and say."""
         no = refusal(hello, run_id=self._settings.run_id, superseded=self.ledger.ended, max_envs=self._max_envs)
         no = no or too_large(self._settings, hello) or self._owners.refusal(hello, token)
         no = no or self.spaces.refusal(hello, token)
         if no is not None:
-            self.forget(peer_id)
+            self.forget(key)
             notes = [] if no.challenge else [Note(f"{hello.actor} was refused: {no.text}")]
-            return None, [Send(peer_id, no), *notes]
+            return None, [Send(key, no), *notes]
+        if self._is_crowded(key, hello):
+            return None, [Send(key, crowded(self._settings.incarnations_per_connection))]
         room = self._make_room(hello, now)
         if room is None:
-            return None, [Send(peer_id, full(self._settings.max_actors))]
+            return None, [Send(key, full(self._settings.max_actors))]
         account = self.ledger.open(hello.incarnation, hello.actor)
         account.token = token
         was_away = account.away
         envs = hello.envs or self._settings.envs_per_actor
         lost = account.reconcile(self.plausibility.joining(account, hello, envs))
         self.ledger.unaccounted.add(least=-lost, most=-lost)
-        is_slow = self._left_unread(peer_id, hello)
-        actions = [*room, *self._supersede(peer_id, hello)]
+        is_slow = self._left_unread(key, hello)
+        actions = [*room, *self._supersede(key, hello)]
         if lost:
             actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
         elif was_away:  # replayed, any entry takes it up again: it may hold steps of which this learner never hears
             actions.append(Entry.of(account, hello.incarnation, "granted", 0))
-        known = self.peers.get(peer_id)
-        slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=self._names)
+        known = self.peers.get(key)
+        slots = self.slots.assign(hello.actor, hello.incarnation, envs, in_use=self.index.names)
         ready = hello.spec is not None
         if hello.spec is not None and self.spec is None:
             self.spaces.begin(hello.spec, now)
         joined = ready and not (known and known.ready)
         active_at = known.active_at if known and known.ready == ready else now
-        peer = known or Peer(peer_id, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
+        peer = known or Peer(key, hello.actor, hello.incarnation, slots, account, heard=now, ready=ready)
         # what was sent on this connection arrives, so all that is known of the peer still holds
         peer.slots, peer.account, peer.heard, peer.ready, peer.token = slots, account, now, ready, token
         peer.is_slow, peer.active_at = is_slow, active_at
-        self._remove(peer_id)
-        self.peers[peer_id] = peer
-        self._names.add(hello.actor)
-        self._connections.setdefault(hello.actor, set()).add(peer_id)
+        self.index.add(peer)
         if lost:
             actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
         if joined:
             actions.append(Note(f"{hello.actor} joined with {envs} environments{f' (token {token})' if token else ''}"))
         return peer, actions
 
+    def _is_crowded(self, key: PeerKey, hello: Hello) -> bool:
+        """Whether the connection carries enough others; a process before this one makes room for it."""
+        carried = self.index.of_connection(key.connection)
+        others = [peer for peer in carried if peer.key != key and peer.actor != hello.actor]
+        return len(others) >= self._settings.incarnations_per_connection
+
     def _make_room(self, hello: Hello, now: float) -> list[Action] | None:
         """None where all places are taken by actors that work. An idle one loses its place to one that wants in."""
-        if len(self.peers) < self._settings.max_actors or hello.actor in self._connections:
+        if len(self.peers) < self._settings.max_actors or self.index.of_actor(hello.actor):
             return []
         idle = [peer for peer in self.peers.values() if self._is_idle(peer, now)]
         if not idle:
             return None
         longest = min(idle, key=lambda peer: peer.active_at)
-        self.forget(longest.id)
+        self.forget(longest.key)
         note = Note(f"{longest.actor} has not delivered for {now - longest.active_at:.0f} s and lost its place")
-        return [Send(longest.id, full(self._settings.max_actors)), note]
+        return [Send(longest.key, full(self._settings.max_actors)), note]
 
     def _is_idle(self, peer: Peer, now: float) -> bool:
         """Whether that peer takes a place and brings nothing."""
@@ -119,79 +127,62 @@ class PeerTable:
     def _max_envs(self) -> int:
         return max(self._settings.max_envs_per_actor, self._settings.envs_per_actor)
 
-    def _left_unread(self, peer_id: bytes, hello: Hello) -> bool:
+    def _left_unread(self, key: PeerKey, hello: Hello) -> bool:
         """Whether this process's connections before this one ended over a policy that it had not read to its end."""
-        before = [self.heard_of(other) for other in self._connections.get(hello.actor, set())]
         return any(
-            peer is not None
-            and peer.incarnation == hello.incarnation
-            and (peer.is_slow or (peer.id != peer_id and peer.have_version < peer.sent_version))
-            for peer in before
+            peer.incarnation == hello.incarnation
+            and (peer.is_slow or (peer.key != key and peer.have_version < peer.sent_version))
+            for peer in self.index.of_actor(hello.actor)
         )
 
-    def check_identity(self, peer_id: bytes, hello: Hello) -> None:
+    def check_identity(self, key: PeerKey, hello: Hello) -> None:
         """Raises HostileError where a connection or an incarnation changes hands, which no process can do."""
         check_tally(hello.tally)
-        peer = self.peers.get(peer_id)
+        if key.incarnation not in (b"", hello.incarnation):
+            raise HostileError(f"{hello.actor} says HELLO in the envelope of another process")
+        peer = self.peers.get(key)
         if peer is not None and peer.incarnation != hello.incarnation:
             raise HostileError(f"{peer.actor} says HELLO as another process on the same connection")
         account = self.ledger.accounts.get(hello.incarnation)
         if account is not None and account.actor != hello.actor:
             raise HostileError(f"{hello.actor} says HELLO with the incarnation of {account.actor}")
 
-    def forget(self, peer_id: bytes) -> Peer | None:
-        """Forget that connection; its account stays open."""
-        gone = self.heard_of(peer_id)
+    def forget(self, key: PeerKey) -> Peer | None:
+        """Forget that peer; its account stays open."""
+        gone = self.heard_of(key)
         if gone is not None:
             self.fetches.end(gone)
-        return self._remove(peer_id)
-
-    def _remove(self, peer_id: bytes) -> Peer | None:
-        lost, peer = self.lost.pop(peer_id, None), self.peers.pop(peer_id, None)
-        gone = peer or lost
-        if gone is not None:
-            connections = self._connections[gone.actor]
-            connections.discard(peer_id)
-            if not connections:
-                del self._connections[gone.actor]
-        if peer is not None:
-            self._names.discard(peer.actor)
-            self._gone.append(peer)
+        peer = self.index.remove(key)
+        self._gone += [] if peer is None else [peer]
         return peer
 
-    def lose(self, peer_id: bytes) -> Peer | None:
-        """Send nothing more to that connection. Its last messages, BYE perhaps, may still be on the way."""
-        peer = self.peers.pop(peer_id, None)
-        if peer is not None:
-            self._names.discard(peer.actor)
-            self.lost[peer_id] = peer
-            self._gone.append(peer)
+    def lose(self, connection: bytes) -> list[Peer]:
+        """Send nothing more over that connection. The last messages on it, BYE perhaps, may still be on the way."""
+        gone = self.index.lose(connection)
+        self._gone += gone
+        for peer in gone:
             self.fetches.end(peer)
-        return peer
+        return gone
 
     def take_gone(self) -> list[Peer]:
-        """Return once each peer that left the table; not those that said HELLO again on their connection."""
+        """Return once each peer that has left the table."""
         gone, self._gone = self._gone, []
-        return [peer for peer in gone if self.peers.get(peer.id) is not peer]
+        return gone
 
-    def heard_of(self, peer_id: bytes) -> Peer | None:
-        """Return the peer on that connection, None before its HELLO."""
-        return self.peers.get(peer_id) or self.lost.get(peer_id)
+    def heard_of(self, key: PeerKey) -> Peer | None:
+        """Return the peer of that key, None before its HELLO."""
+        return self.index.heard_of(key)
 
     def expel(self, may_stay: Callable[[str], bool]) -> list[Action]:
         """Forget those whose token has ended; they cannot come back, so their accounts are closed."""
         actions: list[Action] = []
         for peer in [p for p in (*self.peers.values(), *self.lost.values()) if p.token and not may_stay(p.token)]:
-            self.forget(peer.id)
+            self.forget(peer.key)
             if not peer.account.over:
                 self.ledger.close(peer.incarnation, "actor_lost")
             note = Note(f"{peer.actor} was disconnected: its token {peer.token} has ended")
-            actions += [Send(peer.id, ENDED), Kick(peer.id), note]
+            actions += [Send(peer.key, ENDED), Kick(peer.key.connection), note]
         return actions
-
-    def of_incarnation(self, incarnation: bytes) -> Peer | None:
-        """Return that process's live connection, if it has one."""
-        return next((peer for peer in self.peers.values() if peer.incarnation == incarnation), None)
 
     @property
     def is_empty(self) -> bool:
@@ -202,9 +193,9 @@ class PeerTable:
         """Expect nothing more from who has been silent for the lease."""
         notes: list[Action] = []
         for peer in [p for p in (*self.peers.values(), *self.lost.values()) if self._is_overdue(p, now)]:
-            if peer.id in self.peers:
+            if peer.key in self.peers:
                 notes.append(self._note_silent(peer, now))
-            self.forget(peer.id)
+            self.forget(peer.key)
         if now - self._absence_at >= ABSENCE_LOOK_SECONDS:
             self._absence_at = now
             self._write_off_absent(now)
@@ -228,15 +219,15 @@ class PeerTable:
         for key in [key for key in absent if self.ledger.accounts[key].is_untouched]:
             self.ledger.forget(key)
         self._owners.free(now, self._absent_since)
-        self.slots.keep_only(lambda name: name in self._owners or name in self._connections)
+        self.slots.keep_only(lambda name: name in self._owners or bool(self.index.of_actor(name)))
 
     def _is_overdue(self, peer: Peer, now: float) -> bool:
         return now - peer.heard > self._settings.lease_seconds
 
     def forget_lost(self) -> None:
         """Expect nothing more of those whose connections have ended."""
-        for peer_id in list(self.lost):
-            self.forget(peer_id)
+        for key in list(self.lost):
+            self.forget(key)
 
     def close_accounts(self, *, of_connected: bool) -> None:
         """Book what is in flight as lost: no more arrives; for good where a connected peer is not to come back."""
@@ -250,30 +241,34 @@ class PeerTable:
 
     def dismiss(self) -> None:
         """Forget all peers."""
-        self.peers.clear()
-        self.lost.clear()
+        self.index.clear()
         self._gone.clear()
         self.fetches.forget()
-        self._names.clear()
-        self._connections.clear()
 
-    def strike(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
-        """Count a violation; after three, or one that no actor of ours can make, disconnect the peer."""
-        if not self.peer_limits.strike(peer_id, error, now):
+    def strike(self, key: PeerKey, error: ProtocolError, now: float) -> list[Action]:
+        """Count a violation; after three, or one that no actor of ours can make, disconnect the peer.
+
+        One of several incarnations that have joined goes alone; else the connection ends, with all that it carries.
+        """
+        paying = self.paying(key)
+        if not self.peer_limits.strike(paying, error, now):
             return []
-        peer = self.forget(peer_id)
+        is_alone = not paying.incarnation
+        name = self.index.described(key.connection) if is_alone else self.peers[paying].actor
+        for peer in self.index.of_connection(key.connection) if is_alone else [self.peers[paying]]:
+            self.forget(peer.key)
         text = f"messages that cannot be used; the last: {error}"[:512]
-        name = peer.actor if peer else "an unknown peer"
-        note = Note(f"{name} was disconnected: {error}")
-        return [Send(peer_id, Reject("protocol", text, fatal=True)), Kick(peer_id), note]
+        kick = [Kick(key.connection)] if is_alone else []
+        return [Send(key, Reject("protocol", text, fatal=True)), *kick, Note(f"{name} was disconnected: {error}")]
 
-    def _supersede(self, peer_id: bytes, hello: Hello) -> list[Action]:
+    def _supersede(self, key: PeerKey, hello: Hello) -> list[Action]:
         """The newest connection of an incarnation wins, and so does the newest incarnation of a name."""
         actions: list[Action] = []
-        for other in [self.heard_of(peer_id) for peer_id in self._connections.get(hello.actor, set()) - {peer_id}]:
-            assert other is not None, "the index says so"
-            self.forget(other.id)
+        for other in self.index.of_actor(hello.actor):
+            if other.key == key:
+                continue
+            self.forget(other.key)
             if other.incarnation != hello.incarnation:
-                actions.append(Send(other.id, superseded_by_newer(hello.actor)))
+                actions.append(Send(other.key, superseded_by_newer(hello.actor)))
         self._owners.take(hello)
         return actions

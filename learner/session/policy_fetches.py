@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dppo.learner.session.records import Action, Note, Peer
+from dppo.learner.session.records import Action, Note, Peer, PeerKey
 from dppo.protocol.snapshot import Snapshot
 
 BYTES_PER_SECOND = 4 * 2**20  # of debt that are paid off, for each token
@@ -34,7 +34,7 @@ class _Record:
     holders: int = 0  # connections that were sent a policy
     most_holders: float = 0.0
     was_noted: bool = False
-    waiting: dict[bytes, Peer] = field(default_factory=dict)
+    waiting: dict[PeerKey, Peer] = field(default_factory=dict)
 
     def pass_time(self, now: float, size: int) -> None:
         """Pay off debt with policies of that size."""
@@ -70,7 +70,7 @@ class Fetches:
         record.pass_time(now, size)
         peer.fetched_by = peer.token
         if record.waiting or not record.allows(size):
-            record.waiting[peer.id] = peer
+            record.waiting[peer.key] = peer
             if not record.was_noted:
                 record.was_noted = True
                 by = f"token {peer.token}" if peer.token else "actors"
@@ -97,7 +97,7 @@ class Fetches:
         record = self._records.get(peer.fetched_by)
         if record is None:
             return
-        record.waiting.pop(peer.id, None)
+        record.waiting.pop(peer.key, None)
         self._credit(peer)
         record.holders -= peer.first_version > 0
         record.unproven -= peer.first_bytes

@@ -1,13 +1,15 @@
-"""Limits of each connection: messages beyond what it was asked for, violations, questions put to unknown peers.
+"""Limits of each peer: messages beyond what it was asked for, violations, questions put to unknown peers.
 
-Part of the learner's session, without I/O. The limits hold per connection and before anything is parsed. An honest
+Part of the learner's session, without I/O. The limits hold before anything is parsed: for each incarnation that has
+joined by an envelope, and for each connection in all else, times the incarnations that it may carry. An honest
 actor sends PING once a second, HELLO every 0.3 s at most without an answer, and otherwise only what it was asked for:
 that is given back to it. So the allowance is for what comes on top, and what a minute's standstill piles up fits in.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from dppo.learner.session.records import PeerKey
 from dppo.protocol.errors import HostileError, ProtocolError
 
 MAX_STRIKES = 3
@@ -22,21 +24,25 @@ MAX_RECORDS = 2**16  # more connections than a process can have
 
 @dataclass
 class _Record:
-    """Record of one connection."""
+    """Record of one connection, or of one incarnation on it."""
 
     allowance: float
     counted_at: float
+    actors: int  # that it stands for
     strikes: int = 0
     struck_at: float = 0.0
     asked_at: float = float("-inf")
     dismissed: bool = False
+    carried: "dict[bytes, _Record]" = field(default_factory=dict)  # of a connection: by incarnation
 
 
 class PeerLimits:
-    """Per-connection limits, kept until `forget` is called."""
+    """Limits of all peers, kept until `forget` is called. A key without an incarnation names the connection itself."""
 
-    def __init__(self) -> None:
-        self._records: dict[bytes, _Record] = {}
+    def __init__(self, most_carried: int = 1) -> None:
+        """most_carried: incarnations on one connection at once."""
+        self._most_carried = most_carried
+        self._records: dict[bytes, _Record] = {}  # by connection
         self._looked_at: float | None = None
         self._piled_up = 0.0  # for what may have piled up in the newest standstill of ours
         self._stood_until = -math.inf
@@ -54,35 +60,40 @@ class PeerLimits:
         self._looked_at = now
         if stood >= STANDSTILL_SECONDS:
             self._piled_up, self._stood_until = stood * MESSAGES_PER_SECOND, now
-            for record in self._records.values():
-                record.allowance = min(record.allowance, BURST_MESSAGES) + self._piled_up
-                record.counted_at = now
+            for of_connection in self._records.values():
+                for record in (of_connection, *of_connection.carried.values()):
+                    burst = BURST_MESSAGES * record.actors
+                    record.allowance = min(record.allowance, burst) + self._piled_up * record.actors
+                    record.counted_at = now
 
-    def spend(self, peer: bytes, now: float, messages: float = 1.0) -> None:
+    def spend(self, peer: PeerKey, now: float, messages: float = 1.0) -> None:
         """A message has come. Raises HostileError where it is one too many."""
         record = self._record(peer, now)
-        grown = record.allowance + (now - record.counted_at) * MESSAGES_PER_SECOND
-        record.allowance = min(grown, max(BURST_MESSAGES, record.allowance)) - messages
+        grown = record.allowance + (now - record.counted_at) * MESSAGES_PER_SECOND * record.actors
+        record.allowance = min(grown, max(BURST_MESSAGES * record.actors, record.allowance)) - messages
         record.counted_at = now
         if record.allowance < 0:
             record.allowance = 0.0
-            raise HostileError(f"more than {MESSAGES_PER_SECOND:g} messages a second that nobody asked for")
+            raise HostileError(
+                f"more than {MESSAGES_PER_SECOND * record.actors:g} messages a second that nobody asked for"
+            )
 
-    def give_back(self, peer: bytes, messages: float) -> None:
+    def give_back(self, peer: PeerKey, messages: float) -> None:
         """Refund messages: we asked for them, or accepted the rollout."""
-        record = self._records.get(peer)
+        record = self._known(peer)
         if record is not None:
-            record.allowance = min(record.allowance + messages, max(BURST_MESSAGES, record.allowance))
+            most = max(BURST_MESSAGES * record.actors, record.allowance)
+            record.allowance = min(record.allowance + messages, most)
 
-    def may_be_asked(self, peer: bytes, now: float) -> bool:
+    def may_be_asked(self, peer: PeerKey, now: float) -> bool:
         """Whether to send WHO to that unknown peer: once in a while, however much it sends."""
         record = self._record(peer, now)
-        if now - record.asked_at < QUESTION_SECONDS:
+        if now - record.asked_at < QUESTION_SECONDS / record.actors:
             return False
         record.asked_at = now
         return True
 
-    def strike(self, peer: bytes, error: ProtocolError, now: float) -> bool:
+    def strike(self, peer: PeerKey, error: ProtocolError, now: float) -> bool:
         """Record a violation. Return whether to disconnect: after MAX_STRIKES, or at once for a HostileError."""
         record = self._record(peer, now)
         forgiven = int((now - record.struck_at) / FORGIVEN_SECONDS)
@@ -91,24 +102,46 @@ class PeerLimits:
         record.dismissed = record.strikes >= MAX_STRIKES or isinstance(error, HostileError)
         return record.dismissed
 
-    def dismiss(self, peer: bytes, now: float) -> None:
-        """Note that the peer is to be disconnected."""
-        self._record(peer, now).dismissed = True
+    def dismiss(self, connection: bytes, now: float) -> None:
+        """Note that the connection is to be ended."""
+        self._of_connection(connection, now).dismissed = True
 
-    def is_dismissed(self, peer: bytes) -> bool:
-        """Whether it is to be disconnected, so that its messages are ignored."""
-        record = self._records.get(peer)
-        return record is not None and record.dismissed
+    def is_dismissed(self, peer: PeerKey) -> bool:
+        """Whether the peer, or its whole connection, is to be disconnected, so that its messages are ignored."""
+        record = self._records.get(peer.connection)
+        if record is None or record.dismissed or not peer.incarnation:
+            return record is not None and record.dismissed
+        carried = record.carried.get(peer.incarnation)
+        return carried is not None and carried.dismissed
 
-    def forget(self, peer: bytes) -> None:
+    def forget(self, connection: bytes) -> None:
         """The connection is no more."""
-        self._records.pop(peer, None)
+        self._records.pop(connection, None)
 
-    def _record(self, peer: bytes, now: float) -> _Record:
-        record = self._records.get(peer)
+    def _known(self, peer: PeerKey) -> _Record | None:
+        record = self._records.get(peer.connection)
+        return record if record is None or not peer.incarnation else record.carried.get(peer.incarnation)
+
+    def _record(self, peer: PeerKey, now: float) -> _Record:
+        connection, incarnation = peer
+        of_connection = self._records.get(connection) or self._of_connection(connection, now)
+        if not incarnation:
+            return of_connection
+        record = of_connection.carried.get(incarnation)
         if record is None:
-            piled_up = self._piled_up if now - self._stood_until < STANDSTILL_SECONDS else 0.0
-            record = self._records[peer] = _Record(BURST_MESSAGES + piled_up, now)
+            record = of_connection.carried[incarnation] = self._new(1, now)
+            while len(of_connection.carried) > 2 * self._most_carried:  # those that have left among them
+                del of_connection.carried[next(iter(of_connection.carried))]
+        return record
+
+    def _of_connection(self, connection: bytes, now: float) -> _Record:
+        record = self._records.get(connection)
+        if record is None:
+            record = self._records[connection] = self._new(self._most_carried, now)
             while len(self._records) > MAX_RECORDS:
                 del self._records[next(iter(self._records))]
         return record
+
+    def _new(self, actors: int, now: float) -> _Record:
+        piled_up = self._piled_up if now - self._stood_until < STANDSTILL_SECONDS else 0.0
+        return _Record((BURST_MESSAGES + piled_up) * actors, now, actors)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dppo.learner.session.slots import Slots
 from dppo.learner.storage.journal_records import Entry
@@ -13,11 +13,18 @@ from dppo.protocol.rollout import Blob
 from dppo.protocol.specs import Spec
 
 
+class PeerKey(NamedTuple):
+    """Names one peer: an incarnation on a connection. What belongs to the socket is named by the connection alone."""
+
+    connection: bytes  # the id that ZeroMQ gave it
+    incarnation: bytes = b""  # on the envelope of its messages; b"": the connection is one actor's own, without any
+
+
 @dataclass(frozen=True)
 class Send:
     """Send this message; `blob` is frame 1."""
 
-    peer: bytes
+    peer: PeerKey
     message: FromLearner
     blob: Blob | None = None
 
@@ -33,7 +40,7 @@ class Note:
 class Kick:
     """End the connection, once what was sent has had time to arrive."""
 
-    peer: bytes
+    connection: bytes
 
 
 Action = Send | Note | Kick | Entry  # an entry is for the journal, before what follows it is sent
@@ -56,6 +63,7 @@ class Settings:
     max_ingress_bytes: int = 0  # 0: derive
     max_actors: int = 10_000
     max_envs_per_actor: int = 4096
+    incarnations_per_connection: int = 1  # at most, at once; more are for relays, of which there is none yet
     why_not_trained: Callable[[Spec], str] = lambda spec: ""  # why spaces cannot be trained on, "" where they can
     stop_at_episode_end: bool = False
     even_shares: bool = False
@@ -87,9 +95,9 @@ class Quota:
 
 @dataclass
 class Peer:
-    """One live connection that sent a valid HELLO."""
+    """One incarnation on a live connection, by which it sent a valid HELLO."""
 
-    id: bytes
+    key: PeerKey
     actor: str
     incarnation: bytes
     slots: Slots

@@ -58,7 +58,7 @@ class Rollouts:
             return self._refuse(peer, header, "invalid", str(error)), error
         if lie:
             return self._refuse(peer, header, "invalid", lie), ProtocolError(lie)
-        self._peer_table.peer_limits.give_back(peer.id, 1)  # credit asked for it, whatever is in it
+        self._peer_table.peer_limits.give_back(peer.key, 1)  # credit asked for it, whatever is in it
         if not self._cycle.accepts(peer.incarnation, header.seq, (header.term, header.version)):
             return self._refuse(peer, header, "stale", self._histories.why_stale(header.term)), None
         asked, most = peer.quota.segment_steps, most_rows(peer.quota.segment_steps)
@@ -94,7 +94,7 @@ class Rollouts:
             self._peer_table.ledger.unaccounted.add(least=-header.steps, most=0)
         entry = Entry.of(peer.account, peer.incarnation, reason, header.steps)
         ack = acknowledge_stale(peer) if reason == "stale" else self.ack(peer)
-        return [entry, Send(peer.id, Nack(header.seq, f"{reason}: {text}"[:64])), ack]
+        return [entry, Send(peer.key, Nack(header.seq, f"{reason}: {text}"[:64])), ack]
 
     def ack(self, peer: Peer) -> Send:
         """Acknowledge what is disposed of, with credit while there is room; else the next update brings it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dppo.learner.session.records import Action, Note, Peer, Send
+from dppo.learner.session.records import Action, Note, Peer, PeerKey, Send
 from dppo.protocol.messages import Hello, Reject
 from dppo.protocol.specs import Leaf, Spec
 
@@ -64,14 +64,14 @@ class Spaces:
         """The run has these spaces, whatever actors say."""
         self.spec, self.is_settled, self._votes = spec, True, {}
 
-    def dropped(self, new: Spec, source: str, peers: Iterable[bytes]) -> list[Action]:
+    def dropped(self, new: Spec, source: str, peers: Iterable[PeerKey]) -> list[Action]:
         """Return what follows where others take the place of these spaces. source: how they are known, for the log."""
         if self.spec is None:
             return []
         text = f"the run's spaces were wrong, {source}: {difference(self.spec, new)}"
         note = Note(text.replace(" here, ", " until now, ").replace("in the run", "from now on"))
         no = Reject("spec", "the run has other spaces now", fatal=False)
-        return [note, *(Send(peer_id, no) for peer_id in peers)]
+        return [note, *(Send(key, no) for key in peers)]
 
     def are_overruled(self, hello: Hello, token: str, peers: Iterable[Peer], now: float, patience: float) -> bool:
         """Count the vote of an actor with other spaces. Return whether they are to be the run's.

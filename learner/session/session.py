@@ -14,8 +14,8 @@ from dppo.learner.session.credit import begin, is_due
 from dppo.learner.session.env_faults import EnvFaults
 from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.rate_limit import HELLO_MESSAGES, PeerLimits
-from dppo.learner.session.records import Action, Latencies, Note, Peer, Send, Settings
+from dppo.learner.session.rate_limit import HELLO_MESSAGES
+from dppo.learner.session.records import Action, Note, Peer, PeerKey, Send, Settings
 from dppo.learner.session.rollout_intake import Rollouts
 from dppo.learner.session.run_histories import Histories
 from dppo.learner.session.slots import SlotTable
@@ -55,7 +55,8 @@ class LearnerSession:
         self.ledger = ledger
         self.slots = slots
         self.peer_table = PeerTable(settings, ledger, slots, spec)
-        self.peers = self.peer_table.peers  # live connections that sent HELLO, by connection
+        self.peers = self.peer_table.peers  # live, by connection and incarnation
+        self.peer_limits = self.peer_table.peer_limits
         self.budget = Budget(self.peer_table)
         self.cycle = CollectionCycle(settings, self.peer_table, lambda: self.total_bytes)
         self.env_faults = EnvFaults(self.peer_table)
@@ -71,14 +72,9 @@ class LearnerSession:
         """The run's spaces, once the first actor has sent them."""
         return self.peer_table.spec
 
-    @property
-    def peer_limits(self) -> PeerLimits:
-        """Limits of every connection."""
-        return self.peer_table.peer_limits
-
-    def allowed_bytes(self, peer_id: bytes | None) -> int:
+    def allowed_bytes(self, connection: bytes | None) -> int:
         """Return the bytes that connection may have sent unread; None: a connection without any message yet."""
-        return self.budget.allowed_bytes(self.settings, peer_id)
+        return self.budget.allowed_bytes(self.settings, connection)
 
     @property
     def total_bytes(self) -> int:
@@ -100,29 +96,22 @@ class LearnerSession:
         """The newest policy."""
         return self.cycle.snapshot
 
-    @property
-    def latencies(self) -> Latencies:
-        """Latencies of the newest update."""
-        return self.cycle.latencies
-
-    def receive(
-        self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float, token: str = ""
-    ) -> list[Action]:
-        """One message from one connection. `token` is what a HELLO came by, "" where none is needed."""
+    def receive(self, key: PeerKey, message: FromActor, blob: Blob | None, now: float, token: str = "") -> list[Action]:
+        """One message from one peer. `token` is what a HELLO came by, "" where none is needed."""
         if self._left and self.phase is Phase.STOPPED:
             return []  # the next learner answers
         if isinstance(message, Hello):
-            return self._hello(peer_id, message, now, token)
+            return self._hello(key, message, now, token)
         if isinstance(message, EnvFault):
             return self.env_faults.reported(message)
-        peer = self.peer_table.heard_of(peer_id)
+        peer = self.peer_table.heard_of(key)
         if peer is None:
-            return self._ask(peer_id, now)
+            return self._ask(key, now)
         peer.heard, peer.doing = now, ""
         try:
             return self._from(peer, message, blob, now)
         except HostileError as error:
-            return self.violation(peer_id, error, now)
+            return self.violation(key, error, now)
 
     def _from(self, peer: Peer, message: FromActor, blob: Blob | None, now: float) -> list[Action]:
         match message:
@@ -137,7 +126,7 @@ class LearnerSession:
             case Ping():
                 self._observe(peer, message.tally)
                 peer.shares, peer.open_steps = message.shares, message.open_steps
-                return [Send(peer.id, Pong(message.time))]
+                return [Send(peer.key, Pong(message.time))]
             case Bye():
                 return self._bye(peer, message, now)
         raise AssertionError(f"{type(message).__name__} is answered before")
@@ -145,25 +134,30 @@ class LearnerSession:
     def _observe(self, peer: Peer, tally: Tally) -> None:
         peer.account.observe(self.peer_table.plausibility.told(peer.account, tally, peer.slots.envs))
 
-    def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
-        """Count something unreadable of that connection; after three times it is disconnected."""
+    def violation(self, key: PeerKey, error: ProtocolError, now: float) -> list[Action]:
+        """Count something unreadable of that peer; after three times it is disconnected."""
         self.refused_messages += 1
-        return [*self.peer_table.strike(peer_id, error, now), *self.cycle.advance(now)]
+        return [*self.peer_table.strike(key, error, now), *self.cycle.advance(now)]
 
     def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:
         """Disconnect all peers whose token has ended."""
         actions = self.peer_table.expel(may_stay)
         return [*actions, *self.cycle.advance(now)] if actions else []
 
-    def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
-        """The transport says that this connection is gone."""
-        self.peer_limits.forget(peer_id)
-        peer = self.peer_table.lose(peer_id)
-        if peer is None:
-            return []
+    def unreachable(self, connection: bytes, now: float) -> list[Action]:
+        """The transport says that this connection is gone, with all that it carries."""
+        self.peer_limits.forget(connection)
+        return self._without(self.peer_table.lose(connection), now)
+
+    def detached(self, key: PeerKey, now: float) -> list[Action]:
+        """Forget an actor that its relay has lost: nothing of it follows."""
+        gone = self.peer_table.forget(key)
+        return self._without([gone] if gone is not None else [], now)
+
+    def _without(self, gone: list[Peer], now: float) -> list[Action]:
         # the reason is logged already where the actor sent one
-        notes: list[Action] = [] if peer.has_left else [Note(f"{peer.actor} is gone (connection lost)")]
-        return [*notes, *self.cycle.advance(now)]
+        notes = [Note(f"{peer.actor} is gone (connection lost)") for peer in gone if not peer.has_left]
+        return [*notes, *self.cycle.advance(now)] if gone else []
 
     def tick(self, now: float) -> list[Action]:
         """Time passed: leases, the grace after STOP, the end of draining."""
@@ -217,27 +211,27 @@ class LearnerSession:
         """After STOPPED: whatever is still in flight is lost, unless its actor can deliver it to the next learner."""
         self.peer_table.close_accounts(of_connected=not self._left)
 
-    def _ask(self, peer_id: bytes, now: float) -> list[Action]:
-        return [Send(peer_id, Who())] if self.peer_limits.may_be_asked(peer_id, now) else []
+    def _ask(self, key: PeerKey, now: float) -> list[Action]:
+        return [Send(key, Who())] if self.peer_limits.may_be_asked(self.peer_table.paying(key), now) else []
 
     # HELLO
 
-    def _hello(self, peer_id: bytes, hello: Hello, now: float, token: str) -> list[Action]:
+    def _hello(self, key: PeerKey, hello: Hello, now: float, token: str) -> list[Action]:
         try:
-            self.peer_limits.spend(peer_id, now, HELLO_MESSAGES)
-            self.peer_table.check_identity(peer_id, hello)
+            self.peer_limits.spend(self.peer_table.paying(key), now, HELLO_MESSAGES)
+            self.peer_table.check_identity(key, hello)
         except HostileError as error:
-            return self.violation(peer_id, error, now)
+            return self.violation(key, error, now)
         if self.phase in (Phase.STOPPED, Phase.LEAVING):  # while it leaves, the next learner answers
-            return [Send(peer_id, Bye(OVER))] if self.phase is Phase.STOPPED else []
+            return [Send(key, Bye(OVER))] if self.phase is Phase.STOPPED else []
         changed = self._change_spaces(hello, now, token) if hello.spec not in (None, self.spec) and self.spec else []
-        peer, actions = self.peer_table.admit(peer_id, hello, now, token)
+        peer, actions = self.peer_table.admit(key, hello, now, token)
         actions = [*changed, *actions]
         if peer is None:
             return [*actions, *self.cycle.advance(now)]
         if self.phase is Phase.DRAINING:  # it connected again: BYE once more, so that its account can be closed
-            return [*actions, Send(peer_id, Bye(OVER))]
-        actions += [Send(peer_id, self._welcome(peer)), *self.histories.joined(hello)]
+            return [*actions, Send(key, Bye(OVER))]
+        actions += [Send(key, self._welcome(peer)), *self.histories.joined(hello)]
         self.cycle.rejoined(peer)
         holds = hello.policy == self.cycle.current
         peer.have_version = hello.version if holds else peer.have_version
@@ -281,9 +275,9 @@ class LearnerSession:
 
     def _rollout(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> list[Action]:
         if header.seq > peer.account.watermark + 1 or not peer.ready:
-            return self._ask(peer.id, now)  # FIFO makes this impossible for an honest peer; HELLO sorts it out
+            return self._ask(peer.key, now)  # FIFO makes this impossible for an honest peer; HELLO sorts it out
         actions, wrong = self.rollouts.take(peer, header, blob, now)
-        return [*actions, *(self.cycle.advance(now) if wrong is None else self.violation(peer.id, wrong, now))]
+        return [*actions, *(self.cycle.advance(now) if wrong is None else self.violation(peer.key, wrong, now))]
 
     def _credit_withheld(self, peer: Peer) -> list[Action]:
         """Grant what was withheld, once there is room again, or the peer has the newest policy."""
@@ -291,7 +285,7 @@ class LearnerSession:
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self._observe(peer, bye.tally)
-        self.peer_table.forget(peer.id)
+        self.peer_table.forget(peer.key)
         peer.account.may_hold = 0
         entry = Entry.of(peer.account, peer.incarnation, "told", 0)
         self.ledger.close(peer.incarnation, "shutdown")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from dppo.learner.session.punctuality import LATE_TIMES, Punctuality
-from dppo.learner.session.records import Action, Note, Peer
+from dppo.learner.session.records import Action, Note, Peer, PeerKey
 
 UNKNOWN_SECONDS = 1.5  # for actors that have not answered in time yet; all others answer within milliseconds
 STEPS_OF_ROOM = 1.5  # a grace that is advised is so much longer than the answer took
@@ -16,7 +16,7 @@ class Answers:
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
         self._punctuality = Punctuality(grace_seconds, UNKNOWN_SECONDS)
-        self._open: dict[bytes, Peer] = {}  # by connection: acting when STOP was sent, and not judged yet
+        self._open: dict[PeerKey, Peer] = {}  # acting when STOP was sent, and not judged yet
         self._said: list[Action] = []  # for the next tick
         self._charged_at = -math.inf  # up to then, waits in vain are subtracted
         self._advised: set[str] = set()  # actors for which the setting that would let them contribute was logged
@@ -24,10 +24,10 @@ class Answers:
     def expect(self, peer: Peer, version: int, now: float) -> bool:
         """STOP was sent. Return whether to wait for the answer."""
         if peer.have_version == version:  # acting under it: how soon it answers says how long its steps take
-            if peer.id in self._open and peer.stop_version < version:
+            if peer.key in self._open and peer.stop_version < version:
                 self._said += self._judge(peer, now)  # it went on to a later policy without a word
             peer.stop_at, peer.stop_version = now, version
-            self._open[peer.id] = peer
+            self._open[peer.key] = peer
         patience = self._punctuality.patience(peer.actor, now)
         peer.wait_until = now + patience
         return patience > 0
@@ -37,7 +37,7 @@ class Answers:
         if peer.stop_at is None or version != peer.stop_version:
             return []
         seconds, peer.stop_at = now - peer.stop_at, None
-        is_judged = self._open.pop(peer.id, None) is None
+        is_judged = self._open.pop(peer.key, None) is None
         record = self._punctuality.record(peer.actor)
         was_given_up = record.is_given_up
         if seconds <= self._grace_seconds:
@@ -50,14 +50,14 @@ class Answers:
         record.seconds = seconds
         return [*actions, *self._advise(peer)]
 
-    def tick(self, peers: Mapping[bytes, Peer], now: float) -> list[Action]:
+    def tick(self, peers: Mapping[PeerKey, Peer], now: float) -> list[Action]:
         """Judge those whose grace is over."""
         actions, self._said = self._said, []
-        for peer_id, peer in list(self._open.items()):
-            if peers.get(peer_id) is not peer:
-                del self._open[peer_id]
+        for key, peer in list(self._open.items()):
+            if peers.get(key) is not peer:
+                del self._open[key]
             elif peer.stop_at is not None and now - peer.stop_at > self._grace_seconds:
-                del self._open[peer_id]
+                del self._open[key]
                 actions += self._judge(peer, now)
         return actions
 

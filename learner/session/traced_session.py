@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dppo.learner.session.records import Action, Kick, Note, Send
+from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import DropReason
@@ -11,6 +11,8 @@ from dppo.protocol.messages import EnvFault, FromActor, Hello
 from dppo.protocol.rollout import Blob
 from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace, TracedCalls
+
+MAX_NAMES = 1024  # of one connection
 
 
 class TracedLearnerSession(LearnerSession):
@@ -20,7 +22,7 @@ class TracedLearnerSession(LearnerSession):
         super().__init__(*of_session)
         self._trace = trace
         self._calls = TracedCalls(trace, lambda: self.phase.value, self._record_actions)
-        self._names: dict[bytes, str] = {}  # of connections, by their newest HELLO
+        self._names: dict[bytes, dict[bytes, str]] = {}  # by connection and incarnation on it: of the newest HELLO
 
     def _record_actions(self, actions: Sequence[Action]) -> None:
         trace, state = self._trace, self.phase.value
@@ -29,36 +31,50 @@ class TracedLearnerSession(LearnerSession):
                 case Send():
                     trace.message("sent", state, action.message, action.blob, peer=self._name_of(action.peer))
                 case Kick():
-                    trace.event("disconnect", state, peer=self._name_of(action.peer))
+                    trace.event("disconnect", state, peer=self._names_on(action.connection))
                 case Note():
                     trace.event("note", state, fields={"text": action.text})
 
-    def _name_of(self, peer_id: bytes) -> str:
-        return self._names.get(peer_id) or peer_id.hex()
+    def _name_of(self, key: PeerKey) -> str:
+        return self._names.get(key.connection, {}).get(key.incarnation) or (key.incarnation or key.connection).hex()
 
-    def receive(
-        self, peer_id: bytes, message: FromActor, blob: Blob | None, now: float, token: str = ""
-    ) -> list[Action]:
-        """Record a message from one connection."""
+    def _names_on(self, connection: bytes) -> str:
+        return ", ".join(self._names.get(connection, {}).values()) or connection.hex()
+
+    def _note_name(self, key: PeerKey, name: str) -> None:
+        names = self._names.setdefault(key.connection, {})
+        names[key.incarnation] = name
+        if len(names) > MAX_NAMES:
+            del names[next(iter(names))]
+
+    def receive(self, key: PeerKey, message: FromActor, blob: Blob | None, now: float, token: str = "") -> list[Action]:
+        """Record a message from one peer."""
         if isinstance(message, Hello):
-            self._names[peer_id] = message.actor
-        name = self._name_of(peer_id)
+            self._note_name(key, message.actor)
+        name = self._name_of(key)
         if isinstance(message, EnvFault):  # names an incarnation, and may come by a connection of its own
             account = self.ledger.accounts.get(message.incarnation)
             name = account.actor if account is not None else name
         self._trace.message("received", self.phase.value, message, blob, peer=name)
-        return self._calls.run(lambda: super(TracedLearnerSession, self).receive(peer_id, message, blob, now, token))
+        return self._calls.run(lambda: super(TracedLearnerSession, self).receive(key, message, blob, now, token))
 
-    def violation(self, peer_id: bytes, error: ProtocolError, now: float) -> list[Action]:
+    def violation(self, key: PeerKey, error: ProtocolError, now: float) -> list[Action]:
         """Record a violation of the protocol."""
-        self._trace.event("violation", self.phase.value, peer=self._name_of(peer_id), fields={"what": str(error)})
-        return self._calls.run(lambda: super(TracedLearnerSession, self).violation(peer_id, error, now))
+        self._trace.event("violation", self.phase.value, peer=self._name_of(key), fields={"what": str(error)})
+        return self._calls.run(lambda: super(TracedLearnerSession, self).violation(key, error, now))
 
-    def unreachable(self, peer_id: bytes, now: float) -> list[Action]:
+    def unreachable(self, connection: bytes, now: float) -> list[Action]:
         """Record a connection that has ended."""
-        self._trace.event("gone", self.phase.value, peer=self._name_of(peer_id))
-        actions = self._calls.run(lambda: super(TracedLearnerSession, self).unreachable(peer_id, now))
-        self._names.pop(peer_id, None)
+        self._trace.event("gone", self.phase.value, peer=self._names_on(connection))
+        actions = self._calls.run(lambda: super(TracedLearnerSession, self).unreachable(connection, now))
+        self._names.pop(connection, None)
+        return actions
+
+    def detached(self, key: PeerKey, now: float) -> list[Action]:
+        """Record an actor that a relay has lost."""
+        self._trace.event("gone", self.phase.value, peer=self._name_of(key))
+        actions = self._calls.run(lambda: super(TracedLearnerSession, self).detached(key, now))
+        self._names.get(key.connection, {}).pop(key.incarnation, None)
         return actions
 
     def expel(self, may_stay: Callable[[str], bool], now: float) -> list[Action]:

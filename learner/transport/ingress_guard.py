@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from dppo.learner.session.admission import ENDED
 from dppo.learner.session.flow_control import CREDIT
-from dppo.learner.session.records import Action, Kick, Note, Send
+from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.transport.authenticator import TokenAuthenticator
-from dppo.protocol.codec import decode_from_actor
+from dppo.protocol.codec import decode_from_actor, opened
 from dppo.protocol.errors import ProtocolError
-from dppo.protocol.messages import Hello, Policy
+from dppo.protocol.messages import FromActor, Hello, Policy
+from dppo.protocol.rollout import Blob
 from dppo.protocol.transport.fd_limits import actors_that_fit, raise_limit
 from dppo.protocol.transport.router import Router
 
@@ -37,62 +38,67 @@ class IngressGuard:
 
     def arrivals(self, clock: Callable[[], float]) -> Iterator[Sequence[Action]]:
         """Yield the actions for each message that has arrived, and for each connection that has ended."""
-        session = self._session
-        session.peer_limits.look(clock())
-        for peer, header, *rest in self._router.receive():
+        session, limits = self._session, self._session.peer_limits
+        limits.look(clock())
+        for connection, frame, *rest in self._router.receive():
             now = clock()
-            if session.peer_limits.is_dismissed(peer):
+            incarnation, header = (b"", frame) if isinstance(frame, ProtocolError) else opened(frame)
+            key = PeerKey(connection, incarnation)
+            if limits.is_dismissed(key):
                 continue
             try:
-                session.peer_limits.spend(peer, now)
+                limits.spend(session.peer_table.paying(key), now)
                 if isinstance(header, ProtocolError):
                     raise header
                 blob = rest[0]
-                message = decode_from_actor(header, blob is not None)
+                is_gone = bool(incarnation) and not header and blob is None  # an empty envelope
+                message = None if is_gone else decode_from_actor(header, blob is not None)
             except ProtocolError as error:
-                yield session.violation(peer, error, now)
+                yield session.violation(key, error, now)
                 continue
-            token = self._router.user if isinstance(message, Hello) else ""
-            if token and self._authenticator is not None and not self._authenticator.is_valid(token):
-                yield [Send(peer, ENDED), Kick(peer)]
-            else:
-                yield session.receive(peer, message, blob, now, token)
-        for peer in self._router.departed():
-            self._kicks.pop(peer, None)
-            yield session.unreachable(peer, clock())
+            yield session.detached(key, now) if message is None else self._handed_on(key, message, blob, now)
+        for connection in self._router.departed():
+            self._kicks.pop(connection, None)
+            yield session.unreachable(connection, clock())
+
+    def _handed_on(self, key: PeerKey, message: FromActor, blob: Blob | None, now: float) -> Sequence[Action]:
+        """Let the session answer a message, unless it is a HELLO by a token that has ended."""
+        token = self._router.user if isinstance(message, Hello) else ""
+        if token and self._authenticator is not None and not self._authenticator.is_valid(token):
+            return [Send(key, ENDED), Kick(key.connection)]
+        return self._session.receive(key, message, blob, now, token)
 
     def sending(self, send: Send) -> None:
         """Refund the rate limiter for the replies that an outgoing POLICY asks for."""
         if isinstance(send.message, Policy):
             self._session.peer_limits.give_back(send.peer, ANSWERS)
 
-    def unsendable(self, peer: bytes, now: float) -> Sequence[Action]:
-        """Disconnect a peer that is gone, or has not read for long. It may come back on a new connection."""
-        self._router.disconnect(peer)
-        return self._session.unreachable(peer, now)
+    def unsendable(self, connection: bytes, now: float) -> Sequence[Action]:
+        """End a connection that is gone, or has not read for long. Its peers may come back on a new one."""
+        self._router.disconnect(connection)
+        return self._session.unreachable(connection, now)
 
     def kick(self, kick: Kick, now: float) -> None:
         """Listen to it no more, and end that connection soon."""
-        self._session.peer_limits.dismiss(kick.peer, now)
-        self._kicks.setdefault(kick.peer, now + KICK_SECONDS)
+        self._session.peer_limits.dismiss(kick.connection, now)
+        self._kicks.setdefault(kick.connection, now + KICK_SECONDS)
 
     def tick(self, now: float) -> Sequence[Action]:
         """End the connections whose time has come, and those that have sent more than they may."""
         session = self._session
-        for peer, due in list(self._kicks.items()):
+        for connection, due in list(self._kicks.items()):
             if now >= due:
-                del self._kicks[peer]
-                if not self._router.disconnect(peer):  # it went by itself
-                    session.peer_limits.forget(peer)
+                del self._kicks[connection]
+                if not self._router.disconnect(connection):  # it went by itself
+                    session.peer_limits.forget(connection)
         notes = []
-        if len(session.peers) > self._room and not self._warned:
+        if not self._warned and (connections := self._connections()) > self._room:
             self._warned = True
-            text = f"{len(session.peers)} actors, and file descriptors for {self._room}: allow more (ulimit -Hn)"
+            text = f"{connections} actors, and file descriptors for {self._room}: allow more (ulimit -Hn)"
             notes.append(Note(f"{text}, or others cannot connect"))
         for excess in self._router.end_excess(session.allowed_bytes, session.total_bytes, now):
             session.refused_messages += 1
-            known = session.peers.get(excess.peer) if excess.peer is not None else None
-            name = known.actor if known is not None else "an unknown peer"
+            name = "an unknown peer" if excess.peer is None else session.peer_table.index.described(excess.peer)
             notes.append(
                 Note(
                     f"{name} was disconnected: {excess.held_bytes:,} bytes of it waited unread, "
@@ -100,3 +106,8 @@ class IngressGuard:
                 )
             )
         return notes
+
+    def _connections(self) -> int:
+        """Connections of peers: no more than there are peers, so these are counted first."""
+        peers = self._session.peers
+        return len(peers) if len(peers) <= self._room else len({key.connection for key in peers})

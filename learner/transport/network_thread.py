@@ -22,7 +22,7 @@ from dppo.learner.storage.journal_records import Entry
 from dppo.learner.telemetry.status import Status
 from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.ingress_guard import IngressGuard
-from dppo.protocol.codec import encode
+from dppo.protocol.codec import encode, enveloped
 from dppo.protocol.ledger import DropReason
 from dppo.protocol.process.heartbeat_file import HealthFile
 from dppo.protocol.specs import Spec
@@ -239,6 +239,7 @@ class Network:
     def _send_out(self) -> None:
         while self._outgoing:
             send = self._outgoing.popleft()
-            if not self._router.send(send.peer, encode(send.message), send.blob):
+            connection, incarnation = send.peer
+            if not self._router.send(connection, enveloped(encode(send.message), incarnation), send.blob):
                 with self._lock:
-                    self._act(self._ingress_guard.unsendable(send.peer, time.monotonic()))
+                    self._act(self._ingress_guard.unsendable(connection, time.monotonic()))

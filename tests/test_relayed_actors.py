@@ -1,0 +1,299 @@
+"""Several actors on one connection, as behind a relay: each is a peer of its own, by (connection, incarnation)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zmq
+from conversations import down, hear, hello
+from simulated_actor import ENVS
+from simulated_learner import SETTINGS
+from simulation import Simulation, learner_of, running
+from test_ingress_guard import PING, Bench
+
+from dppo.actor.session.states import State
+from dppo.learner.session.rate_limit import BURST_MESSAGES, MAX_STRIKES, PeerLimits
+from dppo.learner.session.records import Kick, Note, PeerKey, Send
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.slots import SlotTable
+from dppo.learner.session.traced_session import TracedLearnerSession
+from dppo.protocol.codec import (
+    ENVELOPE,
+    decode_from_actor,
+    decode_from_learner,
+    encode,
+    enveloped,
+    opened,
+)
+from dppo.protocol.errors import HostileError, ProtocolError
+from dppo.protocol.ledger import Ledger
+from dppo.protocol.messages import Bye, Policy, Reject, Stop, Tally, Welcome, Who
+from dppo.protocol.trace import Record, Trace
+
+ONE, OTHER = b"one-----", b"other---"
+RELAY = b"relay"
+
+
+@pytest.fixture
+def relayed() -> Iterator[Simulation]:
+    with Simulation(is_relayed=True) as world:
+        yield world
+
+
+def session_for(most: int) -> LearnerSession:
+    """Return a learner that takes so many incarnations on one connection."""
+    return LearnerSession(replace(SETTINGS, incarnations_per_connection=most), Ledger(), SlotTable())
+
+
+def rejects(actions: Sequence[object]) -> list[Reject]:
+    return [a.message for a in actions if isinstance(a, Send) and isinstance(a.message, Reject)]
+
+
+# A run
+
+
+def test_two_actors_on_one_connection_join_deliver_stop_and_one_leaves_while_the_other_goes_on(
+    relayed: Simulation,
+) -> None:
+    leaves, stays = running(relayed, "leaves", "stays")
+    learner = learner_of(relayed)
+    assert {key.connection for key in learner.peers} == {b"relay-0"}
+    assert {key.incarnation for key in learner.peers} == {leaves.incarnation, stays.incarnation}
+    welcomes = {send.peer: send.message.first_slot for send in relayed.sent if isinstance(send.message, Welcome)}
+    assert sorted(welcomes.values()) == [0, ENVS]
+    asked = {send.peer: send.message.segment_steps for send in relayed.sent if isinstance(send.message, Policy)}
+    assert asked == dict.fromkeys(learner.peers, 3)  # T: a quarter of 40 steps of 2 x 2 environments
+    relayed.run_until_updates(2)
+    assert {send.peer for send in relayed.sent if isinstance(send.message, Stop)} == set(learner.peers)
+    relayed.step(leaves, 2)
+    relayed.terminate(leaves)
+    relayed.calm(2)
+    assert leaves.exit is not None
+    assert leaves.exit.code == 0
+    assert [peer.actor for peer in learner.peers.values()] == ["stays"]
+    relayed.run_until_updates(2)
+    assert stays.alive
+    assert learner.cycle.segment_steps == 5  # the batch is asked of those that are left
+    relayed.check()
+    relayed.end()
+    total = learner.ledger.total()
+    assert total.sealed == leaves.sealed_steps + stays.sealed_steps
+    assert total.sealed == total.trained + total.dropped.total()
+    assert total.dropped["actor_lost"] == 0
+
+
+def test_actors_with_a_connection_of_their_own_and_relayed_ones_train_together(relayed: Simulation) -> None:
+    (first,) = running(relayed, "relayed")
+    relayed.is_relayed = False
+    own = relayed.start("own")
+    relayed.run_until_updates(2)
+    keys = {peer.actor: key for key, peer in learner_of(relayed).peers.items()}
+    assert keys["relayed"] == (b"relay-0", first.incarnation)
+    assert keys["own"].incarnation == b""
+    assert own.alive
+    relayed.end()
+
+
+# Losses
+
+
+def test_the_end_of_the_connection_is_that_of_all_that_it_carries_and_they_come_back_on_the_next(
+    relayed: Simulation,
+) -> None:
+    actors = running(relayed, "a", "b")
+    for actor in actors:
+        relayed.step(actor, 4)
+    relayed.cut_relay(lose_up=True)
+    learner = learner_of(relayed)
+    assert not learner.peers
+    assert [note for note in relayed.notes if "is gone" in note] == [f"{n} is gone (connection lost)" for n in "ab"]
+    for actor in actors:
+        relayed.attach(actor)
+        actor.driver.connected()
+    relayed.run_until_updates(1)
+    assert {key.connection for key in learner.peers} == {b"relay-1"}
+    relayed.end()
+
+
+def test_an_actor_that_the_relay_lost_is_gone_alone_and_gets_its_policy_again_on_the_same_connection(
+    relayed: Simulation,
+) -> None:
+    lost, other = running(relayed, "lost", "other")
+    learner = learner_of(relayed)
+    relayed.run_until_updates(1)
+    relayed.train()
+    relayed.cut(lost, lose_up=True, noticed=True)  # with the policy that was on its way
+    relayed.exchange()
+    assert [peer.actor for peer in learner.peers.values()] == ["other"]
+    relayed.attach(lost)
+    lost.driver.connected()
+    relayed.run_until_updates(2)
+    assert lost.session.state in (State.RUNNING, State.WAITING)
+    assert lost.session.policy == other.session.policy
+    assert len(learner.peers) == 2
+    relayed.end()
+
+
+# Limits
+
+
+def test_an_incarnation_that_breaks_the_protocol_is_refused_alone(relayed: Simulation) -> None:
+    rude, polite = running(relayed, "rude", "polite")
+    assert rude.connection is not None
+    for _ in range(MAX_STRIKES):
+        relayed.hand_to_learner(rude.connection, b"\xc1", None)
+    assert isinstance(down(rude)[-1], Reject)
+    assert not relayed.kicked
+    hear(relayed, rude)
+    assert rude.exit is not None
+    assert rude.exit.code == 3
+    relayed.run_until_updates(2)
+    assert polite.alive
+    assert [peer.actor for peer in learner_of(relayed).peers.values()] == ["polite"]
+
+
+def test_what_is_of_no_known_incarnation_ends_the_connection_with_all_that_it_carries(relayed: Simulation) -> None:
+    running(relayed, "a", "b")
+    learner = learner_of(relayed)
+    for _ in range(MAX_STRIKES):
+        actions = learner.violation(PeerKey(b"relay-0", ONE), ProtocolError("odd"), relayed.now)
+    assert Kick(b"relay-0") in actions
+    assert [action.text for action in actions if isinstance(action, Note)] == ["a, b was disconnected: odd"]
+    assert not learner.peers
+
+
+def test_a_connection_carries_one_incarnation_where_no_relay_is_allowed() -> None:
+    session = session_for(1)
+    session.receive(PeerKey(RELAY, ONE), hello(actor="one", incarnation=ONE), None, 0.0)
+    (no,) = rejects(session.receive(PeerKey(RELAY, OTHER), hello(actor="other", incarnation=OTHER), None, 0.0))
+    assert (no.code, no.fatal) == ("full", False)
+    assert [peer.actor for peer in session.peers.values()] == ["one"]
+    assert OTHER not in session.ledger.accounts
+    session.receive(PeerKey(RELAY, ONE), Bye("enough", Tally()), None, 1.0)
+    assert not rejects(session.receive(PeerKey(RELAY, OTHER), hello(actor="other", incarnation=OTHER), None, 2.0))
+
+
+def test_a_hello_in_the_envelope_of_another_process_ends_the_connection() -> None:
+    session = session_for(2)
+    actions = session.receive(PeerKey(RELAY, ONE), hello(actor="other", incarnation=OTHER), None, 0.0)
+    assert Kick(RELAY) in actions
+    assert not session.peers
+    assert not session.ledger.accounts
+
+
+def test_a_process_that_comes_by_another_way_takes_its_account_along() -> None:
+    session = session_for(2)
+    said = hello(actor="one", incarnation=ONE)
+    for key in (PeerKey(RELAY, ONE), PeerKey(RELAY), PeerKey(b"own"), PeerKey(RELAY, ONE)):
+        session.receive(key, said, None, 0.0)
+        assert list(session.peers) == [key]
+        assert session.peers[key].account is session.ledger.accounts[ONE]
+
+
+def test_a_flood_of_one_incarnation_costs_the_others_nothing() -> None:
+    limits, one, other = PeerLimits(2), PeerKey(RELAY, ONE), PeerKey(RELAY, OTHER)
+    for _ in range(int(BURST_MESSAGES)):
+        limits.spend(one, 0.0)
+    limits.give_back(one, 1)
+    limits.spend(one, 0.0)
+    with pytest.raises(HostileError):
+        limits.spend(one, 0.0)
+    for key, messages in ((other, BURST_MESSAGES), (PeerKey(RELAY), 2 * BURST_MESSAGES)):
+        limits.spend(key, 0.0, messages)
+        with pytest.raises(HostileError):
+            limits.spend(key, 0.0)
+
+
+def test_records_of_incarnations_are_bounded_and_end_with_their_connection() -> None:
+    limits = PeerLimits(3)
+    for number in range(1000):
+        limits.spend(PeerKey(RELAY, number.to_bytes(8, "big")), 0.0)
+    assert len(limits._records[RELAY].carried) == 6
+    limits.forget(RELAY)
+    assert not limits._records
+
+
+def test_unknown_incarnations_are_paid_for_by_their_connection() -> None:
+    session = session_for(2)
+    joined = PeerKey(RELAY, ONE)
+    session.receive(joined, hello(actor="one", incarnation=ONE), None, 0.0)
+    assert session.peer_table.paying(joined) == joined
+    assert session.peer_table.paying(PeerKey(RELAY, OTHER)) == PeerKey(RELAY)
+    assert session.peer_table.paying(PeerKey(b"own")) == PeerKey(b"own")
+
+
+def test_the_bytes_of_a_connection_are_those_of_all_that_it_may_carry() -> None:
+    alone, relay = session_for(1), session_for(3)
+    for session in (alone, relay):
+        session.receive(PeerKey(RELAY, ONE), hello(actor="one", incarnation=ONE, envs=2 * ENVS), None, 0.0)
+    one, unknown = alone.allowed_bytes(RELAY), alone.allowed_bytes(None)
+    assert relay.allowed_bytes(RELAY) == one + 2 * unknown
+    assert relay.allowed_bytes(None) == 3 * unknown
+    relay.receive(PeerKey(RELAY, OTHER), hello(actor="other", incarnation=OTHER, envs=2 * ENVS), None, 0.0)
+    assert relay.allowed_bytes(RELAY) == 2 * one + unknown
+
+
+# The wire
+
+
+def test_an_envelope_is_a_prefix_that_no_message_begins_with() -> None:
+    header = encode(PING)
+    assert opened(header) == (b"", header)
+    assert enveloped(header, b"") == header
+    assert opened(enveloped(header, ONE)) == (ONE, header)
+    for torn in (ENVELOPE, ENVELOPE + ONE[:7]):
+        assert opened(torn) == (b"", torn)
+        with pytest.raises(ProtocolError):
+            decode_from_actor(torn, has_blob=False)
+    with pytest.raises(ProtocolError):  # one in another
+        decode_from_actor(opened(enveloped(enveloped(header, ONE), OTHER))[1], has_blob=False)
+
+
+def test_envelopes_go_both_ways_through_a_real_socket_and_an_empty_one_ends_a_peer(tmp_path: Path) -> None:
+    bench = Bench(f"ipc://{tmp_path}/l")
+    bench.session = bench.ingress_guard._session = session_for(2)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    relay = context.socket(zmq.DEALER)
+    relay.linger = 0
+    relay.connect(bench.router.endpoint)
+
+    def answers() -> dict[bytes, list[object]]:
+        found: dict[bytes, list[object]] = {}
+        for _ in range(200):
+            bench.turn()
+            while relay.poll(0):
+                incarnation, header = opened(relay.recv())
+                found.setdefault(incarnation, []).append(decode_from_learner(header, has_blob=False))
+            if found:
+                return found
+        raise AssertionError(bench.notes)
+
+    try:
+        for name, incarnation in (("one", ONE), ("other", OTHER)):
+            relay.send(enveloped(encode(hello(actor=name, incarnation=incarnation)), incarnation))
+            ((whose, (answer,)),) = answers().items()
+            assert whose == incarnation
+            assert isinstance(answer, Welcome)
+        relay.send(enveloped(b"", ONE))
+        relay.send(enveloped(encode(PING), ONE))  # which is unknown now
+        assert answers() == {ONE: [Who()]}
+        assert [peer.actor for peer in bench.session.peers.values()] == ["other"]
+        assert "one is gone (connection lost)" in bench.notes
+    finally:
+        relay.close()
+        context.term()
+        bench.router.close()
+
+
+def test_a_trace_names_each_of_them() -> None:
+    records: list[Record] = []
+    settings = session_for(2).settings
+    session = TracedLearnerSession(settings, Ledger(), SlotTable(), trace=Trace(records.append, lambda: 0.0))
+    for name, incarnation in (("one", ONE), ("other", OTHER)):
+        session.receive(PeerKey(RELAY, incarnation), hello(actor=name, incarnation=incarnation), None, 0.0)
+    session.detached(PeerKey(RELAY, ONE), 0.0)
+    session.unreachable(RELAY, 0.0)
+    sent = [record["peer"] for record in records if record["event"] == "sent"]
+    gone = [record["peer"] for record in records if record["event"] == "gone"]
+    assert (sent, gone) == (["one", "other"], ["one", "other"])
