@@ -44,9 +44,20 @@ class Faults(RuleBasedStateMachine):
         pace=st.integers(0, 4),
         calm=st.integers(0, 8),
         fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"even_shares": True}]),
+        is_relayed=st.booleans(),
     )
-    def begin(self, batch_steps: int, on_stop: str, actors: int, pace: int, calm: int, fills: dict[str, bool]) -> None:
-        self.world = Simulation(batch_steps=batch_steps, on_stop=on_stop, **fills)
+    def begin(
+        self,
+        batch_steps: int,
+        on_stop: str,
+        actors: int,
+        pace: int,
+        calm: int,
+        fills: dict[str, bool],
+        is_relayed: bool,
+    ) -> None:
+        """is_relayed: all actors share one connection to the learner, each by its incarnation."""
+        self.world = Simulation(is_relayed=is_relayed, batch_steps=batch_steps, on_stop=on_stop, **fills)
         self.pace = pace
         for name in NAMES[:actors]:
             self.world.start(name)
@@ -176,6 +187,11 @@ class Faults(RuleBasedStateMachine):
         self.world.pass_time(seconds)
         for process in self.world.living:
             self.world.attach(process)
+
+    @precondition(lambda self: self.world.is_relayed)
+    @rule(lose_up=st.booleans())
+    def the_relay_is_cut_off(self, lose_up: bool) -> None:
+        self.world.cut_relay(lose_up=lose_up)
 
     @rule(which=some, lose_up=st.booleans(), noticed=st.booleans())
     def an_actor_is_killed(self, which: int, lose_up: bool, noticed: bool) -> None:
