@@ -107,9 +107,21 @@ def test_an_interrupted_start_takes_nothing_that_is_not_its_own(tmp_path: Path) 
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints/00000000/state.json", "journal/1"])
-def test_an_interrupted_run_that_has_begun_stays(tmp_path: Path, name: str) -> None:
+def test_an_interrupted_start_before_the_first_update_leaves_nothing(tmp_path: Path) -> None:
+    assert interrupted(tmp_path / "run", "checkpoints/00000000/state.json", "journal/1", "ledger.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints/00000001/state.json"])
+def test_an_interrupted_run_that_has_trained_stays(tmp_path: Path, name: str) -> None:
     assert not interrupted(tmp_path, "logs/learner.log", name)
+    assert (tmp_path / "logs/learner.log").exists()
+
+
+def test_an_interrupted_start_that_went_on_with_a_run_takes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal/1").write_text("acknowledged")
+    assert not interrupted(tmp_path, "logs/learner.log")
     assert (tmp_path / "logs/learner.log").exists()
 
 

@@ -52,7 +52,7 @@ def train(
     directory = chosen.learner.run_directory.absolute()
     text = preset_text(resolved, is_off=preset == "none" or isinstance(config, TrainConfig))
     again = f"go on with it: dppo.train(..., directory={str(chosen.learner.run_directory)!r}) with the same settings"
-    texts = LaunchTexts(in_python_words(text), again if new else "the same call goes on with it")
+    texts = LaunchTexts(in_python_words(text), again if new else "the same call goes on with it", shows_commands=False)
     try:
         code = _run(chosen, verbose=verbose, hooks=given, texts=texts)
     except UsageError as error:

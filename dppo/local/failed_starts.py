@@ -13,7 +13,7 @@ from dppo.learner.storage.settings_history import has_begun, has_trained
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
 
 LOGS = "logs"
-NOTHING_LEFT = "\ninterrupted before training had begun: nothing was trained, and nothing is left of it"
+NOTHING_LEFT = "\ninterrupted before the first update: nothing was trained, and what this start had made is removed"
 
 
 @contextlib.contextmanager
@@ -22,11 +22,12 @@ def removed_where_it_fails(directory: Path) -> Iterator[Callable[[], bool]]:
 
     A log that the error names is moved to a temporary directory, and the error names it there. What was in the
     directory before stays. An interrupted start is no failure: the function that is yielded removes alike what it has
-    made, unless that is the beginning of a run, and returns whether it has.
+    made, unless it has trained or went on with a run, and returns whether it has.
     """
     missing = _missing(directory)
     above = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     changed_at = above.stat()
+    had_begun = has_begun(directory)
     before = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
 
     def remove(kept: Container[str]) -> None:
@@ -35,7 +36,7 @@ def removed_where_it_fails(directory: Path) -> Iterator[Callable[[], bool]]:
             os.utime(above, ns=(changed_at.st_atime_ns, changed_at.st_mtime_ns))
 
     def undo() -> bool:
-        if has_begun(directory) or _is_in_use(directory):
+        if had_begun or has_trained(directory) or _is_in_use(directory):
             return False
         made = {*DIRECTORIES, *FILES} - before  # what others have put there meanwhile stays
         remove({path.name for path in directory.iterdir()} - made if directory.is_dir() else before)

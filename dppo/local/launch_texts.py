@@ -18,6 +18,7 @@ class LaunchTexts:
 
     first_line: str = ""  # on its preset; "": none
     again: str = ""  # how to go on with the run once it was interrupted; "": another command says it
+    shows_commands: bool = True  # at the end, that people want now
 
 
 class FirstLine:

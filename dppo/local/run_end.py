@@ -19,8 +19,8 @@ class Ending(Enum):
     BROKEN_OFF = "broken off"  # interrupted, and it did not get to that
 
 
-def close(config: TrainConfig, directory: Path, sides: SideProcesses) -> int:
-    """Say how a run that is over went, evaluate and film, in this order; returns the exit code."""
+def close(config: TrainConfig, directory: Path, sides: SideProcesses, *, shows_commands: bool = True) -> int:
+    """Say how a run that is over went, evaluate, film, show next steps, in this order; returns the exit code."""
     from dppo.local import run_summary
 
     sides.evaluator.stop()
@@ -34,8 +34,9 @@ def close(config: TrainConfig, directory: Path, sides: SideProcesses) -> int:
     if interrupted or run_summary.evaluate_the_last_policy(directory, sides.evaluator):
         return INTERRUPTED
     run_summary.film(sides.recorder)
-    seeds = "--run.new --seeds 5" if config.learner.run.directory else "--seeds 5"
-    run_summary.say_what_is_next(directory, seeds=seeds)
+    if shows_commands:
+        seeds = "--run.new --seeds 5" if config.learner.run.directory else "--seeds 5"
+        run_summary.say_what_is_next(directory, seeds=seeds)
     return 0
 
 

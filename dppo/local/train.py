@@ -79,7 +79,7 @@ def run(
                 undo()
             raise
         if ending is Ending.OVER:
-            return close(config, directory, sides)
+            return close(config, directory, sides, shows_commands=texts.shows_commands)
         return leave(ending, directory, sides, texts.again, None if is_traced else undo)
 
 
