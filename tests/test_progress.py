@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import logging
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -186,6 +187,24 @@ def test_a_terminal_gets_the_table_and_notes_stay_as_written(monkeypatch: pytest
     assert "actor-1 [red]joined[/red]" in text
     assert "update 5" in text
     assert "61%" in text
+
+
+def test_a_note_breaks_no_word_no_join_line_and_no_table_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    stream, join_line = Terminal(), f"dppo actor --join dppo1.{'x' * 100}"
+    note = "evaluation after 2,048 steps, 4 episodes: return 20.0 +- 2.0 (17.0 to 23.0), the best so far"
+    with Progress(stream) as progress:
+        progress.show(STATUS)
+        since = len(stream.getvalue())
+        progress.note(join_line)
+        progress.note(note)
+        after = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()[since:])
+    assert join_line in after
+    shown = re.search(r"\s+".join(map(re.escape, note.split())), after)
+    assert shown is not None
+    assert max(map(len, shown[0].split("\n"))) <= 60
+    assert len(re.findall(r"dropped\s+\(stale 12\)", after)) == 2  # the table is drawn again below each, whole
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,8 +77,12 @@ class Progress:
         if self._live is None:
             self._print(fitted(text, self._stream))
         else:
-            text = wrapped(text, self._live.console.width)
-            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)  # a join line is one line
+            from rich.console import Group
+            from rich.text import Text
+
+            # a join line stays one line; soft_wrap would cut off the lines of the table too, which is drawn again below
+            note = Text(wrapped(text, self._live.console.width), no_wrap=True, overflow="ignore")
+            self._live.console.print(Group(note), crop=False)
 
     def _draw(self, status: Status) -> None:
         self._drawn_phase, self._drawn = status.phase, _what_counts(status)
