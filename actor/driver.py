@@ -66,8 +66,8 @@ class ActorDriver:
         self.reconnect_wanted = False
         self._do(self.session.connected(self._clock()))
 
-    def receive(self, message: FromLearner, blob: Blob | None) -> None:
-        """A message from the learner."""
+    def handle(self, message: FromLearner, blob: Blob | None) -> None:
+        """Hand a message of the learner to the session, and carry out what follows."""
         self._do(self.session.receive(message, blob, self._clock()))
         collector = self._collector
         if collector is not None and collector.rows and self.session.may_seal and self._is_full(collector):
@@ -226,7 +226,7 @@ class ActorDriver:
         start = self._clock()
         segment = self._collector.cut(keep_resets=not self.session.task.rows_left)
         if segment is not None:
-            self._do(self.session.seal(segment))
+            self._do(self.session.deliver(segment))
         self.send_seconds += self._clock() - start
 
     def _open_steps(self) -> int:

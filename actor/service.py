@@ -200,8 +200,8 @@ def _watch_connection(driver: ActorDriver, dealer: Dealer, handshake: Handshake,
 def _exchange(driver: ActorDriver, dealer: Dealer) -> None:
     """Hand over what has arrived, send what is due."""
     try:
-        for header, blob in dealer.receive():
-            driver.receive(decode_from_learner(header, blob is not None), blob)
+        for header, blob in dealer.read():
+            driver.handle(decode_from_learner(header, blob is not None), blob)
     except ProtocolError as error:
         driver.unreadable(error)
     if not driver.outgoing:

@@ -116,11 +116,11 @@ def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[Spa
         version, graph = run.prepare(spec)
         _await_first_actors(network, run.config.collect.first_actors, stop)
         collecting = _Collecting(run, network, stop, time.monotonic())
-        while (current := network.ask(lambda session: session.spec)) not in (None, run.spec):
+        while (current := network.ask(lambda session: session.peer_table.spec)) not in (None, run.spec):
             assert current is not None
             version, graph = run.prepare(current)
         if not run.over:
-            network.publish(version, graph)
+            network.publish_and_wait(version, graph)
         train(run, collecting, time.monotonic)
     except Abandoned:
         run.go_back()
@@ -143,9 +143,9 @@ class _Collecting:
         """Return the next batch. Raises Interrupted after a signal."""
         while (batch := _next_batch(self._run, self._network, self._stop)) is None:
             # before anything was trained on, most actors turned out to have other spaces
-            spec = self._network.ask(lambda session: session.spec) or self._run.spec
+            spec = self._network.ask(lambda session: session.peer_table.spec) or self._run.spec
             assert spec is not None, "a policy was published for some"
-            self._network.publish(*self._run.prepare(spec))
+            self._network.publish_and_wait(*self._run.prepare(spec))
         return batch
 
     def cutting(self) -> AbstractContextManager[None]:
@@ -159,7 +159,7 @@ class _Collecting:
     def publish_next(self, version: int, graph: bytes) -> None:
         """Publish a policy; from then on the next batch is collected."""
         reach("before-publish")
-        self._network.publish(version, graph)
+        self._network.publish_and_wait(version, graph)
         reach("after-publish")
         self.collecting_since = time.monotonic()
 
@@ -213,10 +213,12 @@ def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received] 
     batch = None
     while batch is None:
         stop.check()
-        if not run.progress.updates and network.ask(lambda session: session.spec) != run.spec:
+        if not run.progress.updates and network.ask(lambda session: session.peer_table.spec) != run.spec:
             return None
         run.directory.check_lock(time.monotonic())
         batch = network.batch(WAIT_SECONDS)
-        if run.progress.first_step_seconds is None and (batch or network.ask(lambda session: bool(session.batch))):
+        if run.progress.first_step_seconds is None and (
+            batch or network.ask(lambda session: bool(session.cycle.batch))
+        ):
             run.note_first_step(time.monotonic())
     return batch

@@ -35,11 +35,11 @@ class Reporter:
         actors = self._actors(session, now)
         collected = total.pending + total.in_flight + sum(actor.open_steps for actor in actors)
         return Status(
-            phase=session.phase.name,
+            phase=session.cycle.phase.name,
             run_directory=str(self._directory),
             env=config.env.id,
             updates=run.updates,
-            version=session.snapshot.version,
+            version=session.cycle.snapshot.version,
             steps=run.steps,
             total_steps=config.run.total_steps,
             steps_per_second=self._speed.steps_per_second(now, total.trained + collected),
@@ -70,9 +70,9 @@ class Reporter:
 
     def _actors(self, session: LearnerSession, now: float) -> tuple[ActorStatus, ...]:
         """Connected actors by slot, then those that left a moment ago, or that saw the end of the run."""
-        connected = sorted(session.peers.values(), key=lambda peer: peer.slots.first)
+        connected = sorted(session.peer_table.peers.values(), key=lambda peer: peer.slots.first)
         self._rows.update({peer.actor: (now, _actor(peer, now)) for peer in connected})
-        if session.phase not in (Phase.DRAINING, Phase.STOPPED):
+        if session.cycle.phase not in (Phase.DRAINING, Phase.STOPPED):
             self._rows = {name: row for name, row in self._rows.items() if now - row[0] < SHOW_GONE_SECONDS}
         names = {peer.actor for peer in connected}
         gone = [
@@ -85,7 +85,7 @@ class Reporter:
 
 def waiting_for(session: LearnerSession, now: float) -> str:
     """Return who or what holds the run up, "" if nothing does."""
-    if session.phase is Phase.COLLECTING and session.peers:
+    if session.cycle.phase is Phase.COLLECTING and session.peer_table.peers:
         return ""  # that is the work; when it lasts, the session reports it
     return waiting.waiting_for(session.peer_table, session.cycle, now)
 

@@ -43,10 +43,10 @@ def hear(world: Simulation, process: Process) -> None:
 
 def fill_batch(world: Simulation, process: Process) -> None:
     """This actor alone fills the batch; nobody has heard STOP yet."""
-    while learner_of(world).phase is Phase.COLLECTING:
+    while learner_of(world).cycle.phase is Phase.COLLECTING:
         world.step(process, 1)
         deliver(world, process)
-        if learner_of(world).phase is Phase.COLLECTING:
+        if learner_of(world).cycle.phase is Phase.COLLECTING:
             hear(world, process)
 
 

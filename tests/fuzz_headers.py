@@ -188,7 +188,9 @@ class Target:
         self._peers = [PeerKey(b"%d" % number) for number in range(5)]
         self._version = 1
         self.session.receive(self._peers[0], HELLO, None, self._now)
-        assert self._peers[0] in self.session.peers, "an honest HELLO is no longer one: nothing behind it would be met"
+        assert self._peers[0] in self.session.peer_table.peers, (
+            "an honest HELLO is no longer one: nothing behind it would be met"
+        )
         self.session.publish(1, b"graph", self._now)
 
     def throw(self, header: bytes, *, blob: bytes | None, peer: int = 0) -> None:

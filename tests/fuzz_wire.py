@@ -69,7 +69,7 @@ def serve(endpoint: str) -> None:
     network = Network(router, session, lambda entry: None)
     network.start()
     print("listening", flush=True)
-    network.publish(1, bytes(10_000))
+    network.publish_and_wait(1, bytes(10_000))
     sys.stdin.read()
     network.close()  # raises what ended the thread
     print(session.refused_messages, flush=True)

@@ -171,7 +171,7 @@ def check_ledger(
     forget_undelivered(learner, books)
     assert total.sealed == sum(books.known_sealed(processes[incarnation]) for incarnation in books.watermark)
     assert total.trained == places["trained"]
-    assert total.pending == places["pending"] == sum(received.segment.steps for received in learner.batch)
+    assert total.pending == places["pending"] == sum(received.segment.steps for received in learner.cycle.batch)
     for reason in ("stale", "invalid", "learner_crash", "stop_partial"):
         assert total.dropped[reason] == places[reason], reason
     assert imbalance([learner.ledger.closed, *accounts.values()]) == ""

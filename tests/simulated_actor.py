@@ -169,9 +169,9 @@ class WatchedSession(ActorSession):
 
     process: "Process"
 
-    def seal(self, segment: Segment) -> list[Any]:
+    def deliver(self, segment: Segment) -> list[Any]:
         self.process.shipped.append(numbers_of(segment))
-        return super().seal(segment)
+        return super().deliver(segment)
 
 
 @dataclass

@@ -150,11 +150,11 @@ class SimulatedLearner(SimulatedNetwork):
         self.books.put(pending, "shutdown", from_="pending")
         self._do(self.learner.leave(self.now))
         for _ in range(200):
-            if self.learner.phase is Phase.STOPPED:
+            if self.learner.cycle.phase is Phase.STOPPED:
                 break
             self.exchange()
             self.pass_time(ROUND_SECONDS)
-        assert self.learner.phase is Phase.STOPPED
+        assert self.learner.cycle.phase is Phase.STOPPED
         self.learner.close_accounts()
         self.check()
         self.checkpoint()
@@ -169,9 +169,13 @@ class SimulatedLearner(SimulatedNetwork):
     def train(self) -> None:
         """Take the trainer's turn: the first policy, or an update on a full batch and the policy that follows."""
         learner = self.learner
-        if learner is None or learner.phase not in (Phase.WAITING, Phase.UPDATING) or learner.spec is None:
+        if (
+            learner is None
+            or learner.cycle.phase not in (Phase.WAITING, Phase.UPDATING)
+            or learner.peer_table.spec is None
+        ):
             return
-        if learner.phase is Phase.UPDATING:
+        if learner.cycle.phase is Phase.UPDATING:
             self._update(learner)
         self.version += 1
         assert not self.versions or self.version > self.versions[-1], "versions only rise"
@@ -207,10 +211,10 @@ class SimulatedLearner(SimulatedNetwork):
         self._do(self.learner.finish("the end", "shutdown", self.now))
 
     def _do(self, actions: Sequence[Action]) -> None:
-        if self.learner is not None and self.learner.phase is not Phase.UPDATING:
+        if self.learner is not None and self.learner.cycle.phase is not Phase.UPDATING:
             self.handed = []
         elif self.learner is not None and not self.handed:
-            self.handed = list(self.learner.batch)
+            self.handed = list(self.learner.cycle.batch)
         for action in actions:
             if isinstance(action, Note):
                 self.notes.append(action.text)
@@ -245,9 +249,9 @@ class SimulatedLearner(SimulatedNetwork):
             return
         peer = learner.peer_table.heard_of(key)
         known, ready = peer is not None, peer is not None and peer.ready
-        batch = len(learner.batch)
+        batch = len(learner.cycle.batch)
         actions = learner.receive(key, message, blob, self.now)
-        accepted = len(learner.batch) > batch
+        accepted = len(learner.cycle.batch) > batch
         if isinstance(message, Rollout) and known and not ready:  # its newest HELLO had no spaces: an old one, repeated
             assert not accepted
             assert {type(action) for action in actions} <= {Send}
@@ -260,8 +264,8 @@ class SimulatedLearner(SimulatedNetwork):
                 self.processes[connection.incarnation],
                 message,
                 is_known=known,
-                is_joined=key in learner.peers,
-                accepted=learner.batch[-1].segment if accepted else None,
+                is_joined=key in learner.peer_table.peers,
+                accepted=learner.cycle.batch[-1].segment if accepted else None,
                 sent=sent,
             )
         self._do(actions)

@@ -200,7 +200,7 @@ class SimulatedNetwork(ABC):
         while connection.down and messages and process.driver.exit is None:
             messages -= 1
             header, blob = connection.down.popleft()
-            process.driver.receive(decode_from_learner(header, blob is not None), blob)
+            process.driver.handle(decode_from_learner(header, blob is not None), blob)
             self._reconnect_if_wanted(process)
             self._flush(process)
 

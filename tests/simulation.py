@@ -55,7 +55,7 @@ class Simulation(SimulatedLearner):
     def joined(self, process: Process) -> bool:
         """Whether the learner knows the connection that it has: of an earlier one it need not have noticed the end."""
         assert self.learner is not None
-        peer = self.learner.peers.get(process.connection.key) if process.connection is not None else None
+        peer = self.learner.peer_table.peers.get(process.connection.key) if process.connection is not None else None
         return peer is not None and peer.ready
 
     def run_until_updates(self, updates: int, rounds: int = 2000) -> None:
@@ -67,7 +67,7 @@ class Simulation(SimulatedLearner):
             self._supervise()
             self.calm()
         raise AssertionError(
-            f"no progress: {self.updates} of {goal} updates, phase {self.learner and self.learner.phase}, "
+            f"no progress: {self.updates} of {goal} updates, phase {self.learner and self.learner.cycle.phase}, "
             f"states {[(p.name, p.session.state, p.session.policy) for p in self.living]}, notes {self.notes[-5:]}"
         )
 
@@ -78,11 +78,11 @@ class Simulation(SimulatedLearner):
         survivors = self.living
         self.finish()
         for _ in range(200):
-            if learner.phase is Phase.STOPPED:
+            if learner.cycle.phase is Phase.STOPPED:
                 break
             self.exchange()
             self.pass_time(ROUND_SECONDS)
-        assert learner.phase is Phase.STOPPED
+        assert learner.cycle.phase is Phase.STOPPED
         learner.close_accounts()
         self.check_end(survivors)
 

@@ -87,7 +87,7 @@ def test_no_number_ends_the_learner_or_gets_into_its_books(
             else:
                 actions = learner.receive(connection, message, blob, world.now)
             journal += b"".join(action.pack() for action in actions if isinstance(action, Entry))
-            connections += learner.peer_limits.is_dismissed(connection)
+            connections += learner.peer_table.peer_limits.is_dismissed(connection)
             learner.tick(world.now)
             world.now += 0.3
         total = learner.ledger.total()

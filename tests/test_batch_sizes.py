@@ -35,8 +35,8 @@ def sizes(rows: Callable[[int, int], int], *, actors: int, batches: int = 4) -> 
             world.exchange()
             world.pass_time(0.01)
             turn += 1
-            if learner_of(world).phase is Phase.UPDATING:
-                sizes.append(sum(received.segment.steps for received in learner_of(world).batch) / BATCH_STEPS)
+            if learner_of(world).cycle.phase is Phase.UPDATING:
+                sizes.append(sum(received.segment.steps for received in learner_of(world).cycle.batch) / BATCH_STEPS)
                 world.train()
                 world.exchange()
                 turn = 0

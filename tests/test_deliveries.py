@@ -15,7 +15,7 @@ from dppo.protocol.messages import Extend, Nack, Rollout, Stop, Welcome
 def test_after_stop_an_actor_may_deliver_what_it_had_credit_for_and_no_more(world: Simulation) -> None:
     good, pump = running(world, "good", "pump")
     learner = learner_of(world)
-    while learner.phase is Phase.COLLECTING:
+    while learner.cycle.phase is Phase.COLLECTING:
         world.step(good, 1)
         deliver(world, good)
     assert pump.connection is not None
@@ -26,8 +26,8 @@ def test_after_stop_an_actor_may_deliver_what_it_had_credit_for_and_no_more(worl
         pump.connection.down.clear()
         pump.connection.down.extend(kept)
         hear(world, pump)
-    assert learner.phase is Phase.STOPPING
-    rollouts = [received for received in learner.batch if received.incarnation == pump.incarnation]
+    assert learner.cycle.phase is Phase.STOPPING
+    rollouts = [received for received in learner.cycle.batch if received.incarnation == pump.incarnation]
     assert len(rollouts) <= CREDIT + 1
     assert learner.ledger.accounts[pump.incarnation].dropped["stale"] > 0
     world.check()
@@ -100,7 +100,7 @@ def test_resets_do_not_thin_batches_out() -> None:
             found: list[int] = []
             for _ in range(1000):
                 world.exchange()
-                if learner_of(world).phase is Phase.UPDATING:
+                if learner_of(world).cycle.phase is Phase.UPDATING:
                     found.append(learner_of(world).cycle.batch_steps)
                 world.train()
                 world.exchange()

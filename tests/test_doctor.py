@@ -151,7 +151,7 @@ class Learner:
     def _turn(self) -> None:
         while not self._ending.is_set():
             self.router.wait(0.02)
-            list(self.router.receive())
+            list(self.router.read())
 
     def close(self) -> None:
         self._ending.set()

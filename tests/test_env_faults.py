@@ -43,7 +43,7 @@ def test_a_stuck_actor_is_named_once_and_whenever_someone_waits_for_it(world: Si
 def test_who_speaks_again_is_stuck_no_more(world: Simulation) -> None:
     (actor,) = running(world, "a")
     say(world, EnvFault(actor.incarnation, "stuck", "here"))
-    (peer,) = learner_of(world).peers.values()
+    (peer,) = learner_of(world).peer_table.peers.values()
     assert peer.doing == "here"
     world.pass_time(2.0)
     world.exchange()
@@ -53,7 +53,7 @@ def test_who_speaks_again_is_stuck_no_more(world: Simulation) -> None:
 
 def test_the_word_of_a_watchdog_is_no_sign_of_life_of_its_actor(world: Simulation) -> None:
     (actor,) = running(world, "a")
-    (peer,) = learner_of(world).peers.values()
+    (peer,) = learner_of(world).peer_table.peers.values()
     heard = peer.heard
     world.now += 4.0
     say(world, EnvFault(actor.incarnation, "stuck", "here"))
@@ -136,7 +136,7 @@ def test_what_is_odd_is_noted_once_for_each_leaf(world: Simulation) -> None:
 def test_what_an_environment_gave_is_not_blamed_on_training(world: Simulation, array: str) -> None:
     running(world, "a")
     learner = learner_of(world)
-    (peer,) = learner.peers.values()
+    (peer,) = learner.peer_table.peers.values()
     (note,) = EnvFaults(learner.peer_table).refused(peer, array, "3e+38")
     assert isinstance(note, Note)
     assert note.text.endswith("look at what the environment returns")

@@ -32,7 +32,7 @@ def test_an_actor_stops_by_itself_after_its_share(world: Simulation) -> None:
     assert rows_until_it_waits(world, fast) == share
     world.exchange()
     assert rows_until_it_waits(world, fast) == 0
-    assert learner_of(world).phase is Phase.COLLECTING
+    assert learner_of(world).cycle.phase is Phase.COLLECTING
     assert rows_until_it_waits(world, slow) == share
 
 
@@ -46,21 +46,21 @@ def test_another_round_begins_when_all_shares_are_in_and_some_rows_were_no_steps
     )  # the simulated environments reset themselves in some rows
     assert all(rows_until_it_waits(world, actor) > 0 for actor in actors)
     world.exchange()
-    assert learner_of(world).phase is Phase.UPDATING
+    assert learner_of(world).cycle.phase is Phase.UPDATING
 
 
 def test_an_actor_that_dies_with_its_share_is_made_up_for_by_another_round_of_the_others(world: Simulation) -> None:
     survivor, victim = running(world, "survivor", "victim")
     rows_until_it_waits(world, survivor)
     world.exchange()
-    assert learner_of(world).phase is Phase.COLLECTING
+    assert learner_of(world).cycle.phase is Phase.COLLECTING
     world.kill(victim)
     for _ in range(3 * round(LEASE_SECONDS)):  # the lease of the dead one runs out
         world.pass_time(1.0)
         world.tick(survivor)
         world.exchange()
         rows_until_it_waits(world, survivor)
-        if learner_of(world).phase is not Phase.COLLECTING:
+        if learner_of(world).cycle.phase is not Phase.COLLECTING:
             break
     assert learner_of(world).cycle.batch_steps >= BATCH_STEPS
 

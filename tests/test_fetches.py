@@ -182,7 +182,7 @@ def test_actors_that_crash_again_and_again_wait_for_seconds_and_so_do_others_of_
             joined[learner.join(f"new-{turn}")[0]] = learner.now
         learner.pass_time(0.1)
         for peer in list(joined):
-            state = learner.session.peers[PeerKey(peer)]
+            state = learner.session.peer_table.peers[PeerKey(peer)]
             state.heard = learner.now
             if state.sent_version and learner.now >= state.policy_sent_at + life_seconds:
                 waits.append(state.policy_sent_at - joined[peer])
@@ -191,7 +191,9 @@ def test_actors_that_crash_again_and_again_wait_for_seconds_and_so_do_others_of_
                     at[learner.names[peer]] = learner.now + 1
                 del joined[peer]
     waits += [
-        learner.now - since for peer, since in joined.items() if not learner.session.peers[PeerKey(peer)].sent_version
+        learner.now - since
+        for peer, since in joined.items()
+        if not learner.session.peer_table.peers[PeerKey(peer)].sent_version
     ]
     assert len(waits) > 10 * actors * 3 / RESTART_SECONDS
     assert max(waits) <= most_seconds + 0.2
@@ -204,7 +206,7 @@ def test_quotas_of_thousands_of_processes_that_came_under_one_policy_are_not_kep
         assert is_served
         learner.leave(peer, "bye")
         if number % 100 == 0:
-            learner.session.peers[PeerKey(b"connection-0")].heard = learner.now
+            learner.session.peer_table.peers[PeerKey(b"connection-0")].heard = learner.now
             learner.pass_time(1.1)
     quotas = learner.session.cycle.quotas
     assert len(quotas) <= 2 * MOST_OLD_QUOTAS

@@ -43,7 +43,7 @@ def fetch_over_and_over(line: JoinLine, seconds: float) -> tuple[int, int]:
                 list(dealer.events())
                 has_said = has_said or dealer.send(encode(hello))
                 dealer.wait(0.01)
-                for header, blob in dealer.receive():
+                for header, blob in dealer.read():
                     received += len(header) + (len(blob) if blob is not None else 0)
                     has_all |= isinstance(decode_from_learner(header, blob is not None), Policy)
             policies += has_all

@@ -26,7 +26,7 @@ class GuardedWorld(Simulation):
     def hand_to_learner(self, connection: Connection, header: bytes, blob: bytes | None) -> None:
         if self.learner is None:
             return
-        peer_limits = self.learner.peer_limits
+        peer_limits = self.learner.peer_table.peer_limits
         peer_limits.look(self.now)
         if peer_limits.is_dismissed(connection.key):
             return
@@ -40,7 +40,7 @@ class GuardedWorld(Simulation):
     def _do(self, actions: Sequence[Any]) -> None:
         for action in actions:
             if isinstance(action, Send) and isinstance(action.message, Policy) and self.learner is not None:
-                self.learner.peer_limits.give_back(action.peer, ANSWERS)
+                self.learner.peer_table.peer_limits.give_back(action.peer, ANSWERS)
         super()._do(actions)
 
 
@@ -154,7 +154,7 @@ def test_an_actor_that_comes_back_during_an_update_with_an_older_policy_is_stopp
             live(world, 1.0, still=[lost])
             world.train()
         live(world, 1.0, still=[lost])
-        assert learner.phase is Phase.UPDATING
+        assert learner.cycle.phase is Phase.UPDATING
         world.attach(lost)
         world.acting = lost
         lost.driver.connected()

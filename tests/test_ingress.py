@@ -104,7 +104,7 @@ def watch(router: Router, until: float, allowed_bytes: int, total_bytes: int = 1
     """Read and measure as the learner does, until something was ended."""
     while time.monotonic() < until:
         router.wait(0.05)
-        for _ in router.receive():
+        for _ in router.read():
             pass
         ended = router.end_excess(lambda peer: allowed_bytes, total_bytes, 0.0)
         if ended:
@@ -157,10 +157,10 @@ def test_an_honest_peer_is_never_ended_however_much_it_sends_in_all(router: Rout
             honest.send(b"ping")
         while received < 600 and time.monotonic() < until:
             router.wait(0.05)
-            received += sum(not isinstance(message[1], ProtocolError) for message in router.receive())
+            received += sum(not isinstance(message[1], ProtocolError) for message in router.read())
             assert router.end_excess(lambda peer: 40 * MEGABYTE, 10**12, 0.0) == []
         assert received == 600
-        router.receive()
+        router.read()
         for _ in range(20):  # one at a time, as credit has it: nothing adds up
             honest.send_multipart([b"rollout", bytes(100_000)])
             assert watch(router, time.monotonic() + 0.02, 250_000) == []
@@ -219,7 +219,7 @@ def test_who_never_says_anything_is_ended_after_a_while_and_who_spoke_is_not(rou
         deadline = time.monotonic() + 10
         while len(heard) < 2 and time.monotonic() < deadline:
             router.wait(0.02)
-            heard += [message[1] for message in router.receive()]
+            heard += [message[1] for message in router.read()]
         assert sorted(heard) == [b"abc", b"hello"]
         router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0)
         router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0 + SILENT_SECONDS + 1)
@@ -246,7 +246,7 @@ def test_where_files_run_short_who_says_nothing_is_ended_soon(
             for idle in (one, other):
                 idle.settimeout(10)
                 assert idle.recv(10)  # its greeting: libzmq has accepted the connection
-            router.receive()
+            router.read()
             router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0)
             router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0 + HURRIED_SECONDS + 0.1)
             for idle in (one, other):
@@ -263,6 +263,6 @@ def watch_for(router: Router) -> list[tuple[bytes, object]]:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         router.wait(0.02)
-        if found := [(message[0], message[1]) for message in router.receive()]:
+        if found := [(message[0], message[1]) for message in router.read()]:
             return found
     return []

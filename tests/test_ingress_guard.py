@@ -11,6 +11,7 @@ import zmq
 from simulated_actor import SPEC
 from simulated_learner import RUN_ID, SETTINGS
 
+from dppo.learner.session.byte_budget import Budget
 from dppo.learner.session.flow_control import CREDIT, LEAST_TOTAL_BYTES, STRANGER_BYTES
 from dppo.learner.session.rate_limit import BURST_MESSAGES, MAX_STRIKES
 from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
@@ -130,7 +131,7 @@ class Peer:
 
     @property
     def key(self) -> PeerKey:
-        return next(key for key, peer in self.bench.session.peers.items() if peer.actor == self.name)
+        return next(key for key, peer in self.bench.session.peer_table.peers.items() if peer.actor == self.name)
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_a_flood_of_valid_messages_ends_in_a_kick_and_others_go_on(bench: Bench,
     for _ in range(3 * int(BURST_MESSAGES)):
         rude.say(PING)
     assert rude.hear(Reject).fatal
-    assert [peer.actor for peer in bench.session.peers.values()] == ["polite"]
+    assert [peer.actor for peer in bench.session.peer_table.peers.values()] == ["polite"]
     bench.now += KICK_SECONDS
     rude.until(is_gone(bench, id_))
     assert bench.router.send(polite.id, encode(Who()))
@@ -182,16 +183,16 @@ def test_a_message_of_many_frames_ends_in_a_kick_at_once(bench: Bench, peers: Ma
     assert "frames" in rude.hear(Reject).text
     bench.now += KICK_SECONDS
     rude.until(is_gone(bench, id_))
-    rude.until(lambda: True if len(bench.session.peer_limits) == 0 else None)
+    rude.until(lambda: True if len(bench.session.peer_table.peer_limits) == 0 else None)
 
 
 def test_a_few_unreadable_messages_are_borne_before_the_kick(bench: Bench, peers: Make) -> None:
     rude = joined(peers("rude"))
     for strike in range(MAX_STRIKES):
-        assert bench.session.peers, strike
+        assert bench.session.peer_table.peers, strike
         rude.socket.send(b"\xc1")
         rude.until(lambda strike=strike: True if bench.session.refused_messages > strike else None)
-    assert not bench.session.peers
+    assert not bench.session.peer_table.peers
     rude.hear(Reject)
 
 
@@ -200,7 +201,7 @@ def test_a_flood_of_hello_ends_in_a_kick(bench: Bench, peers: Make) -> None:
     for _ in range(int(BURST_MESSAGES)):
         rude.hello()
     rude.hear(Reject)
-    assert not bench.session.peers
+    assert not bench.session.peer_table.peers
 
 
 def test_a_stranger_that_floods_is_asked_once_and_kicked(bench: Bench, peers: Make) -> None:
@@ -213,24 +214,24 @@ def test_a_stranger_that_floods_is_asked_once_and_kicked(bench: Bench, peers: Ma
 
 def test_many_versions_in_an_instant_are_no_flood(bench: Bench) -> None:
     policy = Policy(0, 1, bytes(16), 1)
-    bench.session.peer_limits.spend(PeerKey(b"honest"), bench.now)
+    bench.session.peer_table.peer_limits.spend(PeerKey(b"honest"), bench.now)
     for _ in range(1000):
         bench.ingress_guard.sending(Send(PeerKey(b"honest"), policy))
         for _ in range(ANSWERS):
-            bench.session.peer_limits.spend(PeerKey(b"honest"), bench.now)
+            bench.session.peer_table.peer_limits.spend(PeerKey(b"honest"), bench.now)
 
 
 def test_rollouts_beyond_credit_are_refused_and_their_sender_kicked(bench: Bench, peers: Make) -> None:
     rude = joined(peers("rude"))
     bench.act(bench.session.publish(1, b"graph", bench.now))
     rude.hear(Policy)
-    bench.session.peers[rude.key].credit_upto = 0
-    bench.session.cycle.batch_bytes = bench.session.total_bytes  # and no more is given
+    bench.session.peer_table.peers[rude.key].credit_upto = 0
+    bench.session.cycle.batch_bytes = bench.session.budget.total_bytes()  # and no more is given
     for seq in (1, 2):
         rude.say(Rollout(seq, SETTINGS.term, 1, 1, 2, 0, 0, 2), b"x")
     rude.hear(Reject)
     assert [message.seq for message in rude.heard if isinstance(message, Nack)] == [1, 2]
-    assert not bench.session.peers
+    assert not bench.session.peer_table.peers
 
 
 def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_afterwards(
@@ -239,8 +240,8 @@ def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_a
     honest = joined(peers("honest"))
     session = bench.session
     bench.act(session.publish(1, b"graph", bench.now))
-    session.cycle.batch_bytes = session.total_bytes
-    peer = session.peers[honest.key]
+    session.cycle.batch_bytes = session.budget.total_bytes()
+    peer = session.peer_table.peers[honest.key]
     bench.act([session.rollouts.ack(peer)])
     assert honest.hear(Ack).credit == 0
     assert peer.credit_upto == CREDIT  # of WELCOME: what was given is not taken back
@@ -254,13 +255,13 @@ def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_a
 
 def test_what_may_wait_unread_follows_from_credit_and_the_largest_honest_rollout(bench: Bench, peers: Make) -> None:
     session = bench.session
-    assert session.allowed_bytes(None) == STRANGER_BYTES
+    assert session.budget.allowed_bytes(None) == STRANGER_BYTES
     honest = joined(peers("honest"))
-    assert STRANGER_BYTES < session.allowed_bytes(honest.id) < 10 * STRANGER_BYTES
-    assert session.allowed_bytes(b"nobody") == session.allowed_bytes(None)
-    assert session.total_bytes == LEAST_TOTAL_BYTES
-    session.settings = replace(session.settings, max_ingress_bytes=12345)
-    assert session.total_bytes == 12345
+    assert STRANGER_BYTES < session.budget.allowed_bytes(honest.id) < 10 * STRANGER_BYTES
+    assert session.budget.allowed_bytes(b"nobody") == session.budget.allowed_bytes(None)
+    assert session.budget.total_bytes() == LEAST_TOTAL_BYTES
+    limited = Budget(replace(session.settings, max_ingress_bytes=12345), session.peer_table)
+    assert limited.total_bytes() == 12345
 
 
 def test_who_sends_megabytes_that_nobody_can_read_yet_is_disconnected_and_named(bench: Bench, peers: Make) -> None:
@@ -278,7 +279,7 @@ def test_a_connection_that_ends_is_noticed_without_sending_anything(bench: Bench
     brief = joined(peers("brief"))
     brief.socket.close(linger=0)
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while bench.session.peers and time.monotonic() < deadline:
+    while bench.session.peer_table.peers and time.monotonic() < deadline:
         bench.turn()
-    assert not bench.session.peers
+    assert not bench.session.peer_table.peers
     assert any("gone" in note for note in bench.notes)

@@ -92,20 +92,20 @@ def test_an_actor_that_is_fast_again_is_waited_for_again() -> None:
         updates_in(world, 5.0, lambda: [fast, slow])
         assert any("slow answers in time again" in note for note in world.notes)
         learner = learner_of(world)
-        while learner.phase is not Phase.COLLECTING:
+        while learner.cycle.phase is not Phase.COLLECTING:
             turn(world, [fast, slow])
-        while learner.phase is not Phase.STOPPING:  # the next STOP is waited for
+        while learner.cycle.phase is not Phase.STOPPING:  # the next STOP is waited for
             world.step(fast, 1)
             world.step(slow, 1)
             deliver(world, fast)
             deliver(world, slow)
-            if learner.phase is Phase.COLLECTING:
+            if learner.cycle.phase is Phase.COLLECTING:
                 hear(world, fast)
                 hear(world, slow)
             world.train()
         hear(world, fast)
         deliver(world, fast)
-        assert learner.phase is Phase.STOPPING
+        assert learner.cycle.phase is Phase.STOPPING
 
 
 def never_stops(world: Simulation, name: str) -> Process:
@@ -133,7 +133,7 @@ def idle(world: Simulation, actor: Process) -> None:
         if isinstance(message, Policy):
             learner = learner_of(world)
             world._do(learner.receive(connection.key, Have(message.term, message.version, 0.0), None, world.now))
-    peer = learner_of(world).peers.get(connection.key)
+    peer = learner_of(world).peer_table.peers.get(connection.key)
     if peer is not None:
         peer.heard = world.now
 
@@ -268,8 +268,8 @@ def test_announcing_many_environments_shrinks_nobodys_segments() -> None:
         peer_id = boaster.connection.key if boaster.connection else PeerKey(b"")
         world.exchange()
         learner = learner_of(world)
-        slots = learner.peers[peer_id].slots
-        learner.peers[peer_id].slots = type(slots)(slots.first, 65_536, slots.life)
+        slots = learner.peer_table.peers[peer_id].slots
+        learner.peer_table.peers[peer_id].slots = type(slots)(slots.first, 65_536, slots.life)
         assert learner.cycle.segment_steps >= alone // 2, "as one ordinary actor, for a while"
         for _ in range(PROMISED_POLICIES + 1):
             goal = world.updates + 1
@@ -286,7 +286,7 @@ def test_announcing_many_environments_shrinks_nobodys_segments() -> None:
 
 def test_a_silent_actor_is_named_with_what_it_does_and_the_setting(world: Simulation) -> None:
     running(world, "a")
-    (peer,) = learner_of(world).peers.values()
+    (peer,) = learner_of(world).peer_table.peers.values()
     peer.doing = "in env.step"
     world.now += 13.0
     world.tick_learner()

@@ -60,7 +60,7 @@ def test_a_learner_may_leave_before_its_first_update_and_while_waiting_for_answe
     running(world, "a")
     if updates:
         world.run_until_updates(updates)
-    while learner_of(world).phase.name == "COLLECTING":
+    while learner_of(world).cycle.phase.name == "COLLECTING":
         for process in world.living:
             world.step(process, 1)
         for connection in world.connections.values():

@@ -147,13 +147,13 @@ def test_a_session_books_every_batch_under_a_number_of_its_own_and_rollouts_carr
                 world.step(actor, 2)
                 world.exchange()
             learner = learner_of(world)
-            assert learner.phase is Phase.UPDATING
+            assert learner.cycle.phase is Phase.UPDATING
             (account,) = learner.ledger.accounts.values()
             assert list(account.waiting) == [learner.cycle.batch_number]
-            policies = {(received.term, received.version) for received in learner.batch}
+            policies = {(received.term, received.version) for received in learner.cycle.batch}
             assert policies == {learner.cycle.current}
             numbers.append(learner.cycle.batch_number)
-            versions.append(learner.snapshot.version)
+            versions.append(learner.cycle.snapshot.version)
             world.train()
             world.exchange()
         assert len(set(numbers)) == len(set(versions)) == 3

@@ -30,7 +30,7 @@ class DeadEnd:
         self._woken.wait(seconds)
         self._woken.clear()
 
-    def receive(self) -> Iterator[Any]:
+    def read(self) -> Iterator[Any]:
         return iter(())
 
     def send(self, *_: object) -> bool:
@@ -56,29 +56,22 @@ class StoppingSession:
     """Its only peer dies before STOP reaches it: the phase moves on when the message cannot be sent."""
 
     def __init__(self) -> None:
-        self.phase = Phase.COLLECTING
-        self.batch: list[Any] = ["the batch"]
-        self.peers: dict[PeerKey, Any] = {}
-        self.spec = None
-        self.total_bytes = 0
-        self.cycle = SimpleNamespace(all_have_loaded=True)
-        self.peer_limits = PeerLimits()
-
-    def allowed_bytes(self, peer: bytes | None) -> int:
-        return 0
+        self.cycle = SimpleNamespace(phase=Phase.COLLECTING, batch=["the batch"], all_have_loaded=True)
+        self.peer_table = SimpleNamespace(spec=None, peers={}, peer_limits=PeerLimits())
+        self.budget = SimpleNamespace(allowed_bytes=lambda peer: 0, total_bytes=lambda: 0)
 
     def tick(self, now: float) -> list[Action]:
-        if self.phase is not Phase.COLLECTING:
+        if self.cycle.phase is not Phase.COLLECTING:
             return []
-        self.phase = Phase.STOPPING
+        self.cycle.phase = Phase.STOPPING
         return [Send(PeerKey(b"gone"), Who())]
 
     def unreachable(self, peer: bytes, now: float) -> list[Action]:
-        self.phase = Phase.UPDATING
+        self.cycle.phase = Phase.UPDATING
         return []
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
-        self.phase, self.batch = Phase.COLLECTING, ["the next batch"]
+        self.cycle.phase, self.cycle.batch = Phase.COLLECTING, ["the next batch"]
         return []
 
 
@@ -92,7 +85,7 @@ def test_a_batch_that_became_full_because_a_peer_was_unreachable_reaches_the_tra
     network.start()
     try:
         assert network.batch(PATIENCE_SECONDS) == ["the batch"]
-        network.publish(2, b"")
+        network.publish_and_wait(2, b"")
         assert network.batch(PATIENCE_SECONDS) == ["the next batch"]
         assert network.batch(0.0) is None
     finally:

@@ -66,7 +66,7 @@ def test_places_taken_by_idle_names_go_to_those_that_want_in() -> None:
     with Simulation(max_actors=2) as world:
         world.start("x")  # so that there are spaces
         world.exchange()
-        (gone,) = learner_of(world).peers
+        (gone,) = learner_of(world).peer_table.peers
         learner_of(world).unreachable(gone.connection, world.now)
         for number in range(2):
             say_hello(world, b"idle-%d" % number, actor=f"idle{number}", incarnation=b"idle---%d" % number)
@@ -77,9 +77,9 @@ def test_places_taken_by_idle_names_go_to_those_that_want_in() -> None:
         for _ in range(12):
             world.now += 1.0
             for number in range(2):
-                learner_of(world).peers[PeerKey(b"idle-%d" % number)].heard = world.now
+                learner_of(world).peer_table.peers[PeerKey(b"idle-%d" % number)].heard = world.now
         assert isinstance(say_hello(world, b"late", **late), Welcome)
-        assert len(learner_of(world).peers) == 2
+        assert len(learner_of(world).peer_table.peers) == 2
 
 
 def test_a_name_belongs_to_the_token_of_the_actor_that_delivered_under_it_also_while_it_is_away(
@@ -92,7 +92,10 @@ def test_a_name_belongs_to_the_token_of_the_actor_that_delivered_under_it_also_w
     account.token = "alice.1"
     world.cut(actor, lose_up=True, noticed=True)
     world.tick_learner()
-    for peer_table in (learner.peer_table, PeerTable(world.settings, learner.ledger, SlotTable(2), learner.spec)):
+    for peer_table in (
+        learner.peer_table,
+        PeerTable(world.settings, learner.ledger, SlotTable(2), learner.peer_table.spec),
+    ):
         no = peer_table._owners.refusal(hello(actor="gpu", incarnation=b"mallory!"), "mallory.2")
         assert no is not None
         assert no.fatal

@@ -93,10 +93,10 @@ def test_after_a_stop_nothing_is_open(on_stop: str) -> None:
         actor, other = running(world, "a", "b")
         world.step(actor, 1)
         assert watched.ping().actors[0].open_steps > 0
-        while learner_of(world).phase.name == "COLLECTING":
+        while learner_of(world).cycle.phase.name == "COLLECTING":
             world.step(other, 1)
             world.exchange()
-        assert learner_of(world).phase.name == "UPDATING"
+        assert learner_of(world).cycle.phase.name == "UPDATING"
         assert [row.open_steps for row in watched.status().actors] == [0, 0]
         world.train()
         world.exchange()

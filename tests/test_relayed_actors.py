@@ -58,20 +58,20 @@ def test_two_actors_on_one_connection_join_deliver_stop_and_one_leaves_while_the
 ) -> None:
     leaves, stays = running(relayed, "leaves", "stays")
     learner = learner_of(relayed)
-    assert {key.connection for key in learner.peers} == {b"relay-0"}
-    assert {key.incarnation for key in learner.peers} == {leaves.incarnation, stays.incarnation}
+    assert {key.connection for key in learner.peer_table.peers} == {b"relay-0"}
+    assert {key.incarnation for key in learner.peer_table.peers} == {leaves.incarnation, stays.incarnation}
     welcomes = {send.peer: send.message.first_slot for send in relayed.sent if isinstance(send.message, Welcome)}
     assert sorted(welcomes.values()) == [0, ENVS]
     asked = {send.peer: send.message.segment_steps for send in relayed.sent if isinstance(send.message, Policy)}
-    assert asked == dict.fromkeys(learner.peers, 3)  # T: a quarter of 40 steps of 2 x 2 environments
+    assert asked == dict.fromkeys(learner.peer_table.peers, 3)  # T: a quarter of 40 steps of 2 x 2 environments
     relayed.run_until_updates(2)
-    assert {send.peer for send in relayed.sent if isinstance(send.message, Stop)} == set(learner.peers)
+    assert {send.peer for send in relayed.sent if isinstance(send.message, Stop)} == set(learner.peer_table.peers)
     relayed.step(leaves, 2)
     relayed.terminate(leaves)
     relayed.calm(2)
     assert leaves.exit is not None
     assert leaves.exit.code == 0
-    assert [peer.actor for peer in learner.peers.values()] == ["stays"]
+    assert [peer.actor for peer in learner.peer_table.peers.values()] == ["stays"]
     relayed.run_until_updates(2)
     assert stays.alive
     assert learner.cycle.segment_steps == 5  # the batch is asked of those that are left
@@ -88,7 +88,7 @@ def test_actors_with_a_connection_of_their_own_and_relayed_ones_train_together(r
     relayed.is_relayed = False
     own = relayed.start("own")
     relayed.run_until_updates(2)
-    keys = {peer.actor: key for key, peer in learner_of(relayed).peers.items()}
+    keys = {peer.actor: key for key, peer in learner_of(relayed).peer_table.peers.items()}
     assert keys["relayed"] == (b"relay-0", first.incarnation)
     assert keys["own"].incarnation == b""
     assert own.alive
@@ -106,13 +106,13 @@ def test_the_end_of_the_connection_is_that_of_all_that_it_carries_and_they_come_
         relayed.step(actor, 4)
     relayed.cut_relay(lose_up=True)
     learner = learner_of(relayed)
-    assert not learner.peers
+    assert not learner.peer_table.peers
     assert [note for note in relayed.notes if "is gone" in note] == [f"{n} is gone (connection lost)" for n in "ab"]
     for actor in actors:
         relayed.attach(actor)
         actor.driver.connected()
     relayed.run_until_updates(1)
-    assert {key.connection for key in learner.peers} == {b"relay-1"}
+    assert {key.connection for key in learner.peer_table.peers} == {b"relay-1"}
     relayed.end()
 
 
@@ -125,13 +125,13 @@ def test_an_actor_that_the_relay_lost_is_gone_alone_and_gets_its_policy_again_on
     relayed.train()
     relayed.cut(lost, lose_up=True, noticed=True)  # with the policy that was on its way
     relayed.exchange()
-    assert [peer.actor for peer in learner.peers.values()] == ["other"]
+    assert [peer.actor for peer in learner.peer_table.peers.values()] == ["other"]
     relayed.attach(lost)
     lost.driver.connected()
     relayed.run_until_updates(2)
     assert lost.session.state in (State.RUNNING, State.WAITING)
     assert lost.session.policy == other.session.policy
-    assert len(learner.peers) == 2
+    assert len(learner.peer_table.peers) == 2
     relayed.end()
 
 
@@ -150,7 +150,7 @@ def test_an_incarnation_that_breaks_the_protocol_is_refused_alone(relayed: Simul
     assert rude.exit.code == 3
     relayed.run_until_updates(2)
     assert polite.alive
-    assert [peer.actor for peer in learner_of(relayed).peers.values()] == ["polite"]
+    assert [peer.actor for peer in learner_of(relayed).peer_table.peers.values()] == ["polite"]
 
 
 def test_what_is_of_no_known_incarnation_ends_the_connection_with_all_that_it_carries(relayed: Simulation) -> None:
@@ -160,7 +160,7 @@ def test_what_is_of_no_known_incarnation_ends_the_connection_with_all_that_it_ca
         actions = learner.violation(PeerKey(b"relay-0", ONE), ProtocolError("odd"), relayed.now)
     assert Kick(b"relay-0") in actions
     assert [action.text for action in actions if isinstance(action, Note)] == ["a, b was disconnected: odd"]
-    assert not learner.peers
+    assert not learner.peer_table.peers
 
 
 def test_a_connection_carries_one_incarnation_where_no_relay_is_allowed() -> None:
@@ -168,7 +168,7 @@ def test_a_connection_carries_one_incarnation_where_no_relay_is_allowed() -> Non
     session.receive(PeerKey(RELAY, ONE), hello(actor="one", incarnation=ONE), None, 0.0)
     (no,) = rejects(session.receive(PeerKey(RELAY, OTHER), hello(actor="other", incarnation=OTHER), None, 0.0))
     assert (no.code, no.fatal) == ("full", False)
-    assert [peer.actor for peer in session.peers.values()] == ["one"]
+    assert [peer.actor for peer in session.peer_table.peers.values()] == ["one"]
     assert OTHER not in session.ledger.accounts
     session.receive(PeerKey(RELAY, ONE), Bye("enough", Tally()), None, 1.0)
     assert not rejects(session.receive(PeerKey(RELAY, OTHER), hello(actor="other", incarnation=OTHER), None, 2.0))
@@ -178,7 +178,7 @@ def test_a_hello_in_the_envelope_of_another_process_ends_the_connection() -> Non
     session = session_for(2)
     actions = session.receive(PeerKey(RELAY, ONE), hello(actor="other", incarnation=OTHER), None, 0.0)
     assert Kick(RELAY) in actions
-    assert not session.peers
+    assert not session.peer_table.peers
     assert not session.ledger.accounts
 
 
@@ -187,8 +187,8 @@ def test_a_process_that_comes_by_another_way_takes_its_account_along() -> None:
     said = hello(actor="one", incarnation=ONE)
     for key in (PeerKey(RELAY, ONE), PeerKey(RELAY), PeerKey(b"own"), PeerKey(RELAY, ONE)):
         session.receive(key, said, None, 0.0)
-        assert list(session.peers) == [key]
-        assert session.peers[key].account is session.ledger.accounts[ONE]
+        assert list(session.peer_table.peers) == [key]
+        assert session.peer_table.peers[key].account is session.ledger.accounts[ONE]
 
 
 def test_a_flood_of_one_incarnation_costs_the_others_nothing() -> None:
@@ -227,11 +227,11 @@ def test_the_bytes_of_a_connection_are_those_of_all_that_it_may_carry() -> None:
     alone, relay = session_for(1), session_for(3)
     for session in (alone, relay):
         session.receive(PeerKey(RELAY, ONE), hello(actor="one", incarnation=ONE, envs=2 * ENVS), None, 0.0)
-    one, unknown = alone.allowed_bytes(RELAY), alone.allowed_bytes(None)
-    assert relay.allowed_bytes(RELAY) == one + 2 * unknown
-    assert relay.allowed_bytes(None) == 3 * unknown
+    one, unknown = alone.budget.allowed_bytes(RELAY), alone.budget.allowed_bytes(None)
+    assert relay.budget.allowed_bytes(RELAY) == one + 2 * unknown
+    assert relay.budget.allowed_bytes(None) == 3 * unknown
     relay.receive(PeerKey(RELAY, OTHER), hello(actor="other", incarnation=OTHER, envs=2 * ENVS), None, 0.0)
-    assert relay.allowed_bytes(RELAY) == 2 * one + unknown
+    assert relay.budget.allowed_bytes(RELAY) == 2 * one + unknown
 
 
 # The wire
@@ -278,7 +278,7 @@ def test_envelopes_go_both_ways_through_a_real_socket_and_an_empty_one_ends_a_pe
         relay.send(enveloped(b"", ONE))
         relay.send(enveloped(encode(PING), ONE))  # which is unknown now
         assert answers() == {ONE: [Who()]}
-        assert [peer.actor for peer in bench.session.peers.values()] == ["other"]
+        assert [peer.actor for peer in bench.session.peer_table.peers.values()] == ["other"]
         assert "one is gone (connection lost)" in bench.notes
     finally:
         relay.close()

@@ -46,7 +46,7 @@ def hello(peer: Dealer) -> None:
 def answer(peer: Dealer) -> FromLearner:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline:
-        for header, blob in peer.receive():
+        for header, blob in peer.read():
             return decode_from_learner(header, blob is not None)
         peer.wait(0.05)
     raise AssertionError("no answer")
@@ -66,7 +66,7 @@ def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(t
     with closing(network), closing(Dealer(router.endpoint, ClientSecurity(line.server_key, line.secret))) as rude:
         hello(rude)
         assert isinstance(answer(rude), Welcome)
-        assert [peer.token for peer in session.peers.values()] == [f"default.{line.token_id.hex()}"]
+        assert [peer.token for peer in session.peer_table.peers.values()] == [f"default.{line.token_id.hex()}"]
         access.change(lambda book: book.revoke("default", time.time()))
         refusal = answer(rude)
         assert isinstance(refusal, Reject)
@@ -79,7 +79,7 @@ def test_the_connection_of_a_revoked_token_is_shut_though_its_actor_would_stay(t
             seen += rude.events()
             rude.wait(0.05)
         assert seen.index(ConnectionEvent.DISCONNECTED) < seen.index(ConnectionEvent.AUTHENTICATION_FAILED)
-        assert session.peers == {}
+        assert session.peer_table.peers == {}
         assert session.ledger.accounts == {}
 
 
@@ -113,7 +113,7 @@ def session_with_an_actor(token: str) -> LearnerSession:
     settings = Settings("run", 1, EnvSettings("X-v0"), 1, 100, 0, 1, "keep", 10.0, 5.0)
     session = LearnerSession(settings, Ledger(), SlotTable(1))
     session.receive(PeerKey(b"a"), said("name", b"aaaaaaaa"), None, 0.0, token)
-    assert [peer.token for peer in session.peers.values()] == [token]
+    assert [peer.token for peer in session.peer_table.peers.values()] == [token]
     return session
 
 
@@ -133,13 +133,13 @@ def test_nobody_takes_the_name_of_an_actor_that_came_by_another_token() -> None:
     assert isinstance(reject, Reject)
     assert not reject.fatal  # nothing was delivered under that name, so it is not owned for good
     assert "--name" in reject.text
-    assert list(session.peers) == [PeerKey(b"a")]
+    assert list(session.peer_table.peers) == [PeerKey(b"a")]
 
 
 def test_after_a_rotation_the_same_name_may_come_by_the_new_secret() -> None:
     session = session_with_an_actor("laptop.1111")
     prove_and_join(session, "laptop.2222", 1.0)
-    assert list(session.peers) == [PeerKey(b"b")]
+    assert list(session.peer_table.peers) == [PeerKey(b"b")]
 
 
 def test_a_name_is_free_again_once_its_actor_has_gone() -> None:
@@ -148,7 +148,7 @@ def test_a_name_is_free_again_once_its_actor_has_gone() -> None:
     session.tick(12.0)  # its last words could have come until now
     session.tick(14.0)
     session.receive(PeerKey(b"b"), said("name", b"bbbbbbbb"), None, 14.0, "desk.2222")
-    assert list(session.peers) == [PeerKey(b"b")]
+    assert list(session.peer_table.peers) == [PeerKey(b"b")]
 
 
 def test_those_whose_token_has_ended_are_told_and_their_accounts_closed() -> None:
@@ -165,6 +165,6 @@ def test_those_whose_token_has_ended_are_told_and_their_accounts_closed() -> Non
     assert [action.peer for action in actions if isinstance(action, Send)] == [PeerKey(b"a")], (
         "who needs no token may stay"
     )
-    assert list(session.peers) == [PeerKey(b"b")]
+    assert list(session.peer_table.peers) == [PeerKey(b"b")]
     assert set(session.ledger.accounts) == {b"bbbbbbbb"}
     assert session.ledger.closed_incarnations == 1

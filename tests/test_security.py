@@ -51,7 +51,7 @@ def attempt(router: Router, security: ClientSecurity | None, wanted: set[Connect
         dealer.send(b"let me in")
         seen = outcome(dealer, wanted)
         assert not dealer.send(b"let me in")
-        assert list(router.receive()) == []
+        assert list(router.read()) == []
         return seen
     finally:
         dealer.close()
@@ -85,7 +85,7 @@ def joins(router: Router, door: Door) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         assert dealer.send(b"hello")
         while time.monotonic() < deadline:
-            for message in router.receive():
+            for message in router.read():
                 assert message[1] == b"hello"
                 assert router.user == "somebody"
                 return
@@ -140,7 +140,7 @@ def test_other_mechanisms_of_zeromq_are_of_no_use(router: Router, door: Door, me
         rude.disable_monitor()
         monitor.close()
     router.wait(0)
-    assert list(router.receive()) == []
+    assert list(router.read()) == []
     assert door.asked == 0
 
 

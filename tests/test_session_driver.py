@@ -51,21 +51,21 @@ def test_the_driver_steps_real_environments_with_real_policies_through_many_vers
         for send in outgoing:
             message = decode_from_actor(encode(send.message), send.blob is not None)
             answers += learner.receive(PeerKey(b"peer"), message, send.blob, now[0])
-        if learner.spec is not None and learner.phase in (Phase.WAITING, Phase.UPDATING):
-            trained.extend(received.segment for received in learner.batch)
-            version = learner.snapshot.version + 1
+        if learner.peer_table.spec is not None and learner.cycle.phase in (Phase.WAITING, Phase.UPDATING):
+            trained.extend(received.segment for received in learner.cycle.batch)
+            version = learner.cycle.snapshot.version + 1
             answers += learner.publish(version, categorical_graph(np.zeros((4, 3)), version=version), now[0])
         for answer in answers:
             if isinstance(answer, Send):
                 header = encode(answer.message)
-                driver.receive(decode_from_learner(header, answer.blob is not None), answer.blob)
+                driver.handle(decode_from_learner(header, answer.blob is not None), answer.blob)
 
-    while learner.snapshot.version < 6:
+    while learner.cycle.snapshot.version < 6:
         turn()
     for action in learner.finish("enough", "shutdown", now[0]):
         if isinstance(action, Send):
-            driver.receive(action.message, None)
-    while learner.phase is not Phase.STOPPED:
+            driver.handle(action.message, None)
+    while learner.cycle.phase is not Phase.STOPPED:
         turn()
     learner.close_accounts()
     driver.close()

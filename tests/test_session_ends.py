@@ -37,7 +37,7 @@ def test_at_the_end_of_the_run_everyone_says_bye_and_the_ledger_closes(world: Si
 def test_actors_that_leave_because_the_run_is_over_are_no_news(world: Simulation) -> None:
     running(world, "a", "b")
     world.end()
-    assert learner_of(world).phase is Phase.STOPPED
+    assert learner_of(world).cycle.phase is Phase.STOPPED
     assert [note for note in world.notes if " left: " in note] == []
 
 
@@ -45,10 +45,10 @@ def test_an_actor_that_leaves_for_another_reason_is_news_also_while_the_run_ends
     actor, _ = running(world, "a", "b")
     world.finish()
     assert actor.connection is not None
-    peer = learner_of(world).peers[actor.connection.key]
+    peer = learner_of(world).peer_table.peers[actor.connection.key]
     bye = Bye("drained", Tally(0, 0))
     world._do(learner_of(world).receive(actor.connection.key, bye, None, world.now))
-    assert peer.actor not in [other.actor for other in learner_of(world).peers.values()]
+    assert peer.actor not in [other.actor for other in learner_of(world).peer_table.peers.values()]
     assert [note for note in world.notes if " left: " in note] == ["a left: drained"]
 
 
@@ -57,10 +57,10 @@ def test_an_actor_that_does_not_say_bye_holds_the_end_up_for_the_grace_only(worl
     world.cut(hung, lose_up=True, noticed=False)
     world.finish()
     world.exchange()
-    assert learner_of(world).phase is Phase.DRAINING
+    assert learner_of(world).cycle.phase is Phase.DRAINING
     world.now += GRACE_SECONDS
     world.tick_learner()
-    assert learner_of(world).phase is Phase.STOPPED
+    assert learner_of(world).cycle.phase is Phase.STOPPED
 
 
 def test_an_actor_that_reconnects_while_the_run_ends_is_heard_out(world: Simulation) -> None:
@@ -68,12 +68,12 @@ def test_an_actor_that_reconnects_while_the_run_ends_is_heard_out(world: Simulat
     world.step(unlucky, 2)
     world.cut(unlucky, lose_up=True, noticed=True)
     world.finish()
-    assert learner_of(world).phase is Phase.DRAINING
+    assert learner_of(world).cycle.phase is Phase.DRAINING
     world.attach(unlucky)
     unlucky.driver.connected()
     world._flush(unlucky)
     world.exchange()
-    assert learner_of(world).phase is Phase.STOPPED
+    assert learner_of(world).cycle.phase is Phase.STOPPED
     learner_of(world).close_accounts()
     world.check_end([patient, unlucky])
 
@@ -88,10 +88,10 @@ def test_the_run_is_not_over_before_the_bye_behind_an_unanswerable_message_is_he
     assert len(connection.up) == 3
     world.deliver_up(connection, 1)
     assert world.notes[-1] == "a is gone (connection lost)"
-    assert learner_of(world).phase is Phase.DRAINING
+    assert learner_of(world).cycle.phase is Phase.DRAINING
     world.exchange()
     assert world.notes[-1] == "a is gone (connection lost)", "an answer to the learner's own BYE is no news"
-    assert learner_of(world).phase is Phase.STOPPED
+    assert learner_of(world).cycle.phase is Phase.STOPPED
     learner_of(world).close_accounts()
     world.check_end([actor])
     assert learner_of(world).ledger.total().dropped["actor_lost"] == 0
@@ -159,7 +159,7 @@ def test_sigterm_delivers_everything_then_ends(world: Simulation) -> None:
     world.exchange()
     assert actor.exit is not None
     assert (actor.exit.code, actor.exit.reason) == (0, "drained")
-    assert learner_of(world).peers == {}
+    assert learner_of(world).peer_table.peers == {}
     total = learner_of(world).ledger.total()
     assert total.pending == total.sealed == actor.sealed_steps
     assert actor.sealed_steps == 7 * ENVS - 1  # one row was a reset
@@ -189,10 +189,10 @@ def test_sigterm_before_the_learner_was_ever_there_ends_at_once(world: Simulatio
 
 def test_nothing_wakes_an_actor_that_has_ended(world: Simulation) -> None:
     (actor,) = running(world, "a")
-    actor.driver.receive(Bye("over"), None)
+    actor.driver.handle(Bye("over"), None)
     said = list(actor.driver.outgoing)
-    actor.driver.receive(Policy(1, 9, graph_digest(b"1 9"), 5), b"1 9")
-    actor.driver.receive(Bye("over"), None)
+    actor.driver.handle(Policy(1, 9, graph_digest(b"1 9"), 5), b"1 9")
+    actor.driver.handle(Bye("over"), None)
     actor.driver.tick()
     assert actor.session.state is State.OVER
     assert actor.driver.outgoing == said
@@ -233,12 +233,12 @@ def test_an_update_that_no_checkpoint_knows_is_booked_as_lost_and_its_version_is
     kept = learner_of(world).ledger.total().trained
     world.run_until_updates(1)
     lost = learner_of(world).ledger.total().trained - kept
-    version = learner_of(world).snapshot.version
+    version = learner_of(world).cycle.snapshot.version
     world.crash_learner()
     world.start_learner()
     assert learner_of(world).ledger.total().dropped["learner_crash"] >= lost > 0
     world.run_until_updates(1)
-    assert learner_of(world).snapshot.version > version
+    assert learner_of(world).cycle.snapshot.version > version
     world.end()
 
 

@@ -43,7 +43,7 @@ def test_an_actor_joins_in_two_hellos(world: Simulation) -> None:
     assert second.spec_hash == spec_hash(SPEC)
     deliver(world, actor)
     assert [(type(m), m.credit) for m in down(actor)] == [(Welcome, CREDIT)]
-    assert learner_of(world).spec == SPEC
+    assert learner_of(world).peer_table.spec == SPEC
 
 
 def test_an_actor_that_joins_while_others_collect_gets_welcome_and_policy_at_once(world: Simulation) -> None:
@@ -109,7 +109,7 @@ def test_an_actor_with_other_spaces_is_refused_and_its_process_ends_with_the_rea
     reject = next(action.message for action in actions if isinstance(action, Send))
     assert isinstance(reject, Reject)
     assert reject.code == "spec"
-    assert PeerKey(b"elsewhere") not in learner_of(world).peers
+    assert PeerKey(b"elsewhere") not in learner_of(world).peer_table.peers
     session = ActorSession(actor="z", incarnation=b"stranger", envs=2, release="test")
     session.connected(0.0)
     (end,) = session.receive(reject, None, 0.0)
@@ -219,8 +219,8 @@ def test_beyond_the_most_actors_one_more_is_told_to_come_back_and_a_restarted_on
         world.pass_time(0.1)  # it proves that it is alive
         deliver(world, again)
         learner = learner_of(world)
-        assert sorted(peer.actor for peer in learner.peers.values()) == ["a", "b"]
-        assert {peer.incarnation for peer in learner.peers.values()} >= {again.incarnation}
+        assert sorted(peer.actor for peer in learner.peer_table.peers.values()) == ["a", "b"]
+        assert {peer.incarnation for peer in learner.peer_table.peers.values()} >= {again.incarnation}
 
 
 def test_a_connection_cannot_become_another_process(world: Simulation) -> None:
@@ -229,7 +229,7 @@ def test_a_connection_cannot_become_another_process(world: Simulation) -> None:
     learner.receive(PeerKey(b"x"), hello(actor="x", incarnation=b"x" * 8), None, world.now)
     actions = learner.receive(PeerKey(b"x"), hello(actor="y", incarnation=b"y" * 8), None, world.now)
     assert Kick(b"x") in actions
-    assert PeerKey(b"x") not in learner.peers
+    assert PeerKey(b"x") not in learner.peer_table.peers
     assert b"y" * 8 not in learner.ledger.accounts
 
 
@@ -238,7 +238,7 @@ def test_nobody_takes_over_the_account_of_another(world: Simulation) -> None:
     learner = learner_of(world)
     actions = learner.receive(PeerKey(b"x"), hello(actor="x", incarnation=actor.incarnation), None, world.now)
     assert Kick(b"x") in actions
-    assert [peer.actor for peer in learner.peers.values()] == ["a"]
+    assert [peer.actor for peer in learner.peer_table.peers.values()] == ["a"]
 
 
 def test_connections_leave_nothing_behind(world: Simulation) -> None:
@@ -249,7 +249,7 @@ def test_connections_leave_nothing_behind(world: Simulation) -> None:
         learner.unreachable(peer, world.now)
     learner.tick(world.now + 2 * LEASE_SECONDS)
     peer_table = learner.peer_table
-    left = [peer_table.index, learner.peer_limits]
+    left = [peer_table.index, learner.peer_table.peer_limits]
     assert [len(table) for table in left] == [0] * 2
     assert not peer_table._owners._lives
     assert not learner.ledger.accounts

@@ -67,7 +67,7 @@ def test_rollouts_that_come_again_on_a_new_connection_during_a_stop_are_taken(wo
     assert actor.connection is not None
     world.deliver_up(actor.connection, arrived)
     fill_batch(world, other)
-    assert learner_of(world).phase is Phase.STOPPING
+    assert learner_of(world).cycle.phase is Phase.STOPPING
     world.cut(actor, lose_up=True, noticed=True)
     world.attach(actor)
     actor.driver.connected()
@@ -96,7 +96,7 @@ def test_a_gap_in_the_sequence_is_not_accepted(world: Simulation) -> None:
     assert actor.connection is not None
     actor.connection.up.popleft()
     deliver(world, actor)
-    assert learner_of(world).batch == []
+    assert learner_of(world).cycle.batch == []
     world.exchange()  # WHO, HELLO, both again
     assert learner_of(world).ledger.total().pending == actor.sealed_steps
 
@@ -109,7 +109,7 @@ def test_the_newest_connection_of_a_process_wins(world: Simulation) -> None:
     world._flush(actor)
     world.exchange()
     assert actor.connection is not None
-    assert list(learner_of(world).peers) == [actor.connection.key]
+    assert list(learner_of(world).peer_table.peers) == [actor.connection.key]
 
 
 def test_a_silent_actor_is_given_up_after_the_lease_and_nobody_waits_for_it(world: Simulation) -> None:
@@ -118,15 +118,15 @@ def test_a_silent_actor_is_given_up_after_the_lease_and_nobody_waits_for_it(worl
     fill_batch(world, fast)
     hear(world, fast)
     deliver(world, fast)
-    assert learner_of(world).phase is Phase.STOPPING
+    assert learner_of(world).cycle.phase is Phase.STOPPING
     world.now += LEASE_SECONDS - 0.1
     fast.driver.tick()
     world._flush(fast)
     deliver(world, fast)
     world.now += 0.2
     world.tick_learner()
-    assert [peer.actor for peer in learner_of(world).peers.values()] == ["a"]
-    assert learner_of(world).phase is Phase.UPDATING
+    assert [peer.actor for peer in learner_of(world).peer_table.peers.values()] == ["a"]
+    assert learner_of(world).cycle.phase is Phase.UPDATING
     assert any("b has been silent" in note for note in world.notes)
 
 
@@ -137,7 +137,7 @@ def test_a_lost_connection_ends_the_wait_for_its_actor(world: Simulation) -> Non
     deliver(world, fast)
     assert slow.connection is not None
     world._do(learner_of(world).unreachable(slow.connection.id, world.now))
-    assert learner_of(world).phase is Phase.UPDATING
+    assert learner_of(world).cycle.phase is Phase.UPDATING
 
 
 def test_an_actor_that_hears_nothing_for_the_lease_makes_a_new_connection(world: Simulation) -> None:
@@ -177,10 +177,10 @@ def test_after_three_unreadable_messages_a_peer_is_sent_away(world: Simulation) 
     (actor,) = running(world, "a")
     assert actor.connection is not None
     for strike in range(MAX_STRIKES):
-        assert actor.connection.key in learner_of(world).peers
+        assert actor.connection.key in learner_of(world).peer_table.peers
         assert not any(isinstance(send.message, Reject) for send in world.sent), strike
         world.hand_to_learner(actor.connection, b"\xc1", None)
-    assert actor.connection.key not in learner_of(world).peers
+    assert actor.connection.key not in learner_of(world).peer_table.peers
     assert learner_of(world).refused_messages == MAX_STRIKES
     hear(world, actor)
     assert actor.exit is not None
@@ -192,7 +192,7 @@ def test_strangers_who_send_garbage_do_not_fill_the_memory(world: Simulation) ->
     learner = learner_of(world)
     for number in range(2 * MAX_RECORDS):
         learner.violation(PeerKey(b"%d" % number), ProtocolError("garbage"), world.now)
-    assert len(learner.peer_limits) == MAX_RECORDS
+    assert len(learner.peer_table.peer_limits) == MAX_RECORDS
 
 
 def test_a_rollout_of_an_actor_whose_spaces_are_unknown_is_not_looked_at(world: Simulation) -> None:
@@ -226,7 +226,7 @@ def test_a_rollout_whose_header_and_blob_disagree_is_dropped_as_invalid_and_not_
     (account,) = learner_of(world).ledger.accounts.values()
     assert account.dropped["invalid"] == forged.steps
     assert account.in_flight == 0
-    assert learner_of(world).batch == []
+    assert learner_of(world).cycle.batch == []
     assert learner_of(world).refused_messages == 1
 
 

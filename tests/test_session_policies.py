@@ -165,7 +165,7 @@ def test_who_still_reads_its_policy_is_not_waited_for(world: Simulation) -> None
     assert world.updates >= 6, "the slow one held up the others"
     late = [note for note in world.notes if "did not stop" in note]
     assert len(late) <= 1, "once it was acting when it fell silent"
-    assert slow.connection.key in learner.peers
+    assert slow.connection.key in learner.peer_table.peers
     assert sum(graph is not None for _, graph in unread) == 1, "one policy under way, whatever was published since"
     assert sum(isinstance(decode_from_learner(h, g is not None), Stop) for h, g in unread) <= 2
     slow.connection.down.extend(unread)
@@ -179,7 +179,9 @@ def test_who_is_only_just_loading_its_policy_is_waited_for_and_no_step_goes_stal
     world.run_until_updates(1)
     learner = learner_of(world)
     held_from = world.now
-    while learner.phase is not Phase.STOPPING:  # the fast one fills the batch while the other's messages are on the way
+    while (
+        learner.cycle.phase is not Phase.STOPPING
+    ):  # the fast one fills the batch while the other's messages are on the way
         world.pass_time(0.01)
         world.step(fast, 40)
         deliver(world, fast)
@@ -190,10 +192,10 @@ def test_who_is_only_just_loading_its_policy_is_waited_for_and_no_step_goes_stal
     hear(world, fast)
     deliver(world, fast)
     world.tick_learner()
-    assert learner.phase is Phase.STOPPING
+    assert learner.cycle.phase is Phase.STOPPING
     hear(world, slow)
     deliver(world, slow)
-    assert learner.phase is Phase.UPDATING
+    assert learner.cycle.phase is Phase.UPDATING
     assert learner.ledger.total().dropped["stale"] == 0
 
 
@@ -219,7 +221,7 @@ def test_after_a_connection_that_ended_over_a_policy_nobody_waits_until_one_is_r
     fill_batch(world, fast)
     hear(world, fast)
     deliver(world, fast)
-    assert learner.phase is Phase.UPDATING, "without half a second's wait"
+    assert learner.cycle.phase is Phase.UPDATING, "without half a second's wait"
     world.train()
     hear(world, slow)
     deliver(world, slow)
@@ -230,7 +232,7 @@ def test_after_a_connection_that_ended_over_a_policy_nobody_waits_until_one_is_r
     fill_batch(world, fast)
     hear(world, fast)
     deliver(world, fast)
-    assert learner.phase is Phase.STOPPING, "it has read one: it is waited for again"
+    assert learner.cycle.phase is Phase.STOPPING, "it has read one: it is waited for again"
     world.exchange()
     world.run_until_updates(2)
     world.end()

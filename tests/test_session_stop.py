@@ -36,9 +36,9 @@ def test_stop_cuts_and_ships_the_partial_segment_and_the_environments_run_on(wor
     assert slow.session.state is State.WAITING
     collector = slow.driver._collector
     world.exchange()
-    shipped = [n for received in learner_of(world).batch for n in numbers_of(received.segment)]
+    shipped = [n for received in learner_of(world).cycle.batch for n in numbers_of(received.segment)]
     assert set(slow.shipped[0]) <= set(shipped)
-    assert learner_of(world).phase is Phase.UPDATING
+    assert learner_of(world).cycle.phase is Phase.UPDATING
     world.train()
     world.exchange()
     assert slow.driver._collector is collector
@@ -66,9 +66,9 @@ def test_the_learner_waits_for_every_answer_before_the_update(world: Simulation)
     fill_batch(world, fast)
     hear(world, fast)
     deliver(world, fast)
-    assert learner_of(world).phase is Phase.STOPPING
+    assert learner_of(world).cycle.phase is Phase.STOPPING
     world.exchange()
-    assert learner_of(world).phase is Phase.UPDATING
+    assert learner_of(world).cycle.phase is Phase.UPDATING
     assert learner_of(world).cycle.latencies.stop == 0.0
     del slow
 
@@ -83,7 +83,7 @@ def test_after_the_grace_the_update_begins_without_the_late_actor_which_is_named
     assert "a (" not in waiting_for(learner_of(world), world.now)
     world.now += GRACE_SECONDS + 0.01
     world.tick_learner()
-    assert learner_of(world).phase is Phase.UPDATING
+    assert learner_of(world).cycle.phase is Phase.UPDATING
     assert any(note.startswith("b did not stop within") for note in world.notes)
     assert waiting_for(learner_of(world), world.now) == ""
 
@@ -115,9 +115,9 @@ def test_a_rollout_that_comes_after_the_update_is_dropped_as_stale_and_counted(w
 
 def test_what_arrives_during_the_update_does_not_get_into_its_batch(world: Simulation) -> None:
     slow = given_up(world)
-    before = list(learner_of(world).batch)
+    before = list(learner_of(world).cycle.batch)
     deliver(world, slow)
-    assert learner_of(world).batch == before
+    assert learner_of(world).cycle.batch == before
 
 
 def test_an_actor_that_lost_its_connection_and_the_stop_with_it_is_told_again(world: Simulation) -> None:
@@ -131,9 +131,9 @@ def test_an_actor_that_lost_its_connection_and_the_stop_with_it_is_told_again(wo
     deliver(world, slow)
     assert [type(message) for message in down(slow)] == [Welcome, Stop]
     world.exchange()
-    assert learner_of(world).phase is Phase.UPDATING
+    assert learner_of(world).cycle.phase is Phase.UPDATING
     assert learner_of(world).ledger.total().dropped.total() == 0
-    assert set(slow.shipped[0]) <= {n for r in learner_of(world).batch for n in numbers_of(r.segment)}
+    assert set(slow.shipped[0]) <= {n for r in learner_of(world).cycle.batch for n in numbers_of(r.segment)}
 
 
 def test_the_time_from_stop_to_the_last_answer_and_from_policy_to_the_first_step_is_measured(world: Simulation) -> None:

@@ -73,7 +73,7 @@ class Faults(RuleBasedStateMachine):
 
     @property
     def is_collecting(self) -> bool:
-        return self.world.learner is not None and self.world.learner.phase is Phase.COLLECTING
+        return self.world.learner is not None and self.world.learner.cycle.phase is Phase.COLLECTING
 
     # What goes on
 

@@ -216,14 +216,16 @@ def test_a_batch_is_full_when_its_bytes_are_all_that_may_wait(batch: int, segmen
         (actor,) = running(world, "a")
         learner = learner_of(world)
         if not limit:
-            assert learner.total_bytes >= 2 * batch * 8192 > LEAST_TOTAL_BYTES, "twice what an ordinary batch takes"
+            assert learner.budget.total_bytes() >= 2 * batch * 8192 > LEAST_TOTAL_BYTES, (
+                "twice what an ordinary batch takes"
+            )
             return
         for _ in range(3):
             goal = world.updates + 1
             for _ in range(2000):
                 world.step(actor, 32)
                 world.exchange()
-                if learner.phase is Phase.UPDATING:
+                if learner.cycle.phase is Phase.UPDATING:
                     break
             world.train()
             world.exchange()

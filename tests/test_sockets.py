@@ -57,7 +57,7 @@ def until(wait: Callable[[float], None], found: Callable[[], T | None]) -> T:
 
 def first(router: Router) -> Frames | tuple[bytes, ProtocolError]:
     """The next message at the learner."""
-    return until(router.wait, lambda: next(router.receive(), None))
+    return until(router.wait, lambda: next(router.read(), None))
 
 
 def say(dealer: Dealer, header: bytes, blob: bytes | None = None) -> None:
@@ -67,7 +67,7 @@ def say(dealer: Dealer, header: bytes, blob: bytes | None = None) -> None:
 
 def heard(dealer: Dealer) -> tuple[bytes, bytes | None]:
     """The next message at the actor."""
-    header, blob = until(dealer.wait, lambda: next(dealer.receive(), None))
+    header, blob = until(dealer.wait, lambda: next(dealer.read(), None))
     return header, None if blob is None else bytes(blob)
 
 
@@ -127,7 +127,7 @@ def test_a_frame_above_the_limit_is_not_received_and_costs_its_sender_the_connec
     peer = first(router)[0]
     dealer.send(b"rollout", bytes(MAX_BLOB_BYTES + 1))
     until(router.wait, lambda: None if router.send(peer, b"are you there?") else True)
-    assert next(router.receive(), None) is None
+    assert next(router.read(), None) is None
     dealer.reconnect()
     say(dealer, b"rollout", bytes(MAX_BLOB_BYTES))
     again = first(router)
@@ -174,7 +174,7 @@ def test_a_message_of_very_many_frames_is_read_in_slices_and_holds_up_nobody_for
         rude.send(b"polite")
         message = first(router)
         assert isinstance(message[1], ProtocolError)
-        assert next(router.receive(), None) is None  # a slice, after which the caller has its turn
+        assert next(router.read(), None) is None  # a slice, after which the caller has its turn
         assert first(router)[:2] == (message[0], b"polite")
 
 
@@ -196,7 +196,7 @@ def test_a_disconnected_peer_is_gone_at_once_and_others_are_not(router: Router, 
     say(dealer, b"hello again")
     again = first(router)
     assert again[0] not in (peer, neighbour)
-    assert next(router.receive(), None) is None
+    assert next(router.read(), None) is None
     assert router.disconnect(again[0])  # its descriptor is the one that was shut
     assert is_reachable(router, neighbour)
     other.close()
@@ -246,7 +246,7 @@ def test_an_actor_finds_a_learner_that_was_started_again(endpoint: str) -> None:
     while message is None and time.monotonic() < deadline:  # until the loss is noticed, what is sent is lost
         dealer.send(b"who are you?")
         router.wait(0.02)
-        message = next(router.receive(), None)
+        message = next(router.read(), None)
     assert message is not None
     dealer.close()
     router.close()

@@ -45,10 +45,10 @@ def test_spaces_that_most_actors_contradict_are_dropped_before_anything_was_trai
         learner = learner_of(world)
         learner.publish(1, b"graph", world.now)
         assert isinstance(join(world, "one", SPEC), Reject)
-        assert learner.spec == OTHER
+        assert learner.peer_table.spec == OTHER
         assert isinstance(join(world, "two", SPEC), Welcome)
-        assert learner.spec == SPEC
-        assert learner.phase is Phase.WAITING
+        assert learner.peer_table.spec == SPEC
+        assert learner.cycle.phase is Phase.WAITING
         assert any("spaces were wrong" in note for note in world.notes)
         world.version = 1
         honest = world.start("a")
@@ -69,11 +69,11 @@ def test_spaces_whose_actor_delivers_nothing_give_way_to_those_of_one_that_waits
             if isinstance(answer, Welcome):
                 break
             world.now += 1.0
-            learner.peers[PeerKey(b"liar")].heard = world.now  # PING
+            learner.peer_table.peers[PeerKey(b"liar")].heard = world.now  # PING
         assert isinstance(answer, Reject)
         world.now += 1.0
         assert isinstance(join(world, "honest", SPEC), Welcome)
-        assert learner.spec == SPEC
+        assert learner.peer_table.spec == SPEC
 
 
 def test_spaces_of_the_environment_on_the_learners_host_are_not_overruled() -> None:
@@ -84,10 +84,10 @@ def test_spaces_of_the_environment_on_the_learners_host_are_not_overruled() -> N
             assert isinstance(no, Reject)
             assert no.fatal
             assert "action is 1 of 5 choices from 0 here, 1 of 4 choices from 0 in the run" in no.text
-        assert learner_of(world).spec == SPEC
+        assert learner_of(world).peer_table.spec == SPEC
         running(world, "a")
         world.run_until_updates(1)
-        assert {peer.actor for peer in learner_of(world).peers.values()} == {"a"}
+        assert {peer.actor for peer in learner_of(world).peer_table.peers.values()} == {"a"}
 
 
 def test_spaces_that_a_liar_gave_before_the_environment_was_made_here_are_dropped() -> None:
@@ -98,19 +98,19 @@ def test_spaces_that_a_liar_gave_before_the_environment_was_made_here_are_droppe
         (note,) = [action.text for action in actions if isinstance(action, Note)]
         assert "1 of 5 choices from 0 until now, 1 of 4 choices from 0 from now on" in note
         assert [action.peer for action in actions if isinstance(action, Send)] == [PeerKey(b"liar")]
-        assert not learner.peers
+        assert not learner.peer_table.peers
         no = join(world, "liar", OTHER)
         assert isinstance(no, Reject)
         assert no.fatal
         assert isinstance(join(world, "honest", SPEC), Welcome)
-        assert learner.spec == SPEC
+        assert learner.peer_table.spec == SPEC
 
 
 def test_peers_that_have_the_spaces_of_the_environment_here_stay() -> None:
     with Simulation() as world:
         join(world, "honest", SPEC)
         assert learner_of(world).settle_spaces(SPEC) == []
-        assert list(learner_of(world).peers) == [PeerKey(b"honest")]
+        assert list(learner_of(world).peer_table.peers) == [PeerKey(b"honest")]
 
 
 def test_spaces_that_something_was_trained_on_stay_whoever_contradicts(world: Simulation) -> None:
@@ -120,8 +120,8 @@ def test_spaces_that_something_was_trained_on_stay_whoever_contradicts(world: Si
         no = join(world, f"n{number}", OTHER)
         assert isinstance(no, Reject)
         assert no.fatal
-    assert learner_of(world).spec == SPEC
-    assert learner_of(world).phase is not Phase.WAITING
+    assert learner_of(world).peer_table.spec == SPEC
+    assert learner_of(world).cycle.phase is not Phase.WAITING
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_spaces_that_cannot_be_trained_on_are_refused_where_they_come_over_the_n
         assert isinstance(no, Reject)
         assert no.fatal
         assert any(part in no.text for part in word.split("|"))
-        assert learner_of(world).spec is None
+        assert learner_of(world).peer_table.spec is None
         assert isinstance(join(world, "honest", Spec((FOUR,), (TWO_CHOICES,)), token="laptop.1"), Welcome)
 
 

@@ -46,7 +46,7 @@ def test_the_rule_is_off_by_default_and_says_nothing_of_episodes() -> None:
         world.step(actor, FIRST_ROWS)
         world.exchange()
         assert actor.shipped == []  # a segment has 125 rows
-        assert learner_of(world).phase is Phase.COLLECTING
+        assert learner_of(world).cycle.phase is Phase.COLLECTING
 
 
 def test_a_policy_without_the_word_means_no_cut_at_episode_ends() -> None:
@@ -64,8 +64,8 @@ def test_an_actor_cuts_its_segment_where_an_episode_ends_and_that_makes_the_batc
     world.step(actor)
     assert rows_of(actor) == [FIRST_ROWS]
     world.exchange()
-    assert learner_of(world).phase is Phase.UPDATING
-    assert learner_of(world).batch[0].segment.ends_episode
+    assert learner_of(world).cycle.phase is Phase.UPDATING
+    assert learner_of(world).cycle.batch[0].segment.ends_episode
     assert learner_of(world).cycle.batch_steps < learner_of(world).settings.batch_steps
 
 
@@ -74,8 +74,8 @@ def test_enough_steps_fill_the_batch_without_any_end() -> None:
         (actor,) = running(world, "a")
         world.step(actor, FIRST_ROWS - 1)
         world.exchange()
-        assert learner_of(world).phase is Phase.UPDATING
-        assert not any(received.segment.ends_episode for received in learner_of(world).batch)
+        assert learner_of(world).cycle.phase is Phase.UPDATING
+        assert not any(received.segment.ends_episode for received in learner_of(world).cycle.batch)
 
 
 def test_the_others_ship_what_they_have_when_one_episode_ends(world: Simulation) -> None:
@@ -84,8 +84,8 @@ def test_the_others_ship_what_they_have_when_one_episode_ends(world: Simulation)
     world.step(first, FIRST_ROWS)
     world.exchange()
     assert rows_of(second) == [3]
-    assert learner_of(world).phase is Phase.UPDATING
-    assert len(learner_of(world).batch) == 2
+    assert learner_of(world).cycle.phase is Phase.UPDATING
+    assert len(learner_of(world).cycle.batch) == 2
     world.train()
     world.exchange()
     world.step(second, FIRST_ROWS - 3)  # its episode went on across the stop

@@ -78,7 +78,7 @@ def test_nothing_of_the_session_is_touched_without_its_lock(run: Run) -> None:
     network.start()
     try:
         assert network.spec(0.0) is None
-        network.publish(1, b"graph")
+        network.publish_and_wait(1, b"graph")
         assert network.batch(0.0) is None
         books = network.ask(run.books)
         assert books.ledger["total"]["sealed"] == 0
@@ -107,8 +107,8 @@ def test_a_status_is_observed_without_the_lock(run: Run) -> None:
     try:
         assert observed.wait(PATIENCE_SECONDS)
         since = time.monotonic()
-        network.ask(lambda session: session.phase)
-        network.publish(1, b"graph")
+        network.ask(lambda session: session.cycle.phase)
+        network.publish_and_wait(1, b"graph")
         assert time.monotonic() - since < PATIENCE_SECONDS / 2
     finally:
         blocked.set()
@@ -136,8 +136,8 @@ def test_the_reporter_reads_of_a_run_only_what_its_thread_has_published() -> Non
     del stub.config, stub.directory, stub.launched_at
     stub.published = replace(published, updates=4)
     session = SimpleNamespace(
-        phase=Phase.STOPPED, ledger=Ledger(), peers={}, snapshot=SimpleNamespace(version=7),
-        peer_table=SimpleNamespace(peers={}), cycle=SimpleNamespace(unstopped=list, phase=Phase.STOPPED),
+        ledger=Ledger(), peer_table=SimpleNamespace(peers={}),
+        cycle=SimpleNamespace(unstopped=list, phase=Phase.STOPPED, snapshot=SimpleNamespace(version=7)),
     )  # fmt: skip
     status = reporter.status(cast(LearnerSession, session), 3.0)
     assert (status.updates, status.steps, status.mean_return, status.metrics) == (4, 40, 1.5, {"kl": 0.1})
@@ -193,7 +193,7 @@ class OneBatch:
     def ask(self, question: Callable[[LearnerSession], Any]) -> Any:
         return question(self._session)
 
-    def publish(self, version: int, graph: bytes) -> None:
+    def publish_and_wait(self, version: int, graph: bytes) -> None:
         self.published.append(version)
         self._session.publish(version, graph, 0.0)
 

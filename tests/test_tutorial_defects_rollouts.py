@@ -65,13 +65,13 @@ def full_batch_with_rows_on_their_way(world: Simulation) -> tuple[Process, Proce
     world.step(third, 2)
     assert first.connection is not None
     world.deliver_up(first.connection)
-    assert learner_of(world).phase is Phase.STOPPING
+    assert learner_of(world).cycle.phase is Phase.STOPPING
     return first, second, third
 
 
 def test_rows_that_a_stop_cuts_are_trained_on_at_once_and_not_a_policy_later(world: Simulation) -> None:
     full_batch_with_rows_on_their_way(world)
-    queue = numbers_in(learner_of(world).batch)
+    queue = numbers_in(learner_of(world).cycle.batch)
     first_of_the_original = drained(queue)
     world.exchange()  # STOP reaches everyone, what they had reaches the learner
     ours = numbers_in(world.handed)
@@ -108,9 +108,9 @@ def test_an_actor_that_dies_instead_of_answering_stop_is_not_waited_for_for_ever
     *_, third = full_batch_with_rows_on_their_way(world)
     world.kill(third)
     world.exchange()
-    assert learner_of(world).phase is Phase.STOPPING
+    assert learner_of(world).cycle.phase is Phase.STOPPING
     world.pass_time(GRACE_SECONDS + 0.1)
-    assert learner_of(world).phase is Phase.UPDATING
+    assert learner_of(world).cycle.phase is Phase.UPDATING
     world.run_until_updates(3)
     world.check()
 

@@ -24,7 +24,7 @@ def only_the_learners_clock(world: Simulation, seconds: float) -> None:
 
 def fill_the_batch_alone(world: Simulation, process: Process) -> None:
     """The others are told to stop and do not read it."""
-    while learner_of(world).phase is Phase.COLLECTING:
+    while learner_of(world).cycle.phase is Phase.COLLECTING:
         world.step(process, 3)
         for _ in range(2):
             for connection in world.connections.values():
@@ -72,7 +72,7 @@ def test_a_learner_whose_actors_have_all_gone_says_so(world: Simulation) -> None
 
 def test_an_actor_that_delivers_nothing_is_named_with_when_it_was_heard_and_what_it_does(world: Simulation) -> None:
     running(world, "a")
-    (peer,) = learner_of(world).peers.values()
+    (peer,) = learner_of(world).peer_table.peers.values()
     peer.doing = "in env.step"
     only_the_learners_clock(world, FIRST_SECONDS + 0.3)
     (line,) = said(world)
@@ -88,7 +88,7 @@ def test_who_does_not_stop_is_named_before_the_grace_is_over_and_when_it_is() ->
         assert [line.partition(" (")[0] for line in said(world)] == ["waiting 1 s for slow", "waiting 2 s for slow"]
         assert all("last heard" in line and line.endswith("to stop") for line in said(world))
         assert any(note.startswith("slow did not stop within 3 s (last heard") for note in world.notes)
-        assert learner_of(world).phase is Phase.UPDATING
+        assert learner_of(world).cycle.phase is Phase.UPDATING
 
 
 def test_a_hung_actor_costs_one_grace_and_is_waited_for_again_once_it_is_back(world: Simulation) -> None:
@@ -106,7 +106,7 @@ def test_a_hung_actor_costs_one_grace_and_is_waited_for_again_once_it_is_back(wo
     assert stalled == [True, False, False]
     world.exchange()
     assert hung.session.state is State.RUNNING
-    assert all(not peer.stopped for peer in learner_of(world).peers.values())
+    assert all(not peer.stopped for peer in learner_of(world).peer_table.peers.values())
     world.run_until_updates(2)
     assert learner_of(world).ledger.accounts[hung.incarnation].trained > 0
 
@@ -146,7 +146,7 @@ def test_an_actor_says_that_it_has_no_policy_unless_updates_usually_take_that_lo
 
     def update(seconds: float) -> int:
         before = len([note for note in actor.notes if "no policy" in note])
-        while learner_of(world).phase is not Phase.UPDATING:
+        while learner_of(world).cycle.phase is not Phase.UPDATING:
             world.step(actor, 3)
             world.exchange()
         for _ in range(round(seconds / 0.2)):

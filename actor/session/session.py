@@ -273,8 +273,8 @@ class ActorSession:
 
     # Rollouts
 
-    def seal(self, segment: Segment) -> list[Action]:
-        """Give the segment a number, send it, keep it until it is acknowledged. Ask `may_seal` for credit before."""
+    def deliver(self, segment: Segment) -> list[Action]:
+        """Seal the segment, send it, keep it until it is acknowledged. Ask `may_seal` for credit before."""
         if self._spec is None:
             raise RuntimeError("a segment before the environments")
         try:

@@ -80,10 +80,10 @@ class TracedActorSession(ActorSession):
         """Record the answer to STOP."""
         return self._calls.run(lambda: super(TracedActorSession, self).stopped(first_step_seconds))
 
-    def seal(self, segment: Segment) -> list[Action]:
-        """Record a segment that is sealed."""
+    def deliver(self, segment: Segment) -> list[Action]:
+        """Record a segment that is sealed and sent."""
         self._trace.event("sealed", self.state.value, fields={"steps": segment.steps})
-        return self._calls.run(lambda: super(TracedActorSession, self).seal(segment))
+        return self._calls.run(lambda: super(TracedActorSession, self).deliver(segment))
 
     def drain(self, now: float) -> list[Action]:
         """Record that the actor is to end."""

@@ -135,9 +135,9 @@ class Inline:
     def _train(self) -> None:
         run, session = self._run, self._session
         self._driver.connected()
-        while session.spec is None:
+        while session.peer_table.spec is None:
             self._turn()
-        version, graph = run.prepare(session.spec)
+        version, graph = run.prepare(session.peer_table.spec)
         if not run.over:
             self.publish_next(version, graph)
         failure: HookError | None = None
@@ -148,7 +148,7 @@ class Inline:
             failure = error
         reason = f"failed: {failure}" if failure is not None else run.over or "interrupted"
         self._do(session.finish(reason, "shutdown", time.monotonic()))
-        while session.phase is not Phase.STOPPED:
+        while session.cycle.phase is not Phase.STOPPED:
             self._turn()
         session.close_accounts()
         self._show(time.monotonic())
@@ -181,14 +181,14 @@ class Inline:
         """Take turns until the batch is there. Raises Interrupted once the user has interrupted the run."""
         session = self._session
         self.collecting_since = time.monotonic()  # nothing is collected while the loop is at work
-        while session.phase is not Phase.UPDATING:
+        while session.cycle.phase is not Phase.UPDATING:
             if self._stop:
                 raise Interrupted
             self._run.directory.check_lock(time.monotonic())
             self._turn()
-            if self._run.progress.first_step_seconds is None and session.batch:
+            if self._run.progress.first_step_seconds is None and session.cycle.batch:
                 self._run.note_first_step(time.monotonic())
-        return session.batch
+        return session.cycle.batch
 
     def cutting(self) -> AbstractContextManager[None]:
         """Return a context that lets every update end."""
@@ -221,7 +221,7 @@ class Inline:
             self._do(session.receive(PEER, message, send.blob, time.monotonic()))
         while self._to_actor:
             sent = self._to_actor.popleft()
-            driver.receive(decode_from_learner(encode(sent.message), sent.blob is not None), sent.blob)
+            driver.handle(decode_from_learner(encode(sent.message), sent.blob is not None), sent.blob)
         if driver.exit is not None and driver.exit.code:
             raise (RefusedError if driver.exit.code == 3 else DppoError)(driver.exit.reason)
         now = time.monotonic()

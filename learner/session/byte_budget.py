@@ -21,30 +21,31 @@ MAX_SIZES = 1024  # remembered
 class Budget:
     """Works sizes out once, for the spaces of the run."""
 
-    def __init__(self, peer_table: PeerTable) -> None:
+    def __init__(self, settings: Settings, peer_table: PeerTable) -> None:
+        self._settings = settings
         self._peer_table = peer_table
         self._allowed: dict[int, int] = {}  # by environments of an actor
         self._batches: dict[int, int] = {}  # by connected actors
 
-    def allowed_bytes(self, settings: Settings, connection: bytes | None) -> int:
+    def allowed_bytes(self, connection: bytes | None) -> int:
         """Return how many unread bytes that connection may have sent; None: a connection that has sent nothing yet."""
-        most = settings.incarnations_per_connection
+        most = self._settings.incarnations_per_connection
         if self._peer_table.spec is None:
             return STRANGER_BYTES * most
         allowed = 0
         for peer in self._peer_table.index.on(connection) if connection is not None else ():
-            allowed += self._of_actor(settings, peer.slots.envs)
+            allowed += self._of_actor(peer.slots.envs)
             most -= 1
         # those that are unknown may have known the last learner
-        return allowed + most * self._of_actor(settings, settings.envs_per_actor) if most > 0 else allowed
+        return allowed + most * self._of_actor(self._settings.envs_per_actor) if most > 0 else allowed
 
-    def _of_actor(self, settings: Settings, envs: int) -> int:
+    def _of_actor(self, envs: int) -> int:
         assert self._peer_table.spec is not None, "sizes follow from the spaces"
         allowed = self._allowed.get(envs)
         if allowed is None:
             if len(self._allowed) >= MAX_SIZES:
                 self._allowed.clear()
-            T = self._segment_steps(settings, envs, 1)
+            T = self._segment_steps(envs, 1)
             largest = largest_rollout_bytes(self._peer_table.spec, segment_steps=T, envs=envs)
             allowed = self._allowed[envs] = allowed_bytes(largest, credit=CREDIT)
         return allowed
@@ -54,9 +55,9 @@ class Budget:
         self._allowed.clear()
         self._batches.clear()
 
-    def total_bytes(self, settings: Settings) -> int:
+    def total_bytes(self) -> int:
         """Return how many bytes of all peers together may be unread or wait for the next update."""
-        spec, actors = self._peer_table.spec, len(self._peer_table.peers)
+        settings, spec, actors = self._settings, self._peer_table.spec, len(self._peer_table.peers)
         if settings.max_ingress_bytes or spec is None:
             return total_bytes(settings.max_ingress_bytes, allowed=STRANGER_BYTES, batch=0)
         total = self._batches.get(actors)
@@ -64,13 +65,14 @@ class Budget:
             if len(self._batches) >= MAX_SIZES:
                 self._batches.clear()
             envs = settings.envs_per_actor
-            T = self._segment_steps(settings, envs, max(1, actors))
+            T = self._segment_steps(envs, max(1, actors))
             batch = batch_bytes(spec, batch_steps=settings.batch_steps, segment_steps=T, envs=envs, actors=actors)
-            allowed = self._of_actor(settings, envs)
+            allowed = self._of_actor(envs)
             total = self._batches[actors] = total_bytes(0, allowed=allowed, batch=batch)
         return total
 
-    def _segment_steps(self, settings: Settings, envs: int, actors: int) -> int:
+    def _segment_steps(self, envs: int, actors: int) -> int:
+        settings = self._settings
         assert self._peer_table.spec is not None, "sizes follow from the spaces"
         share = math.ceil(settings.batch_steps / (envs * actors))
         most = most_segment_steps(self._peer_table.spec, envs=envs, max_rollout_bytes=settings.max_rollout_bytes)

@@ -159,8 +159,8 @@ class CollectionCycle:
             actions += self.rule.excuse_late(self._peers.values(), now)
         return actions
 
-    def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
-        """Make this policy the current one, and send it to all."""
+    def begin_collecting(self, version: int, graph: bytes, now: float) -> list[Action]:
+        """Make this policy the current one, begin the batch that is collected under it, and send it to all."""
         self._move(Event.PUBLISHED)
         self._was_cut_short &= self.batch_steps < self._settings.batch_steps
         self.clear_batch()

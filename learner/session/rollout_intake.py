@@ -98,5 +98,5 @@ class Rollouts:
 
     def ack(self, peer: Peer) -> Send:
         """Acknowledge what is disposed of, with credit while there is room; else the next update brings it."""
-        has_room = self._cycle.batch_bytes < self._budget.total_bytes(self._settings)
+        has_room = self._cycle.batch_bytes < self._budget.total_bytes()
         return acknowledge(peer, has_room=has_room)

@@ -6,7 +6,6 @@ The service hands in what arrived, what could not be sent and what time it is, a
 
 from collections.abc import Callable
 
-from dppo.learner.ppo.batch import Received
 from dppo.learner.session.admission import welcome
 from dppo.learner.session.byte_budget import Budget
 from dppo.learner.session.collection import CollectionCycle
@@ -38,7 +37,6 @@ from dppo.protocol.messages import (
     Who,
 )
 from dppo.protocol.rollout import Blob
-from dppo.protocol.snapshot import Snapshot
 from dppo.protocol.specs import Spec
 
 HEARTBEAT_SECONDS = 1.0
@@ -55,10 +53,8 @@ class LearnerSession:
         self.ledger = ledger
         self.slots = slots
         self.peer_table = PeerTable(settings, ledger, slots, spec)
-        self.peers = self.peer_table.peers  # live, by connection and incarnation
-        self.peer_limits = self.peer_table.peer_limits
-        self.budget = Budget(self.peer_table)
-        self.cycle = CollectionCycle(settings, self.peer_table, lambda: self.total_bytes)
+        self.budget = Budget(settings, self.peer_table)
+        self.cycle = CollectionCycle(settings, self.peer_table, self.budget.total_bytes)
         self.env_faults = EnvFaults(self.peer_table)
         self.histories = Histories(settings.term, settings.former_terms)
         self.rollouts = Rollouts(settings, self.peer_table, self.cycle, self.env_faults, self.histories, self.budget)
@@ -67,38 +63,9 @@ class LearnerSession:
         self._farewells: tuple[str, ...] = ()  # reasons that were sent with BYE, and come back with the actors' own
         self._waits = WaitReporter(self.peer_table, self.cycle)
 
-    @property
-    def spec(self) -> Spec | None:
-        """The run's spaces, once the first actor has sent them."""
-        return self.peer_table.spec
-
-    def allowed_bytes(self, connection: bytes | None) -> int:
-        """Return the bytes that connection may have sent unread; None: a connection without any message yet."""
-        return self.budget.allowed_bytes(self.settings, connection)
-
-    @property
-    def total_bytes(self) -> int:
-        """Return the bytes that all together may have sent unread, and that may wait for the next update."""
-        return self.budget.total_bytes(self.settings)
-
-    @property
-    def phase(self) -> Phase:
-        """Phase of the learner."""
-        return self.cycle.phase
-
-    @property
-    def batch(self) -> list[Received]:
-        """Accepted and not trained on yet."""
-        return self.cycle.batch
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The newest policy."""
-        return self.cycle.snapshot
-
     def receive(self, key: PeerKey, message: FromActor, blob: Blob | None, now: float, token: str = "") -> list[Action]:
         """One message from one peer. `token` is what a HELLO came by, "" where none is needed."""
-        if self._left and self.phase is Phase.STOPPED:
+        if self._left and self.cycle.phase is Phase.STOPPED:
             return []  # the next learner answers
         if isinstance(message, Hello):
             return self._hello(key, message, now, token)
@@ -146,7 +113,7 @@ class LearnerSession:
 
     def unreachable(self, connection: bytes, now: float) -> list[Action]:
         """The transport says that this connection is gone, with all that it carries."""
-        self.peer_limits.forget(connection)
+        self.peer_table.peer_limits.forget(connection)
         return self._without(self.peer_table.lose(connection), now)
 
     def detached(self, key: PeerKey, now: float) -> list[Action]:
@@ -169,24 +136,25 @@ class LearnerSession:
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
         """Publish a policy: the batch is done with, and all go on under this one."""
-        if version <= self.snapshot.version:
-            raise ValueError(f"version {version} after {self.snapshot.version}: versions only rise")
-        self.peer_table.spaces.is_settled |= bool(self.batch)
+        if version <= self.cycle.snapshot.version:
+            raise ValueError(f"version {version} after {self.cycle.snapshot.version}: versions only rise")
+        self.peer_table.spaces.is_settled |= bool(self.cycle.batch)
         trained = self.cycle.batch_number
-        actions = self.cycle.publish(version, graph, now)
+        actions = self.cycle.begin_collecting(version, graph, now)
         self.ledger.train(trained)
-        credit = [ack for peer in self.peers.values() for ack in self._credit_withheld(peer)]
+        credit = [ack for peer in self.peer_table.peers.values() for ack in self._credit_withheld(peer)]
         return [Entry("published", version), *credit, *actions]
 
     def settle_spaces(self, spec: Spec) -> list[Action]:
         """Fix the spaces to those that the environment has here. Call it before anything is published."""
-        dropped = self._drop_spaces(spec, "as the environment here says") if self.spec not in (None, spec) else []
+        is_other = self.peer_table.spec not in (None, spec)
+        dropped = self._drop_spaces(spec, "as the environment here says") if is_other else []
         self.peer_table.spaces.settle(spec)
         return dropped
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
         """The run is over: say BYE to all, wait for their last words. Untrained steps are dropped for that reason."""
-        if self.phase in (Phase.DRAINING, Phase.STOPPED):
+        if self.cycle.phase in (Phase.DRAINING, Phase.STOPPED):
             return []
         self.ledger.drop_pending(drop)
         self._farewells = (reason, OVER)
@@ -212,32 +180,33 @@ class LearnerSession:
         self.peer_table.close_accounts(of_connected=not self._left)
 
     def _ask(self, key: PeerKey, now: float) -> list[Action]:
-        return [Send(key, Who())] if self.peer_limits.may_be_asked(self.peer_table.paying(key), now) else []
+        return [Send(key, Who())] if self.peer_table.peer_limits.may_be_asked(self.peer_table.paying(key), now) else []
 
     # HELLO
 
     def _hello(self, key: PeerKey, hello: Hello, now: float, token: str) -> list[Action]:
         try:
-            self.peer_limits.spend(self.peer_table.paying(key), now, HELLO_MESSAGES)
+            self.peer_table.peer_limits.spend(self.peer_table.paying(key), now, HELLO_MESSAGES)
             self.peer_table.check_identity(key, hello)
         except HostileError as error:
             return self.violation(key, error, now)
-        if self.phase in (Phase.STOPPED, Phase.LEAVING):  # while it leaves, the next learner answers
-            return [Send(key, Bye(OVER))] if self.phase is Phase.STOPPED else []
-        changed = self._change_spaces(hello, now, token) if hello.spec not in (None, self.spec) and self.spec else []
+        if self.cycle.phase in (Phase.STOPPED, Phase.LEAVING):  # while it leaves, the next learner answers
+            return [Send(key, Bye(OVER))] if self.cycle.phase is Phase.STOPPED else []
+        spec = self.peer_table.spec
+        changed = self._change_spaces(hello, now, token) if spec and hello.spec not in (None, spec) else []
         peer, actions = self.peer_table.admit(key, hello, now, token)
         actions = [*changed, *actions]
         if peer is None:
             return [*actions, *self.cycle.advance(now)]
-        if self.phase is Phase.DRAINING:  # it connected again: BYE once more, so that its account can be closed
+        if self.cycle.phase is Phase.DRAINING:  # it connected again: BYE once more, so that its account can be closed
             return [*actions, Send(key, Bye(OVER))]
         actions += [Send(key, self._welcome(peer)), *self.histories.joined(hello)]
         self.cycle.rejoined(peer)
         holds = hello.policy == self.cycle.current
         peer.have_version = hello.version if holds else peer.have_version
-        if peer.ready and self.phase is Phase.COLLECTING:
+        if peer.ready and self.cycle.phase is Phase.COLLECTING:
             actions += self._set_going(peer, now, holds=holds)
-        elif peer.ready and self.phase in (Phase.STOPPING, Phase.UPDATING) and hello.version:
+        elif peer.ready and self.cycle.phase in (Phase.STOPPING, Phase.UPDATING) and hello.version:
             actions += self.cycle.stop(peer, now)  # the first one may have been lost with its old connection
             peer.stopped |= not holds  # acts under an older policy: nothing to wait for
         return actions
@@ -245,14 +214,14 @@ class LearnerSession:
     def _set_going(self, peer: Peer, now: float, *, holds: bool) -> list[Action]:
         if holds:
             return self.cycle.resume(peer, now)
-        if peer.sent_version == self.snapshot.version:
+        if peer.sent_version == self.cycle.snapshot.version:
             return []  # on this very connection, so it arrives: HELLO must not be worth a policy each time
         return self.cycle.offer_policy(peer, now)
 
     def _change_spaces(self, hello: Hello, now: float, token: str) -> list[Action]:
         """Drop spaces that were wrong, with all that was collected in them; the trainer begins anew."""
-        spaces, peers, patience = self.peer_table.spaces, self.peers.values(), self.settings.lease_seconds
-        if self.phase not in CHANGEABLE or not spaces.are_overruled(hello, token, peers, now, patience):
+        spaces, peers, patience = self.peer_table.spaces, self.peer_table.peers.values(), self.settings.lease_seconds
+        if self.cycle.phase not in CHANGEABLE or not spaces.are_overruled(hello, token, peers, now, patience):
             return []
         assert hello.spec is not None, "nothing else overrules"
         dropped = self._drop_spaces(hello.spec, "as most actors say")
@@ -260,7 +229,7 @@ class LearnerSession:
         return dropped
 
     def _drop_spaces(self, new: Spec, source: str) -> list[Action]:
-        actions = self.peer_table.spaces.dropped(new, source, self.peers)
+        actions = self.peer_table.spaces.dropped(new, source, self.peer_table.peers)
         self.peer_table.dismiss()
         self.ledger.drop_pending("invalid")
         self.cycle.change_spaces()
@@ -268,7 +237,7 @@ class LearnerSession:
         return actions
 
     def _welcome(self, peer: Peer) -> Welcome:
-        is_wanted = self.phase is Phase.COLLECTING or peer.have_version == self.snapshot.version
+        is_wanted = self.cycle.phase is Phase.COLLECTING or peer.have_version == self.cycle.snapshot.version
         credit = begin(peer, is_wanted=is_wanted)
         heartbeat = min(HEARTBEAT_SECONDS, self.settings.lease_seconds / LEASE_HEARTBEATS)
         return welcome(self.settings, peer, credit=credit, heartbeat_seconds=heartbeat)
@@ -281,7 +250,7 @@ class LearnerSession:
 
     def _credit_withheld(self, peer: Peer) -> list[Action]:
         """Grant what was withheld, once there is room again, or the peer has the newest policy."""
-        return [self.rollouts.ack(peer)] if is_due(peer, self.snapshot.version) else []
+        return [self.rollouts.ack(peer)] if is_due(peer, self.cycle.snapshot.version) else []
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self._observe(peer, bye.tally)

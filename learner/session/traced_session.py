@@ -21,11 +21,11 @@ class TracedLearnerSession(LearnerSession):
     def __init__(self, *of_session: Any, trace: Trace) -> None:
         super().__init__(*of_session)
         self._trace = trace
-        self._calls = TracedCalls(trace, lambda: self.phase.value, self._record_actions)
+        self._calls = TracedCalls(trace, lambda: self.cycle.phase.value, self._record_actions)
         self._names: dict[bytes, dict[bytes, str]] = {}  # by connection and incarnation on it: of the newest HELLO
 
     def _record_actions(self, actions: Sequence[Action]) -> None:
-        trace, state = self._trace, self.phase.value
+        trace, state = self._trace, self.cycle.phase.value
         for action in actions:
             match action:
                 case Send():
@@ -55,24 +55,24 @@ class TracedLearnerSession(LearnerSession):
         if isinstance(message, EnvFault):  # names an incarnation, and may come by a connection of its own
             account = self.ledger.accounts.get(message.incarnation)
             name = account.actor if account is not None else name
-        self._trace.message("received", self.phase.value, message, blob, peer=name)
+        self._trace.message("received", self.cycle.phase.value, message, blob, peer=name)
         return self._calls.run(lambda: super(TracedLearnerSession, self).receive(key, message, blob, now, token))
 
     def violation(self, key: PeerKey, error: ProtocolError, now: float) -> list[Action]:
         """Record a violation of the protocol."""
-        self._trace.event("violation", self.phase.value, peer=self._name_of(key), fields={"what": str(error)})
+        self._trace.event("violation", self.cycle.phase.value, peer=self._name_of(key), fields={"what": str(error)})
         return self._calls.run(lambda: super(TracedLearnerSession, self).violation(key, error, now))
 
     def unreachable(self, connection: bytes, now: float) -> list[Action]:
         """Record a connection that has ended."""
-        self._trace.event("gone", self.phase.value, peer=self._names_on(connection))
+        self._trace.event("gone", self.cycle.phase.value, peer=self._names_on(connection))
         actions = self._calls.run(lambda: super(TracedLearnerSession, self).unreachable(connection, now))
         self._names.pop(connection, None)
         return actions
 
     def detached(self, key: PeerKey, now: float) -> list[Action]:
         """Record an actor that a relay has lost."""
-        self._trace.event("gone", self.phase.value, peer=self._name_of(key))
+        self._trace.event("gone", self.cycle.phase.value, peer=self._name_of(key))
         actions = self._calls.run(lambda: super(TracedLearnerSession, self).detached(key, now))
         self._names.get(key.connection, {}).pop(key.incarnation, None)
         return actions
@@ -87,20 +87,20 @@ class TracedLearnerSession(LearnerSession):
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
         """Record a policy that is published."""
-        self._trace.event("publish", self.phase.value, fields={"version": version, "graph_bytes": len(graph)})
+        self._trace.event("publish", self.cycle.phase.value, fields={"version": version, "graph_bytes": len(graph)})
         return self._calls.run(lambda: super(TracedLearnerSession, self).publish(version, graph, now))
 
     def settle_spaces(self, spec: Spec) -> list[Action]:
         """Record that the spaces are fixed."""
-        self._trace.event("settle spaces", self.phase.value)
+        self._trace.event("settle spaces", self.cycle.phase.value)
         return self._calls.run(lambda: super(TracedLearnerSession, self).settle_spaces(spec))
 
     def finish(self, reason: str, drop: DropReason, now: float) -> list[Action]:
         """Record the end of the run."""
-        self._trace.event("finish", self.phase.value, fields={"reason": reason})
+        self._trace.event("finish", self.cycle.phase.value, fields={"reason": reason})
         return self._calls.run(lambda: super(TracedLearnerSession, self).finish(reason, drop, now))
 
     def leave(self, now: float) -> list[Action]:
         """Record the end of this learner."""
-        self._trace.event("leave", self.phase.value)
+        self._trace.event("leave", self.cycle.phase.value)
         return self._calls.run(lambda: super(TracedLearnerSession, self).leave(now))

@@ -38,9 +38,9 @@ class IngressGuard:
 
     def arrivals(self, clock: Callable[[], float]) -> Iterator[Sequence[Action]]:
         """Yield the actions for each message that has arrived, and for each connection that has ended."""
-        session, limits = self._session, self._session.peer_limits
+        session, limits = self._session, self._session.peer_table.peer_limits
         limits.look(clock())
-        for connection, frame, *rest in self._router.receive():
+        for connection, frame, *rest in self._router.read():
             now = clock()
             incarnation, header = (b"", frame) if isinstance(frame, ProtocolError) else opened(frame)
             key = PeerKey(connection, incarnation)
@@ -71,7 +71,7 @@ class IngressGuard:
     def sending(self, send: Send) -> None:
         """Refund the rate limiter for the replies that an outgoing POLICY asks for."""
         if isinstance(send.message, Policy):
-            self._session.peer_limits.give_back(send.peer, ANSWERS)
+            self._session.peer_table.peer_limits.give_back(send.peer, ANSWERS)
 
     def unsendable(self, connection: bytes, now: float) -> Sequence[Action]:
         """End a connection that is gone, or has not read for long. Its peers may come back on a new one."""
@@ -80,7 +80,7 @@ class IngressGuard:
 
     def kick(self, kick: Kick, now: float) -> None:
         """Listen to it no more, and end that connection soon."""
-        self._session.peer_limits.dismiss(kick.connection, now)
+        self._session.peer_table.peer_limits.dismiss(kick.connection, now)
         self._kicks.setdefault(kick.connection, now + KICK_SECONDS)
 
     def tick(self, now: float) -> Sequence[Action]:
@@ -90,24 +90,25 @@ class IngressGuard:
             if now >= due:
                 del self._kicks[connection]
                 if not self._router.disconnect(connection):  # it went by itself
-                    session.peer_limits.forget(connection)
+                    session.peer_table.peer_limits.forget(connection)
         notes = []
         if not self._warned and (connections := self._connections()) > self._room:
             self._warned = True
             text = f"{connections} actors, and file descriptors for {self._room}: allow more (ulimit -Hn)"
             notes.append(Note(f"{text}, or others cannot connect"))
-        for excess in self._router.end_excess(session.allowed_bytes, session.total_bytes, now):
+        total = session.budget.total_bytes()
+        for excess in self._router.end_excess(session.budget.allowed_bytes, total, now):
             session.refused_messages += 1
             name = "an unknown peer" if excess.peer is None else session.peer_table.index.described(excess.peer)
             notes.append(
                 Note(
                     f"{name} was disconnected: {excess.held_bytes:,} bytes of it waited unread, "
-                    f"{excess.allowed_bytes:,} are its share and {session.total_bytes:,} that of all"
+                    f"{excess.allowed_bytes:,} are its share and {total:,} that of all"
                 )
             )
         return notes
 
     def _connections(self) -> int:
         """Connections of peers: no more than there are peers, so these are counted first."""
-        peers = self._session.peers
+        peers = self._session.peer_table.peers
         return len(peers) if len(peers) <= self._room else len({key.connection for key in peers})

@@ -85,12 +85,12 @@ class Network:
         """Return the spec, once an actor has sent it."""
         self._spec.wait(timeout)
         self._raise_failure()
-        return self.ask(lambda session: session.spec)
+        return self.ask(lambda session: session.peer_table.spec)
 
     @property
     def joined(self) -> int:
         """Actors that are ready to act."""
-        return self.ask(lambda session: sum(peer.ready for peer in session.peers.values()))
+        return self.ask(lambda session: sum(peer.ready for peer in session.peer_table.peers.values()))
 
     def settle_spaces(self, spec: Spec) -> None:
         """Fix the run's spaces; actors that have sent others are refused."""
@@ -110,8 +110,8 @@ class Network:
         with self._lock:
             return question(self._session)
 
-    def publish(self, version: int, graph: bytes) -> None:
-        """Send a new policy to all; return when they have loaded it, or a moment later.
+    def publish_and_wait(self, version: int, graph: bytes) -> None:
+        """Publish a policy; return when all have loaded it, or a moment later.
 
         Waiting here is what makes it fast: a training thread that ran on would keep the interpreter to itself for up to
         5 ms at a time, and a core from the actors, while every actor is idle. What it has to do can be done while they
@@ -137,7 +137,7 @@ class Network:
 
     def _await_end(self) -> None:
         self._router.wake()
-        while self._thread.is_alive() and self.ask(lambda session: session.phase) is not Phase.STOPPED:
+        while self._thread.is_alive() and self.ask(lambda session: session.cycle.phase) is not Phase.STOPPED:
             time.sleep(0.005)
         self.ask(LearnerSession.close_accounts)
 
@@ -177,7 +177,7 @@ class Network:
                     self._act(self._ingress_guard.tick(now))
                     self._act(self._session.tick(now))
                 self._hand_over()
-                if self._session.spec is not None:
+                if self._session.peer_table.spec is not None:
                     self._spec.set()
                 status = None
                 if self._status is not None and now >= report_at:
@@ -213,8 +213,8 @@ class Network:
 
     def _hand_over(self) -> None:
         """Give the batch to the trainer, once, however the phase came to be UPDATING."""
-        if self._session.phase is Phase.UPDATING and self._session.batch is not self._handed_over:
-            self._handed_over = self._session.batch
+        if self._session.cycle.phase is Phase.UPDATING and self._session.cycle.batch is not self._handed_over:
+            self._handed_over = self._session.cycle.batch
             self._batches.put(self._handed_over)
 
     def _take_in(self) -> None:

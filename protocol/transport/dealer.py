@@ -57,7 +57,7 @@ class Dealer:
         """Return when something arrived or after that long."""
         self._socket.poll(int(seconds * 1000))
 
-    def receive(self) -> Iterator[tuple[bytes, memoryview | None]]:
+    def read(self) -> Iterator[tuple[bytes, memoryview | None]]:
         """Yield all that has arrived, as (header, blob). Raises ProtocolError for any other number of frames."""
         while (
             int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN

@@ -104,7 +104,7 @@ class Router:
         with contextlib.suppress(BlockingIOError):  # it is full of wake-ups already
             self._wake_write.send(b"\0")
 
-    def receive(self) -> Iterator[Frames | tuple[bytes, ProtocolError]]:
+    def read(self) -> Iterator[Frames | tuple[bytes, ProtocolError]]:
         """Yield the messages that have arrived, up to a bound: more is left for the next call.
 
         A message other than (header) or (header, blob) comes as an error; its other frames are read and thrown away.

@@ -67,16 +67,16 @@ def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -
     ending = _end_of_input()
     graph = os.urandom(policy_bytes)
     process, version, report_at = psutil.Process(), 1, 0.0
-    network.publish(version, graph)
+    network.publish_and_wait(version, graph)
     while not ending.is_set():
         if network.batch(REPORT_SECONDS) is not None:
             version += 1
-            network.publish(version, graph)
+            network.publish_and_wait(version, graph)
         now = time.monotonic()
         if now >= report_at:
             report_at = now + REPORT_SECONDS
             total = network.ask(lambda session: session.ledger.total())
-            ready = network.ask(lambda session: sum(peer.ready for peer in session.peers.values()))
+            ready = network.ask(lambda session: sum(peer.ready for peer in session.peer_table.peers.values()))
             accepted = total.trained + total.pending
             memory = process.memory_info().rss
             figures = {"at": now, "ready": ready, "accepted": accepted, "version": version, "memory": memory}
@@ -111,11 +111,11 @@ class Simulated:
 
     def turn(self, now: float) -> None:
         """Do all that is due: receive, seal, tick."""
-        for header, blob in self._dealer.receive():
+        for header, blob in self._dealer.read():
             self._do(self._session.receive(decode_from_learner(header, blob is not None), blob, now), now)
         while self._session.state is State.RUNNING and self._session.may_seal and now >= self._seal_at:
             self._seal_at = now + self._pause
-            self._do(self._session.seal(SEGMENT), now)
+            self._do(self._session.deliver(SEGMENT), now)
         if now >= self._tick_at:
             self._tick_at = now + TICK_SECONDS
             list(self._dealer.events())

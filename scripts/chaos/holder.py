@@ -45,7 +45,7 @@ class Holder:
         """HELLO once, HAVE for every policy, PING; STOP is not answered."""
         list(self._dealer.events())
         self._said_hello = self._said_hello or self._dealer.send(encode(self._hello))
-        for header, blob in self._dealer.receive():
+        for header, blob in self._dealer.read():
             try:
                 message = decode_from_learner(header, blob is not None)
             except ProtocolError:
