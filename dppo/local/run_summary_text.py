@@ -92,7 +92,7 @@ def next_steps(
     more = "--run.stop-at-target false" if solved else f"--run.total-steps {larger}"
     steps = [
         (f"{at}dppo evaluate {run} --video episode.mp4", "watch it"),
-        (f"{at}dppo evaluate {run} --best", "the policy of the best update") if has_best else ("", ""),
+        (f"{at}dppo evaluate {run} --best", "its best policy") if has_best else ("", ""),
         (f"{at}tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
         (f"... {more}", "the same command with this trains on"),
         (f"... {seeds}", "the same command with this trains five seeds: how much is luck?") if seeds else ("", ""),

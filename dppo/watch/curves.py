@@ -74,7 +74,8 @@ def _read(path: Path, y: YAxis, label: str) -> list[Curve]:
             raise UsageError(f"{path}: there is no {y} in it: choose {', '.join(_KEYS)}")
         curves = _bench_curves(path, content, y, label) if benched else [_tutorial_curve(path, content, y, label)]
     if not all(len(curve.values) for curve in curves):
-        raise UsageError(f"{path} has no mean {y} yet{_NOT_REPORTED.get(y, '')}: there is nothing to draw")
+        why = _NOT_REPORTED.get(y, "" if y in _KEYS else ": no update has a number of it")
+        raise UsageError(f"{path} has no mean {y} yet{why}: there is nothing to draw")
     return curves
 
 
