@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parent.parent
 PACKAGES = ("protocol", "actor", "learner", "scripts", "dppo")
 MAX_LINES = 300
 
-TEST_MODULES = {path.stem for path in (REPOSITORY / "tests").glob("*.py")} | {"tests"}
+TEST_MODULES = {path.stem for path in (REPOSITORY / "tests").rglob("*.py")} | {"tests"}
 LEARNING_LIBRARIES = {"torch", "onnx", "tensorboard", "matplotlib", "safetensors"}  # not installed on an actor's host
 
 MAY_IMPORT = {  # of our own packages; `dppo` is the command line and the API
