@@ -82,7 +82,7 @@ def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:
         f"{run} has no distanse (did you mean distance?): choose return, length, success; your metrics kl, distance; "
         "or kl"
     )
-    with pytest.raises(UsageError, match="has no mean distance yet: no update has a number of it: there is nothing to draw"):
+    with pytest.raises(UsageError, match="has no mean distance yet: no update has a number of it: there is"):
         read_curve(run, "distance")
     with pytest.raises(UsageError, match=r"there is no kl in it: choose return, length, success$"):
         read_curve(tutorial_curve(tmp_path / "x.json"), "kl")
