@@ -3,6 +3,7 @@
 import math
 import os
 import resource
+from collections.abc import Container
 from pathlib import Path
 
 from dppo.protocol.specs import Spec
@@ -11,9 +12,12 @@ CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 FLOAT_COPIES = 2  # of the observations, as the networks take them
 
 
-def update_bytes(spec: Spec, *, batch_steps: int, normalises: bool) -> int:
-    """An estimate of a batch in an update: as received, side by side, as float32, and as float64 for the moments."""
-    numbers = sum(leaf.features for leaf in spec.observation)
+def update_bytes(spec: Spec, *, batch_steps: int, normalises: bool, images: Container[str] = ()) -> int:
+    """An estimate of a batch in an update: as received, side by side, as float32, and as float64 for the moments.
+
+    images: names of leaves that stay bytes until a minibatch.
+    """
+    numbers = sum(leaf.features for leaf in spec.observation if leaf.name not in images)
     received = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in (*spec.observation, *spec.action))
     return batch_steps * (2 * received + numbers * (4 * FLOAT_COPIES + 16 * normalises))
 
@@ -34,9 +38,9 @@ def machine_bytes() -> int:
     return there_is
 
 
-def too_large(spec: Spec, *, batch_steps: int, normalises: bool, there_is: int) -> str:
-    """A line about a batch that will not fit, "" where it does."""
-    needed = update_bytes(spec, batch_steps=batch_steps, normalises=normalises)
+def too_large(spec: Spec, *, batch_steps: int, normalises: bool, there_is: int, images: Container[str] = ()) -> str:
+    """A line about a batch that will not fit, "" where it does. images: as in `update_bytes`."""
+    needed = update_bytes(spec, batch_steps=batch_steps, normalises=normalises, images=images)
     if needed <= there_is:
         return ""
     fits = max(1, batch_steps * there_is // (2 * needed))

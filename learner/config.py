@@ -4,12 +4,12 @@ The text below a field is its help: the command line and docs/settings.md are ge
 """
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dppo.learner.collect_checks import check_counts, check_times
+from dppo.learner.network_config import NetworkConfig
 from dppo.learner.run_config import MAY_CHANGE, RunConfig
 from dppo.learner.setting_checks import ascending, at_least, at_most, positive
 from dppo.protocol.env_names import check_env_name
@@ -20,9 +20,6 @@ from dppo.protocol.placeholders import check_placeholders
 __all__ = ["MAY_CHANGE", "CollectConfig", "EnvConfig", "LearnerConfig", "NetworkConfig", "PpoConfig", "RunConfig"]
 
 MAX_KWARGS_CHARACTERS = 2048  # dppo.protocol.messages.EnvSettings
-MOST_LOG_STD = 20.0  # e**20 is 5e8
-MOST_LAYERS = 64
-MOST_WIDTH = 65_536
 MOST_EPOCHS = 1_000_000
 
 
@@ -216,60 +213,6 @@ class PpoConfig:
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Policy and critic: separate multilayer perceptrons."""
-
-    policy_hidden: tuple[int, ...] = (64, 64)
-    """Widths of the policy's hidden layers."""
-    critic_hidden: tuple[int, ...] = (64, 64)
-    """Widths of the critic's hidden layers."""
-    activation: Literal["tanh", "relu", "elu"] = "tanh"
-    """Between the layers."""
-    initialisation: Literal["orthogonal", "glorot"] = "orthogonal"
-    """Weights at the start: orthogonal with gain sqrt 2 (the policy's outputs 0.01), or uniform as Glorot and Bengio,
-    which is TensorFlow's way. Biases are 0."""
-    mean: Literal["linear", "tanh"] = "linear"
-    """The Gaussian's mean: the network's output, or mean_scale times its tanh."""
-    mean_scale: float = 1.0
-    """Where a tanh mean ends, in the action's units (those of the bounds with action_bounds=rescale)."""
-    std: Literal["free", "state"] = "free"
-    """The Gaussian's standard deviation: a learned number, the same in every state (free), or an output of the network
-    (state: softplus plus std_floor)."""
-    std_floor: float = 1e-3
-    """Added to a state-dependent std, so that densities stay finite."""
-    initial_log_std: float = 0.0
-    """Log of the Gaussian's standard deviation at the start (continuous actions); -0.3665 is softplus(0)."""
-    action_bounds: Literal["clip", "rescale"] = "clip"
-    """How a continuous action reaches the environment's bounds: clip it, or map -1..1 onto the bounds and clip. The
-    unclipped action is what is stored and trained on, either way."""
-    normalise_observations: bool = True
-    """Subtract the running mean of observations, divide by their std, clip to +-10. Of Box leaves only: choices are
-    one-hot, flags 0 and 1."""
-
-    def __post_init__(self) -> None:
-        positive("network", self, "mean_scale", "std_floor")
-        if self.std == "state" and self.initial_log_std <= math.log(self.std_floor):
-            raise UsageError(
-                f"network.initial_log_std={self.initial_log_std} starts below network.std_floor={self.std_floor}: "
-                f"choose more than {math.log(self.std_floor):.2f}"
-            )
-        if abs(self.initial_log_std) > MOST_LOG_STD:
-            raise UsageError(
-                f"network.initial_log_std={self.initial_log_std} is a std of e to that power: choose from "
-                f"{-MOST_LOG_STD:g} to {MOST_LOG_STD:g}"
-            )
-        for name in ("policy_hidden", "critic_hidden"):
-            if len(getattr(self, name)) > MOST_LAYERS or any(width > MOST_WIDTH for width in getattr(self, name)):
-                raise UsageError(
-                    f"network.{name}={getattr(self, name)} is too large: at most {MOST_LAYERS} layers of {MOST_WIDTH:,}"
-                )
-            if any(width <= 0 for width in getattr(self, name)):
-                raise UsageError(
-                    f"network.{name}={getattr(self, name)} has a width below 1: choose for example (64, 64)"
-                )
 
 
 @dataclass(frozen=True)

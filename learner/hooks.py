@@ -3,7 +3,6 @@
 Knows the records that are handed to it. Measures how long it takes; decides nothing by it.
 """
 
-import importlib
 import logging
 import math
 import time
@@ -12,18 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
+from dppo.learner.own_code import find_by_name, in_a_line
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run_status import RunStatus
 from dppo.learner.telemetry.episode_stats import Episode
 from dppo.protocol.errors import DppoError, UsageError
-from dppo.protocol.process.own_names import advice, hidden_by_ours
-from dppo.protocol.texts import printable
 
 log = logging.getLogger("dppo.learner")
 
 METHODS = ("on_episode", "on_update", "on_end")
 SLOW_SECONDS = 1.0  # after one update
-MOST_CHARACTERS = 300  # of an error in a line
 
 
 class Hooks(Protocol):
@@ -97,7 +94,7 @@ class HookCalls:
             return self._methods[method](argument)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a user's code raises
             stack = "".join(traceback.format_exception(error)).rstrip()
-            self._fail(f"{method} of {self._name} raised {_in_a_line(error)}", error, stack)
+            self._fail(f"{method} of {self._name} raised {in_a_line(error)}", error, stack)
 
     def _fail(self, text: str, error: BaseException | None = None, stack: str = "") -> None:
         self._has_failed = True
@@ -129,27 +126,12 @@ def load(name: str) -> object:
     try:
         return kind()
     except (Exception, SystemExit) as error:
-        raise UsageError(f"run.hooks={name}: making it, without arguments, failed: {_in_a_line(error)}") from error
+        raise UsageError(f"run.hooks={name}: making it, without arguments, failed: {in_a_line(error)}") from error
 
 
 def find(name: str) -> Callable[[], object]:
     """Import the module of "module:Class" and return the class. Raises UsageError where it has no method of METHODS."""
-    module, _, path = name.partition(":")
-    hidden = hidden_by_ours(module)
-    if hidden is not None:
-        raise UsageError(f"run.hooks={name}: {advice(hidden)}")
-    try:
-        found: Any = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module
-        hint = ". Is it installed here, or its folder named in PYTHONPATH?" if is_missing else ""
-        raise UsageError(f"run.hooks={name}: cannot import {module!r}: {_in_a_line(error)}{hint}") from error
-    for part in path.split("."):
-        if not hasattr(found, part):
-            classes = [key for key, value in vars(found).items() if any(hasattr(value, method) for method in METHODS)]
-            hint = f": did you mean {' or '.join(classes[:3])}?" if classes else ""
-            raise UsageError(f"run.hooks={name}: {module!r} has no {path!r}{hint}")
-        found = getattr(found, part)
+    found = find_by_name("run.hooks", name, lambda value: any(hasattr(value, method) for method in METHODS))
     if not callable(found):
         raise UsageError(f"run.hooks={name} is a {type(found).__name__}: name a class that is made without arguments")
     if isinstance(found, type) and not any(hasattr(found, method) for method in METHODS):
@@ -166,8 +148,3 @@ def refuse_misspelt(hooks: object, what: str) -> None:
         near = get_close_matches(name.lower(), missing, n=1, cutoff=0.8)
         if near and callable(getattr(hooks, name, None)):
             raise UsageError(f"{what} has {name}, which is never called: did you mean {near[0]}?")
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = printable(" ".join(str(error).split()), MOST_CHARACTERS)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -120,6 +120,7 @@ class Run:
             source = find_source(run.init_from, run.init_checkpoint)
             origin = Change("weights", None, begin_from(self._trainer, source, spec))
             note_changes(self.directory.path, (origin,), self.moment())
+        self._trainer.check_graph()
         return self.next_graph()
 
     @property

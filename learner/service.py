@@ -67,6 +67,10 @@ def run(
     watch_parent()
     check_device(config.run.device)
     hooks = hook_calls(config.run.hooks)
+    if config.network.own_code:
+        from dppo.learner.models.own_networks import find_all  # torch, which takes seconds
+
+        find_all(config.network)
     stop = EndSignals()
     started = launched_at()
     with ExitStack() as stack:

@@ -23,11 +23,13 @@ WITH_EXAMPLES = {
     "README.md",
     "docs/environments.md",
     "docs/hooks.md",
+    "docs/images.md",
+    "docs/networks.md",
     "docs/onnx.md",
     "docs/python.md",
     "docs/spaces.md",
 }
-LONG = {"docs/python.md"}  # run by the slow tests only, as it stands
+LONG = {"docs/images.md", "docs/networks.md", "docs/python.md"}  # run by the slow tests only, as it stands
 PSEUDO_CODE = {"docs/architecture.md"}
 NEEDS_A_RUN = {"docs/onnx.md"}
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dppo.learner.models.building import perceptron_critic
 from dppo.learner.models.heads import GaussianHead
-from dppo.learner.models.networks import Activation, CriticNetwork, PolicyNetwork
+from dppo.learner.models.layers import Activation
+from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients import Gradients, KlPenalty, Outputs
 from dppo.learner.ppo.gradients_analytic import AnalyticGradients

@@ -13,7 +13,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 from dppo.learner.models.building import perceptron_critic
 from dppo.learner.models.distributions import Categorical, Gaussian
 from dppo.learner.models.heads import GaussianHead
-from dppo.learner.models.networks import Initialisation, PolicyNetwork
+from dppo.learner.models.layers import Initialisation
+from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.protocol.specs import Spec, spec_of
 

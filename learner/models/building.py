@@ -1,33 +1,54 @@
 """Policy and critic of a run: the one place that makes their parts. Knows settings of networks; knows no training."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from dppo.learner.config import NetworkConfig
+from dppo.learner.image_leaves import check_images, cnn_of, picture_of
 from dppo.learner.models.action_layout import ActionLayout
-from dppo.learner.models.encoders import make_encoder
+from dppo.learner.models.encoders import EmbeddingEncoder, HiddenEncoder, LeafEncoder, LeavesEncoder
 from dppo.learner.models.heads import ActionHead, GaussianHead
-from dppo.learner.models.networks import (
-    ActionBounds,
-    Activation,
-    CriticNetwork,
-    Initialisation,
-    PolicyNetwork,
-    mlp,
-)
-from dppo.protocol.specs import Spec
+from dppo.learner.models.image_encoders import ImageEncoder
+from dppo.learner.models.layers import ACTIVATIONS, Activation, Initialisation, mlp
+from dppo.learner.models.networks import ActionBounds, CriticNetwork, PolicyNetwork
+from dppo.learner.models.own_networks import own_encoder, own_head, own_policy
+from dppo.learner.network_config import NetworkConfig, is_own
+from dppo.protocol.specs import Leaf, Spec
+
+CRITICS_SEED = 1  # added to the run's, for an encoder of the critic's own that a user's function makes
 
 
 def build_networks(spec: Spec, network: NetworkConfig, seed: int) -> tuple[PolicyNetwork, CriticNetwork]:
-    """Fresh networks, the same for the same seed."""
+    """Fresh networks, the same for the same seed. Raises UsageError where settings and spec do not fit."""
     generator = torch.Generator().manual_seed(seed)
-    encoder = make_encoder(spec.observation, normalise=network.normalise_observations)
-    policy = perceptron_policy(
+    policy = _policy(spec, network, generator, seed)
+    encoder, features = None, policy.features
+    if network.critic_encoder == "own" and not policy.encodes_once and not network.policy:
+        encoder, features = build_encoder(spec, network, generator, seed + CRITICS_SEED)
+    critic = perceptron_critic(
+        features,
+        hidden=network.critic_hidden,
+        activation=network.activation,
+        generator=generator,
+        initialisation=network.initialisation,
+        layer_norm=network.layer_norm,
+        encoder=encoder,
+    )
+    return policy, critic
+
+
+def _policy(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed: int) -> PolicyNetwork:
+    if network.policy:
+        return own_policy(network.policy, spec, seed)
+    encoder, features = build_encoder(spec, network, generator, seed)
+    if network.head:
+        return _with_own_head(spec, network, encoder, features, generator, seed)
+    return perceptron_policy(
         spec,
         encoder,
-        encoder.features,
+        features,
         hidden=network.policy_hidden,
         activation=network.activation,
         initial_log_std=network.initial_log_std,
@@ -35,15 +56,59 @@ def build_networks(spec: Spec, network: NetworkConfig, seed: int) -> tuple[Polic
         generator=generator,
         gaussian=GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor),
         initialisation=network.initialisation,
+        layer_norm=network.layer_norm,
     )
-    critic = perceptron_critic(
-        encoder.features,
-        hidden=network.critic_hidden,
-        activation=network.activation,
-        generator=generator,
+
+
+def build_encoder(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed: int) -> tuple[nn.Module, int]:
+    """Return the encoder of a spec's observation, and how many features it makes. Raises UsageError."""
+    if is_own(network.encoder):
+        encoder, features = own_encoder(network.encoder, spec.observation, seed)
+    else:
+        check_images(spec, network)
+        parts = [_of_leaf(leaf, network, generator) for leaf in spec.observation]
+        features = sum(part.features for part in parts)
+        encoder = parts[0] if len(parts) == 1 else LeavesEncoder(parts, features)
+    if not network.encoder_hidden:
+        return encoder, features
+    width = network.encoder_hidden[-1]
+    return HiddenEncoder(encoder, _hidden_layers((features, *network.encoder_hidden), network, generator), width), width
+
+
+def _of_leaf(
+    leaf: Leaf, network: NetworkConfig, generator: torch.Generator
+) -> LeafEncoder | EmbeddingEncoder | ImageEncoder:
+    cnn, picture = cnn_of(leaf, network), picture_of(leaf, network.image_channels)
+    if cnn is not None and picture is not None:
+        return ImageEncoder(picture, cnn, initialisation=network.initialisation, generator=generator)
+    if leaf.kind == "discrete" and network.embedding:
+        return EmbeddingEncoder(leaf, network.embedding, generator)
+    return LeafEncoder(leaf, normalise=network.normalise_observations)
+
+
+def _hidden_layers(widths: Sequence[int], network: NetworkConfig, generator: torch.Generator) -> nn.Sequential:
+    """Layers that all end with an activation."""
+    layers = mlp(
+        widths,
+        network.activation,
         initialisation=network.initialisation,
+        head_gain=math.sqrt(2),
+        generator=generator,
+        layer_norm=network.layer_norm,
     )
-    return policy, critic
+    norm = [nn.LayerNorm(widths[-1])] if network.layer_norm and len(widths) > 1 else []
+    end = [*norm, ACTIVATIONS[network.activation]()] if len(widths) > 1 else []
+    return nn.Sequential(*layers, *end)
+
+
+def _with_own_head(
+    spec: Spec, network: NetworkConfig, encoder: nn.Module, features: int, generator: torch.Generator, seed: int
+) -> PolicyNetwork:
+    widths = (features, *network.policy_hidden)
+    body = _hidden_layers(widths, network, generator)
+    head = own_head(network.head, ActionLayout(spec.action), widths[-1], seed)
+    bounds = network.action_bounds
+    return PolicyNetwork(spec, encoder=encoder, features=features, body=body, head=head, action_bounds=bounds)
 
 
 def perceptron_policy(
@@ -58,11 +123,18 @@ def perceptron_policy(
     generator: torch.Generator,
     gaussian: GaussianHead = GaussianHead(),
     initialisation: Initialisation = "orthogonal",
+    layer_norm: bool = False,
 ) -> PolicyNetwork:
     """A perceptron on the encoder's features [N, features], with the built-in head."""
     head = ActionHead(ActionLayout(spec.action), gaussian, float(initial_log_std))
-    widths = (features, *hidden, head.inputs)
-    body = mlp(widths, activation, initialisation=initialisation, head_gain=0.01, generator=generator)
+    body = mlp(
+        (features, *hidden, head.inputs),
+        activation,
+        initialisation=initialisation,
+        head_gain=0.01,
+        generator=generator,
+        layer_norm=layer_norm,
+    )
     if head.layout.boxes and gaussian.std == "state":
         last = body[-1]
         assert isinstance(last, nn.Linear)
@@ -77,8 +149,16 @@ def perceptron_critic(
     activation: Activation,
     generator: torch.Generator,
     initialisation: Initialisation = "orthogonal",
+    layer_norm: bool = False,
+    encoder: nn.Module | None = None,
 ) -> CriticNetwork:
-    """A perceptron on features [N, features]."""
-    widths = (features, *hidden, 1)
-    body = mlp(widths, activation, initialisation=initialisation, head_gain=1.0, generator=generator)
-    return CriticNetwork(body)
+    """A perceptron on features [N, features] of the policy's encoder, or of its own."""
+    body = mlp(
+        (features, *hidden, 1),
+        activation,
+        initialisation=initialisation,
+        head_gain=1.0,
+        generator=generator,
+        layer_norm=layer_norm,
+    )
+    return CriticNetwork(body, encoder=encoder)

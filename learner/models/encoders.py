@@ -1,7 +1,7 @@
-"""Encoders without parameters: observation leaves to features. Knows PyTorch and leaves; knows no training.
+"""Encoders of numbers and choices: observation leaves to features. Knows PyTorch and leaves; knows no training.
 
-Box leaves are flattened and normalised, the others are one-hot or 0 and 1, and never normalised. Features of several
-leaves stand side by side in the spec's order.
+Box leaves are flattened and normalised, the others are one-hot or 0 and 1, and never normalised, or embedded. Features
+of several leaves stand side by side in the spec's order.
 """
 
 from collections.abc import Sequence
@@ -78,13 +78,27 @@ class LeafEncoder(nn.Module):
         return ((flat - self.mean) * self.scale).clamp(-OBSERVATION_CLIP, OBSERVATION_CLIP)
 
 
+class EmbeddingEncoder(nn.Module):
+    """A Discrete leaf to a learned vector of each of its values, which begins as numbers of mean 0 and std 1."""
+
+    def __init__(self, leaf: Leaf, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.features, self.start = width, leaf.start
+        self.vectors = nn.Parameter(torch.randn(leaf.categories, width, generator=generator))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Features [N, width] float32 of choices [N] int64."""
+        return nn.functional.embedding(observation - self.start, self.vectors)
+
+
 class LeavesEncoder(nn.Module):
     """Several observation leaves to the features of all of them, side by side."""
 
-    def __init__(self, leaves: Sequence[Leaf], *, normalise: bool) -> None:
+    def __init__(self, leaves: Sequence[nn.Module], features: int) -> None:
+        """leaves: an encoder for each, in the spec's order. features: of all together."""
         super().__init__()
-        self.leaves = nn.ModuleList(LeafEncoder(leaf, normalise=normalise) for leaf in leaves)
-        self.features = sum(leaf.features for leaf in leaves)
+        self.leaves = nn.ModuleList(leaves)
+        self.features = features
 
     def forward(self, *observation: Tensor) -> Tensor:
         """Features [N, f] float32 of leaves [N, *shape] in their dtypes."""
@@ -92,13 +106,21 @@ class LeavesEncoder(nn.Module):
         return torch.cat([encoder(leaf) for encoder, leaf in pairs], dim=-1)
 
 
+class HiddenEncoder(nn.Module):
+    """Hidden layers on the features of another encoder: what policy and critic share."""
+
+    def __init__(self, encoder: nn.Module, hidden: nn.Module, features: int) -> None:
+        """hidden: features [N, f] of the encoder to [N, features]."""
+        super().__init__()
+        self.encoder, self.hidden = encoder, hidden
+        self.features = features
+
+    def forward(self, *observation: Tensor) -> Tensor:
+        """Features [N, features] float32 of leaves [N, *shape] in their dtypes."""
+        features: Tensor = self.hidden(self.encoder(*observation))
+        return features
+
+
 def leaf_encoders(encoder: nn.Module) -> list[LeafEncoder]:
     """Return those within an encoder, or the encoder itself: a run feeds their statistics, wherever they are."""
     return [module for module in encoder.modules() if isinstance(module, LeafEncoder)]
-
-
-def make_encoder(leaves: Sequence[Leaf], *, normalise: bool) -> LeafEncoder | LeavesEncoder:
-    """The encoder of a spec's observation."""
-    if len(leaves) == 1:
-        return LeafEncoder(leaves[0], normalise=normalise)
-    return LeavesEncoder(leaves, normalise=normalise)

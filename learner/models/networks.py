@@ -8,26 +8,21 @@ the graph that is exported; the learner trains on `distribution(encode(observati
 the learner must see what actors saw, so Dropout does nothing, and BatchNorm keeps its statistics.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from dppo.learner.models.action_layout import ActionLayout, as_given, as_stored
-from dppo.learner.models.activations import Tanh
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.heads import ActionHead
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
 
-Activation = Literal["tanh", "relu", "elu"]
 ActionBounds = Literal["clip", "rescale"]
-Initialisation = Literal["orthogonal", "glorot"]
-
-_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"tanh": Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
 
 class PolicyNetwork(nn.Module):
@@ -105,8 +100,7 @@ class PolicyNetwork(nn.Module):
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features [N, f] of observation leaves [N, *shape] by name, in the wire dtypes."""
-        features: Tensor = self.encoder(*(observations[name] for name in self.leaves))
-        return features
+        return encoded(self.encoder, self.leaves, observations)
 
     @property
     def encodes_once(self) -> bool:
@@ -137,10 +131,11 @@ class PolicyNetwork(nn.Module):
 class CriticNetwork(nn.Module):
     """Features to one value, in the units of the normalised returns."""
 
-    def __init__(self, body: nn.Module) -> None:
-        """body: features [N, f] to values [N, 1]."""
+    def __init__(self, body: nn.Module, *, encoder: nn.Module | None = None) -> None:
+        """body: features [N, f] to values [N, 1]. encoder: its own; None where the features are the policy's."""
         super().__init__()
         self.body = body
+        self.encoder = encoder
         self.eval()
 
     def forward(self, features: Tensor) -> Tensor:
@@ -149,30 +144,17 @@ class CriticNetwork(nn.Module):
         return values.squeeze(-1)
 
 
-def mlp(
-    widths: Sequence[int],
-    activation: Activation,
-    *,
-    initialisation: Initialisation,
-    head_gain: float,
-    generator: torch.Generator,
-) -> nn.Sequential:
-    """Linear layers with activations between them, biases 0.
+def encoded(encoder: nn.Module, leaves: Sequence[str], observations: Mapping[str, Tensor]) -> Tensor:
+    """Features [N, f] that an encoder makes of leaves [N, *shape] by name; leaves: their names in its order."""
+    features: Tensor = encoder(*(observations[name] for name in leaves))
+    return features
 
-    Orthogonal weights have gain sqrt 2, the last layer head_gain: those of Andrychowicz et al. 2021 (arXiv 2006.05990,
-    section 3.2) and of the original PPO code. Glorot: uniform in +-sqrt(6 / (inputs + outputs)).
-    """
-    layers: list[nn.Module] = []
-    for index, (inputs, outputs) in enumerate(pairwise(widths)):
-        last = index == len(widths) - 2
-        linear = nn.Linear(inputs, outputs)  # not skip_init: that imports sympy, which takes 0.3 s
-        if initialisation == "glorot":
-            nn.init.xavier_uniform_(linear.weight, generator=generator)
-        else:
-            nn.init.orthogonal_(linear.weight, head_gain if last else math.sqrt(2), generator=generator)
-        nn.init.zeros_(linear.bias)
-        layers += [linear] if last else [linear, _ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers)
+
+def critic_encode(policy: PolicyNetwork, critic: CriticNetwork) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """Return what makes the features that the critic reads: the policy's encoder, or its own."""
+    if critic.encoder is None:
+        return policy.encode
+    return functools.partial(encoded, critic.encoder, policy.leaves)
 
 
 def _each(bounds: Sequence[float], none: float, elements: int) -> Tensor:

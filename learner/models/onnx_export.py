@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dppo.learner.models.action_layout import TORCH_DTYPES, env_name
 from dppo.learner.models.networks import PolicyNetwork
-from dppo.protocol.errors import DppoError
+from dppo.learner.own_code import in_a_line
+from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec, spec_to_json
 
 OPSET = 17  # read by every onnxruntime since 1.12
@@ -30,9 +31,11 @@ class PolicyExporter:
         model = _trace(policy, spec)
         indices = {initializer.name: index for index, initializer in enumerate(model.graph.initializer)}
         initializers = {initializer.name: initializer for initializer in model.graph.initializer}
-        for name, tensor in policy.state_dict().items():
-            _slot(initializers, name, tensor).ClearField("raw_data")
-        self._slots = [indices[name] for name in policy.state_dict()]  # of the initializer that holds each tensor
+        self._names = _swapped(policy, initializers)
+        tensors = policy.state_dict()
+        for name in self._names:
+            _slot(initializers, name, tensors[name]).ClearField("raw_data")
+        self._slots = [indices[name] for name in self._names]  # of the initializer that holds each tensor
         metadata = {"dppo.noise": policy.noise, "dppo.version": "", "dppo.spec": spec_to_json(spec)}
         for key, value in metadata.items():
             model.metadata_props.add(key=key, value=value)
@@ -41,11 +44,16 @@ class PolicyExporter:
 
     def graph_bytes(self, version: int) -> bytes:
         """The graph with the policy's weights and normaliser of this moment."""
+        return self.graph_of(self._policy, version)
+
+    def graph_of(self, policy: PolicyNetwork, version: int) -> bytes:
+        """The graph with the weights of another policy of the same parts."""
         # a new message each time: protobuf frees what a field held before only together with its whole message
         model = ModelProto.FromString(self._template)
         model.metadata_props[self._version].value = str(version)
-        for index, tensor in zip(self._slots, self._policy.state_dict().values(), strict=True):
-            model.graph.initializer[index].raw_data = tensor.cpu().numpy().tobytes()
+        tensors = policy.state_dict()
+        for index, name in zip(self._slots, self._names, strict=True):
+            model.graph.initializer[index].raw_data = tensors[name].cpu().numpy().tobytes()
         graph: bytes = model.SerializeToString()
         return graph
 
@@ -66,23 +74,26 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
     policy = copy.deepcopy(policy).cpu().eval()
     inputs = [*policy.leaves, "noise"]
     for index, tensor in enumerate(policy.state_dict().values()):
-        tensor.fill_(0.01 * (index + 1))
+        tensor.fill_(0.01 * (index + 1) if tensor.is_floating_point() else index)
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # the newer exporter takes 6 s instead of 0.3 s; the older one says on every call that it is the older one
-        for message in (".*legacy TorchScript.*", "The feature will be removed.*"):
-            warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
-        torch.onnx.export(
-            policy,
-            example_inputs(policy, spec, rows=2),
-            file,  # type: ignore[arg-type]  # the annotation knows the newer exporter only
-            dynamo=False,
-            opset_version=OPSET,
-            do_constant_folding=False,  # folding exp(log_std) would hide log_std in a constant
-            input_names=inputs,
-            output_names=output_names(spec),
-            dynamic_axes={name: {0: "E"} for name in [*inputs, *output_names(spec)]},
-        )
+        # the newer exporter takes 6 s instead of 0.3 s; the older one says on every call that it is the older one, and
+        # warns of what a user's network does: graph_check sees whether it matters
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                policy,
+                example_inputs(policy, spec, rows=2),
+                file,  # type: ignore[arg-type]  # the annotation knows the newer exporter only
+                dynamo=False,
+                opset_version=OPSET,
+                do_constant_folding=False,  # folding exp(log_std) would hide log_std in a constant
+                input_names=inputs,
+                output_names=output_names(spec),
+                dynamic_axes={name: {0: "E"} for name in [*inputs, *output_names(spec)]},
+            )
+        except Exception as error:  # PyTorch's, or what a user's network raises
+            raise UsageError(f"PyTorch cannot export the policy to ONNX: {in_a_line(error)}") from error
     model: ModelProto = ModelProto.FromString(file.getvalue())
     return model
 
@@ -98,17 +109,25 @@ def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Ten
     return *leaves, torch.zeros(rows, policy.outputs)
 
 
+def _swapped(policy: PolicyNetwork, initializers: Mapping[str, TensorProto]) -> list[str]:
+    """Names of the tensors that the graph holds. Buffers may lack, since nothing trains them; parameters may not."""
+    parameters = dict(policy.named_parameters())
+    return [name for name in policy.state_dict() if name in initializers or name in parameters]
+
+
 def _slot(initializers: dict[str, TensorProto], name: str, tensor: Tensor) -> TensorProto:
     """The initializer that holds `tensor`. Raises where the exporter folded, merged or transposed it."""
     initializer = initializers.get(name)
     if initializer is None:
-        raise DppoError(
-            f"the exported graph has no initializer {name}, only {sorted(initializers)}: the exporter folded or merged "
-            "it, so its weights could not be updated. Use a version of torch that the tests passed with."
+        raise UsageError(
+            f"the exported policy has no weights {name}, only {', '.join(sorted(initializers)[:20])}: no action "
+            "depends on them, or the exporter changed them on the way. Leave them out, or use a version of torch that "
+            "the tests passed with"
         )
     shape = tuple(initializer.dims)
-    if shape != tuple(tensor.shape) or initializer.data_type != TensorProto.FLOAT or not initializer.raw_data:
-        raise DppoError(
-            f"initializer {name} is {shape} (type {initializer.data_type}), not float32 {tuple(tensor.shape)}"
+    if shape != tuple(tensor.shape) or len(initializer.raw_data) != tensor.nbytes:
+        raise UsageError(
+            f"the exported policy has weights {name} of shape {shape} (type {initializer.data_type}), not "
+            f"{tuple(tensor.shape)} of {tensor.dtype}: the exporter changed them"
         )
     return initializer

@@ -4,7 +4,7 @@
     critic's loss = value_coefficient * value loss
 
 `gradients_autograd` works for every network; `gradients_analytic` is the same for perceptrons, several times faster.
-The two networks share nothing, so each has its gradient by itself.
+Each network has its gradient by itself, but for an encoder with parameters that both share: it gets those of both.
 """
 
 from typing import NamedTuple, Protocol
@@ -33,6 +33,9 @@ class KlPenalty(NamedTuple):
 
 class Gradients(Protocol):
     """Fills the gradients of one network's parameters (overwriting) and its part of `outputs` from `rows`."""
+
+    def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
+        """Rows and outputs of one minibatch, n each: of both networks, and of an encoder that they share."""
 
     def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """Rows and outputs of one minibatch, n each."""

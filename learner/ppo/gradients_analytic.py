@@ -111,6 +111,11 @@ class AnalyticGradients:
         self._encode, self._value_coefficient = policy.encode, value_coefficient
         self._head_slope = _head_slope(policy, entropy_coefficient)
 
+    def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
+        """See gradients.Gradients."""
+        self.critic(rows, outputs)
+        self.policy(rows, outputs, penalty)
+
     @torch.no_grad()
     def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See gradients.Gradients."""

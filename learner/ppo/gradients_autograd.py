@@ -1,8 +1,9 @@
 """The gradient of PPO's loss by automatic differentiation, which works for every network. Knows networks and losses."""
 
 import torch
+from torch import Tensor
 
-from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
+from dppo.learner.models.networks import CriticNetwork, PolicyNetwork, critic_encode
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.losses import kl_loss, surrogate, value_loss
 from dppo.learner.ppo.rows import Rows
@@ -20,35 +21,55 @@ class AutogradGradients:
         entropy_coefficient: float,
     ) -> None:
         self._policy, self._critic = policy, critic
+        self._critics_encode = critic_encode(policy, critic)
         self._value_coefficient, self._entropy_coefficient = value_coefficient, entropy_coefficient
+
+    def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
+        """See Gradients."""
+        if self._policy.encodes_once or self._critic.encoder is not None:
+            self.critic(rows, outputs)
+            self.policy(rows, outputs, penalty)
+            return
+        _zero(self._policy)
+        _zero(self._critic)
+        with torch.enable_grad():
+            features = rows.encoded(self._policy.encode)
+            loss = self._policy_loss(features, rows, outputs, penalty) + self._value_loss(features, rows, outputs)
+            loss.backward()  # type: ignore[no-untyped-call]
 
     def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See Gradients."""
         _zero(self._policy)
         with torch.enable_grad():
-            distribution = self._policy.distribution(rows.encoded(self._policy.encode))
-            log_probs, entropies = distribution.log_prob(rows.actions), distribution.entropy()
-            loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits)
-            if penalty is not None:
-                kls = distribution.kl_from(distribution.of_rows(rows.old))
-                loss = loss + kl_loss(kls.mean(), *penalty)
-                outputs.kls.copy_(kls.detach())
-            if self._entropy_coefficient:
-                loss = loss - self._entropy_coefficient * entropies.mean()
+            loss = self._policy_loss(rows.encoded(self._policy.encode), rows, outputs, penalty)
             loss.backward()  # type: ignore[no-untyped-call]
-        outputs.log_probs.copy_(log_probs.detach())
-        outputs.entropies.copy_(entropies.detach())
 
     def critic(self, rows: Rows, outputs: Outputs) -> None:
         """See Gradients."""
         _zero(self._critic)
-        with torch.no_grad():  # the encoder is trained by the policy's loss alone
-            features = rows.encoded(self._policy.encode)
+        with torch.set_grad_enabled(self._critic.encoder is not None):  # the policy's is left to the policy's loss
+            features = rows.encoded(self._critics_encode)
         with torch.enable_grad():
-            values = self._critic(features)
-            loss = self._value_coefficient * value_loss(values, rows.targets)
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._value_loss(features, rows, outputs).backward()  # type: ignore[no-untyped-call]
+
+    def _policy_loss(self, features: Tensor, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> Tensor:
+        distribution = self._policy.distribution(features)
+        log_probs, entropies = distribution.log_prob(rows.actions), distribution.entropy()
+        loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits)
+        if penalty is not None:
+            kls = distribution.kl_from(distribution.of_rows(rows.old))
+            loss = loss + kl_loss(kls.mean(), *penalty)
+            outputs.kls.copy_(kls.detach())
+        if self._entropy_coefficient:
+            loss = loss - self._entropy_coefficient * entropies.mean()
+        outputs.log_probs.copy_(log_probs.detach())
+        outputs.entropies.copy_(entropies.detach())
+        return loss
+
+    def _value_loss(self, features: Tensor, rows: Rows, outputs: Outputs) -> Tensor:
+        values = self._critic(features)
         outputs.values.copy_(values.detach())
+        return self._value_coefficient * value_loss(values, rows.targets)
 
 
 def _zero(network: torch.nn.Module) -> None:

@@ -51,10 +51,11 @@ class ActorCriticOptimizer:
     def both(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
         """A step of both on the same rows; the norm is that of both together, or the policy's where they are apart."""
         if self._critic_adam is None:
-            self._gradients.critic(rows, outputs)
+            self._gradients.both(rows, outputs, self.penalty)
+            self._step(self._adam, self.learning_rate, norm)
         else:
             self.critic(rows, outputs, self._unread_norm)
-        self.policy(rows, outputs, norm)
+            self.policy(rows, outputs, norm)
 
     def policy(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
         """A step of the policy (and of the critic along its gradient, where one Adam has both)."""

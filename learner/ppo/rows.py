@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 PART_ROWS = 4096  # that are encoded at a time where features are not kept
+PART_NUMBERS = 2**23  # or as many as hold no more numbers: an image takes layers of as many again
 
 Leaves = Mapping[str, Tensor]  # by leaf name
 Encode = Callable[[Leaves], Tensor]  # observation leaves [n, ...] to features [n, f]
@@ -32,7 +33,7 @@ class Rows(NamedTuple):
         return encode({name: leaf.index_select(0, self.row_index) for name, leaf in self.observations.items()})
 
     def in_parts(self, encode: Encode) -> Iterator[Tensor]:
-        """Features of all rows, in order: the kept ones at once, others of PART_ROWS at a time."""
+        """Features of all rows, in order: the kept ones at once, others of a part at a time."""
         if self.features is not None:
             return iter([self.features])
         return encoded_in_parts(self.observations, self.row_index, encode)
@@ -59,6 +60,7 @@ class Rows(NamedTuple):
 
 
 def encoded_in_parts(observations: Leaves, row_index: Tensor, encode: Encode) -> Iterator[Tensor]:
-    """Features of the rows `row_index` [n] of observation leaves, of PART_ROWS at a time."""
-    for part in torch.split(row_index, PART_ROWS):
+    """Features of the rows `row_index` [n] of observation leaves, of PART_ROWS or fewer at a time."""
+    numbers = sum(leaf[:1].numel() for leaf in observations.values())
+    for part in torch.split(row_index, max(1, min(PART_ROWS, PART_NUMBERS // max(1, numbers)))):
         yield encode({name: leaf.index_select(0, part) for name, leaf in observations.items()})

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
 from dppo.learner.models.distributions import Distribution, mean_std
+from dppo.learner.models.graph_check import check_export
+from dppo.learner.models.networks import critic_encode
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checks import FirstPass, first_pass, refuse_what_is_not_finite
@@ -54,7 +56,7 @@ class Trainer:
         reduce: Reduce | None = None,
     ) -> None:
         torch.set_num_threads(torch_threads)
-        self._ppo, self._seed, self._device, self._reduce = ppo, seed, device, reduce
+        self._spec, self._ppo, self._seed, self._device, self._reduce = spec, ppo, seed, device, reduce
         self.policy, self.critic = build_networks(spec, network, seed)
         self.policy.to(device)
         self.critic.to(device)
@@ -109,7 +111,7 @@ class Trainer:
         self._moments.merge_rewards(grid.flatten(grid.rewards))
         self._moments.merge_observations(grid)
         # not before: this version's actors have acted with the old ones
-        encode_by(self._moments.observations, self.policy.encoder)
+        self._show_encoders_moments()
         self._updates += 1
         self._steps_trained += over_all_ranks(self._reduce, grid.steps)
         return report
@@ -117,6 +119,10 @@ class Trainer:
     def graph_bytes(self, version: int) -> bytes:
         """The policy of this moment, to act with."""
         return self._exporter.graph_bytes(version)
+
+    def check_graph(self) -> None:
+        """Raise UsageError where onnxruntime does not compute what this policy does."""
+        check_export(self._exporter, self.policy, self._spec)
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all arrays that a checkpoint needs, on the CPU."""
@@ -152,22 +158,31 @@ class Trainer:
         for name, tensor in self._live_tensors().items():
             tensor.copy_(tensors[name])
         self._moments.load({name: tensors[name].cpu().numpy() for name in self._moments.arrays() if name in tensors})
-        encode_by(self._moments.observations, self.policy.encoder)
+        self._show_encoders_moments()
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
         self._pace.load(counters)
+
+    def _encoders(self) -> list[tuple[str, nn.Module]]:
+        own = [] if self.critic.encoder is None else [("critic", self.critic.encoder)]
+        return [("policy", self.policy.encoder), *own]
+
+    def _show_encoders_moments(self) -> None:
+        for _, encoder in self._encoders():
+            encode_by(self._moments.observations, encoder)
 
     def _live_tensors(self) -> dict[str, Tensor]:
         """Return the tensors that `load` writes in place: parameters and normaliser buffers, Adam's moments."""
         groups = {"policy": self.policy.state_dict(), "critic": self.critic.state_dict()}
         networks = {f"{group}.{name}": tensor for group, members in groups.items() for name, tensor in members.items()}
-        limits = {f"policy.encoder.{name}" for name in derived(self.policy.encoder)}
+        limits = {f"{group}.encoder.{name}" for group, encoder in self._encoders() for name in derived(encoder)}
         own = {name: tensor for name, tensor in networks.items() if name not in limits}
         return own | self._steps.tensors()
 
     def _judged_by_critic(self, grid: Grid, observations: Leaves, features: Tensor | None) -> Estimates:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
         every = torch.arange(grid.rows, device=self._device)
-        parts = [features] if features is not None else encoded_in_parts(observations, every, self.policy.encode)
+        encode = critic_encode(self.policy, self.critic)
+        parts = [features] if features is not None else encoded_in_parts(observations, every, encode)
         values = torch.cat([self.critic(part) for part in parts]).cpu().numpy()
         if self._ppo.normalise_values:
             values = self._moments.in_units_of_rewards(values)

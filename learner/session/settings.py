@@ -5,6 +5,8 @@ from itertools import pairwise
 
 from dppo.learner.batch_memory import machine_bytes, too_large, update_bytes
 from dppo.learner.config import LearnerConfig
+from dppo.learner.image_leaves import FEATURES, check_images, cnn_weights, images_of
+from dppo.learner.network_config import is_own
 from dppo.learner.session.flow_control import check_sizes
 from dppo.learner.session.records import Settings
 from dppo.learner.storage.run_directory import RunDirectory, StartIdentity
@@ -58,6 +60,8 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
     Warn of one that will not fit into memory.
     """
     collect = config.collect
+    if not config.network.policy and not is_own(config.network.encoder):
+        check_images(spec, config.network)
     check_sizes(
         spec,
         batch_steps=collect.batch_steps,
@@ -70,6 +74,7 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
         spec,
         batch_steps=collect.batch_steps,
         normalises=config.network.normalise_observations,
+        images=images_of(spec, config.network),
         there_is=machine_bytes(),
     )
     if line:
@@ -99,7 +104,8 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     except UsageError as error:
         return str(error)
     normalises = config.network.normalise_observations
-    needed = update_bytes(spec, batch_steps=config.collect.batch_steps, normalises=normalises)
+    images = images_of(spec, config.network)
+    needed = update_bytes(spec, batch_steps=config.collect.batch_steps, normalises=normalises, images=images)
     needed += network_bytes(spec, config)
     there_is = machine_bytes()
     return (
@@ -129,11 +135,14 @@ def _why_not_acted(spec: Spec) -> str:
 
 def network_bytes(spec: Spec, config: LearnerConfig) -> int:
     """An estimate of weights, gradients, Adam's moments and exported copies, and of a batch's outputs."""
-    features = sum(leaf.features for leaf in spec.observation)
+    images = images_of(spec, config.network)
+    features = sum(leaf.features for leaf in spec.observation if leaf.name not in images)
+    features += sum(FEATURES[cnn] for cnn in images.values())
     choices = [count for leaf in spec.action for count in leaf.choices]  # each has as many outputs as the largest one
     outputs = len(choices) * max(choices, default=0)
     outputs += sum(2 * leaf.elements for leaf in spec.action if leaf.kind == "box")
     policy = (features, *config.network.policy_hidden, outputs)
     critic = (features, *config.network.critic_hidden, 1)
     weights = sum(inputs * units for widths in (policy, critic) for inputs, units in pairwise(widths))
+    weights += 2 * sum(cnn_weights(leaf, config.network) for leaf in spec.observation)  # the critic may have its own
     return 4 * (WEIGHT_COPIES * weights + OUTPUT_COPIES * config.collect.batch_steps * (outputs + features))

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from dppo.learner.config import NetworkConfig
+from dppo.learner.image_leaves import described
+from dppo.learner.network_config import NetworkConfig, is_own
 from dppo.protocol.env_wrappers import EnvWrapper
 from dppo.protocol.specs import Leaf, Spec
 
@@ -22,7 +23,7 @@ def remarks(spec: Spec, network: NetworkConfig) -> list[str]:
     """Return a line for each space that trains badly with these settings."""
     lines: list[str] = []
     for leaf in spec.observation:
-        lines += _of_observation(leaf)
+        lines += _of_observation(leaf, network)
     for leaf in spec.action:
         lines += _of_action(leaf, network)
     return lines
@@ -38,15 +39,17 @@ def wrapper_remarks(wrappers: Sequence[EnvWrapper]) -> list[str]:
     ]
 
 
-def _of_observation(leaf: Leaf) -> list[str]:
-    if leaf.kind != "box":
+def _of_observation(leaf: Leaf, network: NetworkConfig) -> list[str]:
+    if leaf.kind != "box" or network.policy or is_own(network.encoder):
         return []
+    if line := described(leaf, network):
+        return [line]
     what = "observations" if leaf.name == "observation" else leaf.name
     if len(leaf.shape) >= 2 and leaf.elements >= IMAGE_NUMBERS:
         return [
-            f"{what} of shape {leaf.shape} go into a perceptron as {leaf.elements:,} numbers without their "
-            "places: images are learned badly so; observe what matters as numbers, or smaller pictures "
-            "(gymnasium.wrappers.ResizeObservation)"
+            f"{what} of shape {leaf.shape} go into a perceptron as {leaf.elements:,} numbers without their places: "
+            "images are learned badly so; observe them as uint8 with two or three dimensions, which --network.encoder "
+            "nature_cnn or impala_cnn takes as an image, or what matters as numbers"
         ]
     if leaf.elements >= MANY_OBSERVED:
         return [f"{what} of {leaf.elements:,} numbers go into a perceptron: a flattened image is learned badly so"]

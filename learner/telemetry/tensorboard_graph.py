@@ -27,7 +27,8 @@ class _Both(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         acted = self.policy(*inputs)
-        value: Tensor = self.critic(self.policy.encoder(*inputs[:-1]))
+        encoder = self.policy.encoder if self.critic.encoder is None else self.critic.encoder
+        value: Tensor = self.critic(encoder(*inputs[:-1]))
         return *acted, value
 
 

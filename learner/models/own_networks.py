@@ -1,0 +1,146 @@
+"""Parts of a policy that a user's functions make: found by name, made, and tried on zeros. Knows PyTorch and specs.
+
+Each function draws from PyTorch's own generator, which is seeded for it: the same seed gives the same weights.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dppo.learner.models.action_layout import TORCH_DTYPES, ActionLayout
+from dppo.learner.models.distributions import Distribution
+from dppo.learner.models.networks import PolicyNetwork
+from dppo.learner.network_config import NetworkConfig
+from dppo.learner.own_code import find_by_name, in_a_line
+from dppo.protocol.errors import UsageError
+from dppo.protocol.specs import Leaf, Spec
+
+ROWS = 2  # of zeros that a part is tried on
+
+
+class Encoder(Protocol):
+    """Module that `network.encoder` names a function for; the function takes the observation's leaves.
+
+    A LeafEncoder anywhere in it normalises its leaf as the built-in encoder does: the run keeps its statistics.
+    """
+
+    def __call__(self, *leaves: Tensor) -> Tensor:
+        """Features [N, f] float32 of leaves [N, *shape] in their wire dtypes, in the order that the function got."""
+
+
+class Head(Protocol):
+    """Module that `network.head` names a function for; the function takes the ActionLayout and h, the inputs' width."""
+
+    def __call__(self, outputs: Tensor) -> Distribution:
+        """The distribution over rows of actions (ActionLayout) of the last hidden layer's outputs [N, h]."""
+
+
+def own_encoder(name: str, leaves: Sequence[Leaf], seed: int) -> tuple[nn.Module, int]:
+    """Return the encoder of network.encoder=name, and how many features it makes. Raises UsageError."""
+    setting = f"network.encoder={name}"
+    encoder = _module(setting, _called(setting, _function("network.encoder", name), seed, tuple(leaves)))
+    zeros = [torch.zeros((ROWS, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in leaves]
+    features = _tried(setting, encoder, zeros)
+    shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+    if not isinstance(features, Tensor) or features.dim() != 2 or len(features) != ROWS or not features.shape[1]:
+        raise UsageError(
+            f"{setting}: for {ROWS} observations it returned {shape}, not features of shape ({ROWS}, f): flatten them"
+        )
+    if features.dtype != torch.float32:
+        raise UsageError(f"{setting}: its features are {features.dtype}, not float32: convert them")
+    return encoder, int(features.shape[1])
+
+
+def own_head(name: str, layout: ActionLayout, inputs: int, seed: int) -> nn.Module:
+    """Return the head of network.head=name for outputs [N, inputs] of the last hidden layer. Raises UsageError."""
+    setting = f"network.head={name}"
+    head = _module(setting, _called(setting, _function("network.head", name), seed, layout, inputs))
+    _check_distribution(setting, _tried(setting, head, [torch.zeros(ROWS, inputs)]), layout)
+    return head
+
+
+def own_policy(name: str, spec: Spec, seed: int) -> PolicyNetwork:
+    """Return the policy of network.policy=name. Raises UsageError."""
+    setting = f"network.policy={name}"
+    policy = _module(setting, _called(setting, _function("network.policy", name), seed, spec))
+    if not isinstance(policy, PolicyNetwork):
+        raise UsageError(f"{setting} returned a {type(policy).__name__}: return a PolicyNetwork of dppo.networks")
+    zeros = [torch.zeros((ROWS, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in spec.observation]
+    features = _tried(setting, policy.encoder, zeros)
+    if tuple(features.shape) != (ROWS, policy.features):
+        raise UsageError(
+            f"{setting}: its encoder's features for {ROWS} observations have shape {tuple(features.shape)}, and it was "
+            f"made with features={policy.features}"
+        )
+    _check_distribution(setting, _tried(setting, policy.distribution, [features]), policy.layout)
+    return policy
+
+
+def _function(setting: str, name: str) -> Callable[..., Any]:
+    module = name.partition(":")[0]
+    result = find_by_name(setting, name, lambda value: getattr(value, "__module__", "") == module and callable(value))
+    if not callable(result):
+        raise UsageError(f"{setting}={name} is a {type(result).__name__}: name a function that makes a module")
+    function: Callable[..., Any] = result
+    return function
+
+
+def find_all(network: NetworkConfig) -> None:
+    """Raise UsageError, in one line, where a function that a setting names cannot be found."""
+    for setting, name in network.own_code.items():
+        _function(setting, name)
+
+
+def _called(setting: str, function: Callable[..., Any], seed: int, *arguments: object) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        with _reported(f"{setting}: making it"):
+            return function(*arguments)
+
+
+def _module(setting: str, made: object) -> nn.Module:
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"{setting} returned an object of {type(made).__name__}: return a torch.nn.Module")
+    for name, parameter in made.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise UsageError(f"{setting}: its parameter {name} is {parameter.dtype}, not float32")
+    return made.eval()
+
+
+@torch.no_grad()
+def _tried(setting: str, module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
+    shapes = ", ".join(f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" for tensor in inputs)
+    with _reported(f"{setting}: calling it with {shapes}"):
+        return module(*inputs)
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Turn whatever a user's code raises into a UsageError."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{what} failed: {in_a_line(error)}") from error
+
+
+def _check_distribution(setting: str, distribution: Distribution, layout: ActionLayout) -> None:
+    """Raise UsageError unless it samples rows of actions, and their log-probs, as the layout has them."""
+    missing = [name for name in ("sample", "log_prob", "entropy", "kl_from") if not hasattr(distribution, name)]
+    if missing:
+        raise UsageError(
+            f"{setting} gave a {type(distribution).__name__} without {', '.join(missing)}: return a distribution of "
+            "dppo.networks, such as Gaussian or Categorical"
+        )
+    with torch.no_grad(), _reported(f"{setting}: sampling"):
+        action = distribution.sample(torch.zeros(ROWS, layout.noise_size))
+        log_prob = distribution.log_prob(action)
+    numbers = layout.numbers + len(layout.choices)
+    expected = (ROWS,) if layout.kind == "categorical" else (ROWS, numbers)
+    if tuple(action.shape) != expected or tuple(log_prob.shape) != (ROWS,):
+        raise UsageError(
+            f"{setting}: for {ROWS} observations its distribution sampled actions of shape {tuple(action.shape)} with "
+            f"log-probs of shape {tuple(log_prob.shape)}, not {expected} and ({ROWS},)"
+        )

@@ -1,0 +1,130 @@
+"""Settings of policy and critic, checked when made. Knows names, ranges and defaults; imports nothing of a user's.
+
+The text below a field is its help, as in `config`.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from dppo.learner.setting_checks import at_least, at_most, positive
+from dppo.protocol.errors import UsageError
+
+MOST_LOG_STD = 20.0  # e**20 is 5e8
+MOST_LAYERS = 64
+MOST_WIDTH = 65_536
+ENCODERS = ("auto", "flat", "nature_cnn", "impala_cnn")
+_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Policy and critic: multilayer perceptrons on what an encoder makes of an observation (docs/networks.md)."""
+
+    policy_hidden: tuple[int, ...] = (64, 64)
+    """Widths of the policy's hidden layers."""
+    critic_hidden: tuple[int, ...] = (64, 64)
+    """Widths of the critic's hidden layers."""
+    activation: Literal["tanh", "relu", "elu"] = "tanh"
+    """Between the layers."""
+    initialisation: Literal["orthogonal", "glorot"] = "orthogonal"
+    """Weights at the start: orthogonal with gain sqrt 2 (the policy's outputs 0.01), or uniform as Glorot and Bengio,
+    which is TensorFlow's way. Biases are 0."""
+    mean: Literal["linear", "tanh"] = "linear"
+    """The Gaussian's mean: the network's output, or mean_scale times its tanh."""
+    mean_scale: float = 1.0
+    """Where a tanh mean ends, in the action's units (those of the bounds with action_bounds=rescale)."""
+    std: Literal["free", "state"] = "free"
+    """The Gaussian's standard deviation: a learned number, the same in every state (free), or an output of the network
+    (state: softplus plus std_floor)."""
+    std_floor: float = 1e-3
+    """Added to a state-dependent std, so that densities stay finite."""
+    initial_log_std: float = 0.0
+    """Log of the Gaussian's standard deviation at the start (continuous actions); -0.3665 is softplus(0)."""
+    action_bounds: Literal["clip", "rescale"] = "clip"
+    """How a continuous action reaches the environment's bounds: clip it, or map -1..1 onto the bounds and clip. The
+    unclipped action is what is stored and trained on, either way."""
+    normalise_observations: bool = True
+    """Subtract the running mean of observations, divide by their std, clip to +-10. Of Box leaves only: choices are
+    one-hot, flags 0 and 1, images are divided by 255."""
+    encoder: str = "auto"
+    """What makes features of an observation: flat (numbers side by side), nature_cnn or impala_cnn (for images: leaves
+    of uint8 with two or three dimensions; the others are as in flat), auto (nature_cnn for images of 36 x 36 and more,
+    else flat), or a function of yours, as module:function (docs/networks.md)."""
+    image_channels: Literal["auto", "first", "last"] = "auto"
+    """Where images of three dimensions have their channels; auto takes for height and width the two neighbours that
+    are nearest to a square."""
+    embedding: int = 0
+    """Numbers that a learned embedding makes of each Discrete leaf; 0: one-hot."""
+    encoder_hidden: tuple[int, ...] = ()
+    """Widths of hidden layers on all features together that belong to the encoder: a trunk that policy and critic
+    share."""
+    critic_encoder: Literal["shared", "own"] = "shared"
+    """Where the encoder has parameters: the critic reads the policy's, which the losses of both train (only the
+    policy's, where the critic has an Adam of its own), or has one of the same kind of its own."""
+    layer_norm: bool = False
+    """Normalise the outputs of hidden layers before their activation (LayerNorm)."""
+    head: str = ""
+    """A function of yours, as module:function, that makes what turns the last hidden layer into a distribution over
+    actions; empty: a Gaussian for numbers, logits for choices."""
+    policy: str = ""
+    """A function of yours, as module:function, that makes the whole policy; empty: it is made of its parts."""
+
+    def __post_init__(self) -> None:
+        positive("network", self, "mean_scale", "std_floor")
+        at_least("network", self, 0, "embedding")
+        at_most("network", self, MOST_WIDTH, "embedding")
+        _check_names(encoder=self.encoder, head=self.head, policy=self.policy)
+        if self.std == "state" and self.initial_log_std <= math.log(self.std_floor):
+            raise UsageError(
+                f"network.initial_log_std={self.initial_log_std} starts below network.std_floor={self.std_floor}: "
+                f"choose more than {math.log(self.std_floor):.2f}"
+            )
+        if abs(self.initial_log_std) > MOST_LOG_STD:
+            raise UsageError(
+                f"network.initial_log_std={self.initial_log_std} is a std of e to that power: choose from "
+                f"{-MOST_LOG_STD:g} to {MOST_LOG_STD:g}"
+            )
+        for name in ("policy_hidden", "critic_hidden", "encoder_hidden"):
+            if len(getattr(self, name)) > MOST_LAYERS or any(width > MOST_WIDTH for width in getattr(self, name)):
+                raise UsageError(
+                    f"network.{name}={getattr(self, name)} is too large: at most {MOST_LAYERS} layers of {MOST_WIDTH:,}"
+                )
+            if any(width <= 0 for width in getattr(self, name)):
+                raise UsageError(
+                    f"network.{name}={getattr(self, name)} has a width below 1: choose for example (64, 64)"
+                )
+
+    @property
+    def own_code(self) -> dict[str, str]:
+        """Names of functions of the user's, by setting."""
+        named = {"network.encoder": self.encoder, "network.head": self.head, "network.policy": self.policy}
+        return {setting: name for setting, name in named.items() if is_own(name)}
+
+
+def is_own(name: str) -> bool:
+    """Whether a setting names a function of the user's."""
+    return ":" in name
+
+
+def _check_names(*, encoder: str, head: str, policy: str) -> None:
+    """Raise UsageError where a name cannot be one, or names exclude each other."""
+    if not is_own(encoder) and encoder not in ENCODERS:
+        near = get_close_matches(encoder, ENCODERS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(
+            f"network.encoder={encoder!r} is none of {', '.join(ENCODERS)}{hint}, and no module:function, for example "
+            "my_nets:make_encoder"
+        )
+    for part, name in (("encoder", encoder), ("head", head), ("policy", policy)):
+        is_wrong = not _OWN.fullmatch(name) or ".py:" in name
+        if name and (is_own(name) or part != "encoder") and is_wrong:
+            raise UsageError(
+                f"network.{part}={name!r} must be module:function, for example my_nets:make_{part} (the module as "
+                "`import` names it, not a file)"
+            )
+    if policy and (encoder != "auto" or head):
+        other = f"network.encoder={encoder}" if encoder != "auto" else f"network.head={head}"
+        raise UsageError(f"network.policy={policy} makes all parts: leave out {other}")

@@ -1,0 +1,43 @@
+"""Find what a setting names as module:name in a user's module. Imports that module; knows nothing of what is in it."""
+
+import importlib
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+from dppo.protocol.errors import UsageError
+from dppo.protocol.process.own_names import advice, hidden_by_ours
+from dppo.protocol.texts import printable
+
+MOST_CHARACTERS = 300  # of an error in a line
+
+
+def find_by_name(setting: str, name: str, is_meant: Callable[[object], bool]) -> Any:
+    """Import the module of "module:name" and return what it has by that dotted name. Raises UsageError, in one line.
+
+    setting: for messages, such as run.hooks. is_meant: whether something in the module may be what was meant.
+    """
+    module, _, path = name.partition(":")
+    hidden = hidden_by_ours(module)
+    if hidden is not None:
+        raise UsageError(f"{setting}={name}: {advice(hidden)}")
+    try:
+        result: Any = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        is_missing = isinstance(error, ModuleNotFoundError) and error.name == module
+        hint = ". Is it installed here, or its folder named in PYTHONPATH?" if is_missing else ""
+        raise UsageError(f"{setting}={name}: cannot import {module!r}: {in_a_line(error)}{hint}") from error
+    for part in path.split("."):
+        if not hasattr(result, part):
+            meant = [key for key, value in vars(result).items() if is_meant(value)]
+            near = get_close_matches(part, vars(result), n=1, cutoff=0.75) or meant[:3]
+            hint = f": did you mean {' or '.join(near)}?" if near else ""
+            raise UsageError(f"{setting}={name}: {module!r} has no {path!r}{hint}")
+        result = getattr(result, part)
+    return result
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return an error's type and text, shortened."""
+    text = printable(" ".join(str(error).split()), MOST_CHARACTERS)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

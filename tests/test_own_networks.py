@@ -1,0 +1,300 @@
+"""Parts of a policy that a user's functions make: found by name, trained, exported, resumed; refused in one line."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+from trainer_batches import acted, assert_bit_equal
+
+from dppo.learner.config import LearnerConfig, NetworkConfig, PpoConfig
+from dppo.learner.models.building import build_networks
+from dppo.learner.models.encoders import LeafEncoder
+from dppo.learner.models.heads import ActionHead, GaussianHead
+from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.gradients_analytic import AnalyticGradients
+from dppo.learner.ppo.gradients_autograd import AutogradGradients
+from dppo.learner.ppo.trainer import Trainer
+from dppo.learner.telemetry.tensorboard_graph import network_graph
+from dppo.local.network_check import Task, check_networks, main
+from dppo.networks import ActionLayout, Categorical, Gaussian, Leaf, PolicyNetwork, Spec
+from dppo.protocol.errors import UsageError
+from dppo.protocol.specs import spec_of
+
+BOX = gym.spaces.Box(-np.inf, np.inf, (3,))
+CONTINUOUS, DISCRETE = spec_of(BOX, gym.spaces.Box(-1, 1, (2,))), spec_of(BOX, gym.spaces.Discrete(3))
+PPO = PpoConfig(epochs=2, minibatch_steps=16)
+SMALL = NetworkConfig(policy_hidden=(8,), critic_hidden=(8,))
+
+
+class Squares(nn.Module):
+    """The numbers, normalised, and a layer of their squares."""
+
+    def __init__(self, leaf: Leaf) -> None:
+        super().__init__()
+        self.numbers = LeafEncoder(leaf, normalise=True)
+        self.layer = nn.Linear(leaf.features, 5)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        numbers = self.numbers(observation)
+        return torch.cat([numbers, self.layer(numbers.square())], 1)
+
+
+def make_encoder(leaves: tuple[Leaf, ...]) -> nn.Module:
+    return Squares(leaves[0])
+
+
+class Tied(nn.Module):
+    """A head without parameters of its own but one: a Gaussian whose mean is a part of the outputs."""
+
+    def __init__(self, layout: ActionLayout) -> None:
+        super().__init__()
+        self.actions = layout.numbers
+        self.log_std = nn.Parameter(torch.zeros(layout.numbers))
+
+    def forward(self, outputs: torch.Tensor) -> Gaussian:
+        return Gaussian(outputs[:, : self.actions].tanh(), self.log_std)
+
+
+class Logits(nn.Module):
+    """A categorical head with a layer of its own."""
+
+    def __init__(self, inputs: int, choices: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, choices)
+
+    def forward(self, outputs: torch.Tensor) -> Categorical:
+        return Categorical(self.layer(outputs).log_softmax(-1))
+
+
+def make_head(layout: ActionLayout, inputs: int) -> nn.Module:
+    return Tied(layout) if layout.boxes else Logits(inputs, layout.choices[0])
+
+
+def make_policy(spec: Spec) -> PolicyNetwork:
+    encoder, head = Squares(spec.observation[0]), ActionHead(ActionLayout(spec.action), GaussianHead(), -0.5)
+    body = nn.Sequential(nn.Linear(8, 6), nn.SiLU(), nn.Linear(6, head.inputs))
+    return PolicyNetwork(spec, encoder=encoder, features=8, body=body, head=head, action_bounds="clip")
+
+
+WRONG: dict[str, tuple[str, str]] = {
+    "missing": ("encoder", r"'test_own_networks' has no 'missing'"),
+    "make_encode": ("encoder", r"did you mean make_encoder\?"),
+    "BOX": ("encoder", r"is a Box: name a function that makes a module"),
+    "raising": ("encoder", r"making it failed: ZeroDivisionError: division by zero"),
+    "leaving": ("head", r"making it failed: SystemExit: 0"),
+    "numbers": ("encoder", r"returned an object of int: return a torch\.nn\.Module"),
+    "halves": ("encoder", r"its parameter weight is torch\.float16, not float32"),
+    "images": ("encoder", r"calling it with \(2, 3\) float32 failed: .*(?s:.)*input"),
+    "unflattened": ("encoder", r"for 2 observations it returned \(2, 3, 1\), not features of shape \(2, f\)"),
+    "wide": ("head", r"sampling failed: RuntimeError: The size of tensor a \(8\) must match"),
+    "plain": ("head", r"gave a Tensor without sample, log_prob, entropy, kl_from: return a distribution"),
+    "make_head": ("policy", r"calling|making it failed|returned a"),
+}
+
+
+def raising(*arguments: Any) -> nn.Module:
+    1 / 0  # noqa: B018
+    return nn.Identity()
+
+
+def leaving(*arguments: Any) -> nn.Module:
+    sys.exit(0)
+
+
+def numbers(*arguments: Any) -> int:
+    return 3
+
+
+def halves(*arguments: Any) -> nn.Module:
+    return nn.Linear(3, 2).half()
+
+
+def images(*arguments: Any) -> nn.Module:
+    return nn.Conv2d(3, 2, 3)
+
+
+def unflattened(*arguments: Any) -> nn.Module:
+    return nn.Unflatten(1, (3, 1))
+
+
+class Wide(nn.Module):
+    """A Gaussian of as many dimensions as there are inputs."""
+
+    def forward(self, outputs: torch.Tensor) -> Gaussian:
+        return Gaussian(outputs, torch.zeros(outputs.shape[1]))
+
+
+def wide(*arguments: Any) -> nn.Module:
+    return Wide()
+
+
+def plain(*arguments: Any) -> nn.Module:
+    return nn.Identity()
+
+
+OWN = {
+    "encoder": replace(SMALL, encoder="test_own_networks:make_encoder"),
+    "encoders": replace(SMALL, encoder="test_own_networks:make_encoder", critic_encoder="own"),
+    "head": replace(SMALL, head="test_own_networks:make_head"),
+    "both": replace(SMALL, encoder="test_own_networks:make_encoder", head="test_own_networks:make_head"),
+    "policy": replace(SMALL, policy="test_own_networks:make_policy"),
+    "built in": replace(SMALL, encoder_hidden=(8, 6), layer_norm=True),
+}
+
+
+TRIED_SLOWLY = {"encoder", "head", "policy"}
+
+
+def trainer_of(spec: Spec, network: NetworkConfig, ppo: PpoConfig = PPO, seed: int = 1) -> Trainer:
+    return Trainer(spec, ppo=ppo, network=network, seed=seed, total_steps=1000)
+
+
+def trained(trainer: Trainer, updates: range) -> Trainer:
+    for update in updates:
+        report = trainer.update([Received("a", b"a", update, 0, acted(trainer, update))])
+        assert report.ratio_excess <= 1
+    return trainer
+
+
+@pytest.mark.parametrize("spec", [CONTINUOUS, pytest.param(DISCRETE, marks=pytest.mark.slow)], ids=["box", "choice"])
+@pytest.mark.parametrize(
+    "which", [pytest.param(name, marks=[pytest.mark.slow] * (name in TRIED_SLOWLY)) for name in OWN]
+)
+def test_own_networks_train_from_their_own_actions_and_resume_to_the_bit(which: str, spec: Spec) -> None:
+    trainer = trained(trainer_of(spec, OWN[which]), range(2))
+    trainer.check_graph()
+    assert type(trainer._steps._gradients) is AutogradGradients
+    resumed = trainer_of(spec, OWN[which], seed=9)
+    resumed._seed = 1
+    resumed.load(trainer.tensors(), trainer.counters())
+    first = trainer_of(spec, OWN[which]).tensors()
+    assert all(
+        not torch.equal(tensor, first[name])
+        for name, tensor in trainer.tensors().items()
+        if name.startswith(("policy.", "critic."))
+    )
+    assert_bit_equal(trained(resumed, range(2, 3)).tensors(), trained(trainer, range(2, 3)).tensors())
+    assert network_graph(trainer.policy, trainer.critic, spec)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    one, other, third = (build_networks(CONTINUOUS, OWN["both"], seed)[0].state_dict() for seed in (1, 1, 2))
+    assert_bit_equal(one, other)
+    assert not torch.equal(one["encoder.layer.weight"], third["encoder.layer.weight"])
+
+
+def test_a_leaf_encoder_in_an_own_encoder_is_fed_with_the_run_s_moments() -> None:
+    plain, own = (trained(trainer_of(CONTINUOUS, OWN[name]), range(1)) for name in ("head", "encoders"))
+    expected = plain.policy.encoder.mean
+    assert expected.abs().min() > 0.1
+    for encoder in (own.policy.encoder, own.critic.encoder):
+        torch.testing.assert_close(encoder.numbers.mean, expected)
+    assert not torch.equal(own.policy.encoder.layer.weight, own.critic.encoder.layer.weight)
+
+
+def slopes(network: NetworkConfig, **ppo: Any) -> tuple[bool, bool]:
+    """(whether the policy's losses move the encoder, whether the critic's do)."""
+    moved = []
+    for settings in ({"value_coefficient": 0.0}, {"value_coefficient": 1e6}):
+        trainer = trainer_of(CONTINUOUS, network, replace(PPO, max_grad_norm=0.0, **settings, **ppo))
+        trained(trainer, range(1))
+        moved.append(trainer.policy.encoder.layer.weight.clone())
+    start = build_networks(CONTINUOUS, network, 1)[0].encoder.layer.weight
+    return not torch.equal(moved[0], start), not torch.equal(moved[0], moved[1])
+
+
+def test_a_shared_encoder_is_trained_by_both_losses_and_one_of_its_own_is_not() -> None:
+    assert slopes(OWN["encoder"]) == (True, True)
+    assert slopes(OWN["encoders"]) == (True, False)
+    assert slopes(OWN["encoder"], critic_learning_rate=1e-3) == (True, False)
+
+
+def test_analytic_gradients_stay_where_they_apply() -> None:
+    assert type(trainer_of(CONTINUOUS, SMALL)._steps._gradients) is AnalyticGradients
+    assert type(trainer_of(CONTINUOUS, replace(SMALL, critic_encoder="own"))._steps._gradients) is AnalyticGradients
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_made_is_refused_in_one_line(name: str) -> None:
+    part, reason = WRONG[name]
+    network = replace(SMALL, **{part: f"test_own_networks:{name}"})
+    with pytest.raises(UsageError, match=reason) as caught:
+        build_networks(CONTINUOUS, network, 1)
+    assert str(caught.value).startswith(f"network.{part}=test_own_networks:{name}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"encoder": "nature"}, r"is none of auto, .* \(did you mean nature_cnn\?\)"),
+        (
+            {"encoder": "my_nets.py:make"},
+            r"must be module:function, for example my_nets:make_encoder \(the module as `import` names it, not a file",
+        ),
+        ({"head": "make_head"}, r"network\.head='make_head' must be module:function, for example my_nets:make_head"),
+        ({"policy": "a:b", "head": "a:b"}, r"network\.policy=a:b makes all parts: leave out network\.head=a:b"),
+        ({"policy": "a:b", "encoder": "flat"}, r"leave out network\.encoder=flat"),
+        ({"embedding": -1}, "at least 0"),
+        ({"encoder_hidden": (0,)}, "width below 1"),
+    ],
+)
+def test_a_name_that_cannot_be_one_is_refused_at_once(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        NetworkConfig(**settings)
+
+
+@pytest.fixture
+def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    text = "from test_own_networks import *\nimport torch\nclass Odd(torch.nn.Module):\n"
+    text += "    def forward(self, seen): return torch.special.i1(seen)\ndef odd(leaves): return Odd()\n"
+    (tmp_path / "my_nets.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    yield tmp_path
+    sys.modules.pop("my_nets", None)
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_refuses_what_cannot_be_exported(nets: Path) -> None:
+    def check(**network: str) -> None:
+        check_networks(LearnerConfig(network=NetworkConfig(**network)), CONTINUOUS)
+
+    with pytest.raises(UsageError, match=r"PyTorch cannot export the policy to ONNX: .*special_i1") as caught:
+        check(encoder="my_nets:odd")
+    assert "\n" not in str(caught.value)
+    assert "my_nets" not in sys.modules
+
+
+def test_that_process_finds_names_and_takes_what_works(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import msgspec
+
+    def code(spec: Spec | None, **network: str) -> int:
+        return main(msgspec.msgpack.encode(Task(NetworkConfig(**network), 1, spec)))
+
+    assert code(DISCRETE, encoder="my_nets:make_encoder", head="my_nets:make_head") == 0
+    assert code(None, head="my_nets:make_heat") == 2
+    assert "network.head=my_nets:make_heat: 'my_nets' has no 'make_heat': did you mean make_head" in (
+        capsys.readouterr().err
+    )
+
+
+def test_embeddings_begin_with_a_vector_for_each_value_and_are_trained() -> None:
+    space = spaces.Dict(a=spaces.Discrete(4, start=-1), b=BOX)
+    policy, _ = build_networks(spec_of(space, spaces.Discrete(2)), replace(SMALL, embedding=3), 1)
+    assert policy.features == 6
+    seen = {"observation.a": torch.tensor([-1, 2, -1]), "observation.b": torch.zeros(3, 3)}
+    features = policy.encode(seen)
+    assert torch.equal(features[0], features[2])
+    assert not torch.equal(features[0, :3], features[1, :3])
+    features.sum().backward()
+    slopes = policy.encoder.leaves[0].vectors.grad
+    assert slopes.tolist() == [[2.0] * 3, [0.0] * 3, [0.0] * 3, [1.0] * 3]
