@@ -61,7 +61,12 @@ def cnn_of(leaf: Leaf, network: NetworkConfig) -> Cnn | None:
 
 
 def images_of(spec: Spec, network: NetworkConfig) -> dict[str, Cnn]:
-    """Return the built-in encoders of a spec's image leaves, by the leaves' names. Raises UsageError."""
+    """Return the encoders of a spec's image leaves, by the leaves' names. Raises UsageError.
+
+    A user's own encoder counts as nature_cnn: its images stay bytes too, and it makes about as many features.
+    """
+    if network.policy or is_own(network.encoder):
+        return {leaf.name: "nature_cnn" for leaf in spec.observation if picture_of(leaf, "auto") is not None}
     encoders = {leaf.name: cnn_of(leaf, network) for leaf in spec.observation}
     return {name: cnn for name, cnn in encoders.items() if cnn is not None}
 

@@ -37,6 +37,16 @@ def find_by_name(setting: str, name: str, is_meant: Callable[[object], bool]) ->
     return result
 
 
+def find_function(setting: str, name: str) -> Callable[..., Any]:
+    """Return the function, or class, that a setting names. Raises UsageError, in one line."""
+    module = name.partition(":")[0]
+    result = find_by_name(setting, name, lambda value: callable(value) and getattr(value, "__module__", "") == module)
+    if not callable(result):
+        raise UsageError(f"{setting}={name} is a {type(result).__name__}: name a function that makes a module")
+    function: Callable[..., Any] = result
+    return function
+
+
 def in_a_line(error: BaseException) -> str:
     """Return an error's type and text, shortened."""
     text = printable(" ".join(str(error).split()), MOST_CHARACTERS)

@@ -14,6 +14,7 @@ from dppo.learner.failpoints import check as check_failpoint
 from dppo.learner.failpoints import reach
 from dppo.learner.hooks import HookError, hook_calls
 from dppo.learner.opening import open_run
+from dppo.learner.own_code import find_function
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
 from dppo.learner.session.records import Latencies
@@ -67,10 +68,8 @@ def run(
     watch_parent()
     check_device(config.run.device)
     hooks = hook_calls(config.run.hooks)
-    if config.network.own_code:
-        from dppo.learner.models.own_networks import find_all  # torch, which takes seconds
-
-        find_all(config.network)
+    for setting, name in config.network.own_code.items():
+        find_function(setting, name)
     stop = EndSignals()
     started = launched_at()
     with ExitStack() as stack:

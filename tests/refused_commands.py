@@ -29,6 +29,7 @@ TRAIN: dict[str, tuple[tuple[str, ...], int]] = {
     "unknown module": (("no_such_module:X-v0", *SMALL), 2),
     "environment that cannot be made": (("bad_env:Bad-v0", *SMALL), 2),
     "new directory for it": (("bad_env:Bad-v0", *SMALL, "--run.directory", "a/b/c"), 2),
+    "network nobody made": ((*CARTPOLE, "--network.head", "no_such_module:make"), 2),
     "unsupported space": (("bad_env:Odd-v0", *SMALL), 2),
     "in an empty directory": (("bad_env:Bad-v0", *SMALL, "--run.directory", "empty"), 2),
     "beside somebody's files": (("bad_env:Bad-v0", *SMALL, "--run.directory", "kept"), 2),

@@ -20,6 +20,7 @@ from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.session.settings import check_spaces, network_bytes
 from dppo.learner.session.space_remarks import remarks
+from dppo.learner.telemetry.tensorboard_graph import network_graph
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec, spec_of
 
@@ -156,6 +157,8 @@ def test_memory_is_estimated_without_float_copies_of_images() -> None:
     assert cnn_weights(leaf, config.network) == pytest.approx(1_684_128, rel=0.2)
     assert cnn_weights(leaf, NetworkConfig(encoder="impala_cnn")) == pytest.approx(1_091_936, rel=0.2)
     assert network_bytes(spec, config) < 150e6
+    own = LearnerConfig(network=NetworkConfig(policy_hidden=(), critic_hidden=(), encoder="a:b"))
+    assert network_bytes(spec, own) < 150e6
     flat = LearnerConfig(network=NetworkConfig(encoder="flat"))
     assert network_bytes(spec, flat) > 600e6
 
@@ -193,7 +196,7 @@ def test_bytes_stay_bytes_until_the_minibatch_and_a_run_resumes_to_the_bit(monke
     trainer = trainer_of(environments.spec)
     seen: list[tuple[torch.dtype, int]] = []
     encoder = trainer.policy.encoder.leaves[0]
-    encoder.register_forward_pre_hook(lambda module, inputs: seen.append((inputs[0].dtype, len(inputs[0]))))
+    hook = encoder.register_forward_pre_hook(lambda module, inputs: seen.append((inputs[0].dtype, len(inputs[0]))))
     collector = Collector(environments, seed=1, first_slot=0, life=0)
     segments = []
     for version in (1, 2):
@@ -208,6 +211,8 @@ def test_bytes_stay_bytes_until_the_minibatch_and_a_run_resumes_to_the_bit(monke
     assert {dtype for dtype, _ in seen} == {torch.uint8}
     assert {rows for _, rows in seen} <= {15, 32, *range(1, 15)}
     assert any(rows == 32 for _, rows in seen)
+    hook.remove()
+    assert network_graph(trainer.policy, trainer.critic, environments.spec)
     resumed = trainer_of(environments.spec)
     resumed.load(*before)
     resumed.update([Received("a", b"a", 2, 0, segments[-1])])

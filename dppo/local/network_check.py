@@ -10,6 +10,7 @@ import msgspec
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.network_config import NetworkConfig
+from dppo.learner.own_code import find_function
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.exit_codes import how_it_ended
 from dppo.protocol.process.interpreter import SAFE_PATH, append_working_directory
@@ -58,12 +59,12 @@ def main(text: bytes) -> int:
 
 
 def _try(task: Task) -> None:
+    for setting, name in task.network.own_code.items():
+        find_function(setting, name)  # first: what follows imports torch
     from dppo.learner.models.building import build_networks
     from dppo.learner.models.graph_check import check_export
     from dppo.learner.models.onnx_export import PolicyExporter
-    from dppo.learner.models.own_networks import find_all
 
-    find_all(task.network)
     if task.spec is not None:
         policy, _ = build_networks(task.spec, task.network, task.seed)
         check_export(PolicyExporter(policy, task.spec), policy, task.spec)

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from dppo.learner.models.action_layout import TORCH_DTYPES, ActionLayout
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.networks import PolicyNetwork
-from dppo.learner.network_config import NetworkConfig
-from dppo.learner.own_code import find_by_name, in_a_line
+from dppo.learner.own_code import find_function, in_a_line
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
 
@@ -41,7 +40,7 @@ class Head(Protocol):
 def own_encoder(name: str, leaves: Sequence[Leaf], seed: int) -> tuple[nn.Module, int]:
     """Return the encoder of network.encoder=name, and how many features it makes. Raises UsageError."""
     setting = f"network.encoder={name}"
-    encoder = _module(setting, _called(setting, _function("network.encoder", name), seed, tuple(leaves)))
+    encoder = _module(setting, _called(setting, find_function("network.encoder", name), seed, tuple(leaves)))
     zeros = [torch.zeros((ROWS, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in leaves]
     features = _tried(setting, encoder, zeros)
     shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -57,7 +56,7 @@ def own_encoder(name: str, leaves: Sequence[Leaf], seed: int) -> tuple[nn.Module
 def own_head(name: str, layout: ActionLayout, inputs: int, seed: int) -> nn.Module:
     """Return the head of network.head=name for outputs [N, inputs] of the last hidden layer. Raises UsageError."""
     setting = f"network.head={name}"
-    head = _module(setting, _called(setting, _function("network.head", name), seed, layout, inputs))
+    head = _module(setting, _called(setting, find_function("network.head", name), seed, layout, inputs))
     _check_distribution(setting, _tried(setting, head, [torch.zeros(ROWS, inputs)]), layout)
     return head
 
@@ -65,7 +64,7 @@ def own_head(name: str, layout: ActionLayout, inputs: int, seed: int) -> nn.Modu
 def own_policy(name: str, spec: Spec, seed: int) -> PolicyNetwork:
     """Return the policy of network.policy=name. Raises UsageError."""
     setting = f"network.policy={name}"
-    policy = _module(setting, _called(setting, _function("network.policy", name), seed, spec))
+    policy = _module(setting, _called(setting, find_function("network.policy", name), seed, spec))
     if not isinstance(policy, PolicyNetwork):
         raise UsageError(f"{setting} returned a {type(policy).__name__}: return a PolicyNetwork of dppo.networks")
     zeros = [torch.zeros((ROWS, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in spec.observation]
@@ -77,21 +76,6 @@ def own_policy(name: str, spec: Spec, seed: int) -> PolicyNetwork:
         )
     _check_distribution(setting, _tried(setting, policy.distribution, [features]), policy.layout)
     return policy
-
-
-def _function(setting: str, name: str) -> Callable[..., Any]:
-    module = name.partition(":")[0]
-    result = find_by_name(setting, name, lambda value: getattr(value, "__module__", "") == module and callable(value))
-    if not callable(result):
-        raise UsageError(f"{setting}={name} is a {type(result).__name__}: name a function that makes a module")
-    function: Callable[..., Any] = result
-    return function
-
-
-def find_all(network: NetworkConfig) -> None:
-    """Raise UsageError, in one line, where a function that a setting names cannot be found."""
-    for setting, name in network.own_code.items():
-        _function(setting, name)
 
 
 def _called(setting: str, function: Callable[..., Any], seed: int, *arguments: object) -> Any:

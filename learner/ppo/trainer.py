@@ -56,6 +56,7 @@ class Trainer:
         reduce: Reduce | None = None,
     ) -> None:
         torch.set_num_threads(torch_threads)
+        torch.backends.cudnn.allow_tf32 = False  # convolutions as exact as those of actors, as products are by default
         self._spec, self._ppo, self._seed, self._device, self._reduce = spec, ppo, seed, device, reduce
         self.policy, self.critic = build_networks(spec, network, seed)
         self.policy.to(device)

@@ -39,7 +39,7 @@ def network_graph(policy: PolicyNetwork, critic: CriticNetwork, spec: Spec) -> b
     device = next(critic.parameters()).device
     inputs = tuple(tensor.to(device) for tensor in example_inputs(policy, spec, rows=_ROWS))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of tracing as such; the older exporter needs it as well
+        warnings.simplefilter("ignore")  # of tracing as such, and of what it fixes of a user's network
         traced: Any = torch.jit.trace(both, inputs, check_trace=False)  # type: ignore[no-untyped-call]
     return _Drawing(both).draw(traced.inlined_graph, (*policy.leaves, "noise"), [*output_names(spec), "value"])
 
