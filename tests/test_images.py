@@ -83,6 +83,18 @@ def test_the_nature_cnn_is_that_of_the_paper_and_the_default_where_it_fits() -> 
     assert shapes(encoder_of(pictures(84, 84, 4), encoder="flat")) == []
 
 
+@pytest.mark.parametrize("shape", [(36, 36), (40, 43), (44, 36)])
+@pytest.mark.parametrize("cnn", ["nature_cnn", "impala_cnn"])
+def test_every_pixel_is_seen(cnn: str, shape: tuple[int, int]) -> None:
+    """Found by a game whose paddle was in the last rows of 40: strides of the Nature CNN leave them out."""
+    encoder = encoder_of(pictures(*shape), encoder=cnn)
+    images = torch.rand((8, 1, *shape), generator=torch.Generator().manual_seed(1), requires_grad=True)
+    for parameter in encoder.parameters():
+        parameter.data.abs_()
+    encoder.layers(images).sum().backward()
+    assert (images.grad.sum(0) > 0).all()
+
+
 def test_impala_s_cnn_is_that_of_the_paper() -> None:
     encoder = encoder_of(pictures(72, 96, 3), encoder="impala_cnn")
     assert len([shape for shape in shapes(encoder) if len(shape) == 4]) == 15
@@ -116,7 +128,7 @@ def test_several_images_stand_beside_numbers_in_the_order_of_the_spec() -> None:
     assert policy.features == 512 + 512 + 5 + 9
     tensors = policy.state_dict()
     assert tensors["encoder.leaves.2.mean"].shape == (5,)
-    assert not torch.equal(tensors["encoder.leaves.0.layers.2.weight"], tensors["encoder.leaves.1.layers.2.weight"])
+    assert not torch.equal(tensors["encoder.leaves.0.layers.2.weight"], tensors["encoder.leaves.1.layers.3.weight"])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dppo.learner.image_leaves import FEATURES, Cnn, Picture
+from dppo.learner.image_leaves import FEATURES, SMALLEST, Cnn, Picture
 from dppo.learner.models.layers import Initialisation, initialised
 
 WHITE = 255.0
@@ -37,9 +37,15 @@ class ImageEncoder(nn.Module):
 
 
 def _nature(picture: Picture, initialisation: Initialisation, generator: torch.Generator) -> nn.Sequential:
-    """Mnih et al. 2015 (Nature 518): 32 of 8 x 8 by 4, 64 of 4 x 4 by 2, 64 of 3 x 3, then 512."""
-    layers: list[nn.Module] = []
+    """Mnih et al. 2015 (Nature 518): 32 of 8 x 8 by 4, 64 of 4 x 4 by 2, 64 of 3 x 3, then 512.
+
+    Their strides leave out pixels at the border, unless a side is 36, 44, 52, ... 84, ...: others get black borders.
+    """
     channels, height, width = picture[:3]
+    top, left = (-(side - SMALLEST["nature_cnn"]) % 8 for side in (height, width))
+    borders = (left // 2, left - left // 2, top // 2, top - top // 2)
+    layers: list[nn.Module] = [nn.ZeroPad2d(borders)] if any(borders) else []
+    height, width = height + top, width + left
     for outputs, size, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
         convolution = nn.Conv2d(channels, outputs, size, stride)
         layers += [initialised(convolution, initialisation, ROOT_TWO, generator), nn.ReLU()]
