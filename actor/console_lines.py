@@ -3,8 +3,8 @@
 LINE_SECONDS = 60.0
 
 
-class Diary:
-    """Diary of one actor."""
+class PolicyLines:
+    """Lines of one actor about the policies that it acts with."""
 
     def __init__(self) -> None:
         self._term: int | None = None  # of the learner whose policies it acts with

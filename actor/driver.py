@@ -7,7 +7,7 @@ and send what it leaves in `outgoing`.
 import time
 from collections.abc import Callable, Sequence
 
-from dppo.actor.console_lines import Diary
+from dppo.actor.console_lines import PolicyLines
 from dppo.actor.envs.crash_reports import CrashReports
 from dppo.actor.envs.env_numbers import Place
 from dppo.actor.envs.interface import Crash
@@ -51,7 +51,7 @@ class ActorDriver:
         self.idle_seconds = 0.0
         self.activity = Activity()  # of this thread, for who watches it from another
         self._crashes = CrashReports()
-        self._diary = Diary()
+        self._policy_lines = PolicyLines()
         self._note = note
         self._note_reported = note_reported or note
         self._clock = clock
@@ -207,7 +207,7 @@ class ActorDriver:
         self._first_step_seconds = 0.0
         self._have_sent_at = now
         self._do(self.session.loaded(load, now - start))
-        line = self._diary.loaded(
+        line = self._policy_lines.loaded(
             term=load.term, version=load.version, steps=self.session.sealed.tally.sealed_steps, now=now
         )
         if line:

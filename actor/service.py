@@ -39,7 +39,7 @@ QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for th
 
 
 def run(
-    way_in: JoinOptions,
+    join_options: JoinOptions,
     *,
     name: str = "",
     envs: int = 0,
@@ -59,7 +59,7 @@ def run(
     name = name or f"{os.uname().nodename}-{os.getpid()}"
     stop = EndSignals()
     health = HealthFile()
-    found = _find(way_in, health, stop)
+    found = _find(join_options, health, stop)
     if found is None:
         log.info("%s ends: stopped", name)
         return
@@ -68,13 +68,13 @@ def run(
     session.allowed_envs = allow_env
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)
-    hotline = _Hotline(session.incarnation, lambda: Dealer(endpoint, security))
+    connection = _WatchdogConnection(session.incarnation, lambda: Dealer(endpoint, security))
     heartbeat = Heartbeat()
     watchdog = Watchdog(
         driver.activity,
-        tell=hotline.say,
+        tell=connection.say,
         must_end=lambda: bool(stop),
-        last_word=hotline.leave,
+        last_word=connection.leave,
         beat=lambda limit: heartbeat.beat(limit, told=bool(stop), signals_fd=stop.fd),
     )
     watchdog.start()
@@ -93,7 +93,7 @@ def run(
         close_environments(driver, farewell, code)
         watchdog.close()
         dealer.close()
-        hotline.close()
+        connection.close()
         stop.close()
     log.info(farewell)
 
@@ -103,7 +103,7 @@ def _raise_for(exit_: Exit | None) -> None:
         raise RefusedError(exit_.reason) if exit_.code == RefusedError.exit_code else DppoError(exit_.reason)
 
 
-class _Hotline:
+class _WatchdogConnection:
     """The watchdog's own way to the learner: the socket of a thread that is stuck is not to be touched by another."""
 
     def __init__(self, incarnation: bytes, connect: Callable[[], Dealer]) -> None:
@@ -143,18 +143,18 @@ class _Hotline:
             self._dealer.close()
 
 
-def _find(way_in: JoinOptions, health: HealthFile, stop: EndSignals) -> tuple[str, ClientSecurity | None] | None:
+def _find(join_options: JoinOptions, health: HealthFile, stop: EndSignals) -> tuple[str, ClientSecurity | None] | None:
     """Endpoint and keys, as soon as the file with the join line is there; None after a signal to end."""
     since = time.monotonic()
     told = False
     while not stop:
-        found = way_in.find()
+        found = join_options.find()
         if found is not None:
             return found
         now = time.monotonic()
         if now - since > SILENT_SECONDS and not told:
             told = True
-            log.info("%s is not there yet: waiting for the learner to write it", way_in.join_file)
+            log.info("%s is not there yet: waiting for the learner to write it", join_options.join_file)
         health.touch(now)
         time.sleep(TICK_SECONDS)
     return None

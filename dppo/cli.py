@@ -193,19 +193,19 @@ def _actor(arguments: list[str]) -> int:
 
     logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
     logging.basicConfig(format="%(message)s", handlers=[BackgroundHandler(sys.stderr)])
-    from dppo.protocol.process.household import last_words, leaves_nothing
+    from dppo.protocol.process.household import leaves_nothing, logged_if_killed
     from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
-    from dppo.settings.join_sources import way_in
+    from dppo.settings.join_sources import join_options
 
     settings = resolved.config
-    way = way_in(settings, resolved.sources)
+    way = join_options(settings, resolved.sources)
     bounds = {"allow_env": settings.allow_env} if settings.allow_env else {}
     from dppo.local.log_files import tracing
     from dppo.local.surroundings import kept_surroundings
 
     is_alone = LIFELINE_VARIABLE not in os.environ  # else our parent has a sweeper
     swept = leaves_nothing(ACTOR_GRACE_SECONDS, sweeper=is_alone)
-    with tracing(settings.trace, "actor") as trace, swept, last_words("its work"), kept_surroundings():
+    with tracing(settings.trace, "actor") as trace, swept, logged_if_killed("its work"), kept_surroundings():
         _entry("dppo.actor.service", "run")(way, name=settings.name, envs=settings.envs, trace=trace, **bounds)
     return 0
 

@@ -11,7 +11,7 @@ from dppo.learner.session.slots import SlotTable
 from dppo.learner.signals import EndSignals
 from dppo.learner.storage.run_directory import next_identity
 from dppo.learner.transport.credentials import DIRECTORY as ACCESS
-from dppo.learner.transport.listener import Listening, reopen_door
+from dppo.learner.transport.listener import Listening, reopen_listener
 from dppo.learner.transport.network_thread import Network
 from dppo.protocol.ledger import Ledger
 
@@ -28,7 +28,7 @@ def say_that_it_is_over(config: LearnerConfig, listening: Listening, reason: str
         return  # never listened to any network: no actor has a token for it
     stop = EndSignals()
     identity = next_identity(path)
-    router, authenticator = reopen_door(listening, config.collect.max_rollout_bytes, path)
+    router, authenticator = reopen_listener(listening, config.collect.max_rollout_bytes, path)
     session = LearnerSession(session_settings(config, identity), Ledger(), SlotTable(identity.start), None)
     network = Network(router, session, lambda entry: None, authenticator)
     try:

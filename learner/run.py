@@ -73,11 +73,11 @@ class Run:
         self.progress, self.episodes = resumed.progress, resumed.episodes
         self.ledger, self.spec = resumed.ledger, resumed.spec
         self._checkpoint: Checkpoint | None = resumed.checkpoint
-        self._complaints = LogBackoff(log.error)
+        self._failures = LogBackoff(log.error)
         self._warnings = LogBackoff(log.warning)
         self._saver = Saver(directory, config, self.journal, launched_at, resumed.saved_update)
         best = (None, 0) if config.run.evaluate_seconds else (self.progress.best_mean_return, self.progress.best_update)
-        self._best = BestPolicy(directory.path, self._complaints, *best)  # where evaluations write it: never offered
+        self._best = BestPolicy(directory.path, self._failures, *best)  # where evaluations write it: never offered
         self._newest_graph = b""
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
@@ -218,9 +218,9 @@ class Run:
         try:
             self.directory.write_atomic("policy.onnx", graph)
         except OSError as error:
-            self._complaints.failed("policy.onnx", f"policy.onnx could not be written: {error.strerror}")
+            self._failures.failed("policy.onnx", f"policy.onnx could not be written: {error.strerror}")
         else:
-            self._complaints.worked("policy.onnx")
+            self._failures.worked("policy.onnx")
         return self.progress.version, graph
 
     def record(self, report: "UpdateReport", timing: dict[str, float], env_restarts: int, now: float) -> None:

@@ -10,12 +10,12 @@ _FILE = re.compile(r"\.pyc?$")
 
 def check_env_name(name: str) -> None:
     """Raise UsageError where the name cannot be one of an environment, with the one that was probably meant."""
-    trouble = _trouble(name)
-    if trouble:
-        raise UsageError(f"env.id={name[:MAX_CHARACTERS]!r} {trouble}")
+    problem = _problem(name)
+    if problem:
+        raise UsageError(f"env.id={name[:MAX_CHARACTERS]!r} {problem}")
 
 
-def _trouble(name: str) -> str:
+def _problem(name: str) -> str:
     if not name.strip():
         return "is empty: give a Gymnasium id such as CartPole-v1, or module:id"
     if len(name) > MAX_CHARACTERS:

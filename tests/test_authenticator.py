@@ -120,7 +120,7 @@ def test_refusals_are_told_once_a_second_and_none_is_forgotten(
     assert len(caplog.records) == 2
     assert "1999 times more, most often 10.0.0.9, key" in caplog.records[1].getMessage()
     assert "unknown key (999); " in caplog.records[1].getMessage()
-    assert authenticator.turned_away == 2000
+    assert authenticator.refused == 2000
 
 
 def test_a_failed_check_is_told_with_its_reason(

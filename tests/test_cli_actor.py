@@ -64,8 +64,8 @@ def test_a_flag_counts_more_than_the_environment_for_the_way_to_the_learner(
 def test_the_join_line_comes_from_standard_input_too(monkeypatch: pytest.MonkeyPatch, entries: Entries) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"dppo actor --join {LINE}\n"))
     assert run("actor", "--join", "-") == 0
-    ((_, _, (way_in,), _),) = entries[0]
-    found = way_in.find()
+    ((_, _, (join_options,), _),) = entries[0]
+    found = join_options.find()
     assert found is not None
     assert found[0] == "tcp://host:5555"
 

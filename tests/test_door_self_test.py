@@ -10,7 +10,7 @@ from processes import free_port
 import dppo.protocol.security.curve
 from dppo.protocol.errors import DppoError
 from dppo.protocol.security.curve import new_secret_key, public_key
-from dppo.protocol.security.self_test import check_that_strangers_are_refused
+from dppo.protocol.security.self_test import check_that_unknown_keys_are_refused
 from dppo.protocol.transport.router import Router
 
 MAX_BLOB_BYTES = 100_000
@@ -29,7 +29,7 @@ def router(door: Door) -> Iterator[Router]:
 
 
 def test_the_test_of_our_own_door_passes_and_is_no_news(router: Router, door: Door) -> None:
-    check_that_strangers_are_refused(router, public_key(door.server_secret))
+    check_that_unknown_keys_are_refused(router, public_key(door.server_secret))
     assert door.asked == 1
     assert door.turned_away == []
 
@@ -38,7 +38,7 @@ def test_the_test_of_our_own_door_finds_it_open(router: Router, door: Door, monk
     monkeypatch.setattr(Door, "_admit", lambda *_: dppo.protocol.security.curve.Admitted("anybody"))
     careless = Router(f"tcp://127.0.0.1:{free_port()}", MAX_BLOB_BYTES, door.server)
     with pytest.raises(DppoError, match="random key was not refused") as caught:
-        check_that_strangers_are_refused(careless, public_key(door.server_secret))
+        check_that_unknown_keys_are_refused(careless, public_key(door.server_secret))
     assert caught.value.exit_code == 1
     careless.close()
 
@@ -54,11 +54,11 @@ def test_the_test_of_our_own_door_finds_one_without_a_lock(door: Door) -> None:
         open_listener._socket, open_listener._guard = socket, None
         assert open_listener.address == f"tcp://127.0.0.1:{port}"
         with pytest.raises(DppoError, match="messages flow"):
-            check_that_strangers_are_refused(open_listener, public_key(door.server_secret))
+            check_that_unknown_keys_are_refused(open_listener, public_key(door.server_secret))
 
 
 def test_the_test_of_our_own_door_finds_one_without_keys() -> None:
     plain = Router(f"tcp://127.0.0.1:{free_port()}", MAX_BLOB_BYTES)
     with pytest.raises(DppoError, match="random key was not refused"):
-        check_that_strangers_are_refused(plain, public_key(new_secret_key()))
+        check_that_unknown_keys_are_refused(plain, public_key(new_secret_key()))
     plain.close()

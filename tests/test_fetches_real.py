@@ -15,8 +15,8 @@ from dppo.protocol.security.join_line import JoinLine
 from dppo.protocol.specs import spec_hash
 from dppo.protocol.transport.dealer import Dealer
 from scripts.chaos.cluster import free_port
-from scripts.chaos.herd import SPEC
-from scripts.chaos.herding import HerdLearner, herd
+from scripts.chaos.load_generator import SPEC
+from scripts.chaos.load_processes import LoadLearner, simulated_actors
 
 pytestmark = pytest.mark.slow
 
@@ -58,10 +58,10 @@ def test_a_peer_that_fetches_over_and_over_gets_bounded_bytes_and_an_actor_train
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # scripts/ is not installed
     options = ("--policy-bytes", str(POLICY_BYTES), "--batch-steps", "100")
-    learner = HerdLearner(f"tcp://127.0.0.1:{free_port()}", tmp_path, *options)
+    learner = LoadLearner(f"tcp://127.0.0.1:{free_port()}", tmp_path, *options)
     try:
         assert learner.until(lambda figures: True) is not None
-        with herd(tmp_path / "join", 0, 1, 1):
+        with simulated_actors(tmp_path / "join", 0, 1, 1):
             assert learner.until(lambda figures: figures["version"] > 3) is not None
             begun_at, before = time.monotonic(), learner.figures[-1]
             policies, received = fetch_over_and_over(JoinLine.parse((tmp_path / "join").read_text()), SECONDS)

@@ -12,7 +12,7 @@ from simulated_actor import SPEC
 from simulated_learner import RUN_ID, SETTINGS
 
 from dppo.learner.session.byte_budget import Budget
-from dppo.learner.session.flow_control import CREDIT, LEAST_TOTAL_BYTES, STRANGER_BYTES
+from dppo.learner.session.flow_control import CREDIT, LEAST_TOTAL_BYTES, UNKNOWN_PEER_BYTES
 from dppo.learner.session.rate_limit import BURST_MESSAGES, MAX_STRIKES
 from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
@@ -255,9 +255,9 @@ def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_a
 
 def test_what_may_wait_unread_follows_from_credit_and_the_largest_honest_rollout(bench: Bench, peers: Make) -> None:
     session = bench.session
-    assert session.budget.allowed_bytes(None) == STRANGER_BYTES
+    assert session.budget.allowed_bytes(None) == UNKNOWN_PEER_BYTES
     honest = joined(peers("honest"))
-    assert STRANGER_BYTES < session.budget.allowed_bytes(honest.id) < 10 * STRANGER_BYTES
+    assert UNKNOWN_PEER_BYTES < session.budget.allowed_bytes(honest.id) < 10 * UNKNOWN_PEER_BYTES
     assert session.budget.allowed_bytes(b"nobody") == session.budget.allowed_bytes(None)
     assert session.budget.total_bytes() == LEAST_TOTAL_BYTES
     limited = Budget(replace(session.settings, max_ingress_bytes=12345), session.peer_table)

@@ -34,11 +34,11 @@ def test_another_address_keeps_the_key() -> None:
 
 def test_a_file_is_waited_for_and_then_read(tmp_path: Path) -> None:
     file = tmp_path / "line"
-    way_in = JoinOptions(join_file=str(file))
-    assert way_in.find() is None
+    join_options = JoinOptions(join_file=str(file))
+    assert join_options.find() is None
     file.touch(0o600)
     file.write_text(f"dppo actor --join {LINE}\n")
-    found = way_in.find()
+    found = join_options.find()
     assert found is not None
     assert found[0] == "tcp://host:5555"
 

@@ -206,10 +206,10 @@ def test_new_names_that_never_answer_cost_what_is_allowed_for_all_of_them_togeth
     punctuality = Punctuality(3.0, 1.5)
     now = wasted = 0.0
     for number in range(1000):
-        patience = punctuality.patience(f"name-{number}", now)
-        now += patience + 0.06  # in vain, then an update
-        wasted += patience
-        punctuality.wasted(patience, now)
+        allowed = punctuality.allowed_seconds(f"name-{number}", now)
+        now += allowed + 0.06  # in vain, then an update
+        wasted += allowed
+        punctuality.wasted(allowed, now)
     assert wasted <= 1.5 + WASTED_SHARE * now + 1e-6
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulation import Simulation, learner_of, running
 
-from dppo.actor.console_lines import LINE_SECONDS, Diary
+from dppo.actor.console_lines import LINE_SECONDS, PolicyLines
 from dppo.actor.leave_reasons import reason_for_learner
 from dppo.learner.session.records import Note, PeerKey
 from dppo.protocol.codec import decode_from_actor, encode
@@ -57,14 +57,14 @@ def test_any_reason_fits_into_a_message(text: str) -> None:
 
 
 def test_an_actor_speaks_of_its_policies_now_and_then() -> None:
-    diary = Diary()
-    assert diary.loaded(term=1, version=1, steps=0, now=5.0) == "running under policy 1"
-    assert diary.loaded(term=1, version=2, steps=100, now=6.0) == ""
-    assert diary.loaded(term=1, version=90, steps=12345, now=5.0 + LINE_SECONDS) == (
+    lines = PolicyLines()
+    assert lines.loaded(term=1, version=1, steps=0, now=5.0) == "running under policy 1"
+    assert lines.loaded(term=1, version=2, steps=100, now=6.0) == ""
+    assert lines.loaded(term=1, version=90, steps=12345, now=5.0 + LINE_SECONDS) == (
         "running under policy 90; 12,345 steps so far"
     )
-    assert diary.loaded(term=1, version=91, steps=12400, now=6.0 + LINE_SECONDS) == ""
-    assert diary.loaded(term=2, version=92, steps=12400, now=7.0 + LINE_SECONDS) == "running under policy 92"
+    assert lines.loaded(term=1, version=91, steps=12400, now=6.0 + LINE_SECONDS) == ""
+    assert lines.loaded(term=2, version=92, steps=12400, now=7.0 + LINE_SECONDS) == "running under policy 92"
 
 
 def command(*words: str) -> list[str]:

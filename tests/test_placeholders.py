@@ -10,7 +10,7 @@ import gymnasium as gym
 import pytest
 from counting import CountingEnv
 
-from dppo.actor.envs.env_numbers import Place, is_in_use, made_with_patience, variables
+from dppo.actor.envs.env_numbers import Place, is_in_use, made_once_free, variables
 from dppo.actor.envs.make import make_environments
 from dppo.learner.config import EnvConfig
 from dppo.learner.storage.checkpoint_format import STATE_FILE, document_of
@@ -120,14 +120,14 @@ def test_what_is_in_use_is_waited_for_and_anything_else_is_not(monkeypatch: pyte
         return "made"
 
     busy = OSError(errno.EADDRINUSE, "Address already in use")
-    assert made_with_patience(lambda: make(busy, 4), 10) == "made"
+    assert made_once_free(lambda: make(busy, 4), 10) == "made"
     tries.clear()
     with pytest.raises(ValueError, match="wrong"):
-        made_with_patience(lambda: make(ValueError("wrong"), 4), 10)
+        made_once_free(lambda: make(ValueError("wrong"), 4), 10)
     assert len(tries) == 1
     tries.clear()
     with pytest.raises(OSError, match="in use"):
-        made_with_patience(lambda: make(busy, 1000), 2)
+        made_once_free(lambda: make(busy, 1000), 2)
     assert 5 < len(tries) < 20
 
 

@@ -12,7 +12,7 @@ from processes import free_port
 
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import ClientSecurity, check_library, fingerprint, new_secret_key, public_key
-from dppo.protocol.security.self_test import check_that_strangers_are_refused
+from dppo.protocol.security.self_test import check_that_unknown_keys_are_refused
 from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.router import Router
@@ -205,7 +205,7 @@ def test_a_router_tells_its_address_in_numbers_and_its_door_is_tested_there(door
     port = free_port()
     router = Router(bind.format(port=port), MAX_BLOB_BYTES, door.server)
     assert router.address in (f"tcp://{host}:{port}" for host in ("0.0.0.0", "[::]", "127.0.0.1"))
-    check_that_strangers_are_refused(router, public_key(door.server_secret))
+    check_that_unknown_keys_are_refused(router, public_key(door.server_secret))
     router.close()
 
 

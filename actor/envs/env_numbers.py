@@ -55,7 +55,7 @@ def variables(numbers: Numbers) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def made_with_patience(make: Callable[[], _Made], seconds: float) -> _Made:
+def made_once_free(make: Callable[[], _Made], seconds: float) -> _Made:
     """Return the result of `make`; try again for at most `seconds` where a port, a file or a device is in use."""
     for _ in range(round(seconds / LOOK_SECONDS)):
         try:

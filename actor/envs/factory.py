@@ -15,7 +15,7 @@ from dppo.actor.envs.env_numbers import (
     IN_USE_SECONDS,
     Place,
     is_in_use,
-    made_with_patience,
+    made_once_free,
     variables,
 )
 from dppo.actor.envs.first_calls import check_first_calls
@@ -91,7 +91,7 @@ class Maker:
         """Make it for the first time. Raises UsageError for what no other try would change, else DppoError."""
         seconds = IN_USE_SECONDS if self._place.is_taken_over else FIRST_IN_USE_SECONDS
         try:
-            return made_with_patience(make, seconds)
+            return made_once_free(make, seconds)
         except (DppoError, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -107,7 +107,7 @@ class Maker:
 
         def make_again(*args: _Given.args, **kwargs: _Given.kwargs) -> _Made:
             try:
-                return made_with_patience(lambda: make(*args, **kwargs), IN_USE_SECONDS)
+                return made_once_free(lambda: make(*args, **kwargs), IN_USE_SECONDS)
             except (DppoError, KeyboardInterrupt):
                 raise
             except BaseException as error:

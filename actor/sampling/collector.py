@@ -44,10 +44,10 @@ class Collector:
         self._runner: PolicyRunner | None = None
         self._noise: NoiseStream | None = None
         self._activity = activity or Activity()
-        self._repairs = CrashRecovery(
+        self._recovery = CrashRecovery(
             environments, seed=seed, first_slot=first_slot, life=life, on_crash=on_crash, activity=self._activity
         )
-        self._observations = self._repairs.first_observations()
+        self._observations = self._recovery.first_observations()
         self._open = OpenSegment(environments.spec, environments.envs, FIRST_CAPACITY, self._observations)
         self._episodes = Episodes(environments.envs, len(environments.spec.metrics))
         self._capacity = FIRST_CAPACITY  # of the next segment
@@ -104,8 +104,8 @@ class Collector:
         activity.turns += 1
         activity.what = "env.step"
         step = self._environments.step(env_action)
-        if step.crashes or not self._repairs.is_finite(step):
-            step, lost = self._repairs.mended(step)
+        if step.crashes or not self._recovery.is_finite(step):
+            step, lost = self._recovery.mended(step)
             for column in lost:
                 self._open.break_off(column)
         activity.what = ""

@@ -65,7 +65,7 @@ class ActorSession:
         self._spec: Spec | None = None
         self._made: MakeEnvironments | None = None
         self._welcome: Welcome | None = None
-        self._contact = Keepalive()
+        self._keepalive = Keepalive()
         self._term = 0
         self._version = 0
         self._parts = Parts()
@@ -101,12 +101,12 @@ class ActorSession:
 
     def connected(self, now: float) -> list[Action]:
         """A fresh connection: introduce ourselves."""
-        self._contact.connected(now)
+        self._keepalive.connected(now)
         self.sealed.send_again_after(0)
         return self._say_hello(now)
 
     def _say_hello(self, now: float) -> list[Action]:
-        self._contact.said_hello(now)
+        self._keepalive.said_hello(now)
         self._move(Event.HELLO_SENT)
         self._waits.asked(now)
         spec = self._spec
@@ -136,7 +136,7 @@ class ActorSession:
     def _keep_in_touch(
         self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int]
     ) -> list[Action]:
-        match self._contact.due(now):
+        match self._keepalive.due(now):
             case Due.RECONNECT:
                 return [Reconnect()]
             case Due.HELLO:
@@ -151,7 +151,7 @@ class ActorSession:
         """One message from the learner."""
         if self.state is State.OVER:
             return []
-        self._contact.heard(now)
+        self._keepalive.heard(now)
         self._waits.heard(now)
         match message:
             case Welcome():
@@ -180,7 +180,7 @@ class ActorSession:
                 self._stopping = message
                 return [Cut()]
             case Who():
-                if self._contact.unanswered:
+                if self._keepalive.unanswered:
                     return []  # the answer to several messages in a row; HELLO is on its way
                 self.sealed.send_again_after(0)
                 return self._say_hello(now)
@@ -199,7 +199,7 @@ class ActorSession:
             self._move(Event.END)
             return [Exit(3, f"the learner now wants {changed}: start a new actor for it")]
         self.step_timeout_seconds = welcome.env.step_timeout_seconds  # the one thing that may change on the way
-        self._contact.welcomed(welcome)
+        self._keepalive.welcomed(welcome)
         self._welcome = welcome
         self.on_stop, self.sealed.most_bytes = welcome.on_stop, welcome.max_rollout_bytes
         if self._made is None:
@@ -220,7 +220,7 @@ class ActorSession:
         if reject.fatal:
             self._move(Event.END)
             return [Exit(3, f"refused by the learner: {reject.text}")]
-        self._contact.refused_for_now(reject.retry_after_seconds, now)
+        self._keepalive.refused_for_now(reject.retry_after_seconds, now)
         self._answer = reject.challenge
         return [] if reject.challenge else [*self._waits.put_off(reject.text)]
 
@@ -249,7 +249,7 @@ class ActorSession:
         if seconds is None:
             return self._fail(what)
         self._move(Event.POLICY_UNUSABLE)
-        self._contact.reconnect_after(seconds, now)
+        self._keepalive.reconnect_after(seconds, now)
         return [Note(f"{what}; connecting again in {seconds:g} s")]
 
     def _fail(self, why: str) -> list[Action]:
@@ -291,7 +291,7 @@ class ActorSession:
         return []
 
     def _flush(self) -> list[Action]:
-        if self._welcome is None or self._contact.unanswered:
+        if self._welcome is None or self._keepalive.unanswered:
             return []
         return [Send(rollout.header, rollout.blob) for rollout in self.sealed.take_unsent()]
 

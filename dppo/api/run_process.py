@@ -22,7 +22,7 @@ from typing import TextIO
 import msgspec
 
 from dppo.local.child_process import ChildProcess
-from dppo.local.exit_diagnosis import last_words
+from dppo.local.exit_diagnosis import last_error
 from dppo.local.launch_texts import LaunchTexts
 from dppo.protocol.errors import CheckpointError, DppoError, ProtocolError, RefusedError, UsageError
 from dppo.protocol.process.exit_codes import how_it_ended
@@ -114,7 +114,7 @@ def _code(code: int, line: bytes, words: str) -> int:
     except msgspec.DecodeError:
         if code == -signal.SIGKILL:
             raise DppoError("the process of the run was killed; the same call goes on with the run") from None
-        last = last_words(words)
+        last = last_error(words)
         raise DppoError(f"the process of the run {how_it_ended(code)}{f': {last}' if last else ''}") from None
     if ended.kind:
         raise KINDS.get(ended.kind, DppoError)(ended.error)

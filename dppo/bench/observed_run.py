@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from dppo.local.child_process import ChildProcess
-from dppo.local.exit_diagnosis import last_words
+from dppo.local.exit_diagnosis import last_error
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.exit_codes import how_it_ended
 from dppo.protocol.process.lifeline import Lifeline
@@ -63,7 +63,7 @@ def observe(arguments: Sequence[str], seed: int, seconds: float | None = None) -
 def _failure(code: int, text: str, command: str) -> DppoError:
     """Return what to raise for a run that failed: its own words, and whether its command was wrong."""
     lines = text.splitlines()
-    words = last_words(text) or (lines[-1] if lines else f"it {how_it_ended(code)} and printed nothing")
+    words = last_error(text) or (lines[-1] if lines else f"it {how_it_ended(code)} and printed nothing")
     return (UsageError if code == UsageError.exit_code else DppoError)(f"{words} (said by `{command}`)")
 
 

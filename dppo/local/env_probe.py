@@ -20,7 +20,7 @@ from typing import IO
 import msgspec
 
 from dppo.local.child_process import ChildProcess
-from dppo.local.exit_diagnosis import last_words
+from dppo.local.exit_diagnosis import last_error
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.process.exit_codes import how_it_ended
@@ -123,7 +123,7 @@ def _broken(env: EnvSettings, process: ChildProcess, log: IO[bytes], limit: floa
     """Return why there was no answer."""
     code = process.wait_at_most(1.0)
     log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
-    words = last_words(log.read().decode(errors="replace"))
+    words = last_error(log.read().decode(errors="replace"))
     if code is None or words.startswith("environment hung"):
         place = f", in {words.partition(' in ')[2]}" if " in " in words else ""
         return (

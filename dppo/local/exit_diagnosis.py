@@ -19,7 +19,7 @@ _FATAL = re.compile(r"^Fatal Python error: (?P<what>.+)$")
 TAIL_LINES = 400  # of a log: the stacks of all threads
 
 
-def last_words(log: str) -> str:
+def last_error(log: str) -> str:
     """The newest error in it; "" where the process ended without a word."""
     lines = log.rstrip().splitlines()[-TAIL_LINES:]
     for at in range(len(lines) - 1, -1, -1):  # its children may have written after it

@@ -29,7 +29,7 @@ from dppo.local.run_comparison import kept_settings
 from dppo.local.surroundings import kept_surroundings
 from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
 from dppo.protocol.errors import DppoError, RefusedError
-from dppo.protocol.process.household import handle_here_only, last_words
+from dppo.protocol.process.household import handle_here_only, logged_if_killed
 from dppo.protocol.process.launch_time import launched_at
 from dppo.protocol.trace import Trace
 from dppo.settings.commands import TrainConfig
@@ -121,7 +121,7 @@ class Inline:
         watchdog = Watchdog(self._driver.activity, tell=self._note_stuck, must_end=None)
         watchdog.start()
         try:
-            with last_words("the run", RESUME):
+            with logged_if_killed("the run", RESUME):
                 self._train()
         finally:
             watchdog.close()

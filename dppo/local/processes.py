@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dppo.learner.regular_files import open_own
 from dppo.local.child_process import ChildProcess, end_all, wait_all
-from dppo.local.exit_diagnosis import HUNG, ended_in_order, last_words
+from dppo.local.exit_diagnosis import HUNG, ended_in_order, last_error
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE
 from dppo.protocol.process.lifeline import Lifeline
@@ -103,7 +103,7 @@ class Child:
 
     def last_error(self) -> str:
         """Return the process's last error in one line, without the program's name; "" where it printed none."""
-        return last_words(self.words)
+        return last_error(self.words)
 
     def _read_words(self) -> str:
         with contextlib.suppress(OSError), self.log.open("rb") as log:

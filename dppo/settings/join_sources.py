@@ -12,7 +12,7 @@ STDIN = "-"
 _LAYERS = ("flag", "environment")  # the first one counts most; a file comes last
 
 
-def way_in(settings: ActorConfig, sources: Mapping[str, str]) -> JoinOptions:
+def join_options(settings: ActorConfig, sources: Mapping[str, str]) -> JoinOptions:
     """The way that the settings describe. Reads the join line from standard input where they say so.
 
     sources: where each setting comes from. Raises UsageError where they contradict each other.

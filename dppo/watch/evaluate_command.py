@@ -11,7 +11,7 @@ from dppo.fitted_text import fitted
 from dppo.local.surroundings import kept_surroundings
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.descendants import descendants, kill
-from dppo.protocol.process.household import last_words, leaves_nothing
+from dppo.protocol.process.household import leaves_nothing, logged_if_killed
 from dppo.protocol.texts import MAX_ERROR, printable
 from dppo.settings.commands import EvaluateArguments
 from dppo.watch.episode_results import EvaluationResult, Tally
@@ -48,7 +48,7 @@ def run(chosen: EvaluateArguments) -> int:
     tally = Tally(asked=chosen.episodes)
     with leaves_nothing(GRACE_SECONDS, sweeper=True), _Overtime(chosen, tally):
         try:
-            with last_words("the evaluation", "there is no result"):
+            with logged_if_killed("the evaluation", "there is no result"):
                 result = play(chosen, tally)
         except WindowClosed:
             print("the window was closed before an episode was over: there is no result", file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 
-from dppo.actor.envs.env_numbers import FIRST_IN_USE_SECONDS, Place, made_with_patience
+from dppo.actor.envs.env_numbers import FIRST_IN_USE_SECONDS, Place, made_once_free
 from dppo.actor.envs.factory import Maker
 from dppo.actor.envs.make import registered
 from dppo.learner.config import EnvConfig
@@ -132,7 +132,7 @@ def make_watched(settings: EnvConfig, mode: RenderMode, place: Place = Place()) 
             modes = ", ".join(offered) or "none"
             raise UsageError(f"{settings.id} cannot be watched: it has no render_mode {mode} (it offers: {modes})")
         maker = Maker(settings.id, {**settings.kwargs, "render_mode": mode}, place, parse_wrappers(settings.wrappers))
-        environment = made_with_patience(lambda: maker.single(0), FIRST_IN_USE_SECONDS)
+        environment = made_once_free(lambda: maker.single(0), FIRST_IN_USE_SECONDS)
         if mode == "human":
             environment = Shown(environment)
         environment.reset(seed=0)

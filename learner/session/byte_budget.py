@@ -4,7 +4,7 @@ import math
 
 from dppo.learner.session.flow_control import (
     CREDIT,
-    STRANGER_BYTES,
+    UNKNOWN_PEER_BYTES,
     allowed_bytes,
     batch_bytes,
     largest_rollout_bytes,
@@ -31,7 +31,7 @@ class Budget:
         """Return how many unread bytes that connection may have sent; None: a connection that has sent nothing yet."""
         most = self._settings.incarnations_per_connection
         if self._peer_table.spec is None:
-            return STRANGER_BYTES * most
+            return UNKNOWN_PEER_BYTES * most
         allowed = 0
         for peer in self._peer_table.index.on(connection) if connection is not None else ():
             allowed += self._of_actor(peer.slots.envs)
@@ -59,7 +59,7 @@ class Budget:
         """Return how many bytes of all peers together may be unread or wait for the next update."""
         settings, spec, actors = self._settings, self._peer_table.spec, len(self._peer_table.peers)
         if settings.max_ingress_bytes or spec is None:
-            return total_bytes(settings.max_ingress_bytes, allowed=STRANGER_BYTES, batch=0)
+            return total_bytes(settings.max_ingress_bytes, allowed=UNKNOWN_PEER_BYTES, batch=0)
         total = self._batches.get(actors)
         if total is None:
             if len(self._batches) >= MAX_SIZES:

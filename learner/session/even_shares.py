@@ -86,7 +86,7 @@ class EvenShares:
         for peer in [peer for peer in acting if self._owes(peer)]:
             record = self._punctuality.record(peer.actor)
             longest = max(self._grace_seconds, self._longest_seconds, USUAL_TIMES * record.seconds * record.is_kept)
-            allowed = longest * self._punctuality.patience(peer.actor, now) / self._grace_seconds
+            allowed = longest * self._punctuality.allowed_seconds(peer.actor, now) / self._grace_seconds
             since = max(self._exhausted_at, peer.quota.delivered_at)
             waited = now - self._exhausted_at
             if now - since > allowed or waited > LONGEST_TIMES * longest:

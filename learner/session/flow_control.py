@@ -11,7 +11,7 @@ from dppo.protocol.specs import Spec
 
 CREDIT = 8  # rollouts in flight; with SEGMENTS_PER_BATCH 4 this is two batches' share
 ENCRYPTION_BYTES = 64  # that CURVE adds to a frame: libzmq measures what is on the wire
-STRANGER_BYTES = 65536  # HELLO, heartbeats, handshake
+UNKNOWN_PEER_BYTES = 65536  # HELLO, heartbeats, handshake
 SLACK_ROLLOUTS = 2  # beyond credit: one that STOP cuts, one half read
 LEAST_TOTAL_BYTES = 2**28
 MOST_UNDELIVERED = {"keep": CREDIT + 1, "drop": CREDIT + 2}  # rollouts: one more than credit is cut by STOP
@@ -48,7 +48,7 @@ def batch_bytes(spec: Spec, *, batch_steps: int, segment_steps: int, envs: int, 
 
 def allowed_bytes(largest_rollout: int, *, credit: int) -> int:
     """Return the bytes that one actor may have sent and that were not read yet."""
-    return STRANGER_BYTES + (credit + SLACK_ROLLOUTS) * (largest_rollout + MAX_HEADER_BYTES)
+    return UNKNOWN_PEER_BYTES + (credit + SLACK_ROLLOUTS) * (largest_rollout + MAX_HEADER_BYTES)
 
 
 def total_bytes(chosen: int, *, allowed: int, batch: int) -> int:

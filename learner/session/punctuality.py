@@ -64,7 +64,7 @@ class Punctuality:
         record = self._records.get(actor)
         return record is not None and record.is_given_up
 
-    def patience(self, actor: str, now: float) -> float:
+    def allowed_seconds(self, actor: str, now: float) -> float:
         """Seconds that the others may wait for that actor."""
         record = self._records.get(actor)
         if record is not None and record.is_kept and record.in_time >= self._required:

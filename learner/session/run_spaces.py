@@ -73,10 +73,10 @@ class Spaces:
         no = Reject("spec", "the run has other spaces now", fatal=False)
         return [note, *(Send(key, no) for key in peers)]
 
-    def are_overruled(self, hello: Hello, token: str, peers: Iterable[Peer], now: float, patience: float) -> bool:
+    def are_overruled(self, hello: Hello, token: str, peers: Iterable[Peer], now: float, idle_seconds: float) -> bool:
         """Count the vote of an actor with other spaces. Return whether they are to be the run's.
 
-        patience: seconds after which spaces under which nothing was delivered give way to those of one that waits.
+        idle_seconds: seconds after which spaces under which nothing was delivered give way to those of one that waits.
         """
         spec = hello.spec
         if spec is None or self.is_settled or (token and self._why_not(spec)):
@@ -88,7 +88,7 @@ class Spaces:
         supporters = [peer for peer in peers if peer.ready]
         if any(peer.steps for peer in supporters):
             return against > len(supporters)
-        return against > len(supporters) or now - self._since > patience
+        return against > len(supporters) or now - self._since > idle_seconds
 
 
 def difference(theirs: Spec, ours: Spec) -> str:

@@ -220,8 +220,12 @@ class LearnerSession:
 
     def _change_spaces(self, hello: Hello, now: float, token: str) -> list[Action]:
         """Drop spaces that were wrong, with all that was collected in them; the trainer begins anew."""
-        spaces, peers, patience = self.peer_table.spaces, self.peer_table.peers.values(), self.settings.lease_seconds
-        if self.cycle.phase not in CHANGEABLE or not spaces.are_overruled(hello, token, peers, now, patience):
+        spaces, peers, idle_seconds = (
+            self.peer_table.spaces,
+            self.peer_table.peers.values(),
+            self.settings.lease_seconds,
+        )
+        if self.cycle.phase not in CHANGEABLE or not spaces.are_overruled(hello, token, peers, now, idle_seconds):
             return []
         assert hello.spec is not None, "nothing else overrules"
         dropped = self._drop_spaces(hello.spec, "as most actors say")

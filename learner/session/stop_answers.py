@@ -28,9 +28,9 @@ class Answers:
                 self._said += self._judge(peer, now)  # it went on to a later policy without a word
             peer.stop_at, peer.stop_version = now, version
             self._open[peer.key] = peer
-        patience = self._punctuality.patience(peer.actor, now)
-        peer.wait_until = now + patience
-        return patience > 0
+        allowed = self._punctuality.allowed_seconds(peer.actor, now)
+        peer.wait_until = now + allowed
+        return allowed > 0
 
     def answered(self, peer: Peer, version: int, now: float) -> list[Action]:
         """The answer to the STOP of that version."""

@@ -15,13 +15,13 @@ BEST_POLICY_FILE = "policy-best.onnx"
 class BestPolicy:
     """Best policy of one run directory."""
 
-    def __init__(self, directory: Path, complaints: LogBackoff, mean_return: float | None, update: int) -> None:
+    def __init__(self, directory: Path, failures: LogBackoff, mean_return: float | None, update: int) -> None:
         """mean_return, update: of the checkpoint that the run goes on from; without their file they do not count."""
         self._file = directory / BEST_POLICY_FILE
         has_file = mean_return is not None and self._file.is_file()
         self.written = (mean_return, update) if has_file else (None, 0)  # what the file holds
         self._best = self.written
-        self._complaints = complaints
+        self._failures = failures
         self._graph: bytes | None = None  # to be written
 
     def offer(self, update: int, mean_return: float | None, graph: bytes) -> None:
@@ -42,7 +42,7 @@ class BestPolicy:
         try:
             replace_file(self._file, with_metadata(self._graph, notes))
         except OSError as error:
-            self._complaints.failed(BEST_POLICY_FILE, f"{BEST_POLICY_FILE} could not be written: {error.strerror}")
+            self._failures.failed(BEST_POLICY_FILE, f"{BEST_POLICY_FILE} could not be written: {error.strerror}")
         else:
             self._graph, self.written = None, self._best
-            self._complaints.worked(BEST_POLICY_FILE)
+            self._failures.worked(BEST_POLICY_FILE)

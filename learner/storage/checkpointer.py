@@ -190,7 +190,7 @@ class Saver:
         self._config = config.run
         self._journal = journal
         self._launched_at = launched_at
-        self._complaints = LogBackoff(log.error)
+        self._failures = LogBackoff(log.error)
         self._lasting_at = launched_at
         self._recent_at = -math.inf
         # the shortest of them is what one costs: the others had to wait for a core
@@ -215,10 +215,10 @@ class Saver:
             tensors = content.trainer.tensors()
             save_recent(self._directory.checkpoints, content.progress.updates, tensors, self._state(content, now))
         except CheckpointError as error:
-            self._complaints.failed("the recent checkpoint", error)
+            self._failures.failed("the recent checkpoint", error)
         else:
             self.saved_update = content.progress.updates
-            self._complaints.worked("the recent checkpoint")
+            self._failures.worked("the recent checkpoint")
 
     def took(self, seconds: float) -> None:
         """Note how long the newest call of `save` took."""
@@ -243,10 +243,10 @@ class Saver:
                 self._journal.forget_before(self._first_file_needed(best))
             self._directory.write_json("ledger.json", content.books.ledger)
         except (CheckpointError, OSError) as error:
-            self._complaints.failed("the checkpoint", error)
+            self._failures.failed("the checkpoint", error)
         else:
             self.saved_update = update
-            self._complaints.worked("the checkpoint")
+            self._failures.worked("the checkpoint")
 
     def _first_file_needed(self, best: int | None) -> int:
         """Return the first journal file that lasting checkpoints need, or the best one (at most MOST_FILES back)."""

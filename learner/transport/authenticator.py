@@ -26,14 +26,14 @@ class TokenAuthenticator:
 
     def __init__(self, access: Access, *, wall: Clock, monotonic: Clock) -> None:
         """wall: seconds since 1970, for expiry. Raises UsageError where the files cannot be used."""
-        self.turned_away = 0
+        self.refused = 0
         self._lock = threading.Lock()  # both threads may notice a change
         self._access = access
         self._wall = wall
         self._stamp = access.stamp()  # before reading, so that a change in between is not missed
         self._known = access.book()  # the newest that could be read
         self._book: TokenBook | None = self._known  # None while the file cannot be used
-        self._trouble = ""
+        self._problem = ""
         self._monotonic = monotonic
         self._denials = LogThrottle(growth=1, least_seconds=SECONDS_BETWEEN_LINES)
         self._failures = LogThrottle(growth=1, least_seconds=SECONDS_BETWEEN_LINES)
@@ -53,19 +53,19 @@ class TokenAuthenticator:
     def _verdict(self, key: bytes) -> Verdict:
         book = self._book
         if book is None:
-            raise UsageError(self._trouble)
+            raise UsageError(self._problem)
         return book.verdict(key, self._wall())
 
     def denied(self, address: str, key: bytes, reason: str) -> None:
         """Count and log a client that was refused."""
-        self.turned_away += 1
+        self.refused += 1
         text = f"{address}, key {fingerprint(key) if key else 'none'}: {reason}"
         if self._denials.count(text, self._monotonic()):
             log.warning("refused: %s", text)
 
     def failed(self, error: BaseException) -> None:
         """Count and log a client that was refused because the check itself failed."""
-        self.turned_away += 1
+        self.refused += 1
         text = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         if self._failures.count(text, self._monotonic()):
             log.warning("a key could not be checked, and its owner was refused: %s", text)
@@ -84,7 +84,7 @@ class TokenAuthenticator:
             try:
                 self._book = self._known = self._access.book()
             except UsageError as error:
-                self._book, self._trouble = None, str(error)
+                self._book, self._problem = None, str(error)
                 log.error("%s", error)
             else:
                 log.info("the tokens have changed: %d valid", len(self._book.valid(self._wall())))

@@ -16,7 +16,7 @@ from dppo.learner.transport.credentials import JOIN_FILE, Access
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import public_key
 from dppo.protocol.security.join_line import JoinLine
-from dppo.protocol.security.self_test import check_that_strangers_are_refused
+from dppo.protocol.security.self_test import check_that_unknown_keys_are_refused
 from dppo.protocol.transport.endpoints import check_endpoint, host_and_port, leaves_this_machine
 from dppo.protocol.transport.router import Router
 
@@ -83,7 +83,7 @@ def open_listener(
     authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
     router = Router(listening.bind, max_blob_bytes, authenticator.security())
     try:
-        check_that_strangers_are_refused(router, public_key(access.secret_key()))
+        check_that_unknown_keys_are_refused(router, public_key(access.secret_key()))
         line = access.announce(_address(listening.advertise, router.address), time.time())
         log.info("listening on %s", router.endpoint)
         _tell(line, listening, run_directory)
@@ -93,7 +93,7 @@ def open_listener(
     return router, authenticator
 
 
-def reopen_door(
+def reopen_listener(
     listening: Listening, max_blob_bytes: int, run_directory: Path
 ) -> tuple[Router, TokenAuthenticator | None]:
     """Open the port of a run that has listened before. Makes and changes nothing in its directory; prints nothing.
@@ -106,7 +106,7 @@ def reopen_door(
     authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
     router = Router(listening.bind, max_blob_bytes, authenticator.security())
     try:
-        check_that_strangers_are_refused(router, public_key(access.secret_key()))
+        check_that_unknown_keys_are_refused(router, public_key(access.secret_key()))
         line = access.first_line()
         if line is not None and listening.join_file and not Path(listening.join_file).exists():
             write_join_file(Path(listening.join_file), line)

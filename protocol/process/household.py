@@ -47,7 +47,7 @@ def sweeper_fd() -> int | None:
 
 
 @contextlib.contextmanager
-def last_words(doing: str, advice: str = "") -> Iterator[None]:
+def logged_if_killed(doing: str, advice: str = "") -> Iterator[None]:
     """Have the sweeper, where there is one, log it if this process ends inside, where a user's code runs in it.
 
     doing: what was broken off, as in "the run". advice: what to do.

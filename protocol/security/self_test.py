@@ -11,23 +11,23 @@ from dppo.protocol.transport.router import Router
 TIMEOUT_MILLISECONDS = 5000  # it takes 2; this is for a machine that is very busy
 
 
-def check_that_strangers_are_refused(router: Router, server_key: bytes) -> None:
+def check_that_unknown_keys_are_refused(router: Router, server_key: bytes) -> None:
     """Connect with a random key and be refused. Raises DppoError where it is not so. Costs a few milliseconds.
 
     server_key: the public half of the router's key, 32 bytes.
     """
     secret_key = new_secret_key()
     if router.guard is not None:
-        router.guard.stranger = public_key(secret_key)
-    seen = _knock(router.address, server_key, secret_key)
+        router.guard.self_test_key = public_key(secret_key)
+    seen = _connection_event(router.address, server_key, secret_key)
     if seen is not ConnectionEvent.AUTHENTICATION_FAILED:
         raise DppoError(
-            f"the learner would not be safe: a stranger with a random key was not refused at {router.address} "
+            f"the learner would not be safe: a client with a random key was not refused at {router.address} "
             f"({seen.value if seen else 'no answer'}), so it does not start; see docs/security.md"
         )
 
 
-def _knock(address: str, server_key: bytes, secret_key: bytes) -> ConnectionEvent | None:
+def _connection_event(address: str, server_key: bytes, secret_key: bytes) -> ConnectionEvent | None:
     """Return what the connection of a client with that key comes to."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.setsockopt(zmq.LINGER, 0)

@@ -25,7 +25,7 @@ class ZapHandler:
     """Serves one context from a thread of its own, until the context is terminated."""
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", security: ServerSecurity) -> None:
-        self.stranger = b""  # the key of our own test, which is not logged when it is refused
+        self.self_test_key = b""  # the key of our own test, which is not logged when it is refused
         self.restarts = 0
         self._context = context
         self._security = security
@@ -89,6 +89,6 @@ class ZapHandler:
             case Admitted(user):
                 return _OK, "", user
             case Denied(reason):
-                if key != self.stranger:
+                if key != self.self_test_key:
                     self._security.denied(address.decode(errors="replace"), key, reason)
                 return _REFUSED, reason, ""

@@ -130,7 +130,7 @@ class Connections:
         allowed_bytes: of a peer, None standing for an unknown one. all_read: no complete message is left unread.
         room: how many connections may be open before files run short.
         """
-        patience = SILENT_SECONDS if len(self) <= room else HURRIED_SECONDS
+        limit_seconds = SILENT_SECONDS if len(self) <= room else HURRIED_SECONDS
         if not self._to_measure:
             self._to_measure = list(self._by_fd)
         silent = []
@@ -140,7 +140,7 @@ class Connections:
                 continue
             if connection.seen_at is None:
                 connection.seen_at = now
-            elif connection.claimant is None and now - connection.seen_at > patience:
+            elif connection.claimant is None and now - connection.seen_at > limit_seconds:
                 silent.append(connection)
             received = connection.received_bytes()
             if received is None:

@@ -30,7 +30,7 @@ SAMPLE_SECONDS = 1.0
 JOIN_SECONDS = 60.0  # until the first updates, on a busy machine
 START_SECONDS = 10.0  # a process that was just started may still be importing
 END_SECONDS = 30.0  # the grace within which everything ends after SIGTERM
-TROUBLE = re.compile(r"Traceback|Error\b|error:|not close|do not belong together|could not be|cannot be read", re.I)
+PROBLEM = re.compile(r"Traceback|Error\b|error:|not close|do not belong together|could not be|cannot be read", re.I)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Plan:
     settings: tuple[str, ...] = ()  # further flags of the learner
     variables: dict[str, str] = field(default_factory=dict)  # of the learner
     run: Path | None = None  # run directory; None: below the fault's own
-    harmless: str = ""  # regular expression: trouble in the learner's log that this fault is expected to cause
+    harmless: str = ""  # regular expression: problems in the learner's log that this fault is expected to cause
 
 
 class Cluster:
@@ -210,9 +210,9 @@ class Cluster:
     def _learner_figures(self, may_die: bool) -> list[Figure]:
         harmless = re.compile(self.plan.harmless or r"(?!)")
         lines = self.learner.said().splitlines()
-        trouble = [line.strip() for line in lines if TROUBLE.search(line) and not harmless.search(line)]
+        problems = [line.strip() for line in lines if PROBLEM.search(line) and not harmless.search(line)]
         deaths = [] if may_die else [str(code) for code in self.learner.unexpected_exits]
-        return [none_of("learner errors", trouble), none_of("learner deaths not by us", deaths)]
+        return [none_of("learner errors", problems), none_of("learner deaths not by us", deaths)]
 
     def _ledger_figures(self) -> list[Figure]:
         try:

@@ -6,7 +6,7 @@ from typing import Any
 from scripts.chaos.cluster import free_port
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, reported
-from scripts.chaos.herding import HerdLearner, herd
+from scripts.chaos.load_processes import LoadLearner, simulated_actors
 
 ACTORS = 1000
 PROCESSES = 8
@@ -16,15 +16,15 @@ def play(scene: Scene) -> list[Figure]:
     """Join, work, lose the learner, join again."""
     actors = int(scene.pick(200, ACTORS))
     endpoint = f"tcp://127.0.0.1:{free_port()}"
-    learner = HerdLearner(endpoint, scene.directory)
+    learner = LoadLearner(endpoint, scene.directory)
     listening = learner.until(lambda figures: True)
-    with herd(scene.directory / "join", 0, actors, PROCESSES):
+    with simulated_actors(scene.directory / "join", 0, actors, PROCESSES):
         joining_at = time.monotonic()
         joined = learner.until(lambda figures: figures["ready"] >= actors)
         time.sleep(scene.pick(6, 30))
         window = [one for one in learner.figures if joined is not None and one["at"] > joined["at"]]
         learner.end()
-        again = HerdLearner(endpoint, scene.directory)
+        again = LoadLearner(endpoint, scene.directory)
         back_from = again.until(lambda figures: True)
         back = again.until(lambda figures: figures["ready"] >= actors)
         worked = again.until(lambda figures: figures["accepted"] > actors)

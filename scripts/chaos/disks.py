@@ -129,8 +129,8 @@ def play_damaged(scene: Scene) -> list[Figure]:
         back = cluster.next_policy(PATIENCE_SECONDS, after=cluster.learner.started_at)
         figures.append(at_most("restored from a copy: start to the first policy", back, scene.within(5), "s"))
         cluster.next_update(PATIENCE_SECONDS)
-        trouble = [line for line in cluster.learner.said().splitlines() if "dppo: error:" in line]
-        return [*figures, none_of("other errors", trouble[1:]), *cluster.finish()]
+        problems = [line for line in cluster.learner.said().splitlines() if "dppo: error:" in line]
+        return [*figures, none_of("other errors", problems[1:]), *cluster.finish()]
 
 
 def _restart_after(scene: Scene, cluster: Cluster, name: str, damage: Callable[[Path], None]) -> list[Figure]:

@@ -4,8 +4,8 @@ from scripts.chaos.cluster import Cluster, Plan
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, holds, reported
 from scripts.chaos.holder import KINDS
+from scripts.chaos.refused_peers import join_file
 from scripts.chaos.simulators import SECONDS_VARIABLE
-from scripts.chaos.strangers import join_file
 
 SLOW_STEP_SECONDS = 5.0  # of an honest actor's environments: longer than collect.stop_grace_seconds (3)
 SLOW_SHARE = 90.0  # percent of the calm speed that the others keep beside it

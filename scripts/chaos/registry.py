@@ -18,9 +18,9 @@ def known() -> dict[str, Fault]:
         kill_learner,
         partitions,
         pauses,
+        refused_peers,
         slow_reader,
         soak,
-        strangers,
         terminations,
     )
 
@@ -38,7 +38,7 @@ def known() -> dict[str, Fault]:
         crowd,
         disks,
         histories,
-        strangers,
+        refused_peers,
         terminations,
         soak,
     )

@@ -5,9 +5,9 @@ import time
 from scripts.chaos.cluster import Cluster, Plan, free_port
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, reported
-from scripts.chaos.herding import HerdLearner, herd
+from scripts.chaos.load_processes import LoadLearner, simulated_actors
+from scripts.chaos.refused_peers import join_file
 from scripts.chaos.relays import Relay
-from scripts.chaos.strangers import join_file
 
 BYTES_PER_SECOND = 10_000
 NETWORK = ("--network.policy-hidden", "256,256")  # a policy of some 280 KB: half a minute for this reader
@@ -70,11 +70,11 @@ def play(scene: Scene) -> list[Figure]:
 def play_many(scene: Scene) -> list[Figure]:
     """The same with a hundred simulated actors, which need no cores for environments and training."""
     endpoint = f"tcp://127.0.0.1:{free_port()}"
-    learner = HerdLearner(endpoint, scene.directory, *MANY_SETTINGS)
+    learner = LoadLearner(endpoint, scene.directory, *MANY_SETTINGS)
     join, pause = scene.directory / "join", ("--pause", str(PAUSE_SECONDS))
     try:
         learner.until(lambda figures: True)
-        with herd(join, 0, MANY - 1, PROCESSES, *pause):
+        with simulated_actors(join, 0, MANY - 1, PROCESSES, *pause):
             joined = learner.until(lambda figures: figures["ready"] >= MANY - 1)
             time.sleep(scene.pick(2, 10))
             calm_from = time.monotonic()
@@ -82,7 +82,7 @@ def play_many(scene: Scene) -> list[Figure]:
             slow_from = time.monotonic()
             host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
             relay = Relay((host, int(port)), bytes_per_second=BYTES_PER_SECOND)
-            with relay, herd(join, MANY, 1, 1, "--learner", relay.endpoint, *pause):
+            with relay, simulated_actors(join, MANY, 1, 1, "--learner", relay.endpoint, *pause):
                 all_joined = learner.until(lambda figures: figures["ready"] >= MANY)
                 time.sleep(scene.pick(10, 120))
                 slow_to = time.monotonic()
@@ -117,12 +117,12 @@ def play_many(scene: Scene) -> list[Figure]:
 def play_link(scene: Scene) -> list[Figure]:
     """The only actor is behind a link that needs longer for one policy than heartbeats and lease last."""
     endpoint = f"tcp://127.0.0.1:{free_port()}"
-    learner = HerdLearner(endpoint, scene.directory, *LINK_SETTINGS)
+    learner = LoadLearner(endpoint, scene.directory, *LINK_SETTINGS)
     try:
         learner.until(lambda figures: True)
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
         relay = Relay((host, int(port)), bytes_per_second=LINK_BYTES_PER_SECOND)
-        with relay, herd(scene.directory / "join", 0, 1, 1, "--learner", relay.endpoint):
+        with relay, simulated_actors(scene.directory / "join", 0, 1, 1, "--learner", relay.endpoint):
             began = time.monotonic()
             worked = learner.until(lambda figures: figures["version"] > 1)
             time.sleep(scene.pick(0, 120))
@@ -144,7 +144,7 @@ def play_link(scene: Scene) -> list[Figure]:
 
 
 def _versions_per_second(figures: list[dict[str, float]]) -> float | None:
-    """Rate at which the herd's learner published, policies per second; None for fewer than two figures."""
+    """Rate at which the generator's learner published, policies per second; None for fewer than two figures."""
     if len(figures) < 2:
         return None
     return (figures[-1]["version"] - figures[0]["version"]) / (figures[-1]["at"] - figures[0]["at"])

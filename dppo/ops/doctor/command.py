@@ -49,16 +49,16 @@ def examine(chosen: DoctorArguments) -> list[Finding]:
     if join == "-":
         join = sys.stdin.readline().strip()
     is_open = chosen.learner.startswith("tcp://") and not (join or chosen.join_file)
-    way_in = None
+    join_options = None
     if join or chosen.join_file or chosen.learner:
-        way_in = JoinOptions(chosen.learner, join, chosen.join_file, insecure=is_open)
+        join_options = JoinOptions(chosen.learner, join, chosen.join_file, insecure=is_open)
     findings = machine(Path(chosen.run or "."))
     if chosen.run:
         from dppo.ops.doctor.run_files import run_files
 
         findings += run_files(check_run(chosen.run), time.time())
-    if way_in is not None:
+    if join_options is not None:
         from dppo.ops.doctor.reach import reach
 
-        findings += reach(way_in, time.monotonic)
+        findings += reach(join_options, time.monotonic)
     return findings

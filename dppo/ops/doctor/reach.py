@@ -30,14 +30,16 @@ _DO = {
 }
 
 
-def reach(way_in: JoinOptions, clock: Callable[[], float]) -> list[Finding]:
+def reach(join_options: JoinOptions, clock: Callable[[], float]) -> list[Finding]:
     """Name, port, protocol, key."""
     try:
-        found = way_in.find()
+        found = join_options.find()
     except UsageError as error:
         return [from_error("join line", error)]
     if found is None:
-        return [Finding("error", "join line", f"{way_in.join_file} does not exist", "Start the learner, or copy it")]
+        return [
+            Finding("error", "join line", f"{join_options.join_file} does not exist", "Start the learner, or copy it")
+        ]
     endpoint, security = found
     if endpoint.startswith("ipc://"):
         return [_handshake(endpoint, None, clock)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dppo.local.exit_diagnosis import HUNG, ended_in_order, how_an_actor_ended, last_words
+from dppo.local.exit_diagnosis import HUNG, ended_in_order, how_an_actor_ended, last_error
 from dppo.protocol.process.exit_codes import how_it_ended
 
 ENVIRONMENT_STACK = """\
@@ -51,8 +51,8 @@ Fatal Python error: Segmentation fault
         (SEGFAULT, "Segmentation fault in advance (sim.py:105)"),
     ],
 )
-def test_last_words(log: str, words: str) -> None:
-    assert last_words(log) == words
+def test_last_error(log: str, words: str) -> None:
+    assert last_error(log) == words
 
 
 def test_an_end_in_order_is_told_from_a_process_that_an_environment_took_along() -> None:

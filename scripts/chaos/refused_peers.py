@@ -35,8 +35,8 @@ def play(scene: Scene) -> list[Figure]:
         cluster.next_update(PATIENCE_SECONDS)
         ends = cluster.finish()
         joined = set(re.findall(r"^(\S+) joined", cluster.learner.said(), re.MULTILINE))
-        strangers = sorted(joined - sealed_by - {"recorded", "revoked"})  # those two came with a good token first
-        return [*figures, none_of("strangers that joined", strangers), *ends]
+        others = sorted(joined - sealed_by - {"recorded", "revoked"})  # those two came with a good token first
+        return [*figures, none_of("refused peers that joined", others), *ends]
 
 
 def _without_the_key(cluster: Cluster) -> list[Figure]:
@@ -46,14 +46,14 @@ def _without_the_key(cluster: Cluster) -> list[Figure]:
     random_key = JoinLine(good.server_key, good.token_id, new_secret_key(), good.address)
     soon_over = _token(cluster, "expired", "--expires", "1s")
     to_revoke = _token(cluster, "revoked")
-    inside = _stranger(cluster, "revoked", "--join-file", _line(cluster, "revoked", to_revoke))
+    inside = _start_once(cluster, "revoked", "--join-file", _line(cluster, "revoked", to_revoke))
     cluster.until(lambda: "revoked joined" in cluster.learner.said(), PATIENCE_SECONDS)
     _dppo("token", "revoke", str(cluster.watch.path), "revoked")
     cluster.live(1.5)  # the other token is over now
     figures = [
-        _turned_away(cluster, "no key", _stranger(cluster, "no-key", "--insecure", *address)),
+        _refused(cluster, "no key", _start_once(cluster, "no-key", "--insecure", *address)),
         *(
-            _turned_away(cluster, name, _stranger(cluster, name.replace(" ", "-"), "--join-file", file))
+            _refused(cluster, name, _start_once(cluster, name.replace(" ", "-"), "--join-file", file))
             for name, file in (
                 ("random key", _line(cluster, "random", str(random_key))),
                 ("wrong server key", _line(cluster, "other", str(other_learner))),
@@ -61,7 +61,7 @@ def _without_the_key(cluster: Cluster) -> list[Figure]:
                 ("revoked token", _line(cluster, "again", to_revoke)),
             )
         ),
-        _turned_away(cluster, "revoked while at work", inside),
+        _refused(cluster, "revoked while at work", inside),
     ]
     return figures
 
@@ -69,8 +69,8 @@ def _without_the_key(cluster: Cluster) -> list[Figure]:
 def _mechanisms(cluster: Cluster) -> list[Figure]:
     """Peers that speak ZMTP, but not CURVE."""
     hello = b"\x00\x04\x93\x01\x02\x03"  # a frame of one message: it must never be read
-    plain = _knock(cluster, _GREETING % b"PLAIN".ljust(20, b"\0") + _PLAIN_HELLO + hello)
-    null = _knock(cluster, _GREETING % b"NULL".ljust(20, b"\0") + _NULL_READY + hello)
+    plain = _closed_after(cluster, _GREETING % b"PLAIN".ljust(20, b"\0") + _PLAIN_HELLO + hello)
+    null = _closed_after(cluster, _GREETING % b"NULL".ljust(20, b"\0") + _NULL_READY + hello)
     return [
         at_most("mechanism PLAIN: connection closed after", plain, ANSWER_SECONDS, "s"),
         at_most("mechanism NULL: connection closed after", null, ANSWER_SECONDS, "s"),
@@ -81,14 +81,14 @@ def _replayed(cluster: Cluster) -> list[Figure]:
     """Replay the bytes that an actor has sent."""
     host, _, port = cluster.endpoint.removeprefix("tcp://").rpartition(":")
     with Relay((host, int(port))) as relay:
-        actor = _stranger(cluster, "recorded", "--join-file", str(join_file(cluster)), "--learner", relay.endpoint)
+        actor = _start_once(cluster, "recorded", "--join-file", str(join_file(cluster)), "--learner", relay.endpoint)
         joined = cluster.until(lambda: "recorded joined" in cluster.learner.said(), PATIENCE_SECONDS)
         cluster.next_update(PATIENCE_SECONDS)
         cluster.live(1)
         actor.signal(signal.SIGTERM)
         cluster.until(lambda: not actor.alive, PATIENCE_SECONDS)
     before = cluster.learner.said().count("recorded joined")
-    closed = _knock(cluster, bytes(relay.sent))
+    closed = _closed_after(cluster, bytes(relay.sent))
     cluster.live(0.5)
     after = cluster.learner.said().count("recorded joined")
     return [
@@ -117,8 +117,8 @@ def _other_kinds(cluster: Cluster) -> list[Figure]:
     figures = []
     for name, program in programs.items():
         call = f"{program}; from dppo.cli import main; import sys; main(sys.argv[1:])"
-        stranger = _stranger(cluster, name.replace(" ", "-"), *join, program=("-c", call))
-        figures.append(_turned_away(cluster, name, stranger))
+        peer = _start_once(cluster, name.replace(" ", "-"), *join, program=("-c", call))
+        figures.append(_refused(cluster, name, peer))
     return figures
 
 
@@ -129,10 +129,10 @@ def _second_learner(cluster: Cluster) -> list[Figure]:
     cluster.others.append(second)
     second.stay_dead()
     second.start()
-    return [_turned_away(cluster, "second learner on the run directory", second)]
+    return [_refused(cluster, "second learner on the run directory", second)]
 
 
-def _stranger(cluster: Cluster, name: str, *arguments: str, program: tuple[str, ...] = ()) -> Worker:
+def _start_once(cluster: Cluster, name: str, *arguments: str, program: tuple[str, ...] = ()) -> Worker:
     """An actor that is started now, and once only."""
     worker = cluster.worker(name, "actor", *arguments, "--name", name)
     worker.program = program or worker.program
@@ -142,7 +142,7 @@ def _stranger(cluster: Cluster, name: str, *arguments: str, program: tuple[str, 
     return worker
 
 
-def _turned_away(cluster: Cluster, name: str, worker: Worker) -> Figure:
+def _refused(cluster: Cluster, name: str, worker: Worker) -> Figure:
     """Check that the worker ends by itself as refused, with one line that gives the reason."""
     cluster.until(lambda: not worker.alive, PATIENCE_SECONDS)
     errors = [line for line in worker.said().splitlines() if line.startswith("dppo: error: ")]
@@ -151,7 +151,7 @@ def _turned_away(cluster: Cluster, name: str, worker: Worker) -> Figure:
     return Figure(name, f"exit {worker.exits or 'none'}: {told[:110]}", "", f"exit {REFUSED}, one line", passed)
 
 
-def _knock(cluster: Cluster, content: bytes) -> float | None:
+def _closed_after(cluster: Cluster, content: bytes) -> float | None:
     """Say that to the learner's port; seconds until it closes the connection, None where it does not in time."""
     host, _, port = cluster.endpoint.removeprefix("tcp://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS) as connection:

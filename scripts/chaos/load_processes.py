@@ -1,4 +1,4 @@
-"""Starts the two sides of a herd as processes of their own, and reads what its learner tells."""
+"""Start the two sides of the load generator as processes, and read the figures of its learner."""
 
 import json
 import signal
@@ -14,10 +14,10 @@ from dppo.local.child_process import ChildProcess, end_all
 from dppo.protocol.process.lifeline import Lifeline
 
 PATIENCE_SECONDS = 60.0
-MODULE = "scripts.chaos.herd"
+MODULE = "scripts.chaos.load_generator"
 
 
-class HerdLearner:
+class LoadLearner:
     """One life of the learner; reads the figures that it prints."""
 
     def __init__(self, endpoint: str, directory: Path, *options: str) -> None:
@@ -58,7 +58,7 @@ class HerdLearner:
 
 
 @contextmanager
-def herd(join_file: Path, first: int, actors: int, processes: int, *options: str) -> Iterator[None]:
+def simulated_actors(join_file: Path, first: int, actors: int, processes: int, *options: str) -> Iterator[None]:
     """Run simulated actors in a few processes; the block begins when all of them have started."""
     started: list[ChildProcess] = []
     with Lifeline() as lifeline:

@@ -1,7 +1,7 @@
 """Both sides of a crowd, without environments and training: a learner's network thread, and many actors' sessions.
 
-    python -m scripts.chaos.herd learner ENDPOINT DIRECTORY      prints a line of figures as JSON, ten a second
-    python -m scripts.chaos.herd actors JOIN_FILE FIRST COUNT    from a line on standard input to its end
+    python -m scripts.chaos.load_generator learner ENDPOINT DIRECTORY    prints a line of figures as JSON, ten a second
+    python -m scripts.chaos.load_generator actors JOIN_FILE FIRST COUNT    from a line on standard input to its end
 
 Keys, sockets, sessions, codec and ledger are the real ones. A rollout is one step; a version follows on a full batch.
 """
@@ -180,7 +180,7 @@ def act(join_file: Path, first: int, count: int, pause: float, endpoint: str) ->
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(
-        prog="python -m scripts.chaos.herd", description=(__doc__ or "").partition("\n")[0]
+        prog="python -m scripts.chaos.load_generator", description=(__doc__ or "").partition("\n")[0]
     )
     sides = parser.add_subparsers(dest="side", required=True)
     learner = sides.add_parser("learner")
