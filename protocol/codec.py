@@ -9,10 +9,11 @@ from typing import Any
 import msgpack
 import msgspec
 
+from dppo.protocol.clean_records import cleaned
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.messages import WITH_BLOB, FromActor, FromLearner, Message
 from dppo.protocol.specs import check_spec
-from dppo.protocol.texts import cleaned, printable
+from dppo.protocol.texts import printable
 
 MAX_HEADER_BYTES = 4096  # an envelope included
 ENVELOPE = b"\xc4\x08"  # MessagePack's eight bytes, an incarnation; a message begins with an array

@@ -3,7 +3,6 @@
 import codecs
 import contextlib
 import locale
-import multiprocessing
 import os
 import sys
 import threading
@@ -39,7 +38,8 @@ def leave(code: int) -> NoReturn:
     _end_pools()
     for thread in _threads():
         thread.join(max(0.0, deadline - time.monotonic()))
-    children = [child for child in multiprocessing.active_children() if not child.daemon]
+    started = sys.modules.get("multiprocessing")  # 10 ms to import, and without it nobody has started a process
+    children = [child for child in started.active_children() if not child.daemon] if started else []
     for child in children:
         child.join(max(0.0, deadline - time.monotonic()))
     names = [f"thread {thread.name}" for thread in _threads()]

@@ -8,7 +8,6 @@ is against typing errors; it protects nothing.
 
 import base64
 import binascii
-import hashlib
 import re
 from dataclasses import dataclass, field
 
@@ -75,6 +74,8 @@ def _decoded(text: str) -> bytes:
 
 
 def _checksum(body: bytes) -> bytes:
+    import hashlib  # 3 ms, which `dppo --help` does without
+
     return hashlib.blake2b(PREFIX.encode() + body, digest_size=_CHECKSUM_BYTES).digest()
 
 
