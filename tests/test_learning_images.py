@@ -1,0 +1,72 @@
+"""Games that are known as pictures are learned: the example of the page on images, and one that needs a number too."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_docs_examples import blocks
+
+import dppo
+
+WITHOUT_TRAINING = 0.3  # of the balls are caught
+MIRRORED = '''
+import gymnasium as gym
+import numpy as np
+from my_catch import Catch
+
+
+class Mirrored(Catch):
+    """In half of the episodes left is right, which a number says."""
+
+    observation_space = gym.spaces.Dict(picture=Catch.observation_space, sign=gym.spaces.Box(-1, 1, (1,)))
+
+    def reset(self, *, seed=None, options=None):
+        picture, info = super().reset(seed=seed)
+        self.sign = 2 * int(self.np_random.integers(2)) - 1
+        return self.both(picture), info
+
+    def step(self, action):
+        picture, *rest = super().step(1 + self.sign * (action - 1))
+        return self.both(picture), *rest
+
+    def both(self, picture):
+        return {"picture": picture, "sign": np.array([self.sign], np.float32)}
+'''
+
+
+def share_caught(env: str, steps: int, **network: Any) -> float:
+    result = dppo.train(
+        env=env,
+        actors=0,
+        total_steps=steps,
+        collect={"batch_steps": 1024},
+        ppo={"learning_rate": 1e-3, "epochs": 4, "minibatch_steps": 128},
+        network=network,
+        seed=1,
+        verbose=False,
+    )
+    assert result.steps < steps + 1100
+    return dppo.evaluate(result.directory, episodes=200).mean
+
+
+@pytest.fixture(autouse=True)
+def games(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_catch.py").write_text(blocks("docs/images.md")[0])
+    (tmp_path / "my_mirror.py").write_text(MIRRORED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("my_catch", "my_mirror"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_catch_is_learned_from_pictures_within_twelve_thousand_steps() -> None:
+    assert share_caught("my_catch:Catch", 12_000, policy_hidden=(), critic_hidden=()) > 0.85 > WITHOUT_TRAINING
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_picture_and_a_number_are_learned_together_within_twenty_five_thousand_steps() -> None:
+    assert share_caught("my_mirror:Mirrored", 25_000) > 0.65 > 2 * WITHOUT_TRAINING
