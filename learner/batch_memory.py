@@ -18,7 +18,7 @@ def update_bytes(spec: Spec, *, batch_steps: int, normalises: bool, images: Cont
     images: names of leaves that stay bytes until a minibatch.
     """
     numbers = sum(leaf.features for leaf in spec.observation if leaf.name not in images)
-    received = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in (*spec.observation, *spec.action))
+    received = sum(math.prod(leaf.shape) * _itemsize(leaf.dtype) for leaf in (*spec.given, *spec.action))
     return batch_steps * (2 * received + numbers * (4 * FLOAT_COPIES + 16 * normalises))
 
 

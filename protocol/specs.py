@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from dppo.protocol.action_leaves import action_leaves
+from dppo.protocol.action_masks import MASK, mask_leaf
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.leaf_paths import Path, leaf_name
 from dppo.protocol.leaves import DType, Leaf, leaf_spaces
@@ -24,6 +25,7 @@ __all__ = [
     "Leaf",
     "Spec",
     "check_spec",
+    "masked_spec",
     "spec_from_json",
     "spec_hash",
     "spec_of",
@@ -50,6 +52,11 @@ class Spec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     mask: tuple[Leaf, ...] = ()  # which actions were allowed, one row per step
     state: tuple[Leaf, ...] = ()  # recurrent state at the start of a segment, one row per segment
     metrics: tuple[str, ...] = ()  # numbers of the environment's own, one each per episode
+
+    @property
+    def given(self) -> tuple[Leaf, ...]:
+        """Leaves of observations and masks: what there is to act on."""
+        return self.observation + self.mask
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
@@ -136,6 +143,12 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
             f"with names and bounds, and a message may carry {MAX_SPEC_BYTES}"
         )
     return spec
+
+
+def masked_spec(spec: Spec, leaf: str = "") -> Spec:
+    """Return the spec with masks of its actions. leaf: of observations, which is the mask and no observation then."""
+    observation = tuple(other for other in spec.observation if other.name != leaf)
+    return msgspec.structs.replace(spec, observation=observation, mask=(mask_leaf(spec.action, leaf or MASK),))
 
 
 def _observation_leaf(path: Path, space: "gym.Space[Any]") -> Leaf:

@@ -1,8 +1,8 @@
 """Action distributions: their protocol, and four of them, as functions of tensors. Knows PyTorch; knows no network.
 
 Written out instead of taken from torch.distributions, whose checks and object layers cost more than the arithmetic of
-a small minibatch. A further distribution (a masked one) is one more record with these methods; nothing else asks which
-one it is, but for gradients written out by hand.
+a small minibatch. Under a mask they are those of the legal choices (`masking`). A further distribution is one more
+record with these methods; nothing else asks which one it is, but for gradients written out by hand.
 """
 
 import math
@@ -14,7 +14,9 @@ from torch import Tensor
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 LARGEST_LOGIT = 1e4
-PADDING = -1e9  # logit of a choice that an element lacks: its probability is exactly 0, and its products are finite
+# logit of a choice that an element lacks, log-prob of one that a mask forbids: its probability is exactly 0, and its
+# products are finite
+PADDING = -1e9
 
 
 class Distribution(Protocol):
@@ -89,7 +91,7 @@ class Gaussian(NamedTuple):
 class Categorical(NamedTuple):
     """One of k choices."""
 
-    log_probs: Tensor  # [N, k], normalised
+    log_probs: Tensor  # [N, k], normalised; of forbidden choices PADDING
 
     def sample(self, noise: Tensor) -> Tensor:
         """The action argmax(log_probs + noise), [N] int64; noise [N, k] is standard Gumbel, or 0 for the mode."""
@@ -109,7 +111,8 @@ class Categorical(NamedTuple):
 
     def terms(self, action: Tensor) -> Tensor:
         """[N]: the largest of the log-probs, whichever action it is."""
-        return self.log_probs.clamp_min(-LARGEST_LOGIT).abs().amax(-1)
+        sizes = self.log_probs.clamp_min(-LARGEST_LOGIT).abs()
+        return torch.where(self.log_probs > PADDING / 2, sizes, 0.0).amax(-1)
 
     def rows(self) -> Tensor:
         """Return all of it as one tensor with a row for each of N, [N, k]: what `of_rows` takes."""
@@ -124,7 +127,7 @@ class Categorical(NamedTuple):
 class MultiCategorical(NamedTuple):
     """A choice for each of k elements, independent of each other: MultiDiscrete, MultiBinary, several leaves."""
 
-    log_probs: Tensor  # [N, k, m], normalised over m; where an element has fewer choices the last are below PADDING / 2
+    log_probs: Tensor  # [N, k, m], normalised over m; below PADDING / 2 where a choice is missing or forbidden
 
     def sample(self, noise: Tensor) -> Tensor:
         """The choices argmax(log_probs + noise), [N, k] int64; noise [N, k m] is standard Gumbel, or 0 for the mode."""

@@ -4,6 +4,7 @@ Observations are random, of every leaf's own kind, and more rows than the graph 
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,12 @@ def check_graph(graph: bytes, policy: PolicyNetwork, spec: Spec) -> None:
     inputs = random_inputs(policy, spec, np.random.default_rng(0))
     names = output_names(spec)
     with torch.no_grad():
-        *leaves, noise = inputs
-        expected = dict(zip(names, (tensor.numpy() for tensor in policy(*leaves, noise)), strict=True))
+        leaves = inputs[: len(policy.leaves)]
+        legal = None if policy.mask is None else policy.mask(inputs[-2])
+        expected = dict(zip(names, (tensor.numpy() for tensor in policy(*inputs)), strict=True))
         rows = policy.layout.rows({leaf.name: torch.from_numpy(expected[leaf.name]) for leaf in spec.action})
-        terms = policy.distribution(policy.encoder(*leaves)).terms(rows).numpy()
-    feed = {name: tensor.numpy() for name, tensor in zip((*policy.leaves, "noise"), inputs, strict=True)}
+        terms = policy.distribution(policy.encoder(*leaves), legal).terms(rows).numpy()
+    feed = {name: tensor.numpy() for name, tensor in zip(policy.inputs, inputs, strict=True)}
     try:
         computed = dict(zip(names, _session(graph).run(names, feed), strict=True))
     except Exception as error:  # onnxruntime's errors have no common base class of their own
@@ -67,9 +69,18 @@ def check_graph(graph: bytes, policy: PolicyNetwork, spec: Spec) -> None:
 
 
 def random_inputs(policy: PolicyNetwork, spec: Spec, rng: np.random.Generator) -> list[Tensor]:
-    """Observation leaves [ROWS, *shape] of every kind and dtype, and noise [ROWS, n]."""
+    """Observation leaves [ROWS, *shape] of every kind and dtype, the mask where there is one, and noise [ROWS, n]."""
     leaves = [torch.from_numpy(_leaf(leaf, rng)) for leaf in spec.observation]
-    return [*leaves, torch.from_numpy(rng.gumbel(size=(ROWS, policy.outputs)).astype(np.float32))]
+    masks = [torch.from_numpy(_mask(policy.layout.choices, rng)) for _ in spec.mask]
+    return [*leaves, *masks, torch.from_numpy(rng.gumbel(size=(ROWS, policy.outputs)).astype(np.float32))]
+
+
+def _mask(choices: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+    """Flags [ROWS, size], about half of them set, of which each element has a legal choice."""
+    parts = [rng.random((ROWS, count)) < 0.5 for count in choices]
+    for part in parts:
+        part[np.arange(ROWS), rng.integers(0, part.shape[1], ROWS)] = True
+    return np.concatenate(parts, 1)
 
 
 def _leaf(leaf: Leaf, rng: np.random.Generator) -> np.ndarray:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dppo.learner.models.action_layout import ActionLayout
 from dppo.learner.models.distributions import Categorical, Distribution, Gaussian, Joint, MultiCategorical
+from dppo.learner.models.masking import masked_log_probs
 
 Mean = Literal["linear", "tanh"]
 Std = Literal["free", "state"]
@@ -87,18 +88,20 @@ class ActionHead(nn.Module):
         """[n] where the std is the same in every state."""
         return self._log_std[0]
 
-    def forward(self, outputs: Tensor) -> Distribution:
-        """The distribution at N observations; rows of actions as in ActionLayout."""
+    def forward(self, outputs: Tensor, legal: Tensor | None = None) -> Distribution:
+        """The distribution at N observations; rows of actions as in ActionLayout. legal: as of MaskLayout."""
         if self.layout.kind == "categorical":
-            return Categorical(outputs.log_softmax(-1))
+            return Categorical(outputs.log_softmax(-1) if legal is None else masked_log_probs(outputs, legal))
         if not self.layout.chosen:
             return self.gaussian.distribution(outputs, self.log_std)
-        choices = self._choices(outputs[:, self.numbers :])
+        choices = self._choices(outputs[:, self.numbers :], legal)
         if not self.layout.boxes:
             return choices
         numbers = self.gaussian.distribution(outputs[:, : self.numbers], self.log_std)
         return Joint(numbers, choices, self.layout.numbers)
 
-    def _choices(self, outputs: Tensor) -> MultiCategorical:
+    def _choices(self, outputs: Tensor, legal: Tensor | None) -> MultiCategorical:
         logits = outputs.reshape(-1, len(self.layout.choices), self.layout.most)
+        if legal is not None:
+            return MultiCategorical(masked_log_probs(logits, legal))
         return MultiCategorical((logits if self.padding is None else logits + self.padding).log_softmax(-1))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dppo.learner.models.action_layout import ActionLayout, as_given, as_stored
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.heads import ActionHead
+from dppo.learner.models.masking import MaskLayout, masked
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
 
@@ -49,8 +50,10 @@ class PolicyNetwork(nn.Module):
         head: outputs to a Distribution over rows of actions (ActionLayout); ActionHead, or one of the user's.
         """
         super().__init__()
-        self.leaves = tuple(leaf.name for leaf in spec.observation)  # inputs of `forward`, in this order
+        self.leaves = tuple(leaf.name for leaf in spec.observation)  # of observations, in the order of `forward`
         self.layout = layout = ActionLayout(spec.action)
+        self.mask = MaskLayout(layout) if spec.mask else None
+        self.inputs = (*self.leaves, *(leaf.name for leaf in spec.mask), "noise")
         self.features = features
         self.noise, self.outputs = layout.noise, layout.noise_size
         # first of all parameters, and of this name: checkpoints have it so
@@ -78,25 +81,27 @@ class PolicyNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return (action leaves, env_action leaves, behaviour_log_prob) for E environments: what an actor runs.
 
-        inputs: observation leaves [E, *shape] in the wire dtypes, in the spec's order, and last noise [E, n] float32,
-        of the kind that `self.noise` names, 0 for the deterministic policy. action [E, *shape] is what is stored and
+        inputs, as `self.inputs` names them: observation leaves [E, *shape] in the wire dtypes, in the spec's order; the
+        mask of actions bool [E, size], where the spec has one; and last noise [E, n] float32, of the kind that
+        `self.noise` names, 0 for the deterministic policy. action [E, *shape] is what is stored and
         trained on: the unclipped sample, or the choice counted from 0 (int64; flags: bool). env_action is the same
         after bounds or start. behaviour_log_prob [E] is of `action`, joint over its leaves.
         """
-        *leaves, noise = inputs
-        distribution = self.distribution(self.encoder(*leaves))
+        *given, noise = inputs
+        legal = None if self.mask is None else self.mask(given.pop())
+        distribution = self.distribution(self.encoder(*given), legal)
         action = distribution.sample(noise)
         log_prob = distribution.log_prob(action)
         if self.layout.kind == "categorical":
             return action, action + self.layout.leaves[0].start, log_prob
         numbers, choices = self.layout.halves(action)
         of_action = self.layout.leaves
-        given = (
+        env_action = (
             None if numbers is None else self._to_environment(numbers),
             None if choices is None else choices + self.starts,
         )
         stored = map(as_stored, of_action, self.layout.parts(numbers, choices))
-        return *stored, *map(as_given, of_action, self.layout.parts(*given)), log_prob
+        return *stored, *map(as_given, of_action, self.layout.parts(*env_action)), log_prob
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features [N, f] of observation leaves [N, *shape] by name, in the wire dtypes."""
@@ -107,10 +112,12 @@ class PolicyNetwork(nn.Module):
         """Whether features may be kept for a whole batch: no training changes them within one."""
         return next(self.encoder.parameters(), None) is None
 
-    def distribution(self, features: Tensor) -> Distribution:
-        """The distribution over actions at encoded observations [N, f]."""
-        distribution: Distribution = self.head(self.body(features))
-        return distribution
+    def distribution(self, features: Tensor, legal: Tensor | None = None) -> Distribution:
+        """The distribution over actions at encoded observations [N, f]. legal: as of MaskLayout; None: all choices."""
+        outputs = self.body(features)
+        takes_masks = legal is not None and type(self.head) is ActionHead  # one of the user's knows nothing of them
+        distribution: Distribution = self.head(outputs, legal) if takes_masks else self.head(outputs)
+        return distribution if legal is None or takes_masks else masked(distribution, legal)
 
     def log_prob_and_entropy(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Distribution]:
         """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape].

@@ -21,7 +21,8 @@ OPSET = 17  # read by every onnxruntime since 1.12
 class PolicyExporter:
     """One graph for the life of a learner.
 
-    Inputs: each leaf of the observation [E, *shape] by name, in its wire dtype, and `noise` [E, n] float32; outputs as
+    Inputs: each leaf of the observation [E, *shape] by name, in its wire dtype; the mask of actions bool [E, size] by
+    name (action_mask), where the spec has one; and `noise` [E, n] float32. Outputs as
     in PolicyNetwork.forward: each leaf of the action by name, the same as `env_action`, and `log_prob`; E is free. The
     metadata say how to feed it: `dppo.noise` (normal, gumbel, or parts of both), `dppo.version`, `dppo.spec` (JSON).
     """
@@ -72,7 +73,7 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
     biases of two layers, and two tensors that share one initializer could not be swapped apart any more.
     """
     policy = copy.deepcopy(policy).cpu().eval()
-    inputs = [*policy.leaves, "noise"]
+    inputs = list(policy.inputs)
     for index, tensor in enumerate(policy.state_dict().values()):
         tensor.fill_(0.01 * (index + 1) if tensor.is_floating_point() else index)
     file = io.BytesIO()
@@ -104,9 +105,10 @@ def output_names(spec: Spec) -> list[str]:
 
 
 def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Tensor, ...]:
-    """(observation leaves [rows, *shape], noise [rows, n]) to trace the policy with, on the CPU."""
+    """(observation leaves [rows, *shape], mask, noise [rows, n]) to trace the policy with, on the CPU."""
     leaves = [torch.zeros((rows, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in spec.observation]
-    return *leaves, torch.zeros(rows, policy.outputs)
+    masks = [torch.ones((rows, *leaf.shape), dtype=torch.bool) for leaf in spec.mask]
+    return *leaves, *masks, torch.zeros(rows, policy.outputs)
 
 
 def _swapped(policy: PolicyNetwork, initializers: Mapping[str, TensorProto]) -> list[str]:

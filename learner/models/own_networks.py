@@ -74,7 +74,8 @@ def own_policy(name: str, spec: Spec, seed: int) -> PolicyNetwork:
             f"{setting}: its encoder's features for {ROWS} observations have shape {tuple(features.shape)}, and it was "
             f"made with features={policy.features}"
         )
-    _check_distribution(setting, _tried(setting, policy.distribution, [features]), policy.layout)
+    masks = [policy.mask(torch.ones((ROWS, *leaf.shape), dtype=torch.bool)) for leaf in spec.mask if policy.mask]
+    _check_distribution(setting, _tried(setting, policy.distribution, [features, *masks]), policy.layout)
     return policy
 
 

@@ -35,6 +35,7 @@ class Grid:
     row_of_step: np.ndarray  # [steps] int64: rows of `observations` (and of what was computed from them)
     actor_of_step: np.ndarray  # [steps] index into `actors`
     actions: Leaves  # [steps, ...] each, as sampled
+    masks: Leaves  # [steps, ...] each: which choices were legal
     behaviour_log_probs: np.ndarray  # [steps] float32
     rewards: np.ndarray  # [T, N] float32
     terminated: np.ndarray  # [T, N] bool
@@ -106,6 +107,7 @@ def lay_out(rollouts: Sequence[Received]) -> Grid:
         row_of_step=first_rows[columns] + times,
         actor_of_step=actor_of_column[columns],
         actions={name: _of_steps(segments, _action_of(name)) for name in segments[0].actions},
+        masks={name: _of_steps(segments, _mask_of(name)) for name in segments[0].masks},
         behaviour_log_probs=_of_steps(segments, lambda s: s.behaviour_log_probs),
         rewards=_side_by_side(segments, T, lambda s: s.rewards),
         terminated=_side_by_side(segments, T, lambda s: s.terminated),
@@ -176,6 +178,10 @@ def _of_steps(segments: Sequence[Segment], of: Callable[[Segment], np.ndarray]) 
 
 def _action_of(name: str) -> Callable[[Segment], np.ndarray]:
     return lambda segment: segment.actions[name]
+
+
+def _mask_of(name: str) -> Callable[[Segment], np.ndarray]:
+    return lambda segment: segment.masks[name]
 
 
 def _side_by_side(segments: Sequence[Segment], T: int, of: Callable[[Segment], np.ndarray]) -> np.ndarray:

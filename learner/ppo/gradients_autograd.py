@@ -53,7 +53,7 @@ class AutogradGradients:
             self._value_loss(features, rows, outputs).backward()  # type: ignore[no-untyped-call]
 
     def _policy_loss(self, features: Tensor, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> Tensor:
-        distribution = self._policy.distribution(features)
+        distribution = self._policy.distribution(features, rows.legal)
         log_probs, entropies = distribution.log_prob(rows.actions), distribution.entropy()
         loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits)
         if penalty is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dppo.learner.models.distributions import HALF_LOG_TWO_PI
 from dppo.learner.models.heads import GaussianHead
+from dppo.learner.models.masking import masked_log_probs
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.losses import kl_loss_slope
 from dppo.learner.ppo.rows import Rows
@@ -89,14 +90,17 @@ class StateGaussianSlope:
 
 
 class CategoricalSlope:
-    """Gradient by logits: w (onehot(a) - p) + c p (log p + H) / n, entropy coefficient c; the KL adds v (p - old p)."""
+    """Gradient by logits: w (onehot(a) - p) + c p (log p + H) / n, entropy coefficient c; the KL adds v (p - old p).
+
+    Of a forbidden choice all of these are 0.
+    """
 
     def __init__(self, entropy_coefficient: float) -> None:
         self._entropy_coefficient = entropy_coefficient
 
     def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
         """See HeadSlope."""
-        log_probs = outputs.log_softmax(-1)
+        log_probs = outputs.log_softmax(-1) if rows.legal is None else masked_log_probs(outputs, rows.legal)
         choices = rows.actions.unsqueeze(-1)
         said.log_probs.copy_(log_probs.gather(-1, choices).squeeze(-1))
         probs = log_probs.exp()

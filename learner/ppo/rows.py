@@ -25,6 +25,7 @@ class Rows(NamedTuple):
     limits: Tensor  # [n], losses.surrogate_limits of the advantages; infinite where nothing is clipped
     targets: Tensor  # [n], normalised returns
     old: Tensor  # [n, k] the old distribution's rows(); [n, 0] where there is no KL penalty
+    legal: Tensor | None = None  # [n, k, m] or [n, k] bool, as of MaskLayout; None: all choices are
 
     def encoded(self, encode: Encode) -> Tensor:
         """Features [n, f] of these rows: the kept ones, or those of their observations."""
@@ -32,31 +33,41 @@ class Rows(NamedTuple):
             return self.features
         return encode({name: leaf.index_select(0, self.row_index) for name, leaf in self.observations.items()})
 
-    def in_parts(self, encode: Encode) -> Iterator[Tensor]:
-        """Features of all rows, in order: the kept ones at once, others of a part at a time."""
+    def in_parts(self, encode: Encode) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """(features, legal) of all rows, in order: kept features at once, others of a part at a time."""
         if self.features is not None:
-            return iter([self.features])
-        return encoded_in_parts(self.observations, self.row_index, encode)
+            yield self.features, self.legal
+            return
+        first = 0
+        for features in encoded_in_parts(self.observations, self.row_index, encode):
+            last = first + len(features)
+            yield features, None if self.legal is None else self.legal[first:last]
+            first = last
 
     def select(self, where: Tensor) -> "Rows":
         """The rows `where` [m] int64, in that order."""
-        return Rows(
+        rows = Rows(
             self.observations,
             self.row_index.index_select(0, where),
             None if self.features is None else self.features.index_select(0, where),
-            *(tensor.index_select(0, where) for tensor in self[3:]),
+            *(tensor.index_select(0, where) for tensor in self[3:-1]),
         )
+        return rows if self.legal is None else rows._replace(legal=self.legal.index_select(0, where))
 
     def split(self, sizes: Sequence[int]) -> list["Rows"]:
         """Views of successive parts of so many rows."""
         if len(sizes) == 1:
             return [self]
-        whole = [self.row_index, *self[3:]]
+        whole = [self.row_index, *self[3:-1]]
         columns = [torch.split_with_sizes(tensor, sizes) for tensor in whole]
         features = [None] * len(sizes) if self.features is None else torch.split_with_sizes(self.features, sizes)
-        return [
+        parts = [
             Rows(self.observations, index, kept, *rest) for kept, index, *rest in zip(features, *columns, strict=True)
         ]
+        if self.legal is None:
+            return parts
+        masks = torch.split_with_sizes(self.legal, sizes)
+        return [part._replace(legal=legal) for part, legal in zip(parts, masks, strict=True)]
 
 
 def encoded_in_parts(observations: Leaves, row_index: Tensor, encode: Encode) -> Iterator[Tensor]:

@@ -214,6 +214,7 @@ class Trainer:
             for array in (grid.behaviour_log_probs, estimates.advantages, targets, grid.row_of_step)
         )
         actions = {name: torch.from_numpy(leaf).to(self._device) for name, leaf in grid.actions.items()}
+        masks = [torch.from_numpy(mask).to(self._device) for mask in grid.masks.values()]
         if self._ppo.normalise_advantages == "batch":
             advantages = normalised(advantages, self._reduce)
         return Rows(
@@ -226,11 +227,12 @@ class Trainer:
             limits=surrogate_limits(advantages, self._pace.clip_range),
             targets=targets_tensor,
             old=advantages.new_empty(grid.steps, 0),
+            legal=self.policy.mask(masks[0]) if self.policy.mask is not None else None,
         )
 
     def _distribution(self, rows: Rows) -> Distribution:
         """The policy's distribution over actions at all rows."""
-        parts = [self.policy.distribution(features) for features in rows.in_parts(self.policy.encode)]
+        parts = [self.policy.distribution(*part) for part in rows.in_parts(self.policy.encode)]
         return parts[0] if len(parts) == 1 else parts[0].of_rows(torch.cat([part.rows() for part in parts]))
 
     def _train_on(self, rows: Rows) -> tuple[list[EpochMetrics], list[float]]:

@@ -70,6 +70,8 @@ def check_segment(spec: Spec, segment: Segment) -> None:
                 raise ProtocolError(f"{leaf.name} holds values outside its choices")
         elif leaf.kind == "multi_binary" and segment.actions[leaf.name].view(np.uint8).max(initial=0) > 1:
             raise ProtocolError(f"{leaf.name} holds something else than 0 and 1")
+    if spec.mask:
+        _check_masks(spec, segment)
     for leaf in spec.observation:
         for array in (segment.observations[leaf.name], segment.final_observations[leaf.name]):
             _check_choices(leaf, array)
@@ -88,6 +90,25 @@ def check_segment(spec: Spec, segment: Segment) -> None:
         raise ProtocolError("an episode's success is neither 0 nor 1")
     if np.isinf(segment.episode_metrics).any():  # NaN: not reported
         raise ProtocolError("a metric of an episode is infinite")
+
+
+def _check_masks(spec: Spec, segment: Segment) -> None:
+    """Refuse masks that allow nothing, and actions that their own masks forbid."""
+    (mask,) = spec.mask
+    if segment.masks[mask.name].view(np.uint8).max(initial=0) > 1:
+        raise ProtocolError(f"{mask.name} holds something else than 0 and 1")
+    legal = segment.masks[mask.name][segment.valid]  # a reset asks for no action
+    first = 0
+    for leaf in spec.action:
+        if not leaf.choices:
+            continue
+        chosen = segment.actions[leaf.name][segment.valid].reshape(len(legal), -1).astype(np.int64)
+        firsts = first + np.cumsum([0, *leaf.choices[:-1]])
+        if not np.logical_or.reduceat(legal[:, : first + sum(leaf.choices)], firsts, axis=1).all():
+            raise ProtocolError(f"{mask.name} allows no choice of {leaf.name}")
+        if not np.take_along_axis(legal, firsts + chosen, 1).all():
+            raise ProtocolError(f"{leaf.name} holds a choice that {mask.name} forbids")
+        first += sum(leaf.choices)
 
 
 def _check_size(name: str, array: np.ndarray, largest: float) -> None:

@@ -28,7 +28,7 @@ class _Both(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         acted = self.policy(*inputs)
         encoder = self.policy.encoder if self.critic.encoder is None else self.critic.encoder
-        value: Tensor = self.critic(encoder(*inputs[:-1]))
+        value: Tensor = self.critic(encoder(*inputs[: len(self.policy.leaves)]))
         return *acted, value
 
 
@@ -41,7 +41,7 @@ def network_graph(policy: PolicyNetwork, critic: CriticNetwork, spec: Spec) -> b
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing as such, and of what it fixes of a user's network
         traced: Any = torch.jit.trace(both, inputs, check_trace=False)  # type: ignore[no-untyped-call]
-    return _Drawing(both).draw(traced.inlined_graph, (*policy.leaves, "noise"), [*output_names(spec), "value"])
+    return _Drawing(both).draw(traced.inlined_graph, policy.inputs, [*output_names(spec), "value"])
 
 
 class _Drawing:
