@@ -12,6 +12,7 @@ from dppo.learner.collect_checks import check_counts, check_times
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.run_config import MAY_CHANGE, RunConfig
 from dppo.learner.setting_checks import ascending, at_least, at_most, positive
+from dppo.protocol.action_masks import check_mask_source
 from dppo.protocol.env_names import check_env_name
 from dppo.protocol.env_wrappers import parse_wrappers, refuse_native, wrappers_json
 from dppo.protocol.errors import UsageError
@@ -40,7 +41,9 @@ class EnvConfig:
     """Wrappers around every environment, the innermost first, in training, evaluation and film alike: [module:Wrapper,
     {gymnasium.wrappers.RescaleAction: {min_action: -1, max_action: 1}}]. Classes derived from gymnasium.Wrapper, as
     module:Class or module.Class; arguments take placeholders as kwargs do. Not with native; auto takes sync then."""
-
+    action_mask: str = "auto"
+    """Source of the masks of actions (docs/masks.md): info["action_mask"] (info), action_masks() of the environment
+    (method), a leaf of its observations by name, as observation.action_mask; none; auto takes info, else method."""
     step_timeout_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
     """A step, a reset, or the making of an environment that takes longer is hung: its actor reports where, writes the
     stack to its log and ends with code 1, so that whoever started it can start another; 0: wait for ever. In a run
@@ -49,6 +52,7 @@ class EnvConfig:
     def __post_init__(self) -> None:
         check_env_name(self.id)
         at_least("env", self, 0, "step_timeout_seconds")
+        check_mask_source(self.action_mask)
         try:
             length = len(self.kwargs_json) + len(self.wrappers_json) - len("[]")
         except (TypeError, ValueError) as error:

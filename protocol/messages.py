@@ -47,6 +47,7 @@ class EnvSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     wrappers_json: Annotated[str, msgspec.Meta(max_length=2048)] = "[]"  # as dppo.protocol.env_wrappers reads them
     metrics: Metrics = ()  # keys of an episode's last info whose numbers the learner wants to know
     step_metrics: Metrics = ()  # likewise of every info, as means over the episode; their names follow the others
+    action_mask: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] = "auto"  # as EnvConfig.action_mask
 
 
 class TimeShares(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

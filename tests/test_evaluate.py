@@ -206,11 +206,11 @@ def test_an_environment_that_ends_the_program_well_had_its_window_closed(
 @pytest.mark.usefixtures("window")
 def test_an_episode_that_is_over_is_not_lost_to_a_window_closed_right_after_it() -> None:
     environment = Shown(gym.make("CartPole-v1", render_mode="human", max_episode_steps=1))
-    environment.reset(seed=1)
-    observation, _, _, truncated, _ = environment.step(0)
+    first, _ = environment.reset(seed=1)
+    *_, truncated, _ = environment.step(0)
     assert truncated
     pygame.event.post(pygame.event.Event(pygame.QUIT))
-    np.testing.assert_array_equal(environment.reset()[0], observation)
+    np.testing.assert_array_equal(environment.reset()[0], first)
     with pytest.raises(WindowClosed):
         environment.reset(seed=2)
     environment.close()

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
-from saying_env import BYTES, FLOATS, ZEROS, Answer, Says, saying
+from saying_env import BYTES, FLOATS, Answer, Says, saying
 
 from dppo.actor.envs.make import make_environments
 from dppo.actor.envs.sync_loop import SyncLoop
@@ -30,12 +30,11 @@ NOTES: dict[str, tuple[Any, Answer, str]] = {
     "wide floats": (FLOATS, saying(np.zeros(2)), "float64 where the space says float32: they are rounded"),
     "outside": (FLOATS, saying(np.array([0, 1.5], np.float32)), r"observes 1\.5 at \[1\], outside of the -1 to 1"),
     "large integers": (gym.spaces.Box(0, 2**40, (2,), np.int64), saying(np.array([0, 2**30])), r"beyond 2\^24"),
-    "mask": (FLOATS, lambda env: (ZEROS, 1.0, False, False, {"action_mask": 1}), "'action_mask', which is not read"),
     "floats for bytes": (BYTES, saying(np.zeros(2, np.float32)), "whole numbers are carried"),
 }
 
 
-NOT_SEEN = {"wide floats", "floats for bytes", "mask"}  # by Gymnasium's vector, which casts and gives another mask
+NOT_SEEN = {"wide floats", "floats for bytes"}  # by Gymnasium's vector, which casts
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from dppo.learner.session.phases import Phase
 from dppo.learner.session.records import Note, PeerKey, Send
 from dppo.learner.session.run_spaces import difference
 from dppo.learner.session.settings import why_not_trained
+from dppo.protocol.action_masks import mask_leaf
 from dppo.protocol.messages import Reject, Welcome
 from dppo.protocol.specs import Leaf, Spec, check_spec, spec_hash
 
@@ -128,7 +129,10 @@ def test_spaces_that_something_was_trained_on_stay_whoever_contradicts(world: Si
     ("spec", "word"),
     [
         (Spec((FOUR,), (TWO_CHOICES, msgspec.structs.replace(TWO_CHOICES, name="more"))), "within another leaf"),
-        (Spec((FOUR,), (TWO_CHOICES,), mask=(Leaf("mask", "|b1", (2,), "box"),)), "neither masks"),
+        (Spec((FOUR,), (TWO_CHOICES,), mask=(Leaf("mask", "|b1", (2,), "box"),)), "not one flag for each of the 2"),
+        (Spec((FOUR,), (TWO_CHOICES,), mask=(mask_leaf((TWO_CHOICES,), "noise"),)), "and not noise"),
+        (Spec((FOUR,), (TWO_CHOICES,), mask=(mask_leaf((TWO_CHOICES,), "observation.a"),)), "has no place"),
+        (Spec((FOUR,), (TWO_CHOICES,), state=(Leaf("state", "<f4", (2,), "box"),)), "states are not supported"),
         (
             Spec((msgspec.structs.replace(FOUR, kind="discrete", dtype="<i8", categories=2),), (TWO_CHOICES,)),
             "of shape",

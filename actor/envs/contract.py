@@ -12,6 +12,7 @@ import numpy as np
 
 from dppo.actor.envs.leaf_contract import INTEGERS, NUMBERS, LeafContract
 from dppo.actor.envs.returned_values import BrokenContract, Note, NotFinite, array_of, kind_of, short
+from dppo.protocol.action_masks import MASK
 from dppo.protocol.leaf_paths import Misplaced, Nest
 from dppo.protocol.leaves import Leaf, leaf_spaces
 from dppo.protocol.limits import LARGEST_NUMBER
@@ -20,7 +21,6 @@ STEP = "step() must return (observation, reward, terminated, truncated, info)"
 RESET = "reset() must return (observation, info)"
 _REWARDS = frozenset((float, int, bool, np.float64, np.float32, np.float16, np.int64, np.int32, np.bool_))
 _FLAGS = frozenset((bool, np.bool_))
-MASK = "action_mask"  # in an info: which actions are allowed; no code reads it
 
 
 class Contract:
@@ -37,6 +37,8 @@ class Contract:
 
         envs: rows of a vector's arrays; None: a single environment.
         """
+        self.leaves = tuple(leaves)
+        self.refuses_masks = False  # the first reset gave none, so that no policy knows of them
         self._note = note
         self._noted: set[str] = set()
         self._envs = envs
@@ -64,7 +66,7 @@ class Contract:
             (terminated is False or terminated is True or type(terminated) in _FLAGS)
             and (truncated is False or truncated is True or type(truncated) in _FLAGS)
             and type(info) is dict
-            and MASK not in info
+            and (MASK not in info or not self.refuses_masks)
             and type(reward) in _REWARDS
             and -LARGEST_NUMBER <= reward <= LARGEST_NUMBER
             and (
@@ -97,7 +99,7 @@ class Contract:
             and terminated.dtype.char == truncated.dtype.char == "?"
             and rewards.shape == terminated.shape == truncated.shape == self._rows
             and not self._has_choices
-            and MASK not in infos
+            and (MASK not in infos or not self.refuses_masks)
         ):
             return observations, rewards, terminated, truncated, infos
         return (
@@ -181,14 +183,12 @@ class Contract:
     def _info(self, info: Any, must: str) -> Any:
         if not isinstance(info, Mapping):
             raise BrokenContract(f"{must}, and info was {short(info)} ({kind_of(info)}): expected a dict")
-        if MASK in info:
-            self._note_mask()
+        if self.refuses_masks and MASK in info:
+            raise BrokenContract(
+                f"{must.partition(' ')[0]} returned info[{MASK!r}], and the first reset() did not: return it from "
+                "every reset and step; env.action_mask: none turns masks off"
+            )
         return info
-
-    def _note_mask(self) -> None:
-        self.note_once(
-            f"the info holds {MASK!r}, which is not read: the policy also chooses actions that it forbids",
-        )
 
     def note_once(self, text: str) -> None:
         """Hand a text on that was not handed on before."""

@@ -47,8 +47,10 @@ class Maker:
         place: Place,
         wrappers: Sequence[EnvWrapper] = (),
         step_metrics: Sequence[str] = (),
+        action_mask: str = "auto",
     ) -> None:
         self._id = env_id
+        self._action_mask = action_mask
         self._kwargs = kwargs
         self._place = place
         self._wrappers = wrappers
@@ -79,7 +81,13 @@ class Maker:
             return AsyncVectorEnv(
                 [
                     functools.partial(
-                        make_in_worker, self._id, filled(self._kwargs, own), own, self._wrappers, self._step_metrics
+                        make_in_worker,
+                        self._id,
+                        filled(self._kwargs, own),
+                        own,
+                        self._wrappers,
+                        self._step_metrics,
+                        self._action_mask,
                     )
                     for own in numbers
                 ],

@@ -62,30 +62,32 @@ def make_environments(
     if settings.step_metrics and vectorization == "native":
         raise UsageError("run.step_metrics need single environments: take env.vectorization sync or async")
     metrics = (*settings.metrics, *settings.step_metrics)
-    maker = Maker(settings.id, kwargs, place, wrappers, settings.step_metrics)
+    maker = Maker(settings.id, kwargs, place, wrappers, settings.step_metrics, settings.action_mask)
     if vectorization == "native":
-        return _make_native(maker, envs, note, metrics)
+        return _make_native(maker, envs, note, metrics, settings.action_mask)
     if vectorization == "async":
-        return _make_async(maker, envs, note, metrics)
+        return _make_async(maker, envs, note, metrics, settings.action_mask)
     environments = []
     for column in range(envs):
         if column:
             begin(f"making {settings.id}, environment {column}")
         environments.append(maker.first(functools.partial(maker.single, column)))
-    return SyncLoop(environments, maker.again(maker.single), note, metrics)
+    return SyncLoop(environments, maker.again(maker.single), note, metrics, settings.action_mask)
 
 
-def _make_native(maker: Maker, envs: int, note: Note, metrics: tuple[str, ...]) -> Environments:
+def _make_native(maker: Maker, envs: int, note: Note, metrics: tuple[str, ...], action_mask: str) -> Environments:
     vector = maker.first(lambda: maker.native(envs), of="the native vector environment of ", advice=NATIVE_ADVICE)
     # our own can give each column a generator; Gymnasium has no word for that
     seeding: Seeding = "per_column" if vector.metadata.get("seed_per_column") else "first_column"
-    return VectorEnvironments(vector, "native", seeding, maker.again(lambda: maker.native(envs)), note, metrics)
+    again = maker.again(lambda: maker.native(envs))
+    return VectorEnvironments(vector, "native", seeding, again, note, metrics, action_mask)
 
 
-def _make_async(maker: Maker, envs: int, note: Note, metrics: tuple[str, ...]) -> Environments:
+def _make_async(maker: Maker, envs: int, note: Note, metrics: tuple[str, ...], action_mask: str) -> Environments:
     """One process an environment."""
     vector = maker.first(lambda: maker.processes(envs))
-    return VectorEnvironments(vector, "async", "per_column", maker.again(lambda: maker.processes(envs)), note, metrics)
+    again = maker.again(lambda: maker.processes(envs))
+    return VectorEnvironments(vector, "async", "per_column", again, note, metrics, action_mask)
 
 
 def _kwargs(kwargs_json: str) -> dict[str, Any]:

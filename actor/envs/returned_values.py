@@ -36,6 +36,15 @@ def element(where: tuple[Any, ...]) -> str:
     return f" at {[int(index) for index in where]}" if where else ""
 
 
+def row_of(batch: Any, column: int) -> Any:
+    """Return that row of a batch: of an array, or of arrays in dicts and tuples."""
+    if isinstance(batch, Mapping):
+        return {key: row_of(inner, column) for key, inner in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(row_of(inner, column) for inner in batch)
+    return None if batch is None else batch[column]
+
+
 def short(value: Any) -> str:
     """A value in one line of at most 60 characters."""
     try:

@@ -25,6 +25,7 @@ from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_numbers import set_variables
 from dppo.actor.envs.first_calls import check_first_calls
 from dppo.actor.envs.lookup import make_single
+from dppo.actor.envs.masks_in_worker import MasksInWorker
 from dppo.actor.envs.metrics import StepMetrics
 from dppo.actor.envs.wrapping import wrapped
 from dppo.protocol.env_wrappers import EnvWrapper
@@ -44,6 +45,7 @@ def make_in_worker(
     numbers: Numbers,
     wrappers: Sequence[EnvWrapper] = (),
     step_metrics: Sequence[str] = (),
+    action_mask: str = "auto",
 ) -> gym.Env[Any, Any]:
     """Called in the new process. (Gymnasium also calls it once in the actor's, to look at the spaces.)"""
     if multiprocessing.parent_process() is not None:
@@ -55,7 +57,7 @@ def make_in_worker(
         environment = make_single(env_id, kwargs)
         check_first_calls(environment)
         environment = wrapped(environment, wrappers, numbers)
-    return _InWorker(StepMetrics(environment, step_metrics) if step_metrics else environment)
+    return _InWorker(StepMetrics(environment, step_metrics) if step_metrics else environment, action_mask)
 
 
 class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
@@ -63,12 +65,12 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
     seeds the action space, in the process where the environment is.
     """
 
-    def __init__(self, environment: gym.Env[Any, Any]) -> None:
+    def __init__(self, environment: gym.Env[Any, Any], action_mask: str = "auto") -> None:
         super().__init__(environment)
-        space = environment.observation_space
-        leaves = spec_of(space, environment.action_space).observation
+        space, spec = environment.observation_space, spec_of(environment.observation_space, environment.action_space)
         self._notes: list[str] = []  # to be handed over with the next info
-        self._contract = Contract(space, leaves, self._notes.append)
+        self._contract = Contract(space, spec.observation, self._notes.append)
+        self._masks = MasksInWorker(environment, spec, action_mask, self._contract)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset as Env.reset does."""
@@ -76,12 +78,15 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
             self.action_space.seed(seed)
         with _ends_told():
             observation, info = self._contract.reset(self.env.reset(seed=seed, options=options))
+            info = self._masks.after_reset(observation, info, self._notes.append)
         return self._contract.given(observation), self._with_notes(info)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step as Env.step does."""
         with _ends_told():
             result: tuple[Any, Any, bool, bool, dict[str, Any]] = self._contract.step(self.env.step(action))
+            if self._masks.reader is not None:
+                result = self._masks.after_step(self._masks.reader, result)
         observation = self._contract.given(result[0])
         if result[2] or result[3]:  # Gymnasium resets before it sends it, and an environment may reuse its arrays
             observation = copy.deepcopy(observation)

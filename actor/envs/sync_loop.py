@@ -16,13 +16,22 @@ import numpy as np
 from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_actions import actions_for
 from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
+from dppo.actor.envs.mask_reader import (
+    MaskReader,
+    check_source,
+    look_for_masks,
+    methods_of,
+    needed_method,
+    source_text,
+)
+from dppo.actor.envs.masked_contract import MaskedContract
 from dppo.actor.envs.metrics import metrics_of
 from dppo.actor.envs.ranges import ranges_of
 from dppo.actor.envs.returned_values import Note
 from dppo.actor.envs.wrapping import keeping_statistics
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.rollout import Leaves, empty_rows
-from dppo.protocol.specs import Spec, spec_of
+from dppo.protocol.specs import Spec, masked_spec, spec_of
 
 
 class SyncLoop:
@@ -36,12 +45,18 @@ class SyncLoop:
         make: Callable[[int], gym.Env[Any, Any]] | None = None,
         note: Note = lambda text: None,
         metrics: tuple[str, ...] = (),
+        action_mask: str = "auto",
     ) -> None:
-        """make: the one of that column again, for `restart`. note: called once with each oddity that is no error."""
+        """make: the one of that column again, for `restart`. note: called once with each oddity that is no error.
+
+        action_mask: as env.action_mask; with auto the spec says whether there are masks from the first reset on.
+        """
         first = environments[0]
-        self.spec = msgspec.structs.replace(spec_of(first.observation_space, first.action_space), metrics=metrics)
+        self._spaces = spec_of(first.observation_space, first.action_space)
+        self.spec = msgspec.structs.replace(self._spaces, metrics=metrics)
         for column, other in enumerate(environments):
-            check_same_spaces(self.spec, other, column, UsageError)
+            check_same_spaces(self._spaces, other, column, UsageError)
+        check_source(action_mask, self.spec.observation, self.spec.action)
         self.envs = len(environments)
         self.description = f"sync: a loop over {self.envs} environments, each reset within the step that ended it"
         self.column: int | None = 0
@@ -49,22 +64,54 @@ class SyncLoop:
         self._environments = list(environments)
         self._make = make
         self._metrics = metrics
-        self._contract = Contract(first.observation_space, self.spec.observation, note)
+        self._note = note
+        self._contract: Contract | MaskedContract = Contract(first.observation_space, self.spec.observation, note)
         self._ranges = ranges_of(first.observation_space, self.spec.observation, self.envs, note)
         self._actions = actions_for(first.action_space)
         self._given: list[Any] = [None] * self.envs  # what the contract made of each column's newest observation
-        self._no_finals = empty_rows(self.spec, 0)
         self._valid = np.ones(self.envs, bool)  # the same array in every step: no row is ever only a reset
         self._valid.flags.writeable = False
         self._none_ended = np.zeros(self.envs, bool)  # likewise, in steps that end no episode
         self._none_ended.flags.writeable = False
-        self._rows = empty_rows(self.spec, self.envs)  # of the newest step, of which each step hands out a copy
+        self._no_successes = np.full(self.envs, np.nan, np.float32)  # likewise, in steps that end no episode
+        self._no_successes.flags.writeable = False
+        self._lay_out()
+        self._is_settled = action_mask != "auto"
+        if self._is_settled:
+            self._mask_by("" if action_mask == "none" else action_mask)
+
+    def _lay_out(self) -> None:
+        """Make the rows of the newest step, of which each step hands out a copy."""
+        self._no_finals = empty_rows(self.spec, 0)
+        self._rows = {leaf.name: np.empty((self.envs, *leaf.shape), leaf.dtype) for leaf in self._contract.leaves}
         # views, twice as fast as indexing: of each column those of all leaves; where one leaf is the whole observation
         # also that one itself
         self._leaves_of = [[rows[column, ...] for rows in self._rows.values()] for column in range(self.envs)]
         self._row_of = None if self._contract.is_nested else [row for (row,) in self._leaves_of]
-        self._no_successes = np.full(self.envs, np.nan, np.float32)  # likewise, in steps that end no episode
-        self._no_successes.flags.writeable = False
+
+    def _mask_by(self, source: str) -> None:
+        """Read masks from there from now on; "" for none."""
+        if not source:
+            return
+        assert isinstance(self._contract, Contract), "masks are found once"
+        actions, methods = self.spec.action, methods_of(source, self._environments)
+        reader = MaskReader(actions, source, methods, self.envs)
+        self._contract = MaskedContract(self._contract, reader, actions, lambda: self.column or 0)
+        self.spec = masked_spec(self.spec, reader.leaf)
+        self._ranges = [(name, ranges) for name, ranges in self._ranges if name != reader.leaf]
+        self.description += source_text(source)
+        self._lay_out()
+
+    def _look_for_masks(self, result: Any) -> None:
+        """Find out from the result of the first reset whether there are masks."""
+        self._is_settled = True
+        info = result[1] if isinstance(result, tuple | list) and len(result) == 2 else None
+        found = look_for_masks(info, self._environments[0], self.spec)
+        for line in found.notes:
+            self._note(line)
+        if isinstance(self._contract, Contract):
+            self._contract.refuses_masks = found.refuses
+        self._mask_by(found.source)
 
     def reset(self, seeds: Sequence[int]) -> Leaves:
         """Start E episodes, one seed a column; leaf name -> [E, ...]."""
@@ -84,13 +131,18 @@ class SyncLoop:
             with contextlib.suppress(Exception):  # it is broken: that it cannot even be closed is no news
                 self._environments[column].close()
             self._environments[column] = self._make(column)
-            check_same_spaces(self.spec, self._environments[column], column, DppoError)
+            check_same_spaces(self._spaces, self._environments[column], column, DppoError)
+            if isinstance(self._contract, MaskedContract) and self._contract.reader.methods:
+                self._contract.reader.methods[column] = needed_method(self._environments[column])
             self._begin(self._environments[column], seed)
         return {name: array[list(columns)] for name, array in self._rows.items()}
 
     def _begin(self, environment: gym.Env[Any, Any], seed: int) -> None:
         environment.action_space.seed(seed)
-        observation, _ = self._contract.reset(environment.reset(seed=seed))
+        result = environment.reset(seed=seed)
+        if not self._is_settled:
+            self._look_for_masks(result)
+        observation, _ = self._contract.reset(result)
         self._write(self.column or 0, observation)
 
     def given(self, column: int, name: str) -> Any:
@@ -159,7 +211,8 @@ class SyncLoop:
 
     def _stacked(self, finals: list[list[np.ndarray]]) -> Leaves:
         """Leaf name -> [k, ...] of k observations."""
-        return {name: np.stack(leaves) for name, leaves in zip(self._rows, zip(*finals, strict=True), strict=True)}
+        by_leaf = zip(self._rows, zip(*finals, strict=True), strict=True)
+        return {name: np.stack(leaves) for name, leaves in by_leaf if name in self._no_finals}
 
     def waiting_for(self) -> Sequence[int]:
         """Return no column: there are no processes."""

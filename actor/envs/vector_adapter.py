@@ -9,7 +9,7 @@ The modes, https://farama.org/Vector-Autoreset-Mode:
 Where one environment crashes, or its process dies, the state of the whole vector is unknown: it is made again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -18,14 +18,16 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 
 from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_actions import actions_for
-from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
-from dppo.actor.envs.metrics import metrics_of
+from dppo.actor.envs.interface import NO_METRICS, Crash, Step
+from dppo.actor.envs.mask_reader import check_source, look_for_masks, needed_method, source_text
 from dppo.actor.envs.ranges import ranges_of
-from dppo.actor.envs.returned_values import Note
+from dppo.actor.envs.returned_values import Note, row_of
 from dppo.actor.envs.subprocess_workers import Answers, end_vector, take_notes, tell_stack, worker_failure
+from dppo.actor.envs.vector_infos import metrics_in, successes_in
+from dppo.actor.envs.vector_masks import VectorMasks
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.rollout import Leaves, empty_rows
-from dppo.protocol.specs import spec_of
+from dppo.protocol.specs import masked_spec, spec_of
 
 Seeding = Literal["per_column", "first_column"]
 
@@ -48,8 +50,12 @@ class VectorEnvironments:
         make: Callable[[], VectorEnv[Any, Any, Any]] | None = None,
         note: Note = lambda text: None,
         metrics: tuple[str, ...] = (),
+        action_mask: str = "auto",
     ) -> None:
-        """make: another one like it, for `restart`. note: called once with each oddity that is no error."""
+        """make: another one like it, for `restart`. note: called once with each oddity that is no error.
+
+        action_mask: as env.action_mask; with auto the spec says whether there are masks from the first reset on.
+        """
         spaces = spec_of(vector.single_observation_space, vector.single_action_space)
         self.spec = msgspec.structs.replace(spaces, metrics=metrics)
         self._metrics = metrics
@@ -77,6 +83,32 @@ class VectorEnvironments:
         self._no_successes = np.full(self.envs, np.nan, np.float32)
         self._no_successes.flags.writeable = False
         self._resetting: np.ndarray | None = None  # [E] bool; whose next step is a reset; None if there is none
+        self._masks: VectorMasks | None = None
+        check_source(action_mask, leaves, self.spec.action)
+        self._is_settled = action_mask != "auto"
+        if self._is_settled:
+            self._mask_by("" if action_mask == "none" else action_mask)
+
+    def _mask_by(self, source: str) -> None:
+        """Read masks from there from now on; "" for none. Processes call their environments' methods themselves."""
+        if not source:
+            return
+        source = "info" if source == "method" and self._answers is not None else source
+        methods = [needed_method(self._vector)] if source == "method" else []
+        self._masks = masks = VectorMasks(self.spec.action, source, self.envs, methods)
+        self.spec = masked_spec(self.spec, masks.leaf.name if masks.leaf.name == source else "")
+        self._no_finals = empty_rows(self.spec, 0)
+        self._ranges = [(name, ranges) for name, ranges in self._ranges if name != source]
+        self.description += source_text(source)
+
+    def _look_for_masks(self, infos: Any) -> None:
+        """Find out from the infos of the first reset whether there are masks."""
+        self._is_settled = True
+        found = look_for_masks(infos, None if self._answers is not None else self._vector, self.spec)
+        for line in found.notes if self._answers is None else ():  # else each process has noted it
+            self._contract.note_once(line)
+        self._contract.refuses_masks = found.refuses
+        self._mask_by(found.source)
 
     def reset(self, seeds: Sequence[int]) -> Leaves:
         """Start E episodes; leaf name -> [E, ...]."""
@@ -90,9 +122,13 @@ class VectorEnvironments:
             result = self._vector.reset(seed=[int(seed) for seed in seeds])  # type: ignore[arg-type]
         else:
             result = self._vector.reset(seed=int(seeds[0]))
-        observations, infos = self._contract.reset(result)
+        observed, infos = self._contract.reset(result)
         self._hand_on_notes(infos)
-        return self._leaves(self._by_name(observations))
+        if not self._is_settled:
+            self._look_for_masks(infos)
+        observations = self._by_name(observed)
+        masks = None if self._masks is None else self._masks.after_reset(observations, infos)
+        return self._leaves(observations, masks)
 
     def given(self, column: int, name: str) -> Any:
         """Return that leaf of a column's newest observation before its conversion to the wire's dtype; for messages."""
@@ -104,6 +140,8 @@ class VectorEnvironments:
         end_vector(self._vector)
         self._vector = self._make()
         self._answers = _answers(self._vector)
+        if self._masks is not None and self._masks.methods:
+            self._masks.methods[:] = [needed_method(self._vector)]
         return self.reset(seeds)
 
     def waiting_for(self) -> Sequence[int]:
@@ -127,7 +165,7 @@ class VectorEnvironments:
         """A row in which nothing was done."""
         column, error = worker_failure(self._vector, error)
         zeros, false = np.zeros(self.envs, np.float32), np.zeros(self.envs, bool)
-        leaves = {name: np.zeros_like(rows) for name, rows in empty_rows(self.spec, self.envs).items()}
+        leaves = {leaf.name: np.zeros((self.envs, *leaf.shape), leaf.dtype) for leaf in self.spec.given}
         crashes = [Crash(column, "step", error)]
         return Step(leaves, zeros, false, false, false, self._no_finals, self._no_successes, crashes=crashes)
 
@@ -147,9 +185,11 @@ class VectorEnvironments:
         rewards = np.asarray(rewards, np.float32)
         terminated = np.asarray(terminated, bool)
         ended = terminated | limit
+        masks = None if self._masks is None else self._masks_after_step(self._masks, observations, infos, ended)
         if not np.count_nonzero(ended):  # ndarray.any takes four times as long
             if self._resetting is None:
-                leaves, nothing = self._leaves(observations), (self._all_valid, self._no_finals, self._no_successes)
+                leaves = self._leaves(observations, masks)
+                nothing = self._all_valid, self._no_finals, self._no_successes
                 return Step(leaves, rewards, terminated, ended, *nothing)
             truncated = ended
         else:
@@ -162,11 +202,23 @@ class VectorEnvironments:
             truncated = truncated & valid
         self._resetting = ended if self._mode is AutoresetMode.NEXT_STEP and np.count_nonzero(ended) else None
         finals = self._finals(observations, truncated, infos)
-        successes = self._successes(terminated | truncated, infos)
-        metrics = self._metrics_of(terminated | truncated, infos) if self._metrics else NO_METRICS
+        last = infos.get("final_info", {}) if self._mode is AutoresetMode.SAME_STEP else infos  # of ended episodes
+        successes = successes_in(last, terminated | truncated, self._no_successes)
+        metrics = metrics_in(last, terminated | truncated, self._metrics) if self._metrics else NO_METRICS
         if self._mode is AutoresetMode.DISABLED and np.count_nonzero(ended):
-            observations = self._reset_ended(observations, ended)
-        return Step(self._leaves(observations), rewards, terminated, truncated, valid, finals, successes, metrics)
+            observations, masks = self._reset_ended(observations, ended)
+        leaves = self._leaves(observations, masks)
+        return Step(leaves, rewards, terminated, truncated, valid, finals, successes, metrics)
+
+    def _masks_after_step(
+        self, masks: VectorMasks, observations: Leaves, infos: dict[str, Any], ended: np.ndarray
+    ) -> np.ndarray:
+        """[E, size]; of observations that end episodes none is asked for."""
+        none = np.zeros(self.envs, bool)
+        if self._mode is AutoresetMode.SAME_STEP:
+            return masks.after_step(observations, infos, over=none, began=ended)
+        began = none if self._resetting is None else self._resetting
+        return masks.after_step(observations, infos, over=ended & ~began, began=began)
 
     def _hand_on_notes(self, infos: Any) -> None:
         if self._answers is not None:
@@ -183,13 +235,15 @@ class VectorEnvironments:
             return {self._names[0]: observed}
         return dict(zip(self._names, observed, strict=True))
 
-    def _leaves(self, observations: Leaves) -> Leaves:
+    def _leaves(self, observations: Leaves, masks: np.ndarray | None) -> Leaves:
         self._given = observations
         # copies: a vector may write its next observations into the same array, or at any time
         arrays = zip(observations.items(), self._dtypes, strict=True)
         rows = {name: np.array(array, dtype) for (name, array), dtype in arrays}
         for name, ranges in self._ranges:
             ranges.look(rows[name])
+        if self._masks is not None and masks is not None:
+            rows[self._masks.leaf.name] = masks
         return rows
 
     def _finals(self, observations: Leaves, truncated: np.ndarray, infos: dict[str, Any]) -> Leaves:
@@ -200,65 +254,34 @@ class VectorEnvironments:
         if self._mode is not AutoresetMode.SAME_STEP:
             # indexing copies, so a later reset cannot write over it
             arrays = zip(observations.items(), self._dtypes, strict=True)
-            return {name: np.asarray(array)[columns].astype(dtype, copy=False) for (name, array), dtype in arrays}
+            rows = {name: np.asarray(array)[columns].astype(dtype, copy=False) for (name, array), dtype in arrays}
+            return {name: rows[name] for name in self._no_finals}
         # two formats: an object array with None where no episode ended, and dense arrays (AtariVectorEnv), which are
         # nested as observations are
         final = infos.get("final_obs")
-        rows = [None] if final is None else [row_of(final, int(column)) for column in columns]
-        if any(row is None for row in rows):
+        last = [None] if final is None else [row_of(final, int(column)) for column in columns]
+        if any(row is None for row in last):
             raise DppoError(
                 f"{type(self._vector.unwrapped).__name__} truncated an episode and reset it in the same step, but gave "
                 "no info['final_obs'] for it: the return cannot be bootstrapped. Use vectorization 'sync'."
             )
-        checked = [self._row_contract.observation(row, "step") for row in rows]
+        checked = [self._row_contract.observation(row, "step") for row in last]
         by_leaf = zip(*checked, strict=True) if self._contract.is_nested else [checked]
         return {
             name: np.stack([np.asarray(leaf, dtype) for leaf in leaves])
             for name, dtype, leaves in zip(self._names, self._dtypes, by_leaf, strict=True)
+            if name in self._no_finals
         }
 
-    def _successes(self, ended: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
-        """[E] what the infos of the columns that ended report."""
-        if not infos:
-            return self._no_successes
-        if self._mode is AutoresetMode.SAME_STEP:
-            infos = infos.get("final_info", {})  # the others are of the new episodes
-        if SUCCESS not in infos:
-            return self._no_successes
-        said = ended & infos.get(f"_{SUCCESS}", True)  # Gymnasium's mask; an array without one is of all columns
-        return successes_of(
-            {int(column): infos[SUCCESS][column] for column in np.flatnonzero(said)}, self._no_successes
-        )
-
-    def _metrics_of(self, ended: np.ndarray, infos: dict[str, Any]) -> Mapping[int, np.ndarray]:
-        """[K] by column that ended, out of arrays with Gymnasium's masks."""
-        if self._mode is AutoresetMode.SAME_STEP:
-            infos = infos.get("final_info", {})
-        said = {name: infos[name] for name in self._metrics if name in infos}
-        return {
-            int(column): metrics_of(
-                {name: of[column] for name, of in said.items() if infos.get(f"_{name}", self._all_valid)[column]},
-                self._metrics,
-            )
-            for column in np.flatnonzero(ended)
-        }
-
-    def _reset_ended(self, observations: Leaves, ended: np.ndarray) -> Leaves:
-        observed, _ = self._contract.reset(self._vector.reset(options={"reset_mask": ended}))
+    def _reset_ended(self, observations: Leaves, ended: np.ndarray) -> tuple[Leaves, np.ndarray | None]:
+        """Observations and masks after a reset of the ended columns."""
+        observed, infos = self._contract.reset(self._vector.reset(options={"reset_mask": ended}))
         # taken column by column: nothing says what a reset returns for the columns that it leaves alone
-        return {
+        mixed = {
             name: np.where(ended.reshape(-1, *(1 for _ in np.shape(first)[1:])), first, observations[name])
             for name, first in self._by_name(observed).items()
         }
-
-
-def row_of(batch: Any, column: int) -> Any:
-    """Return that column of a batch of observations: of an array, or of arrays in dicts and tuples."""
-    if isinstance(batch, Mapping):
-        return {key: row_of(inner, column) for key, inner in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(row_of(inner, column) for inner in batch)
-    return batch[column]
+        return mixed, None if self._masks is None else self._masks.after_reset_of(ended, mixed, infos)
 
 
 def _answers(vector: VectorEnv[Any, Any, Any]) -> Answers | None:

@@ -1,8 +1,8 @@
 """Acts with the learner's ONNX graph. Knows onnxruntime and what goes in and out; knows no network and no torch.
 
-Inputs: the observation's leaves [E, ...] by name, and `noise` [E, n] float32. Outputs: the action's leaves by name,
-`env_action` (ready for the environment; of a nested action each leaf, env_action.arm of action.arm) and `log_prob` [E]
-float32. Metadata: dppo.noise, dppo.version.
+Inputs: the leaves of observation and mask [E, ...] by name, and `noise` [E, n] float32. Outputs: the action's leaves by
+name, `env_action` (ready for the environment; of a nested action each leaf, env_action.arm of action.arm) and
+`log_prob` [E] float32. Metadata: dppo.noise, dppo.version.
 """
 
 import functools
@@ -72,6 +72,9 @@ class PolicyRunner:
 
     def _bind(self, observations: Leaves, noise: np.ndarray) -> None:
         """Runs once unbound: the graph's own output shapes may be symbolic."""
+        missing = [name for name in self._observation_names if name not in observations]
+        if missing:
+            raise DppoError(f"policy {self.version} takes {', '.join(missing)}, which these environments do not give")
         sources = {name: observations[name] for name in self._observation_names} | {"noise": noise}
         self._inputs = {name: np.array(source, order="C") for name, source in sources.items()}
         try:

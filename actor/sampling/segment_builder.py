@@ -18,6 +18,7 @@ class OpenSegment:
         self.rows = 0
         self.capacity = capacity
         self.observations = arrays(spec.observation, capacity + 1)
+        self.masks = arrays(spec.mask, capacity + 1)
         self.actions = arrays(spec.action, capacity)
         self.log_probs, self.rewards, self.successes = np.empty((3, capacity, envs), np.float32)
         self.terminated, self.truncated, self.valid = np.empty((3, capacity, envs), bool)
@@ -33,10 +34,11 @@ class OpenSegment:
         return int(np.count_nonzero(self.valid[: self.rows]))
 
     def restart(self, observations: Leaves) -> None:
-        """Begin again without rows, at these observations [E, ...]."""
+        """Begin again without rows, at these observations and masks [E, ...]."""
         self.rows = 0
         self.finals, self.broken, self.metrics = [], [], {}
-        for name, array in self.observations.items():
+        self._given = {**self.observations, **self.masks}  # what a step gives to act on, a row later than its actions
+        for name, array in self._given.items():
             array[0] = observations[name]
 
     def break_off(self, column: int) -> None:
@@ -68,7 +70,7 @@ class OpenSegment:
         self.rows = row + 1
         for name, array in self.actions.items():
             array[row] = actions[name]
-        for name, array in self.observations.items():
+        for name, array in self._given.items():
             array[row + 1] = step.observations[name]
         self.log_probs[row] = log_probs
         self.rewards[row] = step.rewards
@@ -92,7 +94,7 @@ class OpenSegment:
         return Segment(
             observations={name: array[: T + 1] for name, array in self.observations.items()},
             actions={name: array[:T] for name, array in self.actions.items()},
-            masks={},
+            masks={name: array[:T] for name, array in self.masks.items()},
             states={},
             behaviour_log_probs=self.log_probs[:T],
             rewards=rewards,
@@ -112,9 +114,11 @@ class OpenSegment:
 
     def _grow(self) -> None:
         self.capacity *= 2
-        for group, rows in ((self.observations, self.capacity + 1), (self.actions, self.capacity)):
+        longer = self.capacity + 1
+        for group, rows in ((self.observations, longer), (self.masks, longer), (self.actions, self.capacity)):
             for name, array in group.items():
                 group[name] = _longer(array, rows)
+        self._given = {**self.observations, **self.masks}
         self.log_probs, self.rewards, self.successes, self.terminated, self.truncated, self.valid = (
             _longer(array, self.capacity)
             for array in (self.log_probs, self.rewards, self.successes, self.terminated, self.truncated, self.valid)

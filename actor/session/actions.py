@@ -27,7 +27,7 @@ class MakeEnvironments:
     def change(self, wanted: Welcome) -> str:
         """Return what a learner wants of its actors now that is not what was made here; "" where it is the same."""
         # not the limit of a step's time, which may change
-        fields = ("id", "kwargs_json", "vectorization", "wrappers_json", "metrics", "step_metrics")
+        fields = ("id", "kwargs_json", "vectorization", "wrappers_json", "metrics", "step_metrics", "action_mask")
         named = [(f"env.{f.removesuffix('_json')}", getattr(self.env, f), getattr(wanted.env, f)) for f in fields]
         named = [("environments", self.envs, wanted.envs), *named]
         changes = [f"{name} {new} (here {old})" for name, old, new in named if new != old]

@@ -48,7 +48,7 @@ class Answer(msgspec.Struct, frozen=True):
 def needs_no_probe(env: EnvSettings) -> bool:
     """Return whether the environment can certainly be made."""
     is_plain = env.kwargs_json == "{}" and env.wrappers_json == "[]" and not env.step_metrics
-    return env.id in ENOUGH and is_plain and env.vectorization != "native"
+    return env.id in ENOUGH and is_plain and env.vectorization != "native" and env.action_mask in ("auto", "none")
 
 
 def probe(

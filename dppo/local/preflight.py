@@ -66,4 +66,5 @@ def env_settings(config: LearnerConfig) -> EnvSettings:
         env.wrappers_json,
         run.metrics,
         run.step_metrics,
+        env.action_mask,
     )

@@ -124,7 +124,9 @@ def _unwatched(env: EnvConfig, width: int, place: Place) -> Environments:
     if env.vectorization == "native":  # one seed for all of its columns: so one column, or results depend on the width
         width = 1
     vectorization = "sync" if env.vectorization == "auto" else env.vectorization
-    settings = EnvSettings(env.id, env.kwargs_json, vectorization, wrappers_json=env.wrappers_json)
+    settings = EnvSettings(
+        env.id, env.kwargs_json, vectorization, wrappers_json=env.wrappers_json, action_mask=env.action_mask
+    )
     return make_environments(settings, width, place=place, note=_note)
 
 
@@ -141,12 +143,13 @@ def _watched(env: EnvConfig, watching: ViewOptions, slot: int, tally: Tally) -> 
         environment = make_watched(env, "human" if watching.window else "rgb_array", place)
         stack.callback(close, environment)
         if watching.window:
-            yield SyncLoop([environment])
+            yield SyncLoop([environment], action_mask=env.action_mask)
         else:
             stack.callback(tally.film_is, "written")
             reel = stack.enter_context(film(video, frames_per_second(environment)))
             stack.callback(tally.film_is, "being written")
-            yield SyncLoop([Filmed(environment, reel, watching.most_frames, watching.most_seconds)])
+            filmed = Filmed(environment, reel, watching.most_frames, watching.most_seconds)
+            yield SyncLoop([filmed], action_mask=env.action_mask)
 
 
 def evaluation_seeds(seed: int, first: int, count: int) -> list[int]:

@@ -1,10 +1,11 @@
 """An environment to watch: in a window, or frame by frame. Knows Gymnasium's render modes and their traps."""
 
+import copy
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -14,7 +15,9 @@ import numpy as np
 from dppo.actor.envs.env_numbers import FIRST_IN_USE_SECONDS, Place, made_once_free
 from dppo.actor.envs.factory import Maker
 from dppo.actor.envs.make import registered
+from dppo.actor.envs.mask_reader import method_of
 from dppo.learner.config import EnvConfig
+from dppo.protocol.action_masks import MASK
 from dppo.protocol.env_wrappers import parse_wrappers
 from dppo.protocol.errors import UsageError
 from dppo.watch.video_file import Film
@@ -85,21 +88,32 @@ class Shown(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, environment: gym.Env[Any, Any]) -> None:
         super().__init__(environment)
-        self._last: Any = None  # observation
+        self._first: tuple[Any, dict[str, Any]] = (
+            None,
+            {},
+        )  # of the newest episode: observation, mask of actions
+        self._is_over = False
+        method = method_of(environment)
+        if method is not None:
+            self.action_masks = lambda: self._first[1][MASK] if self._is_over else method()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset as Env.reset does; without a seed nothing happens."""
-        if seed is None:
-            return self._last, {}
+        """Reset as Env.reset does; without a seed nothing happens, and what the episode began with is returned."""
+        self._is_over = seed is None
+        if self._is_over:
+            return self._first
         with _until_closed():
-            return self.env.reset(seed=seed, options=options)
+            result = self.env.reset(seed=seed, options=options)
+        if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
+            method = method_of(self.env)
+            masks = {MASK: result[1][MASK]} if MASK in result[1] else {} if method is None else {MASK: method()}
+            self._first = copy.deepcopy((result[0], masks))  # an environment may write into the same arrays later
+        return result
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step as Env.step does."""
         with _until_closed():
-            result = self.env.step(action)
-        self._last = result[0]
-        return result
+            return self.env.step(action)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dppo.learner.network_config import is_own
 from dppo.learner.session.flow_control import check_sizes
 from dppo.learner.session.records import Settings
 from dppo.learner.storage.run_directory import RunDirectory, StartIdentity
+from dppo.protocol.action_masks import MASK, choices_of, mask_leaf, observed
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.leaf_paths import Nest
 from dppo.protocol.messages import EnvSettings
@@ -35,6 +36,7 @@ def session_settings(
             config.env.wrappers_json,
             config.run.metrics,
             config.run.step_metrics,
+            config.env.action_mask,
         ),
         envs_per_actor=config.collect.envs_per_actor,
         batch_steps=config.collect.batch_steps,
@@ -83,10 +85,12 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
 
 def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
-    if spec.mask or spec.state:
-        return "neither masks nor states are supported"
+    if spec.state:
+        return "states are not supported"
+    if why := _why_not_masked(spec):
+        return why
     try:
-        group = Nest([leaf.name for leaf in spec.observation]).group
+        group = Nest([leaf.name for leaf in observed(spec.observation, spec.mask)]).group
     except ProtocolError as error:
         return str(error)
     if group != "observation":  # the graph has other inputs and outputs, such as noise
@@ -113,6 +117,17 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
         if needed > there_is
         else ""
     )
+
+
+def _why_not_masked(spec: Spec) -> str:
+    """Say which masks no environment gives, "" for all others."""
+    for leaf in spec.mask:
+        if spec.mask != (mask_leaf(spec.action, leaf.name),):
+            size = sum(choices_of(spec.action))
+            return f"the mask {leaf.name[:64]} is not one flag for each of the {size} choices of these actions"
+        if leaf.name != MASK and not leaf.name.startswith("observation."):
+            return f"a mask is named {MASK}, or as a leaf of observations, and not {leaf.name[:64]}"
+    return ""
 
 
 def _why_not_acted(spec: Spec) -> str:
