@@ -14,8 +14,10 @@ import numpy as np
 from dppo.actor.sampling.noise import drawn
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.actions import PredictedActions
+from dppo.api.masks import MaskRows
 from dppo.api.observations import ObservationRows
 from dppo.api.paths import path_text
+from dppo.protocol.action_masks import observed
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.specs import spec_from_json
 from dppo.watch.policy_files import locate_policy
@@ -31,11 +33,12 @@ class Policy:
         try:
             self._runner = PolicyRunner(graph)
             self.spec = spec_from_json(self._runner.metadata.get("dppo.spec", ""))
-            self._rows = ObservationRows(self.spec.observation)
+            self._rows = ObservationRows(observed(self.spec.observation, self.spec.mask))
         except ProtocolError as error:
             raise UsageError(f"this is no policy of dppo: {error}") from None
         self.version = self._runner.version
         self._actions = PredictedActions(self.spec.action)
+        self._masks = MaskRows(self.spec.action, self.spec.mask)
         self._lock = threading.Lock()
         self.seed(seed)
 
@@ -43,19 +46,24 @@ class Policy:
         """Begin the noise of sampled actions anew; None: with a seed of the system's."""
         self._generator = np.random.default_rng(seed)
 
-    def predict(self, observation: Any, state: None = None, deterministic: bool = True) -> tuple[Any, None]:
+    def predict(
+        self, observation: Any, state: None = None, deterministic: bool = True, action_masks: Any = None
+    ) -> tuple[Any, None]:
         """Return the action for one observation, or those [N, ...] for a batch [N, ...], and the state to pass next.
 
         Dict and Tuple observations are passed as the environment gives them, a batch as a vector environment does: with
         arrays [N, ...] in that structure.
         Actions are what the environment takes: a Discrete's numbers, its start included, as int64; arrays of any other
         space in its own dtype, within its bounds; dicts and tuples of these where the space is nested, and of arrays
-        [N, ...] for a batch. deterministic: the most likely action instead of a sample. The state is None: networks
-        have no memory yet. Raises UsageError for an observation of another structure or shape.
+        [N, ...] for a batch. deterministic: the most likely action instead of a sample. action_masks: where the policy
+        was trained with masks, which actions are legal, in any form that its environment may give (docs/masks.md); a
+        mask that is a leaf of the observation is taken from there. The state is None: networks have no memory yet.
+        Raises UsageError for an observation of another structure or shape, and for what is no mask.
         """
         if state is not None:
             raise UsageError(f"state is {type(state).__name__}: this policy has no memory, pass None")
         rows, is_batch = self._rows.of(observation)
+        self._masks.put_into(rows, action_masks, is_batch=is_batch)
         with self._lock:
             noise = self._noise(len(next(iter(rows.values()))), deterministic=deterministic)
             _, env_action, _ = self._runner.act(rows, noise)
