@@ -24,6 +24,7 @@ WITH_EXAMPLES = {
     "docs/environments.md",
     "docs/hooks.md",
     "docs/images.md",
+    "docs/masks.md",
     "docs/networks.md",
     "docs/onnx.md",
     "docs/python.md",
