@@ -185,7 +185,7 @@ CASES = {
 PLAIN = gym.spaces.Box(-np.inf, np.inf, (3,))
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @example(PLAIN, gym.spaces.Box(-1, 1, (2,)), "sync", 1, "clip")
 @example(PLAIN, gym.spaces.Box(-1, 1, (2,)), AutoresetMode.NEXT_STEP, 2, "rescale")

@@ -30,7 +30,12 @@ WITH_EXAMPLES = {
     "docs/python.md",
     "docs/spaces.md",
 }
-LONG = {"docs/images.md", "docs/networks.md", "docs/python.md"}  # run by the slow tests only, as it stands
+LONG = {
+    "docs/masks.md",
+    "docs/images.md",
+    "docs/networks.md",
+    "docs/python.md",
+}  # run by the slow tests only, as it stands
 PSEUDO_CODE = {"docs/architecture.md"}
 NEEDS_A_RUN = {"docs/onnx.md"}
 

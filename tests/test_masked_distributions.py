@@ -29,7 +29,7 @@ from dppo.learner.ppo.rows import Rows
 from dppo.learner.ppo.trainer import Trainer
 from dppo.protocol.specs import Spec, masked_spec, spec_of
 
-N = 12
+N = 6
 SPACES: dict[str, gym.Space[Any]] = {
     "discrete": spaces.Discrete(5, start=3),
     "even": spaces.MultiDiscrete([3, 3]),
@@ -233,7 +233,7 @@ def test_the_analytic_gradients_cover_masks(penalty: KlPenalty | None, entropy_c
 
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
-@pytest.mark.parametrize("scale", [1.0, 1e4, 1e30])
+@pytest.mark.parametrize("scale", [1.0, 1e30])
 def test_the_exported_graph_is_the_network_and_never_chooses_what_is_forbidden(
     space: gym.Space[Any], scale: float
 ) -> None:

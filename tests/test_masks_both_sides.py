@@ -167,25 +167,29 @@ def has_choices(space: Any) -> bool:
     return Masked(space).size > 0
 
 
-@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
-@given(**CASES)
-@example(spaces.Discrete(4, start=2), "sync", "info", "flat", 1)
-@example(DICT, AutoresetMode.NEXT_STEP, "method", "nested", 2)
-@example(CHOICES, AutoresetMode.DISABLED, "leaf", "flat", 3)
-@example(DICT, AutoresetMode.SAME_STEP, "info", "nested", 4)
+@pytest.mark.parametrize(
+    ("space", "vectorisation", "source", "form"),
+    [
+        (spaces.Discrete(4, start=2), "sync", "info", "flat"),
+        (DICT, AutoresetMode.NEXT_STEP, "method", "nested"),
+        (CHOICES, AutoresetMode.DISABLED, "leaf", "flat"),
+    ],
+)
 @pytest.mark.filterwarnings("ignore")
-def test_both_sides_agree_on_masks(space: Any, vectorisation: Any, source: Source, form: Form, seed: int) -> None:
-    if has_choices(space):
-        agree(space, vectorisation, source, form, seed)
+def test_both_sides_agree_on_masks(space: Any, vectorisation: Any, source: Source, form: Form) -> None:
+    agree(space, vectorisation, source, form, 1)
 
 
 @pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
+@example(DICT, AutoresetMode.SAME_STEP, "info", "nested", 4)
 @pytest.mark.filterwarnings("ignore")
-def test_both_sides_agree_on_hundreds_of_masks(**case: Any) -> None:
-    if has_choices(case["space"]):
-        agree(**case)
+def test_both_sides_agree_on_hundreds_of_masks(
+    space: Any, vectorisation: Any, source: Source, form: Form, seed: int
+) -> None:
+    if has_choices(space):
+        agree(space, vectorisation, source, form, seed)
 
 
 @pytest.mark.slow
