@@ -11,20 +11,17 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from torch import nn
 from trainer_batches import acted, assert_bit_equal
 
 from dppo.learner.config import LearnerConfig, NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
-from dppo.learner.models.encoders import LeafEncoder
-from dppo.learner.models.heads import ActionHead, GaussianHead
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.gradients_analytic import AnalyticGradients
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.telemetry.tensorboard_graph import network_graph
 from dppo.local.network_check import Task, check_networks, main
-from dppo.networks import ActionLayout, Categorical, Gaussian, Leaf, PolicyNetwork, Spec
+from dppo.networks import Spec
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import spec_of
 
@@ -34,60 +31,10 @@ PPO = PpoConfig(epochs=2, minibatch_steps=16)
 SMALL = NetworkConfig(policy_hidden=(8,), critic_hidden=(8,))
 
 
-class Squares(nn.Module):
-    """The numbers, normalised, and a layer of their squares."""
-
-    def __init__(self, leaf: Leaf) -> None:
-        super().__init__()
-        self.numbers = LeafEncoder(leaf, normalise=True)
-        self.layer = nn.Linear(leaf.features, 5)
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        numbers = self.numbers(observation)
-        return torch.cat([numbers, self.layer(numbers.square())], 1)
-
-
-def make_encoder(leaves: tuple[Leaf, ...]) -> nn.Module:
-    return Squares(leaves[0])
-
-
-class Tied(nn.Module):
-    """A head without parameters of its own but one: a Gaussian whose mean is a part of the outputs."""
-
-    def __init__(self, layout: ActionLayout) -> None:
-        super().__init__()
-        self.actions = layout.numbers
-        self.log_std = nn.Parameter(torch.zeros(layout.numbers))
-
-    def forward(self, outputs: torch.Tensor) -> Gaussian:
-        return Gaussian(outputs[:, : self.actions].tanh(), self.log_std)
-
-
-class Logits(nn.Module):
-    """A categorical head with a layer of its own."""
-
-    def __init__(self, inputs: int, choices: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(inputs, choices)
-
-    def forward(self, outputs: torch.Tensor) -> Categorical:
-        return Categorical(self.layer(outputs).log_softmax(-1))
-
-
-def make_head(layout: ActionLayout, inputs: int) -> nn.Module:
-    return Tied(layout) if layout.boxes else Logits(inputs, layout.choices[0])
-
-
-def make_policy(spec: Spec) -> PolicyNetwork:
-    encoder, head = Squares(spec.observation[0]), ActionHead(ActionLayout(spec.action), GaussianHead(), -0.5)
-    body = nn.Sequential(nn.Linear(8, 6), nn.SiLU(), nn.Linear(6, head.inputs))
-    return PolicyNetwork(spec, encoder=encoder, features=8, body=body, head=head, action_bounds="clip")
-
-
 WRONG: dict[str, tuple[str, str]] = {
-    "missing": ("encoder", r"'test_own_networks' has no 'missing'"),
+    "missing": ("encoder", r"'own_nets' has no 'missing'"),
     "make_encode": ("encoder", r"did you mean make_encoder\?"),
-    "BOX": ("encoder", r"is a Box: name a function that makes a module"),
+    "FEW": ("encoder", r"is a int: name a function that makes a module"),
     "raising": ("encoder", r"making it failed: ZeroDivisionError: division by zero"),
     "leaving": ("head", r"making it failed: SystemExit: 0"),
     "numbers": ("encoder", r"returned an object of int: return a torch\.nn\.Module"),
@@ -96,56 +43,16 @@ WRONG: dict[str, tuple[str, str]] = {
     "unflattened": ("encoder", r"for 2 observations it returned \(2, 3, 1\), not features of shape \(2, f\)"),
     "wide": ("head", r"sampling failed: RuntimeError: The size of tensor a \(8\) must match"),
     "plain": ("head", r"gave a Tensor without sample, log_prob, entropy, kl_from: return a distribution"),
-    "make_head": ("policy", r"calling|making it failed|returned a"),
+    "make_head": ("policy", r"making it failed: TypeError: make_head\(\) missing 1 required"),
 }
 
 
-def raising(*arguments: Any) -> nn.Module:
-    1 / 0  # noqa: B018
-    return nn.Identity()
-
-
-def leaving(*arguments: Any) -> nn.Module:
-    sys.exit(0)
-
-
-def numbers(*arguments: Any) -> int:
-    return 3
-
-
-def halves(*arguments: Any) -> nn.Module:
-    return nn.Linear(3, 2).half()
-
-
-def images(*arguments: Any) -> nn.Module:
-    return nn.Conv2d(3, 2, 3)
-
-
-def unflattened(*arguments: Any) -> nn.Module:
-    return nn.Unflatten(1, (3, 1))
-
-
-class Wide(nn.Module):
-    """A Gaussian of as many dimensions as there are inputs."""
-
-    def forward(self, outputs: torch.Tensor) -> Gaussian:
-        return Gaussian(outputs, torch.zeros(outputs.shape[1]))
-
-
-def wide(*arguments: Any) -> nn.Module:
-    return Wide()
-
-
-def plain(*arguments: Any) -> nn.Module:
-    return nn.Identity()
-
-
 OWN = {
-    "encoder": replace(SMALL, encoder="test_own_networks:make_encoder"),
-    "encoders": replace(SMALL, encoder="test_own_networks:make_encoder", critic_encoder="own"),
-    "head": replace(SMALL, head="test_own_networks:make_head"),
-    "both": replace(SMALL, encoder="test_own_networks:make_encoder", head="test_own_networks:make_head"),
-    "policy": replace(SMALL, policy="test_own_networks:make_policy"),
+    "encoder": replace(SMALL, encoder="own_nets:make_encoder"),
+    "encoders": replace(SMALL, encoder="own_nets:make_encoder", critic_encoder="own"),
+    "head": replace(SMALL, head="own_nets:make_head"),
+    "both": replace(SMALL, encoder="own_nets:make_encoder", head="own_nets:make_head"),
+    "policy": replace(SMALL, policy="own_nets:make_policy"),
     "built in": replace(SMALL, encoder_hidden=(8, 6), layer_norm=True),
 }
 
@@ -225,10 +132,10 @@ def test_analytic_gradients_stay_where_they_apply() -> None:
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_made_is_refused_in_one_line(name: str) -> None:
     part, reason = WRONG[name]
-    network = replace(SMALL, **{part: f"test_own_networks:{name}"})
+    network = replace(SMALL, **{part: f"own_nets:{name}"})
     with pytest.raises(UsageError, match=reason) as caught:
         build_networks(CONTINUOUS, network, 1)
-    assert str(caught.value).startswith(f"network.{part}=test_own_networks:{name}")
+    assert str(caught.value).startswith(f"network.{part}=own_nets:{name}")
     assert "\n" not in str(caught.value)
 
 
@@ -254,7 +161,7 @@ def test_a_name_that_cannot_be_one_is_refused_at_once(settings: dict[str, Any], 
 
 @pytest.fixture
 def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    text = "from test_own_networks import *\nimport torch\nclass Odd(torch.nn.Module):\n"
+    text = "from own_nets import *\nimport torch\nclass Odd(torch.nn.Module):\n"
     text += "    def forward(self, seen): return torch.special.i1(seen)\ndef odd(leaves): return Odd()\n"
     (tmp_path / "my_nets.py").write_text(text)
     monkeypatch.chdir(tmp_path)
@@ -298,3 +205,16 @@ def test_embeddings_begin_with_a_vector_for_each_value_and_are_trained() -> None
     features.sum().backward()
     slopes = policy.encoder.leaves[0].vectors.grad
     assert slopes.tolist() == [[2.0] * 3, [0.0] * 3, [0.0] * 3, [1.0] * 3]
+
+
+@pytest.mark.parametrize("name", ["frozen", "tied"])
+def test_frozen_and_tied_weights_and_layers_with_statistics_work(name: str) -> None:
+    trainer = trainer_of(CONTINUOUS, replace(SMALL, encoder=f"own_nets:{name}"))
+    before = {key: tensor.clone() for key, tensor in trainer.policy.encoder.state_dict().items()}
+    trained(trainer, range(2)).check_graph()
+    after = trainer.policy.encoder.state_dict()
+    assert torch.equal(after["layer.weight"], before["layer.weight"]) if name == "frozen" else True
+    if name == "tied":
+        assert torch.equal(after["1.weight"], after["3.weight"])
+        assert not torch.equal(after["1.weight"], before["1.weight"])
+        assert torch.equal(after["4.running_mean"], before["4.running_mean"])
