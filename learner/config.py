@@ -12,10 +12,10 @@ from dppo.learner.collect_checks import check_counts, check_times
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.run_config import MAY_CHANGE, RunConfig
 from dppo.learner.setting_checks import ascending, at_least, at_most, positive
-from dppo.protocol.action_masks import check_mask_source
 from dppo.protocol.env_names import check_env_name
 from dppo.protocol.env_wrappers import parse_wrappers, refuse_native, wrappers_json
 from dppo.protocol.errors import UsageError
+from dppo.protocol.mask_sources import check_mask_source
 from dppo.protocol.placeholders import check_placeholders
 
 __all__ = ["MAY_CHANGE", "CollectConfig", "EnvConfig", "LearnerConfig", "NetworkConfig", "PpoConfig", "RunConfig"]

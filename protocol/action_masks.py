@@ -6,25 +6,11 @@ have none.
 
 from collections.abc import Sequence
 
-from dppo.protocol.errors import ProtocolError, UsageError
+from dppo.protocol.errors import ProtocolError
 from dppo.protocol.leaf_paths import Nest
 from dppo.protocol.leaves import Leaf
 
 MASK = "action_mask"  # name of the leaf, and the key of an info; an observation's leaf that is the mask keeps its name
-
-
-SOURCES = ("auto", "none", "info", "method")
-MAX_SOURCE = 256  # characters
-
-
-def check_mask_source(setting: str) -> None:
-    """Raise UsageError where env.action_mask names no source of masks."""
-    if setting in SOURCES or (setting.startswith("observation.") and len(setting) <= MAX_SOURCE):
-        return
-    raise UsageError(
-        f"env.action_mask={setting[:64]!r}: choose {', '.join(SOURCES)}, or a leaf of the observations by its name, as "
-        "observation.action_mask"
-    )
 
 
 def choices_of(actions: Sequence[Leaf]) -> tuple[int, ...]:

@@ -52,6 +52,7 @@ OTHERS: dict[str, Any] = {
     "network.head": "a:b",
     "network.policy": "a:b",
     "env.wrappers": ["a.b:C"],
+    "env.action_mask": "none",
     "run.init_from": "elsewhere",
     "run.metrics": ("distance",),
     "run.step_metrics": ("speed",),
