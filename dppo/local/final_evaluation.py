@@ -90,8 +90,7 @@ def _watch(child: Child, reading: int, tally: Tally, signals: list[int], max_sec
     deadline = time.monotonic() + max_seconds + OVERTIME_SECONDS
     rest = b""
     while True:
-        if signals:
-            return "interrupted", ""
+        interrupted = bool(signals)  # then one more look, for what belongs to an episode that is over
         code = child.died()  # looked at first, so that its last words are not missed
         if select.select([reading], [], [], 0 if code is not None else POLL_SECONDS)[0]:
             data = os.read(reading, READ_BYTES)
@@ -100,9 +99,12 @@ def _watch(child: Child, reading: int, tally: Tally, signals: list[int], max_sec
                 is_over, error = read(line.decode(), tally)
                 if is_over or error:
                     return "", error
-            if data:
+            if data and not interrupted:
                 continue
-            time.sleep(POLL_SECONDS)  # closed: it is about to be gone
+            if not data:
+                time.sleep(POLL_SECONDS)  # closed: it is about to be gone
+        if interrupted:
+            return "interrupted", ""
         if code is not None:
             return f"its process {how_it_ended(code)}{_words(child)}", ""
         now = time.monotonic()
