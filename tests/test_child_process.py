@@ -16,8 +16,9 @@ from dppo.protocol.process.lifeline import Lifeline
 pytestmark = pytest.mark.slow  # starts processes
 
 STARTS_OTHERS = """
-import subprocess, sys, time
-group = subprocess.Popen(["sleep", "4321"], stdout=subprocess.DEVNULL)
+import os, subprocess, sys, time
+unmarked = {"PATH": os.environ["PATH"]}  # found by its group only
+group = subprocess.Popen(["sleep", "4321"], stdout=subprocess.DEVNULL, env=unmarked)
 session = subprocess.Popen(["sleep", "4321"], stdout=subprocess.DEVNULL, start_new_session=True)
 print(group.pid, session.pid, flush=True)
 """
