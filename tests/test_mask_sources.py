@@ -16,6 +16,7 @@ from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import VectorEnvironments
 from dppo.actor.sampling.collector import Collector
 from dppo.protocol.errors import UsageError
+from dppo.watch.rendering import Shown
 
 
 def test_a_mask_only_from_step_on_is_refused_and_can_be_turned_off() -> None:
@@ -98,3 +99,15 @@ def test_a_setting_that_the_environment_cannot_keep_is_named(case: str, vectoris
 def test_an_info_that_lacks_the_mask_that_was_asked_for_ends_the_actor_at_its_first_reset() -> None:
     with pytest.raises(UsageError, match=r"environment 0 failed in reset: reset\(\) returned no info\['action_mask'\]"):
         Collector(SyncLoop([NoMask.__mro__[1](first=MISSING)], action_mask="info"), seed=1, first_slot=0, life=0)
+
+
+@pytest.mark.parametrize("source", ["info", "method", "leaf"])
+def test_an_environment_in_a_window_has_a_mask_also_behind_its_last_step(source: Source) -> None:
+    loop = SyncLoop([Shown(Masked(spaces.Discrete(3), source))], action_mask=LEAF if source == "leaf" else "auto")
+    for seed in range(3):
+        rows, ended = loop.reset([seed]), False
+        while not ended:
+            step = loop.step(rows[loop.spec.mask[0].name].argmax(axis=1))
+            assert not step.crashes, str(step.crashes[0])
+            rows, ended = step.observations, bool(step.terminated.any() or step.truncated.any())
+        assert rows[loop.spec.mask[0].name].any()

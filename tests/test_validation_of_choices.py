@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -69,6 +70,15 @@ def test_flags_that_are_no_bools_are_refused() -> None:
 def test_actions_that_no_space_has_are_not_trained_on(leaves: tuple[Leaf, ...], words: str) -> None:
     spec = check_spec(Spec(BOX.observation, leaves))
     assert re.search(words, why_not_trained(spec, LearnerConfig()))
+
+
+def test_a_mask_of_actions_with_too_many_choices_is_not_even_counted() -> None:
+    leaf = Leaf("action", "|b1", (2**26,), "multi_binary")
+    spec = Spec(BOX.observation, (leaf,), mask=(Leaf("action_mask", "|b1", (2,), "multi_binary"),))
+    tracemalloc.start()
+    assert "choices are not supported" in why_not_trained(check_spec(spec), LearnerConfig())
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 def test_many_choices_of_which_one_has_many_values_are_refused_by_their_size() -> None:

@@ -87,7 +87,7 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
     if spec.state:
         return "states are not supported"
-    if why := _why_not_masked(spec):
+    if why := _why_not_acted(spec) or _why_not_masked(spec):  # the latter counts choices, which must not be too many
         return why
     try:
         group = Nest([leaf.name for leaf in observed(spec.observation, spec.mask)]).group
@@ -101,8 +101,6 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     wanted = (*config.run.metrics, *config.run.step_metrics)
     if spec.metrics != wanted:
         return f"metrics {', '.join(spec.metrics) or 'none'} are not those of this run ({', '.join(wanted) or 'none'})"
-    if why := _why_not_acted(spec):
-        return why
     try:
         check_spaces(spec, config, lambda line: None)
     except UsageError as error:
