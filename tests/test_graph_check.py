@@ -106,6 +106,13 @@ def test_an_operation_without_an_export_is_refused_with_the_exporter_s_reason() 
         check(policy, spec)
 
 
+def test_an_operation_that_onnxruntime_lacks_is_refused_by_its_name() -> None:
+    policy, spec = made(ACTIONS["box"])
+    policy.encoder = Doubled(policy.encoder, lambda features: features + features.to(torch.int16).relu())
+    with pytest.raises(UsageError, match=r"onnxruntime, with which actors act, cannot run .*implementation for Relu"):
+        check(policy, spec)
+
+
 def test_weights_that_no_action_depends_on_are_refused() -> None:
     policy, spec = made(ACTIONS["box"])
     policy.encoder.register_parameter("unused", nn.Parameter(torch.ones(2)))
