@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
 
 from dppo.protocol.errors import UsageError
 from dppo.protocol.leaf_paths import Path, leaf_name
@@ -71,7 +70,7 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     @property
     def bytes_per_step(self) -> int:
         """Bytes of one step of one environment."""
-        return self.elements * np.dtype(self.dtype).itemsize
+        return self.elements * int(self.dtype[2:])  # |u1, <f4
 
 
 def leaf_spaces(space: "gym.Space[Any]", group: str, path: Path = ()) -> Iterator[tuple[Path, "gym.Space[Any]"]]:

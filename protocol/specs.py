@@ -11,9 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
-from dppo.protocol.action_leaves import action_leaves
 from dppo.protocol.action_masks import MASK, mask_leaf
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.leaf_paths import Path, leaf_name
@@ -33,8 +31,9 @@ __all__ = [
     "wire_dtype",
 ]
 
-if TYPE_CHECKING:  # a learner never needs Gymnasium, and it takes a while to import
+if TYPE_CHECKING:  # a learner never needs Gymnasium, the command of a run no NumPy before its processes have started
     import gymnasium as gym
+    import numpy as np
 
 MAX_LEAVES = 64
 MAX_DIMENSIONS = 8
@@ -129,6 +128,8 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
 
     Raises UsageError for spaces that cannot be trained on yet, saying which and what to do.
     """
+    from dppo.protocol.action_leaves import action_leaves
+
     observation = tuple(_observation_leaf(path, space) for path, space in leaf_spaces(observation_space, "observation"))
     spec = Spec(observation, action_leaves(action_space))
     try:
@@ -177,16 +178,16 @@ def _observation_leaf(path: Path, space: "gym.Space[Any]") -> Leaf:
     )
 
 
-def wire_dtype(dtype: np.dtype, name: str = "observation") -> DType:
+def wire_dtype(dtype: "np.dtype[Any]", name: str = "observation") -> DType:
     """The dtype that carries these observations: floats as float32 (what a network computes in), the others exactly.
 
     Raises UsageError for what no dtype of the wire can carry. name: of the leaf.
     """
     if dtype.kind == "f":
         return "<f4"
-    if dtype == np.uint16:
+    if (dtype.kind, dtype.itemsize) == ("u", 2):
         return "<i4"
-    if dtype == np.uint32:
+    if (dtype.kind, dtype.itemsize) == ("u", 4):
         return "<i8"
     try:
         known: DType = msgspec.convert(dtype.newbyteorder("<").str, DType)

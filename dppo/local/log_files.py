@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dppo.protocol.errors import UsageError
-from dppo.protocol.trace import Trace
+
+if TYPE_CHECKING:
+    from dppo.protocol.trace import Trace
 
 SUFFIX = ".trace.jsonl"
 NO_TRACE = {"DPPO_TRACE": ""}  # variables of an actor: all actors of a machine would write to one file
@@ -29,7 +32,7 @@ def trace_of(logs: Path, name: str) -> Path:
 
 
 @contextmanager
-def tracing(path: Path | str | None, side: str) -> Iterator[Trace | None]:
+def tracing(path: Path | str | None, side: str) -> "Iterator[Trace | None]":
     """Give the trace that is written to that file; None where there is none. Raises UsageError."""
     if not path:
         yield None

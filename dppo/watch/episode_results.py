@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from dppo.number_text import mean_and_spread
 from dppo.protocol.errors import DppoError
 
@@ -43,7 +41,7 @@ class EvaluationResult:
         """Returns, lengths and successes, for people."""
         returns = mean_and_spread(mean=self.mean, std=self.std, low=self.min, high=self.max)
         success = "" if self.success_rate is None else f", success {self.success_rate:.0%}"
-        return f"return {returns}, mean length {np.mean(self.lengths):.0f} steps{success}"
+        return f"return {returns}, mean length {sum(self.lengths) / len(self.lengths):.0f} steps{success}"
 
 
 class Played(NamedTuple):
@@ -104,6 +102,8 @@ class Tally:
                 f"{why}, and no episode was over: does {self.env} end? Limit its episodes, for example with "
                 "--env.kwargs '{max_episode_steps: 1000}' when training"
             )
+        import numpy as np  # late: a run is started without it
+
         returns = [episode.episode_return for episode in played]
         reported = [episode.success for episode in played if episode.success is not None]
         return EvaluationResult(

@@ -1,6 +1,5 @@
 """Provenance of a run: machine, versions, revision. Knows nothing of the run; imports none of what it names."""
 
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -71,6 +70,8 @@ def _git(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str] | 
 
 
 def _version(distribution: str) -> str | None:
+    import importlib.metadata  # 10 ms, which a command does without before its processes have started
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
