@@ -57,7 +57,7 @@ TRAIN: dict[str, tuple[tuple[str, ...], int]] = {
     "seeds of other settings": ((*CARTPOLE, "--run.directory", "runs/several", "--seeds", "2", "--ppo.gamma", "0"), 2),
 }
 NOT_OF_ONE_PROCESS = {"seeds of other settings"}
-NEEDS_PROCESSES = {"weights of other spaces"}  # found by the learner
+NEEDS_PROCESSES = {"weights of other spaces", "network nobody made"}  # found by the learner, or by a process of its own
 LEARNER = {
     name: case
     for name, case in TRAIN.items()

@@ -57,7 +57,7 @@ OWN = {
 }
 
 
-TRIED_SLOWLY = {"encoder", "head", "policy"}
+TRIED_SLOWLY = {"encoder", "encoders", "head", "policy", "built in"}
 
 
 def trainer_of(spec: Spec, network: NetworkConfig, ppo: PpoConfig = PPO, seed: int = 1) -> Trainer:

@@ -150,7 +150,7 @@ def test_train_refuses_and_changes_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NEEDS_PROCESSES))
-def test_what_only_the_learner_finds_changes_nothing(
+def test_what_only_another_process_finds_changes_nothing(
     copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     arguments, code = TRAIN[name]
