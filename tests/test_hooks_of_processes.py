@@ -25,7 +25,7 @@ def test_a_learner_process_calls_hooks_and_fails_by_their_errors_with_exit_code_
         )
         wrong = place.start("train", *settings, "--run.hooks", "mine:Stopp")
         place.ends(wrong, code=2)
-        assert "run.hooks=mine:Stopp: 'mine' has no 'Stopp': did you mean Stop or Bug?" in wrong.complained()
+        assert "run.hooks=mine:Stopp: 'mine' has no 'Stopp': did you mean Stop?" in wrong.complained()
         assert not (place.path / "run").exists()
         files = RunFiles(place.path / "run")
         stopped = place.start("train", *settings, "--run.hooks", "mine:Stop")
