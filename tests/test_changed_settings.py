@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from begun_runs import RUN, begin, config, refused
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from snapshots import snapshot
 
@@ -138,6 +138,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(JSON, JSON)
 def test_plain_values_are_the_same_exactly_when_their_json_is(old: Any, new: Any) -> None:
     assert same(old, new) == (json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True))

@@ -135,7 +135,7 @@ HARMS: list[Callable[[Path, random.Random], None]] = [
 ]
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32), harms=st.lists(st.sampled_from(HARMS), max_size=4))
 def test_acknowledged_steps_never_vanish_without_a_word(
     seed: int, harms: list[Callable[[Path, random.Random], None]]

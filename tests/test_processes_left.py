@@ -156,6 +156,7 @@ with leaves_nothing(0.1, sweeper=True):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the sweeper reads /proc")
 def test_a_command_that_is_killed_before_its_sweeper_runs_leaves_nothing() -> None:
     before = {process.pid for process in sweepers()}

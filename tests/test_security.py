@@ -126,7 +126,7 @@ def test_without_any_key_nobody_gets_in(router: Router, door: Door) -> None:
     assert door.asked == 0
 
 
-@pytest.mark.parametrize("mechanism", ["NULL", "PLAIN"])
+@pytest.mark.parametrize("mechanism", ["NULL", pytest.param("PLAIN", marks=pytest.mark.slow)])
 def test_other_mechanisms_of_zeromq_are_of_no_use(router: Router, door: Door, mechanism: str) -> None:
     with zmq.Context() as context, context.socket(zmq.DEALER) as rude:
         rude.linger = 0

@@ -72,7 +72,7 @@ asked = st.tuples(
 restart = st.none()
 
 
-@settings(derandomize=True, deadline=None, max_examples=400)
+@settings(derandomize=True, deadline=None, max_examples=150)
 @given(st.lists(asked | asked | restart, max_size=40))
 def test_no_random_stream_is_ever_handed_out_twice_whatever_was_saved_before_a_crash(
     events: list[tuple[str, int, int, set[str]] | None],

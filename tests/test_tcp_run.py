@@ -170,6 +170,7 @@ def test_two_learners_on_one_port_are_one_too_many(cluster: Cluster) -> None:
     cluster.place.leaves_nothing()
 
 
+@pytest.mark.slow
 def test_an_actor_without_a_learner_ends_when_it_is_told_to(cluster: Cluster) -> None:
     health = cluster.place.path / "health"
     actor = cluster.actor("lonely", DPPO_HEALTH_FILE=str(health))
