@@ -1,6 +1,8 @@
 """What holds for all tests."""
 
 import gc
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,9 @@ from hypothesis import settings
 from hypothesis.internal.conjecture import providers
 from simulation import Simulation
 
+# where the shell forbids bytecode, every process that a test starts would compile all of our modules again
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+sys.dont_write_bytecode = False
 # the same examples every time, and no deadline: a busy machine is no bug
 settings.register_profile("dppo", derandomize=True, deadline=None)
 settings.load_profile("dppo")
