@@ -130,7 +130,7 @@ def test_both_sides_agree_on_every_kind_of_action(space: Any, vectorisation: Any
 
 
 @pytest.mark.slow
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_both_sides_agree_on_hundreds_of_action_spaces(space: Any, vectorisation: Any, seed: int) -> None:

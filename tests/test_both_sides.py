@@ -203,7 +203,7 @@ def test_both_sides_agree_on_every_supported_space(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_both_sides_agree_on_hundreds_of_spaces(**case: Any) -> None:

@@ -16,7 +16,7 @@ from dppo.protocol import snapshot
 NAMES = ("a", "b", "c")
 MAX_PROCESSES = 12  # of one example
 EXAMPLES = 20
-MANY_EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "250"))
+MANY_EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "150"))
 
 some = st.integers(0, 11)  # which one, of those there are
 few = st.integers(1, 6)
