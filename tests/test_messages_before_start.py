@@ -38,8 +38,8 @@ class Trying(gym.Env):
                 file.write(str(subprocess.Popen(["sleep", "300"]).pid))
         if what == "thread":
             threading.Thread(target=time.sleep, args=(300,)).start()
-        if what == "tuple":
-            self.observation_space = gym.spaces.Tuple([self.observation_space])
+        if what == "text":
+            self.observation_space = gym.spaces.Text(8)
         print("noise on standard output")
 
     def reset(self, *, seed=None, options=None):
@@ -93,7 +93,7 @@ def test_an_environment_that_ends_its_process_is_named(folder: Path) -> None:
     [
         ("exit", "it called sys.exit('cannot open display :0'), which would have ended this process (trying.py:"),
         ("segv", "its process was killed by SIGSEGV: Segmentation fault in __init__ (trying.py:"),
-        ("tuple", "Tuple"),
+        ("text", "the space Text is not supported"),
     ],
 )
 def test_the_reason_is_the_real_one(folder: Path, what: str, words: str) -> None:
