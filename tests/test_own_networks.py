@@ -15,6 +15,7 @@ from trainer_batches import acted, assert_bit_equal
 
 from dppo.learner.config import LearnerConfig, NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
+from dppo.learner.models.encoders import example_leaf
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.gradients_analytic import AnalyticGradients
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
@@ -205,6 +206,18 @@ def test_embeddings_begin_with_a_vector_for_each_value_and_are_trained() -> None
     features.sum().backward()
     slopes = policy.encoder.leaves[0].vectors.grad
     assert slopes.tolist() == [[2.0] * 3, [0.0] * 3, [0.0] * 3, [1.0] * 3]
+
+
+@pytest.mark.parametrize("start", [1, -2])
+def test_embeddings_of_choices_are_exported_wherever_these_start(start: int) -> None:
+    space = spaces.Dict(a=spaces.Discrete(3, start=start), b=BOX)
+    trainer_of(spec_of(space, spaces.Discrete(2)), replace(SMALL, embedding=3)).check_graph()
+
+
+def test_networks_are_tried_on_choices_that_there_are() -> None:
+    space = spaces.Dict(a=spaces.Discrete(3, start=-2), b=spaces.MultiDiscrete([2, 3], start=[5, -1]), c=BOX)
+    examples = [example_leaf(leaf, 2).tolist() for leaf in spec_of(space, spaces.Discrete(2)).observation]
+    assert examples[:2] == [[-2, -2], [[5, -1], [5, -1]]]
 
 
 @pytest.mark.parametrize("name", ["frozen", "tied"])

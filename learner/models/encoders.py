@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dppo.learner.models.action_layout import TORCH_DTYPES
 from dppo.protocol.specs import Leaf
 
 OBSERVATION_CLIP = 10.0
@@ -124,3 +125,11 @@ class HiddenEncoder(nn.Module):
 def leaf_encoders(encoder: nn.Module) -> list[LeafEncoder]:
     """Return those within an encoder, or the encoder itself: a run feeds their statistics, wherever they are."""
     return [module for module in encoder.modules() if isinstance(module, LeafEncoder)]
+
+
+def example_leaf(leaf: Leaf, rows: int) -> Tensor:
+    """An observation [rows, *shape] to try networks with: the first of its choices, which an embedding has, or 0."""
+    dtype = TORCH_DTYPES[leaf.dtype]
+    if leaf.kind == "multi_discrete":
+        return torch.tensor(leaf.first_values, dtype=dtype).reshape(leaf.shape).expand(rows, *leaf.shape).clone()
+    return torch.full((rows, *leaf.shape), leaf.start, dtype=dtype)

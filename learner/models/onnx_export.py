@@ -9,7 +9,8 @@ import torch
 from onnx import ModelProto, TensorProto
 from torch import Tensor
 
-from dppo.learner.models.action_layout import TORCH_DTYPES, env_name
+from dppo.learner.models.action_layout import env_name
+from dppo.learner.models.encoders import example_leaf
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.own_code import in_a_line
 from dppo.protocol.errors import UsageError
@@ -106,7 +107,7 @@ def output_names(spec: Spec) -> list[str]:
 
 def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Tensor, ...]:
     """(observation leaves [rows, *shape], mask, noise [rows, n]) to trace the policy with, on the CPU."""
-    leaves = [torch.zeros((rows, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in spec.observation]
+    leaves = [example_leaf(leaf, rows) for leaf in spec.observation]
     masks = [torch.ones((rows, *leaf.shape), dtype=torch.bool) for leaf in spec.mask]
     return *leaves, *masks, torch.zeros(rows, policy.outputs)
 

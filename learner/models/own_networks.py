@@ -1,4 +1,4 @@
-"""Parts of a policy that a user's functions make: found by name, made, and tried on zeros. Knows PyTorch and specs.
+"""Parts of a policy that a user's functions make: found by name, made, and tried on an example. Knows PyTorch, specs.
 
 Each function draws from PyTorch's own generator, which is seeded for it: the same seed gives the same weights.
 """
@@ -10,14 +10,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from dppo.learner.models.action_layout import TORCH_DTYPES, ActionLayout
+from dppo.learner.models.action_layout import ActionLayout
 from dppo.learner.models.distributions import Distribution
+from dppo.learner.models.encoders import example_leaf
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.own_code import find_function, in_a_line
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
 
-ROWS = 2  # of zeros that a part is tried on
+ROWS = 2  # of the example that a part is tried on
 
 
 class Encoder(Protocol):
@@ -41,8 +42,8 @@ def own_encoder(name: str, leaves: Sequence[Leaf], seed: int) -> tuple[nn.Module
     """Return the encoder of network.encoder=name, and how many features it makes. Raises UsageError."""
     setting = f"network.encoder={name}"
     encoder = _module(setting, _called(setting, find_function("network.encoder", name), seed, tuple(leaves)))
-    zeros = [torch.zeros((ROWS, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in leaves]
-    features = _tried(setting, encoder, zeros)
+    examples = [example_leaf(leaf, ROWS) for leaf in leaves]
+    features = _tried(setting, encoder, examples)
     shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
     if not isinstance(features, Tensor) or features.dim() != 2 or len(features) != ROWS or not features.shape[1]:
         raise UsageError(
@@ -67,8 +68,8 @@ def own_policy(name: str, spec: Spec, seed: int) -> PolicyNetwork:
     policy = _module(setting, _called(setting, find_function("network.policy", name), seed, spec))
     if not isinstance(policy, PolicyNetwork):
         raise UsageError(f"{setting} returned a {type(policy).__name__}: return a PolicyNetwork of dppo.networks")
-    zeros = [torch.zeros((ROWS, *leaf.shape), dtype=TORCH_DTYPES[leaf.dtype]) for leaf in spec.observation]
-    features = _tried(setting, policy.encoder, zeros)
+    examples = [example_leaf(leaf, ROWS) for leaf in spec.observation]
+    features = _tried(setting, policy.encoder, examples)
     if tuple(features.shape) != (ROWS, policy.features):
         raise UsageError(
             f"{setting}: its encoder's features for {ROWS} observations have shape {tuple(features.shape)}, and it was "
