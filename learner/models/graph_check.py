@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dppo.learner.models.forward_check import check_forward
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.models.onnx_export import PolicyExporter, output_names
 from dppo.learner.own_code import in_a_line
@@ -20,6 +21,7 @@ from dppo.protocol.specs import Leaf, Spec
 ROWS = 7
 TOLERANCE = 1e-4  # times the number, where that is above 1
 ROUNDINGS = 64  # units in the last place of the terms that a log-prob is summed from
+NAN_ADVICE = "not a number (NaN): look for a division by 0, or a logarithm or a root of what may be 0 or below"
 LEAST_ALIKE = 0.5  # of the rows: choices may differ where two are as good but for rounding
 ADVICE = (
     "tracing fixes what depends on values (an `if` on a tensor, a random number, a Python number of one), "
@@ -28,7 +30,7 @@ ADVICE = (
 
 
 def check_export(exporter: PolicyExporter, policy: PolicyNetwork, spec: Spec) -> None:
-    """Raise UsageError where onnxruntime cannot run the exported policy, or computes something else.
+    """Raise UsageError where the policy cannot be trained, or onnxruntime cannot run it or computes something else.
 
     The last layer begins so small that hardly an action depends on the observation: a copy with a larger one is tried.
     """
@@ -38,6 +40,7 @@ def check_export(exporter: PolicyExporter, policy: PolicyNetwork, spec: Spec) ->
         with torch.no_grad():
             last[0].weight.div_(last[0].weight.norm(dim=1).mean().clamp(1e-6, 1.0))
     check_graph(exporter.graph_of(tried, 0), tried, spec)
+    check_forward(tried, random_inputs(tried, spec, np.random.default_rng(0)))
 
 
 def check_graph(graph: bytes, policy: PolicyNetwork, spec: Spec) -> None:
@@ -57,6 +60,8 @@ def check_graph(graph: bytes, policy: PolicyNetwork, spec: Spec) -> None:
         raise UsageError(f"onnxruntime, with which actors act, cannot run the policy: {in_a_line(error)}") from error
     alike = np.ones(ROWS, bool)
     for name in names:
+        if np.isnan(expected[name]).any():
+            raise UsageError(f"the policy computes a {name} of random observations that is {NAN_ADVICE}")
         _check_looks(name, computed[name], expected[name])
         if expected[name].dtype.kind != "f":
             alike &= (computed[name] == expected[name]).reshape(ROWS, -1).all(axis=1)

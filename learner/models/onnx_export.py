@@ -16,6 +16,11 @@ from dppo.learner.own_code import in_a_line
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec, spec_to_json
 
+CONSTANT_WITH_GRADIENT = "requires grad as a constant"  # in PyTorch's words
+LISTED_LAYERS = (
+    "layers or tensors in a plain list, dict or attribute are no part of a module, and would not be trained: use "
+    "nn.ModuleList, nn.ModuleDict or nn.Parameter: "
+)
 OPSET = 17  # read by every onnxruntime since 1.12
 
 
@@ -95,7 +100,8 @@ def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
                 dynamic_axes={name: {0: "E"} for name in [*inputs, *output_names(spec)]},
             )
         except Exception as error:  # PyTorch's, or what a user's network raises
-            raise UsageError(f"PyTorch cannot export the policy to ONNX: {in_a_line(error)}") from error
+            hint = LISTED_LAYERS if CONSTANT_WITH_GRADIENT in str(error) else ""
+            raise UsageError(f"PyTorch cannot export the policy to ONNX: {hint}{in_a_line(error)}") from error
     model: ModelProto = ModelProto.FromString(file.getvalue())
     return model
 

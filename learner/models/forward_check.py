@@ -1,0 +1,79 @@
+"""A policy's own arithmetic in PyTorch: row by row, and trainable. Knows no graphs.
+
+What an actor acts on alone is trained on in a minibatch of hundreds, so no row may depend on the others.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dppo.learner.models.networks import PolicyNetwork
+from dppo.learner.own_code import in_a_line
+from dppo.protocol.errors import UsageError
+
+TOLERANCE = 1e-3  # times the log-prob, where that is above 1: a batch is rounded otherwise
+ROUNDINGS = 256  # units in the last place of the terms that a log-prob is summed from
+MOST_NAMED = 3  # parameters
+
+
+def check_forward(policy: PolicyNetwork, inputs: Sequence[Tensor]) -> None:
+    """Raise UsageError unless log-probs of rows are the same alone, and move every trainable parameter.
+
+    inputs: leaves, mask and noise, with a row for each of several observations.
+    """
+    leaves = inputs[: len(policy.leaves)]
+    legal = None if policy.mask is None else policy.mask(inputs[-2])
+    log_prob, rows = _log_prob(policy, leaves, legal, inputs[-1])
+    _check_alone(policy, leaves, legal, rows, log_prob.detach())
+    _check_trainable(policy, log_prob)
+
+
+def _log_prob(
+    policy: PolicyNetwork, leaves: Sequence[Tensor], legal: Tensor | None, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return log-probs [N] with their gradients, and the sampled actions that they are of."""
+    with torch.enable_grad():
+        distribution = policy.distribution(policy.encoder(*leaves), legal)
+        rows = distribution.sample(noise).detach()
+        return distribution.log_prob(rows), rows
+
+
+def _check_alone(
+    policy: PolicyNetwork, leaves: Sequence[Tensor], legal: Tensor | None, rows: Tensor, expected: Tensor
+) -> None:
+    first = [leaf[:1] for leaf in leaves]
+    try:
+        with torch.no_grad():
+            distribution = policy.distribution(policy.encoder(*first), None if legal is None else legal[:1])
+            alone, terms = distribution.log_prob(rows[:1]), distribution.terms(rows[:1])
+    except Exception as error:  # a user's own code
+        raise UsageError(
+            f"the policy cannot take one observation alone, as an actor gives it: {in_a_line(error)}: squeeze() "
+            "without a dimension is a usual reason"
+        ) from error
+    rounding = ROUNDINGS * torch.finfo(torch.float32).eps * float(terms.flatten()[0])
+    limit = max(TOLERANCE, TOLERANCE * abs(float(expected[0])), rounding)
+    if alone.shape != (1,) or not abs(float(alone[0] - expected[0])) <= limit:
+        raise UsageError(
+            f"the policy computes another log-prob of one observation alone than in a batch of {len(expected)}: "
+            f"{alone.flatten()[0]:.6g} instead of {expected[0]:.6g}: no row may depend on others; look for a mean, "
+            "softmax or reshape over the first dimension, or random numbers"
+        )
+
+
+def _check_trainable(policy: PolicyNetwork, log_prob: Tensor) -> None:
+    named = {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
+    if not named:
+        return
+    slopes: Sequence[Tensor | None] = [None] * len(named)
+    if log_prob.requires_grad:
+        slopes = torch.autograd.grad(log_prob.sum(), list(named.values()), allow_unused=True)
+    still = [name for name, slope in zip(named, slopes, strict=True) if slope is None]
+    if still:
+        more = f" and {len(still) - MOST_NAMED} more" if len(still) > MOST_NAMED else ""
+        raise UsageError(
+            f"no gradient reaches {', '.join(still[:MOST_NAMED])}{more} of the policy, so training would leave them as "
+            "they are: look for no_grad(), detach(), numpy() or a layer that is not used; what is meant to stay needs "
+            "requires_grad_(False)"
+        )
