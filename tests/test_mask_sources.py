@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
+from gymnasium.wrappers import TimeLimit
 from masked_env import LEAF, MISSING, Gives, Masked, Source
 from test_masks_of_environments import first_crash
 
@@ -67,6 +68,51 @@ def test_a_mask_of_actions_that_are_numbers_is_noted_and_not_used() -> None:
     assert not environments.step(np.zeros((1, 2), np.float32)).crashes
     assert not environments.spec.mask
     assert notes == ["the info holds 'action_mask', and the actions are numbers: masks are of choices"]
+
+
+class Called(Gives):
+    """An environment that says what is legal by another name."""
+
+    def __init__(self, key: str = "", **names: Any) -> None:
+        super().__init__(first=MISSING)
+        self.key = key
+        vars(self).update(names)
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, _ = super().reset(**options)
+        return observation, {self.key: np.ones(2)} if self.key else {}
+
+
+class AsProperty(Called):
+    """An environment whose masks are a property."""
+
+    @property
+    def action_masks(self) -> np.ndarray:
+        return np.ones(2)
+
+
+LOOKALIKES: dict[str, tuple[Callable[[], Any], str]] = {
+    "plural": (partial(Called, "action_masks"), "info['action_masks'] is not read, and masks no action"),
+    "legal": (partial(Called, "legal_actions"), "info['legal_actions'] is not read"),
+    "singular": (partial(Called, action_mask=np.ones(2)), "the environment's action_mask is not read"),
+    "wrapped": (lambda: TimeLimit(Called(get_action_mask=len), 9), "the environment's get_action_mask is not read"),
+    "property": (AsProperty, "the environment's action_masks is no method"),
+}
+
+
+@pytest.mark.parametrize("case", LOOKALIKES)
+def test_what_is_called_almost_like_a_mask_is_remarked_on(case: str) -> None:
+    make, words = LOOKALIKES[case]
+    notes: list[str] = []
+    environments = SyncLoop([make()], note=notes.append)
+    environments.reset([1])
+    assert not environments.spec.mask
+    (note,) = notes
+    assert note.startswith(words)
+
+
+def test_other_names_in_an_info_are_not_remarked_on() -> None:
+    SyncLoop([Called("is_success", unmasked=1)], note=pytest.fail).reset([1])
 
 
 class NoMask(Gives):

@@ -10,13 +10,13 @@ import gymnasium as gym
 import numpy as np
 
 from dppo.actor.envs.mask_form import MaskForm, WrongMask
+from dppo.actor.envs.mask_lookalikes import METHOD, lookalikes
 from dppo.actor.envs.returned_values import BrokenContract
 from dppo.protocol.action_masks import MASK, choices_of
 from dppo.protocol.errors import UsageError
 from dppo.protocol.leaves import Leaf
 from dppo.protocol.specs import Spec
 
-METHOD = "action_masks"
 OFF_ADVICE = "env.action_mask: none turns masks off"
 
 Method = Callable[[], Any]
@@ -86,7 +86,7 @@ def look_for_masks(info: Any, environment: Any, spec: Spec) -> Found:
     size = sum(choices_of(spec.action))
     alike = [leaf.name for leaf in spec.observation if leaf.name.endswith(f".{MASK}") and leaf.elements == size]
     notes = [f"{name} is a feature like others; with env.action_mask: {name} it masks actions" for name in alike]
-    return Found("", notes, refuses=True)
+    return Found("", notes or lookalikes(info, environment), refuses=True)
 
 
 class MaskReader:
