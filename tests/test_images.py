@@ -158,7 +158,9 @@ def test_the_first_line_says_what_encodes_images() -> None:
     assert line == "observation: images of 84 x 84 pixels with 1 channel, encoded by IMPALA's residual CNN"
     (line,) = remarks(spec_for(pictures(20, 20, 3)), NetworkConfig())
     assert "perceptron as 1,200 numbers" in line
-    assert "impala_cnn" in line
+    assert line.endswith("--network.encoder impala_cnn takes images of 20 x 20 pixels")
+    (line,) = remarks(spec_for(spaces.Box(0, 1, (20, 20, 3))), NetworkConfig())
+    assert "observe them as uint8" in line
     assert remarks(spec_for(pictures(84, 84, 4)), NetworkConfig(encoder="a:b")) == []
 
 

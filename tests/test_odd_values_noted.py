@@ -30,6 +30,16 @@ NOTES: dict[str, tuple[Any, Answer, str]] = {
     "wide floats": (FLOATS, saying(np.zeros(2)), "float64 where the space says float32: they are rounded"),
     "outside": (FLOATS, saying(np.array([0, 1.5], np.float32)), r"observes 1\.5 at \[1\], outside of the -1 to 1"),
     "large integers": (gym.spaces.Box(0, 2**40, (2,), np.int64), saying(np.array([0, 2**30])), r"beyond 2\^24"),
+    "dark image": (
+        gym.spaces.Box(0, 1, (36, 40), np.uint8),
+        saying(np.ones((36, 40), np.uint8)),
+        "bytes from 0 to 1: ",
+    ),
+    "dark channels": (
+        gym.spaces.Box(0, 9, (3, 8, 8), np.uint8),
+        saying(np.ones((3, 8, 8), np.uint8)),
+        "by 255 and sees",
+    ),
     "floats for bytes": (BYTES, saying(np.zeros(2, np.float32)), "whole numbers are carried"),
 }
 
@@ -56,6 +66,8 @@ def test_what_is_odd_and_no_error_is_noted_once(case: str, vectorisation: str) -
 
 def test_spaces_as_they_should_be_note_nothing() -> None:
     assert noted(lambda note: make_environments(EnvSettings("CartPole-v1"), 2, note=note), 50) == []
+    for space in (gym.spaces.Box(0, 255, (36, 36), np.uint8), gym.spaces.Box(0, 1, (4, 4), np.uint8), BYTES):
+        assert noted(lambda note, space=space: SyncLoop([Says(space)], note=note)) == []
     for name in ("CartPole-v1", "Acrobot-v1", "FrozenLake-v1", "MountainCar-v0"):
         settings = EnvSettings(name, vectorization="sync")
         assert noted(lambda note, settings=settings: make_environments(settings, 2, note=note), 50) == []

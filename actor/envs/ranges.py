@@ -14,6 +14,8 @@ from dppo.protocol.leaves import Leaf, leaf_spaces
 
 FIRST_LOOKS = 256  # steps that are all looked at
 LOOK_EVERY = 16  # and so many later
+DARK = 64  # bytes that stay below it are hardly anything of 255
+SMALLEST_IMAGE = 8  # pixels of the smaller side, from which an encoder of images takes it
 
 
 class Ranges:
@@ -44,8 +46,21 @@ class Ranges:
         else:
             kind = np.iinfo(wire)
             limited = (self._low > kind.min).any() or (self._high < kind.max).any()
+            self._look_for_dark_images()
         if limited:
             self._outside = np.empty((2, envs, *self._leaf.shape), bool)
+
+    def _look_for_dark_images(self) -> None:
+        """Note an image of bytes whose bounds leave most of 0 to 255 out, which is what encoders divide by."""
+        shape, brightest = self._leaf.shape, int(self._high.max())
+        is_image = self._leaf.dtype == "|u1" and len(shape) in (2, 3) and sorted(shape)[-2] >= SMALLEST_IMAGE
+        if is_image and brightest < DARK:
+            are = "are" if self._leaf.name == "observation" else "is"
+            self._note(
+                f"{self._observations} {are} of bytes from 0 to {brightest}: "
+                "an encoder of images divides them by 255 and sees next to nothing; spread them over 0 to 255 (before "
+                "they become bytes), or take --network.encoder flat"
+            )
 
     def look(self, rows: np.ndarray) -> None:
         """Note what is outside of the bounds in observations [E, ...]."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from dppo.learner.image_leaves import described
+from dppo.learner.image_leaves import SMALLEST, described, picture_of
 from dppo.learner.network_config import NetworkConfig, is_own
 from dppo.protocol.env_wrappers import EnvWrapper
 from dppo.protocol.specs import Leaf, Spec
@@ -48,12 +48,25 @@ def _of_observation(leaf: Leaf, network: NetworkConfig) -> list[str]:
     if len(leaf.shape) >= 2 and leaf.elements >= IMAGE_NUMBERS:
         return [
             f"{what} of shape {leaf.shape} go into a perceptron as {leaf.elements:,} numbers without their places: "
-            "images are learned badly so; observe them as uint8 with two or three dimensions, which --network.encoder "
-            "nature_cnn or impala_cnn takes as an image, or what matters as numbers"
+            f"images are learned badly so; {_instead(leaf, network)}"
         ]
     if leaf.elements >= MANY_OBSERVED:
         return [f"{what} of {leaf.elements:,} numbers go into a perceptron: a flattened image is learned badly so"]
     return []
+
+
+def _instead(leaf: Leaf, network: NetworkConfig) -> str:
+    picture = picture_of(leaf, network.image_channels)
+    if picture is None:
+        return (
+            "observe them as uint8 with two or three dimensions, which --network.encoder nature_cnn or impala_cnn "
+            "takes as an image, or what matters as numbers"
+        )
+    side = min(picture.height, picture.width)
+    fitting = [cnn for cnn, smallest in SMALLEST.items() if side >= smallest]
+    if not fitting:
+        return "observe larger ones, or what matters as numbers"
+    return f"--network.encoder {' or '.join(fitting)} takes images of {picture.height} x {picture.width} pixels"
 
 
 def _of_action(leaf: Leaf, network: NetworkConfig) -> list[str]:
