@@ -1,4 +1,4 @@
-"""Wrappers and hooks that are given to the API as classes: taken by module and name, as environments are."""
+"""Wrappers, hooks and parts of networks given to the API as classes: taken by module and name, as environments are."""
 
 import functools
 from typing import Any
@@ -55,6 +55,20 @@ def test_wrappers_are_taken_by_their_names(wrappers: Any, names: list[Any]) -> N
 def test_hooks_are_taken_by_their_names() -> None:
     for config in (config_of(run={"hooks": Watching}), config_of(**{"run.hooks": Watching})):
         assert config.learner.run.hooks == "test_api_classes:Watching"
+
+
+def make_part(*arguments: Any) -> None:
+    """Stand for a function that makes a part of a network."""
+
+
+@pytest.mark.parametrize("part", ["encoder", "head", "policy"])
+def test_functions_that_make_parts_of_networks_are_taken_by_their_names(part: str) -> None:
+    for config in (config_of(network={part: make_part}), config_of(**{f"network.{part}": make_part})):
+        assert getattr(config.learner.network, part) == "test_api_classes:make_part"
+    with pytest.raises(dppo.UsageError, match=rf"network\.{part} is a lambda.*my_nets\.py"):
+        config_of(network={part: lambda leaves: None})
+    with pytest.raises(dppo.UsageError, match=rf"network\.{part} is an object \(int\): give a function or class"):
+        config_of(network={part: 3})
 
 
 def test_classes_that_cannot_be_found_are_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

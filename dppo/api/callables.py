@@ -8,6 +8,7 @@ from dppo.protocol.errors import UsageError
 
 WHAT_TO_DO = "move it into a module of its own, for example my_env.py, and give env='my_env:make_env'"
 OWN_WRAPPERS = "move it into a module of its own, for example my_wrappers.py, and give 'my_wrappers:Class'"
+OWN_NETWORKS = "move it into a module of its own, for example my_nets.py, and give 'my_nets:make_encoder'"
 OWN_HOOKS = "move it into a module of its own, for example my_hooks.py, and give hooks='my_hooks:Class'"
 
 
@@ -63,6 +64,21 @@ def hooks_by_name(hooks: Any) -> Any:
     if not isinstance(hooks, type):
         raise UsageError(f"run.hooks is an object ({type(hooks).__name__}): give its class, or hooks=... with actors=0")
     return found_by(hooks, "run.hooks", "the run's process", f"{OWN_HOOKS}, or hooks={hooks.__name__} with actors=0")
+
+
+def network_by_name(setting: str, part: Any) -> Any:
+    """Return a part of the network, such as network.encoder, as a name where it is a function or class.
+
+    Raises UsageError where the learner cannot find it by that.
+    """
+    if isinstance(part, str) or part is None:
+        return part
+    if not callable(part) or not hasattr(part, "__qualname__"):
+        raise UsageError(
+            f"{setting} is an object ({type(part).__name__}): give a function or class of a module that makes one, "
+            f"or its name, 'my_nets:make_{setting.rpartition('.')[2]}'"
+        )
+    return found_by(part, setting, "the run's processes", OWN_NETWORKS)
 
 
 def found_by(thing: Any, argument: str, readers: str, what_to_do: str) -> str:

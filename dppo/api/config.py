@@ -1,12 +1,13 @@
 """Settings of a run as an object, and those that `dppo.train` is given. Knows layers; starts nothing."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from dppo.api.callables import hooks_by_name, name_of, wrappers_by_name
+from dppo.api.callables import hooks_by_name, name_of, network_by_name, wrappers_by_name
 from dppo.api.paths import path_text
 from dppo.learner.config import CollectConfig, EnvConfig, NetworkConfig, PpoConfig, RunConfig
 from dppo.protocol.errors import UsageError
@@ -15,6 +16,11 @@ from dppo.settings.fields import build, values_of
 from dppo.settings.flags import SHORT_FORMS
 from dppo.settings.layers import Layer, Resolved, dump_yaml, load_config_file, read_tree, resolve
 
+BY_NAME: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    ("env", "wrappers", wrappers_by_name),
+    ("run", "hooks", hooks_by_name),
+    *(("network", part, partial(network_by_name, f"network.{part}")) for part in ("encoder", "head", "policy")),
+)
 KEYWORDS = SHORT_FORMS | {"total_steps": "run.total_steps", "directory": "run.directory"}
 
 
@@ -101,7 +107,7 @@ def values_from(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         tree[path] = name_of(value) if path == "env.id" and not isinstance(value, str) else _plain(value)
     if isinstance(tree.get("env"), dict) and "id" in tree["env"] and not isinstance(tree["env"]["id"], str):
         tree["env"]["id"] = name_of(tree["env"]["id"])
-    for section, name, by_name in (("env", "wrappers", wrappers_by_name), ("run", "hooks", hooks_by_name)):
+    for section, name, by_name in BY_NAME:
         for place, key in ((tree, f"{section}.{name}"), (tree.get(section), name)):
             if isinstance(place, dict) and key in place:
                 place[key] = by_name(place[key])
