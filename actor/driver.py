@@ -189,7 +189,8 @@ class ActorDriver:
         line = self._crashes.line_for(crash)
         if line:
             self._note_reported(str(crash))
-            self._note(self._crashes.traceback_of(crash))
+            if lines := self._crashes.traceback_of(crash):
+                self._note(lines)
             self.outgoing.append(Send(EnvFault(self.session.incarnation, "crashed", line)))
 
     def _load(self, load: Load) -> None:

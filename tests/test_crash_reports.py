@@ -2,6 +2,7 @@
 
 from dppo.actor.envs.crash_reports import CrashReports
 from dppo.actor.envs.interface import Crash
+from dppo.actor.envs.returned_values import BrokenContract
 
 
 def crash(error: BaseException) -> Crash:
@@ -18,6 +19,13 @@ def test_crashes_of_a_kind_are_told_at_powers_of_ten() -> None:
     assert list(told) == [1, 10, 100, 1000]
     assert told[1].startswith("environment 3 failed in step: ValueError: at 1 (test_crash_reports.py:")
     assert told[1000].endswith("; 1000 times so far")
+
+
+def test_a_broken_contract_has_a_line_and_no_traceback_of_ours() -> None:
+    reports = CrashReports()
+    assert reports.line_for(crash(BrokenContract("step() returned 3 values"))).endswith("step() returned 3 values")
+    assert reports.traceback_of(crash(BrokenContract("step() returned 3 values"))) == ""
+    assert "raise error" in reports.traceback_of(crash(ValueError("of the user's code")))
 
 
 def test_a_long_error_is_cut_to_what_a_message_holds_and_keeps_its_count() -> None:

@@ -3,6 +3,7 @@
 import traceback
 
 from dppo.actor.envs.interface import Crash
+from dppo.actor.envs.returned_values import BrokenContract
 from dppo.actor.watchdog.traceback_location import place_of_error
 from dppo.protocol.log_throttle import LogThrottle
 from dppo.protocol.texts import MAX_TEXT
@@ -27,5 +28,7 @@ class CrashReports:
         return line[: MAX_TEXT - len(count)] + count
 
     def traceback_of(self, crash: Crash) -> str:
-        """Return the traceback, for the log."""
+        """Return the traceback, for the log; "" of what was found out here, whose line says all."""
+        if isinstance(crash.error, BrokenContract):
+            return ""
         return "".join(traceback.format_exception(crash.error)).rstrip()

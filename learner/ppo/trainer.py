@@ -154,7 +154,8 @@ class Trainer:
         if problems:
             raise CheckpointError(
                 f"the checkpoint does not fit this run: {'; '.join(sorted(problems))}. "
-                "Use the settings of networks, surrogate and critic and the environment that it was written with."
+                "Use the settings of networks, surrogate and critic and the environment that it was written with, "
+                "and the same code of functions of your own."
             )
         for name, tensor in self._live_tensors().items():
             tensor.copy_(tensors[name])
