@@ -16,6 +16,7 @@ from trainer_batches import acted, assert_bit_equal
 from dppo.learner.config import LearnerConfig, NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
 from dppo.learner.models.encoders import example_leaf
+from dppo.learner.models.own_networks import inert_layers
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.gradients_analytic import AnalyticGradients
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
@@ -193,6 +194,21 @@ def test_that_process_finds_names_and_takes_what_works(nets: Path, capsys: pytes
     assert "network.head=my_nets:make_heat: 'my_nets' has no 'make_heat': did you mean make_head" in (
         capsys.readouterr().err
     )
+
+
+def test_layers_that_eval_mode_stills_are_named(nets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    policy, _ = build_networks(CONTINUOUS, replace(SMALL, encoder="own_nets:tied"), 1)
+    dropout, norm = inert_layers(policy)
+    assert dropout.startswith("Dropout in it does nothing")
+    assert norm.startswith("BatchNorm1d in it normalises nothing")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"network.encoder=own_nets:tied: {line}" for line in (dropout, norm)
+    ]
+    for layer in policy.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d):
+            layer.running_mean += 1  # as a pretrained one has
+    assert inert_layers(policy) == [dropout]
+    assert inert_layers(build_networks(CONTINUOUS, SMALL, 1)[0]) == []
 
 
 def test_embeddings_begin_with_a_vector_for_each_value_and_are_trained() -> None:

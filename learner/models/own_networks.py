@@ -3,6 +3,7 @@
 Each function draws from PyTorch's own generator, which is seeded for it: the same seed gives the same weights.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.own_code import find_function, in_a_line
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
+
+log = logging.getLogger(__name__)
 
 ROWS = 2  # of the example that a part is tried on
 
@@ -80,6 +83,27 @@ def own_policy(name: str, spec: Spec, seed: int) -> PolicyNetwork:
     return policy
 
 
+def inert_layers(made: nn.Module) -> list[str]:
+    """Return a line for each kind of layer that does nothing, because modules stay in eval mode."""
+    modules = list(made.modules())
+    dropouts = [module for module in modules if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0]
+    norms = [module for module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm) and _is_fresh(module)]
+    lines = []
+    if dropouts:
+        lines.append(f"{type(dropouts[0]).__name__} in it does nothing: actors and learner compute the same")
+    if norms:
+        lines.append(
+            f"{type(norms[0]).__name__} in it normalises nothing: it keeps its first statistics, mean 0 and "
+            "variance 1; LayerNorm, or LeafEncoder(leaf, normalise=True), does"
+        )
+    return lines
+
+
+def _is_fresh(norm: nn.modules.batchnorm._BatchNorm) -> bool:
+    mean, variance = norm.running_mean, norm.running_var
+    return mean is not None and variance is not None and not mean.any() and bool((variance == 1).all())
+
+
 def _called(setting: str, function: Callable[..., Any], seed: int, *arguments: object) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -93,6 +117,8 @@ def _module(setting: str, made: object) -> nn.Module:
     for name, parameter in made.named_parameters():
         if parameter.dtype != torch.float32:
             raise UsageError(f"{setting}: its parameter {name} is {parameter.dtype}, not float32")
+    for line in inert_layers(made):
+        log.warning("%s: %s", setting, line)
     return made.eval()
 
 
