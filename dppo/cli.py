@@ -162,7 +162,9 @@ def _train(arguments: list[str]) -> int:
         return 0
     from dppo.protocol.process.household import leaves_nothing
 
-    with leaves_nothing(TRAIN_GRACE_SECONDS, sweeper=True):
+    # in one process nobody is left who writes a checkpoint
+    is_alone = resolved.config.actors == 0 and "seeds" not in resolved.extra
+    with leaves_nothing(ACTOR_GRACE_SECONDS if is_alone else TRAIN_GRACE_SECONDS, sweeper=True):
         return int(_entry("dppo.local.train_command", "train")(resolved))
 
 

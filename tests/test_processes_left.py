@@ -144,7 +144,7 @@ def test_a_killed_actor_leaves_nothing(place: Place, how: str) -> None:
 def test_a_killed_run_leaves_nothing(place: Place, how: str, actors: str) -> None:
     run = place.start("train", *arguments(how, "--actors", actors, "--run.total-steps", "1000000", slow=0.01))
     killed(place, run, actors=False)
-    place.leaves_nothing(seconds=40)
+    place.leaves_nothing(seconds=40 if int(actors) else 10)
 
 
 KILLED_AT_ONCE = """
