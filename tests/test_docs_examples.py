@@ -31,10 +31,12 @@ WITH_EXAMPLES = {
     "docs/spaces.md",
 }
 LONG = {
-    "docs/masks.md",
+    "docs/environments.md",
     "docs/images.md",
+    "docs/masks.md",
     "docs/networks.md",
     "docs/python.md",
+    "docs/spaces.md",
 }  # run by the slow tests only, as it stands
 PSEUDO_CODE = {"docs/architecture.md"}
 NEEDS_A_RUN = {"docs/onnx.md"}

@@ -138,7 +138,8 @@ def idle(world: Simulation, actor: Process) -> None:
         peer.heard = world.now
 
 
-@pytest.mark.parametrize("even_shares", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("even_shares", [False, True])
 def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(even_shares: bool) -> None:
     with Simulation(stop_grace_seconds=3.0, even_shares=even_shares) as world:
         fast = running(world, "fast-1", "fast-2")

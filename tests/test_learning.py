@@ -121,6 +121,7 @@ def paying_value(files: RunFiles, config: LearnerConfig) -> float:
         return float(trainer.critic(trainer.policy.encoder(torch.ones(1, 1))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "low", "high"),
     # a value that must not depend on the step lies between Monte Carlo's (6.0, the mean of (1 - gamma^k) / (1 - gamma)
