@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import psutil
 import pytest
 import torch
 from gymnasium import spaces
@@ -181,6 +182,16 @@ def test_a_process_of_its_own_refuses_what_cannot_be_exported(nets: Path) -> Non
         check(encoder="my_nets:odd")
     assert "\n" not in str(caught.value)
     assert "my_nets" not in sys.modules
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_what_a_users_module_starts_is_not_waited_for_and_ends_with_the_check(nets: Path) -> None:
+    begin = "import subprocess\nfrom my_nets import make_encoder\nsubprocess.Popen(['sleep', '4242'])\n"
+    (nets / "leaving.py").write_text(begin)
+    check_networks(LearnerConfig(network=NetworkConfig(encoder="leaving:make_encoder")), None)
+    left = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert ["sleep", "4242"] not in left
 
 
 def test_that_process_finds_names_and_takes_what_works(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 Usage: python -m dppo.local.network_check, with a Task as MessagePack on standard input.
 """
 
-import subprocess
 import sys
 
 import msgspec
@@ -11,12 +10,10 @@ import msgspec
 from dppo.learner.config import LearnerConfig
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.own_code import find_function
-from dppo.protocol.errors import DppoError, UsageError
-from dppo.protocol.process.exit_codes import how_it_ended
-from dppo.protocol.process.interpreter import SAFE_PATH, append_working_directory
+from dppo.local.own_code_check import check_elsewhere, checked
 from dppo.protocol.specs import Spec
 
-ERROR = "dppo: error: "
+ARGUMENTS = ("-m", "dppo.local.network_check")
 MOST_SECONDS = 120.0
 
 
@@ -35,27 +32,12 @@ def check_networks(config: LearnerConfig, spec: Spec | None) -> None:
     """
     task = msgspec.msgpack.encode(Task(config.network, config.run.seed, spec))
     names = ", ".join(f"{setting}={name}" for setting, name in config.network.own_code.items())
-    command = [sys.executable, SAFE_PATH, "-m", "dppo.local.network_check"]
-    try:
-        ended = subprocess.run(command, input=task, capture_output=True, timeout=MOST_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise UsageError(f"{names}: making and exporting it takes more than {MOST_SECONDS:g} s") from None
-    if ended.returncode:
-        lines = ended.stderr.decode(errors="replace").splitlines()
-        errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
-        raise UsageError(errors[-1] if errors else f"{names}: making and exporting it {how_it_ended(ended.returncode)}")
+    check_elsewhere(ARGUMENTS, f"{names}: making and exporting it", seconds=MOST_SECONDS, task=task)
 
 
 def main(text: bytes) -> int:
     """Try them; returns the exit code."""
-    append_working_directory()
-    task = msgspec.msgpack.decode(text, type=Task)
-    try:
-        _try(task)
-    except DppoError as error:
-        print(f"{ERROR}{' '.join(str(error).split())}", file=sys.stderr)
-        return UsageError.exit_code
-    return 0
+    return checked(lambda: _try(msgspec.msgpack.decode(text, type=Task)))
 
 
 def _try(task: Task) -> None:
