@@ -11,6 +11,8 @@ import pytest
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes
 from simulators import FAILING
 
+from dppo.protocol.process.descendants import is_over
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 RUN = "run"
@@ -164,7 +166,7 @@ def test_the_processes_of_a_vector_end_with_an_actor_that_is_killed(place: Place
     assert len(workers) >= 4
     for actor in command.actors().values():
         psutil.Process(actor).kill()
-    place.until(lambda: not any(w.is_running() and w.status() != "zombie" for w in workers), "they are gone")
+    place.until(lambda: all(is_over(worker.pid) for worker in workers), "they are gone")
     command.signal(signal.SIGINT)
     place.until(lambda: command.process.poll() is not None, "the run ends")
     place.leaves_nothing()

@@ -9,6 +9,8 @@ from local_runs import RUN, start
 from processes import SMALL, Place, RunFiles, assert_closes, drops, kill
 from simulators import BLOWN_UP, BREAKING
 
+from dppo.protocol.process.descendants import is_over
+
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 
 
@@ -56,7 +58,7 @@ def test_environments_in_processes_of_their_own_end_with_their_actor_however_it_
     workers = psutil.Process(actor).children(recursive=True)
     assert len(workers) >= 2
     kill(actor)
-    place.until(lambda: not any(worker.is_running() for worker in workers), "its environments end", during=command)
+    place.until(lambda: all(is_over(worker.pid) for worker in workers), "its environments end", during=command)
     place.until(lambda: command.actors().get("actor-0", actor) != actor, "it is started again", during=command)
     updates = files.updates()
     place.until(lambda: files.updates() > updates, "it is at work", during=command)

@@ -4,7 +4,6 @@ import os
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from dppo.local import preflight
@@ -12,6 +11,7 @@ from dppo.local.env_probe import ENOUGH, needs_no_probe, probe
 from dppo.local.preflight import actors_text, check_before_start
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
+from dppo.protocol.process.descendants import is_over
 from dppo.required_packages import need
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import build
@@ -77,7 +77,7 @@ def test_an_environment_that_can_be_made_is_no_news_and_leaves_nothing(folder: P
     probe(settings("child"), pytest.fail)
     pid = int((folder / "pid").read_text())
     deadline = time.monotonic() + 5
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while not is_over(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert set(os.listdir("/proc/self/fd")) == before

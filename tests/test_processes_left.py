@@ -1,5 +1,6 @@
 """Nothing is left behind: whatever environments have started is gone when the command is, however that ended."""
 
+import contextlib
 import json
 import os
 import signal
@@ -42,12 +43,10 @@ def simulators(place: Place) -> list[psutil.Process]:
     """Processes that environments have started."""
     found = []
     for process in place.processes():
-        try:
-            line = process.cmdline()
-        except psutil.Error:
-            continue
-        if tuple(line) == SLEEP or (process.parent() is not None and process.parent().cmdline() == line):
-            found.append(process)
+        with contextlib.suppress(psutil.Error):  # it, or its parent, has ended meanwhile: it is no simulator that runs
+            line, parent = process.cmdline(), process.parent()
+            if tuple(line) == SLEEP or (parent is not None and parent.cmdline() == line):
+                found.append(process)
     return found
 
 
