@@ -4,6 +4,8 @@ from dppo.actor.watchdog.traceback_location import place_of_error
 from dppo.protocol.errors import DppoError
 from dppo.protocol.texts import MAX_TEXT
 
+MUST_CHANGE = "the environment must be changed: "  # how an error begins that another process would only repeat
+
 
 def reason_for_learner(error: BaseException) -> str:
     """Return what went wrong, as it reads on another machine: `here` is there."""

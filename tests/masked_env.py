@@ -103,6 +103,19 @@ class Gives(gym.Env[Any, Any]):
         return ZEROS, 1.0, self.steps == 6, False, info
 
 
+class Late(Gives):
+    """An environment that says what is legal from its second episode on, or from a step of it on."""
+
+    def __init__(self, *, from_step: bool = False) -> None:
+        super().__init__(first=MISSING)
+        self.from_step = from_step
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().reset(**options)
+        self._mask, self._at = (lambda env: ONE), 2 if self.resets > 1 else 99
+        return observation, {"action_mask": ONE} if self.resets > 1 and not self.from_step else info
+
+
 def elements(space: gym.Space[Any]) -> Iterator[tuple[Any, list[int]]]:
     """Spaces within the space, and how many choices each of their elements has."""
     for leaf, _ in leaves_in_order(space, space.sample()):

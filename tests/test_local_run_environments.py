@@ -102,6 +102,21 @@ def test_an_environment_that_fails_now_and_then_is_made_again_and_counted(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("actors", [2, 0])
+def test_a_mask_that_comes_too_late_ends_the_run_at_once(place: Place, actors: int) -> None:
+    command = place.start("train", *SMALL, "--actors", str(actors), "--env", "masked_env:Late", "--run.directory", RUN)
+    place.ends(command, code=1)
+    place.leaves_nothing()
+    (line,) = command.complained().splitlines()
+    assert (
+        "the environment must be changed: environment 0 failed in reset: reset() returned info['action_mask']" in line
+    )
+    assert "env.action_mask: none turns masks off" in line
+    assert line.startswith("dppo: error: actor-" if actors else "dppo: error: the environment")
+    assert "starting it again" not in command.said()
+
+
+@pytest.mark.slow
 def test_an_environment_that_yields_nothing_but_nan_ends_the_run_and_says_so(place: Place) -> None:
     command = place.start(
         "train",

@@ -7,17 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs import categorical_graph
 from gymnasium import spaces
 from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
-from masked_env import LEAF, MISSING, Gives, Masked, Source
+from masked_env import LEAF, MISSING, Gives, Late, Masked, Source
 from test_masks_of_environments import first_crash
 
+from dppo.actor.envs.returned_values import BrokenForGood
+from dppo.actor.envs.subprocess_workers import NOTES, _InWorker
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import VectorEnvironments
 from dppo.actor.sampling.collector import Collector
-from dppo.protocol.errors import UsageError
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.protocol.errors import DppoError, UsageError
 from dppo.watch.rendering import Shown
+
+EVEN = PolicyRunner(categorical_graph(np.zeros((2, 2))))
 
 
 def test_a_mask_only_from_step_on_is_refused_and_can_be_turned_off() -> None:
@@ -28,6 +34,85 @@ def test_a_mask_only_from_step_on_is_refused_and_can_be_turned_off() -> None:
     environments.reset([1])
     assert not environments.step(np.zeros(1, np.int64)).crashes
     assert not environments.spec.mask
+
+
+def steps(collector: Collector, count: int) -> None:
+    for _ in range(count):
+        collector.step()
+
+
+@pytest.mark.parametrize("from_step", [False, True])
+@pytest.mark.parametrize("vectorisation", ["sync", "vector"])
+def test_a_mask_that_first_comes_in_a_later_episode_ends_the_actor_for_good(
+    vectorisation: str, *, from_step: bool
+) -> None:
+    make = partial(Late, from_step=from_step)
+    environments: Any = SyncLoop([make()], lambda column: make())
+    if vectorisation == "vector":
+        vector = partial(SyncVectorEnv, [make])
+        environments = VectorEnvironments(vector(), "test", "per_column", vector)
+    collector = Collector(environments, seed=1, first_slot=0, life=0)
+    collector.load(EVEN)
+    with pytest.raises(DppoError) as caught:
+        steps(collector, 20)
+    assert caught.value.exit_code == 1
+    assert re.fullmatch(
+        r"the environment must be changed: (environment 0|the vector environment) failed in (step|reset): "
+        r"(step|reset)\(\) returned info\['action_mask'\], and the first reset\(\) did not: return it from every reset "
+        r"and step; env\.action_mask: none turns masks off",
+        str(caught.value),
+    )
+
+
+def test_a_late_mask_of_a_process_is_the_same_error() -> None:
+    environment = _InWorker(Late())
+    environment.reset(seed=1)
+    with pytest.raises(BrokenForGood, match=r"reset\(\) returned info\['action_mask'\]"):
+        environment.reset()
+
+
+class Assigned(Masked):
+    """An environment that makes its method anew in each reset."""
+
+    def __init__(self) -> None:
+        super().__init__(spaces.Discrete(3))
+        self.source = "method"
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().reset(**options)
+        of_this_episode = self.resets = vars(self).get("resets", 0) + 1
+        self.action_masks = lambda: self.masks() if self.resets == of_this_episode else pytest.fail("of an old one")
+        return observation, info
+
+
+@pytest.mark.parametrize("action_mask", ["auto", "method"])
+@pytest.mark.parametrize("kind", ["sync", "process"])
+def test_a_method_that_reset_makes_is_found_after_each(kind: str, action_mask: str) -> None:
+    if kind == "process":
+        environment = _InWorker(Assigned(), action_mask)
+        _, info = environment.reset(seed=1)
+        assert {"action_mask"} == {*info} - {NOTES} == {*environment.reset()[1]}
+        return
+    loop = SyncLoop([Assigned(), Assigned()], lambda column: Assigned(), action_mask=action_mask)
+    rows = loop.reset([1, 2])
+    for _ in range(40):
+        step = loop.step(rows["action_mask"].argmax(axis=1))
+        assert not step.crashes, str(step.crashes[0])
+        rows = step.observations
+    assert loop.restart([1], [3])["action_mask"].any()
+
+
+def test_a_method_that_a_vectors_reset_makes_is_found() -> None:
+    class Made(SyncVectorEnv):
+        def reset(self, **options: Any) -> Any:
+            self.action_masks = lambda: np.ones((1, 2), np.int8)
+            return super().reset(**options)
+
+    make = partial(Made, [partial(Gives, first=MISSING)])
+    for action_mask in ("auto", "method"):
+        environments = VectorEnvironments(make(), "test", "per_column", make, action_mask=action_mask)
+        assert environments.reset([1])["action_mask"].all()
+        assert environments.restart([0], [2])["action_mask"].all()
 
 
 def test_the_line_and_the_note_say_which_source_was_found() -> None:
@@ -139,7 +224,7 @@ def test_a_setting_that_the_environment_cannot_keep_is_named(case: str, vectoris
     made: Any = [make()] if vectorisation == "sync" else SyncVectorEnv([make])
     kind: Any = SyncLoop if vectorisation == "sync" else partial(VectorEnvironments, kind="test", seeding="per_column")
     with pytest.raises(UsageError, match=words):
-        kind(made, action_mask=setting)
+        kind(made, action_mask=setting).reset([1])
 
 
 def test_an_info_that_lacks_the_mask_that_was_asked_for_ends_the_actor_at_its_first_reset() -> None:

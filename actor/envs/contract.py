@@ -11,7 +11,15 @@ import gymnasium as gym
 import numpy as np
 
 from dppo.actor.envs.leaf_contract import INTEGERS, NUMBERS, LeafContract
-from dppo.actor.envs.returned_values import BrokenContract, Note, NotFinite, array_of, kind_of, short
+from dppo.actor.envs.returned_values import (
+    BrokenContract,
+    BrokenForGood,
+    Note,
+    NotFinite,
+    array_of,
+    kind_of,
+    short,
+)
 from dppo.protocol.action_masks import MASK
 from dppo.protocol.leaf_paths import Misplaced, Nest
 from dppo.protocol.leaves import Leaf, leaf_spaces
@@ -184,7 +192,7 @@ class Contract:
         if not isinstance(info, Mapping):
             raise BrokenContract(f"{must}, and info was {short(info)} ({kind_of(info)}): expected a dict")
         if self.refuses_masks and MASK in info:
-            raise BrokenContract(
+            raise BrokenForGood(
                 f"{must.partition(' ')[0]} returned info[{MASK!r}], and the first reset() did not: return it from "
                 "every reset and step; env.action_mask: none turns masks off"
             )

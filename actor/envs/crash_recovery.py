@@ -10,7 +10,8 @@ import numpy as np
 
 from dppo.actor.envs.finite import Finite
 from dppo.actor.envs.interface import Crash, Environments, Step
-from dppo.actor.envs.returned_values import BrokenContract
+from dppo.actor.envs.returned_values import BrokenContract, BrokenForGood
+from dppo.actor.leave_reasons import MUST_CHANGE
 from dppo.actor.sampling.noise import environment_seeds, restart_seed
 from dppo.actor.watchdog.activity import Activity
 from dppo.protocol.errors import DppoError, UsageError
@@ -74,8 +75,9 @@ class CrashRecovery:
             lost = [crash.column for crash in crashes if crash.column is not None and crash.during == "step"]
         for crash in crashes:
             self._on_crash(crash)
-            if type(crash.error) is BrokenContract and self._activity.turns == self._first_turn:
+            if type(crash.error) in (BrokenContract, BrokenForGood) and self._activity.turns == self._first_turn:
                 raise UsageError(f"{crash}; that was its first step") from crash.error
+            _refuse_for_good(crash)
         first = self._restarted(columns, crashes[-1])
         observations = {name: array.copy() for name, array in step.observations.items()}
         for name, array in observations.items():
@@ -124,7 +126,14 @@ class CrashRecovery:
             except BaseException as error:  # noqa: BLE001 -- whatever a simulator raises; it has more tries
                 crash = Crash(environments.column, "reset", error)
                 self._on_crash(crash)
+                _refuse_for_good(crash)
                 continue
             for column in columns:
                 self._mended_at[column] = self._activity.turns
             return observations
+
+
+def _refuse_for_good(crash: Crash) -> None:
+    """Raise DppoError where a new environment would do the same again, and what was trained on is not what it is."""
+    if isinstance(crash.error, BrokenForGood):
+        raise DppoError(f"{MUST_CHANGE}{crash}") from crash.error

@@ -6,7 +6,6 @@ The mask of the observation that ends an episode is not looked at: nothing is ch
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 
 from dppo.actor.envs.mask_form import MaskForm, WrongMask
@@ -92,12 +91,18 @@ def look_for_masks(info: Any, environment: Any, spec: Spec) -> Found:
 class MaskReader:
     """Reads the masks of E environments, one at a time, and counts their steps for messages."""
 
-    def __init__(self, actions: Sequence[Leaf], source: str, methods: Sequence[Method] = (), envs: int = 1) -> None:
-        """source: "info", "method", or the name of a leaf of observations. methods: of each environment."""
+    def __init__(
+        self, actions: Sequence[Leaf], source: str, find: Callable[[int], Method] | None = None, envs: int = 1
+    ) -> None:
+        """source: "info", "method", or the name of a leaf of observations.
+
+        find: the method of the environment in a column, called after each reset, which may have made it.
+        """
         self.form = MaskForm(actions)
         self.source = source
         self.leaf = "" if source in ("info", "method") else source
-        self.methods = list(methods)
+        self._find = find
+        self._methods: list[Method | None] = [None] * envs  # of the running episodes
         self._steps = [0] * envs  # of the running episodes
 
     def after_reset(self, column: int, info: Mapping[str, Any], leaf: Any = None) -> np.ndarray:
@@ -106,6 +111,8 @@ class MaskReader:
         Raises BrokenContract.
         """
         self._steps[column] = 0
+        if self._find is not None:
+            self._methods[column] = self._find(column)
         return self._checked(column, "reset", info, leaf)
 
     def after_step(self, column: int, info: Mapping[str, Any], leaf: Any, *, ended: bool) -> np.ndarray:
@@ -119,7 +126,8 @@ class MaskReader:
                 raise BrokenContract(missing(call, self._at(column, call)))
             value = info[MASK]
         else:
-            value = leaf if self.leaf else self.methods[column]()
+            method = self._methods[column]
+            value = leaf if method is None else method()
         try:
             mask = self.form.flat(value)
         except WrongMask as error:
@@ -172,8 +180,3 @@ def _called(source: str) -> str:
 def source_text(source: str) -> str:
     """The source, for the log: "actions masked by info['action_mask']"; "" for none."""
     return f", actions masked by {_called(source)}" if source else ""
-
-
-def methods_of(source: str, environments: Sequence[gym.Env[Any, Any]]) -> list[Method]:
-    """The methods of all environments where they are the source, else none."""
-    return [needed_method(environment) for environment in environments] if source == "method" else []

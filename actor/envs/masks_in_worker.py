@@ -51,8 +51,9 @@ class MasksInWorker:
 
     def _mask_by(self, source: str) -> None:
         if source:
-            methods = [needed_method(self._environment)] if source == "method" else []
-            self.reader = MaskReader(self._spec.action, source, methods)
+            by_method = source == "method"
+            find = (lambda column: needed_method(self._environment)) if by_method else None
+            self.reader = MaskReader(self._spec.action, source, find)
 
     def _leaf(self, reader: MaskReader, observation: Any) -> Any:
         """Return what the contract made of the leaf that is the mask."""

@@ -16,6 +16,10 @@ class NotFinite(BrokenContract):
     """A simulator gave NaN or infinity."""
 
 
+class BrokenForGood(BrokenContract):
+    """Likewise, where making the environment again would only repeat it: the run cannot go on as it began."""
+
+
 def array_of(value: Any) -> np.ndarray | None:
     """The value as an array; None where it is none of numbers or flags."""
     if value is None or isinstance(value, str | bytes | Mapping):

@@ -18,9 +18,9 @@ from dppo.actor.envs.env_actions import actions_for
 from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
 from dppo.actor.envs.mask_reader import (
     MaskReader,
+    Method,
     check_source,
     look_for_masks,
-    methods_of,
     needed_method,
     source_text,
 )
@@ -94,13 +94,16 @@ class SyncLoop:
         if not source:
             return
         assert isinstance(self._contract, Contract), "masks are found once"
-        actions, methods = self.spec.action, methods_of(source, self._environments)
-        reader = MaskReader(actions, source, methods, self.envs)
+        actions = self.spec.action
+        reader = MaskReader(actions, source, self._method if source == "method" else None, self.envs)
         self._contract = MaskedContract(self._contract, reader, actions, lambda: self.column or 0)
         self.spec = masked_spec(self.spec, reader.leaf)
         self._ranges = [(name, ranges) for name, ranges in self._ranges if name != reader.leaf]
         self.description += source_text(source)
         self._lay_out()
+
+    def _method(self, column: int) -> Method:
+        return needed_method(self._environments[column])
 
     def _look_for_masks(self, result: Any) -> None:
         """Find out from the result of the first reset whether there are masks."""
@@ -132,8 +135,6 @@ class SyncLoop:
                 self._environments[column].close()
             self._environments[column] = self._make(column)
             check_same_spaces(self._spaces, self._environments[column], column, DppoError)
-            if isinstance(self._contract, MaskedContract) and self._contract.reader.methods:
-                self._contract.reader.methods[column] = needed_method(self._environments[column])
             self._begin(self._environments[column], seed)
         return {name: array[list(columns)] for name, array in self._rows.items()}
 

@@ -94,8 +94,8 @@ class VectorEnvironments:
         if not source:
             return
         source = "info" if source == "method" and self._answers is not None else source
-        methods = [needed_method(self._vector)] if source == "method" else []
-        self._masks = masks = VectorMasks(self.spec.action, source, self.envs, methods)
+        find = (lambda: needed_method(self._vector)) if source == "method" else None
+        self._masks = masks = VectorMasks(self.spec.action, source, self.envs, find)
         self.spec = masked_spec(self.spec, masks.leaf.name if masks.leaf.name == source else "")
         self._no_finals = empty_rows(self.spec, 0)
         self._ranges = [(name, ranges) for name, ranges in self._ranges if name != source]
@@ -140,8 +140,6 @@ class VectorEnvironments:
         end_vector(self._vector)
         self._vector = self._make()
         self._answers = _answers(self._vector)
-        if self._masks is not None and self._masks.methods:
-            self._masks.methods[:] = [needed_method(self._vector)]
         return self.reset(seeds)
 
     def waiting_for(self) -> Sequence[int]:

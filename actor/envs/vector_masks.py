@@ -1,6 +1,6 @@
 """Masks of the actions of a vector's environments, a row for each. Knows arrays and infos; knows no autoreset mode."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,14 @@ from dppo.protocol.rollout import Leaves
 class VectorMasks:
     """Masks of E environments that are stepped together."""
 
-    def __init__(self, actions: Sequence[Leaf], source: str, envs: int, methods: Sequence[Method] = ()) -> None:
-        """source: as of MaskReader. methods: that of the vector, where it is the source."""
-        reader = MaskReader(actions, source, methods)
-        self._form, self._leaf, self.methods, self.source = reader.form, reader.leaf, reader.methods, source
+    def __init__(
+        self, actions: Sequence[Leaf], source: str, envs: int, find: Callable[[], Method] | None = None
+    ) -> None:
+        """source: as of MaskReader. find: the vector's method, called after each reset, which may have made it."""
+        reader = MaskReader(actions, source)
+        self._form, self._leaf, self.source = reader.form, reader.leaf, source
+        self._find = find
+        self._method: Method | None = None
         self.leaf = mask_leaf(actions, *([source] if reader.leaf else []))
         self._envs = envs
         self._steps = np.zeros(envs, np.int64)  # of the running episodes
@@ -33,6 +37,7 @@ class VectorMasks:
     def after_reset(self, observations: Leaves, infos: Mapping[str, Any]) -> np.ndarray:
         """Masks [E, size] of first observations. Raises BrokenContract."""
         self._steps[:] = 0
+        self._method = None if self._find is None else self._find()
         return self._read("reset", observations, infos, np.ones(self._envs, bool))
 
     def after_reset_of(self, columns: np.ndarray, observations: Leaves, infos: Mapping[str, Any]) -> np.ndarray:
@@ -73,7 +78,7 @@ class VectorMasks:
                 raise BrokenContract(missing(call, self._at(int(lacking.argmax()), call)))
             value = infos[MASK]
         else:
-            value = observations[self._leaf] if self._leaf else self.methods[0]()
+            value = observations[self._leaf] if self._method is None else self._method()
         try:
             return self._form.flat_rows(value, self._envs)
         except WrongMask as error:

@@ -9,6 +9,7 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
+from dppo.actor.leave_reasons import MUST_CHANGE
 from dppo.learner.telemetry.status import Status
 from dppo.local.actor_memory import memory_for_another
 from dppo.local.drawing_thread import Screen
@@ -246,6 +247,8 @@ class _Supervisor:
             child.count_death()  # an environment ended the process, and called it success
         if code == UsageError.exit_code and error:
             raise UsageError(f"{error} (log: {child.log})")
+        if error.startswith(MUST_CHANGE):
+            raise DppoError(f"{child.name}: {error} (log: {child.log})")
         if code == RefusedError.exit_code and error:  # our own learner does not want what it sends
             raise DppoError(f"{child.name} was {error} (log: {child.log})")
         how = how_an_actor_ended(code, error, child.words)
