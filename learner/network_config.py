@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 from dppo.learner.setting_checks import at_least, at_most, positive
+from dppo.protocol.env_names import NO_POLICY_CLASS, POLICY_CLASSES
 from dppo.protocol.errors import UsageError
 
 MOST_LOG_STD = 20.0  # e**20 is 5e8
@@ -111,8 +112,11 @@ def is_own(name: str) -> bool:
 
 def _check_names(*, encoder: str, head: str, policy: str) -> None:
     """Raise UsageError where a name cannot be one, or names exclude each other."""
+    for part, name in (("encoder", encoder), ("head", head), ("policy", policy)):
+        if name in POLICY_CLASSES:
+            raise UsageError(f"network.{part}={name} {NO_POLICY_CLASS}")
     if not is_own(encoder) and encoder not in ENCODERS:
-        near = get_close_matches(encoder, ENCODERS, n=1)
+        near = get_close_matches(encoder.lower(), ENCODERS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UsageError(
             f"network.encoder={encoder!r} is none of {', '.join(ENCODERS)}{hint}, and no module:function, for example "

@@ -5,6 +5,10 @@ import re
 from dppo.protocol.errors import UsageError
 
 MAX_CHARACTERS = 256  # dppo.protocol.messages.EnvSettings
+POLICY_CLASSES = frozenset(
+    f"{kind}{memory}Policy" for kind in ("Mlp", "Cnn", "MultiInput") for memory in ("", "Lstm")
+)  # of Stable-Baselines3, named before the environment there
+NO_POLICY_CLASS = "is a class of Stable-Baselines3: leave it out, the network follows from the spaces (network.encoder)"
 _FILE = re.compile(r"\.pyc?$")
 
 
@@ -23,6 +27,8 @@ def _problem(name: str) -> str:
     if not name.isprintable() or " " in name:
         return "has spaces or control characters: ids look like CartPole-v1 or my_env:Reach-v0"
     module, colon, env_id = name.partition(":")
+    if name in POLICY_CLASSES:
+        return NO_POLICY_CLASS
     if not colon:
         if _FILE.search(name):
             return f"is a file: register an environment in it and name both, as in --env {_module(name)}:Reach-v0"

@@ -1,5 +1,6 @@
 """Arguments of the Python API that are of another type than they must be: one line, as for every wrong setting."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,25 @@ def test_what_is_no_path_is_one_line(
         call()
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda: unchecked.evaluate("x", n_eval_episodes=3),
+            "dppo.evaluate: unknown argument n_eval_episodes (here",
+        ),
+        (lambda: unchecked.evaluate("x", detreministic=1), "detreministic (did you mean deterministic?)"),
+        (lambda: unchecked.train(run={"new": True}), "unknown key run.new (it is no setting, and stands outside of"),
+        (lambda: unchecked.train(run={"new": True}), "them: give new=True)"),
+        (lambda: unchecked.train(env="CartPole-v1", policy_kwargs={}), "(here it is network.policy_hidden and"),
+        (lambda: unchecked.train("MlpPolicy"), "env.id='MlpPolicy' is a class of Stable-Baselines3: leave it out"),
+    ],
+)
+def test_arguments_of_other_libraries_are_answered_by_calls(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(dppo.UsageError, match=re.escape(words)):
+        call()
 
 
 def test_a_seed_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`dppo.load_policy`: the same numbers as the evaluation acts with, in the environment's own format."""
 
 import functools
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -211,6 +212,22 @@ def test_what_it_returns_is_not_written_again() -> None:
     kept = first.copy()
     policy.predict([0.0, 1, 0, 0])
     assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"episode_start": True}, "no argument episode_start: where an episode begins, pass state=None"),
+        ({"action_mask": [1]}, "no argument action_mask: did you mean action_masks?"),
+        ({"lstm_states": None}, "no argument lstm_states: it is state"),
+        ({"whatever": 1}, "no argument whatever: it takes observation, state, deterministic, action_masks"),
+        ({"deterministic": np.ones(1, bool)}, "deterministic, the third argument of predict, is a ndarray: give True"),
+    ],
+)
+def test_arguments_of_other_libraries_are_answered_by_predict(arguments: dict[str, Any], words: str) -> None:
+    policy = Policy(cartpole_graph())
+    with pytest.raises(dppo.UsageError, match=re.escape(words)):
+        policy.predict(np.zeros(4, np.float32), **arguments)
 
 
 def test_a_state_is_refused_where_there_is_no_memory() -> None:

@@ -1,5 +1,6 @@
 """Suggestions: a wrong command, flag, key or variable is answered with the one that is meant."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("--cuda", "--run.device: for example cuda"),
         ("--net-arch", "--network.policy-hidden and --network.critic-hidden"),
         ("--lambda", "--ppo.gae-lambda"),
+        ("--features-extractor-class", "--network.encoder: a function of yours, as module:function"),
+        (
+            "--policy_kwargs",
+            "--network.policy-hidden and --network.critic-hidden and --network.activation and --network.encoder: "
+            "for net_arch, activation_fn and features_extractor_class",
+        ),
     ],
 )
 def test_the_words_of_other_libraries_are_answered_with_ours(
@@ -90,6 +97,46 @@ def test_every_word_of_the_table_leads_to_a_setting_that_exists(name: str) -> No
     if name in _OURS:
         for path in _OURS[name][0].split(" and "):
             assert path in known
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ("run: {new: true}", "unknown key run.new (it is no setting, and stands outside of them: give --run.new)"),
+        ("preset: none", "unknown key preset (it is no setting, and stands outside of them: give --preset)"),
+        ("seeds: 5", "unknown key seeds (it is no setting, but a flag of dppo train, which starts one run a seed"),
+        ("run: {trace: true}", "unknown key run.trace (it is no setting, but a flag of the commands dppo train,"),
+        ("policy: MlpPolicy", "(the network follows from the spaces: leave MlpPolicy and the like out"),
+    ],
+)
+def test_what_commands_take_beside_settings_is_named_as_such(tmp_path: Path, tree: str, words: str) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(tree)
+    with pytest.raises(UsageError, match=re.escape(words)):
+        load_config_file(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "setting"),
+    [
+        (("MlpPolicy",), "env.id='MlpPolicy'"),
+        (("CnnPolicy", "CartPole-v1"), "env.id='CnnPolicy'"),
+        (("--network.policy", "MlpPolicy"), "network.policy=MlpPolicy"),
+        (("--network.encoder", "CnnLstmPolicy"), "network.encoder=CnnLstmPolicy"),
+    ],
+)
+def test_classes_of_policies_are_answered_with_what_they_are_here(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], setting: str
+) -> None:
+    line = refused(capsys, "train", *arguments)
+    assert line == (
+        f"dppo: error: {setting} is a class of Stable-Baselines3: leave it out, the network follows from the spaces "
+        "(network.encoder)"
+    )
+
+
+def test_an_encoder_is_found_by_the_name_that_others_write(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "(did you mean nature_cnn?)" in refused(capsys, "train", "--network.encoder", "NatureCNN")
 
 
 def test_keys_of_files_are_suggested_in_their_own_form(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 from dppo.api.paths import path_text
 from dppo.api.run_here import path_of_modules
 from dppo.api.wording import python_words
-from dppo.protocol.errors import DppoError
+from dppo.protocol.errors import DppoError, UsageError
 from dppo.settings.commands import EvaluateArguments
 from dppo.settings.fields import build, convert, settings_of
+from dppo.settings.suggestions import suggestion
 from dppo.watch.episode_results import EvaluationResult
 
 __all__ = ["EvaluationResult", "evaluate"]
@@ -27,13 +28,16 @@ def evaluate(
     video: str | os.PathLike[str] = "",
     video_episodes: int = 1,
     render: Literal["none", "human"] = "none",
+    **others: Any,
 ) -> EvaluationResult:
     """Play episodes of a run's policy, each from its own seed, and return their returns, lengths and successes.
 
     run: a run directory, its policy.onnx, or a Result. The other arguments are those of `dppo evaluate`. Environments
-    are made in this process. Raises UsageError where there is no such run or an argument is wrong, DppoError where an
-    environment fails or no episode ends within max_seconds.
+    are made in this process. Raises UsageError where there is no such run or an argument is wrong or none of these
+    (others), DppoError where an environment fails or no episode ends within max_seconds.
     """
+    for name in others:
+        raise UsageError(f"dppo.evaluate: unknown argument {name}{suggestion(name, settings_of(EvaluateArguments))}")
     given = {
         "run": path_text(run, "run"),
         "episodes": episodes,

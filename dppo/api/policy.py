@@ -17,6 +17,7 @@ from dppo.api.actions import PredictedActions
 from dppo.api.masks import MaskRows
 from dppo.api.observations import ObservationRows
 from dppo.api.paths import path_text
+from dppo.api.predict_arguments import refuse_others
 from dppo.protocol.action_masks import observed
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.specs import spec_from_json
@@ -47,7 +48,12 @@ class Policy:
         self._generator = np.random.default_rng(seed)
 
     def predict(
-        self, observation: Any, state: None = None, deterministic: bool = True, action_masks: Any = None
+        self,
+        observation: Any,
+        state: None = None,
+        deterministic: bool = True,
+        action_masks: Any = None,
+        **others: Any,
     ) -> tuple[Any, None]:
         """Return the action for one observation, or those [N, ...] for a batch [N, ...], and the state to pass next.
 
@@ -58,8 +64,10 @@ class Policy:
         [N, ...] for a batch. deterministic: the most likely action instead of a sample. action_masks: where the policy
         was trained with masks, which actions are legal, in any form that its environment may give (docs/masks.md); a
         mask that is a leaf of the observation is taken from there. The state is None: networks have no memory yet.
-        Raises UsageError for an observation of another structure or shape, and for what is no mask.
+        Raises UsageError for an observation of another structure or shape, for what is no mask, and for others:
+        arguments of other libraries.
         """
+        refuse_others(deterministic, others)
         if state is not None:
             raise UsageError(f"state is {type(state).__name__}: this policy has no memory, pass None")
         rows, is_batch = self._rows.of(observation)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_origin
 
+from dppo.protocol.env_names import check_env_name
 from dppo.protocol.errors import UsageError
 from dppo.settings.fields import Setting, convert
 from dppo.settings.suggestions import suggestion
@@ -146,6 +147,8 @@ def _add_positional(values: dict[str, Any], loose: list[str], settings: list[Set
     if get_origin(settings[0].type) is tuple:
         values[settings[0].path] = tuple(loose)
         return
+    if settings[0].path == "env.id":
+        check_env_name(loose[0])
     if len(loose) > len(settings):
         last = settings[-1].path
         raise UsageError(f"unexpected argument {loose[len(settings)]}: {last} is already {loose[len(settings) - 1]}")

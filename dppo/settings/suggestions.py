@@ -49,6 +49,14 @@ _TABLE = (
         "",
         "hidden_dims layers fcnet_hiddens encoder_mlp_layers actor_hidden_dims",
     ),
+    ("network.encoder", "a function of yours, as module:function", "features_extractor_class features_extractor"),
+    ("network.encoder", "a function of yours, as module:function", "custom_model vision_model_class"),
+    ("network.critic_encoder", "shared or own", "share_features_extractor vf_share_layers actor_critic_share_weights"),
+    (
+        "network.policy_hidden and network.critic_hidden and network.activation and network.encoder",
+        "for net_arch, activation_fn and features_extractor_class",
+        "policy_kwargs features_extractor_kwargs model_config",
+    ),
     ("network.activation", "", "activation_fn fcnet_activation nonlinearity"),
     ("network.initial_log_std", "", "log_std_init init_noise_std initial_stddev"),
     ("network.initialisation", "", "ortho_init policy_initialization"),
@@ -82,7 +90,20 @@ _ABSENT = {
     **dict.fromkeys(("use_rnn", "use_lstm"), "there are no recurrent networks here"),
     **dict.fromkeys(("algo", "algorithm"), "the algorithm is PPO"),
     **dict.fromkeys(("verbose", "log_level", "quiet"), "redirect the output for plain lines"),
-    **dict.fromkeys(("framework", "policy"), "the network's settings begin with network."),
+    "framework": "the network's settings begin with network.",
+    "policy": "the network follows from the spaces: leave MlpPolicy and the like out; its settings begin with network.",
+    **dict.fromkeys(("optimizer_class", "optimizer_kwargs"), "it is Adam, set by ppo.learning_rate and others"),
+    **dict.fromkeys(("normalize_images", "scale_images"), "images of bytes are always divided by 255"),
+}
+
+# what commands and calls take beside settings: no key of a file, and no part of a section
+_NO_SETTINGS = {
+    "new": "it is no setting, and stands outside of them: give --run.new",
+    "preset": "it is no setting, and stands outside of them: give --preset",
+    "config": "it is no setting, and stands outside of them: give --config",
+    "seeds": "it is no setting, but a flag of dppo train, which starts one run a seed; here it is one seed, run.seed",
+    "trace": "it is no setting, but a flag of the commands dppo train, learner and actor",
+    "print_config": "it is no setting, but a flag of dppo train and dppo learner",
 }
 
 
@@ -102,5 +123,7 @@ def suggestion(name: str, known: Collection[str], show: Callable[[str], str] = s
             return f" (here it is {ours}{f': {hint}' if hint else ''})"
     if last in _ABSENT:
         return f" ({_ABSENT[last]})"
+    if last in _NO_SETTINGS and not any(path.rpartition(".")[2] == last for path in known):
+        return f" ({_NO_SETTINGS[last]})"
     near = nearest_name(name, known)
     return f" (did you mean {show(near)}?)" if near else ""
