@@ -89,12 +89,31 @@ def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("x", ["steps", "time"])
-def test_several_runs_become_one_picture_in_the_first_of_them(tmp_path: Path, x: Literal["steps", "time"]) -> None:
+def test_several_runs_become_one_picture_and_keep_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: Literal["steps", "time"]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     runs = [run_directory(tmp_path / name, [-900.0, -500.0, -190.0]) for name in "ab"]
     runs.append(run_directory(tmp_path / "c", [20.0, 475.0], env="CartPole-v1"))
+    (tmp_path / "a" / "curve.png").write_text("of the run itself")
     written = plot(runs, x=x)
-    assert written == tmp_path / "a" / "curve.png"
+    assert written == Path("curves.png")
     assert written.read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a" / "curve.png").read_text() == "of the run itself"
+    assert plot(runs[:1], x=x).read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_pattern_means_directories_where_it_matches_some_and_else_files_with_curves(tmp_path: Path) -> None:
+    for name in ("R1", "R2"):
+        run_directory(tmp_path / name, [1.0, 2.0])
+    for name in ("R.log", "R.png"):
+        (tmp_path / name).write_text("no run")
+    tutorial_curve(tmp_path / "R.json")
+    assert [curve.name for curve in read_curves([f"b={tmp_path}/R*"], "return")] == ["R1", "R2"]
+    assert [curve.name for curve in read_curves([f"b={tmp_path}/R.*"], "return")] == ["R"]
+    with pytest.raises(UsageError, match=r"nothing matches .*R\.p\*"):
+        read_curves([f"{tmp_path}/R.p*"], "return")
 
 
 def tutorial_curve(path: Path, **columns: list[object]) -> str:

@@ -127,7 +127,8 @@ class PlotArguments:
     into a named series with a colour of its own; PATH may be a pattern, in quotes: "ours=runs/Pendulum-*"
     "original=curves/DPPO_*.json"."""
     output: str = ""
-    """Picture to write (png, svg or pdf); empty: curve.png in the first run directory."""
+    """Picture to write (png, svg or pdf); empty: curve.png in the run directory, or curves.png here where several are
+    named."""
     x: Literal["steps", "time"] = "steps"
     """Horizontal axis: environment steps, or seconds since the run began."""
     y: str = "return"

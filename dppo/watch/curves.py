@@ -85,11 +85,17 @@ def _named_paths(arguments: Sequence[str]) -> list[tuple[str, Path]]:
         label, equals, pattern = argument.partition("=")
         if Path(argument).exists() or not equals:
             label, pattern = "", argument
-        matches = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        matches = _matches(pattern) if glob.has_magic(pattern) else [pattern]
         if not matches:
             raise UsageError(f"nothing matches {pattern}: give run directories such as runs/CartPole-v1")
         found += [(label, path) for match in matches for path in _runs_of(Path(match))]
     return found
+
+
+def _matches(pattern: str) -> list[str]:
+    """Directories of that pattern; where there are none, files with curves: pictures and logs may stand beside them."""
+    matches = sorted(glob.glob(pattern))
+    return [path for path in matches if Path(path).is_dir()] or [path for path in matches if path.endswith(".json")]
 
 
 def _runs_of(path: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from dppo.watch.series import Series, series_of, told_apart
 
 GRID_POINTS = 400
 CURVE_FILE = "curve.png"
+CURVES_FILE = "curves.png"  # of several runs
 PANELS_A_ROW = 3
 _FORMATS = (".png", ".svg", ".pdf")
 _X_LABELS: dict[XAxis, str] = {"steps": "environment steps", "time": "seconds since the run began"}
@@ -86,8 +87,10 @@ def band(curves: Sequence[Curve], axis: XAxis) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _default_output(runs: Sequence[str]) -> Path:
-    """Return curve.png in the run, if it is one; in the working directory, if it is a file or a pattern."""
-    return (Path(runs[0]) if Path(runs[0]).is_dir() else Path()) / CURVE_FILE
+    """Return curve.png in the run where one is named, else curves.png here: a run keeps the picture of its own."""
+    if len(runs) == 1 and Path(runs[0]).is_dir():
+        return Path(runs[0]) / CURVE_FILE
+    return Path(CURVES_FILE)
 
 
 def _draw(axes: Any, panel: Sequence[Series], names: Sequence[str], axis: XAxis) -> None:
