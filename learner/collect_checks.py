@@ -23,8 +23,8 @@ def check_times(*, lease_seconds: float, stop_grace_seconds: float) -> None:
     if not LEAST_GRACE_SECONDS <= stop_grace_seconds <= MOST_SECONDS:
         raise UsageError(
             f"collect.stop_grace_seconds={stop_grace_seconds:g} must be from {LEAST_GRACE_SECONDS:g} to "
-            f"{MOST_SECONDS:g}: an answer to STOP takes a step of the environments and a round trip, and what comes "
-            "later is dropped as stale"
+            f"{MOST_SECONDS:g}: to stop takes a step of the environments and a message each way, and what comes "
+            "later is dropped"
         )
 
 

@@ -100,12 +100,12 @@ class CollectConfig:
     """Rows of one rollout message (T), or as many more as make up for resets among them; 0 derives it from batch_steps
     and the number of environments that deliver. Never more than an actor's share of the batch."""
     on_stop: Literal["keep", "drop"] = "keep"
-    """What an actor does at STOP with the segment it has begun: ship it, bootstrapped (keep), or throw it away (drop,
-    which biases batches towards short episodes and is only here to compare)."""
+    """What an actor does, when the batch is full, with the segment it has begun: ship it, bootstrapped (keep), or throw
+    it away (drop, which biases batches towards short episodes and is only here to compare)."""
     stop_grace_seconds: float = field(default=3.0, metadata=MAY_CHANGE)
-    """How long the learner waits after STOP for actors that have not answered; then it names them and goes on without
-    them. An actor that was late twice is not waited for until it answers in time again: a step of its environments
-    must be shorter than this for it to contribute. At least 0.1."""
+    """How long the learner waits for actors to stop once the batch is full; then it names them and goes on without
+    them. An actor that was late twice is not waited for until it stops in time again: a step of its environments must
+    be shorter than this for it to contribute. At least 0.1."""
     lease_seconds: float = field(default=10.0, metadata=MAY_CHANGE)
     """Silence after which learner and actor give each other up; must exceed the longest environment step. At least
     1.5."""
@@ -113,7 +113,7 @@ class CollectConfig:
     """Largest rollout message that the learner accepts; actors are asked for segments that fit into it."""
     max_ingress_bytes: int = field(default=0, metadata=MAY_CHANGE)
     """What all actors together may have sent that the learner has not read yet, or that waits for the next update;
-    at it the batch is trained on as it is, and no credit is given until then; the connections that hold most are
+    at it the batch is trained on as it is, and nothing more is asked for until then; the connections that hold most are
     ended. Less than a batch is refused. 0: 256 MiB, or twice a batch."""
     max_actors: int = field(default=10_000, metadata=MAY_CHANGE)
     """Further ones are told to come back later; an actor that delivers nothing loses its place to them."""

@@ -129,7 +129,7 @@ def test_lines_go_where_the_cells_output_goes(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(sys, "stdout", stream)
     dppo.train(env="CartPole-v1", **SMALL)
     text = "".join(stream.texts)
-    assert "inline joined with 4 environments" in text  # printed by the drawing thread
+    assert "actor-0 joined with 4 environments" in text  # printed by the drawing thread
     assert "steps sealed = " in text
     assert "\x1b" not in text
 

@@ -90,7 +90,7 @@ def test_an_actor_that_is_fast_again_is_waited_for_again() -> None:
         updates_in(world, 30.0, slowly(world, slow, [fast]))
         assert any("slow was late 2 times" in note for note in world.notes)
         updates_in(world, 5.0, lambda: [fast, slow])
-        assert any("slow answers in time again" in note for note in world.notes)
+        assert any("slow stops in time again" in note for note in world.notes)
         learner = learner_of(world)
         while learner.cycle.phase is not Phase.COLLECTING:
             turn(world, [fast, slow])

@@ -115,7 +115,7 @@ def test_an_actor_that_is_told_to_end_loses_nothing_and_is_started_again(place: 
     actor = command.actors()["actor-0"]
     psutil.Process(actor).terminate()
     place.until(lambda: command.actors().get("actor-0", actor) != actor, "it is started again", during=command)
-    assert "actor-0 left: drained" in command.said()
+    assert "actor-0 left: stopped, everything delivered" in command.said()
     place.gate.touch()
     place.ends(command, code=0)
     place.leaves_nothing()

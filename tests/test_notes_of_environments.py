@@ -51,6 +51,6 @@ def test_a_run_in_one_process_prints_each_line_about_its_environments_once(
         )
     said = "".join(capfd.readouterr())
     assert end.value.code == 0
-    assert [line.startswith("inline: ") for line in said.splitlines() if text in line][:1] == [True]
+    assert [line.startswith("actor-0: ") for line in said.splitlines() if text in line][:1] == [True]
     first = said.replace("; 10 times so far", "").count(text)
     assert first == 1 + (kwargs != "{}" and said.count("; 10 times so far"))

@@ -46,10 +46,10 @@ def test_an_actor_that_leaves_for_another_reason_is_news_also_while_the_run_ends
     world.finish()
     assert actor.connection is not None
     peer = learner_of(world).peer_table.peers[actor.connection.key]
-    bye = Bye("drained", Tally(0, 0))
+    bye = Bye("stopped", Tally(0, 0))
     world._do(learner_of(world).receive(actor.connection.key, bye, None, world.now))
     assert peer.actor not in [other.actor for other in learner_of(world).peer_table.peers.values()]
-    assert [note for note in world.notes if " left: " in note] == ["a left: drained"]
+    assert [note for note in world.notes if " left: " in note] == ["a left: stopped"]
 
 
 def test_an_actor_that_does_not_say_bye_holds_the_end_up_for_the_grace_only(world: Simulation) -> None:
@@ -158,7 +158,7 @@ def test_sigterm_delivers_everything_then_ends(world: Simulation) -> None:
         world.pass_time(ROUND_SECONDS)
     world.exchange()
     assert actor.exit is not None
-    assert (actor.exit.code, actor.exit.reason) == (0, "drained")
+    assert (actor.exit.code, actor.exit.reason) == (0, "stopped, everything delivered")
     assert learner_of(world).peer_table.peers == {}
     total = learner_of(world).ledger.total()
     assert total.pending == total.sealed == actor.sealed_steps

@@ -125,7 +125,7 @@ def test_an_actor_says_that_no_learner_answers(world: Simulation) -> None:
     for _ in range(65):
         world.pass_time(0.2)
     assert [note for note in actor.notes if "waiting" in note] == [
-        f"waiting {seconds} s for the learner at tcp://learner:5555: no answer to HELLO" for seconds in (3, 6, 12)
+        f"waiting {seconds} s for the learner at tcp://learner:5555: no answer yet" for seconds in (3, 6, 12)
     ]
 
 

@@ -122,7 +122,7 @@ class ActorSession:
         if self.state is State.OVER:
             return []
         if self.state is State.DRAINING and (not self.sealed or now >= self._drain_deadline):
-            return self._leave("the grace ended" if self.sealed else "drained")
+            return self._leave("the time to deliver ended" if self.sealed else "stopped, everything delivered")
         return [*self._waits.tick(self._lack, self.is_reached, now), *self._keep_in_touch(now, shares, open_steps)]
 
     @property

@@ -4,6 +4,7 @@ from dppo.actor.session.actions import Note
 from dppo.protocol.process.wait_backoff import WaitBackoff
 
 FIRST_SECONDS = 3.0  # heartbeats are a second apart
+IN_A_NOTE = {"no credit": "it asks for no more steps at the moment"}  # the protocol's words, for people
 FIRST_SECONDS_FOR_WORK = 5.0  # a policy is due after every update: the usual length of those is learned
 
 
@@ -54,12 +55,13 @@ class WaitReporter:
         worked = self._for_work.look(lacks or None, now)
         if waited is None:
             known = worked is not None and not self._for_learner.spoken
-            return [Note(f"waiting {worked:.0f} s for {self._learner}: {lacks}")] if known else []
+            what = IN_A_NOTE.get(lacks, lacks)
+            return [Note(f"waiting {worked:.0f} s for {self._learner}: {what}")] if known else []
         if self._heard_at is not None and not self._gone:
             self._gone = True
             return [Note(f"{self._learner} is gone; waiting for it")]
         if not is_reached:
             return []
         if self._heard_at is None:
-            return [Note(f"waiting {waited:.0f} s for {self._learner}: no answer to HELLO")]
+            return [Note(f"waiting {waited:.0f} s for {self._learner}: no answer yet")]
         return [Note(f"waiting {waited:.0f} s for {self._learner} (last heard {now - self._heard_at:.0f} s ago)")]

@@ -108,7 +108,7 @@ class Inline:
         self._stop = stop
         self._reporter = Reporter(run)
         self._session: LearnerSession = run.session(lease_seconds=NO_LEASE_SECONDS, trace=learner_trace)
-        actor = new_session(actor_trace, actor="inline", envs=0)
+        actor = new_session(actor_trace, actor="actor-0", envs=0)
         self._driver = ActorDriver(actor, note=progress.note, note_reported=lambda text: None)  # one screen for both
         self._to_actor: deque[Send] = deque()
         self._shown_at = 0.0

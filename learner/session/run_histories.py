@@ -27,7 +27,7 @@ class Histories:
         return [
             Note(
                 f"{hello.actor} acted for another history of this run (its directory was put back to a backup, or "
-                "copied): what it made there is dropped as stale"
+                "copied): what it made there is dropped"
             )
         ]
 

@@ -44,7 +44,7 @@ class Answers:
             self._punctuality.in_time(peer.actor, seconds)
             if was_given_up and not record.is_given_up:
                 self._advised.discard(peer.actor)
-                return [Note(f"{peer.actor} answers in time again: it is waited for")]
+                return [Note(f"{peer.actor} stops in time again: it is waited for")]
             return []
         actions = [] if is_judged else self._judge(peer, now)
         record.seconds = seconds
@@ -93,8 +93,8 @@ class Answers:
         if not record.is_given_up:
             return []
         text = (
-            f"{peer.actor} was late {LATE_TIMES} times after STOP ({_silent(peer, now)}): nobody waits for it any "
-            "more, until it answers in time again. What it delivers late is dropped as stale"
+            f"{peer.actor} was late {LATE_TIMES} times to stop for an update ({_silent(peer, now)}): nobody waits for "
+            "it any more, until it stops in time again. What it delivers late is dropped"
         )
         return [Note(text), *self._advise(peer)]
 
@@ -108,7 +108,7 @@ class Answers:
         self._advised.add(peer.actor)
         enough = math.ceil(STEPS_OF_ROOM * record.seconds)
         text = (
-            f"{peer.actor} cannot contribute: it answers STOP after {record.seconds:.1f} s, which is a step of its "
+            f"{peer.actor} cannot contribute: to stop takes it {record.seconds:.1f} s, which is a step of its "
             f"environments, and collect.stop_grace_seconds={self._grace_seconds:g}. With {enough} it could, and every "
             "update would wait for its step"
         )

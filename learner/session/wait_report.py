@@ -53,7 +53,7 @@ def waiting_for(peer_table: PeerTable, cycle: CollectionCycle, now: float) -> st
         case Phase.STOPPING | Phase.LEAVING if late := cycle.unstopped():
             return f"{named(late, now)} to stop"
         case Phase.DRAINING if late := [*everyone, *peer_table.lost.values()]:
-            return f"{named(late, now)} to say BYE"
+            return f"{named(late, now)} to end"
     return ""
 
 
