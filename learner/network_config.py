@@ -36,7 +36,7 @@ class NetworkConfig:
     mean: Literal["linear", "tanh"] = "linear"
     """The Gaussian's mean: the network's output, or mean_scale times its tanh."""
     mean_scale: float = 1.0
-    """Where a tanh mean ends, in the action's units (those of the bounds with action_bounds=rescale)."""
+    """End of the range of a tanh mean, in the action's units (those of the bounds with action_bounds=rescale)."""
     std: Literal["free", "state"] = "free"
     """The Gaussian's standard deviation: a learned number, the same in every state (free), or an output of the network
     (state: softplus plus std_floor)."""
@@ -45,17 +45,17 @@ class NetworkConfig:
     initial_log_std: float = 0.0
     """Log of the Gaussian's standard deviation at the start (continuous actions); -0.3665 is softplus(0)."""
     action_bounds: Literal["clip", "rescale"] = "clip"
-    """How a continuous action reaches the environment's bounds: clip it, or map -1..1 onto the bounds and clip. The
+    """Way of a continuous action to the environment's bounds: clip it, or map -1..1 onto the bounds and clip. The
     unclipped action is what is stored and trained on, either way."""
     normalise_observations: bool = True
     """Subtract the running mean of observations, divide by their std, clip to +-10. Of Box leaves only: choices are
     one-hot, flags 0 and 1, images are divided by 255."""
     encoder: str = "auto"
-    """What makes features of an observation: flat (numbers side by side), nature_cnn or impala_cnn (for images: leaves
+    """Maker of features of an observation: flat (numbers side by side), nature_cnn or impala_cnn (for images: leaves
     of uint8 with two or three dimensions; the others are as in flat), auto (nature_cnn for images of 36 x 36 and more,
     else flat), or a function of yours, as module:function (docs/networks.md)."""
     image_channels: Literal["auto", "first", "last"] = "auto"
-    """Where images of three dimensions have their channels; auto takes for height and width the two neighbours that
+    """Place of the channels in images of three dimensions; auto takes for height and width the two neighbours that
     are nearest to a square."""
     embedding: int = 0
     """Numbers that a learned embedding makes of each Discrete leaf; 0: one-hot."""
@@ -63,8 +63,8 @@ class NetworkConfig:
     """Widths of hidden layers on all features together that belong to the encoder: a trunk that policy and critic
     share."""
     critic_encoder: Literal["shared", "own"] = "shared"
-    """Where the encoder has parameters: the critic reads the policy's, which the losses of both train (only the
-    policy's, where the critic has an Adam of its own), or has one of the same kind of its own."""
+    """Encoder that the critic reads, where the encoder has parameters: the policy's, which the losses of both train
+    (only the policy's, where the critic has an Adam of its own), or one of the same kind of its own."""
     layer_norm: bool = False
     """Normalise the outputs of hidden layers before their activation (LayerNorm)."""
     head: str = ""

@@ -86,7 +86,7 @@ def leaves_in_order(space: gym.Space[Any], observation: Any) -> list[Any]:
 
 
 def carried(space: gym.Space[Any], observation: Any) -> bytes:
-    """What must arrive of an observation: floats as float32, flags as bools, all other numbers as they are."""
+    """Return what must arrive of an observation: floats as float32, flags as bools, all other numbers as they are."""
     numbers: list[Any] = []
     for value in leaves_in_order(space, observation):
         array = np.asarray(value)

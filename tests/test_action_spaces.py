@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from accepted_rollouts import collected
 from acting_envs import ACTIONS, DEEP, OBSERVED, Acts, leaves_in_order, wrong_dtypes
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
@@ -22,11 +23,8 @@ from dppo.actor.sampling.noise import drawn
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.policy import Policy
 from dppo.learner.config import NetworkConfig, PpoConfig
-from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
-from dppo.learner.session.rollout_validation import checked_segment
-from dppo.protocol.messages import Rollout
-from dppo.protocol.rollout import Segment, pack
+from dppo.protocol.rollout import Segment
 from dppo.protocol.specs import Spec, spec_from_json, spec_of, spec_to_json
 
 ENVS = 2
@@ -53,22 +51,8 @@ def made(space: gym.Space[Any], vectorisation: Any) -> tuple[Environments, list[
     return VectorEnvironments(vector, "test", "per_column"), acting
 
 
-def collected(environments: Environments, trainer: Trainer, version: int, collector: Collector) -> Received:
-    """What the learner accepts of one segment."""
-    collector.load(PolicyRunner(trainer.graph_bytes(version)))
-    for _ in range(ROWS):
-        collector.step()
-    segment = collector.cut()
-    assert segment is not None
-    counts = segment.counts
-    header = Rollout(version, 1, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
-    spec = environments.spec
-    accepted = checked_segment(spec, header, bytes(pack(spec, segment)), envs=ENVS)
-    return Received("actor", b"12345678", version, 0, accepted)
-
-
 def check_given(spec: Spec, segment: Segment, column: int, environment: Acts) -> None:
-    """What the environment was given is what was stored, after start or bounds."""
+    """Check that the environment was given what was stored, after start or bounds."""
     for place, leaf in enumerate(spec.action):
         stored = segment.actions[leaf.name][segment.valid[:, column], column]
         given = np.array([action[place] for action in environment.actions])
@@ -89,7 +73,7 @@ def agree(space: gym.Space[Any], vectorisation: Any, seed: int) -> None:
     trainer, resumed = trainer_of(spec, seed), trainer_of(spec, seed)
     collector = Collector(environments, seed=seed, first_slot=0, life=0, on_crash=lambda crash: pytest.fail(str(crash)))
     for version in (1, 2):
-        received = collected(environments, trainer, version, collector)
+        received = collected(environments.spec, trainer, version, collector, rows=ROWS)
         for column, environment in enumerate(acting):
             check_given(spec, received.segment, column, environment)
             environment.actions.clear()
@@ -156,7 +140,7 @@ def test_processes_get_the_structure_of_their_actions() -> None:
             environments, seed=1, first_slot=0, life=0, on_crash=lambda crash: pytest.fail(str(crash))
         )
         trainer = trainer_of(environments.spec)
-        assert trainer.update([collected(environments, trainer, 1, collector)]).ratio_excess <= 1
+        assert trainer.update([collected(environments.spec, trainer, 1, collector, rows=ROWS)]).ratio_excess <= 1
     finally:
         environments.close()
 

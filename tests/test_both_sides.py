@@ -13,6 +13,7 @@ import gymnasium as gym
 import msgspec
 import numpy as np
 import pytest
+from accepted_rollouts import collected
 from generated_spaces import ACTIONS, DEEP, OBSERVATIONS, Anything, carried, rebuilt
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, example, given, settings
@@ -27,10 +28,8 @@ from dppo.api.policy import Policy
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
-from dppo.learner.session.rollout_validation import checked_segment
 from dppo.learner.storage import checkpoint
-from dppo.protocol.messages import Rollout
-from dppo.protocol.rollout import Leaves, Segment, pack
+from dppo.protocol.rollout import Leaves, Segment
 from dppo.protocol.specs import Spec
 
 ROWS = 12
@@ -87,16 +86,8 @@ class Sides:
         return Trainer(self.spec, ppo=ppo, network=network, seed=self.seed, total_steps=1000)
 
     def batch(self, version: int) -> Received:
-        """What the learner accepts of one segment."""
-        self.collector.load(PolicyRunner(self.trainer.graph_bytes(version)))
-        for _ in range(ROWS):
-            self.collector.step()
-        segment = self.collector.cut()
-        assert segment is not None
-        counts = segment.counts
-        header = Rollout(version, 1, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
-        accepted = checked_segment(self.spec, header, bytes(pack(self.spec, segment)), envs=ENVS)
-        return Received("actor", b"12345678", version, 0, accepted)
+        """Return what the learner accepts of one segment."""
+        return collected(self.spec, self.trainer, version, self.collector, rows=ROWS)
 
     def resumed(self) -> Trainer:
         """A trainer that goes on from what was saved of this one."""
@@ -128,7 +119,7 @@ def agree(sides: Sides) -> None:
 
 
 def _compare_actions(sides: Sides, segment: Segment) -> None:
-    """What environments were given is what was stored, after start or bounds."""
+    """Check that environments were given what was stored, after start or bounds."""
     (leaf,) = sides.spec.action
     for column, environment in enumerate(sides.made):
         stored = segment.actions["action"][segment.valid[:, column], column]
@@ -145,7 +136,7 @@ def _compare_actions(sides: Sides, segment: Segment) -> None:
 
 
 def _compare_observations(sides: Sides, segment: Segment) -> None:
-    """What is stored is what the environments gave, in that order; every truncated episode's last one too."""
+    """Check that what the environments gave is stored, in that order, with every truncated episode's last one."""
     for column, environment in enumerate(sides.made):
         given = iter(environment.observed)
         for row in range(segment.counts.T + 1):

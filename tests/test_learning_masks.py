@@ -1,6 +1,5 @@
 """Tasks in which an illegal action ends the episode: solved with masks, and not without in as many steps."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from masked_env import LEAF, Masked
+from runs_that_go_on import gone_on
 from test_docs_examples import blocks
 
 import dppo
-from dppo.watch.evaluate import ViewOptions, evaluate
 
 SOLVED = 6.5  # of 8: half of the legal fields are right, and some halves are full at the end
 STEPS = 16_000
@@ -70,25 +69,6 @@ def test_a_run_with_masks_goes_on_is_evaluated_and_filmed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     mask = LEAF if source == "leaf" else "auto"
-    settings: dict[str, Any] = {
-        "env": {
-            "id": "test_learning_masks:Leafy",
-            "kwargs": {"source": source},
-            "vectorization": vectorization,
-            "action_mask": mask,
-        },
-        "actors": 0,
-        "directory": "run",
-        "verbose": False,
-        "evaluation_episodes": 2,
-        "collect": {"batch_steps": 256, "envs_per_actor": 2},
-    }
-    dppo.train(**settings, total_steps=512)
-    dppo.train(**settings, total_steps=1024)
-    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
-    assert [line["update"] for line in lines] == [1, 2, 3, 4]
-    assert max(line["first_pass_ratio_error"] for line in lines) < 1e-4
+    env = {"id": "test_learning_masks:Leafy", "kwargs": {"source": source}, "action_mask": mask}
+    lines, _ = gone_on({**env, "vectorization": vectorization})
     assert sum(line["env_restarts"] for line in lines) == 0, "no illegal action"
-    result = evaluate("run", episodes=3, watching=ViewOptions(video=str(tmp_path / "film.gif")))
-    assert result.episodes == 3
-    assert (tmp_path / "film.gif").stat().st_size > 0

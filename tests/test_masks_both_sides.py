@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from accepted_rollouts import collected
 from acting_envs import discrete, float_boxes, multi_binary, multi_discrete, nested
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
@@ -20,16 +21,13 @@ from dppo.actor.envs.subprocess_workers import _InWorker
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import VectorEnvironments
 from dppo.actor.sampling.collector import Collector
-from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.policy import Policy
 from dppo.learner.config import LearnerConfig, NetworkConfig, PpoConfig
-from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
-from dppo.learner.session.rollout_validation import check_segment, checked_segment
+from dppo.learner.session.rollout_validation import check_segment
 from dppo.learner.session.settings import why_not_trained
 from dppo.protocol.errors import ProtocolError
-from dppo.protocol.messages import Rollout
-from dppo.protocol.rollout import Segment, pack
+from dppo.protocol.rollout import Segment
 from dppo.protocol.specs import Spec, check_spec, spec_from_json, spec_to_json
 
 ENVS = 2
@@ -62,20 +60,6 @@ def trainer_of(spec: Spec, seed: int) -> Trainer:
     return Trainer(spec, ppo=ppo, network=network, seed=seed, total_steps=1000)
 
 
-def collected(environments: Environments, trainer: Trainer, version: int, collector: Collector) -> Received:
-    """What the learner accepts of one segment."""
-    collector.load(PolicyRunner(trainer.graph_bytes(version)))
-    for _ in range(ROWS):
-        collector.step()
-    segment = collector.cut()
-    assert segment is not None
-    counts = segment.counts
-    header = Rollout(version, 1, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
-    spec = environments.spec
-    accepted = checked_segment(spec, header, bytes(pack(spec, segment)), envs=ENVS)
-    return Received("actor", b"12345678", version, 0, accepted)
-
-
 def check_stored(spec: Spec, segment: Segment, acting: list[Masked]) -> None:
     """Every mask that was given to act on is stored, in order."""
     for column, environment in enumerate(acting):
@@ -94,7 +78,7 @@ def agree(space: Any, vectorisation: Any, source: Source, form: Form, seed: int)
     assert [leaf.name for leaf in spec.observation] == ["observation.seen" if source == "leaf" else "observation"]
     trainer, resumed = trainer_of(spec, seed), trainer_of(spec, seed)
     for version in (1, 2):
-        received = collected(environments, trainer, version, collector)
+        received = collected(environments.spec, trainer, version, collector, rows=ROWS)
         check_stored(spec, received.segment, acting)
         check_refusals(spec, received.segment)
         report = trainer.update([received])
@@ -204,7 +188,7 @@ def test_processes_give_the_masks_of_their_environments(source: Source) -> None:
         crashed = partial(pytest.fail)
         collector = Collector(environments, seed=1, first_slot=0, life=0, on_crash=lambda crash: crashed(str(crash)))
         trainer = trainer_of(environments.spec, 1)
-        assert trainer.update([collected(environments, trainer, 1, collector)]).ratio_excess <= 1
+        assert trainer.update([collected(environments.spec, trainer, 1, collector, rows=ROWS)]).ratio_excess <= 1
     finally:
         environments.close()
 

@@ -1,7 +1,6 @@
 """Observations of several leaves in the learner, and through a whole run."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from nested_env import Nested
+from runs_that_go_on import gone_on
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from trainer_batches import assert_bit_equal
 
@@ -34,7 +34,6 @@ from dppo.learner.telemetry.tensorboard_graph import network_graph
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.rollout import Segment
 from dppo.protocol.specs import Spec, spec_of
-from dppo.watch.evaluate import ViewOptions, evaluate
 
 SPEC = spec_of(Nested.observation_space, Nested.action_space)
 NAMES = ["arm", "seen.0", "seen.1", "tip", "tools", "wanted"]
@@ -261,22 +260,8 @@ def test_a_run_goes_on_is_evaluated_and_filmed(
     vectorization: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    settings: dict[str, Any] = {
-        "env": {"id": "nested_env:Nested-v0", "vectorization": vectorization},
-        "actors": 0,
-        "directory": "run",
-        "verbose": False,
-        "evaluation_episodes": 2,
-        "collect": {"batch_steps": 256, "envs_per_actor": 2},
-    }
-    dppo.train(**settings, total_steps=512)
-    dppo.train(**settings, total_steps=1024)
-    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
-    assert [line["update"] for line in lines] == [1, 2, 3, 4]
-    assert max(line["first_pass_ratio_error"] for line in lines) < 1e-4
-    result = evaluate("run", episodes=3, watching=ViewOptions(video=str(tmp_path / "film.gif")))
+    _, result = gone_on({"id": "nested_env:Nested-v0", "vectorization": vectorization})
     assert result.lengths == (5, 5, 5)
-    assert (tmp_path / "film.gif").stat().st_size > 0
     environment = Nested()
     environment.action_space.seed(1)
     action, _ = dppo.load_policy("run").predict(environment.reset(seed=1)[0])

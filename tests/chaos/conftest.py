@@ -80,7 +80,7 @@ class Lanes:
 def outcome_of(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Outcome]]:
-    """What the bench says about a fault."""
+    """Return a function that gives what the bench says about a fault."""
     selected = [item for item in request.session.items if isinstance(item, pytest.Function)]
     faults = [item.callspec.params["fault"] for item in selected if item.get_closest_marker("chaos") is not None]
     lanes = Lanes(tmp_path_factory.mktemp("chaos"), faults)
