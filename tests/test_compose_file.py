@@ -48,8 +48,8 @@ def test_keys_are_on_and_the_port_stays_in_the_projects_network(compose: dict[st
 
 
 def test_a_refused_learner_is_not_started_again_for_ever_and_a_killed_one_comes_back(compose: dict[str, Any]) -> None:
-    policy, _, limit = compose["services"]["learner"]["restart"].partition(":")
-    assert policy == "on-failure"
+    variable, policy, limit = compose["services"]["learner"]["restart"].strip("${}").replace(":-", ":").split(":")
+    assert (variable, policy) == ("DPPO_RESTART", "on-failure")
     assert 3 <= int(limit or 0) <= 20
     assert compose["services"]["actor"]["restart"] == "on-failure", "a key that has changed is read anew"
 

@@ -166,7 +166,14 @@ def test_a_variable_that_nobody_reads_is_refused(variable: str, words: str) -> N
 
 
 def test_variables_of_compose_and_of_environments_are_no_mistakes() -> None:
-    ours = {"DPPO_TAG": "x", "DPPO_RUNS": "x", "DPPO_ARGS": "x", "DPPO_JOIN": "x", "DPPO_HEALTH_FILE": "x"}
+    ours = {
+        "DPPO_TAG": "x",
+        "DPPO_RESTART": "x",
+        "DPPO_RUNS": "x",
+        "DPPO_ARGS": "x",
+        "DPPO_JOIN": "x",
+        "DPPO_HEALTH_FILE": "x",
+    }
     assert environment_values(TrainConfig, {**ours, "DPPO_SLOT": "0", "DPPO_ACTOR": "a", "DPPO_COLUMN": "0"}) == {}
     assert environment_values(TrainConfig, {"DPPO_SEED": ""}) == {}
 

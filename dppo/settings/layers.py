@@ -39,7 +39,7 @@ OTHER_VARIABLES = {
     *(f"DPPO_{name}" for name in ("HEALTH_FILE", "FAILPOINT", "LAUNCHED_AT", "LIFELINE_FD", "STATUS_FD")),
     "DPPO_STATEFUL_EXAMPLES",  # of the tests
 }
-COMPOSE_VARIABLES = ("DPPO_ENV", "DPPO_ARGS", "DPPO_RUNS", "DPPO_TAG")  # docker-compose.yml
+COMPOSE_VARIABLES = ("DPPO_ENV", "DPPO_ARGS", "DPPO_RUNS", "DPPO_TAG", "DPPO_RESTART")  # docker-compose.yml
 ENVIRONMENTS_OWN = ("DPPO_SLOT", "DPPO_ACTOR", "DPPO_COLUMN")  # set for environments, always all of them
 
 
