@@ -23,6 +23,7 @@ from dppo.learner.storage.checkpointer import Books, Content, Saver, over_becaus
 from dppo.learner.storage.initial_weights import begin_from, find_source
 from dppo.learner.storage.journal import Journal
 from dppo.learner.storage.journal_records import Entry
+from dppo.learner.storage.network_record import load_same
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.storage.settings_history import Change, Moment, note_changes
 from dppo.learner.storage.summary import median_seconds, summary
@@ -114,7 +115,7 @@ class Run:
             torch_threads=run.torch_threads,
         )
         if self._checkpoint is not None:
-            self._trainer.load(self._checkpoint.tensors, self._checkpoint.state["trainer"])
+            load_same(self._trainer, self._checkpoint, self.config.network, self.directory.path)
             self._checkpoint = None
         elif run.init_from:
             source = find_source(run.init_from, run.init_checkpoint)
@@ -248,8 +249,7 @@ class Run:
         from dppo.learner.telemetry.tensorboard_graph import network_graph
 
         assert self._trainer is not None, "prepare comes first"
-        assert self.spec is not None, "prepare comes first"
-        return network_graph(self._trainer.policy, self._trainer.critic, self.spec)
+        return network_graph(self._trainer.policy, self._trainer.critic, self._trainer.policy.spec)
 
     def checkpoint_due(self, now: float) -> bool:
         """Whether it is time to save."""

@@ -3,18 +3,23 @@
 Usage: python -m dppo.local.network_check, with a Task as MessagePack on standard input.
 """
 
+import logging
 import sys
+from pathlib import Path
 
 import msgspec
 
-from dppo.learner.config import LearnerConfig
+from dppo.learner.config import LearnerConfig, PpoConfig
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.own_code import find_function
+from dppo.learner.storage.network_record import load_same
 from dppo.local.own_code_check import check_elsewhere, checked
 from dppo.protocol.specs import Spec
 
 ARGUMENTS = ("-m", "dppo.local.network_check")
 MOST_SECONDS = 120.0
+
+log = logging.getLogger("dppo.learner")
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -23,6 +28,8 @@ class Task(msgspec.Struct, frozen=True):
     network: NetworkConfig
     seed: int
     spec: Spec | None  # None where only names are looked for
+    ppo: PpoConfig = PpoConfig()
+    directory: str = ""  # of the run, which may have checkpoints; "" for none
 
 
 def check_networks(config: LearnerConfig, spec: Spec | None) -> None:
@@ -30,7 +37,8 @@ def check_networks(config: LearnerConfig, spec: Spec | None) -> None:
 
     spec: of the environment; None to look only whether the functions are there.
     """
-    task = msgspec.msgpack.encode(Task(config.network, config.run.seed, spec))
+    directory = str(config.run_directory.absolute())
+    task = msgspec.msgpack.encode(Task(config.network, config.run.seed, spec, config.ppo, directory))
     names = ", ".join(f"{setting}={name}" for setting, name in config.network.own_code.items())
     check_elsewhere(ARGUMENTS, f"{names}: making and exporting it", seconds=MOST_SECONDS, task=task)
 
@@ -43,13 +51,17 @@ def main(text: bytes) -> int:
 def _try(task: Task) -> None:
     for setting, name in task.network.own_code.items():
         find_function(setting, name)  # first: what follows imports torch
-    from dppo.learner.models.building import build_networks
-    from dppo.learner.models.graph_check import check_export
-    from dppo.learner.models.onnx_export import PolicyExporter
+    from dppo.learner.ppo.trainer import Trainer
+    from dppo.learner.storage.checkpoint import newest
 
-    if task.spec is not None:
-        policy, _ = build_networks(task.spec, task.network, task.seed)
-        check_export(PolicyExporter(policy, task.spec), policy, task.spec)
+    if task.spec is None:
+        return
+    trainer = Trainer(task.spec, ppo=task.ppo, network=task.network, seed=task.seed, total_steps=1)
+    trainer.check_graph()
+    directory = Path(task.directory)
+    checkpoint = newest(directory / "checkpoints", log.warning) if task.directory else None
+    if checkpoint is not None and checkpoint.state["progress"]["updates"]:
+        load_same(trainer, checkpoint, task.network, directory)
 
 
 if __name__ == "__main__":

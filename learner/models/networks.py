@@ -50,6 +50,7 @@ class PolicyNetwork(nn.Module):
         head: outputs to a Distribution over rows of actions (ActionLayout); ActionHead, or one of the user's.
         """
         super().__init__()
+        self.spec = spec
         self.leaves = tuple(leaf.name for leaf in spec.observation)  # of observations, in the order of `forward`
         self.layout = layout = ActionLayout(spec.action)
         self.mask = MaskLayout(layout) if spec.mask else None

@@ -13,6 +13,7 @@ from dppo.learner.config import LearnerConfig, RunConfig
 from dppo.learner.storage.checkpoint_format import read_document
 from dppo.learner.storage.journal import Behind, Journal, Position, entries_behind
 from dppo.learner.storage.journal_replay import replay
+from dppo.learner.storage.network_record import record
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.log_backoff import LogBackoff
@@ -187,7 +188,7 @@ class Saver:
         self.saved_update = saved_update  # of the newest checkpoint
         self._directory = directory
         self._env = config.env.id
-        self._config = config.run
+        self._config, self._network = config.run, config.network
         self._journal = journal
         self._launched_at = launched_at
         self._failures = LogBackoff(log.error)
@@ -271,6 +272,7 @@ class Saver:
                 "trained_seconds": progress.trained_seconds + now - self._launched_at,
             },
             "trainer": content.trainer.counters(),
+            **record(content.trainer, self._network),
             "episodes": content.episodes.to_dict(),
             "ledger": books.ledger,
             "journal": list(books.journal),

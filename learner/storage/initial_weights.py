@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from dppo.learner.storage.checkpoint_format import RECENT_FILE, STATE_FILE, read_document, readable_first
+from dppo.learner.storage.network_record import remark_other
 from dppo.protocol.errors import CheckpointError, UsageError
 from dppo.protocol.specs import Leaf, Spec
 
@@ -97,6 +98,7 @@ def begin_from(trainer: "Trainer", source: Source, spec: Spec) -> dict[str, Any]
         trainer.load({**trainer.tensors(), **learnt}, trainer.counters())
     except CheckpointError as error:
         raise UsageError(f"run.init_from={source.run}: {error}") from None
+    remark_other(trainer, checkpoint, source.run)
     log.info("weights of %s after update %d", source.run, checkpoint.update)
     return {
         "run": str(source.run.resolve()),
