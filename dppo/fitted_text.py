@@ -1,6 +1,5 @@
 """Text that fits a terminal: broken between words, where the terminal would break it within them."""
 
-import shutil
 import sys
 import textwrap
 from typing import TextIO
@@ -18,8 +17,11 @@ def fitted(text: str, stream: TextIO | None = None) -> str:
 
 def terminal_width(stream: TextIO | None = None) -> int | None:
     """Return the columns of the terminal that the stream is, standard output by default; None where it is none."""
-    is_terminal = (stream or sys.stdout).isatty()
-    return max(shutil.get_terminal_size().columns, LEAST_WIDTH) if is_terminal else None
+    if not (stream or sys.stdout).isatty():
+        return None
+    import shutil  # it brings every format of archives along
+
+    return max(shutil.get_terminal_size().columns, LEAST_WIDTH)
 
 
 def wrapped(text: str, width: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dppo.settings.fields import Yaml
+from dppo.settings.yaml_text import Yaml
 
 REPOSITORY = Path(__file__).parent.parent
 ONLY_HERE = {"tests/test_no_pickle.py"}  # it has to write them down
@@ -42,7 +42,7 @@ METHODS = {"recv_pyobj", "send_pyobj", "read_pickle", "to_pickle", "recv_seriali
 SAFE_LOADERS = {
     "yaml.SafeLoader",
     "yaml.CSafeLoader",
-    "dppo.settings.fields.Yaml",
+    "dppo.settings.yaml_text.Yaml",
     "Yaml",
 }  # the last two are tested below
 

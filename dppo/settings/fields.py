@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.join_line import PREFIX
 
@@ -28,32 +26,6 @@ class Setting:
     path: str  # as users write it: "ppo.gamma", or "actors" at the top
     type: Any  # its annotation, resolved
     required: bool
-
-
-class Yaml(yaml.SafeLoader):
-    """YAML with numbers as people write them (3e-4), and without repeated keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Like the parent, except that a key given twice is an error instead of a silent override."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value} is there twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep=deep)
-
-
-class YamlDumper(yaml.SafeDumper):
-    """Quotes text that `Yaml` would read as a number."""
-
-
-# PyYAML follows YAML 1.1, where a number needs a dot before the exponent: 3e-4 would be text
-for _class in (Yaml, YamlDumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-        list("-+.0123456789"),
-    )
 
 
 def settings_of(config: type[object], prefix: str = "") -> dict[str, Setting]:
@@ -139,9 +111,11 @@ def from_text(kind: Any, text: str) -> Any:
         parts = text.strip().strip("[]()").replace(",", " ").split()
         return tuple(from_text(get_args(kind)[0], part) for part in parts)
     if origin in (dict, list):
+        from dppo.settings.yaml_text import YAMLError, load  # PyYAML takes as long to import as all settings
+
         try:
-            value = yaml.load(text, Loader=Yaml)  # noqa: S506  a SafeLoader
-        except yaml.YAMLError as error:
+            value = load(text)
+        except YAMLError as error:
             example = "mapping such as {max_episode_steps: 100}" if origin is dict else "list such as [module:Wrapper]"
             raise ValueError(f"{text!r} is not a {example}") from error
         return from_value(kind, value)

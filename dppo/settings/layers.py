@@ -10,15 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
-import yaml
-
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import (
     Config,
     Setting,
-    Yaml,
-    YamlDumper,
     build,
     convert,
     nearest,
@@ -111,9 +107,11 @@ def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> di
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise UsageError(f"cannot read {path}: {reason}") from None
+    from dppo.settings.yaml_text import YAMLError, load
+
     try:
-        tree = yaml.load(text, Loader=Yaml)  # noqa: S506  a SafeLoader
-    except yaml.YAMLError as error:
+        tree = load(text)
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UsageError(f"{path}{line} is not valid YAML: {getattr(error, 'problem', None) or error}") from None
@@ -293,7 +291,6 @@ def dump_yaml(config: object, sources: Mapping[str, str] | None = None) -> str:
 def _inline(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
-    text = yaml.dump(
-        [value], Dumper=YamlDumper, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
-    )
-    return str(text).strip()[1:-1]
+    from dppo.settings.yaml_text import one_line
+
+    return one_line(value)

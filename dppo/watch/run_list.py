@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import yaml
-
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.protocol.errors import UsageError
 from dppo.protocol.texts import printable
-from dppo.settings.fields import Yaml, nearest_name
+from dppo.settings.fields import nearest_name
+from dppo.settings.yaml_text import YAMLError, load
 
 ROOT = Path("runs")
 MOST_DEEP = 3  # runs/compose/Pendulum-v1, runs/sweep/a/b
@@ -152,10 +151,10 @@ def _state(path: Path, locked: Sequence[tuple[int, int]]) -> tuple[State, int | 
 
 
 def _env_of(path: Path) -> str:
-    with suppress(OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+    with suppress(OSError, ValueError, YAMLError, AttributeError, KeyError, TypeError):
         with (path / "config.yaml").open(encoding="utf-8") as file:
             beginning = file.readline() + file.readline()  # `env:` and `  id:`: the rest takes too long for many runs
-        return printable(str(yaml.load(beginning, Loader=Yaml)["env"]["id"]))  # noqa: S506  a SafeLoader
+        return printable(str(load(beginning)["env"]["id"]))
     return ""
 
 
