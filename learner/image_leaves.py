@@ -43,25 +43,20 @@ def _stretch(height: int, width: int) -> float:
 
 
 def cnn_of(leaf: Leaf, network: NetworkConfig) -> Cnn | None:
-    """Return the built-in encoder of an image leaf, None of a leaf that is taken as numbers. Raises UsageError."""
+    """Return the built-in encoder of an image leaf, None of a leaf that is taken as numbers."""
     picture = picture_of(leaf, network.image_channels)
     if picture is None or network.encoder == "flat" or network.policy or is_own(network.encoder):
         return None
-    wanted: Cnn = "impala_cnn" if network.encoder == "impala_cnn" else "nature_cnn"
-    side = min(picture.height, picture.width)
-    if side >= SMALLEST[wanted]:
-        return wanted
-    if network.encoder == "auto":
-        return None
-    instead = "impala_cnn or flat" if side >= SMALLEST["impala_cnn"] else "flat"
-    raise UsageError(
-        f"network.encoder={wanted} takes images of {SMALLEST[wanted]} x {SMALLEST[wanted]} pixels and more, and "
-        f"{leaf.name} has {picture.height} x {picture.width}: choose {instead}"
-    )
+    wanted = _wanted(network)
+    return wanted if min(picture.height, picture.width) >= SMALLEST[wanted] else None
+
+
+def _wanted(network: NetworkConfig) -> Cnn:
+    return "impala_cnn" if network.encoder == "impala_cnn" else "nature_cnn"
 
 
 def images_of(spec: Spec, network: NetworkConfig) -> dict[str, Cnn]:
-    """Return the encoders of a spec's image leaves, by the leaves' names. Raises UsageError.
+    """Return the encoders of a spec's image leaves, by the leaves' names.
 
     A user's own encoder counts as nature_cnn: its images stay bytes too, and it makes about as many features.
     """
@@ -72,20 +67,36 @@ def images_of(spec: Spec, network: NetworkConfig) -> dict[str, Cnn]:
 
 
 def check_images(spec: Spec, network: NetworkConfig) -> None:
-    """Raise UsageError where the settings name an encoder of images that the observation's leaves do not suit."""
-    if not images_of(spec, network) and network.encoder in SMALLEST:
-        shapes = ", ".join(f"{leaf.name} {leaf.shape} of {leaf.dtype[1:]}" for leaf in spec.observation[:4])
-        raise UsageError(
-            f"network.encoder={network.encoder} is for images, leaves of uint8 with two or three dimensions, and there "
-            f"is none ({shapes}): choose flat, or make images of bytes"
-        )
+    """Raise UsageError where the settings name an encoder of images, and it suits no leaf of the observation."""
+    if network.encoder not in SMALLEST or images_of(spec, network):
+        return
+    smallest = SMALLEST[_wanted(network)]
+    for leaf in spec.observation:
+        if picture := picture_of(leaf, network.image_channels):
+            side = min(picture.height, picture.width)
+            instead = "impala_cnn or flat" if side >= SMALLEST["impala_cnn"] else "flat"
+            raise UsageError(
+                f"network.encoder={network.encoder} takes images of {smallest} x {smallest} pixels and more, and "
+                f"{leaf.name} has {picture.height} x {picture.width}: choose {instead}"
+            )
+    shapes = ", ".join(f"{leaf.name} {leaf.shape} of {leaf.dtype[1:]}" for leaf in spec.observation[:4])
+    raise UsageError(
+        f"network.encoder={network.encoder} is for images, leaves of uint8 with two or three dimensions, and there "
+        f"is none ({shapes}): choose flat, or make images of bytes"
+    )
 
 
 def described(leaf: Leaf, network: NetworkConfig) -> str:
-    """Return a line on the encoder of an image leaf, "" for a leaf that gets none."""
+    """Return a line on the encoder of an image leaf, "" for a leaf that is taken as numbers without being asked."""
     cnn, picture = cnn_of(leaf, network), picture_of(leaf, network.image_channels)
-    if cnn is None or picture is None:
+    if picture is None or (cnn is None and network.encoder not in SMALLEST):
         return ""
+    if cnn is None:
+        smallest = SMALLEST[_wanted(network)]
+        return (
+            f"{leaf.name}: {picture.height} x {picture.width} pixels go into a perceptron as numbers: "
+            f"{NAMES[_wanted(network)]} takes {smallest} x {smallest} and more"
+        )
     order = f", channels {'last' if picture.channels_last else 'first'}" if len(leaf.shape) == 3 else ""
     chosen = "; others: --network.encoder" if network.encoder == "auto" else ""
     return (

@@ -78,6 +78,9 @@ class NetworkConfig:
         at_least("network", self, 0, "embedding")
         at_most("network", self, MOST_WIDTH, "embedding")
         _check_names(encoder=self.encoder, head=self.head, policy=self.policy)
+        for setting, name in self.own_code.items():
+            if self.embedding and setting != "network.head":
+                raise UsageError(f"{setting}={name} makes all features: leave out network.embedding={self.embedding}")
         if self.std == "state" and self.initial_log_std <= math.log(self.std_floor):
             raise UsageError(
                 f"network.initial_log_std={self.initial_log_std} starts below network.std_floor={self.std_floor}: "

@@ -125,6 +125,8 @@ def elements(space: gym.Space[Any]) -> Iterator[tuple[Any, list[int]]]:
             yield leaf, [int(count) for count in leaf.nvec.ravel()]
         elif isinstance(leaf, spaces.MultiBinary):
             yield leaf, [2] * int(np.prod(leaf.shape))
+        elif isinstance(leaf, spaces.Box) and leaf.dtype.kind in "iu":
+            yield leaf, [int(count) + 1 for count in (leaf.high - leaf.low).ravel()]
         else:
             yield leaf, []
 
@@ -139,6 +141,8 @@ def chosen(space: gym.Space[Any], action: Any) -> list[int]:
             found += (np.asarray(value) - leaf.start).ravel().tolist()
         elif isinstance(leaf, spaces.MultiBinary):
             found += np.asarray(value).ravel().tolist()
+        elif isinstance(leaf, spaces.Box) and leaf.dtype.kind in "iu":
+            found += (np.asarray(value) - leaf.low).ravel().tolist()
     return found
 
 

@@ -162,6 +162,23 @@ def test_the_first_line_says_what_encodes_images() -> None:
     (line,) = remarks(spec_for(spaces.Box(0, 1, (20, 20, 3))), NetworkConfig())
     assert "observe them as uint8" in line
     assert remarks(spec_for(pictures(84, 84, 4)), NetworkConfig(encoder="a:b")) == []
+    two = spec_for(spaces.Dict(camera=pictures(40, 40), tiny=pictures(3, 4)))
+    assert remarks(two, NetworkConfig(encoder="nature_cnn"))[1] == (
+        "observation.tiny: 3 x 4 pixels go into a perceptron as numbers: the Nature CNN takes 36 x 36 and more"
+    )
+    assert build_networks(two, NetworkConfig(encoder="nature_cnn"), 1)[0].features == 512 + 12
+
+
+def test_an_embedding_of_nothing_is_refused() -> None:
+    network = NetworkConfig(embedding=3)
+    check_spaces(
+        spec_for(spaces.Dict(a=spaces.Discrete(3), b=pictures(3, 4))), LearnerConfig(network=network), pytest.fail
+    )
+    reason = r"embedding=3 embeds Discrete leaves .* there is none \(observation multi_discrete \(2,\)\): leave it out"
+    with pytest.raises(UsageError, match=reason):
+        check_spaces(spec_for(spaces.MultiDiscrete([2, 3])), LearnerConfig(network=network), pytest.fail)
+    with pytest.raises(UsageError, match=r"network.encoder=my:own makes all features: leave out network.embedding=3"):
+        NetworkConfig(embedding=3, encoder="my:own")
 
 
 def test_memory_is_estimated_without_float_copies_of_images() -> None:
