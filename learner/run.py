@@ -161,8 +161,7 @@ class Run:
             target is not None
             and progress.solved_steps is None
             and self.episodes.is_full
-            and mean is not None
-            and mean >= target
+            and (mean is not None and mean >= target)
         ):
             progress.solved_steps = progress.steps + steps
             progress.solved_seconds = self.elapsed_seconds(now)
@@ -263,6 +262,7 @@ class Run:
 
     def save(self, books: Books, now: float) -> None:
         """Write the checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
+        self._best.write(now)
         if self._trainer is not None:
             self._saver.save(self._content(self._trainer, books), now)
 
@@ -271,12 +271,12 @@ class Run:
         self._saver.took(seconds)
 
     def _content(self, trainer: "Trainer", books: Books) -> Content:
-        self._best.write()
         self.progress.best_mean_return, self.progress.best_update = self._best.written
         return Content(trainer, self.progress, self.episodes, self.spec, books)
 
     def close(self, reason: str, books: Books, now: float) -> None:
         """The end: last checkpoint, ledger, summary, then on_end of the hooks. Raises HookError."""
+        self._best.write()
         if self._trainer is not None:  # also where its update is saved: the ledger has gone on since
             self._saver.save_lastingly(self._content(self._trainer, books), now)
         self.journal.close()

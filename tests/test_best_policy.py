@@ -56,6 +56,17 @@ def test_a_run_that_goes_on_keeps_its_best(tmp_path: Path) -> None:
     assert metadata(tmp_path)["dppo.update"] == "10"
 
 
+def test_it_is_written_once_a_second_and_at_the_end(tmp_path: Path) -> None:
+    best = best_of(tmp_path)
+    for update, now in enumerate([10.0, 10.2, 10.9, 11.1, 11.2]):
+        best.offer(update, float(update), graph(update))
+        best.write(now)
+        assert best.written == (float(update // 3 * 3), update // 3 * 3)
+    best.write()
+    assert best.written == (4.0, 4)
+    assert metadata(tmp_path)["dppo.update"] == "4"
+
+
 def test_a_record_without_its_file_does_not_count(tmp_path: Path) -> None:
     best = best_of(tmp_path, 3.0, 3)
     best.offer(9, -1.0, graph(10))

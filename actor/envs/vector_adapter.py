@@ -71,7 +71,7 @@ class VectorEnvironments:
         self._seeding = seeding
         space, leaves = vector.single_observation_space, self.spec.observation
         self._names = [leaf.name for leaf in leaves]
-        self._dtypes = [np.dtype(leaf.dtype) for leaf in leaves]
+        self._taken = [(leaf.name, np.dtype(leaf.dtype)) for leaf in leaves]
         self._contract = Contract(space, leaves, note, envs=self.envs)
         self._row_contract = Contract(space, leaves, self._contract.note_once)  # of final observations, one by one
         self._ranges = ranges_of(space, leaves, self.envs, note)
@@ -236,8 +236,7 @@ class VectorEnvironments:
     def _leaves(self, observations: Leaves, masks: np.ndarray | None) -> Leaves:
         self._given = observations
         # copies: a vector may write its next observations into the same array, or at any time
-        arrays = zip(observations.items(), self._dtypes, strict=True)
-        rows = {name: np.array(array, dtype) for (name, array), dtype in arrays}
+        rows = {name: np.array(observations[name], dtype) for name, dtype in self._taken}
         for name, ranges in self._ranges:
             ranges.look(rows[name])
         if self._masks is not None and masks is not None:
@@ -251,9 +250,10 @@ class VectorEnvironments:
         columns = np.flatnonzero(truncated)
         if self._mode is not AutoresetMode.SAME_STEP:
             # indexing copies, so a later reset cannot write over it
-            arrays = zip(observations.items(), self._dtypes, strict=True)
-            rows = {name: np.asarray(array)[columns].astype(dtype, copy=False) for (name, array), dtype in arrays}
-            return {name: rows[name] for name in self._no_finals}
+            rows = {name: np.asarray(observations[name])[columns] for name, _ in self._taken}
+            return {
+                name: rows[name].astype(dtype, copy=False) for name, dtype in self._taken if name in self._no_finals
+            }
         # two formats: an object array with None where no episode ended, and dense arrays (AtariVectorEnv), which are
         # nested as observations are
         final = infos.get("final_obs")
@@ -267,7 +267,7 @@ class VectorEnvironments:
         by_leaf = zip(*checked, strict=True) if self._contract.is_nested else [checked]
         return {
             name: np.stack([np.asarray(leaf, dtype) for leaf in leaves])
-            for name, dtype, leaves in zip(self._names, self._dtypes, by_leaf, strict=True)
+            for (name, dtype), leaves in zip(self._taken, by_leaf, strict=True)
             if name in self._no_finals
         }
 

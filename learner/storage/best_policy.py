@@ -1,15 +1,17 @@
 """The policy of the update with the best mean return, as a file to play. Knows graphs as bytes; knows no training.
 
-The graph of every better update is kept in memory and written when a checkpoint is, whose record of the best return it
-belongs to: early in training almost every update is the best so far.
+The graph of every better update is kept in memory and written with a checkpoint, whose record of the best return it
+belongs to, at most once a second: early in training almost every update is the best so far.
 """
 
+import math
 from pathlib import Path
 
 from dppo.learner.atomic_files import replace_file
 from dppo.learner.telemetry.log_backoff import LogBackoff
 
 BEST_POLICY_FILE = "policy-best.onnx"
+PAUSE_SECONDS = 1.0  # between two writes: one takes about 1 ms
 
 
 class BestPolicy:
@@ -23,6 +25,7 @@ class BestPolicy:
         self._best = self.written
         self._failures = failures
         self._graph: bytes | None = None  # to be written
+        self._written_at = -math.inf
 
     def offer(self, update: int, mean_return: float | None, graph: bytes) -> None:
         """Take note of an update. mean_return: None where too few episodes are over to judge by."""
@@ -31,9 +34,12 @@ class BestPolicy:
             return
         self._best, self._graph = (mean_return, update), graph
 
-    def write(self) -> None:
-        """Replace the file if there is a better policy; a full disk is reported, and the next call tries again."""
-        if self._graph is None:
+    def write(self, now: float = math.inf) -> None:
+        """Replace the file if there is a better policy; a full disk is reported, and the next call tries again.
+
+        now: a time; without one it is written whenever that was done last.
+        """
+        if self._graph is None or now - self._written_at < PAUSE_SECONDS:
             return
         from dppo.learner.models.onnx_export import with_metadata
 
@@ -45,4 +51,5 @@ class BestPolicy:
             self._failures.failed(BEST_POLICY_FILE, f"{BEST_POLICY_FILE} could not be written: {error.strerror}")
         else:
             self._graph, self.written = None, self._best
+            self._written_at = now if math.isfinite(now) else self._written_at
             self._failures.worked(BEST_POLICY_FILE)
