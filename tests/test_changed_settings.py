@@ -33,6 +33,10 @@ OTHERS: dict[str, Any] = {
     "ppo.kl_coefficient_min": 1e-5,
     "ppo.learning_rate_schedule": "kl",
     "ppo.clip_schedule": "linear",
+    "ppo.dual_clip": 3.0,
+    "ppo.entropy_schedule": "linear",
+    "ppo.early_stop_per": "minibatch",
+    "ppo.divergence": "total_variation",
     "ppo.surrogate": "kl_penalty",
     "ppo.normalise_advantages": "none",
     "ppo.terminal_reward": 1.0,
@@ -74,7 +78,7 @@ def other(path: str) -> Any:
 
 @pytest.mark.parametrize("path", [path for path in SETTINGS if path not in NOT_OF_THE_RUN])
 def test_every_setting_is_either_of_the_run_or_may_change(tmp_path: Path, path: str) -> None:
-    needs = {"ppo.kl_band_high": {}, "run.init_checkpoint": {}}.get(path, {})
+    needs = {"ppo.early_stop_per": {"ppo.early_stop_kl": 0.1}}.get(path, {})
     begin(tmp_path, config(tmp_path, **needs))
     changed = config(tmp_path, **needs, **{path: other(path)})
     if path in may_change(TrainConfig):
@@ -93,7 +97,8 @@ def test_a_refusal_names_the_free_directory_and_is_not_longer_than_it_must_be(tm
     directory = tmp_path / "runs" / "CartPole-v1"
     begin(directory, config(directory))
     (tmp_path / "runs" / "CartPole-v1-2").mkdir()
-    changed = {path: other(path) for path in SETTINGS if path.startswith("ppo.") and path != "ppo.kl_band_low"}
+    excluded = ("ppo.kl_band_low", "ppo.dual_clip", "ppo.recompute_advantages")  # do not go with the others
+    changed = {path: other(path) for path in SETTINGS if path.startswith("ppo.") and path not in excluded}
     text = refused(config(directory, **changed, **{"env.kwargs": {"x": "y" * 1000}}))
     assert f"--run.new ({directory}-3)" in text
     assert f"and {len(changed) + 1 - 5} more" in text

@@ -46,28 +46,16 @@ class Rows(NamedTuple):
 
     def select(self, where: Tensor) -> "Rows":
         """The rows `where` [m] int64, in that order."""
-        rows = Rows(
-            self.observations,
-            self.row_index.index_select(0, where),
-            None if self.features is None else self.features.index_select(0, where),
-            *(tensor.index_select(0, where) for tensor in self[3:-1]),
-        )
-        return rows if self.legal is None else rows._replace(legal=self.legal.index_select(0, where))
+        kept = (None if tensor is None else tensor.index_select(0, where) for tensor in self[1:])
+        return Rows._make((self.observations, *kept))
 
     def split(self, sizes: Sequence[int]) -> list["Rows"]:
         """Views of successive parts of so many rows."""
         if len(sizes) == 1:
             return [self]
-        whole = [self.row_index, *self[3:-1]]
-        columns = [torch.split_with_sizes(tensor, sizes) for tensor in whole]
-        features = [None] * len(sizes) if self.features is None else torch.split_with_sizes(self.features, sizes)
-        parts = [
-            Rows(self.observations, index, kept, *rest) for kept, index, *rest in zip(features, *columns, strict=True)
-        ]
-        if self.legal is None:
-            return parts
-        masks = torch.split_with_sizes(self.legal, sizes)
-        return [part._replace(legal=legal) for part, legal in zip(parts, masks, strict=True)]
+        nothing = [None] * len(sizes)
+        columns = [nothing if tensor is None else torch.split_with_sizes(tensor, sizes) for tensor in self[1:]]
+        return [Rows._make((self.observations, *parts)) for parts in zip(*columns, strict=True)]
 
 
 def encoded_in_parts(observations: Leaves, row_index: Tensor, encode: Encode) -> Iterator[Tensor]:

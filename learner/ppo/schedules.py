@@ -5,10 +5,10 @@ Knows the settings; knows no networks and no batch.
 import math
 from collections.abc import Mapping
 
-from dppo.learner.config import PpoConfig
 from dppo.learner.ppo.adaptive_kl import adapted_coefficient
 from dppo.learner.ppo.gradients import KlPenalty
 from dppo.learner.ppo.schedule_curves import kl_adapted_rate, linear, progress
+from dppo.learner.ppo_config import PpoConfig
 
 HINGE_AT_TARGETS = 2.0  # Heess et al. 2017
 

@@ -10,31 +10,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
-from dppo.learner.models.distributions import Distribution, mean_std
+from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.graph_check import check_export
 from dppo.learner.models.networks import critic_encode
 from dppo.learner.models.onnx_export import PolicyExporter
+from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
-from dppo.learner.ppo.checks import FirstPass, first_pass, refuse_what_is_not_finite
+from dppo.learner.ppo.checks import first_pass, refuse_what_is_not_finite
 from dppo.learner.ppo.encoder_statistics import derived, encode_by, moments_for
-from dppo.learner.ppo.epochs import (
-    EpochMetrics,
-    UpdateReport,
-    minibatch_sizes,
-    normalised,
-    run_critic_epochs,
-    run_epochs,
-)
+from dppo.learner.ppo.epochs import EpochMetrics, UpdateReport, normalised, run_critic_epochs, run_epochs
 from dppo.learner.ppo.gae import gae
-from dppo.learner.ppo.guarded_update import Trained, train_or_take_back
-from dppo.learner.ppo.losses import explained_variance, surrogate_limits
+from dppo.learner.ppo.guarded_update import train_or_take_back
+from dppo.learner.ppo.losses import surrogate_limits
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
 from dppo.learner.ppo.reduce import Reduce, over_all_ranks
 from dppo.learner.ppo.reward_shaping import rewards_to_train_on
 from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
+from dppo.learner.ppo.update_report import report_of
+from dppo.learner.ppo_config import PpoConfig
 from dppo.protocol.errors import CheckpointError
 from dppo.protocol.specs import Spec
 
@@ -106,7 +101,7 @@ class Trainer:
             steps=self._steps,
             reduce=self._reduce,
         )
-        report = self._report(estimates, done, first, outliers)
+        report = report_of(estimates, done, first, outliers, ppo=self._ppo, schedules=self._pace)
         if math.isfinite(report.kl):
             self._pace.adapt_to(report.kl)
         self._moments.merge_rewards(grid.flatten(grid.rewards))
@@ -264,37 +259,3 @@ class Trainer:
             minibatch_steps=ppo.minibatch_steps,
             reduce=self._reduce,
         )
-
-    def _report(self, estimates: Estimates, done: Trained, first: FirstPass, outliers: list[str]) -> UpdateReport:
-        epochs, policy = done.epochs, done.policy
-        excess_actor, excess = max(first.excesses.items(), key=lambda item: item[1])
-        values, returns = torch.from_numpy(estimates.values), torch.from_numpy(estimates.returns)
-        parts = len(minibatch_sizes(len(returns), self._ppo.minibatch_steps))
-        return UpdateReport(
-            steps=len(returns),
-            epochs=len(epochs),
-            optimizer_steps=(len(epochs) + self._ppo.critic_epochs) * parts,
-            policy_loss=_mean([figures.policy_loss for figures in epochs]),
-            value_loss=_mean(done.value_losses),
-            entropy=_mean([figures.entropy for figures in epochs]),
-            approx_kl=epochs[-1].approx_kl,
-            kl=done.kl,
-            kl_coefficient=self._pace.kl_coefficient,
-            clip_fraction=_mean([figures.clip_fraction for figures in epochs]),
-            explained_variance=explained_variance(values, returns).item(),
-            grad_norm=_mean([figures.grad_norm for figures in epochs]),
-            learning_rate=self._pace.learning_rate,
-            clip_range=self._pace.clip_range,
-            policy_std=mean_std(policy),
-            first_pass_ratio_error=max(first.ratio_errors.values()),
-            ratio_error_by_actor=first.ratio_errors,
-            ratio_excess=excess,
-            ratio_excess_actor=excess_actor,
-            outliers=len(outliers),
-            steps_left_out=done.left_out,
-            notes=(*((kind, outliers[0]) for kind in ["outlier"] if outliers), *done.notes),
-        )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -1,0 +1,58 @@
+"""The report on one update, from what its epochs returned. Pure."""
+
+from collections.abc import Sequence
+
+import torch
+
+from dppo.learner.models.distributions import mean_std
+from dppo.learner.ppo.batch import Estimates
+from dppo.learner.ppo.checks import FirstPass
+from dppo.learner.ppo.epochs import UpdateReport, minibatch_sizes
+from dppo.learner.ppo.guarded_update import Trained
+from dppo.learner.ppo.losses import explained_variance
+from dppo.learner.ppo.schedules import Schedules
+from dppo.learner.ppo_config import PpoConfig
+
+
+def report_of(
+    estimates: Estimates,
+    done: Trained,
+    first: FirstPass,
+    outliers: Sequence[str],
+    *,
+    ppo: PpoConfig,
+    schedules: Schedules,
+) -> UpdateReport:
+    """Return the report. schedules: as they were during the update."""
+    epochs, policy = done.epochs, done.policy
+    excess_actor, excess = max(first.excesses.items(), key=lambda item: item[1])
+    values, returns = torch.from_numpy(estimates.values), torch.from_numpy(estimates.returns)
+    parts = len(minibatch_sizes(len(returns), ppo.minibatch_steps))
+    return UpdateReport(
+        steps=len(returns),
+        epochs=len(epochs),
+        optimizer_steps=(len(epochs) + ppo.critic_epochs) * parts,
+        policy_loss=_mean([figures.policy_loss for figures in epochs]),
+        value_loss=_mean(done.value_losses),
+        entropy=_mean([figures.entropy for figures in epochs]),
+        approx_kl=epochs[-1].approx_kl,
+        kl=done.kl,
+        kl_coefficient=schedules.kl_coefficient,
+        clip_fraction=_mean([figures.clip_fraction for figures in epochs]),
+        explained_variance=explained_variance(values, returns).item(),
+        grad_norm=_mean([figures.grad_norm for figures in epochs]),
+        learning_rate=schedules.learning_rate,
+        clip_range=schedules.clip_range,
+        policy_std=mean_std(policy),
+        first_pass_ratio_error=max(first.ratio_errors.values()),
+        ratio_error_by_actor=first.ratio_errors,
+        ratio_excess=excess,
+        ratio_excess_actor=excess_actor,
+        outliers=len(outliers),
+        steps_left_out=done.left_out,
+        notes=(*((kind, outliers[0]) for kind in ["outlier"] if outliers), *done.notes),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
