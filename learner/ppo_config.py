@@ -76,6 +76,9 @@ class PpoConfig:
     """Weight of the entropy bonus."""
     value_coefficient: float = 0.5
     """Weight of the value loss."""
+    value_clip_range: float = 0.0
+    """Clip the critic's values to within this of what they were before the update, in units of its targets (stds of
+    returns under normalise_values), and take the larger of both losses; 0: not clipped."""
     max_grad_norm: float = 0.5
     """Gradients are scaled down to this global norm; 0 leaves them alone."""
     normalise_advantages: Literal["batch", "minibatch", "none"] = "batch"
@@ -87,7 +90,7 @@ class PpoConfig:
         positive("ppo", self, "epochs", "learning_rate", "adam_epsilon", "target_kl", "clip_range", "reward_scale")
         at_least("ppo", self, 0, "early_stop_kl", "entropy_coefficient", "value_coefficient", "max_grad_norm")
         at_least("ppo", self, 0, "minibatch_steps", "critic_learning_rate", "critic_epochs", "kl_hinge", "kl_band_low")
-        at_least("ppo", self, 0, "kl_coefficient_min")
+        at_least("ppo", self, 0, "kl_coefficient_min", "value_clip_range")
         at_least("ppo", self, 1, "kl_factor")
         ascending("ppo", self, "kl_band_low", "kl_band_high")
         ascending("ppo", self, "kl_coefficient_min", "kl_coefficient", "kl_coefficient_max")

@@ -26,7 +26,7 @@ class EpochMetrics:
     """Means over the rows of one epoch, each row as it was when its minibatch was trained on."""
 
     policy_loss: float  # -surrogate
-    value_loss: float  # of normalised values; nan where the critic is not trained
+    value_loss: float  # of normalised values, without their clipping; nan where the critic is not trained
     entropy: float
     approx_kl: float  # sampled
     penalised_kl: float  # analytic KL(old || new); 0 where there is no KL penalty

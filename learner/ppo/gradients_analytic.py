@@ -15,6 +15,7 @@ from dppo.learner.models.heads import ActionHead
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.head_gradients import CategoricalSlope, FreeGaussianSlope, HeadSlope, StateGaussianSlope
+from dppo.learner.ppo.losses import is_value_clipped
 from dppo.learner.ppo.rows import Rows
 
 KEPT_SIZES = 4  # minibatches of one batch have at most two sizes
@@ -105,10 +106,17 @@ class AnalyticGradients:
     """See gradients.Gradients. Make it after FlatAdam has moved the parameters to their final place."""
 
     def __init__(
-        self, policy: PolicyNetwork, critic: CriticNetwork, *, value_coefficient: float, entropy_coefficient: float
+        self,
+        policy: PolicyNetwork,
+        critic: CriticNetwork,
+        *,
+        value_coefficient: float,
+        entropy_coefficient: float,
+        value_clip_range: float = 0.0,
     ) -> None:
         self._policy, self._critic = WrittenMlp(policy.body), WrittenMlp(critic.body)
         self._encode, self._value_coefficient = policy.encode, value_coefficient
+        self._value_clip_range = value_clip_range
         self._head_slope = _head_slope(policy, entropy_coefficient)
 
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
@@ -130,6 +138,10 @@ class AnalyticGradients:
         values = self._critic.forward(features)
         outputs.values.copy_(values.squeeze(-1))
         slope = (outputs.values - rows.targets).mul_(self._value_coefficient / len(rows.targets))
+        if rows.old_values is not None:
+            slope.masked_fill_(
+                is_value_clipped(outputs.values, rows.targets, rows.old_values, self._value_clip_range), 0.0
+            )
         self._critic.backward(features, slope.unsqueeze(-1))
 
 

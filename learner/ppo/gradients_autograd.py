@@ -5,7 +5,7 @@ from torch import Tensor
 
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork, critic_encode
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
-from dppo.learner.ppo.losses import kl_loss, surrogate, value_loss
+from dppo.learner.ppo.losses import clipped_value_loss, kl_loss, surrogate, value_loss
 from dppo.learner.ppo.rows import Rows
 
 
@@ -19,10 +19,12 @@ class AutogradGradients:
         *,
         value_coefficient: float,
         entropy_coefficient: float,
+        value_clip_range: float = 0.0,
     ) -> None:
         self._policy, self._critic = policy, critic
         self._critics_encode = critic_encode(policy, critic)
         self._value_coefficient, self._entropy_coefficient = value_coefficient, entropy_coefficient
+        self._value_clip_range = value_clip_range
 
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See Gradients."""
@@ -69,7 +71,10 @@ class AutogradGradients:
     def _value_loss(self, features: Tensor, rows: Rows, outputs: Outputs) -> Tensor:
         values = self._critic(features)
         outputs.values.copy_(values.detach())
-        return self._value_coefficient * value_loss(values, rows.targets)
+        if rows.old_values is None:
+            return self._value_coefficient * value_loss(values, rows.targets)
+        loss = clipped_value_loss(values, rows.targets, rows.old_values, self._value_clip_range)
+        return self._value_coefficient * loss
 
 
 def _zero(network: torch.nn.Module) -> None:

@@ -37,8 +37,24 @@ def kl_loss_slope(kl: Tensor, coefficient: float, hinge: float, hinge_from: floa
 
 
 def value_loss(values: Tensor, targets: Tensor) -> Tensor:
-    """mean((V - target)^2) / 2, []. Not clipped: clipping gains nothing and often hurts (Andrychowicz et al. 2021)."""
+    """mean((V - target)^2) / 2, []."""
     return 0.5 * (values - targets).square().mean()
+
+
+def clipped_value_loss(values: Tensor, targets: Tensor, old: Tensor, clip_range: float) -> Tensor:
+    """mean(max((V - target)^2, (clip(V, old - eps, old + eps) - target)^2)) / 2, [].
+
+    OpenAI baselines' ppo2. Gains nothing in most tasks and often hurts (Andrychowicz et al. 2021, arXiv 2006.05990).
+    """
+    clipped = old + (values - old).clamp(-clip_range, clip_range)
+    return 0.5 * torch.maximum((values - targets).square(), (clipped - targets).square()).mean()
+
+
+def is_value_clipped(values: Tensor, targets: Tensor, old: Tensor, clip_range: float) -> Tensor:
+    """Return the rows whose part of clipped_value_loss no longer depends on V, [N] bool."""
+    moved = values - old
+    clipped = moved.clamp(-clip_range, clip_range)
+    return (moved != clipped) & ((old + clipped - targets).abs() > (values - targets).abs())
 
 
 def approx_kl(log_ratio: Tensor) -> Tensor:

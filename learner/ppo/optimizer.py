@@ -35,6 +35,7 @@ class ActorCriticOptimizer:
         value_coefficient: float,
         entropy_coefficient: float,
         way: Way,
+        value_clip_range: float = 0.0,
         reduce: Reduce | None = None,
     ) -> None:
         self.learning_rate = self.critic_learning_rate = 0.0  # the second one only where they are apart
@@ -45,7 +46,11 @@ class ActorCriticOptimizer:
         self._unread_norm = torch.zeros((), device=self._adam.values.device)
         make = AnalyticGradients if way == "analytic" and applies_to(policy, critic) else AutogradGradients
         self._gradients: Gradients = make(
-            policy, critic, value_coefficient=value_coefficient, entropy_coefficient=entropy_coefficient
+            policy,
+            critic,
+            value_coefficient=value_coefficient,
+            entropy_coefficient=entropy_coefficient,
+            value_clip_range=value_clip_range,
         )
 
     def both(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:

@@ -64,6 +64,7 @@ class Trainer:
             max_grad_norm=ppo.max_grad_norm,
             value_coefficient=ppo.value_coefficient,
             entropy_coefficient=ppo.entropy_coefficient,
+            value_clip_range=ppo.value_clip_range,
             way=gradients,
             reduce=reduce,
         )
@@ -201,10 +202,10 @@ class Trainer:
 
     def _rows(self, grid: Grid, estimates: Estimates, observations: Leaves, features: Tensor | None) -> Rows:
         """The batch as tensors to train on: advantages and returns normalised. Merges the returns' moments."""
-        targets = estimates.returns
+        targets, values = estimates.returns, estimates.values
         self._moments.merge_returns(targets)  # first, so that the targets are in the units of the newest moments
         if self._ppo.normalise_values:
-            targets = self._moments.normalised(targets)
+            targets, values = self._moments.normalised(targets), self._moments.normalised(values)
         old_log_probs, advantages, targets_tensor, row_index = (
             torch.from_numpy(array).to(self._device)
             for array in (grid.behaviour_log_probs, estimates.advantages, targets, grid.row_of_step)
@@ -224,6 +225,7 @@ class Trainer:
             targets=targets_tensor,
             old=advantages.new_empty(grid.steps, 0),
             legal=self.policy.mask(masks[0]) if self.policy.mask is not None else None,
+            old_values=torch.from_numpy(values).to(self._device) if self._ppo.value_clip_range else None,
         )
 
     def _distribution(self, rows: Rows) -> Distribution:

@@ -1,0 +1,63 @@
+"""Options of PPO's losses against plain loops and torch.distributions, and both gradients against each other."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from trainer_batches import CONTINUOUS, DISCRETE, PPO, SMALL, batch_for
+
+from dppo.learner.config import PpoConfig
+from dppo.learner.ppo.losses import clipped_value_loss, is_value_clipped
+from dppo.learner.ppo.optimizer import Way
+from dppo.learner.ppo.trainer import Trainer
+from dppo.protocol.errors import UsageError
+from dppo.protocol.specs import Spec
+
+STRONG = replace(PPO, learning_rate=0.02, epochs=4)  # so that every bound is met
+
+
+def trained(ppo: PpoConfig, spec: Spec = CONTINUOUS, way: Way = "analytic") -> dict[str, Tensor]:
+    trainer = Trainer(spec, ppo=ppo, network=SMALL, seed=1, total_steps=10_000, gradients=way)
+    for seed in range(2):
+        trainer.update(batch_for(trainer, seed))
+    return trainer.tensors()
+
+
+def assert_both_ways_agree(ppo: PpoConfig) -> None:
+    for spec in (CONTINUOUS, DISCRETE):
+        analytic, autograd = trained(ppo, spec), trained(ppo, spec, "autograd")
+        for name, tensor in analytic.items():
+            torch.testing.assert_close(tensor, autograd[name], atol=2e-5, rtol=1e-3)
+
+
+def assert_does_something(ppo: PpoConfig, without: PpoConfig = STRONG) -> None:
+    one, other = trained(ppo), trained(without)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_clipped_values_cost_the_larger_of_two_losses_row_by_row() -> None:
+    rows = [(0.5, 1.0, 0.0), (0.5, -1.0, 0.0), (0.1, 1.0, 0.0), (-0.9, 0.0, -0.2), (0.3, 0.35, 0.0)]
+    expected = []
+    for value, target, old in rows:
+        clipped = min(max(value, old - 0.2), old + 0.2)
+        expected.append(max((value - target) ** 2, (clipped - target) ** 2) / 2)
+    values, targets, olds = torch.tensor(rows).unbind(1)
+    values.requires_grad_()
+    loss = clipped_value_loss(values, targets, olds, 0.2)
+    assert loss.item() == pytest.approx(sum(expected) / len(rows))
+    (slope,) = torch.autograd.grad(loss, values)
+    assert is_value_clipped(values, targets, olds, 0.2).tolist() == [True, False, False, False, True]
+    assert (slope == 0).tolist() == [True, False, False, False, True]
+
+
+def test_value_clipping_is_the_same_by_both_gradients_and_holds_values_back() -> None:
+    clipped = replace(STRONG, value_clip_range=0.02)
+    assert_both_ways_agree(clipped)
+    assert_does_something(clipped)
+    assert_does_something(replace(clipped, critic_epochs=2), replace(STRONG, critic_epochs=2))
+
+
+def test_a_negative_value_clip_range_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"ppo\.value_clip_range=-1"):
+        PpoConfig(value_clip_range=-1)
