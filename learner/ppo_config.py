@@ -74,6 +74,8 @@ class PpoConfig:
     """kl_penalty: weight of max(0, KL - 2 x target_kl)^2, which is added to the loss; 0 leaves it out."""
     entropy_coefficient: float = 0.0
     """Weight of the entropy bonus."""
+    entropy_schedule: Literal["constant", "linear"] = "constant"
+    """linear shrinks entropy_coefficient to 0 at run.total_steps."""
     value_coefficient: float = 0.5
     """Weight of the value loss."""
     value_clip_range: float = 0.0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from trainer_batches import CONTINUOUS, DISCRETE, PPO, SMALL, batch_for
+from trainer_batches import CONTINUOUS, DISCRETE, PPO, SMALL, assert_bit_equal, batch_for
 
 from dppo.learner.config import PpoConfig
 from dppo.learner.ppo.losses import clipped_value_loss, is_value_clipped
@@ -15,6 +15,7 @@ from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec
 
 STRONG = replace(PPO, learning_rate=0.02, epochs=4)  # so that every bound is met
+WAYS: tuple[Way, ...] = ("analytic", "autograd")
 
 
 def trained(ppo: PpoConfig, spec: Spec = CONTINUOUS, way: Way = "analytic") -> dict[str, Tensor]:
@@ -61,3 +62,22 @@ def test_value_clipping_is_the_same_by_both_gradients_and_holds_values_back() ->
 def test_a_negative_value_clip_range_is_refused() -> None:
     with pytest.raises(UsageError, match=r"ppo\.value_clip_range=-1"):
         PpoConfig(value_clip_range=-1)
+
+
+def test_a_scheduled_entropy_bonus_is_that_of_the_steps_trained_so_far() -> None:
+    horizon = 2 * 3 * 8 * 4  # two batches of three rollouts of 8 x 4
+    scheduled = replace(STRONG, entropy_coefficient=0.3, entropy_schedule="linear")
+    for way in WAYS:
+        for spec in (CONTINUOUS, DISCRETE):
+            whole = Trainer(spec, ppo=scheduled, network=SMALL, seed=1, total_steps=horizon, gradients=way)
+            parts = Trainer(spec, ppo=scheduled, network=SMALL, seed=1, total_steps=horizon, gradients=way)
+            whole.update(batch_for(whole, 0))
+            parts.load(whole.tensors(), whole.counters())
+            half = replace(scheduled, entropy_coefficient=0.15, entropy_schedule="constant")
+            constant = Trainer(spec, ppo=half, network=SMALL, seed=1, total_steps=horizon, gradients=way)
+            constant.load(whole.tensors(), whole.counters())
+            batch = batch_for(whole, 1)
+            for trainer in (whole, parts, constant):
+                trainer.update(batch)
+            assert_bit_equal(whole.tensors(), parts.tensors())
+            assert_bit_equal(whole.tensors(), constant.tensors())

@@ -56,3 +56,9 @@ def test_a_checkpoint_without_the_settings_goes_on() -> None:
     after = Schedules(KL, 1000)
     after.load({"learning_rate": 5e-4})
     assert after.learning_rate == 5e-4
+
+
+def test_the_entropy_bonus_falls_in_a_line_whatever_was_before() -> None:
+    ppo = PpoConfig(entropy_coefficient=0.02, entropy_schedule="linear")
+    assert resumed(ppo, ppo).entropy_coefficient == pytest.approx(0.01)
+    assert resumed(ppo, replace(ppo, entropy_schedule="constant")).entropy_coefficient == 0.02

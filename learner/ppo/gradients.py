@@ -34,6 +34,8 @@ class KlPenalty(NamedTuple):
 class Gradients(Protocol):
     """Fills the gradients of one network's parameters (overwriting) and its part of `outputs` from `rows`."""
 
+    entropy_coefficient: float  # moves from update to update
+
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """Rows and outputs of one minibatch, n each: of both networks, and of an encoder that they share."""
 

@@ -119,6 +119,15 @@ class AnalyticGradients:
         self._value_clip_range = value_clip_range
         self._head_slope = _head_slope(policy, entropy_coefficient)
 
+    @property
+    def entropy_coefficient(self) -> float:
+        """See gradients.Gradients."""
+        return self._head_slope.entropy_coefficient
+
+    @entropy_coefficient.setter
+    def entropy_coefficient(self, coefficient: float) -> None:
+        self._head_slope.entropy_coefficient = coefficient
+
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See gradients.Gradients."""
         self.critic(rows, outputs)

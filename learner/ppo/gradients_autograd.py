@@ -23,7 +23,7 @@ class AutogradGradients:
     ) -> None:
         self._policy, self._critic = policy, critic
         self._critics_encode = critic_encode(policy, critic)
-        self._value_coefficient, self._entropy_coefficient = value_coefficient, entropy_coefficient
+        self._value_coefficient, self.entropy_coefficient = value_coefficient, entropy_coefficient
         self._value_clip_range = value_clip_range
 
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
@@ -62,8 +62,8 @@ class AutogradGradients:
             kls = distribution.kl_from(distribution.of_rows(rows.old))
             loss = loss + kl_loss(kls.mean(), *penalty)
             outputs.kls.copy_(kls.detach())
-        if self._entropy_coefficient:
-            loss = loss - self._entropy_coefficient * entropies.mean()
+        if self.entropy_coefficient:
+            loss = loss - self.entropy_coefficient * entropies.mean()
         outputs.log_probs.copy_(log_probs.detach())
         outputs.entropies.copy_(entropies.detach())
         return loss

@@ -21,6 +21,8 @@ from dppo.learner.ppo.rows import Rows
 class HeadSlope(Protocol):
     """One kind of distribution."""
 
+    entropy_coefficient: float
+
     def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
         """The slope d loss / d outputs [n, o]; writes log_probs, entropies and kls. May use the outputs' memory."""
 
@@ -34,7 +36,7 @@ class FreeGaussianSlope:
 
     def __init__(self, head: GaussianHead, log_std: Tensor, slope: Tensor, entropy_coefficient: float) -> None:
         self._head, self._log_std, self._log_std_slope = head, log_std, slope
-        self._entropy_coefficient = entropy_coefficient
+        self.entropy_coefficient = entropy_coefficient
 
     def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
         """See HeadSlope."""
@@ -48,7 +50,7 @@ class FreeGaussianSlope:
         said.entropies.copy_(log_stds + (constant + 0.5 * len(self._log_std)))
         weights = _log_prob_slope(rows, said)
         torch.mv(squares.t(), weights, out=self._log_std_slope)
-        self._log_std_slope.sub_(weights.sum()).sub_(self._entropy_coefficient)
+        self._log_std_slope.sub_(weights.sum()).sub_(self.entropy_coefficient)
         slope = z.mul_(weights.unsqueeze(-1)).mul_(precision)
         if penalty is not None:
             old_mean, old_log_std = rows.old.chunk(2, -1)
@@ -64,7 +66,7 @@ class StateGaussianSlope:
     """A std that is an output too: as FreeGaussianSlope, row by row."""
 
     def __init__(self, head: GaussianHead, entropy_coefficient: float) -> None:
-        self._head, self._entropy_coefficient = head, entropy_coefficient
+        self._head, self.entropy_coefficient = head, entropy_coefficient
 
     def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
         """See HeadSlope."""
@@ -77,8 +79,8 @@ class StateGaussianSlope:
         weights = _log_prob_slope(rows, said).unsqueeze(-1)
         mean_slope = z.mul_(weights).div_(std)
         std_slope = squares.sub_(1.0).mul_(weights)
-        if self._entropy_coefficient:
-            std_slope.sub_(self._entropy_coefficient / len(std))
+        if self.entropy_coefficient:
+            std_slope.sub_(self.entropy_coefficient / len(std))
         if penalty is not None:
             old_mean, old_log_std = rows.old.chunk(2, -1)
             moved = (mean - old_mean).div_(std)
@@ -96,7 +98,7 @@ class CategoricalSlope:
     """
 
     def __init__(self, entropy_coefficient: float) -> None:
-        self._entropy_coefficient = entropy_coefficient
+        self.entropy_coefficient = entropy_coefficient
 
     def __call__(self, outputs: Tensor, rows: Rows, said: Outputs, penalty: KlPenalty | None) -> Tensor:
         """See HeadSlope."""
@@ -111,8 +113,8 @@ class CategoricalSlope:
             old_probs = rows.old.exp()
             torch.sum((rows.old - log_probs).mul_(old_probs), -1, out=said.kls)
             towards_old = (probs - old_probs).mul_(_row_weight(said, penalty))
-        if self._entropy_coefficient:
-            log_probs.add_(said.entropies.unsqueeze(-1)).mul_(self._entropy_coefficient / len(rows.actions))
+        if self.entropy_coefficient:
+            log_probs.add_(said.entropies.unsqueeze(-1)).mul_(self.entropy_coefficient / len(rows.actions))
             slope = probs.mul_(log_probs.sub_(weights))
         else:
             slope = probs.mul_(-weights)

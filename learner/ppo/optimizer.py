@@ -53,6 +53,10 @@ class ActorCriticOptimizer:
             value_clip_range=value_clip_range,
         )
 
+    def set_entropy_coefficient(self, coefficient: float) -> None:
+        """Weigh the entropy bonus of the next steps."""
+        self._gradients.entropy_coefficient = coefficient
+
     def both(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
         """A step of both on the same rows; the norm is that of both together, or the policy's where they are apart."""
         if self._critic_adam is None:

@@ -1,4 +1,5 @@
-"""Bounds on how far an update moves the networks: learning rates, clip range, KL coefficient, and their schedules.
+"""Bounds on how far an update moves the networks: learning rates, clip range, entropy bonus, KL
+coefficient, and their schedules.
 Knows the settings; knows no networks and no batch.
 """
 
@@ -21,6 +22,7 @@ class Schedules:
         self.learning_rate = ppo.learning_rate
         self.critic_learning_rate = ppo.critic_learning_rate or ppo.learning_rate
         self.clip_range = ppo.clip_range
+        self.entropy_coefficient = ppo.entropy_coefficient
         self.penalises = ppo.surrogate == "kl_penalty"
         self.kl_coefficient = ppo.kl_coefficient if self.penalises else math.nan
 
@@ -34,6 +36,8 @@ class Schedules:
             self.critic_learning_rate = self.learning_rate
         if ppo.clip_schedule == "linear":
             self.clip_range = linear(ppo.clip_range, done)
+        if ppo.entropy_schedule == "linear":
+            self.entropy_coefficient = linear(ppo.entropy_coefficient, done)
 
     @property
     def penalty(self) -> KlPenalty | None:

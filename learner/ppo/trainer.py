@@ -239,6 +239,7 @@ class Trainer:
         rng = np.random.default_rng((self._seed, self._updates))
         steps.learning_rate, steps.critic_learning_rate = pace.learning_rate, pace.critic_learning_rate
         steps.penalty = pace.penalty
+        steps.set_entropy_coefficient(pace.entropy_coefficient)
         epochs = run_epochs(
             rows,
             step=steps.policy if ppo.critic_epochs else steps.both,
