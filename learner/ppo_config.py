@@ -55,6 +55,9 @@ class PpoConfig:
     the mean KL(old || new) to the loss."""
     clip_range: float = 0.2
     """clip: clipping of the probability ratio, 1 - clip_range .. 1 + clip_range."""
+    dual_clip: float = 0.0
+    """clip: where an advantage is negative, count a ratio above this as this, so that one old action that has become
+    likely does not outweigh its batch; above 1, 3 is usual; 0: off."""
     clip_schedule: Literal["constant", "linear"] = "constant"
     """linear shrinks clip_range to 0 at run.total_steps."""
     kl_coefficient: float = 0.5
@@ -97,6 +100,13 @@ class PpoConfig:
         ascending("ppo", self, "kl_band_low", "kl_band_high")
         ascending("ppo", self, "kl_coefficient_min", "kl_coefficient", "kl_coefficient_max")
         at_most("ppo", self, MOST_EPOCHS, "epochs", "critic_epochs")
+        if self.dual_clip and not self.dual_clip > 1:
+            raise UsageError(f"ppo.dual_clip={self.dual_clip} must be above 1, or 0 for none: choose for example 3")
+        if self.dual_clip and self.surrogate != "clip":
+            raise UsageError(
+                f"ppo.dual_clip={self.dual_clip} bounds the clip, and ppo.surrogate={self.surrogate} clips none: "
+                "leave out one"
+            )
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")

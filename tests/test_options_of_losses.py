@@ -1,6 +1,7 @@
 """Options of PPO's losses against plain loops and torch.distributions, and both gradients against each other."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -8,7 +9,13 @@ from torch import Tensor
 from trainer_batches import CONTINUOUS, DISCRETE, PPO, SMALL, assert_bit_equal, batch_for
 
 from dppo.learner.config import PpoConfig
-from dppo.learner.ppo.losses import clipped_value_loss, is_value_clipped
+from dppo.learner.ppo.losses import (
+    clipped_value_loss,
+    is_value_clipped,
+    surrogate,
+    surrogate_floors,
+    surrogate_limits,
+)
 from dppo.learner.ppo.optimizer import Way
 from dppo.learner.ppo.trainer import Trainer
 from dppo.protocol.errors import UsageError
@@ -81,3 +88,30 @@ def test_a_scheduled_entropy_bonus_is_that_of_the_steps_trained_so_far() -> None
                 trainer.update(batch)
             assert_bit_equal(whole.tensors(), parts.tensors())
             assert_bit_equal(whole.tensors(), constant.tensors())
+
+
+def test_a_dual_clip_bounds_what_a_bad_action_that_became_likely_counts_row_by_row() -> None:
+    ratios, advantages, eps, c = [0.5, 2.0, 5.0, 0.5, 2.0, 5.0], [1.0, 1.0, 1.0, -1.0, -1.0, -2.0], 0.2, 3.0
+    rows = []
+    for r, a in zip(ratios, advantages, strict=True):
+        clipped = min(r * a, min(max(r, 1 - eps), 1 + eps) * a)
+        rows.append(max(clipped, c * a) if a < 0 else clipped)
+    assert rows == pytest.approx([0.5, 1.2, 1.2, -0.8, -2.0, -6.0])
+    a = torch.tensor(advantages)
+    got = surrogate(torch.tensor(ratios), a, surrogate_limits(a, eps), surrogate_floors(a, c))
+    assert got.item() == pytest.approx(sum(rows) / len(rows))
+
+
+@pytest.mark.parametrize("over", ["batch", "minibatch"])
+def test_a_dual_clip_is_the_same_by_both_gradients(over: Literal["batch", "minibatch"]) -> None:
+    without = replace(STRONG, normalise_advantages=over)
+    clipped = replace(without, dual_clip=1.02)
+    assert_both_ways_agree(clipped)
+    assert_does_something(clipped, without)
+
+
+def test_a_dual_clip_needs_a_clip_and_more_than_1() -> None:
+    with pytest.raises(UsageError, match=r"ppo\.dual_clip=0\.9 must be above 1"):
+        PpoConfig(dual_clip=0.9)
+    with pytest.raises(UsageError, match=r"ppo\.surrogate=kl_penalty"):
+        PpoConfig(dual_clip=3, surrogate="kl_penalty")

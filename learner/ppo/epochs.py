@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dppo.learner.ppo.gradients import Outputs
-from dppo.learner.ppo.losses import approx_kl, clip_fraction, surrogate, surrogate_limits, value_loss
+from dppo.learner.ppo.losses import approx_kl, clip_fraction, surrogate, surrogate_floors, surrogate_limits, value_loss
 from dppo.learner.ppo.reduce import Reduce, joint_mean_and_std, mean_over_ranks
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.errors import DppoError
@@ -97,6 +97,7 @@ def run_epochs(
     clip_range: float,
     early_stop_kl: float,
     normalise_minibatches: bool,
+    dual_clip: float = 0.0,
     reduce: Reduce | None = None,
 ) -> list[EpochMetrics]:
     """Train the policy, or both networks, on every row once per epoch; the figures of each epoch that was run.
@@ -114,7 +115,8 @@ def run_epochs(
         if normalise_minibatches:
             advantages = torch.cat([normalised(part) for part in torch.split_with_sizes(rows.advantages, sizes)])
             limits = rows.limits if penalised else surrogate_limits(advantages, clip_range)
-            rows = rows._replace(advantages=advantages, limits=limits)
+            floors = None if rows.floors is None else surrogate_floors(advantages, dual_clip)
+            rows = rows._replace(advantages=advantages, limits=limits, floors=floors)
         passes.over(rows, step)
         figures.append(_judged(rows, passes, clip_range, reduce))
         _refuse_what_is_not_finite(figures[-1], epoch, except_for="" if trains == "both" else "value_loss")
@@ -179,7 +181,7 @@ def _judged(rows: Rows, passes: _Passes, clip_range: float, reduce: Reduce | Non
     ratio = log_ratio.exp()
     figures: list[float] = torch.stack(
         [
-            -surrogate(ratio, rows.advantages, rows.limits),
+            -surrogate(ratio, rows.advantages, rows.limits, rows.floors),
             value_loss(outputs.values, rows.targets),
             outputs.entropies.mean(),
             approx_kl(log_ratio),

@@ -57,7 +57,7 @@ class AutogradGradients:
     def _policy_loss(self, features: Tensor, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> Tensor:
         distribution = self._policy.distribution(features, rows.legal)
         log_probs, entropies = distribution.log_prob(rows.actions), distribution.entropy()
-        loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits)
+        loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits, rows.floors)
         if penalty is not None:
             kls = distribution.kl_from(distribution.of_rows(rows.old))
             loss = loss + kl_loss(kls.mean(), *penalty)

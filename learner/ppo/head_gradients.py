@@ -123,9 +123,12 @@ class CategoricalSlope:
 
 
 def _log_prob_slope(rows: Rows, said: Outputs) -> Tensor:
-    """d(-surrogate) / d(log pi), [n]: -r A / n, and 0 where the clip bites."""
+    """d(-surrogate) / d(log pi), [n]: -r A / n, and 0 where a clip bites."""
     products = (said.log_probs - rows.old_log_probs).exp_().mul_(rows.advantages)
-    return products.masked_fill_(products > rows.limits, 0.0).mul_(-1.0 / len(products))
+    beyond = products > rows.limits
+    if rows.floors is not None:
+        beyond.logical_or_(products < rows.floors)
+    return products.masked_fill_(beyond, 0.0).mul_(-1.0 / len(products))
 
 
 def _kl_slope(growth: Tensor, spread: Tensor, said: Outputs, penalty: KlPenalty) -> Tensor:

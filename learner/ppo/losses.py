@@ -12,13 +12,22 @@ def surrogate_limits(advantages: Tensor, clip_range: float) -> Tensor:
     return advantages + clip_range * advantages.abs()
 
 
-def surrogate(ratio: Tensor, advantages: Tensor, limits: Tensor) -> Tensor:
+def surrogate_floors(advantages: Tensor, dual_clip: float) -> Tensor:
+    """Return the least that a dual clip allows r A to be, [N]: c A where A < 0, no bound elsewhere.
+
+    Ye et al. 2020 (arXiv 1912.09729): max(min(r A, clip(r, 1 - eps, 1 + eps) A), c A) where A < 0; their c is 3.
+    """
+    return torch.where(advantages < 0, dual_clip * advantages, -torch.inf)
+
+
+def surrogate(ratio: Tensor, advantages: Tensor, limits: Tensor, floors: Tensor | None = None) -> Tensor:
     """L^CLIP = mean(min(r A, clip(r, 1 - eps, 1 + eps) A)), [] (Schulman et al. 2017, arXiv 1707.06347, eq. 7).
 
     ratio r = pi(a|s) / pi_old(a|s) [N]; advantages A [N]; limits [N] as by surrogate_limits, or infinite where nothing
-    is clipped. To be maximised.
+    is clipped; floors [N] as by surrogate_floors. To be maximised.
     """
-    return torch.minimum(ratio * advantages, limits).mean()
+    products = torch.minimum(ratio * advantages, limits)
+    return (products if floors is None else torch.maximum(products, floors)).mean()
 
 
 def kl_loss(kl: Tensor, coefficient: float, hinge: float, hinge_from: float) -> Tensor:

@@ -22,7 +22,7 @@ from dppo.learner.ppo.encoder_statistics import derived, encode_by, moments_for
 from dppo.learner.ppo.epochs import EpochMetrics, UpdateReport, normalised, run_critic_epochs, run_epochs
 from dppo.learner.ppo.gae import gae
 from dppo.learner.ppo.guarded_update import train_or_take_back
-from dppo.learner.ppo.losses import surrogate_limits
+from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
 from dppo.learner.ppo.reduce import Reduce, over_all_ranks
 from dppo.learner.ppo.reward_shaping import rewards_to_train_on
@@ -225,6 +225,7 @@ class Trainer:
             targets=targets_tensor,
             old=advantages.new_empty(grid.steps, 0),
             legal=self.policy.mask(masks[0]) if self.policy.mask is not None else None,
+            floors=surrogate_floors(advantages, self._ppo.dual_clip) if self._ppo.dual_clip else None,
             old_values=torch.from_numpy(values).to(self._device) if self._ppo.value_clip_range else None,
         )
 
@@ -250,6 +251,7 @@ class Trainer:
             clip_range=pace.clip_range,
             early_stop_kl=ppo.early_stop_kl,
             normalise_minibatches=ppo.normalise_advantages == "minibatch",
+            dual_clip=ppo.dual_clip,
             reduce=self._reduce,
         )
         if not ppo.critic_epochs:
