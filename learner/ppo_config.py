@@ -50,6 +50,9 @@ class PpoConfig:
     """Stop the epochs (the policy's, where the critic has its own) after one whose mean KL exceeds this; 0 never stops
     early. Each row counts as it was before its own optimizer step, so that with whole batches the stop comes one step
     late. kl_penalty takes the analytic KL, clip an estimate from samples."""
+    early_stop_per: Literal["epoch", "minibatch"] = "epoch"
+    """minibatch: stop before the optimizer step of the first minibatch whose mean KL exceeds early_stop_kl, not only
+    after an epoch."""
     surrogate: Literal["clip", "kl_penalty"] = "clip"
     """What keeps the new policy near the old one: clip the probability ratio, or add a penalty of kl_coefficient times
     the mean KL(old || new) to the loss."""
@@ -107,6 +110,8 @@ class PpoConfig:
                 f"ppo.dual_clip={self.dual_clip} bounds the clip, and ppo.surrogate={self.surrogate} clips none: "
                 "leave out one"
             )
+        if self.early_stop_per == "minibatch" and not self.early_stop_kl:
+            raise UsageError("ppo.early_stop_per=minibatch needs a bound: set ppo.early_stop_kl, for example to 0.015")
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")

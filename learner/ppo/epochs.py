@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,8 @@ from dppo.protocol.errors import DppoError
 
 ADVANTAGE_EPSILON = 1e-8
 
-Step = Callable[[Rows, Outputs, Tensor], None]  # an optimizer step on a minibatch; writes its gradient's norm []
+# an optimizer step on a minibatch; writes its gradient's norm []; False: it was not made, and the epochs end
+Step = Callable[[Rows, Outputs, Tensor], bool]
 Trains = Literal["both", "policy"]
 
 
@@ -32,6 +33,7 @@ class EpochMetrics:
     penalised_kl: float  # analytic KL(old || new); 0 where there is no KL penalty
     clip_fraction: float
     grad_norm: float  # mean over the epoch's optimizer steps, before clipping
+    optimizer_steps: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ def run_epochs(
 ) -> list[EpochMetrics]:
     """Train the policy, or both networks, on every row once per epoch; the figures of each epoch that was run.
 
-    Ends after the first epoch whose KL (penalised_kl where there is a penalty, else approx_kl) exceeds early_stop_kl
-    (0: never).
+    Ends where a step is not made, and after the first epoch whose KL (penalised_kl where there is a penalty, else
+    approx_kl) exceeds early_stop_kl (0: never).
     Raises DppoError where a figure is not finite.
     """
     sizes = minibatch_sizes(len(batch.advantages), minibatch_steps, reduce)
@@ -117,10 +119,10 @@ def run_epochs(
             limits = rows.limits if penalised else surrogate_limits(advantages, clip_range)
             floors = None if rows.floors is None else surrogate_floors(advantages, dual_clip)
             rows = rows._replace(advantages=advantages, limits=limits, floors=floors)
-        passes.over(rows, step)
+        is_whole = passes.over(rows, step)
         figures.append(_judged(rows, passes, clip_range, reduce))
         _refuse_what_is_not_finite(figures[-1], epoch, except_for="" if trains == "both" else "value_loss")
-        if 0 < early_stop_kl < (figures[-1].penalised_kl if penalised else figures[-1].approx_kl):
+        if not is_whole or 0 < early_stop_kl < (figures[-1].penalised_kl if penalised else figures[-1].approx_kl):
             break
     return figures
 
@@ -157,16 +159,22 @@ class _Passes:
         self.outputs = Outputs(empty, empty.clone(), empty.clone(), torch.zeros_like(empty))
         self.norms = empty.new_zeros(len(sizes))
         self._sizes = sizes
+        self.steps = self.rows = 0  # optimizer steps made in the last epoch, and rows whose outputs are written
         self._norm_parts = self.norms.unbind()
         self._output_parts = [
             Outputs(*parts)
             for parts in zip(*(torch.split_with_sizes(whole, sizes) for whole in self.outputs), strict=True)
         ]
 
-    def over(self, rows: Rows, step: Step) -> None:
-        """One step on each minibatch, in order."""
+    def over(self, rows: Rows, step: Step) -> bool:
+        """One step on each minibatch, in order. False: it ended early, with a minibatch on which none was made."""
+        self.steps = self.rows = 0
         for part, said, norm in zip(rows.split(self._sizes), self._output_parts, self._norm_parts, strict=True):
-            step(part, said, norm)
+            self.rows += len(said.values)
+            if not step(part, said, norm):
+                return False
+            self.steps += 1
+        return True
 
 
 def _shuffled(batch: Rows, rng: np.random.Generator) -> Rows:
@@ -176,7 +184,10 @@ def _shuffled(batch: Rows, rng: np.random.Generator) -> Rows:
 
 def _judged(rows: Rows, passes: _Passes, clip_range: float, reduce: Reduce | None) -> EpochMetrics:
     """The epoch's figures, read from the device once; means over ranks, so that all of them decide alike."""
-    outputs = passes.outputs
+    outputs, norms = passes.outputs, passes.norms
+    if passes.rows < len(outputs.values):  # ended early
+        rows = rows.split([passes.rows, len(outputs.values) - passes.rows])[0]
+        outputs, norms = Outputs(*(whole[: passes.rows] for whole in outputs)), norms[: passes.steps + 1]
     log_ratio = outputs.log_probs - rows.old_log_probs
     ratio = log_ratio.exp()
     figures: list[float] = torch.stack(
@@ -187,10 +198,10 @@ def _judged(rows: Rows, passes: _Passes, clip_range: float, reduce: Reduce | Non
             approx_kl(log_ratio),
             outputs.kls.mean(),
             clip_fraction(ratio, clip_range),
-            passes.norms.mean(),
+            norms.mean(),
         ]
     ).tolist()
-    return EpochMetrics(*mean_over_ranks(reduce, figures))
+    return EpochMetrics(*mean_over_ranks(reduce, figures), optimizer_steps=passes.steps)
 
 
 def _refuse_what_is_not_finite(figures: EpochMetrics, epoch: int, *, except_for: str) -> None:

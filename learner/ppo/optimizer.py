@@ -12,7 +12,8 @@ from dppo.learner.ppo.adam import FlatAdam
 from dppo.learner.ppo.gradients import Gradients, KlPenalty, Outputs
 from dppo.learner.ppo.gradients_analytic import AnalyticGradients, applies_to
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
-from dppo.learner.ppo.reduce import Reduce
+from dppo.learner.ppo.losses import approx_kl
+from dppo.learner.ppo.reduce import Reduce, mean_over_ranks
 from dppo.learner.ppo.rows import Rows
 
 Way = Literal["analytic", "autograd"]  # analytic: where they apply to the networks
@@ -40,6 +41,7 @@ class ActorCriticOptimizer:
     ) -> None:
         self.learning_rate = self.critic_learning_rate = 0.0  # the second one only where they are apart
         self.penalty: KlPenalty | None = None
+        self.stop_kl = 0.0  # no step of the policy on a minibatch whose KL(old || new) exceeds it; 0: always one
         self._max_grad_norm, self._reduce = max_grad_norm, reduce
         self._adam = FlatAdam([policy] if apart else [policy, critic], epsilon=epsilon)
         self._critic_adam = FlatAdam([critic], epsilon=epsilon) if apart else None
@@ -57,32 +59,51 @@ class ActorCriticOptimizer:
         """Weigh the entropy bonus of the next steps."""
         self._gradients.entropy_coefficient = coefficient
 
-    def both(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
-        """A step of both on the same rows; the norm is that of both together, or the policy's where they are apart."""
-        if self._critic_adam is None:
-            self._gradients.both(rows, outputs, self.penalty)
-            self._step(self._adam, self.learning_rate, norm)
-        else:
+    def both(self, rows: Rows, outputs: Outputs, norm: Tensor) -> bool:
+        """A step of both on the same rows; the norm is that of both together, or the policy's where they are apart.
+
+        Returns as `policy` does; where they are apart, the critic's step is made all the same.
+        """
+        if self._critic_adam is not None:
             self.critic(rows, outputs, self._unread_norm)
-            self.policy(rows, outputs, norm)
+            return self.policy(rows, outputs, norm)
+        self._gradients.both(rows, outputs, self.penalty)
+        return self._step_within_kl(rows, outputs, norm)
 
-    def policy(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
-        """A step of the policy (and of the critic along its gradient, where one Adam has both)."""
+    def policy(self, rows: Rows, outputs: Outputs, norm: Tensor) -> bool:
+        """A step of the policy (and of the critic along its gradient, where one Adam has both).
+
+        Returns False where the KL of the rows exceeds stop_kl: then there is no step.
+        """
         self._gradients.policy(rows, outputs, self.penalty)
-        self._step(self._adam, self.learning_rate, norm)
+        return self._step_within_kl(rows, outputs, norm)
 
-    def critic(self, rows: Rows, outputs: Outputs, norm: Tensor) -> None:
-        """A step of the critic alone. Raises ValueError where it has no Adam of its own."""
+    def critic(self, rows: Rows, outputs: Outputs, norm: Tensor) -> bool:
+        """A step of the critic alone; True. Raises ValueError where it has no Adam of its own."""
         if self._critic_adam is None:
             raise ValueError("policy and critic have one Adam: make them apart to train the critic alone")
         self._gradients.critic(rows, outputs)
-        self._step(self._critic_adam, self.critic_learning_rate, norm)
+        self._clip(self._critic_adam, norm)
+        self._critic_adam.step(self.critic_learning_rate)
+        return True
 
-    def _step(self, adam: FlatAdam, learning_rate: float, norm: Tensor) -> None:
+    def _step_within_kl(self, rows: Rows, outputs: Outputs, norm: Tensor) -> bool:
+        self._clip(self._adam, norm)
+        if self.stop_kl and self._kl(rows, outputs) > self.stop_kl:
+            return False
+        self._adam.step(self.learning_rate)
+        return True
+
+    def _kl(self, rows: Rows, outputs: Outputs) -> float:
+        """KL(old || new), mean over the rows of all ranks: analytic with a penalty, else estimated from samples."""
+        kl = approx_kl(outputs.log_probs - rows.old_log_probs) if self.penalty is None else outputs.kls.mean()
+        (joint,) = mean_over_ranks(self._reduce, [kl.item()])
+        return joint
+
+    def _clip(self, adam: FlatAdam, norm: Tensor) -> None:
         if self._reduce is not None:
             self._reduce.mean(adam.gradient)
         adam.clip(self._max_grad_norm, norm)
-        adam.step(learning_rate)
 
     def kept(self) -> list[Tensor]:
         """Copies of all that steps change, for `put_back`."""

@@ -240,6 +240,7 @@ class Trainer:
         rng = np.random.default_rng((self._seed, self._updates))
         steps.learning_rate, steps.critic_learning_rate = pace.learning_rate, pace.critic_learning_rate
         steps.penalty = pace.penalty
+        steps.stop_kl = ppo.early_stop_kl if ppo.early_stop_per == "minibatch" else 0.0
         steps.set_entropy_coefficient(pace.entropy_coefficient)
         epochs = run_epochs(
             rows,

@@ -31,7 +31,7 @@ def report_of(
     return UpdateReport(
         steps=len(returns),
         epochs=len(epochs),
-        optimizer_steps=(len(epochs) + ppo.critic_epochs) * parts,
+        optimizer_steps=sum(figures.optimizer_steps for figures in epochs) + ppo.critic_epochs * parts,
         policy_loss=_mean([figures.policy_loss for figures in epochs]),
         value_loss=_mean(done.value_losses),
         entropy=_mean([figures.entropy for figures in epochs]),
