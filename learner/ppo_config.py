@@ -91,6 +91,8 @@ class PpoConfig:
     """Gradients are scaled down to this global norm; 0 leaves them alone."""
     normalise_advantages: Literal["batch", "minibatch", "none"] = "batch"
     """Over which set advantages get mean 0 and std 1."""
+    recompute_advantages: bool = False
+    """Judge the batch by the newest critic again before each epoch but the first: values, advantages, returns."""
     normalise_values: bool = True
     """Train the critic on returns scaled by their running mean and std."""
 
@@ -112,6 +114,11 @@ class PpoConfig:
             )
         if self.early_stop_per == "minibatch" and not self.early_stop_kl:
             raise UsageError("ppo.early_stop_per=minibatch needs a bound: set ppo.early_stop_kl, for example to 0.015")
+        if self.recompute_advantages and self.critic_epochs:
+            raise UsageError(
+                f"ppo.recompute_advantages needs a critic that changes between the policy's epochs, and "
+                f"ppo.critic_epochs={self.critic_epochs} trains it after them: leave out one"
+            )
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")

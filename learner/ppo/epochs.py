@@ -19,6 +19,7 @@ ADVANTAGE_EPSILON = 1e-8
 
 # an optimizer step on a minibatch; writes its gradient's norm []; False: it was not made, and the epochs end
 Step = Callable[[Rows, Outputs, Tensor], bool]
+Refresh = Callable[[Rows], Rows]  # the same rows, with advantages and targets by the newest critic
 Trains = Literal["both", "policy"]
 
 
@@ -100,10 +101,12 @@ def run_epochs(
     early_stop_kl: float,
     normalise_minibatches: bool,
     dual_clip: float = 0.0,
+    refresh: Refresh | None = None,
     reduce: Reduce | None = None,
 ) -> list[EpochMetrics]:
     """Train the policy, or both networks, on every row once per epoch; the figures of each epoch that was run.
 
+    refresh: called before each epoch but the first.
     Ends where a step is not made, and after the first epoch whose KL (penalised_kl where there is a penalty, else
     approx_kl) exceeds early_stop_kl (0: never).
     Raises DppoError where a figure is not finite.
@@ -113,6 +116,8 @@ def run_epochs(
     penalised = batch.old.shape[-1] > 0
     figures: list[EpochMetrics] = []
     for epoch in range(epochs):
+        if epoch and refresh is not None:
+            batch = refresh(batch)
         rows = _shuffled(batch, rng) if minibatch_steps else batch
         if normalise_minibatches:
             advantages = torch.cat([normalised(part) for part in torch.split_with_sizes(rows.advantages, sizes)])

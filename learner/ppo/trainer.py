@@ -19,7 +19,15 @@ from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checks import first_pass, refuse_what_is_not_finite
 from dppo.learner.ppo.encoder_statistics import derived, encode_by, moments_for
-from dppo.learner.ppo.epochs import EpochMetrics, UpdateReport, normalised, run_critic_epochs, run_epochs
+from dppo.learner.ppo.epochs import (
+    EpochMetrics,
+    Refresh,
+    UpdateReport,
+    diverged,
+    normalised,
+    run_critic_epochs,
+    run_epochs,
+)
 from dppo.learner.ppo.gae import gae
 from dppo.learner.ppo.guarded_update import train_or_take_back
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
@@ -97,7 +105,7 @@ class Trainer:
             grid,
             kept=first.plausible,
             old=old,
-            train_on=self._train_on,
+            train_on=lambda chosen: self._train_on(chosen, lambda rows: self._refreshed(rows, grid, features)),
             policy=self._distribution,
             steps=self._steps,
             reduce=self._reduce,
@@ -234,7 +242,30 @@ class Trainer:
         parts = [self.policy.distribution(*part) for part in rows.in_parts(self.policy.encode)]
         return parts[0] if len(parts) == 1 else parts[0].of_rows(torch.cat([part.rows() for part in parts]))
 
-    def _train_on(self, rows: Rows) -> tuple[list[EpochMetrics], list[float]]:
+    def _refreshed(self, rows: Rows, grid: Grid, features: Tensor | None) -> Rows:
+        """Rows of the grid with advantages and targets by the critic of this moment."""
+        if not self._steps.finite:
+            raise diverged("an epoch", "weights that are not finite", "ppo.learning_rate")
+        estimates = self._judged_by_critic(grid, rows.observations, features)
+        targets = estimates.returns
+        if self._ppo.normalise_values:
+            targets = self._moments.normalised(targets)
+        advantages = torch.from_numpy(estimates.advantages).to(self._device)
+        if self._ppo.normalise_advantages == "batch":
+            advantages = normalised(advantages, self._reduce)
+        step_of_row = torch.zeros(grid.rows, dtype=torch.int64)
+        step_of_row[torch.from_numpy(grid.row_of_step)] = torch.arange(grid.steps)
+        steps = step_of_row.to(self._device).index_select(0, rows.row_index)
+        advantages = advantages.index_select(0, steps)
+        is_clipped = not self._pace.penalises
+        return rows._replace(
+            advantages=advantages,
+            limits=surrogate_limits(advantages, self._pace.clip_range) if is_clipped else rows.limits,
+            targets=torch.from_numpy(targets).to(self._device).index_select(0, steps),
+            floors=None if rows.floors is None else surrogate_floors(advantages, self._ppo.dual_clip),
+        )
+
+    def _train_on(self, rows: Rows, refresh: Refresh) -> tuple[list[EpochMetrics], list[float]]:
         """All passes of one update: the figures of each, and the value losses of those that train the critic."""
         ppo, pace, steps = self._ppo, self._pace, self._steps
         rng = np.random.default_rng((self._seed, self._updates))
@@ -253,6 +284,7 @@ class Trainer:
             early_stop_kl=ppo.early_stop_kl,
             normalise_minibatches=ppo.normalise_advantages == "minibatch",
             dual_clip=ppo.dual_clip,
+            refresh=refresh if ppo.recompute_advantages else None,
             reduce=self._reduce,
         )
         if not ppo.critic_epochs:
