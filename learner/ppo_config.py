@@ -24,6 +24,12 @@ class PpoConfig:
     """Added to every reward that is trained on; reported returns stay what the environment paid."""
     reward_scale: float = 1.0
     """Rewards that are trained on are multiplied by this after the offset: (r + 8) / 8 is offset 8, scale 0.125."""
+    normalise_rewards: bool = False
+    """Divide rewards, after offset and scale, by the running deviation of discounted returns of the environment slots.
+    """
+    reward_clip: float = 0.0
+    """Cut rewards that are trained on to +- this, after all that changes them; 10 is usual under normalise_rewards;
+    0: not."""
     terminal_reward: float | None = None
     """Trained on in place of the reward of a step that terminates its episode, before offset and scale."""
     epochs: int = 10
@@ -100,7 +106,7 @@ class PpoConfig:
         positive("ppo", self, "epochs", "learning_rate", "adam_epsilon", "target_kl", "clip_range", "reward_scale")
         at_least("ppo", self, 0, "early_stop_kl", "entropy_coefficient", "value_coefficient", "max_grad_norm")
         at_least("ppo", self, 0, "minibatch_steps", "critic_learning_rate", "critic_epochs", "kl_hinge", "kl_band_low")
-        at_least("ppo", self, 0, "kl_coefficient_min", "value_clip_range")
+        at_least("ppo", self, 0, "kl_coefficient_min", "value_clip_range", "reward_clip")
         at_least("ppo", self, 1, "kl_factor")
         ascending("ppo", self, "kl_band_low", "kl_band_high")
         ascending("ppo", self, "kl_coefficient_min", "kl_coefficient", "kl_coefficient_max")

@@ -4,6 +4,7 @@ Rollouts are sorted, stitched along time where they are contiguous, and laid sid
 environment slot. Every array of steps runs by column, then by time. Knows numpy; knows no network and no loss.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -44,6 +45,8 @@ class Grid:
     actors: tuple[str, ...]  # every actor's name once
     actor_of_column: np.ndarray  # [N] index into `actors`
     env_of_column: np.ndarray  # [N] which of its actor's environments
+    slot_of_column: np.ndarray  # [N] int64
+    life_of_column: np.ndarray  # [N] int64, one number for each incarnation
 
     @property
     def steps(self) -> int:
@@ -116,7 +119,16 @@ def lay_out(rollouts: Sequence[Received]) -> Grid:
         actors=names,
         actor_of_column=actor_of_column,
         env_of_column=np.concatenate([np.arange(width) for width in widths]),
+        slot_of_column=np.concatenate(
+            [rollout.first_slot + np.arange(width) for rollout, width in zip(rollouts, widths, strict=True)]
+        ),
+        life_of_column=np.repeat(np.array([_life_of(rollout.incarnation) for rollout in rollouts], np.int64), widths),
     )
+
+
+def _life_of(incarnation: bytes) -> int:
+    """A number for one life of an actor's process, int64."""
+    return int.from_bytes(hashlib.blake2b(incarnation, digest_size=8).digest(), "little", signed=True)
 
 
 def _continues(earlier: Received, later: Received) -> bool:

@@ -33,7 +33,7 @@ from dppo.learner.ppo.guarded_update import train_or_take_back
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
 from dppo.learner.ppo.reduce import Reduce, over_all_ranks
-from dppo.learner.ppo.reward_shaping import rewards_to_train_on
+from dppo.learner.ppo.reward_scaling import CARRIED, Rewards
 from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
 from dppo.learner.ppo.update_report import report_of
@@ -78,6 +78,7 @@ class Trainer:
         )
         self._exporter = PolicyExporter(self.policy, spec)
         self._moments = moments_for(self.policy.encoder, self.policy.features, reduce)
+        self._rewards = Rewards(ppo, reduce)
         self._updates = 0
         self._steps_trained = 0
         self._pace = Schedules(ppo, total_steps)
@@ -92,7 +93,8 @@ class Trainer:
         grid = lay_out(assemble(rollouts))
         observations = {name: torch.from_numpy(leaf).to(self._device) for name, leaf in grid.observations.items()}
         features = self.policy.encode(observations) if self.policy.encodes_once else None
-        estimates = self._judged_by_critic(grid, observations, features)
+        rewards = self._rewards.to_train_on(grid)
+        estimates = self._judged_by_critic(grid, rewards, observations, features)
         outliers = self._moments.outliers(grid)
         self._pace.set_for(self._steps_trained)
         rows = self._rows(grid, estimates, observations, features)
@@ -105,7 +107,7 @@ class Trainer:
             grid,
             kept=first.plausible,
             old=old,
-            train_on=lambda chosen: self._train_on(chosen, lambda rows: self._refreshed(rows, grid, features)),
+            train_on=lambda chosen: self._train_on(chosen, lambda part: self._refreshed(part, grid, rewards, features)),
             policy=self._distribution,
             steps=self._steps,
             reduce=self._reduce,
@@ -132,7 +134,8 @@ class Trainer:
     def tensors(self) -> dict[str, Tensor]:
         """Copies of all arrays that a checkpoint needs, on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self._live_tensors().items()} | {
-            name: torch.from_numpy(np.array(array)) for name, array in self._moments.arrays().items()
+            name: torch.from_numpy(np.array(array))
+            for name, array in (self._moments.arrays() | self._rewards.arrays()).items()
         }
 
     def counters(self) -> dict[str, int | float]:
@@ -150,7 +153,7 @@ class Trainer:
         problems += [
             f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
             for name, tensor in expected.items()
-            if name in tensors and tensors[name].shape != tensor.shape
+            if name in tensors and tensors[name].shape != tensor.shape and not name.startswith(CARRIED)
         ]
         problems += [
             f"{name} is missing" for name in self.counters().keys() - self._pace.settings().keys() - counters.keys()
@@ -164,6 +167,7 @@ class Trainer:
         for name, tensor in self._live_tensors().items():
             tensor.copy_(tensors[name])
         self._moments.load({name: tensors[name].cpu().numpy() for name in self._moments.arrays() if name in tensors})
+        self._rewards.load({name: tensors[name].cpu().numpy() for name in self._rewards.arrays()})
         self._show_encoders_moments()
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
         self._pace.load(counters)
@@ -184,7 +188,9 @@ class Trainer:
         own = {name: tensor for name, tensor in networks.items() if name not in limits}
         return own | self._steps.tensors()
 
-    def _judged_by_critic(self, grid: Grid, observations: Leaves, features: Tensor | None) -> Estimates:
+    def _judged_by_critic(
+        self, grid: Grid, rewards: np.ndarray, observations: Leaves, features: Tensor | None
+    ) -> Estimates:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
         every = torch.arange(grid.rows, device=self._device)
         encode = critic_encode(self.policy, self.critic)
@@ -194,13 +200,6 @@ class Trainer:
             values = self._moments.in_units_of_rewards(values)
         values = self._moments.believed(values)
         spread, finals = grid.spread(values)
-        rewards = rewards_to_train_on(
-            grid.rewards,
-            grid.terminated,
-            offset=self._ppo.reward_offset,
-            scale=self._ppo.reward_scale,
-            terminal=self._ppo.terminal_reward,
-        )
         flags = (grid.terminated, grid.truncated, grid.valid)
         limit = self._moments.error_limit(grid.flatten(rewards), values)
         advantages, returns = gae(rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda, limit)
@@ -242,11 +241,11 @@ class Trainer:
         parts = [self.policy.distribution(*part) for part in rows.in_parts(self.policy.encode)]
         return parts[0] if len(parts) == 1 else parts[0].of_rows(torch.cat([part.rows() for part in parts]))
 
-    def _refreshed(self, rows: Rows, grid: Grid, features: Tensor | None) -> Rows:
+    def _refreshed(self, rows: Rows, grid: Grid, rewards: np.ndarray, features: Tensor | None) -> Rows:
         """Rows of the grid with advantages and targets by the critic of this moment."""
         if not self._steps.finite:
             raise diverged("an epoch", "weights that are not finite", "ppo.learning_rate")
-        estimates = self._judged_by_critic(grid, rows.observations, features)
+        estimates = self._judged_by_critic(grid, rewards, rows.observations, features)
         targets = estimates.returns
         if self._ppo.normalise_values:
             targets = self._moments.normalised(targets)

@@ -24,6 +24,7 @@ log = logging.getLogger("dppo.learner")
 
 CHECKPOINTS = "checkpoints"
 BEST_FILE = "best.json"
+LEARNT_IF_USED = "reward_scale."  # where both runs normalise rewards
 LEARNT = ("policy.", "critic.", "observations.", "values.")  # groups of a checkpoint's tensors
 
 
@@ -94,8 +95,10 @@ def begin_from(trainer: "Trainer", source: Source, spec: Spec) -> dict[str, Any]
             f"run.init_from={source.run} is a run with other spaces: {problem}. Its weights are of no use here."
         )
     learnt = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(LEARNT)}
+    now = trainer.tensors()
+    learnt |= {name: checkpoint.tensors.get(name, now[name]) for name in now if name.startswith(LEARNT_IF_USED)}
     try:
-        trainer.load({**trainer.tensors(), **learnt}, trainer.counters())
+        trainer.load({**now, **learnt}, trainer.counters())
     except CheckpointError as error:
         raise UsageError(f"run.init_from={source.run}: {error}") from None
     remark_other(trainer, checkpoint, source.run)
