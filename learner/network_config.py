@@ -44,9 +44,10 @@ class NetworkConfig:
     """Added to a state-dependent std, so that densities stay finite."""
     initial_log_std: float = 0.0
     """Log of the Gaussian's standard deviation at the start (continuous actions); -0.3665 is softplus(0)."""
-    action_bounds: Literal["clip", "rescale"] = "clip"
-    """Way of a continuous action to the environment's bounds: clip it, or map -1..1 onto the bounds and clip. The
-    unclipped action is what is stored and trained on, either way."""
+    action_bounds: Literal["clip", "rescale", "squash"] = "clip"
+    """Way of a continuous action to the environment's bounds: clip it, map -1..1 onto the bounds and clip, or squash it
+    by a tanh and map that onto the bounds, with exact log-probabilities. The action before is what is stored and trained
+    on, in every case."""
     normalise_observations: bool = True
     """Subtract the running mean of observations, divide by their std, clip to +-10. Of Box leaves only: choices are
     one-hot, flags 0 and 1, images are divided by 255."""
@@ -77,6 +78,10 @@ class NetworkConfig:
         positive("network", self, "mean_scale", "std_floor")
         at_least("network", self, 0, "embedding")
         at_most("network", self, MOST_WIDTH, "embedding")
+        if self.action_bounds == "squash" and (self.head or self.policy):
+            raise UsageError(
+                "network.action_bounds=squash is of the built-in head: leave it out, or network.head and network.policy"
+            )
         _check_names(encoder=self.encoder, head=self.head, policy=self.policy)
         for setting, name in self.own_code.items():
             if self.embedding and setting != "network.head":

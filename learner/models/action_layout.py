@@ -4,6 +4,7 @@ The elements of all Box leaves form one Gaussian, those of all others one distri
 independent of each other, so the joint log-prob is the same as by a distribution for each leaf.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -54,6 +55,12 @@ class ActionLayout:
         if self.boxes and self.chosen:
             return f"normal:{self.numbers} gumbel:{len(self.choices) * self.most}"
         return "normal" if self.boxes else "gumbel"
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest of each number, [n] float32 each; infinite where there is none."""
+        low = torch.cat([_each(leaf.low, -math.inf, leaf.elements) for leaf in self.boxes])
+        high = torch.cat([_each(leaf.high, math.inf, leaf.elements) for leaf in self.boxes])
+        return low, high
 
     def padding(self) -> Tensor | None:
         """Return what is added to the logits, [k, m]; None where every element has m choices."""
@@ -117,3 +124,9 @@ def as_given(leaf: Leaf, action: Tensor) -> Tensor:
         return action
     dtype = TORCH_DTYPES.get(leaf.env_dtype, action.dtype)
     return (action.round() if leaf.kind == "box" else action).to(dtype)
+
+
+def _each(bounds: Sequence[float], none: float, elements: int) -> Tensor:
+    """Bounds as in a spec (one for each element, one for all, or none), float32 [elements]."""
+    tensor = torch.tensor(tuple(bounds) or (none,), dtype=torch.float32)
+    return tensor.expand(elements).clone() if len(tensor) != elements else tensor

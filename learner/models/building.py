@@ -126,7 +126,7 @@ def perceptron_policy(
     layer_norm: bool = False,
 ) -> PolicyNetwork:
     """A perceptron on the encoder's features [N, features], with the built-in head."""
-    head = ActionHead(ActionLayout(spec.action), gaussian, float(initial_log_std))
+    head = ActionHead(ActionLayout(spec.action), gaussian, float(initial_log_std), squashes=action_bounds == "squash")
     body = mlp(
         (features, *hidden, head.inputs),
         activation,

@@ -162,7 +162,7 @@ class MultiCategorical(NamedTuple):
 class Joint(NamedTuple):
     """Numbers and choices of one action, independent of each other: log-prob, entropy and KL are sums over both."""
 
-    numbers: Gaussian  # of n dimensions
+    numbers: Distribution  # Gaussian or SquashedGaussian, of n dimensions
     choices: MultiCategorical  # of k elements with up to m choices
     size: int  # n; a shape would be an operation of the exported graph
 
@@ -196,14 +196,8 @@ class Joint(NamedTuple):
     def of_rows(self, rows: Tensor) -> "Joint":
         """The distribution whose `rows()` these are, or a part of them; of the same elements as this one."""
         width = 2 * self.size
-        return Joint(Gaussian.of_rows(rows[:, :width]), self.choices.of_rows(rows[:, width:]), self.size)
+        return Joint(self.numbers.of_rows(rows[:, :width]), self.choices.of_rows(rows[:, width:]), self.size)
 
     def halves(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """(numbers [N, n], choices [N, k] int64) of action [N, n + k]."""
         return action[:, : self.size], action[:, self.size :].to(torch.int64)
-
-
-def mean_std(distribution: Distribution) -> float:
-    """Mean of a distribution's stds over rows and dimensions; NaN without numbers."""
-    numbers = distribution.numbers if isinstance(distribution, Joint) else distribution
-    return numbers.log_std.exp().mean().item() if isinstance(numbers, Gaussian) else math.nan

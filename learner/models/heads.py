@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dppo.learner.models.action_layout import ActionLayout
 from dppo.learner.models.distributions import Categorical, Distribution, Gaussian, Joint, MultiCategorical
 from dppo.learner.models.masking import masked_log_probs
+from dppo.learner.models.squashed_gaussian import SquashedGaussian
 
 Mean = Literal["linear", "tanh"]
 Std = Literal["free", "state"]
@@ -71,8 +72,12 @@ class ActionHead(nn.Module):
     """
 
     padding: Tensor | None
+    squashed: Tensor | None
 
-    def __init__(self, layout: ActionLayout, gaussian: GaussianHead, initial_log_std: float) -> None:
+    def __init__(
+        self, layout: ActionLayout, gaussian: GaussianHead, initial_log_std: float, *, squashes: bool = False
+    ) -> None:
+        """squashes: whether a tanh follows for numbers that have both bounds."""
         super().__init__()
         self.layout, self.gaussian = layout, gaussian
         self.numbers = gaussian.outputs(layout.numbers)
@@ -80,6 +85,10 @@ class ActionHead(nn.Module):
         is_free = bool(layout.boxes) and gaussian.std == "free"
         # in a tuple, so that not this module registers it but the policy: checkpoints have it as policy.log_std
         self._log_std = (nn.Parameter(torch.full((layout.numbers,), initial_log_std)) if is_free else None,)
+        squashed = torch.stack(layout.bounds()).isfinite().all(0) if squashes and layout.boxes else None
+        self.register_buffer(
+            "squashed", squashed.float() if squashed is not None and squashed.any() else None, persistent=False
+        )
         if layout.chosen:
             self.register_buffer("padding", layout.padding(), persistent=False)
 
@@ -93,12 +102,15 @@ class ActionHead(nn.Module):
         if self.layout.kind == "categorical":
             return Categorical(outputs.log_softmax(-1) if legal is None else masked_log_probs(outputs, legal))
         if not self.layout.chosen:
-            return self.gaussian.distribution(outputs, self.log_std)
+            return self._numbers(outputs)
         choices = self._choices(outputs[:, self.numbers :], legal)
         if not self.layout.boxes:
             return choices
-        numbers = self.gaussian.distribution(outputs[:, : self.numbers], self.log_std)
-        return Joint(numbers, choices, self.layout.numbers)
+        return Joint(self._numbers(outputs[:, : self.numbers]), choices, self.layout.numbers)
+
+    def _numbers(self, outputs: Tensor) -> Gaussian | SquashedGaussian:
+        gaussian = self.gaussian.distribution(outputs, self.log_std)
+        return gaussian if self.squashed is None else SquashedGaussian(gaussian, self.squashed)
 
     def _choices(self, outputs: Tensor, legal: Tensor | None) -> MultiCategorical:
         logits = outputs.reshape(-1, len(self.layout.choices), self.layout.most)

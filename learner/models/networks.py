@@ -9,7 +9,6 @@ the learner must see what actors saw, so Dropout does nothing, and BatchNorm kee
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
@@ -23,7 +22,7 @@ from dppo.learner.models.masking import MaskLayout, masked
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
 
-ActionBounds = Literal["clip", "rescale"]
+ActionBounds = Literal["clip", "rescale", "squash"]
 
 
 class PolicyNetwork(nn.Module):
@@ -31,6 +30,7 @@ class PolicyNetwork(nn.Module):
 
     starts: Tensor
     low: Tensor
+    mapped: Tensor
     high: Tensor
     middle: Tensor
     half_width: Tensor
@@ -68,12 +68,12 @@ class PolicyNetwork(nn.Module):
 
     def _register_bounds(self, action_bounds: ActionBounds) -> None:
         """Constants for `_to_environment`; not part of the state, since the spec has them."""
-        boxes = self.layout.boxes
-        low = torch.cat([_each(leaf.low, -math.inf, leaf.elements) for leaf in boxes])
-        high = torch.cat([_each(leaf.high, math.inf, leaf.elements) for leaf in boxes])
+        low, high = self.layout.bounds()
         self.clips = bool(low.isfinite().any() or high.isfinite().any())
         mapped = low.isfinite() & high.isfinite()
-        self.rescales = action_bounds == "rescale" and bool(mapped.any())
+        self.rescales = action_bounds != "clip" and bool(mapped.any())
+        self.squashes = action_bounds == "squash" and bool(mapped.any())
+        self.register_buffer("mapped", mapped, persistent=False)
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("high", high, persistent=False)
         self.register_buffer("middle", torch.where(mapped, low / 2 + high / 2, 0.0), persistent=False)
@@ -131,6 +131,8 @@ class PolicyNetwork(nn.Module):
 
     def _to_environment(self, action: Tensor) -> Tensor:
         """A Gaussian's sample within the environment's bounds; a side without a bound is left alone."""
+        if self.squashes:
+            action = torch.where(self.mapped, action.tanh(), action)
         if self.rescales:
             action = self.middle + action * self.half_width
         return action.maximum(self.low).minimum(self.high) if self.clips else action
@@ -163,12 +165,6 @@ def critic_encode(policy: PolicyNetwork, critic: CriticNetwork) -> Callable[[Map
     if critic.encoder is None:
         return policy.encode
     return functools.partial(encoded, critic.encoder, policy.leaves)
-
-
-def _each(bounds: Sequence[float], none: float, elements: int) -> Tensor:
-    """Bounds as in a spec (one for each element, one for all, or none), float32 [elements]."""
-    tensor = torch.tensor(tuple(bounds) or (none,), dtype=torch.float32)
-    return tensor.expand(elements).clone() if len(tensor) != elements else tensor
 
 
 def only_leaf(leaves: Sequence[Leaf]) -> Leaf:

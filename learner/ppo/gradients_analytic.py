@@ -42,8 +42,9 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], object], Callable[[
 
 
 def applies_to(policy: PolicyNetwork, critic: CriticNetwork) -> bool:
-    """Whether these gradients cover both networks: encoders without parameters, then perceptrons; flat actions."""
+    """Whether these gradients cover both networks: encoders without parameters, perceptrons, plain heads."""
     simple = policy.layout.kind in ("gaussian", "categorical") and type(policy.head) is ActionHead
+    simple = simple and policy.head.squashed is None
     return simple and policy.encodes_once and _is_perceptron(policy.body) and _is_perceptron(critic.body)
 
 

@@ -1,10 +1,12 @@
 """The report on one update, from what its epochs returned. Pure."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 
-from dppo.learner.models.distributions import mean_std
+from dppo.learner.models.distributions import Distribution, Gaussian, Joint
+from dppo.learner.models.squashed_gaussian import SquashedGaussian
 from dppo.learner.ppo.batch import Estimates
 from dppo.learner.ppo.checks import FirstPass
 from dppo.learner.ppo.epochs import UpdateReport, minibatch_sizes
@@ -43,7 +45,7 @@ def report_of(
         grad_norm=_mean([figures.grad_norm for figures in epochs]),
         learning_rate=schedules.learning_rate,
         clip_range=schedules.clip_range,
-        policy_std=mean_std(policy),
+        policy_std=_mean_std(policy),
         first_pass_ratio_error=max(first.ratio_errors.values()),
         ratio_error_by_actor=first.ratio_errors,
         ratio_excess=excess,
@@ -56,3 +58,10 @@ def report_of(
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def _mean_std(distribution: Distribution) -> float:
+    """Mean of a distribution's stds over rows and dimensions, before a tanh; NaN without numbers."""
+    numbers = distribution.numbers if isinstance(distribution, Joint) else distribution
+    gaussian = numbers.gaussian if isinstance(numbers, SquashedGaussian) else numbers
+    return gaussian.log_std.exp().mean().item() if isinstance(gaussian, Gaussian) else math.nan
