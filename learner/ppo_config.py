@@ -55,13 +55,19 @@ class PpoConfig:
     early_stop_kl: float = 0.0
     """Stop the epochs (the policy's, where the critic has its own) after one whose mean KL exceeds this; 0 never stops
     early. Each row counts as it was before its own optimizer step, so that with whole batches the stop comes one step
-    late. kl_penalty takes the analytic KL, clip an estimate from samples."""
+    late. kl_penalty and divergence_mask take the analytic KL, clip an estimate from samples."""
     early_stop_per: Literal["epoch", "minibatch"] = "epoch"
     """minibatch: stop before the optimizer step of the first minibatch whose mean KL exceeds early_stop_kl, not only
     after an epoch."""
-    surrogate: Literal["clip", "kl_penalty"] = "clip"
-    """What keeps the new policy near the old one: clip the probability ratio, or add a penalty of kl_coefficient times
-    the mean KL(old || new) to the loss."""
+    surrogate: Literal["clip", "kl_penalty", "divergence_mask"] = "clip"
+    """What keeps the new policy near the old one: clip the probability ratio; or add a penalty of kl_coefficient times
+    the mean KL(old || new) to the loss; or mask the rows in whose state the policy has moved by more than
+    divergence_limit, where they would move it further."""
+    divergence: Literal["kl", "total_variation"] = "kl"
+    """divergence_mask: by which distance of old and new policy, in closed form; total_variation for one Discrete action
+    only."""
+    divergence_limit: float = 0.05
+    """divergence_mask: rows beyond this distance are masked."""
     clip_range: float = 0.2
     """clip: clipping of the probability ratio, 1 - clip_range .. 1 + clip_range."""
     dual_clip: float = 0.0
@@ -104,6 +110,7 @@ class PpoConfig:
 
     def __post_init__(self) -> None:
         positive("ppo", self, "epochs", "learning_rate", "adam_epsilon", "target_kl", "clip_range", "reward_scale")
+        positive("ppo", self, "divergence_limit")
         at_least("ppo", self, 0, "early_stop_kl", "entropy_coefficient", "value_coefficient", "max_grad_norm")
         at_least("ppo", self, 0, "minibatch_steps", "critic_learning_rate", "critic_epochs", "kl_hinge", "kl_band_low")
         at_least("ppo", self, 0, "kl_coefficient_min", "value_clip_range", "reward_clip")

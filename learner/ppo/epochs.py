@@ -31,7 +31,7 @@ class EpochMetrics:
     value_loss: float  # of normalised values, without their clipping; nan where the critic is not trained
     entropy: float
     approx_kl: float  # sampled
-    penalised_kl: float  # analytic KL(old || new); 0 where there is no KL penalty
+    penalised_kl: float  # analytic KL(old || new); 0 under a clip
     clip_fraction: float
     grad_norm: float  # mean over the epoch's optimizer steps, before clipping
     optimizer_steps: int = field(default=0, kw_only=True)
@@ -44,7 +44,7 @@ class UpdateReport:
     steps: int  # environment steps trained on
     epochs: int  # run, at most ppo.epochs
     optimizer_steps: int  # the critic's own included
-    policy_loss: float  # without KL penalty and entropy bonus
+    policy_loss: float  # without KL penalty, entropy bonus and mask
     value_loss: float  # of normalised values, if they are normalised
     entropy: float
     approx_kl: float  # sampled, mean over the last epoch

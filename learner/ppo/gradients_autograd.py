@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork, critic_encode
+from dppo.learner.ppo.divergence import DivergenceMask, masked_surrogate, total_variation
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.losses import clipped_value_loss, kl_loss, surrogate, value_loss
 from dppo.learner.ppo.rows import Rows
@@ -20,11 +22,12 @@ class AutogradGradients:
         value_coefficient: float,
         entropy_coefficient: float,
         value_clip_range: float = 0.0,
+        mask: DivergenceMask | None = None,
     ) -> None:
         self._policy, self._critic = policy, critic
         self._critics_encode = critic_encode(policy, critic)
         self._value_coefficient, self.entropy_coefficient = value_coefficient, entropy_coefficient
-        self._value_clip_range = value_clip_range
+        self._value_clip_range, self._mask = value_clip_range, mask
 
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See Gradients."""
@@ -57,7 +60,11 @@ class AutogradGradients:
     def _policy_loss(self, features: Tensor, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> Tensor:
         distribution = self._policy.distribution(features, rows.legal)
         log_probs, entropies = distribution.log_prob(rows.actions), distribution.entropy()
-        loss = -surrogate((log_probs - rows.old_log_probs).exp(), rows.advantages, rows.limits, rows.floors)
+        ratio = (log_probs - rows.old_log_probs).exp()
+        if self._mask is None:
+            loss = -surrogate(ratio, rows.advantages, rows.limits, rows.floors)
+        else:
+            loss = -self._masked(ratio, distribution, rows, outputs, self._mask)
         if penalty is not None:
             kls = distribution.kl_from(distribution.of_rows(rows.old))
             loss = loss + kl_loss(kls.mean(), *penalty)
@@ -67,6 +74,15 @@ class AutogradGradients:
         outputs.log_probs.copy_(log_probs.detach())
         outputs.entropies.copy_(entropies.detach())
         return loss
+
+    def _masked(
+        self, ratio: Tensor, distribution: Distribution, rows: Rows, outputs: Outputs, mask: DivergenceMask
+    ) -> Tensor:
+        old = distribution.of_rows(rows.old)
+        kls = distribution.kl_from(old).detach()
+        outputs.kls.copy_(kls)
+        divergences = kls if mask.divergence == "kl" else total_variation(old, distribution).detach()
+        return masked_surrogate(ratio, rows.advantages, divergences, mask.limit)
 
     def _value_loss(self, features: Tensor, rows: Rows, outputs: Outputs) -> Tensor:
         values = self._critic(features)

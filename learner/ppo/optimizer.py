@@ -2,6 +2,7 @@
 epochs and no settings.
 """
 
+import functools
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.ppo.adam import FlatAdam
+from dppo.learner.ppo.divergence import DivergenceMask
 from dppo.learner.ppo.gradients import Gradients, KlPenalty, Outputs
 from dppo.learner.ppo.gradients_analytic import AnalyticGradients, applies_to
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
@@ -37,6 +39,7 @@ class ActorCriticOptimizer:
         entropy_coefficient: float,
         way: Way,
         value_clip_range: float = 0.0,
+        mask: DivergenceMask | None = None,
         reduce: Reduce | None = None,
     ) -> None:
         self.learning_rate = self.critic_learning_rate = 0.0  # the second one only where they are apart
@@ -46,7 +49,8 @@ class ActorCriticOptimizer:
         self._adam = FlatAdam([policy] if apart else [policy, critic], epsilon=epsilon)
         self._critic_adam = FlatAdam([critic], epsilon=epsilon) if apart else None
         self._unread_norm = torch.zeros((), device=self._adam.values.device)
-        make = AnalyticGradients if way == "analytic" and applies_to(policy, critic) else AutogradGradients
+        is_analytic = way == "analytic" and mask is None and applies_to(policy, critic)
+        make = AnalyticGradients if is_analytic else functools.partial(AutogradGradients, mask=mask)
         self._gradients: Gradients = make(
             policy,
             critic,
@@ -95,8 +99,9 @@ class ActorCriticOptimizer:
         return True
 
     def _kl(self, rows: Rows, outputs: Outputs) -> float:
-        """KL(old || new), mean over the rows of all ranks: analytic with a penalty, else estimated from samples."""
-        kl = approx_kl(outputs.log_probs - rows.old_log_probs) if self.penalty is None else outputs.kls.mean()
+        """KL(old || new), mean over the rows of all ranks: estimated from samples under a clip, else analytic."""
+        is_sampled = rows.old.shape[-1] == 0
+        kl = approx_kl(outputs.log_probs - rows.old_log_probs) if is_sampled else outputs.kls.mean()
         (joint,) = mean_over_ranks(self._reduce, [kl.item()])
         return joint
 

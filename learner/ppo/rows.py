@@ -24,7 +24,7 @@ class Rows(NamedTuple):
     advantages: Tensor  # [n], normalised
     limits: Tensor  # [n], losses.surrogate_limits of the advantages; infinite where nothing is clipped
     targets: Tensor  # [n], normalised returns
-    old: Tensor  # [n, k] the old distribution's rows(); [n, 0] where there is no KL penalty
+    old: Tensor  # [n, k] the old distribution's rows(); [n, 0] under a clip
     legal: Tensor | None = None  # [n, k, m] or [n, k] bool, as of MaskLayout; None: all choices are
     floors: Tensor | None = None  # [n], losses.surrogate_floors of the advantages; None: no dual clip
     old_values: Tensor | None = None  # [n], normalised as targets, of the critic before; None: not clipped to

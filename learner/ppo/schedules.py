@@ -23,6 +23,7 @@ class Schedules:
         self.critic_learning_rate = ppo.critic_learning_rate or ppo.learning_rate
         self.clip_range = ppo.clip_range
         self.entropy_coefficient = ppo.entropy_coefficient
+        self.clips = ppo.surrogate == "clip"
         self.penalises = ppo.surrogate == "kl_penalty"
         self.kl_coefficient = ppo.kl_coefficient if self.penalises else math.nan
 

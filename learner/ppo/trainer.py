@@ -18,6 +18,7 @@ from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checks import first_pass, refuse_what_is_not_finite
+from dppo.learner.ppo.divergence import mask_of
 from dppo.learner.ppo.encoder_statistics import derived, encode_by, moments_for
 from dppo.learner.ppo.epochs import (
     EpochMetrics,
@@ -73,6 +74,7 @@ class Trainer:
             value_coefficient=ppo.value_coefficient,
             entropy_coefficient=ppo.entropy_coefficient,
             value_clip_range=ppo.value_clip_range,
+            mask=mask_of(ppo, self.policy),
             way=gradients,
             reduce=reduce,
         )
@@ -100,7 +102,7 @@ class Trainer:
         rows = self._rows(grid, estimates, observations, features)
         old = self._distribution(rows)
         first = first_pass(old, rows, grid.actor_of_step, grid.actors)
-        if self._pace.penalises:
+        if not self._pace.clips:
             rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
         done = train_or_take_back(
             rows,
@@ -256,10 +258,9 @@ class Trainer:
         step_of_row[torch.from_numpy(grid.row_of_step)] = torch.arange(grid.steps)
         steps = step_of_row.to(self._device).index_select(0, rows.row_index)
         advantages = advantages.index_select(0, steps)
-        is_clipped = not self._pace.penalises
         return rows._replace(
             advantages=advantages,
-            limits=surrogate_limits(advantages, self._pace.clip_range) if is_clipped else rows.limits,
+            limits=surrogate_limits(advantages, self._pace.clip_range) if self._pace.clips else rows.limits,
             targets=torch.from_numpy(targets).to(self._device).index_select(0, steps),
             floors=None if rows.floors is None else surrogate_floors(advantages, self._ppo.dual_clip),
         )
