@@ -1,15 +1,19 @@
 """Rewards divided by the running deviation of discounted returns, against plain loops over whole episodes."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
-from trainer_batches import PPO, acted, assert_bit_equal, make_trainer
+from trainer_batches import CONTINUOUS, PPO, acted, assert_bit_equal, make_trainer
 
 from dppo.learner.config import PpoConfig
 from dppo.learner.ppo.batch import Received, assemble, lay_out
 from dppo.learner.ppo.reward_scaling import Rewards
+from dppo.learner.storage import checkpoint
+from dppo.learner.storage.initial_weights import Source, begin_from
 from dppo.protocol.errors import UsageError
 from dppo.protocol.rollout import Segment
 
@@ -142,3 +146,15 @@ def test_rewards_are_clipped_last() -> None:
 def test_without_the_setting_a_checkpoint_has_none_of_it() -> None:
     assert not [name for name in make_trainer().tensors() if name.startswith(("reward_scale", "carried"))]
     assert torch.is_tensor(make_trainer(ppo=SCALED).tensors()["carried_returns.slots"])
+
+
+@pytest.mark.parametrize("normalised_before", [True, False])
+def test_a_run_that_begins_from_another_has_its_scale_where_it_has_one(tmp_path: Path, normalised_before: bool) -> None:
+    before, after = make_trainer(ppo=SCALED if normalised_before else PPO), make_trainer(ppo=SCALED)
+    before.update([Received("a", b"a", 0, 0, acted(before, 0))])
+    state = {"spec": msgspec.to_builtins(CONTINUOUS), "env": {}, "progress": {"steps": 1}}
+    path = checkpoint.save(tmp_path / "checkpoints", 1, before.tensors(), state)
+    begin_from(after, Source(tmp_path, path), CONTINUOUS)
+    count = after.tensors()["reward_scale.count"].item()
+    assert count == (before.tensors()["reward_scale.count"].item() if normalised_before else 0)
+    assert len(after.tensors()["carried_returns.slots"]) == 0
