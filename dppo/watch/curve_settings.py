@@ -6,7 +6,8 @@ from typing import Any
 from dppo.local.run_comparison import may_change, recorded_settings
 from dppo.settings.commands import TrainConfig
 
-SCHEDULES = ("ppo.learning_rate_schedule", "ppo.clip_schedule")  # linear: the end of the run is part of them
+# linear: the end of the run is part of them
+SCHEDULES = ("ppo.learning_rate_schedule", "ppo.clip_schedule", "ppo.entropy_schedule")
 
 
 def settings_that_matter(run: Path) -> dict[str, Any]:
