@@ -57,12 +57,12 @@ def test_a_dimension_without_a_tanh_is_a_gaussian() -> None:
 
 def test_entropies_are_means_of_minus_log_prob_and_kls_of_log_ratios() -> None:
     (ours, _), (old, _) = random_pair(2, 8), random_pair(3, 8)
-    noise = torch.randn(400_000, 1, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.randn(60_000, 1, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     samples = ours.sample(noise)  # [samples, 8, 2]
-    torch.testing.assert_close(ours.entropy(), -ours.log_prob(samples).mean(0), atol=0.01, rtol=0.01)
+    torch.testing.assert_close(ours.entropy(), -ours.log_prob(samples).mean(0), atol=0.03, rtol=0.01)
     of_old = old.sample(noise)
     kl = (old.log_prob(of_old) - ours.log_prob(of_old)).mean(0)
-    torch.testing.assert_close(ours.kl_from(old), kl, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(ours.kl_from(old), kl, atol=0.05, rtol=0.03)
     torch.testing.assert_close(ours.of_rows(ours.rows()).log_prob(samples[0]), ours.log_prob(samples[0]))
 
 
