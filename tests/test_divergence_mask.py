@@ -95,12 +95,6 @@ def test_total_variation_is_half_the_sum_of_differences() -> None:
     torch.testing.assert_close(got, torch.stack(slow))
 
 
-def test_a_total_variation_without_a_closed_form_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"ppo\.divergence=kl"):
-        make_trainer(CONTINUOUS, VARIATION)
-    make_trainer(DISCRETE, VARIATION)
-
-
 def test_the_early_stop_goes_by_the_analytic_kl() -> None:
     trainer = make_trainer(DISCRETE, replace(MASKED, early_stop_kl=1e-7, early_stop_per="minibatch"))
     assert trainer.update(batch_for(trainer)).optimizer_steps == 1

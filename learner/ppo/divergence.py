@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 
 from dppo.learner.models.distributions import Categorical, Distribution
-from dppo.learner.models.heads import ActionHead
-from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.ppo_config import PpoConfig
-from dppo.protocol.errors import UsageError
 
 
 class DivergenceMask(NamedTuple):
@@ -22,17 +19,9 @@ class DivergenceMask(NamedTuple):
     limit: float
 
 
-def mask_of(ppo: PpoConfig, policy: PolicyNetwork) -> DivergenceMask | None:
-    """Return the mask; None with another surrogate. Raises UsageError where the divergence has no closed form."""
-    if ppo.surrogate != "divergence_mask":
-        return None
-    is_categorical = policy.layout.kind == "categorical" and type(policy.head) is ActionHead
-    if ppo.divergence == "total_variation" and not is_categorical:
-        raise UsageError(
-            "ppo.divergence=total_variation has a closed form for one Discrete action and the built-in head only: "
-            "take ppo.divergence=kl"
-        )
-    return DivergenceMask(ppo.divergence, ppo.divergence_limit)
+def mask_of(ppo: PpoConfig) -> DivergenceMask | None:
+    """Return the mask; None with another surrogate."""
+    return DivergenceMask(ppo.divergence, ppo.divergence_limit) if ppo.surrogate == "divergence_mask" else None
 
 
 def masked_surrogate(ratio: Tensor, advantages: Tensor, divergences: Tensor, limit: float) -> Tensor:
@@ -43,6 +32,6 @@ def masked_surrogate(ratio: Tensor, advantages: Tensor, divergences: Tensor, lim
 
 def total_variation(old: Distribution, new: Distribution) -> Tensor:
     """Half the sum of |p_old - p_new|, [N], of two Categoricals."""
-    assert isinstance(old, Categorical), "mask_of says so"
-    assert isinstance(new, Categorical), "mask_of says so"
+    assert isinstance(old, Categorical), "check_options says so"
+    assert isinstance(new, Categorical), "check_options says so"
     return 0.5 * (old.log_probs.exp() - new.log_probs.exp()).abs().sum(-1)

@@ -74,7 +74,7 @@ class Trainer:
             value_coefficient=ppo.value_coefficient,
             entropy_coefficient=ppo.entropy_coefficient,
             value_clip_range=ppo.value_clip_range,
-            mask=mask_of(ppo, self.policy),
+            mask=mask_of(ppo),
             way=gradients,
             reduce=reduce,
         )

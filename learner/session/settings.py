@@ -7,6 +7,7 @@ from dppo.learner.batch_memory import machine_bytes, too_large, update_bytes
 from dppo.learner.config import LearnerConfig
 from dppo.learner.image_leaves import FEATURES, check_images, cnn_weights, images_of
 from dppo.learner.network_config import NetworkConfig, is_own
+from dppo.learner.option_checks import check_options
 from dppo.learner.session.flow_control import check_sizes
 from dppo.learner.session.records import Settings
 from dppo.learner.storage.run_directory import RunDirectory, StartIdentity
@@ -57,11 +58,12 @@ def session_settings(
 
 
 def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None]) -> None:
-    """Raise UsageError, with a value that works, where no batch of these spaces can be collected.
+    """Raise UsageError, with a value that works, where no batch of these spaces can be collected or trained on.
 
     Warn of one that will not fit into memory.
     """
     collect = config.collect
+    check_options(spec, config.network, config.ppo)
     if not config.network.policy and not is_own(config.network.encoder):
         check_images(spec, config.network)
         _check_embedding(spec, config.network)
