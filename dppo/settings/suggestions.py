@@ -42,7 +42,12 @@ _TABLE = (
     ("ppo.target_kl", "", "desired_kl kl_target"),
     ("ppo.kl_coefficient", "", "kl_coeff kl_loss_coeff kl_coef init_kl_coeff"),
     ("ppo.normalise_advantages", "", "norm_adv normalize_advantage normalize_advantages"),
-    ("ppo.normalise_values", "", "normalize_returns norm_reward normalize_values"),
+    ("ppo.normalise_values", "", "normalize_returns normalize_values"),
+    ("ppo.normalise_rewards", "", "norm_reward normalize_reward normalize_rewards rew_norm reward_normalization"),
+    ("ppo.reward_clip", "", "clip_reward clip_rewards"),
+    ("ppo.value_clip_range", "", "clip_vloss clip_range_vf vf_clip_param value_clip"),
+    ("ppo.recompute_advantages", "", "recompute_adv recompute_advantage"),
+    ("network.action_bounds", "squash", "squash_output tanh_squash"),
     ("network.policy_hidden and network.critic_hidden", "", "net_arch hidden hidden_size hidden_sizes"),
     (
         "network.policy_hidden and network.critic_hidden",
@@ -86,7 +91,6 @@ _AT_THE_END = {"episodes": "evaluation_episodes"}  # what `dppo train` calls the
 
 # what they have and we do not: why, so that users need not search for it
 _ABSENT = {
-    **dict.fromkeys(("clip_vloss", "clip_range_vf", "vf_clip_param"), "the value loss is not clipped here"),
     **dict.fromkeys(("use_rnn", "use_lstm"), "there are no recurrent networks here"),
     **dict.fromkeys(("algo", "algorithm"), "the algorithm is PPO"),
     **dict.fromkeys(("verbose", "log_level", "quiet"), "redirect the output for plain lines"),

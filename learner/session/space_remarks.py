@@ -15,7 +15,7 @@ MANY_OBSERVED = 5000
 MANY_ACTIONS = 100
 INSTEAD = {  # wrappers of Gymnasium's, and others named alike, with the setting that does the same
     "NormalizeObservation": "network.normalise_observations (on by default)",
-    "NormalizeReward": "ppo.normalise_values (on by default)",
+    "NormalizeReward": "ppo.normalise_rewards",
 }
 
 
