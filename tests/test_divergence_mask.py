@@ -39,6 +39,7 @@ def theirs(parameters: Tensor, spec: Spec) -> Distribution:
     return Independent(Normal(mean, log_std.exp()), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "ppo"),
     [(CONTINUOUS, MASKED), (DISCRETE, MASKED), (DISCRETE, VARIATION)],

@@ -45,6 +45,7 @@ def kls_before_each_step(ppo: PpoConfig) -> list[float]:
     return kls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ppo", [ONE, replace(ONE, surrogate="kl_penalty")], ids=["clip", "kl_penalty"])
 def test_no_step_is_made_on_the_first_minibatch_beyond_the_bound_nor_after_it(ppo: PpoConfig) -> None:
     kls = kls_before_each_step(ppo)

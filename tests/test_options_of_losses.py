@@ -59,6 +59,7 @@ def test_clipped_values_cost_the_larger_of_two_losses_row_by_row() -> None:
     assert (slope == 0).tolist() == [True, False, False, False, True]
 
 
+@pytest.mark.slow
 def test_value_clipping_is_the_same_by_both_gradients_and_holds_values_back() -> None:
     clipped = replace(STRONG, value_clip_range=0.02)
     assert_both_ways_agree(clipped)
@@ -71,6 +72,7 @@ def test_a_negative_value_clip_range_is_refused() -> None:
         PpoConfig(value_clip_range=-1)
 
 
+@pytest.mark.slow
 def test_a_scheduled_entropy_bonus_is_that_of_the_steps_trained_so_far() -> None:
     horizon = 2 * 3 * 8 * 4  # two batches of three rollouts of 8 x 4
     scheduled = replace(STRONG, entropy_coefficient=0.3, entropy_schedule="linear")
@@ -102,6 +104,7 @@ def test_a_dual_clip_bounds_what_a_bad_action_that_became_likely_counts_row_by_r
     assert got.item() == pytest.approx(sum(rows) / len(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["batch", "minibatch"])
 def test_a_dual_clip_is_the_same_by_both_gradients(over: Literal["batch", "minibatch"]) -> None:
     without = replace(STRONG, normalise_advantages=over)

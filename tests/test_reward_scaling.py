@@ -93,6 +93,7 @@ def part_of(segment: Segment, columns: slice) -> Segment:
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_however_slots_are_divided_among_actors() -> None:
     whole, halves = make_trainer(ppo=SCALED), make_trainer(ppo=SCALED)
     for number in range(3):
@@ -104,6 +105,7 @@ def test_a_run_is_the_same_however_slots_are_divided_among_actors() -> None:
     assert_bit_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_learner_that_starts_again_goes_on_bit_for_bit() -> None:
     through, before = make_trainer(ppo=SCALED), make_trainer(ppo=SCALED)
     batches = [[Received("a", b"a", number, 0, acted(through, number))] for number in range(3)]
@@ -119,6 +121,7 @@ def test_a_learner_that_starts_again_goes_on_bit_for_bit() -> None:
     assert through.tensors()["carried_returns.returns"].abs().max() > 0
 
 
+@pytest.mark.slow
 def test_one_absurd_reward_does_not_flatten_all_others() -> None:
     rewards, plain = Rewards(SCALED), Rewards(SCALED)
     for number in range(6):

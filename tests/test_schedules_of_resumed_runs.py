@@ -29,6 +29,7 @@ def seen_after(trainer: Trainer, update: int) -> tuple[float, float, float, floa
     return report.learning_rate, report.clip_range, pace.entropy_coefficient, pace.critic_learning_rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("updates_of_a_learner", [1, 2])
 def test_updates_have_the_rates_of_their_steps_whichever_learners_train_them(updates_of_a_learner: int) -> None:
     trainer = trainer_for(STEPS)
