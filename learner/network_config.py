@@ -46,8 +46,8 @@ class NetworkConfig:
     """Log of the Gaussian's standard deviation at the start (continuous actions); -0.3665 is softplus(0)."""
     action_bounds: Literal["clip", "rescale", "squash"] = "clip"
     """Way of a continuous action to the environment's bounds: clip it, map -1..1 onto the bounds and clip, or squash it
-    by a tanh and map that onto the bounds, with exact log-probabilities. The action before is what is stored and trained
-    on, in every case."""
+    by a tanh and map that onto the bounds, with exact log-probabilities. Stored and trained on is the action before, in
+    every case."""
     normalise_observations: bool = True
     """Subtract the running mean of observations, divide by their std, clip to +-10. Of Box leaves only: choices are
     one-hot, flags 0 and 1, images are divided by 255."""
