@@ -12,7 +12,7 @@ from trainer_batches import acted, assert_bit_equal
 
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.ppo.batch import Received
-from dppo.learner.ppo.epochs import EpochMetrics, UpdateReport
+from dppo.learner.ppo.epochs import EpochMetrics, Refresh, UpdateReport
 from dppo.learner.ppo.rows import Rows
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.telemetry.update_metrics import warnings_of
@@ -215,8 +215,8 @@ def test_an_update_that_is_not_finite_is_taken_back_and_done_without_the_absurd_
     trainer, _ = trained(PPO, NETWORKS["normalised"], {})
     train_on = trainer._train_on
 
-    def overflows(rows: Rows) -> tuple[list[EpochMetrics], list[float]]:
-        result = train_on(rows)
+    def overflows(rows: Rows, refresh: Refresh) -> tuple[list[EpochMetrics], list[float]]:
+        result = train_on(rows, refresh)
         if rows.actions.abs().max() > 1e4:
             trainer._steps._adam.values.fill_(math.nan)
         return result

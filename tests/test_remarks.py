@@ -87,4 +87,4 @@ def test_a_wrapper_with_statistics_of_its_own_is_named() -> None:
     named = parse_wrappers(["gymnasium.wrappers.ClipReward", {"gymnasium.wrappers.NormalizeReward": {"gamma": 0.9}}])
     (line,) = wrapper_remarks(named)
     assert line.startswith("env.wrappers: NormalizeReward keeps statistics of its own in every environment")
-    assert "ppo.normalise_values" in line
+    assert "ppo.normalise_rewards" in line

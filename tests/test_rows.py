@@ -10,7 +10,7 @@ from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.ppo import rows as rows_module
 from dppo.learner.ppo.batch import Received
-from dppo.learner.ppo.epochs import EpochMetrics
+from dppo.learner.ppo.epochs import EpochMetrics, Refresh
 from dppo.learner.ppo.optimizer import Way
 from dppo.learner.ppo.rows import Rows, encoded_in_parts
 from dppo.learner.ppo.trainer import Trainer
@@ -70,9 +70,9 @@ def test_encoding_in_every_minibatch_trains_to_the_same_bits(
         monkeypatch.setattr(PolicyNetwork, "encodes_once", once)
         train_on, seen = trainer._train_on, []
 
-        def noted(rows: Rows) -> tuple[list[EpochMetrics], list[float]]:
+        def noted(rows: Rows, refresh: Refresh) -> tuple[list[EpochMetrics], list[float]]:
             seen.append((rows.features is not None, rows.observations["observation"].dtype))
-            return train_on(rows)
+            return train_on(rows, refresh)
 
         monkeypatch.setattr(trainer, "_train_on", noted)
         for update in range(2):
