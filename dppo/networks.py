@@ -5,7 +5,7 @@ from dppo.learner.models.distributions import Categorical, Distribution, Gaussia
 from dppo.learner.models.encoders import LeafEncoder
 from dppo.learner.models.heads import ActionHead, GaussianHead
 from dppo.learner.models.networks import PolicyNetwork
-from dppo.learner.models.own_networks import Encoder, Head
+from dppo.learner.models.own_networks import Encoder, Head, Memory
 from dppo.protocol.specs import Leaf, Spec
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Joint",
     "LeafEncoder",
     "Leaf",
+    "Memory",
     "MultiCategorical",
     "PolicyNetwork",
     "Spec",

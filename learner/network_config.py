@@ -17,6 +17,7 @@ MOST_LOG_STD = 20.0  # e**20 is 5e8
 MOST_LAYERS = 64
 MOST_WIDTH = 65_536
 ENCODERS = ("auto", "flat", "nature_cnn", "impala_cnn")
+STATES = {"none": 0, "gru": 1, "lstm": 2}  # numbers of a memory's state for each that it gives on
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -68,6 +69,16 @@ class NetworkConfig:
     (only the policy's, where the critic has an Adam of its own), or one of the same kind of its own."""
     layer_norm: bool = False
     """Normalise the outputs of hidden layers before their activation (LayerNorm)."""
+    memory: str = "none"
+    """Memory of an episode between the encoder and the hidden layers, which policy and critic share: none, gru, lstm,
+    or a function of yours, as module:function (docs/memory.md)."""
+    memory_width: int = 64
+    """Numbers that the memory gives to the hidden layers; of a memory of yours: numbers of its state."""
+    memory_layers: int = 1
+    """Layers of the GRU or LSTM, all of memory_width."""
+    bptt_steps: int = 16
+    """Steps of a column after which sequences are cut in training (truncated backpropagation through time); 0: only
+    where episodes and segments end."""
     head: str = ""
     """A function of yours, as module:function, that makes what turns the last hidden layer into a distribution over
     actions; empty: a Gaussian for numbers, logits for choices."""
@@ -76,15 +87,18 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         positive("network", self, "mean_scale", "std_floor")
-        at_least("network", self, 0, "embedding")
-        at_most("network", self, MOST_WIDTH, "embedding")
+        at_least("network", self, 0, "embedding", "bptt_steps")
+        at_least("network", self, 1, "memory_width", "memory_layers")
+        at_most("network", self, MOST_WIDTH, "embedding", "memory_width")
+        at_most("network", self, MOST_LAYERS, "memory_layers")
+        _check_memory(self)
         if self.action_bounds == "squash" and (self.head or self.policy):
             raise UsageError(
                 "network.action_bounds=squash is of the built-in head: leave it out, or network.head and network.policy"
             )
-        _check_names(encoder=self.encoder, head=self.head, policy=self.policy)
+        _check_names(encoder=self.encoder, memory=self.memory, head=self.head, policy=self.policy)
         for setting, name in self.own_code.items():
-            if self.embedding and setting != "network.head":
+            if self.embedding and setting in ("network.encoder", "network.policy"):
                 raise UsageError(f"{setting}={name} makes all features: leave out network.embedding={self.embedding}")
         if self.std == "state" and self.initial_log_std <= math.log(self.std_floor):
             raise UsageError(
@@ -107,10 +121,15 @@ class NetworkConfig:
                 )
 
     @property
+    def state_size(self) -> int:
+        """Numbers of the memory's state of one environment; 0 without memory."""
+        return STATES.get(self.memory, 1) * self.memory_layers * self.memory_width
+
+    @property
     def own_code(self) -> dict[str, str]:
         """Names of functions of the user's, by setting."""
-        named = {"network.encoder": self.encoder, "network.head": self.head, "network.policy": self.policy}
-        return {setting: name for setting, name in named.items() if is_own(name)}
+        named = {"encoder": self.encoder, "memory": self.memory, "head": self.head, "policy": self.policy}
+        return {f"network.{part}": name for part, name in named.items() if is_own(name)}
 
 
 def is_own(name: str) -> bool:
@@ -118,21 +137,46 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def _check_names(*, encoder: str, head: str, policy: str) -> None:
+def _check_memory(network: NetworkConfig) -> None:
+    """Raise UsageError where other settings exclude a memory, or need one."""
+    if network.memory == "none":
+        for name in ("memory_width", "memory_layers", "bptt_steps"):
+            if getattr(network, name) != getattr(NetworkConfig, name):
+                raise UsageError(
+                    f"network.{name}={getattr(network, name)} is of a memory, and there is none: set network.memory to "
+                    "gru or lstm, or leave it out"
+                )
+        return
+    if is_own(network.memory) and network.memory_layers > 1:
+        raise UsageError(
+            f"network.memory_layers={network.memory_layers} is of gru and lstm: leave it out with network.memory="
+            f"{network.memory}, and say by network.memory_width how many numbers its state has"
+        )
+    if network.policy:
+        raise UsageError(f"network.policy={network.policy} makes all parts: leave out network.memory={network.memory}")
+    if network.critic_encoder == "own":
+        raise UsageError(
+            f"network.critic_encoder=own with network.memory={network.memory}: the critic reads the memory, which is "
+            "behind the policy's encoder: leave it at shared"
+        )
+
+
+def _check_names(*, encoder: str, memory: str, head: str, policy: str) -> None:
     """Raise UsageError where a name cannot be one, or names exclude each other."""
-    for part, name in (("encoder", encoder), ("head", head), ("policy", policy)):
+    for part, name in (("encoder", encoder), ("memory", memory), ("head", head), ("policy", policy)):
         if name in POLICY_CLASSES:
             raise UsageError(f"network.{part}={name} {NO_POLICY_CLASS}")
-    if not is_own(encoder) and encoder not in ENCODERS:
-        near = get_close_matches(encoder.lower(), ENCODERS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(
-            f"network.encoder={encoder!r} is none of {', '.join(ENCODERS)}{hint}, and no module:function, for example "
-            "my_nets:make_encoder"
-        )
-    for part, name in (("encoder", encoder), ("head", head), ("policy", policy)):
+    for part, name, built_in in (("encoder", encoder, ENCODERS), ("memory", memory, tuple(STATES))):
+        if not is_own(name) and name not in built_in:
+            near = get_close_matches(name.lower(), built_in, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise UsageError(
+                f"network.{part}={name!r} is none of {', '.join(built_in)}{hint}, and no module:function, for example "
+                f"my_nets:make_{part}"
+            )
+    for part, name in (("encoder", encoder), ("memory", memory), ("head", head), ("policy", policy)):
         is_wrong = not _OWN.fullmatch(name) or ".py:" in name
-        if name and (is_own(name) or part != "encoder") and is_wrong:
+        if name and (is_own(name) or part in ("head", "policy")) and is_wrong:
             raise UsageError(
                 f"network.{part}={name!r} must be module:function, for example my_nets:make_{part} (the module as "
                 "`import` names it, not a file)"

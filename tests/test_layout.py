@@ -82,6 +82,7 @@ MAY_READ_THE_CLOCK = {
     "dppo/watch/evaluate_newest.py": "TensorBoard's events carry the time of day",
     "dppo/watch/record_episode.py": "TensorBoard's events carry the time of day",
     "dppo/bench/observed_run.py": "measures runs from outside",
+    "dppo/bench/update.py": "measures updates",
     "scripts/chaos/bench.py": "how long a fault took",
     "scripts/chaos/cluster.py": "a shell: processes under faults",
     "scripts/chaos/relays.py": "a shell: how fast bytes are passed on",

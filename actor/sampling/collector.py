@@ -6,6 +6,7 @@ from time import perf_counter
 from dppo.actor.envs.crash_recovery import CrashRecovery
 from dppo.actor.envs.interface import Crash, Environments
 from dppo.actor.sampling.episode_stats import Episodes
+from dppo.actor.sampling.memory_state import MemoryState
 from dppo.actor.sampling.noise import NoiseStream
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.actor.sampling.segment_builder import OpenSegment
@@ -43,6 +44,7 @@ class Collector:
         self._seed, self._first_slot, self._life = seed, first_slot, life
         self._runner: PolicyRunner | None = None
         self._noise: NoiseStream | None = None
+        self._memory: MemoryState | None = None  # of a policy that has one
         self._activity = activity or Activity()
         self._recovery = CrashRecovery(
             environments, seed=seed, first_slot=first_slot, life=life, on_crash=on_crash, activity=self._activity
@@ -90,6 +92,8 @@ class Collector:
                 kind=runner.noise_kind,
                 size=runner.noise_size,
             )
+        if runner.state_size != (self._memory.size if self._memory else 0):
+            self._memory = MemoryState(self._environments.envs, runner.state_size) if runner.state_size else None
         self._runner = runner
         self._capacity = min(rows, MOST_CAPACITY)
 
@@ -98,7 +102,12 @@ class Collector:
         if self._runner is None or self._noise is None:
             raise ValueError("load a policy before the first step")
         start = perf_counter()
-        actions, env_action, log_probs = self._runner.act(self._observations, self._noise.next())
+        given, memory = self._observations, self._memory
+        if memory is not None:
+            given = {**given, **memory.given}
+            if not self._open.rows:
+                self._open.states = memory.before()
+        actions, env_action, log_probs = self._runner.act(given, self._noise.next())
         acted = perf_counter()
         activity = self._activity
         activity.turns += 1
@@ -114,6 +123,8 @@ class Collector:
         self.env_seconds += stepped - acted
         self._open.record(actions, log_probs, step)
         self._observations = step.observations
+        if memory is not None:
+            memory.after(self._runner.next_state, step)
 
     def cut(self, *, keep_resets: bool = False) -> Segment | None:
         """End the open segment and hand it out; its arrays are the caller's. None where it has no valid step.

@@ -25,6 +25,7 @@ class OpenSegment:
         self.finals: list[Leaves] = []  # [k, ...] of each step that truncated episodes
         self.metrics: dict[tuple[int, int], np.ndarray] = {}  # [K] by cell (t, e) that ended an episode
         self.broken: list[tuple[int, int]] = []  # cells (t, e) that ended an episode because its environment crashed
+        self.states: Leaves = {}  # [E, ...] of the policy's memory before the first row
         self._no_finals = {leaf.name: np.empty((0, *leaf.shape), leaf.dtype) for leaf in spec.observation}
         self.restart(observations)
 
@@ -95,7 +96,7 @@ class OpenSegment:
             observations={name: array[: T + 1] for name, array in self.observations.items()},
             actions={name: array[:T] for name, array in self.actions.items()},
             masks={name: array[:T] for name, array in self.masks.items()},
-            states={},
+            states=self.states,
             behaviour_log_probs=self.log_probs[:T],
             rewards=rewards,
             terminated=self.terminated[:T],

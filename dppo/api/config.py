@@ -19,7 +19,10 @@ from dppo.settings.layers import Layer, Resolved, dump_yaml, load_config_file, r
 BY_NAME: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("env", "wrappers", wrappers_by_name),
     ("run", "hooks", hooks_by_name),
-    *(("network", part, partial(network_by_name, f"network.{part}")) for part in ("encoder", "head", "policy")),
+    *(
+        ("network", part, partial(network_by_name, f"network.{part}"))
+        for part in ("encoder", "memory", "head", "policy")
+    ),
 )
 KEYWORDS = SHORT_FORMS | {"total_steps": "run.total_steps", "directory": "run.directory"}
 

@@ -15,6 +15,7 @@ from dppo.actor.sampling.noise import drawn
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.actions import PredictedActions
 from dppo.api.masks import MaskRows
+from dppo.api.memory import remembered
 from dppo.api.observations import ObservationRows
 from dppo.api.paths import path_text
 from dppo.api.predict_arguments import refuse_others
@@ -50,11 +51,11 @@ class Policy:
     def predict(
         self,
         observation: Any,
-        state: None = None,
+        state: Any = None,
         deterministic: bool = True,
         action_masks: Any = None,
         **others: Any,
-    ) -> tuple[Any, None]:
+    ) -> tuple[Any, np.ndarray | None]:
         """Return the action for one observation, or those [N, ...] for a batch [N, ...], and the state to pass next.
 
         Dict and Tuple observations are passed as the environment gives them, a batch as a vector environment does: with
@@ -63,19 +64,24 @@ class Policy:
         space in its own dtype, within its bounds; dicts and tuples of these where the space is nested, and of arrays
         [N, ...] for a batch. deterministic: the most likely action instead of a sample. action_masks: where the policy
         was trained with masks, which actions are legal, in any form that its environment may give (docs/masks.md); a
-        mask that is a leaf of the observation is taken from there. The state is None: networks have no memory yet.
-        Raises UsageError for an observation of another structure or shape, for what is no mask, and for others:
-        arguments of other libraries.
+        mask that is a leaf of the observation is taken from there. state: of a policy with a memory what the call
+        before returned, float32 [size] or [N, size]; None, or zeros, where an episode begins. The state of a policy
+        without memory is None.
+        Raises UsageError for an observation of another structure or shape, for what is no mask, for what is no state,
+        and for others: arguments of other libraries.
         """
         refuse_others(deterministic, others)
-        if state is not None:
-            raise UsageError(f"state is {type(state).__name__}: this policy has no memory, pass None")
         rows, is_batch = self._rows.of(observation)
         self._masks.put_into(rows, action_masks, is_batch=is_batch)
+        count = len(next(iter(rows.values())))
+        rows |= remembered(state, count, self._runner.state_size, is_batch=is_batch)
         with self._lock:
-            noise = self._noise(len(next(iter(rows.values()))), deterministic=deterministic)
+            noise = self._noise(count, deterministic=deterministic)
             _, env_action, _ = self._runner.act(rows, noise)
-            return self._actions.of(env_action, is_batch=is_batch), None
+            after = None
+            if self._runner.state_size:
+                after = self._runner.next_state.copy() if is_batch else self._runner.next_state[0].copy()
+            return self._actions.of(env_action, is_batch=is_batch), after
 
     def _noise(self, rows: int, *, deterministic: bool) -> np.ndarray:
         if deterministic:

@@ -6,10 +6,19 @@ from typing import Any
 from dppo.protocol.errors import UsageError
 
 BY_HAND = ("flag", "environment")  # files hold all settings, those without effect too
+OF_A_MEMORY = ("network.memory_width", "network.memory_layers", "network.bptt_steps")
 
 
 def refuse_idle(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
-    """Raise UsageError for a choice of the checkpoint to begin from where no run is named to begin from."""
+    """Raise UsageError for a choice of the checkpoint to begin from where no run is named to begin from, and for sizes
+    of a memory where there is none.
+    """
+    for name in OF_A_MEMORY:
+        if sources.get(name) in BY_HAND and values.get("network.memory", "none") == "none":
+            raise UsageError(
+                f"{name}={values[name]} is of a memory, and there is none: set network.memory to gru or lstm, or leave "
+                "it out"
+            )
     chosen = values.get("run.init_checkpoint")
     is_by_hand = sources.get("run.init_checkpoint") in BY_HAND and sources.get("run.init_from") not in BY_HAND
     if (is_by_hand or chosen == "best") and not values.get("run.init_from"):

@@ -63,6 +63,10 @@ _TABLE = (
         "policy_kwargs features_extractor_kwargs model_config",
     ),
     ("network.activation", "", "activation_fn fcnet_activation nonlinearity"),
+    ("network.memory", "gru or lstm", "use_rnn use_lstm rnn_type recurrent rnn_cell"),
+    ("network.memory_width", "", "rnn_size lstm_hidden_size rnn_hidden_size lstm_cell_size rnn_hidden_dim"),
+    ("network.memory_layers", "", "rnn_num_layers rnn_hidden_layers n_lstm_layers lstm_layers"),
+    ("network.bptt_steps", "", "max_seq_len rollout_seq_len recurrence bptt_length sequence_length"),
     ("network.initial_log_std", "", "log_std_init init_noise_std initial_stddev"),
     ("network.initialisation", "", "ortho_init policy_initialization"),
     ("network.normalise_observations", "", "norm_obs normalize_input normalize_observations empirical_normalization"),
@@ -91,7 +95,6 @@ _AT_THE_END = {"episodes": "evaluation_episodes"}  # what `dppo train` calls the
 
 # what they have and we do not: why, so that users need not search for it
 _ABSENT = {
-    **dict.fromkeys(("use_rnn", "use_lstm"), "there are no recurrent networks here"),
     **dict.fromkeys(("algo", "algorithm"), "the algorithm is PPO"),
     **dict.fromkeys(("verbose", "log_level", "quiet"), "redirect the output for plain lines"),
     "framework": "the network's settings begin with network.",

@@ -12,8 +12,9 @@ from dppo.learner.models.encoders import EmbeddingEncoder, HiddenEncoder, LeafEn
 from dppo.learner.models.heads import ActionHead, GaussianHead
 from dppo.learner.models.image_encoders import ImageEncoder
 from dppo.learner.models.layers import ACTIVATIONS, Activation, Initialisation, mlp
+from dppo.learner.models.memory import AnyMemory, Kind, Memory
 from dppo.learner.models.networks import ActionBounds, CriticNetwork, PolicyNetwork
-from dppo.learner.models.own_networks import own_encoder, own_head, own_policy
+from dppo.learner.models.own_networks import own_encoder, own_head, own_memory, own_policy
 from dppo.learner.network_config import NetworkConfig, is_own
 from dppo.protocol.specs import Leaf, Spec
 
@@ -24,7 +25,7 @@ def build_networks(spec: Spec, network: NetworkConfig, seed: int) -> tuple[Polic
     """Fresh networks, the same for the same seed. Raises UsageError where settings and spec do not fit."""
     generator = torch.Generator().manual_seed(seed)
     policy = _policy(spec, network, generator, seed)
-    encoder, features = None, policy.features
+    encoder, features = None, policy.remembered
     if network.critic_encoder == "own" and not policy.encodes_once and not network.policy:
         encoder, features = build_encoder(spec, network, generator, seed + CRITICS_SEED)
     critic = perceptron_critic(
@@ -43,8 +44,9 @@ def _policy(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed
     if network.policy:
         return own_policy(network.policy, spec, seed)
     encoder, features = build_encoder(spec, network, generator, seed)
+    memory = build_memory(network, features, generator, seed)
     if network.head:
-        return _with_own_head(spec, network, encoder, features, generator, seed)
+        return _with_own_head(spec, network, encoder, features, memory, generator, seed)
     return perceptron_policy(
         spec,
         encoder,
@@ -57,7 +59,18 @@ def _policy(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed
         gaussian=GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor),
         initialisation=network.initialisation,
         layer_norm=network.layer_norm,
+        memory=memory,
     )
+
+
+def build_memory(network: NetworkConfig, features: int, generator: torch.Generator, seed: int) -> AnyMemory | None:
+    """Return the memory of features [N, features]; None without one. Raises UsageError."""
+    if network.memory == "none":
+        return None
+    if is_own(network.memory):
+        return own_memory(network.memory, features, network.memory_width, seed)
+    kind: Kind = "gru" if network.memory == "gru" else "lstm"
+    return Memory(kind, features, network.memory_width, generator, layers=network.memory_layers)
 
 
 def build_encoder(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed: int) -> tuple[nn.Module, int]:
@@ -102,13 +115,26 @@ def _hidden_layers(widths: Sequence[int], network: NetworkConfig, generator: tor
 
 
 def _with_own_head(
-    spec: Spec, network: NetworkConfig, encoder: nn.Module, features: int, generator: torch.Generator, seed: int
+    spec: Spec,
+    network: NetworkConfig,
+    encoder: nn.Module,
+    features: int,
+    memory: AnyMemory | None,
+    generator: torch.Generator,
+    seed: int,
 ) -> PolicyNetwork:
-    widths = (features, *network.policy_hidden)
+    widths = (features if memory is None else memory.width, *network.policy_hidden)
     body = _hidden_layers(widths, network, generator)
     head = own_head(network.head, ActionLayout(spec.action), widths[-1], seed)
-    bounds = network.action_bounds
-    return PolicyNetwork(spec, encoder=encoder, features=features, body=body, head=head, action_bounds=bounds)
+    return PolicyNetwork(
+        spec,
+        encoder=encoder,
+        features=features,
+        body=body,
+        head=head,
+        action_bounds=network.action_bounds,
+        memory=memory,
+    )
 
 
 def perceptron_policy(
@@ -124,11 +150,12 @@ def perceptron_policy(
     gaussian: GaussianHead = GaussianHead(),
     initialisation: Initialisation = "orthogonal",
     layer_norm: bool = False,
+    memory: AnyMemory | None = None,
 ) -> PolicyNetwork:
-    """A perceptron on the encoder's features [N, features], with the built-in head."""
+    """A perceptron on the encoder's features [N, features], or on the memory's, with the built-in head."""
     head = ActionHead(ActionLayout(spec.action), gaussian, float(initial_log_std), squashes=action_bounds == "squash")
     body = mlp(
-        (features, *hidden, head.inputs),
+        (features if memory is None else memory.width, *hidden, head.inputs),
         activation,
         initialisation=initialisation,
         head_gain=0.01,
@@ -139,7 +166,15 @@ def perceptron_policy(
         last = body[-1]
         assert isinstance(last, nn.Linear)
         nn.init.constant_(last.bias[head.layout.numbers : head.numbers], gaussian.starting_bias(initial_log_std))
-    return PolicyNetwork(spec, encoder=encoder, features=features, body=body, head=head, action_bounds=action_bounds)
+    return PolicyNetwork(
+        spec,
+        encoder=encoder,
+        features=features,
+        body=body,
+        head=head,
+        action_bounds=action_bounds,
+        memory=memory,
+    )
 
 
 def perceptron_critic(

@@ -20,32 +20,21 @@ MOST_NAMED = 3  # parameters
 def check_forward(policy: PolicyNetwork, inputs: Sequence[Tensor]) -> None:
     """Raise UsageError unless log-probs of rows are the same alone, and move every trainable parameter.
 
-    inputs: leaves, mask and noise, with a row for each of several observations.
+    inputs: leaves, mask, state, reset and noise, with a row for each of several observations.
     """
-    leaves = inputs[: len(policy.leaves)]
-    legal = None if policy.mask is None else policy.mask(inputs[-2])
-    log_prob, rows = _log_prob(policy, leaves, legal, inputs[-1])
-    _check_alone(policy, leaves, legal, rows, log_prob.detach())
+    *given, noise = inputs
+    with torch.enable_grad():
+        distribution = policy.distribution_of(given)
+        rows = distribution.sample(noise).detach()
+        log_prob = distribution.log_prob(rows)
+    _check_alone(policy, given, rows, log_prob.detach())
     _check_trainable(policy, log_prob)
 
 
-def _log_prob(
-    policy: PolicyNetwork, leaves: Sequence[Tensor], legal: Tensor | None, noise: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return log-probs [N] with their gradients, and the sampled actions that they are of."""
-    with torch.enable_grad():
-        distribution = policy.distribution(policy.encoder(*leaves), legal)
-        rows = distribution.sample(noise).detach()
-        return distribution.log_prob(rows), rows
-
-
-def _check_alone(
-    policy: PolicyNetwork, leaves: Sequence[Tensor], legal: Tensor | None, rows: Tensor, expected: Tensor
-) -> None:
-    first = [leaf[:1] for leaf in leaves]
+def _check_alone(policy: PolicyNetwork, given: Sequence[Tensor], rows: Tensor, expected: Tensor) -> None:
     try:
         with torch.no_grad():
-            distribution = policy.distribution(policy.encoder(*first), None if legal is None else legal[:1])
+            distribution = policy.distribution_of([tensor[:1] for tensor in given])
             alone, terms = distribution.log_prob(rows[:1]), distribution.terms(rows[:1])
     except Exception as error:  # a user's own code
         raise UsageError(

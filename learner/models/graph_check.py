@@ -48,11 +48,9 @@ def check_graph(graph: bytes, policy: PolicyNetwork, spec: Spec) -> None:
     inputs = random_inputs(policy, spec, np.random.default_rng(0))
     names = output_names(spec)
     with torch.no_grad():
-        leaves = inputs[: len(policy.leaves)]
-        legal = None if policy.mask is None else policy.mask(inputs[-2])
         expected = dict(zip(names, (tensor.numpy() for tensor in policy(*inputs)), strict=True))
         rows = policy.layout.rows({leaf.name: torch.from_numpy(expected[leaf.name]) for leaf in spec.action})
-        terms = policy.distribution(policy.encoder(*leaves), legal).terms(rows).numpy()
+        terms = policy.distribution_of(inputs[:-1]).terms(rows).numpy()
     feed = {name: tensor.numpy() for name, tensor in zip(policy.inputs, inputs, strict=True)}
     try:
         computed = dict(zip(names, _session(graph).run(names, feed), strict=True))
@@ -74,10 +72,18 @@ def check_graph(graph: bytes, policy: PolicyNetwork, spec: Spec) -> None:
 
 
 def random_inputs(policy: PolicyNetwork, spec: Spec, rng: np.random.Generator) -> list[Tensor]:
-    """Observation leaves [ROWS, *shape] of every kind and dtype, the mask where there is one, and noise [ROWS, n]."""
+    """Observation leaves [ROWS, *shape] of every kind, mask and state where there are, and noise [ROWS, n]."""
     leaves = [torch.from_numpy(_leaf(leaf, rng)) for leaf in spec.observation]
     masks = [torch.from_numpy(_mask(policy.layout.choices, rng)) for _ in spec.mask]
-    return [*leaves, *masks, torch.from_numpy(rng.gumbel(size=(ROWS, policy.outputs)).astype(np.float32))]
+    states = [torch.from_numpy(rng.normal(size=(ROWS, *leaf.shape)).astype(np.float32)) for leaf in spec.state]
+    resets = [torch.from_numpy(np.arange(ROWS) % 2 == 1) for _ in spec.state]
+    return [
+        *leaves,
+        *masks,
+        *states,
+        *resets,
+        torch.from_numpy(rng.gumbel(size=(ROWS, policy.outputs)).astype(np.float32)),
+    ]
 
 
 def _mask(choices: Sequence[int], rng: np.random.Generator) -> np.ndarray:

@@ -1,11 +1,11 @@
 """Policy and critic as parts that can be replaced one by one. Knows PyTorch; knows no training and no export.
 
-    observation leaves -> encoder -> features -> body -> outputs -> head -> distribution over actions
+    observation leaves -> encoder -> features [-> memory] -> body -> outputs -> head -> distribution over actions
 
-All three are modules; docs/networks.md is their contract, `building` makes the built-in ones. (A memory, features and
-state and resets to features and state, has its place behind the encoder.) Actors run `PolicyNetwork.forward`, which is
-the graph that is exported; the learner trains on `distribution(encode(observations))`. All modules stay in eval mode:
-the learner must see what actors saw, so Dropout does nothing, and BatchNorm keeps its statistics.
+All are modules; docs/networks.md is their contract, `building` makes the built-in ones. Actors run
+`PolicyNetwork.forward`, which is the graph that is exported; the learner trains on
+`distribution(encode(observations))`, with the memory's sequences in between where there is one. All modules stay in
+eval mode: the learner must see what actors saw, so Dropout does nothing, and BatchNorm keeps its statistics.
 """
 
 import functools
@@ -19,7 +19,9 @@ from dppo.learner.models.action_layout import ActionLayout, as_given, as_stored
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.heads import ActionHead
 from dppo.learner.models.masking import MaskLayout, masked
+from dppo.learner.models.memory import AnyMemory
 from dppo.protocol.errors import UsageError
+from dppo.protocol.recurrent_state import RESET, STATE
 from dppo.protocol.specs import Leaf, Spec
 
 ActionBounds = Literal["clip", "rescale", "squash"]
@@ -44,18 +46,23 @@ class PolicyNetwork(nn.Module):
         body: nn.Module,
         head: nn.Module,
         action_bounds: ActionBounds,
+        memory: AnyMemory | None = None,
     ) -> None:
         """encoder: leaves [N, *shape] in the spec's order to features [N, features]. body: to outputs [N, o].
 
         head: outputs to a Distribution over rows of actions (ActionLayout); ActionHead, or one of the user's.
+        memory: of the encoder's features; the body gets the memory's then.
         """
         super().__init__()
         self.spec = spec
         self.leaves = tuple(leaf.name for leaf in spec.observation)  # of observations, in the order of `forward`
         self.layout = layout = ActionLayout(spec.action)
         self.mask = MaskLayout(layout) if spec.mask else None
-        self.inputs = (*self.leaves, *(leaf.name for leaf in spec.mask), "noise")
+        self.memory = memory
+        state = () if memory is None else (STATE, RESET)
+        self.inputs = (*self.leaves, *(leaf.name for leaf in spec.mask), *state, "noise")
         self.features = features
+        self.remembered = features if memory is None else memory.width  # numbers that body and critic get
         self.noise, self.outputs = layout.noise, layout.noise_size
         # first of all parameters, and of this name: checkpoints have it so
         self.log_std = head.log_std if isinstance(head, ActionHead) else None
@@ -82,19 +89,21 @@ class PolicyNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return (action leaves, env_action leaves, behaviour_log_prob) for E environments: what an actor runs.
 
+        With a memory its next state [E, s] comes last.
+
         inputs, as `self.inputs` names them: observation leaves [E, *shape] in the wire dtypes, in the spec's order; the
-        mask of actions bool [E, size], where the spec has one; and last noise [E, n] float32, of the kind that
+        mask of actions bool [E, size], where the spec has one; with a memory, its state [E, s] and bool [E], where an
+        episode begins, so that the state counts as zeros; and last noise [E, n] float32, of the kind that
         `self.noise` names, 0 for the deterministic policy. action [E, *shape] is what is stored and
         trained on: the unclipped sample, or the choice counted from 0 (int64; flags: bool). env_action is the same
         after bounds or start. behaviour_log_prob [E] is of `action`, joint over its leaves.
         """
         *given, noise = inputs
-        legal = None if self.mask is None else self.mask(given.pop())
-        distribution = self.distribution(self.encoder(*given), legal)
+        distribution, *after = self._acted(given)
         action = distribution.sample(noise)
         log_prob = distribution.log_prob(action)
         if self.layout.kind == "categorical":
-            return action, action + self.layout.leaves[0].start, log_prob
+            return action, action + self.layout.leaves[0].start, log_prob, *after
         numbers, choices = self.layout.halves(action)
         of_action = self.layout.leaves
         env_action = (
@@ -102,7 +111,21 @@ class PolicyNetwork(nn.Module):
             None if choices is None else choices + self.starts,
         )
         stored = map(as_stored, of_action, self.layout.parts(numbers, choices))
-        return *stored, *map(as_given, of_action, self.layout.parts(*env_action)), log_prob
+        return *stored, *map(as_given, of_action, self.layout.parts(*env_action)), log_prob, *after
+
+    def _acted(self, inputs: Sequence[Tensor]) -> tuple[Distribution, *tuple[Tensor, ...]]:
+        """Return the distribution at inputs as `forward` takes them, but noise, and the memory's next state."""
+        given, rest = inputs[: len(self.leaves)], inputs[len(self.leaves) :]
+        legal = None if self.mask is None else self.mask(rest[0])
+        features = self.encoder(*given)
+        after: tuple[Tensor, ...] = ()
+        if self.memory is not None:
+            features, *after = self.memory(features, *rest[-2:])
+        return self.distribution(features, legal), *after
+
+    def distribution_of(self, inputs: Sequence[Tensor]) -> Distribution:
+        """The distribution over actions at inputs as `forward` takes them, but noise."""
+        return self._acted(inputs)[0]
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Features [N, f] of observation leaves [N, *shape] by name, in the wire dtypes."""
@@ -110,11 +133,14 @@ class PolicyNetwork(nn.Module):
 
     @property
     def encodes_once(self) -> bool:
-        """Whether features may be kept for a whole batch: no training changes them within one."""
+        """Whether the encoder's features may be kept for a whole batch: no training changes them within one."""
         return next(self.encoder.parameters(), None) is None
 
     def distribution(self, features: Tensor, legal: Tensor | None = None) -> Distribution:
-        """The distribution over actions at encoded observations [N, f]. legal: as of MaskLayout; None: all choices."""
+        """The distribution over actions at features [N, f], the memory's where there is one.
+
+        legal: as of MaskLayout; None: all choices.
+        """
         outputs = self.body(features)
         takes_masks = legal is not None and type(self.head) is ActionHead  # one of the user's knows nothing of them
         distribution: Distribution = self.head(outputs, legal) if takes_masks else self.head(outputs)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dppo.learner.models.action_layout import ActionLayout
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.encoders import example_leaf
+from dppo.learner.models.memory import StepwiseMemory
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.own_code import find_function, in_a_line
 from dppo.protocol.errors import UsageError
@@ -32,6 +33,18 @@ class Encoder(Protocol):
 
     def __call__(self, *leaves: Tensor) -> Tensor:
         """Features [N, f] float32 of leaves [N, *shape] in their wire dtypes, in the order that the function got."""
+
+
+class Memory(Protocol):
+    """Module that `network.memory` names a function for; the function takes f, the features' width, and s, the numbers
+    of a state, which are network.memory_width.
+    """
+
+    def __call__(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [N, w] for body and critic, and the next state [N, s], of features [N, f] and a state [N, s].
+
+        All float32. The state is zeros where an episode begins.
+        """
 
 
 class Head(Protocol):
@@ -55,6 +68,25 @@ def own_encoder(name: str, leaves: Sequence[Leaf], seed: int) -> tuple[nn.Module
     if features.dtype != torch.float32:
         raise UsageError(f"{setting}: its features are {features.dtype}, not float32: convert them")
     return encoder, int(features.shape[1])
+
+
+def own_memory(name: str, features: int, size: int, seed: int) -> StepwiseMemory:
+    """Return the memory of network.memory=name, of features [N, features] and states [N, size]. Raises UsageError."""
+    setting = f"network.memory={name}"
+    memory = _module(setting, _called(setting, find_function("network.memory", name), seed, features, size))
+    made = _tried(setting, memory, [torch.zeros(ROWS, features), torch.zeros(ROWS, size)])
+    is_pair = isinstance(made, tuple) and len(made) == 2 and all(isinstance(part, Tensor) for part in made)
+    if not is_pair:
+        raise UsageError(f"{setting}: it returned a {type(made).__name__}, not a tuple of features and the next state")
+    output, state = made
+    if output.dim() != 2 or len(output) != ROWS or not output.shape[1] or state.shape != (ROWS, size):
+        raise UsageError(
+            f"{setting}: for {ROWS} observations it returned features {tuple(output.shape)} and a state "
+            f"{tuple(state.shape)}, not ({ROWS}, w) and ({ROWS}, {size}); network.memory_width is the state's size"
+        )
+    if output.dtype != torch.float32 or state.dtype != torch.float32:
+        raise UsageError(f"{setting}: it returned {output.dtype} and {state.dtype}, not float32: convert them")
+    return StepwiseMemory(memory, size, int(output.shape[1]))
 
 
 def own_head(name: str, layout: ActionLayout, inputs: int, seed: int) -> nn.Module:

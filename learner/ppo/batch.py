@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dppo.protocol.recurrent_state import STATE
 from dppo.protocol.rollout import Leaves, Segment
 
 
@@ -47,6 +48,7 @@ class Grid:
     env_of_column: np.ndarray  # [N] which of its actor's environments
     slot_of_column: np.ndarray  # [N] int64
     life_of_column: np.ndarray  # [N] int64, one number for each incarnation
+    states: np.ndarray  # [N, size] float32 of the memory at each column's first row; [N, 0] without memory
 
     @property
     def steps(self) -> int:
@@ -123,6 +125,7 @@ def lay_out(rollouts: Sequence[Received]) -> Grid:
             [rollout.first_slot + np.arange(width) for rollout, width in zip(rollouts, widths, strict=True)]
         ),
         life_of_column=np.repeat(np.array([_life_of(rollout.incarnation) for rollout in rollouts], np.int64), widths),
+        states=np.concatenate([s.states.get(STATE, np.empty((s.counts.E, 0), np.float32)) for s in segments]),
     )
 
 
@@ -134,12 +137,15 @@ def _life_of(incarnation: bytes) -> int:
 def _continues(earlier: Received, later: Received) -> bool:
     """Whether `later` goes on where `earlier` stopped.
 
-    Successive numbers alone do not say so: an actor that drops a segment at STOP numbers the next one on.
+    Successive numbers alone do not say so: an actor that drops a segment at STOP numbers the next one on. A memory's
+    state that another policy made is none that this one would have: it is taken as it came.
     """
     if (later.incarnation, later.first_slot) != (earlier.incarnation, earlier.first_slot):
         return False
     if later.seq == earlier.seq:
         raise ValueError(f"rollout {later.seq} of {later.actor} is in the batch twice: no step may be trained twice")
+    if earlier.segment.states and (later.term, later.version) != (earlier.term, earlier.version):
+        return False
     ends, starts = earlier.segment.observations, later.segment.observations
     return later.seq == earlier.seq + 1 and all(np.array_equal(ends[name][-1], starts[name][0]) for name in ends)
 

@@ -1,7 +1,7 @@
 """The epochs of one update: shuffle, cut into minibatches, step. Knows tensors; knows no rollouts and no settings."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dppo.learner.ppo.gradients import Outputs
 from dppo.learner.ppo.losses import approx_kl, clip_fraction, surrogate, surrogate_floors, surrogate_limits, value_loss
-from dppo.learner.ppo.reduce import Reduce, joint_mean_and_std, mean_over_ranks
+from dppo.learner.ppo.reduce import Reduce, joint_mean_and_std, mean_over_ranks, on_any_rank
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.errors import DppoError
 
@@ -75,8 +75,24 @@ def minibatch_sizes(steps: int, minibatch_steps: int, reduce: Reduce | None = No
     All ranks have the same number of parts.
     """
     (usual,) = mean_over_ranks(reduce, [steps])
-    parts = max(1, round(usual / minibatch_steps)) if minibatch_steps else 1
+    return _equal_parts(steps, max(1, round(usual / minibatch_steps)) if minibatch_steps else 1)
+
+
+def _equal_parts(steps: int, parts: int) -> list[int]:
     return [steps // parts + (part < steps % parts) for part in range(parts)]
+
+
+def minibatches(rows: Rows, minibatch_steps: int, reduce: Reduce | None = None) -> list[int]:
+    """Sizes of the minibatches of a batch. Where there are fewer sequences there are fewer: on all ranks as many."""
+    sizes = minibatch_sizes(len(rows.targets), minibatch_steps, reduce)
+    if rows.sequences is None:
+        return sizes
+    parts, most = len(sizes), len(rows.sequences.lengths)
+    if reduce is None:
+        parts = min(parts, most)
+    while reduce is not None and on_any_rank(reduce, most < parts):
+        parts //= 2
+    return _equal_parts(len(rows.targets), parts)
 
 
 def normalised(advantages: Tensor, reduce: Reduce | None = None) -> Tensor:
@@ -111,16 +127,16 @@ def run_epochs(
     approx_kl) exceeds early_stop_kl (0: never).
     Raises DppoError where a figure is not finite.
     """
-    sizes = minibatch_sizes(len(batch.advantages), minibatch_steps, reduce)
-    passes = _Passes(batch, sizes)
+    passes = _Passes(batch, minibatches(batch, minibatch_steps, reduce))
     penalised = batch.old.shape[-1] > 0
     figures: list[EpochMetrics] = []
     for epoch in range(epochs):
         if epoch and refresh is not None:
             batch = refresh(batch)
-        rows = _shuffled(batch, rng) if minibatch_steps else batch
+        rows, sizes = batch.for_epoch(passes.sizes, rng if minibatch_steps else None)
+        passes.cut(sizes)
         if normalise_minibatches:
-            advantages = torch.cat([normalised(part) for part in torch.split_with_sizes(rows.advantages, sizes)])
+            advantages = torch.cat([normalised(part) for part in torch.split_with_sizes(rows.advantages, passes.sizes)])
             limits = rows.limits if penalised else surrogate_limits(advantages, clip_range)
             floors = None if rows.floors is None else surrogate_floors(advantages, dual_clip)
             rows = rows._replace(advantages=advantages, limits=limits, floors=floors)
@@ -143,10 +159,11 @@ def run_critic_epochs(
     reduce: Reduce | None = None,
 ) -> list[float]:
     """Train the critic alone; the value loss of each epoch. Raises DppoError where it is not finite."""
-    passes = _Passes(batch, minibatch_sizes(len(batch.targets), minibatch_steps, reduce))
+    passes = _Passes(batch, minibatches(batch, minibatch_steps, reduce))
     losses: list[Tensor] = []
     for _ in range(epochs):
-        rows = _shuffled(batch, rng) if minibatch_steps else batch
+        rows, sizes = batch.for_epoch(passes.sizes, rng if minibatch_steps else None)
+        passes.cut(sizes)
         passes.over(rows, step)
         losses.append(value_loss(passes.outputs.values, rows.targets))
     read = mean_over_ranks(reduce, torch.stack(losses).tolist())
@@ -159,13 +176,20 @@ def run_critic_epochs(
 class _Passes:
     """Preallocated outputs of one epoch, as minibatch views. Rows that are not written stay NaN (KL: 0)."""
 
-    def __init__(self, batch: Rows, sizes: list[int]) -> None:
+    def __init__(self, batch: Rows, sizes: Sequence[int]) -> None:
         empty = torch.full((len(batch.targets),), math.nan, device=batch.targets.device)
         self.outputs = Outputs(empty, empty.clone(), empty.clone(), torch.zeros_like(empty))
         self.norms = empty.new_zeros(len(sizes))
-        self._sizes = sizes
-        self.steps = self.rows = 0  # optimizer steps made in the last epoch, and rows whose outputs are written
         self._norm_parts = self.norms.unbind()
+        self.steps = self.rows = 0  # optimizer steps made in the last epoch, and rows whose outputs are written
+        self.sizes: Sequence[int] = ()
+        self.cut(sizes)
+
+    def cut(self, sizes: Sequence[int]) -> None:
+        """Minibatches of so many rows from now on, as many as ever: those of whole sequences change with each epoch."""
+        if sizes == self.sizes:
+            return
+        self.sizes = sizes
         self._output_parts = [
             Outputs(*parts)
             for parts in zip(*(torch.split_with_sizes(whole, sizes) for whole in self.outputs), strict=True)
@@ -174,7 +198,7 @@ class _Passes:
     def over(self, rows: Rows, step: Step) -> bool:
         """One step on each minibatch, in order. False: it ended early, with a minibatch on which none was made."""
         self.steps = self.rows = 0
-        for part, said, norm in zip(rows.split(self._sizes), self._output_parts, self._norm_parts, strict=True):
+        for part, said, norm in zip(rows.split(self.sizes), self._output_parts, self._norm_parts, strict=True):
             self.rows += len(said.values)
             if not step(part, said, norm):
                 return False
@@ -182,16 +206,11 @@ class _Passes:
         return True
 
 
-def _shuffled(batch: Rows, rng: np.random.Generator) -> Rows:
-    order = torch.from_numpy(rng.permutation(len(batch.targets))).to(batch.targets.device)
-    return batch.select(order)
-
-
 def _judged(rows: Rows, passes: _Passes, clip_range: float, reduce: Reduce | None) -> EpochMetrics:
     """The epoch's figures, read from the device once; means over ranks, so that all of them decide alike."""
     outputs, norms = passes.outputs, passes.norms
     if passes.rows < len(outputs.values):  # ended early
-        rows = rows.split([passes.rows, len(outputs.values) - passes.rows])[0]
+        rows = rows._replace(packs=None).split([passes.rows, len(outputs.values) - passes.rows])[0]
         outputs, norms = Outputs(*(whole[: passes.rows] for whole in outputs)), norms[: passes.steps + 1]
     log_ratio = outputs.log_probs - rows.old_log_probs
     ratio = log_ratio.exp()

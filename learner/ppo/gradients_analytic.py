@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from dppo.learner.models.activations import Tanh, tanh_in_place
 from dppo.learner.models.heads import ActionHead
+from dppo.learner.models.memory import Memory, layer_backward, run_layers
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
+from dppo.learner.models.recurrent_layers import Tape, Weights
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.head_gradients import CategoricalSlope, FreeGaussianSlope, HeadSlope, StateGaussianSlope
 from dppo.learner.ppo.losses import is_value_clipped
 from dppo.learner.ppo.rows import Rows
+from dppo.learner.ppo.sequences import Pack
 
-KEPT_SIZES = 4  # minibatches of one batch have at most two sizes
+KEPT_SIZES = 64  # minibatches of one batch have at most two sizes, but of whole sequences many
 
 
 def _tanh_backward(slope: Tensor, output: Tensor) -> None:
@@ -44,7 +47,7 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], object], Callable[[
 def applies_to(policy: PolicyNetwork, critic: CriticNetwork) -> bool:
     """Whether these gradients cover both networks: encoders without parameters, perceptrons, plain heads."""
     simple = policy.layout.kind in ("gaussian", "categorical") and type(policy.head) is ActionHead
-    simple = simple and policy.head.squashed is None
+    simple = simple and policy.head.squashed is None and isinstance(policy.memory, Memory | None)
     return simple and policy.encodes_once and _is_perceptron(policy.body) and _is_perceptron(critic.body)
 
 
@@ -68,7 +71,8 @@ class WrittenMlp:
         self._weight_slopes = [_gradient(layer.weight) for layer in linears]
         self._bias_slopes = [_gradient(layer.bias) for layer in linears]
         self._activate, self._deactivate = _ACTIVATIONS[type(body[1]) if len(body) > 1 else Tanh]
-        self._buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self._most, self._outputs, self._slopes = 0, list[Tensor](), list[Tensor]()
+        self._buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}  # their first rows, by how many
 
     def forward(self, features: Tensor) -> Tensor:
         """Outputs [n, o] of features [n, f]; valid until the next call with as many rows."""
@@ -81,8 +85,11 @@ class WrittenMlp:
             inputs = output
         return inputs
 
-    def backward(self, features: Tensor, slope: Tensor) -> None:
-        """Write the parameters' gradients for a loss whose derivative by the last outputs is slope [n, o]."""
+    def backward(self, features: Tensor, slope: Tensor, into: Tensor | None = None) -> None:
+        """Write the parameters' gradients for a loss whose derivative by the last outputs is slope [n, o].
+
+        into [n, f]: the derivative by the features is added to it.
+        """
         outputs, slopes = self._buffers_for(len(features))
         for index in range(len(outputs) - 1, -1, -1):
             inputs = outputs[index - 1] if index else features
@@ -92,15 +99,46 @@ class WrittenMlp:
                 torch.mm(slope, self._weights[index], out=slopes[index - 1])
                 slope = slopes[index - 1]
                 self._deactivate(slope, inputs)
+        if into is not None:
+            into.addmm_(slope, self._weights[0])
 
     def _buffers_for(self, rows: int) -> tuple[list[Tensor], list[Tensor]]:
         """(layer outputs, slopes of the hidden ones), [rows, width] each."""
         if rows not in self._buffers:
             if len(self._buffers) >= KEPT_SIZES:
                 self._buffers.clear()
-            outputs = [weight.new_empty(rows, len(weight)) for weight in self._weights]
-            self._buffers[rows] = outputs, [torch.empty_like(output) for output in outputs[:-1]]
+            if rows > self._most:
+                self._most = rows
+                self._outputs = [weight.new_empty(rows, len(weight)) for weight in self._weights]
+                self._slopes = [torch.empty_like(output) for output in self._outputs[:-1]]
+                self._buffers.clear()
+            self._buffers[rows] = [whole[:rows] for whole in self._outputs], [whole[:rows] for whole in self._slopes]
         return self._buffers[rows]
+
+
+class WrittenMemory:
+    """Forward and backward pass of a memory over a minibatch."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        layers = memory.parameters_by_layer
+        self._weights = [Weights(*(parameter.detach() for parameter in layer)) for layer in layers]
+        self._slopes = [Weights(*map(_gradient, layer)) for layer in layers]
+        self._tapes: list[Tape] = []
+
+    def forward(self, features: Tensor, pack: Pack) -> Tensor:
+        """Features [n, width] of features [n, f]."""
+        self._tapes = run_layers(self._memory, self._weights, features, pack.starts, pack.sizes)
+        return self._tapes[-1].outputs
+
+    def backward(self, slopes: Tensor) -> None:
+        """Write the parameters' gradients for a loss whose derivative by the last outputs is slopes [n, width]."""
+        for index in range(len(self._tapes) - 1, -1, -1):
+            weights = self._weights[index]
+            products = layer_backward(self._memory.kind, weights, self._tapes[index], slopes, self._slopes[index])
+            if index:
+                slopes = products @ weights.of_inputs
+        self._tapes = []
 
 
 class AnalyticGradients:
@@ -118,6 +156,7 @@ class AnalyticGradients:
         self._policy, self._critic = WrittenMlp(policy.body), WrittenMlp(critic.body)
         self._encode, self._value_coefficient = policy.encode, value_coefficient
         self._value_clip_range = value_clip_range
+        self._memory = WrittenMemory(policy.memory) if isinstance(policy.memory, Memory) else None
         self._head_slope = _head_slope(policy, entropy_coefficient)
 
     @property
@@ -129,22 +168,46 @@ class AnalyticGradients:
     def entropy_coefficient(self, coefficient: float) -> None:
         self._head_slope.entropy_coefficient = coefficient
 
+    @torch.no_grad()
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See gradients.Gradients."""
-        self.critic(rows, outputs)
-        self.policy(rows, outputs, penalty)
+        features, into = self._seen(rows)
+        self._critic_part(features, rows, outputs, into)
+        self._policy_part(features, rows, outputs, penalty, into)
+        self._remember(into)
 
     @torch.no_grad()
     def policy(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See gradients.Gradients."""
-        features = rows.encoded(self._encode)
-        heads = self._policy.forward(features)
-        self._policy.backward(features, self._head_slope(heads, rows, outputs, penalty))
+        features, into = self._seen(rows)
+        self._policy_part(features, rows, outputs, penalty, into)
+        self._remember(into)
 
     @torch.no_grad()
     def critic(self, rows: Rows, outputs: Outputs) -> None:
         """See gradients.Gradients."""
+        features, _ = self._seen(rows)
+        self._critic_part(features, rows, outputs, None)
+
+    def _seen(self, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        """Features of the rows, and with a memory room for the loss's derivative by them."""
         features = rows.encoded(self._encode)
+        if self._memory is None:
+            return features, None
+        features = self._memory.forward(features, rows.pack)
+        return features, torch.zeros_like(features)
+
+    def _remember(self, slopes: Tensor | None) -> None:
+        if self._memory is not None and slopes is not None:
+            self._memory.backward(slopes)
+
+    def _policy_part(
+        self, features: Tensor, rows: Rows, outputs: Outputs, penalty: KlPenalty | None, into: Tensor | None
+    ) -> None:
+        heads = self._policy.forward(features)
+        self._policy.backward(features, self._head_slope(heads, rows, outputs, penalty), into)
+
+    def _critic_part(self, features: Tensor, rows: Rows, outputs: Outputs, into: Tensor | None) -> None:
         values = self._critic.forward(features)
         outputs.values.copy_(values.squeeze(-1))
         slope = (outputs.values - rows.targets).mul_(self._value_coefficient / len(rows.targets))
@@ -152,7 +215,7 @@ class AnalyticGradients:
             slope.masked_fill_(
                 is_value_clipped(outputs.values, rows.targets, rows.old_values, self._value_clip_range), 0.0
             )
-        self._critic.backward(features, slope.unsqueeze(-1))
+        self._critic.backward(features, slope.unsqueeze(-1), into)
 
 
 def _head_slope(policy: PolicyNetwork, entropy_coefficient: float) -> HeadSlope:

@@ -31,14 +31,15 @@ class AutogradGradients:
 
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
         """See Gradients."""
-        if self._policy.encodes_once or self._critic.encoder is not None:
+        shares = self._policy.memory is not None or not self._policy.encodes_once
+        if not shares or self._critic.encoder is not None:
             self.critic(rows, outputs)
             self.policy(rows, outputs, penalty)
             return
         _zero(self._policy)
         _zero(self._critic)
         with torch.enable_grad():
-            features = rows.encoded(self._policy.encode)
+            features = rows.seen(self._policy.encode, self._policy.memory)
             loss = self._policy_loss(features, rows, outputs, penalty) + self._value_loss(features, rows, outputs)
             loss.backward()  # type: ignore[no-untyped-call]
 
@@ -46,14 +47,14 @@ class AutogradGradients:
         """See Gradients."""
         _zero(self._policy)
         with torch.enable_grad():
-            loss = self._policy_loss(rows.encoded(self._policy.encode), rows, outputs, penalty)
+            loss = self._policy_loss(rows.seen(self._policy.encode, self._policy.memory), rows, outputs, penalty)
             loss.backward()  # type: ignore[no-untyped-call]
 
     def critic(self, rows: Rows, outputs: Outputs) -> None:
         """See Gradients."""
         _zero(self._critic)
         with torch.set_grad_enabled(self._critic.encoder is not None):  # the policy's is left to the policy's loss
-            features = rows.encoded(self._critics_encode)
+            features = rows.seen(self._critics_encode, self._policy.memory)
         with torch.enable_grad():
             self._value_loss(features, rows, outputs).backward()  # type: ignore[no-untyped-call]
 

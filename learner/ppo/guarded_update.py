@@ -50,6 +50,7 @@ def train_or_take_back(
     All ranks decide alike.
     """
     before, notes = steps.kept(), _left_out(grid, kept)
+    kept = rows.trainable(kept)
     while not on_any_rank(reduce, not kept.any()):
         where = None if kept.all() else torch.from_numpy(np.flatnonzero(kept)).to(rows.row_index.device)
         chosen = rows if where is None else rows.select(where)

@@ -17,6 +17,7 @@ from dppo.learner.models.networks import critic_encode
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
+from dppo.learner.ppo.checkpoint_fit import refuse_other_networks
 from dppo.learner.ppo.checks import first_pass, refuse_what_is_not_finite
 from dppo.learner.ppo.divergence import mask_of
 from dppo.learner.ppo.encoder_statistics import derived, encode_by, moments_for
@@ -25,6 +26,7 @@ from dppo.learner.ppo.epochs import (
     Refresh,
     UpdateReport,
     diverged,
+    minibatches,
     normalised,
     run_critic_epochs,
     run_epochs,
@@ -33,13 +35,14 @@ from dppo.learner.ppo.gae import gae
 from dppo.learner.ppo.guarded_update import train_or_take_back
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
+from dppo.learner.ppo.recurrence import Remembered, remember
 from dppo.learner.ppo.reduce import Reduce, over_all_ranks
-from dppo.learner.ppo.reward_scaling import CARRIED, Rewards
+from dppo.learner.ppo.reward_scaling import Rewards
 from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
 from dppo.learner.ppo.update_report import report_of
 from dppo.learner.ppo_config import PpoConfig
-from dppo.protocol.errors import CheckpointError
+from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import Spec
 
 
@@ -61,7 +64,14 @@ class Trainer:
     ) -> None:
         torch.set_num_threads(torch_threads)
         torch.backends.cudnn.allow_tf32 = False  # convolutions as exact as those of actors, as products are by default
-        self._spec, self._ppo, self._seed, self._device, self._reduce = spec, ppo, seed, device, reduce
+        self._spec = spec = with_state(spec, network.state_size)
+        self._ppo, self._bptt_steps, self._seed, self._device, self._reduce = (
+            ppo,
+            network.bptt_steps,
+            seed,
+            device,
+            reduce,
+        )
         self.policy, self.critic = build_networks(spec, network, seed)
         self.policy.to(device)
         self.critic.to(device)
@@ -95,12 +105,15 @@ class Trainer:
         grid = lay_out(assemble(rollouts))
         observations = {name: torch.from_numpy(leaf).to(self._device) for name, leaf in grid.observations.items()}
         features = self.policy.encode(observations) if self.policy.encodes_once else None
+        past = remember(self.policy, grid, observations, features, self._bptt_steps)
         rewards = self._rewards.to_train_on(grid)
-        estimates = self._judged_by_critic(grid, rewards, observations, features)
+        estimates = self._judged_by_critic(grid, rewards, observations, features if past is None else past.features)
         outliers = self._moments.outliers(grid)
         self._pace.set_for(self._steps_trained)
         rows = self._rows(grid, estimates, observations, features)
-        old = self._distribution(rows)
+        if past is not None:
+            rows = rows._replace(sequences=past.sequences)
+        old = self._distribution(rows, past)
         first = first_pass(old, rows, grid.actor_of_step, grid.actors)
         if not self._pace.clips:
             rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
@@ -114,7 +127,8 @@ class Trainer:
             steps=self._steps,
             reduce=self._reduce,
         )
-        report = report_of(estimates, done, first, outliers, ppo=self._ppo, schedules=self._pace)
+        parts = len(minibatches(rows, self._ppo.minibatch_steps))
+        report = report_of(estimates, done, first, outliers, ppo=self._ppo, schedules=self._pace, parts=parts)
         if math.isfinite(report.kl):
             self._pace.adapt_to(report.kl)
         self._moments.merge_rewards(grid.flatten(grid.rewards))
@@ -148,24 +162,7 @@ class Trainer:
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, int | float]) -> None:
         """Continue from there, bit for bit. Raises CheckpointError where it is of another network."""
-        expected = self.tensors()
-        later = {name for name in expected if name.startswith("rewards.")}  # of this release's checkpoints only
-        problems = [f"{name} is missing" for name in expected.keys() - tensors.keys() - later]
-        problems += [f"{name} is unknown" for name in tensors.keys() - expected.keys()]
-        problems += [
-            f"{name} has shape {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in tensors and tensors[name].shape != tensor.shape and not name.startswith(CARRIED)
-        ]
-        problems += [
-            f"{name} is missing" for name in self.counters().keys() - self._pace.settings().keys() - counters.keys()
-        ]
-        if problems:
-            raise CheckpointError(
-                f"the checkpoint does not fit this run: {'; '.join(sorted(problems))}. "
-                "Use the settings of networks, surrogate and critic and the environment that it was written with, "
-                "and the same code of functions of your own."
-            )
+        refuse_other_networks(tensors, self.tensors(), counters, self.counters().keys() - self._pace.settings().keys())
         for name, tensor in self._live_tensors().items():
             tensor.copy_(tensors[name])
         self._moments.load({name: tensors[name].cpu().numpy() for name in self._moments.arrays() if name in tensors})
@@ -238,15 +235,19 @@ class Trainer:
             old_values=torch.from_numpy(values).to(self._device) if self._ppo.value_clip_range else None,
         )
 
-    def _distribution(self, rows: Rows) -> Distribution:
-        """The policy's distribution over actions at all rows."""
-        parts = [self.policy.distribution(*part) for part in rows.in_parts(self.policy.encode)]
+    def _distribution(self, rows: Rows, past: Remembered | None = None) -> Distribution:
+        """The policy's distribution over actions at all rows. past: by which it acted, where it still is the same."""
+        if past is not None:
+            return self.policy.distribution(past.features.index_select(0, rows.row_index), rows.legal)
+        parts = [self.policy.distribution(*part) for part in rows.in_parts(self.policy.encode, self.policy.memory)]
         return parts[0] if len(parts) == 1 else parts[0].of_rows(torch.cat([part.rows() for part in parts]))
 
     def _refreshed(self, rows: Rows, grid: Grid, rewards: np.ndarray, features: Tensor | None) -> Rows:
         """Rows of the grid with advantages and targets by the critic of this moment."""
         if not self._steps.finite:
             raise diverged("an epoch", "weights that are not finite", "ppo.learning_rate")
+        past = remember(self.policy, grid, rows.observations, features, self._bptt_steps)
+        features = features if past is None else past.features
         estimates = self._judged_by_critic(grid, rewards, rows.observations, features)
         targets = estimates.returns
         if self._ppo.normalise_values:

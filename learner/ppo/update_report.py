@@ -9,7 +9,7 @@ from dppo.learner.models.distributions import Distribution, Gaussian, Joint
 from dppo.learner.models.squashed_gaussian import SquashedGaussian
 from dppo.learner.ppo.batch import Estimates
 from dppo.learner.ppo.checks import FirstPass
-from dppo.learner.ppo.epochs import UpdateReport, minibatch_sizes
+from dppo.learner.ppo.epochs import UpdateReport
 from dppo.learner.ppo.guarded_update import Trained
 from dppo.learner.ppo.losses import explained_variance
 from dppo.learner.ppo.schedules import Schedules
@@ -24,12 +24,12 @@ def report_of(
     *,
     ppo: PpoConfig,
     schedules: Schedules,
+    parts: int,
 ) -> UpdateReport:
-    """Return the report. schedules: as they were during the update."""
+    """Return the report. schedules: as they were during the update; parts: minibatches of each epoch."""
     epochs, policy = done.epochs, done.policy
     excess_actor, excess = max(first.excesses.items(), key=lambda item: item[1])
     values, returns = torch.from_numpy(estimates.values), torch.from_numpy(estimates.returns)
-    parts = len(minibatch_sizes(len(returns), ppo.minibatch_steps))
     return UpdateReport(
         steps=len(returns),
         epochs=len(epochs),

@@ -7,6 +7,7 @@ from dppo.learner.session.records import Peer, Settings
 from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.limits import MAX_ENVS
 from dppo.protocol.messages import Hello, Reject, Welcome
+from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import spec_hash
 
 ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
@@ -42,7 +43,8 @@ def too_large(settings: Settings, hello: Hello) -> Reject | None:
     """
     if hello.spec is None or hello.envs in (0, settings.envs_per_actor):
         return None
-    why = why_no_row_fits(hello.spec, envs=hello.envs, max_rollout_bytes=settings.max_rollout_bytes)
+    spec = with_state(hello.spec, settings.state_size)
+    why = why_no_row_fits(spec, envs=hello.envs, max_rollout_bytes=settings.max_rollout_bytes)
     return Reject("envs", why[:512], fatal=True) if why else None
 
 

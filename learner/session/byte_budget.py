@@ -40,13 +40,14 @@ class Budget:
         return allowed + most * self._of_actor(self._settings.envs_per_actor) if most > 0 else allowed
 
     def _of_actor(self, envs: int) -> int:
-        assert self._peer_table.spec is not None, "sizes follow from the spaces"
+        spec = self._peer_table.rollout_spec
+        assert spec is not None, "sizes follow from the spaces"
         allowed = self._allowed.get(envs)
         if allowed is None:
             if len(self._allowed) >= MAX_SIZES:
                 self._allowed.clear()
             T = self._segment_steps(envs, 1)
-            largest = largest_rollout_bytes(self._peer_table.spec, segment_steps=T, envs=envs)
+            largest = largest_rollout_bytes(spec, segment_steps=T, envs=envs)
             allowed = self._allowed[envs] = allowed_bytes(largest, credit=CREDIT)
         return allowed
 
@@ -57,7 +58,7 @@ class Budget:
 
     def total_bytes(self) -> int:
         """Return how many bytes of all peers together may be unread or wait for the next update."""
-        settings, spec, actors = self._settings, self._peer_table.spec, len(self._peer_table.peers)
+        settings, spec, actors = self._settings, self._peer_table.rollout_spec, len(self._peer_table.peers)
         if settings.max_ingress_bytes or spec is None:
             return total_bytes(settings.max_ingress_bytes, allowed=UNKNOWN_PEER_BYTES, batch=0)
         total = self._batches.get(actors)
@@ -73,7 +74,9 @@ class Budget:
 
     def _segment_steps(self, envs: int, actors: int) -> int:
         settings = self._settings
-        assert self._peer_table.spec is not None, "sizes follow from the spaces"
+        assert self._peer_table.rollout_spec is not None, "sizes follow from the spaces"
         share = math.ceil(settings.batch_steps / (envs * actors))
-        most = most_segment_steps(self._peer_table.spec, envs=envs, max_rollout_bytes=settings.max_rollout_bytes)
+        most = most_segment_steps(
+            self._peer_table.rollout_spec, envs=envs, max_rollout_bytes=settings.max_rollout_bytes
+        )
         return max(1, min(segment_steps_of(share, settings.segment_steps), most))

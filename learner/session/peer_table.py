@@ -19,6 +19,7 @@ from dppo.learner.storage.journal_records import Entry
 from dppo.protocol.errors import HostileError, ProtocolError
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import Hello, Reject
+from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import Spec
 
 ABSENT_SECONDS = 60.0  # without a connection, after which an account is written off
@@ -49,6 +50,12 @@ class PeerTable:
     def spec(self) -> Spec | None:
         """The run's spaces; None until the first actor has sent its own."""
         return self.spaces.spec
+
+    @property
+    def rollout_spec(self) -> Spec | None:
+        """The run's spaces with the state of the policy's memory: what a rollout carries."""
+        spec = self.spaces.spec
+        return None if spec is None else with_state(spec, self._settings.state_size)
 
     def paying(self, key: PeerKey) -> PeerKey:
         """Return what a message counts for: an incarnation that has joined by an envelope, else the connection."""

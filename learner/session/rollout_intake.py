@@ -69,7 +69,7 @@ class Rollouts:
         return self._collect(peer, header, blob, now)
 
     def _collect(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> Taken:
-        spec = self._peer_table.spec
+        spec = self._peer_table.rollout_spec
         assert spec is not None, "a ready peer has a spec"
         try:
             may_be_empty = self._cycle.rule.accepts_resets_alone

@@ -52,6 +52,7 @@ def check_segment(spec: Spec, segment: Segment) -> None:
         *((name, array, np.inf) for name, array in segment.observations.items()),
         *((name, array, np.inf) for name, array in segment.final_observations.items()),
         *((name, array, LARGEST_NUMBER) for name, array in segment.actions.items()),
+        *((name, array, LARGEST_NUMBER) for name, array in segment.states.items()),
         ("behaviour_log_prob", segment.behaviour_log_probs, np.inf),
         ("reward", segment.rewards, LARGEST_NUMBER),
         ("episode_return", segment.episode_returns, LARGEST_RETURN),

@@ -15,10 +15,13 @@ from dppo.protocol.action_masks import MASK, choices_of, mask_leaf, observed
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.leaf_paths import Nest
 from dppo.protocol.messages import EnvSettings
+from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import Spec
 
 MOST_CHOICES = 2**16  # of one leaf of an action
 WEIGHT_COPIES = 8
+GATES = {"none": 0, "gru": 3, "lstm": 4}  # of a memory, each with a weight for every feature and number of its own
+MOST_GATES = 4  # of a memory of a user's, as a guess
 OUTPUT_COPIES = 3
 
 
@@ -54,6 +57,7 @@ def session_settings(
         max_rollout_bytes=config.collect.max_rollout_bytes,
         former_terms=directory.former_terms,
         why_not_trained=lambda spec: why_not_trained(spec, config),
+        state_size=config.network.state_size,
     )
 
 
@@ -68,7 +72,7 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
         check_images(spec, config.network)
         _check_embedding(spec, config.network)
     check_sizes(
-        spec,
+        with_state(spec, config.network.state_size),
         batch_steps=collect.batch_steps,
         segment_steps=collect.segment_steps,
         envs=collect.envs_per_actor,
@@ -100,7 +104,7 @@ def _check_embedding(spec: Spec, network: NetworkConfig) -> None:
 def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
     """Say why spaces that an actor brings cannot be trained on by this learner, "" where they can."""
     if spec.state:
-        return "states are not supported"
+        return "states are not supported: a memory is the policy's, and environments know nothing of it"
     if why := _why_not_acted(spec) or _why_not_masked(spec):  # the latter counts choices, which must not be too many
         return why
     try:
@@ -168,8 +172,12 @@ def network_bytes(spec: Spec, config: LearnerConfig) -> int:
     choices = [count for leaf in spec.action for count in leaf.choices]  # each has as many outputs as the largest one
     outputs = len(choices) * max(choices, default=0)
     outputs += sum(2 * leaf.elements for leaf in spec.action if leaf.kind == "box")
-    policy = (features, *config.network.policy_hidden, outputs)
-    critic = (features, *config.network.critic_hidden, 1)
+    network = config.network
+    kept = network.memory_width if network.state_size else features
+    policy = (kept, *network.policy_hidden, outputs)
+    critic = (kept, *network.critic_hidden, 1)
     weights = sum(inputs * units for widths in (policy, critic) for inputs, units in pairwise(widths))
+    inputs = features + (2 * network.memory_layers - 1) * network.memory_width  # of all layers, outputs before included
+    weights += GATES.get(network.memory, MOST_GATES) * network.memory_width * inputs
     weights += 2 * sum(cnn_weights(leaf, config.network) for leaf in spec.observation)  # the critic may have its own
     return 4 * (WEIGHT_COPIES * weights + OUTPUT_COPIES * config.collect.batch_steps * (outputs + features))

@@ -45,7 +45,7 @@ class Shares:
 
     def most_segment_steps(self, envs: int) -> int:
         """The largest T of such an actor whose rollouts always fit into a message."""
-        spec = self._peer_table.spec
+        spec = self._peer_table.rollout_spec
         assert spec is not None, "a policy is for spaces that are known"
         most = self._most.get(envs)
         if most is None:
