@@ -1,12 +1,11 @@
 """Measures real runs from outside: time until solved over seeds, and steady throughput. Reports; never judges."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from dppo.bench.observed_run import Observed, conditions, observe
+from dppo.bench.result_file import write_result
 from dppo.number_text import return_number
 from dppo.output_files import check_output
 from dppo.protocol.errors import DppoError
@@ -36,7 +35,7 @@ def solve(arguments: BenchSolve) -> int:
         "runs": rows,
     }
     print(_solve_line({**result["median"], "seed": "median", "load": None}))
-    _write(result, arguments.output)
+    write_result(result, arguments.output)
     return 0
 
 
@@ -75,7 +74,7 @@ def throughput(arguments: BenchThroughput) -> int:
         ("memory of one actor (PSS)", _megabytes(result["actor_pss_bytes"])),
     ):
         print(f"{label}: {text}")
-    _write(result, arguments.output)
+    write_result(result, arguments.output)
     return 0
 
 
@@ -89,7 +88,7 @@ def preset(arguments: BenchPreset) -> int:
         observed = observe(("--preset", arguments.preset, *arguments.overrides), seed)
         runs.append(_preset_row(observed))
         print(_preset_line(runs[-1]), flush=True)
-    _write({"bench": "preset", **about, "runs": runs}, arguments.output)
+    write_result({"bench": "preset", **about, "runs": runs}, arguments.output)
     return 0
 
 
@@ -189,14 +188,6 @@ def _about_line(about: dict[str, Any]) -> str:
     """Return the line that says what is measured, and on what."""
     what = about.get("preset") or f"{about['env']}, {about['actors']} actors"
     return f"{what}; {about['cores']} cores ({about['cpu']}), load {about['load_before']:.1f}"
-
-
-def _write(result: dict[str, Any], output: str) -> None:
-    if output:
-        path = Path(output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"wrote {path}")
 
 
 def _return(value: float | None) -> str:

@@ -196,6 +196,23 @@ class BenchThroughput:
 
 
 @dataclass(frozen=True)
+class BenchUpdate:
+    """Time updates of a network with a memory, with a layer in its place, and with neither, by turns."""
+
+    env: str
+    """Gymnasium id, for example CartPole-v1: its first steps are the batch."""
+    pairs: int = 10
+    """Updates of each network that count."""
+    output: str = ""
+    """JSON file to write besides the table."""
+    overrides: tuple[str, ...] = field(default=(), metadata=REST)
+    """What follows `--` are settings of `dppo train`, for example --network.memory lstm; a GRU where they name none."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "pairs")
+
+
+@dataclass(frozen=True)
 class BenchChaos:
     """Kill, stop, cut off and attack real learners and actors on this machine, and check every promise.
 

@@ -27,6 +27,7 @@ commands:
   bench solve       time until solved, over several seeds
   bench preset      a preset's whole budget, over several seeds
   bench throughput  steps per second, memory and latencies
+  bench update      what a memory costs in an update
   bench chaos       kill, cut off and attack real processes, check every promise
 
   --version         print the version of dppo and of its protocol
@@ -48,6 +49,7 @@ Measure training on this machine.
   bench solve ENV         time until solved, over several seeds
   bench preset PRESET     a preset's whole budget, over several seeds
   bench throughput ENV    steps per second, memory and latencies
+  bench update ENV        what a memory costs in an update
   bench chaos             kill, cut off and attack real processes, check every promise
 
 What follows -- is handed to every `dppo train`:
