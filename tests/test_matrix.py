@@ -1,5 +1,5 @@
-"""Observations x actions x masks x networks x vectorisations, combined: everything that is not refused by a listed rule
-trains, resumes to the same bits, is evaluated, and loses no step of any environment.
+"""Observations x actions x masks x networks x memories x vectorisations, combined: everything that no listed rule
+refuses trains, resumes to the same bits, is evaluated, and loses no step of any environment.
 """
 
 import itertools
@@ -32,6 +32,7 @@ from dppo.learner.session.rollout_validation import checked_segment
 from dppo.learner.storage import checkpoint
 from dppo.networks import LeafEncoder
 from dppo.protocol.messages import Rollout
+from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.rollout import pack
 
 COMBINATIONS = 64
@@ -48,15 +49,22 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "impala": {"encoder": "impala_cnn"},
     "own": {"encoder": "test_matrix:make_encoder"},
 }
+MEMORIES: dict[str, dict[str, Any]] = {
+    "forgets": {},
+    "gru": {"memory": "gru", "memory_width": 6, "bptt_steps": 5},
+    "lstm": {"memory": "lstm", "memory_width": 4, "memory_layers": 2, "bptt_steps": 0},
+    "own memory": {"memory": "memory_nets:make_memory", "memory_width": 5},
+}
 FACTORS: dict[str, list[str]] = {
     "observation": list(OBSERVATIONS),
     "action": list(ACTIONS),
     "mask": list(MASKS),
     "network": list(NETWORKS),
+    "memory": list(MEMORIES),
     "bounds": ["clip", "rescale"],
     "vectorisation": ["sync", "async", *MODES],
 }
-RARE = {"async": 6, "own": 4}  # combinations at most: these start processes that import much
+RARE = {"async": 6, "own": 4, "own memory": 4}  # combinations at most: these start processes that import much
 Combination = dict[str, str]
 PICTURES = {"picture", "channels first", "gray", "picture and more"}
 DISCRETE = {"discrete", "dict", "tuple"}
@@ -73,6 +81,10 @@ REFUSED: dict[str, tuple[Callable[[Combination], bool], str]] = {
     "an embedding of nothing": (
         lambda of: of["network"] == "embedding" and of["observation"] not in DISCRETE,
         "Discrete",
+    ),
+    "a memory behind one of two trunks": (
+        lambda of: of["network"] == "two trunks" and of["memory"] != "forgets",
+        "the critic reads the memory",
     ),
 }
 
@@ -146,7 +158,7 @@ def env_settings(of: Combination, counts: str = "") -> dict[str, Any]:
 
 def network_settings(of: Combination) -> dict[str, Any]:
     small = {"policy_hidden": (8,), "critic_hidden": (8,), "action_bounds": of["bounds"]}
-    return {**small, **NETWORKS[of["network"]]}
+    return {**small, **NETWORKS[of["network"]], **MEMORIES[of["memory"]]}
 
 
 def run_settings(of: Combination, counts: str) -> dict[str, Any]:
@@ -190,10 +202,11 @@ def _predict(of: Combination) -> None:
     """A policy takes the environment's own observations and masks, and gives its own actions."""
     env = Combined(of["observation"], of["action"], of["mask"])
     observation, _ = env.reset(seed=1)
-    policy = dppo.load_policy("run")
+    policy, state = dppo.load_policy("run"), None
     for deterministic in (True, False):
         masks = env.legal if of["mask"] in {"info", "method"} else None
-        action, _ = policy.predict(observation, deterministic=deterministic, action_masks=masks)
+        action, state = policy.predict(observation, state, deterministic=deterministic, action_masks=masks)
+        assert (state is None) == (of["memory"] == "forgets")
         observation = env.step(action)[0]
 
 
@@ -212,13 +225,13 @@ class Sides:
 
     def __init__(self, of: Combination) -> None:
         self._environments = environments(of)
-        self.spec = self._environments.spec
         self._network = NetworkConfig(**network_settings(of))
+        self.spec = with_state(self._environments.spec, self._network.state_size)
         self._collector = Collector(self._environments, seed=1, first_slot=0, life=0)
 
     def trainer(self) -> Trainer:
         ppo = PpoConfig(minibatch_steps=16, epochs=2, entropy_coefficient=0.01)
-        return Trainer(self.spec, ppo=ppo, network=self._network, seed=1, total_steps=1000)
+        return Trainer(self._environments.spec, ppo=ppo, network=self._network, seed=1, total_steps=1000)
 
     def collected(self, graph: bytes, version: int) -> Received:
         """What the learner accepts of one segment that this graph has acted."""
@@ -256,6 +269,7 @@ BARRED = {
     "masks of numbers alone": {"action": "box", "mask": "info", "vectorisation": "async"},
     "a convolution without an image": {"network": "impala"},
     "an embedding of nothing": {"network": "embedding"},
+    "a memory behind one of two trunks": {"network": "two trunks", "memory": "gru"},
 }
 
 
