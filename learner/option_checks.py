@@ -7,6 +7,8 @@ from dppo.learner.ppo_config import PpoConfig
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec
 
+MOST_COMBINATIONS = 256  # of choices, whose probabilities are summed one by one
+
 
 def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
     """Raise UsageError, with what to do, for an option that these actions or this policy cannot have."""
@@ -21,10 +23,25 @@ def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
                 "ppo.divergence=total_variation is known for the built-in distributions only: take ppo.divergence=kl, "
                 "or leave out network.head and network.policy"
             )
-        if len(spec.action) > 1 or spec.action[0].kind != "discrete":
-            raise UsageError(
-                "ppo.divergence=total_variation has a closed form for one Discrete action only: take ppo.divergence=kl"
-            )
+        _check_closed_form(spec)
+
+
+def _check_closed_form(spec: Spec) -> None:
+    """Raise UsageError where the total variation of two policies has no closed form, or too long a one."""
+    numbers = [leaf.elements for leaf in spec.action if leaf.kind == "box"]
+    if numbers and sum(numbers) != 1:
+        raise UsageError(
+            f"ppo.divergence=total_variation has no closed form for actions of {sum(numbers)} numbers, whose Gaussians "
+            "differ in mean and std: take ppo.divergence=kl, which has one for all"
+        )
+    choices = [count for leaf in spec.action for count in leaf.choices]
+    most = max(choices, default=1)  # every choice has as many outputs as the largest one
+    if len(choices) > 1 and len(choices) * math.log2(most) > math.log2(MOST_COMBINATIONS):
+        raise UsageError(
+            f"ppo.divergence=total_variation is a sum over all combinations of the {len(choices)} choices of an "
+            f"action, of up to {most} values each, and at most {MOST_COMBINATIONS} combinations are summed: take "
+            "ppo.divergence=kl, which is a sum over choices"
+        )
 
 
 def _widths(spec: Spec) -> list[float]:

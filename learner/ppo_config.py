@@ -64,8 +64,8 @@ class PpoConfig:
     the mean KL(old || new) to the loss; or mask the rows in whose state the policy has moved by more than
     divergence_limit, where they would move it further."""
     divergence: Literal["kl", "total_variation"] = "kl"
-    """divergence_mask: by which distance of old and new policy, in closed form; total_variation for one Discrete action
-    only."""
+    """divergence_mask: by which distance of old and new policy, in closed form; total_variation for choices and at most
+    one number (docs/options.md)."""
     divergence_limit: float = 0.05
     """divergence_mask: rows beyond this distance are masked."""
     clip_range: float = 0.2

@@ -21,7 +21,9 @@ VARIATION = PpoConfig(surrogate="divergence_mask", divergence="total_variation")
 SQUASH = NetworkConfig(action_bounds="squash")
 
 FIT = [
-    (spaces.Discrete(3), LearnerConfig(ppo=VARIATION)),
+    (spaces.Discrete(1000), LearnerConfig(ppo=VARIATION)),
+    (spaces.MultiBinary(8), LearnerConfig(ppo=VARIATION)),
+    (spaces.Dict(arm=spaces.Box(-1, 1, ()), tools=spaces.MultiDiscrete([4, 4])), LearnerConfig(ppo=VARIATION)),
     (BOX, LearnerConfig(network=SQUASH)),
     (BOTH, LearnerConfig(network=SQUASH)),
     (spaces.Box(-500, 900, (1,), np.int32), LearnerConfig(network=SQUASH)),
@@ -39,8 +41,21 @@ REFUSED = {
         LearnerConfig(ppo=VARIATION, network=NetworkConfig(head="my_nets:make_head")),
         "total_variation is known for the built-in distributions only: take ppo.divergence=kl",
     ),
-    "total variation of numbers": (BOX, LearnerConfig(ppo=VARIATION), "one Discrete action only: take ppo.diver"),
-    "total variation of a Dict": (BOTH, LearnerConfig(ppo=VARIATION), "one Discrete action only: take ppo.diver"),
+    "total variation of two numbers": (
+        BOX,
+        LearnerConfig(ppo=VARIATION),
+        "no closed form for actions of 2 numbers, .*: take ppo.divergence=kl",
+    ),
+    "total variation of numbers in two leaves": (
+        spaces.Tuple([UNBOUNDED, spaces.Box(-1, 1, ())]),
+        LearnerConfig(ppo=VARIATION),
+        "no closed form for actions of 3 numbers",
+    ),
+    "total variation of many choices": (
+        spaces.MultiBinary(30_000),
+        LearnerConfig(ppo=VARIATION),
+        "all combinations of the 30000 choices of an action, of up to 2 values each, .*: take ppo.divergence=kl",
+    ),
 }
 
 

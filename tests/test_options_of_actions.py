@@ -71,7 +71,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 FITS = {
     "squash": {"Box", "Box without a bound", "Box of integers", "Dict"},
     "squash and a std of states": {"Box", "Box without a bound", "Box of integers", "Dict"},
-    "mask by total variation": {"Discrete"},
+    "mask by total variation": {"Discrete", "MultiDiscrete", "MultiBinary"},
 }
 
 

@@ -5,10 +5,11 @@ from torch import Tensor
 
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork, critic_encode
-from dppo.learner.ppo.divergence import DivergenceMask, masked_surrogate, total_variation
+from dppo.learner.ppo.divergence import DivergenceMask, masked_surrogate
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
 from dppo.learner.ppo.losses import clipped_value_loss, kl_loss, surrogate, value_loss
 from dppo.learner.ppo.rows import Rows
+from dppo.learner.ppo.total_variation import total_variation
 
 
 class AutogradGradients:
@@ -82,7 +83,7 @@ class AutogradGradients:
         old = distribution.of_rows(rows.old)
         kls = distribution.kl_from(old).detach()
         outputs.kls.copy_(kls)
-        divergences = kls if mask.divergence == "kl" else total_variation(old, distribution).detach()
+        divergences = kls if mask.divergence == "kl" else total_variation(old, distribution)
         return masked_surrogate(ratio, rows.advantages, divergences, mask.limit)
 
     def _value_loss(self, features: Tensor, rows: Rows, outputs: Outputs) -> Tensor:
