@@ -72,6 +72,9 @@ def test_random_observations_are_within_their_leaves() -> None:
     assert {str(tensor.dtype) for tensor in leaves} > {"torch.uint8", "torch.int64", "torch.bool", "torch.float32"}
 
 
+WHERE = r"{} in test_graph_check\.py:\d+"
+
+
 def test_what_tracing_has_fixed_is_refused_with_the_output_s_name() -> None:
     policy, spec = made(ACTIONS["choice"])
 
@@ -79,7 +82,47 @@ def test_what_tracing_has_fixed_is_refused_with_the_output_s_name() -> None:
         return features.sin() + float(features.sin().mean())
 
     policy.encoder = Doubled(policy.encoder, shifted)
-    with pytest.raises(UsageError, match=r"computes another log_prob in onnxruntime than PyTorch: .* tracing fixes"):
+    with pytest.raises(UsageError, match=WHERE.format("a tensor becomes a Python float")) as caught:
+        check(policy, spec)
+    assert "(the exported policy computes another log_prob in onnxruntime than PyTorch)" in str(caught.value)
+
+
+LEAVING = {
+    "if": (lambda x: x if (x[0] - x[1]).abs().sum() == 0 else -x, "a tensor becomes a Python boolean"),
+    "NumPy": (lambda x: x + torch.from_numpy(np.sin(x.detach().numpy())), "a tensor becomes a NumPy array"),
+    "NumPy with gradients": (
+        lambda x: torch.from_numpy(np.sin((x * x.new_ones(1).requires_grad_()).numpy())),
+        "a tensor becomes a NumPy array",
+    ),
+    "a loop": (lambda x: torch.stack([row if row[0] > 0 else -row for row in x]), "a loop goes over a tensor"),
+    "a list": (lambda x: x + torch.tensor(x.tolist()), "a tensor becomes a Python list"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", LEAVING)
+def test_a_network_that_leaves_pytorch_is_refused_with_the_place_in_its_code(case: str) -> None:
+    function, words = LEAVING[case]
+    policy, spec = made(ACTIONS["choice"])
+    policy.encoder = Doubled(policy.encoder, function)
+    with pytest.raises(UsageError, match=WHERE.format(words)) as caught:
+        check(policy, spec)
+    assert "compute with tensors alone" in str(caught.value)
+    assert "INVALID" not in str(caught.value)
+    assert "detach()" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_warning_that_does_not_matter_hides_no_other_reason() -> None:
+    policy, spec = made(ACTIONS["box"])
+
+    def lacking(features: Tensor) -> Tensor:
+        assert features.isfinite().all()
+        return features + features.to(torch.int16).relu()
+
+    policy.encoder = Doubled(policy.encoder, lacking)
+    with pytest.raises(UsageError, match=r"^onnxruntime, with which actors act, cannot run .*implementation for Relu"):
         check(policy, spec)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dppo.learner.models.networks import PolicyNetwork
+from dppo.learner.models.onnx_export import LISTED_LAYERS
 from dppo.learner.own_code import in_a_line
 from dppo.protocol.errors import UsageError
 
@@ -53,6 +54,7 @@ def _check_alone(policy: PolicyNetwork, given: Sequence[Tensor], rows: Tensor, e
 
 def _check_trainable(policy: PolicyNetwork, log_prob: Tensor) -> None:
     named = {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
+    _refuse_unregistered(policy, log_prob)
     if not named:
         return
     slopes: Sequence[Tensor | None] = [None] * len(named)
@@ -66,3 +68,18 @@ def _check_trainable(policy: PolicyNetwork, log_prob: Tensor) -> None:
             "they are: look for no_grad(), detach(), numpy() or a layer that is not used; what is meant to stay needs "
             "requires_grad_(False)"
         )
+
+
+def _refuse_unregistered(policy: PolicyNetwork, log_prob: Tensor) -> None:
+    """Raise UsageError where gradients reach tensors that are none of the policy's parameters."""
+    own = {id(parameter) for parameter in policy.parameters()}
+    nodes, seen = [log_prob.grad_fn], set[object]()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)  # of nodes that add up gradients
+        if leaf is not None and id(leaf) not in own:
+            raise UsageError(f"{LISTED_LAYERS}one of shape {tuple(leaf.shape)} is used")
+        nodes += [further for further, _ in node.next_functions]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dppo.learner.models.forward_check import check_forward
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.models.onnx_export import PolicyExporter, output_names
+from dppo.learner.models.tracing_remarks import why_it_differs
 from dppo.learner.own_code import in_a_line
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
@@ -21,6 +22,7 @@ from dppo.protocol.specs import Leaf, Spec
 ROWS = 7
 TOLERANCE = 1e-4  # times the number, where that is above 1
 ROUNDINGS = 64  # units in the last place of the terms that a log-prob is summed from
+LACKS_OPERATOR = "NOT_IMPLEMENTED"  # in onnxruntime's words
 NAN_ADVICE = "not a number (NaN): look for a division by 0, or a logarithm or a root of what may be 0 or below"
 LEAST_ALIKE = 0.5  # of the rows: choices may differ where two are as good but for rounding
 ADVICE = (
@@ -39,7 +41,13 @@ def check_export(exporter: PolicyExporter, policy: PolicyNetwork, spec: Spec) ->
     if last and isinstance(last[0], nn.Linear):
         with torch.no_grad():
             last[0].weight.div_(last[0].weight.norm(dim=1).mean().clamp(1e-6, 1.0))
-    check_graph(exporter.graph_of(tried, 0), tried, spec)
+    try:
+        check_graph(exporter.graph_of(tried, 0), tried, spec)
+    except UsageError as error:
+        reason = why_it_differs(exporter.remarks)
+        if not reason or LACKS_OPERATOR in str(error):
+            raise
+        raise UsageError(f"{reason} ({str(error).partition(': ')[0]})") from error
     check_forward(tried, random_inputs(tried, spec, np.random.default_rng(0)))
 
 

@@ -1,9 +1,10 @@
-"""The policy as ONNX bytes: traced once, then only its weights are swapped. Knows torch.onnx; knows no training."""
+"""The policy as ONNX bytes: exported once, then only its weights are swapped. Knows torch.onnx; knows no training."""
 
 import copy
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from onnx import ModelProto, TensorProto
@@ -12,6 +13,7 @@ from torch import Tensor
 from dppo.learner.models.action_layout import env_name
 from dppo.learner.models.encoders import example_leaf
 from dppo.learner.models.networks import PolicyNetwork
+from dppo.learner.models.tracing_remarks import remarks_of, why_it_fails
 from dppo.learner.own_code import in_a_line
 from dppo.protocol.errors import UsageError
 from dppo.protocol.recurrent_state import NEXT_STATE
@@ -22,6 +24,7 @@ LISTED_LAYERS = (
     "layers or tensors in a plain list, dict or attribute are no part of a module, and would not be trained: use "
     "nn.ModuleList, nn.ModuleDict or nn.Parameter: "
 )
+FAILED = "PyTorch cannot export the policy to ONNX: "
 OPSET = 17  # read by every onnxruntime since 1.12
 
 
@@ -37,7 +40,7 @@ class PolicyExporter:
 
     def __init__(self, policy: PolicyNetwork, spec: Spec) -> None:
         self._policy = policy
-        model = _trace(policy, spec)
+        model, self.remarks = _exported(policy, spec)  # remarks: what tracing may have fixed
         indices = {initializer.name: index for index, initializer in enumerate(model.graph.initializer)}
         initializers = {initializer.name: initializer for initializer in model.graph.initializer}
         self._names = _swapped(policy, initializers)
@@ -76,36 +79,68 @@ def with_metadata(graph: bytes, entries: Mapping[str, str]) -> bytes:
     return graph + added
 
 
-def _trace(policy: PolicyNetwork, spec: Spec) -> ModelProto:
-    """Export a copy whose weights are all different: the exporter merges initializers that are equal, such as the zero
-    biases of two layers, and two tensors that share one initializer could not be swapped apart any more.
+def _exported(policy: PolicyNetwork, spec: Spec) -> tuple[ModelProto, list[str]]:
+    """Return a copy's graph, traced or, where that fails, by the newer exporter; and remarks of tracing.
+
+    The copy's weights are all different: the exporters merge initializers that are equal, such as the zero biases of
+    two layers, and two tensors that share one initializer could not be swapped apart any more.
     """
     policy = copy.deepcopy(policy).cpu().eval()
-    inputs = list(policy.inputs)
     for index, tensor in enumerate(policy.state_dict().values()):
         tensor.fill_(0.01 * (index + 1) if tensor.is_floating_point() else index)
+    try:
+        return _traced(policy, spec)
+    except Exception as error:  # PyTorch's, or what a user's network raises
+        if CONSTANT_WITH_GRADIENT in str(error):
+            raise UsageError(f"{FAILED}{LISTED_LAYERS}{in_a_line(error)}") from error
+        reason = why_it_fails(error)
+        if reason:
+            raise UsageError(f"{FAILED}{reason}") from error
+        return _exported_again(policy, spec, in_a_line(error)), []
+
+
+def _traced(policy: PolicyNetwork, spec: Spec) -> tuple[ModelProto, list[str]]:
+    inputs = list(policy.inputs)
     file = io.BytesIO()
-    with warnings.catch_warnings():
-        # the newer exporter takes 6 s instead of 0.3 s; the older one says on every call that it is the older one, and
-        # warns of what a user's network does: graph_check sees whether it matters
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(
-                policy,
-                example_inputs(policy, spec, rows=2),
-                file,  # type: ignore[arg-type]  # the annotation knows the newer exporter only
-                dynamo=False,
-                opset_version=OPSET,
-                do_constant_folding=False,  # folding exp(log_std) would hide log_std in a constant
-                input_names=inputs,
-                output_names=output_names(spec),
-                dynamic_axes={name: {0: "E"} for name in [*inputs, *output_names(spec)]},
-            )
-        except Exception as error:  # PyTorch's, or what a user's network raises
-            hint = LISTED_LAYERS if CONSTANT_WITH_GRADIENT in str(error) else ""
-            raise UsageError(f"PyTorch cannot export the policy to ONNX: {hint}{in_a_line(error)}") from error
+    with _without_a_dump(), warnings.catch_warnings(record=True) as warned:
+        # what it warns of in a user's network matters where graph_check finds that it does; and it says on every call
+        # that it is the older one, but the newer one takes 6 s instead of 0.3 s
+        warnings.simplefilter("always")
+        torch.onnx.export(
+            policy,
+            example_inputs(policy, spec, rows=2),
+            file,  # type: ignore[arg-type]  # the annotation knows the newer exporter only
+            dynamo=False,
+            opset_version=OPSET,
+            do_constant_folding=False,  # folding exp(log_std) would hide log_std in a constant
+            input_names=inputs,
+            output_names=output_names(spec),
+            dynamic_axes={name: {0: "E"} for name in [*inputs, *output_names(spec)]},
+        )
     model: ModelProto = ModelProto.FromString(file.getvalue())
-    return model
+    return model, remarks_of(warned)
+
+
+@contextmanager
+def _without_a_dump() -> Iterator[None]:
+    """Keep PyTorch from printing all of the graph where tracing fails: its switch for that has no effect (2.13)."""
+    functions = vars(torch._C)
+    dump = functions["_jit_onnx_log"]
+    functions["_jit_onnx_log"] = lambda *texts: None
+    try:
+        yield
+    finally:
+        functions["_jit_onnx_log"] = dump
+
+
+def _exported_again(policy: PolicyNetwork, spec: Spec, why_not_traced: str) -> ModelProto:
+    from dppo.learner.models.second_export import export_again, innermost
+
+    try:
+        return export_again(policy, example_inputs(policy, spec, rows=3), policy.inputs, output_names(spec))
+    except Exception as error:  # as above
+        reason = str(error) if isinstance(error, UsageError) else in_a_line(innermost(error))
+        raise UsageError(f"{FAILED}by tracing: {why_not_traced}; by torch.export: {reason}") from error
 
 
 def output_names(spec: Spec) -> list[str]:
