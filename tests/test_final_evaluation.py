@@ -1,8 +1,10 @@
 """The evaluation at the end of a run: bounded, interruptible, and never at the cost of what was trained."""
 
+import itertools
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +67,9 @@ def test_what_is_told_over_a_pipe_is_the_same_tally() -> None:
 
 def test_an_evaluation_in_this_process_ends_when_its_time_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY / "tests"))
+    ticks = itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: next(ticks) / 1000)  # a machine that has other work plays no less
+    monkeypatch.setattr("dppo.watch.evaluate.time", clock)
     run = run_of(tmp_path, endless_from=2)
     result = evaluate(str(run), episodes=6, envs=2, max_seconds=0.5)
     assert (result.episodes, result.asked, result.stopped) == (4, 6, "stopped after 0.5 s")

@@ -143,7 +143,7 @@ def test_the_values_that_a_refusal_names_work() -> None:
         ({"max_ingress_bytes": 10_000}, ["max_ingress_bytes=10000", "at least"]),
         ({"lease_seconds": 1.0}, ["lease_seconds=1 ", "from 1.5"]),
         ({"lease_seconds": math.inf}, ["lease_seconds=inf"]),
-        ({"stop_grace_seconds": 0.001}, ["stop_grace_seconds=0.001", "from 0.1", "stale"]),
+        ({"stop_grace_seconds": 0.001}, ["stop_grace_seconds=0.001", "from 0.1", "dropped"]),
         ({"stop_grace_seconds": math.nan}, ["stop_grace_seconds=nan"]),
         ({"envs_per_actor": 100_000}, ["envs_per_actor=100000", "65536"]),
         ({"max_rollout_bytes": 1000}, ["max_rollout_bytes=1000", "1024"]),
