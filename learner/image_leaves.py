@@ -99,9 +99,10 @@ def described(leaf: Leaf, network: NetworkConfig) -> str:
         )
     order = f", channels {'last' if picture.channels_last else 'first'}" if len(leaf.shape) == 3 else ""
     chosen = "; others: --network.encoder" if network.encoder == "auto" else ""
+    frames = f", the newest {network.frame_stack} of them" if network.frame_stack > 1 else ""
     return (
         f"{leaf.name}: images of {picture.height} x {picture.width} pixels with {picture.channels} "
-        f"channel{'s' * (picture.channels > 1)}{order}, encoded by {NAMES[cnn]}{chosen}"
+        f"channel{'s' * (picture.channels > 1)}{order}{frames}, encoded by {NAMES[cnn]}{chosen}"
     )
 
 
@@ -112,4 +113,4 @@ def cnn_weights(leaf: Leaf, network: NetworkConfig) -> int:
         return 0
     cut, channels = (28, 64) if cnn == "nature_cnn" else (0, 32)  # lost to borders; of the last convolution
     places = math.ceil((picture.height - cut) / 8) * math.ceil((picture.width - cut) / 8)
-    return places * channels * FEATURES[cnn] + 2_000 * picture.channels + 90_000
+    return places * channels * FEATURES[cnn] + 2_000 * picture.channels * network.frame_stack + 90_000

@@ -16,6 +16,7 @@ from dppo.protocol.errors import UsageError
 MOST_LOG_STD = 20.0  # e**20 is 5e8
 MOST_LAYERS = 64
 MOST_WIDTH = 65_536
+MOST_FRAMES = 64
 ENCODERS = ("auto", "flat", "nature_cnn", "impala_cnn")
 STATES = {"none": 0, "gru": 1, "lstm": 2}  # numbers of a memory's state for each that it gives on
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -59,6 +60,9 @@ class NetworkConfig:
     image_channels: Literal["auto", "first", "last"] = "auto"
     """Place of the channels in images of three dimensions; auto takes for height and width the two neighbours that
     are nearest to a square."""
+    frame_stack: int = 1
+    """Newest frames of each image that the policy sees side by side, as more channels. Environments give single ones,
+    and each crosses the wire once: actors and learner stack them. An episode begins with its first frame repeated."""
     embedding: int = 0
     """Numbers that a learned embedding makes of each Discrete leaf; 0: one-hot."""
     encoder_hidden: tuple[int, ...] = ()
@@ -88,10 +92,12 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         positive("network", self, "mean_scale", "std_floor")
         at_least("network", self, 0, "embedding", "bptt_steps")
-        at_least("network", self, 1, "memory_width", "memory_layers")
+        at_least("network", self, 1, "memory_width", "memory_layers", "frame_stack")
+        at_most("network", self, MOST_FRAMES, "frame_stack")
         at_most("network", self, MOST_WIDTH, "embedding", "memory_width")
         at_most("network", self, MOST_LAYERS, "memory_layers")
         _check_memory(self)
+        _check_frames(self)
         if self.action_bounds == "squash" and (self.head or self.policy):
             raise UsageError(
                 "network.action_bounds=squash is of the built-in head: leave it out, or network.head and network.policy"
@@ -158,6 +164,14 @@ def _check_memory(network: NetworkConfig) -> None:
         raise UsageError(
             f"network.critic_encoder=own with network.memory={network.memory}: the critic reads the memory, which is "
             "behind the policy's encoder: leave it at shared"
+        )
+
+
+def _check_frames(network: NetworkConfig) -> None:
+    """Raise UsageError where other settings exclude stacked frames."""
+    if network.frame_stack > 1 and network.policy:
+        raise UsageError(
+            f"network.policy={network.policy} makes all parts: leave out network.frame_stack={network.frame_stack}"
         )
 
 

@@ -79,11 +79,6 @@ class Segment:
         return Counts(T, E, int(self.truncated.sum()), len(self.episode_returns))
 
     @property
-    def state_size(self) -> int:
-        """Numbers of a memory's state of one environment; 0 without memory."""
-        return sum(state.shape[1] for state in self.states.values())
-
-    @property
     def steps(self) -> int:
         """Environment steps in it: resets are not steps."""
         return int(self.valid.sum())

@@ -33,6 +33,32 @@ class Mirrored(Catch):
     def both(self, picture):
         return {"picture": picture, "sign": np.array([self.sign], np.float32)}
 '''
+DRIFTING = '''
+import gymnasium as gym
+import numpy as np
+
+
+class Drifting(gym.Env):
+    """A bar drifts to one side or the other, which no single picture shows, and the action has to say which."""
+
+    observation_space = gym.spaces.Box(0, 255, (12, 12), np.uint8)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.side, self.steps = int(self.np_random.integers(12)), int(self.np_random.integers(2)), 0
+        return self.picture(), {}
+
+    def step(self, action):
+        reward = float(action == self.side and self.steps > 0)
+        self.place, self.steps = (self.place + 2 * self.side - 1) % 12, self.steps + 1
+        return self.picture(), reward, False, self.steps == 11, {}
+
+    def picture(self):
+        picture = np.zeros((12, 12), np.uint8)
+        picture[:, self.place] = 255
+        return picture
+'''
 
 
 def share_caught(env: str, steps: int, **network: Any) -> float:
@@ -54,9 +80,10 @@ def share_caught(env: str, steps: int, **network: Any) -> float:
 def games(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_catch.py").write_text(blocks("docs/images.md")[0])
     (tmp_path / "my_mirror.py").write_text(MIRRORED)
+    (tmp_path / "my_drift.py").write_text(DRIFTING)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("my_catch", "my_mirror"):
+    for name in ("my_catch", "my_mirror", "my_drift"):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -70,3 +97,24 @@ def test_catch_is_learned_from_pictures_within_twelve_thousand_steps() -> None:
 @pytest.mark.timeout(200)
 def test_a_picture_and_a_number_are_learned_together_within_twenty_five_thousand_steps() -> None:
     assert share_caught("my_mirror:Mirrored", 25_000) > 0.65 > 2 * WITHOUT_TRAINING
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_what_moves_is_learned_from_stacked_frames_and_not_from_single_ones() -> None:
+    returns = {}
+    for frames in (2, 1):
+        result = dppo.train(
+            env="my_drift:Drifting",
+            actors=0,
+            total_steps=6_000,
+            collect={"batch_steps": 512},
+            ppo={"learning_rate": 2e-3, "epochs": 4, "minibatch_steps": 128},
+            network={"encoder": "impala_cnn", "frame_stack": frames, "policy_hidden": (), "critic_hidden": ()},
+            directory=f"runs/{frames}",
+            seed=1,
+            verbose=False,
+        )
+        returns[frames] = dppo.evaluate(result.directory, episodes=60).mean
+    assert returns[2] > 9, returns
+    assert returns[1] < 7, returns

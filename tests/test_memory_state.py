@@ -58,9 +58,9 @@ class Recorded:
         self.collector.load(runner_for(self.spec))
 
     def step(self) -> tuple[np.ndarray, np.ndarray]:
-        memory = self.collector._memory
-        assert memory is not None
-        state, observed = memory.before()["state"], self.collector._observations["observation"].copy()
+        carried, observations = self.collector._carried, self.collector._observations
+        assert carried is not None
+        state, observed = carried.before(observations)["state"], observations["observation"].copy()
         self.collector.step()
         return state, observed
 

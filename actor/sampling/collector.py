@@ -5,8 +5,8 @@ from time import perf_counter
 
 from dppo.actor.envs.crash_recovery import CrashRecovery
 from dppo.actor.envs.interface import Crash, Environments
+from dppo.actor.sampling.carried_state import CarriedState
 from dppo.actor.sampling.episode_stats import Episodes
-from dppo.actor.sampling.memory_state import MemoryState
 from dppo.actor.sampling.noise import NoiseStream
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.actor.sampling.segment_builder import OpenSegment
@@ -44,7 +44,7 @@ class Collector:
         self._seed, self._first_slot, self._life = seed, first_slot, life
         self._runner: PolicyRunner | None = None
         self._noise: NoiseStream | None = None
-        self._memory: MemoryState | None = None  # of a policy that has one
+        self._carried: CarriedState | None = None  # by a policy with a memory, or stacked frames
         self._activity = activity or Activity()
         self._recovery = CrashRecovery(
             environments, seed=seed, first_slot=first_slot, life=life, on_crash=on_crash, activity=self._activity
@@ -92,8 +92,8 @@ class Collector:
                 kind=runner.noise_kind,
                 size=runner.noise_size,
             )
-        if runner.state_size != (self._memory.size if self._memory else 0):
-            self._memory = MemoryState(self._environments.envs, runner.state_size) if runner.state_size else None
+        if runner.carried != (self._carried.leaves if self._carried else ()):
+            self._carried = CarriedState(self._environments.envs, runner.carried) if runner.carried else None
         self._runner = runner
         self._capacity = min(rows, MOST_CAPACITY)
 
@@ -102,11 +102,11 @@ class Collector:
         if self._runner is None or self._noise is None:
             raise ValueError("load a policy before the first step")
         start = perf_counter()
-        given, memory = self._observations, self._memory
-        if memory is not None:
-            given = {**given, **memory.given}
+        given, carried = self._observations, self._carried
+        if carried is not None:
             if not self._open.rows:
-                self._open.states = memory.before()
+                self._open.states = carried.before(given)
+            given = {**given, **carried.given}
         actions, env_action, log_probs = self._runner.act(given, self._noise.next())
         acted = perf_counter()
         activity = self._activity
@@ -123,8 +123,8 @@ class Collector:
         self.env_seconds += stepped - acted
         self._open.record(actions, log_probs, step)
         self._observations = step.observations
-        if memory is not None:
-            memory.after(self._runner.next_state, step)
+        if carried is not None:
+            carried.after(self._runner.after, step)
 
     def cut(self, *, keep_resets: bool = False) -> Segment | None:
         """End the open segment and hand it out; its arrays are the caller's. None where it has no valid step.

@@ -1,12 +1,13 @@
 """Acts with the learner's ONNX graph. Knows onnxruntime and what goes in and out; knows no network and no torch.
 
 Inputs: the leaves of observation and mask [E, ...] by name, and `noise` [E, n] float32; with a memory `state` [E, s]
-float32 and `reset` [E] bool. Outputs: the action's leaves by name, `env_action` (ready for the environment; of a nested
-action each leaf, env_action.arm of action.arm), `log_prob` [E] float32, and with a memory `next_state`. Metadata:
-dppo.noise, dppo.version.
+float32, with stacked frames `frames` [E, k - 1, *shape] of each such leaf, with either `reset` [E] bool. Outputs: the
+action's leaves by name, `env_action` (ready for the environment; of a nested action each leaf, env_action.arm of
+action.arm), `log_prob` [E] float32, and `next_state` and `next_frames`. Metadata: dppo.noise, dppo.version.
 """
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import onnxruntime as ort
 from dppo.actor.sampling.noise import noise_parts
 from dppo.protocol.errors import DppoError, ProtocolError
 from dppo.protocol.external_data import refuse_external_data
-from dppo.protocol.recurrent_state import MOST_STATE, NEXT_STATE, RESET, STATE
+from dppo.protocol.leaves import Leaf
+from dppo.protocol.recurrent_state import MOST_FRAMES, MOST_STATE, NEXT, RESET, STATE, carried_names
 from dppo.protocol.rollout import Leaves
 
 MAX_TENSOR_BYTES = 4 * 2**30  # of all policies in this process: weights, and what they compute in between
@@ -46,7 +48,7 @@ class PolicyRunner:
         self.noise_kind = metadata.get("dppo.noise", "")
         self.noise_parts = noise_parts(self.noise_kind, self.noise_size)
         self.version = _version(metadata)
-        self.state_size = _state_size(inputs, outputs)  # of a memory, of one environment; 0: there is none
+        self.carried = _carried(inputs, outputs)  # from step to step, of one environment
         self._observation_names = [name for name in inputs if name != "noise"]
         self._output_names = outputs
         self._inputs: Leaves = {}  # what the session reads and writes, once the shapes are known
@@ -56,14 +58,14 @@ class PolicyRunner:
         self._binding: Any = None
 
     @property
-    def next_state(self) -> np.ndarray:
-        """State [E, s] of the memory after the newest step; the next call of `act` overwrites it."""
-        return self._outputs[NEXT_STATE]
+    def after(self) -> Leaves:
+        """States to carry on from the newest step [E, ...], by name; the next call of `act` overwrites them."""
+        return {leaf.name: self._outputs[NEXT + leaf.name] for leaf in self.carried}
 
     def act(self, observations: Leaves, noise: np.ndarray) -> tuple[Leaves, np.ndarray | Leaves, np.ndarray]:
         """Action leaves [E, ...], env_action [E, ...] and log_prob [E]; the next call overwrites all of them.
 
-        observations: with masks, where the policy has them, and with the state of its memory (`MemoryState.given`).
+        observations: with masks, where the policy has them, and with what it carries on (`CarriedState.given`).
 
         env_action of a nested action: its leaves by their names in the graph, env_action.arm.
         """
@@ -95,9 +97,8 @@ class PolicyRunner:
             name: np.array(result, order="C") for name, result in zip(self._output_names, results, strict=True)
         }
         for_env = {name: self._outputs[name] for name in self._env_names}
-        self._actions = {
-            name: out for name, out in self._outputs.items() if name not in (*for_env, "log_prob", NEXT_STATE)
-        }
+        others = {*for_env, "log_prob", *(NEXT + leaf.name for leaf in self.carried)}
+        self._actions = {name: out for name, out in self._outputs.items() if name not in others}
         self._env_actions = for_env[ENV_ACTION] if list(for_env) == [ENV_ACTION] else for_env
         self._binding = self._session.io_binding()
         for bind, arrays in ((self._binding.bind_input, self._inputs), (self._binding.bind_output, self._outputs)):
@@ -140,19 +141,30 @@ def _noise_size(shape: list[Any]) -> int:
     return shape[1]
 
 
-def _state_size(inputs: dict[str, Any], outputs: list[str]) -> int:
-    """Numbers of the memory's state, 0 without memory. Raises ProtocolError where a part of it is missing."""
-    parts = {STATE: STATE in inputs, RESET: RESET in inputs, NEXT_STATE: NEXT_STATE in outputs}
-    if not any(parts.values()):
-        return 0
-    if not all(parts.values()):
-        raise ProtocolError(
-            f"the policy graph has a memory, and lacks {', '.join(n for n, has in parts.items() if not has)}"
-        )
-    shape = inputs[STATE].shape
-    if len(shape) != 2 or not isinstance(shape[1], int) or not 0 < shape[1] <= MOST_STATE:
-        raise ProtocolError(f"the policy graph's state has shape {shape}; it must be [E, s] with s up to {MOST_STATE}")
-    return shape[1]
+def _carried(inputs: dict[str, Any], outputs: list[str]) -> tuple[Leaf, ...]:
+    """Leaves that are carried from step to step. Raises ProtocolError where a part of one is missing."""
+    after = carried_names(name.removeprefix(NEXT) for name in outputs if name.startswith(NEXT))
+    names = list(dict.fromkeys([*carried_names(inputs), *after]))
+    if not names and RESET not in inputs:
+        return ()
+    missing = [name for name in (*(names or [STATE]), RESET) if name not in inputs]
+    missing += [NEXT + name for name in names if name not in after]
+    if missing:
+        raise ProtocolError(f"the policy graph has a memory, and lacks {', '.join(missing)}")
+    return tuple(_carried_leaf(name, inputs[name].shape, inputs[name].type) for name in names)
+
+
+def _carried_leaf(name: str, shape: list[Any], kind: str) -> Leaf:
+    sizes = shape[1:]
+    is_memory = name == STATE
+    fixed = all(isinstance(size, int) and size > 0 for size in sizes)
+    most = MOST_STATE if is_memory else MOST_FRAMES
+    if not fixed or math.prod(sizes) > most or (len(sizes) != 1 if is_memory else len(sizes) < 2):
+        form = f"[E, s] with s up to {most}" if is_memory else f"[E, k - 1, ...] of up to {most} bytes"
+        raise ProtocolError(f"the policy graph's {name} has shape {shape}; it must be {form}")
+    if kind != ("tensor(float)" if is_memory else "tensor(uint8)"):
+        raise ProtocolError(f"the policy graph's {name} is a {kind}, which no policy of ours has")
+    return Leaf(name, "<f4" if is_memory else "|u1", tuple(sizes), "box")
 
 
 def _version(metadata: dict[str, str]) -> int:

@@ -25,7 +25,7 @@ class OpenSegment:
         self.finals: list[Leaves] = []  # [k, ...] of each step that truncated episodes
         self.metrics: dict[tuple[int, int], np.ndarray] = {}  # [K] by cell (t, e) that ended an episode
         self.broken: list[tuple[int, int]] = []  # cells (t, e) that ended an episode because its environment crashed
-        self.states: Leaves = {}  # [E, ...] of the policy's memory before the first row
+        self.states: Leaves = {}  # [E, ...] that the policy carries into the first row
         self._no_finals = {leaf.name: np.empty((0, *leaf.shape), leaf.dtype) for leaf in spec.observation}
         self.restart(observations)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from dppo.protocol.errors import DppoError
 from dppo.protocol.messages import Rollout, Tally
-from dppo.protocol.recurrent_state import with_state
+from dppo.protocol.recurrent_state import carrying
 from dppo.protocol.rollout import Segment, pack
 from dppo.protocol.specs import Spec
 
@@ -58,7 +58,7 @@ class Outbox:
         counts, tally = segment.counts, self.tally
         seq = tally.sealed_upto + 1
         header = Rollout(seq, term, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
-        blob = pack(with_state(spec, segment.state_size), segment)
+        blob = pack(carrying(spec, segment.states), segment)
         self.tally = msgspec.structs.replace(tally, sealed_upto=seq, sealed_steps=tally.sealed_steps + segment.steps)
         if len(blob) > self.most_bytes:
             raise TooLargeError(

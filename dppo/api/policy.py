@@ -15,7 +15,7 @@ from dppo.actor.sampling.noise import drawn
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.api.actions import PredictedActions
 from dppo.api.masks import MaskRows
-from dppo.api.memory import remembered
+from dppo.api.memory import carried_on, remembered
 from dppo.api.observations import ObservationRows
 from dppo.api.paths import path_text
 from dppo.api.predict_arguments import refuse_others
@@ -55,7 +55,7 @@ class Policy:
         deterministic: bool = True,
         action_masks: Any = None,
         **others: Any,
-    ) -> tuple[Any, np.ndarray | None]:
+    ) -> tuple[Any, Any]:
         """Return the action for one observation, or those [N, ...] for a batch [N, ...], and the state to pass next.
 
         Dict and Tuple observations are passed as the environment gives them, a batch as a vector environment does: with
@@ -64,9 +64,11 @@ class Policy:
         space in its own dtype, within its bounds; dicts and tuples of these where the space is nested, and of arrays
         [N, ...] for a batch. deterministic: the most likely action instead of a sample. action_masks: where the policy
         was trained with masks, which actions are legal, in any form that its environment may give (docs/masks.md); a
-        mask that is a leaf of the observation is taken from there. state: of a policy with a memory what the call
-        before returned, float32 [size] or [N, size]; None, or zeros, where an episode begins. The state of a policy
-        without memory is None.
+        mask that is a leaf of the observation is taken from there. state: what the call
+        before returned, None where an episode begins. A memory's is float32 [size] or [N, size], of which zeros begin
+        an episode too; that of a policy that sees stacked frames are the last k - 1 of them, uint8 [k - 1, *shape] or
+        [N, k - 1, *shape], and an episode's first frame repeated begins it; of both, or of several images, it is a dict
+        of these. Without either it is None.
         Raises UsageError for an observation of another structure or shape, for what is no mask, for what is no state,
         and for others: arguments of other libraries.
         """
@@ -74,14 +76,11 @@ class Policy:
         rows, is_batch = self._rows.of(observation)
         self._masks.put_into(rows, action_masks, is_batch=is_batch)
         count = len(next(iter(rows.values())))
-        rows |= remembered(state, count, self._runner.state_size, is_batch=is_batch)
+        rows |= remembered(state, count, self._runner.carried, is_batch=is_batch)
         with self._lock:
             noise = self._noise(count, deterministic=deterministic)
             _, env_action, _ = self._runner.act(rows, noise)
-            after = None
-            if self._runner.state_size:
-                after = self._runner.next_state.copy() if is_batch else self._runner.next_state[0].copy()
-            return self._actions.of(env_action, is_batch=is_batch), after
+            return self._actions.of(env_action, is_batch=is_batch), carried_on(self._runner.after, is_batch=is_batch)
 
     def _noise(self, rows: int, *, deterministic: bool) -> np.ndarray:
         if deterministic:

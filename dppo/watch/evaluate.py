@@ -20,7 +20,7 @@ from dppo.actor.envs.finite import Finite
 from dppo.actor.envs.interface import Crash
 from dppo.actor.envs.make import Environments, make_environments
 from dppo.actor.envs.sync_loop import SyncLoop
-from dppo.actor.sampling.memory_state import MemoryState
+from dppo.actor.sampling.carried_state import CarriedState
 from dppo.actor.sampling.noise import NoiseStream
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.fitted_text import fitted
@@ -193,18 +193,18 @@ class _Play:
         playing = np.ones(columns, bool)
         zero = np.zeros((columns, runner.noise_size), np.float32)
         noise = None if self._deterministic else _noise(runner, self._seed, first, columns)
-        memory = MemoryState(columns, runner.state_size) if runner.state_size else None
+        carried = CarriedState(columns, runner.carried) if runner.carried else None
         finite = Finite(environments.spec, columns, indivisible=environments.indivisible)
         observations = self._first(environments, finite, first)
         while playing.any():
             if time.monotonic() >= self._deadline:
                 self.is_late = True
                 return
-            given = observations if memory is None else {**observations, **memory.given}
+            given = observations if carried is None else {**observations, **carried.given}
             _, env_action, _ = runner.act(given, zero if noise is None else noise.next())
             step = environments.step(env_action)
-            if memory is not None:
-                memory.after(runner.next_state, step)
+            if carried is not None:
+                carried.after(runner.after, step)
             crashes = step.crashes or ([] if finite.holds(step) else list(finite.lies(step, environments.given)))
             for crash in crashes:  # an episode that breaks off has no return: there is nothing to report
                 if isinstance(crash.error, WindowClosed):

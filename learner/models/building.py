@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from dppo.learner.frame_stacks import frames_before, stacked, stacked_leaf
 from dppo.learner.image_leaves import check_images, cnn_of, picture_of
 from dppo.learner.models.action_layout import ActionLayout
 from dppo.learner.models.encoders import EmbeddingEncoder, HiddenEncoder, LeafEncoder, LeavesEncoder
@@ -45,8 +46,9 @@ def _policy(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed
         return own_policy(network.policy, spec, seed)
     encoder, features = build_encoder(spec, network, generator, seed)
     memory = build_memory(network, features, generator, seed)
+    frames = frames_before(spec, network)
     if network.head:
-        return _with_own_head(spec, network, encoder, features, memory, generator, seed)
+        return _with_own_head(spec, network, encoder, features, memory, frames, generator, seed)
     return perceptron_policy(
         spec,
         encoder,
@@ -60,6 +62,7 @@ def _policy(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed
         initialisation=network.initialisation,
         layer_norm=network.layer_norm,
         memory=memory,
+        frames=frames,
     )
 
 
@@ -76,7 +79,9 @@ def build_memory(network: NetworkConfig, features: int, generator: torch.Generat
 def build_encoder(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed: int) -> tuple[nn.Module, int]:
     """Return the encoder of a spec's observation, and how many features it makes. Raises UsageError."""
     if is_own(network.encoder):
-        encoder, features = own_encoder(network.encoder, spec.observation, seed)
+        several = stacked(spec, network)
+        leaves = [stacked_leaf(leaf, network.frame_stack) if leaf in several else leaf for leaf in spec.observation]
+        encoder, features = own_encoder(network.encoder, leaves, seed)
     else:
         check_images(spec, network)
         parts = [_of_leaf(leaf, network, generator) for leaf in spec.observation]
@@ -93,7 +98,8 @@ def _of_leaf(
 ) -> LeafEncoder | EmbeddingEncoder | ImageEncoder:
     cnn, picture = cnn_of(leaf, network), picture_of(leaf, network.image_channels)
     if cnn is not None and picture is not None:
-        return ImageEncoder(picture, cnn, initialisation=network.initialisation, generator=generator)
+        frames = network.frame_stack
+        return ImageEncoder(picture, cnn, initialisation=network.initialisation, generator=generator, frames=frames)
     if leaf.kind == "discrete" and network.embedding:
         return EmbeddingEncoder(leaf, network.embedding, generator)
     return LeafEncoder(leaf, normalise=network.normalise_observations)
@@ -120,6 +126,7 @@ def _with_own_head(
     encoder: nn.Module,
     features: int,
     memory: AnyMemory | None,
+    frames: Sequence[Leaf],
     generator: torch.Generator,
     seed: int,
 ) -> PolicyNetwork:
@@ -134,6 +141,7 @@ def _with_own_head(
         head=head,
         action_bounds=network.action_bounds,
         memory=memory,
+        frames=frames,
     )
 
 
@@ -151,6 +159,7 @@ def perceptron_policy(
     initialisation: Initialisation = "orthogonal",
     layer_norm: bool = False,
     memory: AnyMemory | None = None,
+    frames: Sequence[Leaf] = (),
 ) -> PolicyNetwork:
     """A perceptron on the encoder's features [N, features], or on the memory's, with the built-in head."""
     head = ActionHead(ActionLayout(spec.action), gaussian, float(initial_log_std), squashes=action_bounds == "squash")
@@ -174,6 +183,7 @@ def perceptron_policy(
         head=head,
         action_bounds=action_bounds,
         memory=memory,
+        frames=frames,
     )
 
 

@@ -30,7 +30,7 @@ def fixed_outputs(policy: PolicyNetwork, critic: CriticNetwork) -> Outputs:
     given = random_inputs(policy, policy.spec, np.random.default_rng(0))
     device = next((tensor.device for tensor in policy.state_dict().values()), torch.device("cpu"))
     inputs = [tensor.to(device) for tensor in given]
-    leaves = inputs[: len(policy.leaves)]
+    leaves = policy.seen(dict(zip(policy.inputs, inputs, strict=True))).values()
     found = {"encoder": policy.encoder(*leaves)}
     if critic.encoder is not None:
         found["critic's encoder"] = critic.encoder(*leaves)

@@ -83,8 +83,8 @@ def random_inputs(policy: PolicyNetwork, spec: Spec, rng: np.random.Generator) -
     """Observation leaves [ROWS, *shape] of every kind, mask and state where there are, and noise [ROWS, n]."""
     leaves = [torch.from_numpy(_leaf(leaf, rng)) for leaf in spec.observation]
     masks = [torch.from_numpy(_mask(policy.layout.choices, rng)) for _ in spec.mask]
-    states = [torch.from_numpy(rng.normal(size=(ROWS, *leaf.shape)).astype(np.float32)) for leaf in spec.state]
-    resets = [torch.from_numpy(np.arange(ROWS) % 2 == 1) for _ in spec.state]
+    states = [torch.from_numpy(_leaf(leaf, rng)) for leaf in spec.state]
+    resets = [torch.from_numpy(np.arange(ROWS) % 2 == 1) for _ in spec.state[:1]]
     return [
         *leaves,
         *masks,

@@ -18,17 +18,27 @@ class ImageEncoder(nn.Module):
     """Bytes [N, *shape] to features [N, f] float32, by way of [N, channels, height, width] from 0 to 1."""
 
     def __init__(
-        self, picture: Picture, cnn: Cnn, *, initialisation: Initialisation, generator: torch.Generator
+        self, picture: Picture, cnn: Cnn, *, initialisation: Initialisation, generator: torch.Generator, frames: int = 1
     ) -> None:
+        """picture: of one frame. frames: how many of them there are, side by side as channels."""
         super().__init__()
         self.features = FEATURES[cnn]
-        self.channels_last, self.channels = picture.channels_last, picture.channels
+        self.channels_last, self.is_stacked = picture.channels_last, frames > 1
+        self.channels = picture.channels * frames
         make = _nature if cnn == "nature_cnn" else _impala
-        self.layers = make(picture, initialisation, generator)
+        self.layers = make(picture._replace(channels=self.channels), initialisation, generator)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Features [N, f] of images [N, height, width], or with channels in the leaf's order, uint8."""
-        if observation.dim() == 3:
+        """Features [N, f] of images [N, height, width], or with channels in the leaf's order, uint8.
+
+        Stacked: [N, frames, ...].
+        """
+        if self.is_stacked:
+            if self.channels_last:
+                observation = observation.permute(0, 1, 4, 2, 3)
+            if observation.dim() == 5:
+                observation = observation.flatten(1, 2)
+        elif observation.dim() == 3:
             observation = observation.unsqueeze(1)
         elif self.channels_last:
             observation = observation.permute(0, 3, 1, 2)

@@ -21,7 +21,7 @@ from dppo.learner.models.heads import ActionHead
 from dppo.learner.models.masking import MaskLayout, masked
 from dppo.learner.models.memory import AnyMemory
 from dppo.protocol.errors import UsageError
-from dppo.protocol.recurrent_state import RESET, STATE
+from dppo.protocol.recurrent_state import RESET, STATE, stacked_name
 from dppo.protocol.specs import Leaf, Spec
 
 ActionBounds = Literal["clip", "rescale", "squash"]
@@ -47,11 +47,13 @@ class PolicyNetwork(nn.Module):
         head: nn.Module,
         action_bounds: ActionBounds,
         memory: AnyMemory | None = None,
+        frames: Sequence[Leaf] = (),
     ) -> None:
         """encoder: leaves [N, *shape] in the spec's order to features [N, features]. body: to outputs [N, o].
 
         head: outputs to a Distribution over rows of actions (ActionLayout); ActionHead, or one of the user's.
-        memory: of the encoder's features; the body gets the memory's then.
+        memory: of the encoder's features; the body gets the memory's then. frames: leaves of those before the newest
+        one of a stacked leaf, of which the encoder gets [N, k, *shape].
         """
         super().__init__()
         self.spec = spec
@@ -59,8 +61,11 @@ class PolicyNetwork(nn.Module):
         self.layout = layout = ActionLayout(spec.action)
         self.mask = MaskLayout(layout) if spec.mask else None
         self.memory = memory
-        state = () if memory is None else (STATE, RESET)
-        self.inputs = (*self.leaves, *(leaf.name for leaf in spec.mask), *state, "noise")
+        self.frame_leaves = tuple(frames)
+        self.frames = {stacked_name(leaf.name): leaf.name for leaf in frames}  # by the stacked leaf's name
+        carried = (*(() if memory is None else (STATE,)), *self.frames.values())
+        carried = (*carried, RESET) if carried else ()
+        self.inputs = (*self.leaves, *(leaf.name for leaf in spec.mask), *carried, "noise")
         self.features = features
         self.remembered = features if memory is None else memory.width  # numbers that body and critic get
         self.noise, self.outputs = layout.noise, layout.noise_size
@@ -89,11 +94,12 @@ class PolicyNetwork(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return (action leaves, env_action leaves, behaviour_log_prob) for E environments: what an actor runs.
 
-        With a memory its next state [E, s] comes last.
+        Last comes what is carried on: a memory's next state [E, s], and frames [E, k - 1, *shape] of stacked leaves.
 
         inputs, as `self.inputs` names them: observation leaves [E, *shape] in the wire dtypes, in the spec's order; the
-        mask of actions bool [E, size], where the spec has one; with a memory, its state [E, s] and bool [E], where an
-        episode begins, so that the state counts as zeros; and last noise [E, n] float32, of the kind that
+        mask of actions bool [E, size], where the spec has one; a memory's state [E, s]; frames [E, k - 1, *shape] of
+        stacked leaves; with either bool [E], where an episode begins, so that the state counts as zeros and the frames
+        as the observation; and last noise [E, n] float32, of the kind that
         `self.noise` names, 0 for the deterministic policy. action [E, *shape] is what is stored and
         trained on: the unclipped sample, or the choice counted from 0 (int64; flags: bool). env_action is the same
         after bounds or start. behaviour_log_prob [E] is of `action`, joint over its leaves.
@@ -114,21 +120,35 @@ class PolicyNetwork(nn.Module):
         return *stored, *map(as_given, of_action, self.layout.parts(*env_action)), log_prob, *after
 
     def _acted(self, inputs: Sequence[Tensor]) -> tuple[Distribution, *tuple[Tensor, ...]]:
-        """Return the distribution at inputs as `forward` takes them, but noise, and the memory's next state."""
-        given, rest = inputs[: len(self.leaves)], inputs[len(self.leaves) :]
-        legal = None if self.mask is None else self.mask(rest[0])
-        features = self.encoder(*given)
-        after: tuple[Tensor, ...] = ()
+        """Return the distribution at inputs as `forward` takes them, but noise, and what is carried on."""
+        named = dict(zip(self.inputs, inputs, strict=False))
+        legal = None if self.mask is None else self.mask(inputs[len(self.leaves)])
+        seen = self.seen(named)
+        features = self.encoder(*seen.values())
+        after = [seen[name][:, 1:] for name in self.frames]
         if self.memory is not None:
-            features, *after = self.memory(features, *rest[-2:])
+            features, state = self.memory(features, named[STATE], named[RESET])
+            after.insert(0, state)
         return self.distribution(features, legal), *after
+
+    def seen(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Observation leaves as the encoder takes them, by name: stacked ones [E, k, *shape], the newest frame last.
+
+        inputs: as `forward` takes them, by name.
+        """
+        seen = {name: inputs[name] for name in self.leaves}
+        for name, frames in self.frames.items():
+            newest = inputs[name].unsqueeze(1)
+            begins = inputs[RESET].reshape(-1, *[1] * (newest.dim() - 1))
+            seen[name] = torch.cat([torch.where(begins, newest, inputs[frames]), newest], 1)
+        return seen
 
     def distribution_of(self, inputs: Sequence[Tensor]) -> Distribution:
         """The distribution over actions at inputs as `forward` takes them, but noise."""
         return self._acted(inputs)[0]
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Features [N, f] of observation leaves [N, *shape] by name, in the wire dtypes."""
+        """Features [N, f] of observation leaves [N, *shape] by name, in the wire dtypes; stacked [N, k, *shape]."""
         return encoded(self.encoder, self.leaves, observations)
 
     @property

@@ -16,7 +16,7 @@ from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.models.tracing_remarks import remarks_of, why_it_fails
 from dppo.learner.own_code import in_a_line
 from dppo.protocol.errors import UsageError
-from dppo.protocol.recurrent_state import NEXT_STATE
+from dppo.protocol.recurrent_state import NEXT
 from dppo.protocol.specs import Spec, spec_to_json
 
 CONSTANT_WITH_GRADIENT = "requires grad as a constant"  # in PyTorch's words
@@ -32,10 +32,11 @@ class PolicyExporter:
     """One graph for the life of a learner.
 
     Inputs: each leaf of the observation [E, *shape] by name, in its wire dtype; the mask of actions bool [E, size] by
-    name (action_mask), where the spec has one; with a memory `state` [E, s] float32 and `reset` [E] bool; and `noise`
-    [E, n] float32. Outputs as in PolicyNetwork.forward: each leaf of the action by name, the same as `env_action`,
-    `log_prob`, and with a memory `next_state`; E is free. The metadata say how to feed it: `dppo.noise` (normal,
-    gumbel, or parts of both), `dppo.version`, `dppo.spec` (JSON).
+    name (action_mask), where the spec has one; with a memory `state` [E, s] float32; with stacked frames those before
+    the observation, `frames` [E, k - 1, *shape] of each such leaf; with either `reset` [E] bool; and `noise` [E, n]
+    float32. Outputs as in PolicyNetwork.forward: each leaf of the action by name, the same as `env_action`, `log_prob`,
+    and `next_state` and `next_frames` where there are those; E is free. The metadata say how to feed it: `dppo.noise`
+    (normal, gumbel, or parts of both), `dppo.version`, `dppo.spec` (JSON).
     """
 
     def __init__(self, policy: PolicyNetwork, spec: Spec) -> None:
@@ -145,16 +146,16 @@ def _exported_again(policy: PolicyNetwork, spec: Spec, why_not_traced: str) -> M
 
 def output_names(spec: Spec) -> list[str]:
     """Names of what PolicyNetwork.forward returns, in its order."""
-    after = [NEXT_STATE] * len(spec.state)
+    after = [NEXT + leaf.name for leaf in spec.state]
     return [*(leaf.name for leaf in spec.action), *map(env_name, spec.action), "log_prob", *after]
 
 
 def example_inputs(policy: PolicyNetwork, spec: Spec, *, rows: int) -> tuple[Tensor, ...]:
-    """(observation leaves [rows, *shape], mask, state, reset, noise [rows, n]) to trace the policy with, on the CPU."""
+    """(observation leaves [rows, *shape], mask, state, frames, reset, noise [rows, n]) to trace with, on the CPU."""
     leaves = [example_leaf(leaf, rows) for leaf in spec.observation]
     masks = [torch.ones((rows, *leaf.shape), dtype=torch.bool) for leaf in spec.mask]
-    states = [torch.zeros((rows, *leaf.shape)) for leaf in spec.state]
-    resets = [torch.zeros(rows, dtype=torch.bool) for _ in spec.state]
+    states = [example_leaf(leaf, rows) for leaf in spec.state]
+    resets = [torch.zeros(rows, dtype=torch.bool) for _ in spec.state[:1]]
     return *leaves, *masks, *states, *resets, torch.zeros(rows, policy.outputs)
 
 

@@ -5,12 +5,13 @@ environment slot. Every array of steps runs by column, then by time. Knows numpy
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from dppo.learner.ppo.frames import ended, frame_rows, frames_before, goes_on
 from dppo.protocol.recurrent_state import STATE
 from dppo.protocol.rollout import Leaves, Segment
 
@@ -32,7 +33,10 @@ class Received:
 class Grid:
     """All rollouts side by side: N columns, T rows (of the longest one; what shorter ones lack is not valid)."""
 
-    observations: Leaves  # [R, ...] each: T_c + 1 of every column c, then the final ones, row-major as `truncated`
+    # [R, ...] each: T_c + 1 of every column c, then the final ones, row-major as `truncated`; of stacked leaves then
+    # the frames before each column's first row
+    observations: Leaves
+    frame_rows: Mapping[str, np.ndarray]  # [R, k] int64 of each stacked leaf: its frames that a row is made of
     observed: np.ndarray  # [T + 1, N] bool: which cells the rows before the final observations are
     row_of_step: np.ndarray  # [steps] int64: rows of `observations` (and of what was computed from them)
     actor_of_step: np.ndarray  # [steps] index into `actors`
@@ -58,7 +62,7 @@ class Grid:
     @property
     def rows(self) -> int:
         """R, of `observations`."""
-        return len(next(iter(self.observations.values())))
+        return int(self.observed.sum() + self.truncated.sum())
 
     def spread(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values [R] of `observations` as (values [T + 1, N], final values [finals]), as GAE takes them."""
@@ -106,9 +110,12 @@ def lay_out(rollouts: Sequence[Received]) -> Grid:
     valid = _side_by_side(segments, T, lambda s: s.valid)
     columns, times = np.nonzero(valid.T)
     first_rows = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])  # of every column
+    observed = np.arange(T + 1)[:, None] <= lengths
+    truncated = _side_by_side(segments, T, lambda s: s.truncated)
     return Grid(
         observations={name: _observations(segments, name) for name in segments[0].observations},
-        observed=np.arange(T + 1)[:, None] <= lengths,
+        frame_rows=_frame_rows(segments, truncated, observed),
+        observed=observed,
         row_of_step=first_rows[columns] + times,
         actor_of_step=actor_of_column[columns],
         actions={name: _of_steps(segments, _action_of(name)) for name in segments[0].actions},
@@ -116,7 +123,7 @@ def lay_out(rollouts: Sequence[Received]) -> Grid:
         behaviour_log_probs=_of_steps(segments, lambda s: s.behaviour_log_probs),
         rewards=_side_by_side(segments, T, lambda s: s.rewards),
         terminated=_side_by_side(segments, T, lambda s: s.terminated),
-        truncated=_side_by_side(segments, T, lambda s: s.truncated),
+        truncated=truncated,
         valid=valid,
         actors=names,
         actor_of_column=actor_of_column,
@@ -138,16 +145,19 @@ def _continues(earlier: Received, later: Received) -> bool:
     """Whether `later` goes on where `earlier` stopped.
 
     Successive numbers alone do not say so: an actor that drops a segment at STOP numbers the next one on. A memory's
-    state that another policy made is none that this one would have: it is taken as it came.
+    state that another policy made is none that this one would have: it is taken as it came. Frames are the same
+    whichever policy looks at them.
     """
     if (later.incarnation, later.first_slot) != (earlier.incarnation, earlier.first_slot):
         return False
     if later.seq == earlier.seq:
         raise ValueError(f"rollout {later.seq} of {later.actor} is in the batch twice: no step may be trained twice")
-    if earlier.segment.states and (later.term, later.version) != (earlier.term, earlier.version):
+    if STATE in earlier.segment.states and (later.term, later.version) != (earlier.term, earlier.version):
         return False
     ends, starts = earlier.segment.observations, later.segment.observations
-    return later.seq == earlier.seq + 1 and all(np.array_equal(ends[name][-1], starts[name][0]) for name in ends)
+    if later.seq != earlier.seq + 1 or not all(np.array_equal(ends[name][-1], starts[name][0]) for name in ends):
+        return False
+    return goes_on(earlier.segment, later.segment)
 
 
 def _stitch(segments: Sequence[Segment]) -> Segment:
@@ -186,7 +196,22 @@ def _observations(segments: Sequence[Segment], name: str) -> np.ndarray:
     """[R, ...] of a leaf, in the order of Grid.observations."""
     in_columns = [s.observations[name].swapaxes(0, 1) for s in segments]
     blocks = [block.reshape(-1, *block.shape[2:]) for block in in_columns]
-    return np.concatenate([*blocks, _finals_in_grid_order(segments, name)])
+    if name in frames_before(segments[0]):
+        before = [frames_before(s)[name] for s in segments]
+        past = [frames.reshape(-1, *frames.shape[2:]) for frames in before]
+    else:
+        past = []
+    return np.concatenate([*blocks, _finals_in_grid_order(segments, name), *past])
+
+
+def _frame_rows(segments: Sequence[Segment], truncated: np.ndarray, observed: np.ndarray) -> dict[str, np.ndarray]:
+    """[R, k] of each stacked leaf, by name."""
+    before = {name: frames.shape[1] for name, frames in frames_before(segments[0]).items()}
+    if not before:
+        return {}
+    over = _side_by_side(segments, len(truncated), ended)
+    rows = frame_rows(over, truncated, observed, next(iter(before.values())))
+    return dict.fromkeys(before, rows)
 
 
 def _of_steps(segments: Sequence[Segment], of: Callable[[Segment], np.ndarray]) -> np.ndarray:

@@ -93,7 +93,8 @@ def unlike_the_others(rows: Rows, grid: Grid, kept: np.ndarray) -> str:
     parts = [_magnitudes(part) for part in (rows.actions, rows.advantages, rows.targets)]
     if rows.features is None:
         # bytes are never absurd, and images would take four times their memory
-        leaves = [leaf for leaf in rows.observations.values() if leaf.dtype is not torch.uint8]
+        leaves = [leaf for leaf in rows.observations.values() if isinstance(leaf, Tensor)]
+        leaves = [leaf for leaf in leaves if leaf.dtype is not torch.uint8]
         parts += [_magnitudes(leaf).index_select(0, rows.row_index) for leaf in leaves]
     else:
         parts.append(_magnitudes(rows.features))

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from dppo.learner.models.memory import AnyMemory
+from dppo.learner.ppo.frames import Frames
 from dppo.learner.ppo.sequences import Pack, Sequences
 
 PART_ROWS = 4096  # that are encoded at a time where features are not kept
 PART_NUMBERS = 2**23  # or as many as hold no more numbers: an image takes layers of as many again
 
-Leaves = Mapping[str, Tensor]  # by leaf name
-Encode = Callable[[Leaves], Tensor]  # observation leaves [n, ...] to features [n, f]
+Leaves = Mapping[str, Tensor | Frames]  # by leaf name
+Encode = Callable[[Mapping[str, Tensor]], Tensor]  # observation leaves [n, ...] to features [n, f]
 
 
 class Rows(NamedTuple):
@@ -112,6 +113,7 @@ class Rows(NamedTuple):
 
 def encoded_in_parts(observations: Leaves, row_index: Tensor, encode: Encode) -> Iterator[Tensor]:
     """Features of the rows `row_index` [n] of observation leaves, of PART_ROWS or fewer at a time."""
-    numbers = sum(leaf[:1].numel() for leaf in observations.values())
+    leaves = observations.values()
+    numbers = sum(leaf.numbers if isinstance(leaf, Frames) else leaf[:1].numel() for leaf in leaves)
     for part in torch.split(row_index, max(1, min(PART_ROWS, PART_NUMBERS // max(1, numbers)))):
         yield encode({name: leaf.index_select(0, part) for name, leaf in observations.items()})

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dppo.learner.frame_stacks import rollout_spec
 from dppo.learner.models.building import build_networks
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.graph_check import check_export
@@ -31,6 +32,7 @@ from dppo.learner.ppo.epochs import (
     run_critic_epochs,
     run_epochs,
 )
+from dppo.learner.ppo.frames import tensors_of, whole
 from dppo.learner.ppo.gae import gae
 from dppo.learner.ppo.guarded_update import train_or_take_back
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
@@ -42,7 +44,6 @@ from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
 from dppo.learner.ppo.update_report import report_of
 from dppo.learner.ppo_config import PpoConfig
-from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import Spec
 
 
@@ -64,14 +65,9 @@ class Trainer:
     ) -> None:
         torch.set_num_threads(torch_threads)
         torch.backends.cudnn.allow_tf32 = False  # convolutions as exact as those of actors, as products are by default
-        self._spec = spec = with_state(spec, network.state_size)
-        self._ppo, self._bptt_steps, self._seed, self._device, self._reduce = (
-            ppo,
-            network.bptt_steps,
-            seed,
-            device,
-            reduce,
-        )
+        self._spec = spec = rollout_spec(spec, network)
+        self._ppo, self._bptt_steps, self._seed = ppo, network.bptt_steps, seed
+        self._device, self._reduce = device, reduce
         self.policy, self.critic = build_networks(spec, network, seed)
         self.policy.to(device)
         self.critic.to(device)
@@ -103,8 +99,8 @@ class Trainer:
         finite, and the update is done again without them.
         """
         grid = lay_out(assemble(rollouts))
-        observations = {name: torch.from_numpy(leaf).to(self._device) for name, leaf in grid.observations.items()}
-        features = self.policy.encode(observations) if self.policy.encodes_once else None
+        observations = tensors_of(grid.observations, grid.frame_rows, self._device)
+        features = self.policy.encode(whole(observations)) if self.policy.encodes_once else None
         past = remember(self.policy, grid, observations, features, self._bptt_steps)
         rewards = self._rewards.to_train_on(grid)
         estimates = self._judged_by_critic(grid, rewards, observations, features if past is None else past.features)

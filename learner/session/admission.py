@@ -5,9 +5,9 @@ from collections.abc import Container
 from dppo.learner.session.flow_control import ENCRYPTION_BYTES, why_no_row_fits
 from dppo.learner.session.records import Peer, Settings
 from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.errors import UsageError
 from dppo.protocol.limits import MAX_ENVS
 from dppo.protocol.messages import Hello, Reject, Welcome
-from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import spec_hash
 
 ENDED = Reject("token", "the token has been revoked or has expired: ask for a new line", fatal=True)
@@ -43,7 +43,10 @@ def too_large(settings: Settings, hello: Hello) -> Reject | None:
     """
     if hello.spec is None or hello.envs in (0, settings.envs_per_actor):
         return None
-    spec = with_state(hello.spec, settings.state_size)
+    try:
+        spec = settings.rollout_spec(hello.spec)
+    except UsageError:  # such spaces cannot be trained on, which is another refusal
+        return None
     why = why_no_row_fits(spec, envs=hello.envs, max_rollout_bytes=settings.max_rollout_bytes)
     return Reject("envs", why[:512], fatal=True) if why else None
 

@@ -19,7 +19,6 @@ from dppo.learner.storage.journal_records import Entry
 from dppo.protocol.errors import HostileError, ProtocolError
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import Hello, Reject
-from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import Spec
 
 ABSENT_SECONDS = 60.0  # without a connection, after which an account is written off
@@ -53,9 +52,9 @@ class PeerTable:
 
     @property
     def rollout_spec(self) -> Spec | None:
-        """The run's spaces with the state of the policy's memory: what a rollout carries."""
+        """The run's spaces with what the policy carries from step to step: what a rollout holds."""
         spec = self.spaces.spec
-        return None if spec is None else with_state(spec, self._settings.state_size)
+        return None if spec is None else self._settings.rollout_spec(spec)
 
     def paying(self, key: PeerKey) -> PeerKey:
         """Return what a message counts for: an incarnation that has joined by an envelope, else the connection."""

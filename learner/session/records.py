@@ -69,7 +69,7 @@ class Settings:
     even_shares: bool = False
     former_terms: frozenset[int] = frozenset()  # of this run's starts before this one
     max_rollout_bytes: int = 2**26
-    state_size: int = 0  # numbers of the policy's memory of one environment; 0: without memory
+    rollout_spec: Callable[[Spec], Spec] = lambda spec: spec  # what rollouts of spaces hold: what a policy carries too
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """Derive a session's settings from the configuration, and check them against the run's spaces."""
 
+import functools
 from collections.abc import Callable
 from itertools import pairwise
 
 from dppo.learner.batch_memory import machine_bytes, too_large, update_bytes
 from dppo.learner.config import LearnerConfig
+from dppo.learner.frame_stacks import rollout_spec
 from dppo.learner.image_leaves import FEATURES, check_images, cnn_weights, images_of
 from dppo.learner.network_config import NetworkConfig, is_own
 from dppo.learner.option_checks import check_options
@@ -15,10 +17,10 @@ from dppo.protocol.action_masks import MASK, choices_of, mask_leaf, observed
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.leaf_paths import Nest
 from dppo.protocol.messages import EnvSettings
-from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import Spec
 
 MOST_CHOICES = 2**16  # of one leaf of an action
+MOST_SPECS = 16  # that are remembered
 WEIGHT_COPIES = 8
 GATES = {"none": 0, "gru": 3, "lstm": 4}  # of a memory, each with a weight for every feature and number of its own
 MOST_GATES = 4  # of a memory of a user's, as a guess
@@ -57,7 +59,7 @@ def session_settings(
         max_rollout_bytes=config.collect.max_rollout_bytes,
         former_terms=directory.former_terms,
         why_not_trained=lambda spec: why_not_trained(spec, config),
-        state_size=config.network.state_size,
+        rollout_spec=functools.lru_cache(MOST_SPECS)(lambda spec: rollout_spec(spec, config.network)),
     )
 
 
@@ -72,7 +74,7 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
         check_images(spec, config.network)
         _check_embedding(spec, config.network)
     check_sizes(
-        with_state(spec, config.network.state_size),
+        rollout_spec(spec, config.network),
         batch_steps=collect.batch_steps,
         segment_steps=collect.segment_steps,
         envs=collect.envs_per_actor,

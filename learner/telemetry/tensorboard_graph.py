@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.models.onnx_export import example_inputs, output_names
-from dppo.protocol.recurrent_state import with_state
+from dppo.protocol.recurrent_state import RESET, STATE, with_state
 from dppo.protocol.specs import Spec
 
 _ROWS = 2  # of the example; shown as the number that is free
@@ -29,9 +29,10 @@ class _Both(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         acted = self.policy(*inputs)
         encoder = self.policy.encoder if self.critic.encoder is None else self.critic.encoder
-        features = encoder(*inputs[: len(self.policy.leaves)])
+        named = dict(zip(self.policy.inputs, inputs, strict=True))
+        features = encoder(*self.policy.seen(named).values())
         if self.policy.memory is not None:
-            features, _ = self.policy.memory(features, *inputs[-3:-1])
+            features, _ = self.policy.memory(features, named[STATE], named[RESET])
         value: Tensor = self.critic(features)
         return *acted, value
 
@@ -40,7 +41,7 @@ class _Both(nn.Module):
 def network_graph(policy: PolicyNetwork, critic: CriticNetwork, spec: Spec) -> bytes:
     """A serialised tensorflow.GraphDef of both networks. Raises RuntimeError where they cannot be traced."""
     both = _Both(policy, critic)
-    spec = with_state(spec, 0 if policy.memory is None else policy.memory.size)
+    spec = with_state(spec, 0 if policy.memory is None else policy.memory.size, policy.frame_leaves)
     device = next(critic.parameters()).device
     inputs = tuple(tensor.to(device) for tensor in example_inputs(policy, spec, rows=_ROWS))
     with warnings.catch_warnings():
