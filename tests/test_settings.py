@@ -11,7 +11,8 @@ from dppo.protocol.errors import UsageError
 from dppo.settings.commands import BenchSolve, LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import build, nearest, settings_of, values_of
 from dppo.settings.flags import parse_flags
-from dppo.settings.layers import CLASSICS, dump_yaml, load_config_file, preset_names, preset_of, resolve, resolve_file
+from dppo.settings.layers import dump_yaml, load_config_file, resolve, resolve_file
+from dppo.settings.preset_files import CLASSICS, FAMILIES, preset_names, preset_of
 
 
 def yaml_file(directory: Path, text: str) -> str:
@@ -188,12 +189,15 @@ def test_flags_have_short_forms_negations_lists_and_negative_numbers() -> None:
 def test_every_preset_loads_and_comes_back_equal(name: str, tmp_path: Path) -> None:
     resolved = resolve(TrainConfig, flags={}, environ={}, preset=name)
     config = resolved.config
-    assert config.learner.run.total_steps <= RunConfig().total_steps
+    assert config.learner.run.total_steps <= RunConfig().total_steps or name in FAMILIES.values()
     file = yaml_file(tmp_path, dump_yaml(config))
     assert resolve(TrainConfig, file=file, flags={}, environ={}, preset="none").config == config
 
 
-@pytest.mark.parametrize("name", [name for name in preset_names() if "/" not in name and name not in CLASSICS])
+OF_MANY = {*CLASSICS, *FAMILIES.values()}
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if "/" not in name and name not in OF_MANY])
 def test_a_preset_named_like_an_environment_is_found_by_it_and_has_a_target(name: str) -> None:
     config = resolve(TrainConfig, flags={}, environ={}, preset=name).config
     assert config.learner.env.id == name
@@ -215,7 +219,14 @@ def test_presets_for_the_two_first_environments_exist() -> None:
 
 def test_a_preset_is_found_by_id_also_with_a_module_before_it() -> None:
     assert preset_of("my_package:CartPole-v1") == "CartPole-v1"
-    assert preset_of("ALE/Unknown-v5") == ""
+    assert preset_of("Unknown/CartPole-v1") == ""
+
+
+def test_a_family_of_environments_has_a_preset() -> None:
+    assert preset_of("ALE/Pong-v5") == preset_of("ale_py:ALE/Breakout-v5") == "atari"
+    learner = resolve(TrainConfig, flags={"env.id": "ALE/Breakout-v5"}, environ={}).config.learner
+    assert learner.env.id == "ALE/Breakout-v5"
+    assert (learner.network.frame_stack, learner.env.kwargs["stack_num"]) == (4, 1)
 
 
 def test_no_preset_where_none_is_wanted_or_none_is_there() -> None:

@@ -9,7 +9,7 @@ import textwrap
 from typing import Annotated, Any, get_type_hints
 
 from dppo.settings.fields import FLATTENED, REST
-from dppo.settings.layers import preset_names
+from dppo.settings.preset_files import preset_names
 
 LAYERS = """\
 Later layers win: defaults, preset, --config FILE, environment variables, flags.

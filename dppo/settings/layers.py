@@ -23,10 +23,9 @@ from dppo.settings.fields import (
     values_of,
 )
 from dppo.settings.idle_settings import refuse_idle
+from dppo.settings.preset_files import CLASSICS, PRESETS, preset_names, preset_of
 from dppo.settings.suggestions import suggestion
 
-PRESETS = Path(__file__).parent.parent / "presets"
-CLASSICS = ("mujoco-classic", "box2d-classic")  # good for a family of environments, found by their names only
 DEFAULT = "default"
 _SIBLINGS = (TrainConfig, LearnerProcessConfig)  # a file for one of them is good for the other
 # read by other commands and by processes that we start, and no settings
@@ -59,17 +58,6 @@ class Layer:
 
     source: str
     values: Mapping[str, Any]
-
-
-def preset_names() -> list[str]:
-    """The presets that come with the package; those in folders are called folder/name."""
-    return sorted(path.relative_to(PRESETS).with_suffix("").as_posix() for path in PRESETS.rglob("*.yaml"))
-
-
-def preset_of(env_id: str) -> str:
-    """The preset named like the environment (`module:` left out, `/` as `-`), or "" when there is none."""
-    name = env_id.rsplit(":", 1)[-1].replace("/", "-")
-    return name if name in preset_names() else ""
 
 
 def no_preset_text(values: Mapping[str, Any]) -> str:

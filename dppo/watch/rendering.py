@@ -156,6 +156,11 @@ def make_watched(settings: EnvConfig, mode: RenderMode, place: Place = Place()) 
     except (UsageError, WindowClosed):
         raise
     except Exception as error:  # a simulator's renderer fails in its own ways: pygame.error, mujoco's, GL's
+        if settings.vectorization == "native" and isinstance(error, TypeError):
+            raise UsageError(
+                f"{settings.id} cannot be watched: its arguments (env.kwargs) are those of its own vector environment, "
+                "which shows nothing, and not those of a single one"
+            ) from error
         raise UsageError(f"{settings.id} cannot be watched: {_reason(error)}") from error
     if mode == "rgb_array" and not _is_picture(frame):
         environment.close()

@@ -1,0 +1,110 @@
+"""Atari through ale-py's own vector environment: the preset, lives, and stacks of frames like ale-py's."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from dppo.actor.envs.interface import Environments
+from dppo.actor.envs.make import make_environments
+from dppo.actor.envs.vector_adapter import VectorEnvironments
+from dppo.actor.sampling.collector import Collector
+from dppo.actor.sampling.policy_runner import PolicyRunner
+from dppo.learner.config import EnvConfig, LearnerConfig
+from dppo.learner.frame_stacks import rollout_spec
+from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.trainer import Trainer
+from dppo.protocol.errors import UsageError
+from dppo.protocol.messages import EnvSettings
+from dppo.protocol.rollout import pack
+from dppo.settings.commands import TrainConfig
+from dppo.settings.layers import resolve
+from dppo.watch.rendering import make_watched
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ale_py") is None, reason="ale-py is not installed: pip install 'dppo[atari]'"),
+]
+
+ENVS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registry() -> Iterator[None]:
+    """Importing ale_py registers hundreds of ids, which others expect not to be there."""
+    before = set(gym.registry)
+    yield
+    for name in set(gym.registry) - before:
+        del gym.registry[name]
+
+
+def config_of(game: str, **kwargs: Any) -> LearnerConfig:
+    plain = resolve(TrainConfig, flags={"env.id": f"ALE/{game}-v5"}, environ={}).config.learner
+    flags = {"env.id": plain.env.id, "env.kwargs": {**plain.env.kwargs, **kwargs}}
+    return resolve(TrainConfig, flags=flags, environ={}).config.learner
+
+
+def made(env: EnvConfig) -> Environments:
+    return make_environments(EnvSettings(env.id, env.kwargs_json, env.vectorization), ENVS)
+
+
+def test_a_lost_life_ends_the_episode_and_the_game_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    environments = made(config_of("Breakout").env)
+    assert isinstance(environments, VectorEnvironments)
+    vector, results, after_ends = environments._vector, [], []
+    do = vector.step
+    monkeypatch.setattr(vector, "step", lambda actions: results.append(do(actions)) or results[-1])
+    assert environments.description.startswith("native: AtariVectorEnv of 2 environments, SAME_STEP")
+    environments.reset([1, 2])
+    for step in range(150):
+        result = environments.step(np.array([3, 1 if step % 2 else 0]))
+        assert result.valid.all()
+        assert not result.truncated.any()
+        after_ends += results[-1][4]["lives"][result.terminated].tolist()
+    assert set(after_ends) == {1, 2, 3, 4, 5}, "of five lives: with the last one a game begins anew"
+    assert {leaf.shape for leaf in environments.spec.observation} == {(1, 84, 84)}
+    environments.close()
+
+
+def stacks(frames: int) -> np.ndarray:
+    """[T, E, 4, 84, 84] as ale-py stacks them, or of single frames [T, E, 1, 84, 84], with the same actions."""
+    environments = made(config_of("Pong", stack_num=frames).env)
+    random = np.random.default_rng(1)
+    first = environments.reset([3, 4])["observation"]
+    steps = [environments.step(random.integers(0, 6, ENVS)) for _ in range(30)]
+    environments.close()
+    return np.stack([first, *(step.observations["observation"] for step in steps)])
+
+
+def test_single_frames_stacked_are_those_that_ale_py_stacks() -> None:
+    single, four = stacks(1), stacks(4)
+    for step in range(3, 31):
+        np.testing.assert_array_equal(four[step], single[step - 3 : step + 1, :, 0].swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+@pytest.mark.parametrize("game", ["Pong", "Breakout"])
+def test_the_preset_trains_on_what_actors_saw(game: str, mode: str) -> None:
+    config = config_of(game, autoreset_mode=mode)
+    environments = made(config.env)
+    trainer = Trainer(environments.spec, ppo=config.ppo, network=config.network, seed=1, total_steps=1000)
+    trainer.check_graph()
+    collector = Collector(environments, seed=1, first_slot=0, life=0)
+    for version in (1, 2):
+        collector.load(PolicyRunner(trainer.graph_bytes(version)))
+        for _ in range(64):
+            collector.step()
+        segment = collector.cut()
+        assert segment is not None
+        assert len(pack(rollout_spec(environments.spec, config.network), segment)) < 64 * ENVS * 84 * 84 * 1.1
+        report = trainer.update([Received("actor", b"12345678", version, 0, segment, 1, version)])
+        assert report.first_pass_ratio_error < 1e-4
+    environments.close()
+
+
+def test_what_cannot_be_watched_is_refused_in_one_line() -> None:
+    with pytest.raises(UsageError, match=r"its arguments \(env\.kwargs\) are those of its own vector environment"):
+        make_watched(config_of("Pong").env, "rgb_array")
