@@ -85,6 +85,25 @@ def test_single_frames_stacked_are_those_that_ale_py_stacks() -> None:
         np.testing.assert_array_equal(four[step], single[step - 3 : step + 1, :, 0].swapaxes(0, 1))
 
 
+def last_observation(mode: str) -> np.ndarray:
+    """Final observations of games that are truncated in the same step."""
+    environments = made(config_of("Pong", autoreset_mode=mode, max_num_frames_per_episode=80, noop_max=1).env)
+    environments.reset([3, 4])
+    for _ in range(40):
+        step = environments.step(np.zeros(ENVS, np.int64))
+        if step.truncated.any():
+            environments.close()
+            assert step.truncated.all()
+            return step.final_observations["observation"]
+    raise AssertionError("no game was truncated")
+
+
+def test_games_that_take_too_long_are_truncated_with_their_last_observation() -> None:
+    same_step, next_step = last_observation("SameStep"), last_observation("NextStep")
+    assert same_step.any()
+    np.testing.assert_array_equal(same_step, next_step)
+
+
 @pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
 @pytest.mark.parametrize("game", ["Pong", "Breakout"])
 def test_the_preset_trains_on_what_actors_saw(game: str, mode: str) -> None:

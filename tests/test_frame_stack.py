@@ -182,8 +182,8 @@ def test_the_first_ratios_are_1_with_several_pictures_beside_numbers_and_a_memor
 def test_both_sides_agree_on_stacked_frames_with_everything_else(
     way: Any, shape: tuple[int, ...], frames: int, memory: Any, critic: Any, beside: bool, seed: int
 ) -> None:
-    critic = critic if memory == "none" else "shared"
-    network = dataclasses.replace(SMALL, frame_stack=frames, memory=memory, memory_width=5, critic_encoder=critic)
+    chosen: dict[str, Any] = {"critic_encoder": critic} if memory == "none" else {"memory_width": 5}
+    network = dataclasses.replace(SMALL, frame_stack=frames, memory=memory, **chosen)
     Sides(made(way, ENVS, *shape, beside=beside), network, seed).agree()
 
 
