@@ -25,6 +25,7 @@ from dppo.actor.envs.vector_adapter import VectorEnvironments
 from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.learner.config import NetworkConfig, PpoConfig
+from dppo.learner.frame_stacks import rollout_spec
 from dppo.learner.models.graph_check import check_graph
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
@@ -32,7 +33,6 @@ from dppo.learner.session.rollout_validation import checked_segment
 from dppo.learner.storage import checkpoint
 from dppo.networks import LeafEncoder
 from dppo.protocol.messages import Rollout
-from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.rollout import pack
 
 COMBINATIONS = 64
@@ -49,6 +49,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "impala": {"encoder": "impala_cnn"},
     "own": {"encoder": "test_matrix:make_encoder"},
 }
+STACKED: dict[str, dict[str, Any]] = {"stacked": {"encoder": "impala_cnn", "frame_stack": 3}}
 MEMORIES: dict[str, dict[str, Any]] = {
     "forgets": {},
     "gru": {"memory": "gru", "memory_width": 6, "bptt_steps": 5},
@@ -137,12 +138,14 @@ def name_of(of: Combination) -> str:
 
 
 WORKING = {name_of(of): of for of in combinations()}
+IMPALA = [of for of in WORKING.values() if of["network"] == "impala"][:4]
+WORKING |= {name_of(of): of for of in ({**of, "network": "stacked"} for of in IMPALA)}
 
 
 def test_there_are_enough_combinations_and_every_value_is_in_some() -> None:
     assert len(WORKING) >= 48
     for name, values in FACTORS.items():
-        assert {of[name] for of in WORKING.values()} == set(values)
+        assert {of[name] for of in WORKING.values()} == {*values, *(STACKED if name == "network" else ())}
 
 
 def env_settings(of: Combination, counts: str = "") -> dict[str, Any]:
@@ -158,7 +161,7 @@ def env_settings(of: Combination, counts: str = "") -> dict[str, Any]:
 
 def network_settings(of: Combination) -> dict[str, Any]:
     small = {"policy_hidden": (8,), "critic_hidden": (8,), "action_bounds": of["bounds"]}
-    return {**small, **NETWORKS[of["network"]], **MEMORIES[of["memory"]]}
+    return {**small, **(NETWORKS | STACKED)[of["network"]], **MEMORIES[of["memory"]]}
 
 
 def run_settings(of: Combination, counts: str) -> dict[str, Any]:
@@ -206,7 +209,7 @@ def _predict(of: Combination) -> None:
     for deterministic in (True, False):
         masks = env.legal if of["mask"] in {"info", "method"} else None
         action, state = policy.predict(observation, state, deterministic=deterministic, action_masks=masks)
-        assert (state is None) == (of["memory"] == "forgets")
+        assert (state is None) == (of["memory"] == "forgets" and of["network"] not in STACKED)
         observation = env.step(action)[0]
 
 
@@ -226,7 +229,7 @@ class Sides:
     def __init__(self, of: Combination) -> None:
         self._environments = environments(of)
         self._network = NetworkConfig(**network_settings(of))
-        self.spec = with_state(self._environments.spec, self._network.state_size)
+        self.spec = rollout_spec(self._environments.spec, self._network)
         self._collector = Collector(self._environments, seed=1, first_slot=0, life=0)
 
     def trainer(self) -> Trainer:
