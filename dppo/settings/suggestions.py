@@ -63,6 +63,7 @@ _TABLE = (
         "policy_kwargs features_extractor_kwargs model_config",
     ),
     ("network.activation", "", "activation_fn fcnet_activation nonlinearity"),
+    ("network.frame_stack", "", "n_stack env_framestack num_framestacks frames_stack"),
     ("network.memory", "gru or lstm", "use_rnn use_lstm rnn_type recurrent rnn_cell"),
     ("network.memory_width", "", "rnn_size lstm_hidden_size rnn_hidden_size lstm_cell_size rnn_hidden_dim"),
     ("network.memory_layers", "", "rnn_num_layers rnn_hidden_layers n_lstm_layers lstm_layers"),
