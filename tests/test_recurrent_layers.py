@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from trainer_batches import weights
 
+from dppo.learner.models import recurrent_layers
 from dppo.learner.models.memory import Memory
 from dppo.learner.ppo.trainer import Trainer
 
@@ -122,3 +123,17 @@ def test_written_gradients_train_as_automatic_differentiation_does(kind: Any, ac
         trained.append({name: tensor for name, tensor in weights(trainer).items() if "adam" in name})
     assert np.isfinite(sum(float(tensor.sum()) for tensor in trained[0].values()))
     torch.testing.assert_close(trained[0], trained[1], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_arithmetic_as_on_other_devices_gives_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, lengths = memory_of(kind, 2), LENGTHS[1]
+    features, starts = inputs_of(memory, lengths)
+    found = []
+    for is_numpy in (True, False):
+        if not is_numpy:
+            monkeypatch.setattr(recurrent_layers, "_elementwise", lambda like: torch)
+            monkeypatch.setattr(recurrent_layers, "_array", lambda tensor: tensor)
+        outputs = memory.over(features, starts, sizes_of(lengths))
+        found.append([outputs, *torch.autograd.grad(outputs.square().sum(), [features, *memory.parameters()])])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-6)
