@@ -5,7 +5,7 @@ The text below a field is its help, as in `config`.
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Literal
 
@@ -17,6 +17,7 @@ MOST_LOG_STD = 20.0  # e**20 is 5e8
 MOST_LAYERS = 64
 MOST_WIDTH = 65_536
 MOST_FRAMES = 64
+OF_GAUSSIANS = {"mean", "mean_scale", "std", "std_floor", "initial_log_std", "action_bounds"}
 ENCODERS = ("auto", "flat", "nature_cnn", "impala_cnn")
 STATES = {"none": 0, "gru": 1, "lstm": 2}  # numbers of a memory's state for each that it gives on
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -35,6 +36,9 @@ class NetworkConfig:
     initialisation: Literal["orthogonal", "glorot"] = "orthogonal"
     """Weights at the start: orthogonal with gain sqrt 2 (the policy's outputs 0.01), or uniform as Glorot and Bengio,
     which is TensorFlow's way. Biases are 0."""
+    distribution: Literal["gaussian", "beta"] = "gaussian"
+    """Of an action's numbers: a Gaussian, whose samples action_bounds brings within the bounds, or a Beta distribution
+    between the bounds, which all numbers must have."""
     mean: Literal["linear", "tanh"] = "linear"
     """The Gaussian's mean: the network's output, or mean_scale times its tanh."""
     mean_scale: float = 1.0
@@ -98,10 +102,14 @@ class NetworkConfig:
         at_most("network", self, MOST_LAYERS, "memory_layers")
         _check_memory(self)
         _check_frames(self)
-        if self.action_bounds == "squash" and (self.head or self.policy):
-            raise UsageError(
-                "network.action_bounds=squash is of the built-in head: leave it out, or network.head and network.policy"
-            )
+        for setting, is_set in (
+            ("network.action_bounds=squash", self.action_bounds == "squash"),
+            ("network.distribution=beta", self.distribution == "beta"),
+        ):
+            if is_set and (self.head or self.policy):
+                raise UsageError(f"{setting} is of the built-in head: leave it out, or network.head and network.policy")
+        if self.distribution == "beta":
+            _check_of_gaussians(self)
         _check_names(encoder=self.encoder, memory=self.memory, head=self.head, policy=self.policy)
         for setting, name in self.own_code.items():
             if self.embedding and setting in ("network.encoder", "network.policy"):
@@ -173,6 +181,16 @@ def _check_frames(network: NetworkConfig) -> None:
         raise UsageError(
             f"network.policy={network.policy} makes all parts: leave out network.frame_stack={network.frame_stack}"
         )
+
+
+def _check_of_gaussians(network: NetworkConfig) -> None:
+    """Raise UsageError where a setting that only a Gaussian has is another than its default."""
+    for field in fields(NetworkConfig):
+        value = getattr(network, field.name)
+        if field.name in OF_GAUSSIANS and value != field.default:
+            raise UsageError(
+                f"network.{field.name}={value} is of Gaussians, and network.distribution=beta has none: leave out one"
+            )
 
 
 def _check_names(*, encoder: str, memory: str, head: str, policy: str) -> None:

@@ -17,13 +17,35 @@ def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
             "network.action_bounds=squash has nothing to squash: no number of these actions has both bounds. Leave it "
             "out, or give the Box of the action a lowest and a highest value"
         )
+    if network.distribution == "beta":
+        _check_bounds(spec)
     if ppo.surrogate == "divergence_mask" and ppo.divergence == "total_variation":
         if network.head or network.policy:
             raise UsageError(
                 "ppo.divergence=total_variation is known for the built-in distributions only: take ppo.divergence=kl, "
                 "or leave out network.head and network.policy"
             )
+        if network.distribution == "beta":
+            raise UsageError(
+                "ppo.divergence=total_variation has no closed form for network.distribution=beta: take "
+                "ppo.divergence=kl, which has one"
+            )
         _check_closed_form(spec)
+
+
+def _check_bounds(spec: Spec) -> None:
+    """Raise UsageError where a Beta distribution has no numbers, or no bounds to be between."""
+    boxes = [leaf for leaf in spec.action if leaf.kind == "box"]
+    if not boxes:
+        raise UsageError(
+            "network.distribution=beta is of numbers, and these actions are choices: leave it out, choices have logits"
+        )
+    for leaf in boxes:
+        if not leaf.low or not all(map(math.isfinite, (*leaf.low, *leaf.high))):
+            raise UsageError(
+                f"network.distribution=beta needs both bounds of all numbers, and {leaf.name} lacks some: give its Box "
+                "a lowest and a highest value, or leave it out"
+            )
 
 
 def _check_closed_form(spec: Spec) -> None:

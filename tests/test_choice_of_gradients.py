@@ -46,7 +46,7 @@ def networks(spec: Spec, head: GaussianHead = GaussianHead()) -> tuple[PolicyNet
         action_bounds="clip",
         normalise_observations=True,
         generator=generator,
-        gaussian=head,
+        numbers=head,
     )
     return policy, perceptron_critic(policy.encoder.features, hidden=(8,), activation="tanh", generator=generator)
 

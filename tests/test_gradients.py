@@ -45,7 +45,7 @@ def networks(
         action_bounds="clip",
         normalise_observations=False,
         generator=generator,
-        gaussian=head,
+        numbers=head,
     )
     with torch.no_grad():  # the policy's small last layer would hide what is wrong in the layers below
         for parameter in policy.body.parameters():

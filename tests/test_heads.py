@@ -38,14 +38,14 @@ def make_policy(
         action_bounds="clip",
         normalise_observations=False,
         generator=torch.Generator().manual_seed(1),
-        gaussian=head,
+        numbers=head,
         initialisation=initialisation,
     )
 
 
 def normal_by_hand(policy: PolicyNetwork, features: torch.Tensor) -> Independent:
     """The distribution from the body's outputs, as the settings describe it."""
-    outputs, head = policy.body(features), policy.head.gaussian
+    outputs, head = policy.body(features), policy.head.of_numbers
     u = outputs[:, :2]
     mean = head.mean_scale * torch.tanh(u) if head.mean == "tanh" else u
     if head.std == "free":

@@ -19,6 +19,7 @@ HALF = spaces.Box(np.array([-1, 0], np.float32), np.array([np.inf, np.inf], np.f
 BOTH = spaces.Dict(arm=spaces.Box(np.array([-np.inf, 0], np.float32), np.ones(2, np.float32)), tool=spaces.Discrete(2))
 VARIATION = PpoConfig(surrogate="divergence_mask", divergence="total_variation")
 SQUASH = NetworkConfig(action_bounds="squash")
+BETA = NetworkConfig(distribution="beta")
 
 FIT = [
     (spaces.Discrete(1000), LearnerConfig(ppo=VARIATION)),
@@ -27,6 +28,7 @@ FIT = [
     (BOX, LearnerConfig(network=SQUASH)),
     (BOTH, LearnerConfig(network=SQUASH)),
     (spaces.Box(-500, 900, (1,), np.int32), LearnerConfig(network=SQUASH)),
+    (spaces.Tuple([BOX, spaces.MultiBinary(2)]), LearnerConfig(network=BETA)),
 ]
 REFUSED = {
     "squash without numbers": (
@@ -36,6 +38,17 @@ REFUSED = {
     ),
     "squash without bounds": (UNBOUNDED, LearnerConfig(network=SQUASH), "squash has nothing to squash"),
     "squash with half the bounds": (HALF, LearnerConfig(network=SQUASH), "squash has nothing to squash"),
+    "beta without numbers": (
+        spaces.Discrete(3),
+        LearnerConfig(network=BETA),
+        "distribution=beta is of numbers, and these actions are choices",
+    ),
+    "beta without a bound": (BOTH, LearnerConfig(network=BETA), r"needs both bounds of all numbers, and action\.arm"),
+    "total variation of beta": (
+        spaces.Box(-1, 1, (1,)),
+        LearnerConfig(ppo=VARIATION, network=BETA),
+        "no closed form for network.distribution=beta: take ppo.divergence=kl",
+    ),
     "total variation of a head of the user's": (
         spaces.Discrete(3),
         LearnerConfig(ppo=VARIATION, network=NetworkConfig(head="my_nets:make_head")),

@@ -55,6 +55,9 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "squash": ({}, {"action_bounds": "squash"}),
     "squash and a std of states": ({"surrogate": "kl_penalty"}, {"action_bounds": "squash", "std": "state"}),
+    "beta": ({}, {"distribution": "beta"}),
+    "beta and a penalty": ({"surrogate": "kl_penalty"}, {"distribution": "beta"}),
+    "beta and a mask": ({"surrogate": "divergence_mask", "divergence_limit": 1e-3}, {"distribution": "beta"}),
     "several": (
         {
             "surrogate": "divergence_mask",
@@ -72,6 +75,9 @@ FITS = {
     "squash": {"Box", "Box without a bound", "Box of integers", "Dict"},
     "squash and a std of states": {"Box", "Box without a bound", "Box of integers", "Dict"},
     "mask by total variation": {"Discrete", "MultiDiscrete", "MultiBinary"},
+    "beta": {"Box", "Box of integers", "Dict"},
+    "beta and a penalty": {"Box", "Box of integers", "Dict"},
+    "beta and a mask": {"Box", "Box of integers", "Dict"},
 }
 
 
@@ -91,7 +97,7 @@ def test_an_option_and_a_kind_of_action_go_together_or_are_refused(option: str, 
     collector = Collector(environments, seed=1, first_slot=0, life=0, on_crash=lambda crash: pytest.fail(str(crash)))
     assert bool(environments.spec.mask) == (not kind.startswith("Box"))
     if kind not in FITS.get(option, ACTIONS):
-        with pytest.raises(UsageError, match=r"leave it out|take ppo\.divergence=kl|Leave it out"):
+        with pytest.raises(UsageError, match=r"leave it out|take ppo\.divergence=kl|Leave it out|or leave it out"):
             check_spaces(environments.spec, config, pytest.fail)
         return
     check_spaces(environments.spec, config, pytest.fail)

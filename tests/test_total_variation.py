@@ -83,6 +83,7 @@ def test_of_choices_it_is_half_the_sum_over_all_combinations() -> None:
     torch.testing.assert_close(total_variation(one, other), summed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["any", "near", "one std", "equal"])
 def test_of_a_number_beside_choices_it_is_a_sum_of_integrals(case: str) -> None:
     old, new = gaussians(case)

@@ -31,13 +31,15 @@ TORCH_DTYPES = {
 class ActionLayout:
     """Layout of the leaves of one spec. Rows of actions hold the numbers first, then the choices."""
 
-    def __init__(self, leaves: Sequence[Leaf]) -> None:
+    def __init__(self, leaves: Sequence[Leaf], noise_of_a_number: tuple[int, int] = (1, 0)) -> None:
+        """noise_of_a_number: how many normal and Gumbel numbers of noise a sample takes for each number."""
         self.leaves = tuple(leaves)
         self.boxes = tuple(leaf for leaf in leaves if leaf.kind == "box")
         self.chosen = tuple(leaf for leaf in leaves if leaf.kind != "box")
         self.numbers = sum(leaf.elements for leaf in self.boxes)  # n
         self.choices = tuple(count for leaf in self.chosen for count in leaf.choices)  # values of each of k elements
         self.most = max(self.choices, default=0)  # m
+        self._normals, self._gumbels = (self.numbers * of_each for of_each in noise_of_a_number)
         self.kind: Kind = "joint" if self.boxes else "multi_categorical"
         if not self.chosen:
             self.kind = "gaussian"
@@ -45,16 +47,22 @@ class ActionLayout:
             self.kind = "categorical"
 
     @property
+    def noise_of_numbers(self) -> int:
+        """Numbers of noise that a sample of all numbers takes, which come first."""
+        return self._normals + self._gumbels
+
+    @property
     def noise_size(self) -> int:
-        """Numbers of noise that a sample takes: one for each number, and one for each value of each choice."""
-        return self.numbers + len(self.choices) * self.most
+        """Numbers of noise that a sample takes: those of its numbers, and one for each value of each choice."""
+        return self.noise_of_numbers + len(self.choices) * self.most
 
     @property
     def noise(self) -> str:
         """Kinds of noise in order: "normal", "gumbel", or both with how many of each, "normal:2 gumbel:6"."""
-        if self.boxes and self.chosen:
-            return f"normal:{self.numbers} gumbel:{len(self.choices) * self.most}"
-        return "normal" if self.boxes else "gumbel"
+        gumbels = self.noise_size - self._normals
+        if self._normals and gumbels:
+            return f"normal:{self._normals} gumbel:{gumbels}"
+        return "normal" if self._normals else "gumbel"
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest of each number, [n] float32 each; infinite where there is none."""

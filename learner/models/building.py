@@ -10,7 +10,7 @@ from dppo.learner.frame_stacks import frames_before, stacked, stacked_leaf
 from dppo.learner.image_leaves import check_images, cnn_of, picture_of
 from dppo.learner.models.action_layout import ActionLayout
 from dppo.learner.models.encoders import EmbeddingEncoder, HiddenEncoder, LeafEncoder, LeavesEncoder
-from dppo.learner.models.heads import ActionHead, GaussianHead
+from dppo.learner.models.heads import ActionHead, BetaHead, GaussianHead
 from dppo.learner.models.image_encoders import ImageEncoder
 from dppo.learner.models.layers import ACTIVATIONS, Activation, Initialisation, mlp
 from dppo.learner.models.memory import AnyMemory, Kind, Memory
@@ -56,9 +56,9 @@ def _policy(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed
         hidden=network.policy_hidden,
         activation=network.activation,
         initial_log_std=network.initial_log_std,
-        action_bounds=network.action_bounds,
+        action_bounds="logistic" if network.distribution == "beta" else network.action_bounds,
         generator=generator,
-        gaussian=GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor),
+        numbers=_of_numbers(network),
         initialisation=network.initialisation,
         layer_norm=network.layer_norm,
         memory=memory,
@@ -74,6 +74,12 @@ def build_memory(network: NetworkConfig, features: int, generator: torch.Generat
         return own_memory(network.memory, features, network.memory_width, seed)
     kind: Kind = "gru" if network.memory == "gru" else "lstm"
     return Memory(kind, features, network.memory_width, generator, layers=network.memory_layers)
+
+
+def _of_numbers(network: NetworkConfig) -> GaussianHead | BetaHead:
+    if network.distribution == "beta":
+        return BetaHead()
+    return GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor)
 
 
 def build_encoder(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed: int) -> tuple[nn.Module, int]:
@@ -155,14 +161,15 @@ def perceptron_policy(
     initial_log_std: float,
     action_bounds: ActionBounds,
     generator: torch.Generator,
-    gaussian: GaussianHead = GaussianHead(),
+    numbers: GaussianHead | BetaHead = GaussianHead(),
     initialisation: Initialisation = "orthogonal",
     layer_norm: bool = False,
     memory: AnyMemory | None = None,
     frames: Sequence[Leaf] = (),
 ) -> PolicyNetwork:
     """A perceptron on the encoder's features [N, features], or on the memory's, with the built-in head."""
-    head = ActionHead(ActionLayout(spec.action), gaussian, float(initial_log_std), squashes=action_bounds == "squash")
+    layout = ActionLayout(spec.action, numbers.noise_of_a_number)
+    head = ActionHead(layout, numbers, float(initial_log_std), squashes=action_bounds == "squash")
     body = mlp(
         (features if memory is None else memory.width, *hidden, head.inputs),
         activation,
@@ -171,10 +178,10 @@ def perceptron_policy(
         generator=generator,
         layer_norm=layer_norm,
     )
-    if head.layout.boxes and gaussian.std == "state":
+    if layout.boxes and isinstance(numbers, GaussianHead) and numbers.std == "state":
         last = body[-1]
         assert isinstance(last, nn.Linear)
-        nn.init.constant_(last.bias[head.layout.numbers : head.numbers], gaussian.starting_bias(initial_log_std))
+        nn.init.constant_(last.bias[layout.numbers : head.numbers], numbers.starting_bias(initial_log_std))
     return PolicyNetwork(
         spec,
         encoder=encoder,

@@ -162,14 +162,16 @@ class MultiCategorical(NamedTuple):
 class Joint(NamedTuple):
     """Numbers and choices of one action, independent of each other: log-prob, entropy and KL are sums over both."""
 
-    numbers: Distribution  # Gaussian or SquashedGaussian, of n dimensions
+    numbers: Distribution  # Gaussian, SquashedGaussian or Beta, of n dimensions
     choices: MultiCategorical  # of k elements with up to m choices
     size: int  # n; a shape would be an operation of the exported graph
+    noise: int | None = None  # columns of noise that the numbers take; None: n
 
     def sample(self, noise: Tensor) -> Tensor:
         """The action [N, n + k] float32, choices behind numbers; noise [N, n + k m], normal and then Gumbel, or 0."""
-        chosen = self.choices.sample(noise[:, self.size :])
-        return torch.cat([self.numbers.sample(noise[:, : self.size]), chosen.to(torch.float32)], -1)
+        first = self.size if self.noise is None else self.noise
+        chosen = self.choices.sample(noise[:, first:])
+        return torch.cat([self.numbers.sample(noise[:, :first]), chosen.to(torch.float32)], -1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """[N] of action [N, n + k]."""
@@ -196,7 +198,8 @@ class Joint(NamedTuple):
     def of_rows(self, rows: Tensor) -> "Joint":
         """The distribution whose `rows()` these are, or a part of them; of the same elements as this one."""
         width = 2 * self.size
-        return Joint(self.numbers.of_rows(rows[:, :width]), self.choices.of_rows(rows[:, width:]), self.size)
+        numbers, choices = self.numbers.of_rows(rows[:, :width]), self.choices.of_rows(rows[:, width:])
+        return self._replace(numbers=numbers, choices=choices)
 
     def halves(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """(numbers [N, n], choices [N, k] int64) of action [N, n + k]."""

@@ -2,18 +2,21 @@
 
     mean    = u, or mean_scale * tanh(u)
     std     = exp(log_std), the same in every state, or softplus(x) + std_floor
+    alpha, beta = 1 + softplus(v), 1 + softplus(w)
 
-where u, or u and x side by side, are the outputs of a Gaussian. The way back is written out for `gradients_analytic`.
+where u, or u and x side by side, are the outputs of a Gaussian, v and w those of a Beta distribution. The way back is
+written out for `gradients_analytic`, of Gaussians only.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dppo.learner.models.action_layout import ActionLayout
+from dppo.learner.models.beta import NOISE, Beta
 from dppo.learner.models.distributions import Categorical, Distribution, Gaussian, Joint, MultiCategorical
 from dppo.learner.models.masking import masked_log_probs
 from dppo.learner.models.squashed_gaussian import SquashedGaussian
@@ -30,6 +33,7 @@ class GaussianHead:
     mean_scale: float = 1.0  # of tanh
     std: Std = "free"
     std_floor: float = 1e-3  # of state
+    noise_of_a_number: ClassVar[tuple[int, int]] = (1, 0)  # normal and Gumbel
 
     def outputs(self, actions: int) -> int:
         """Return how many outputs a Gaussian of so many dimensions takes."""
@@ -65,6 +69,22 @@ class GaussianHead:
         return u if self.mean == "linear" else self.mean_scale * u.tanh()
 
 
+@dataclass(frozen=True)
+class BetaHead:
+    """Meaning of the outputs of a Beta distribution: alpha and beta are 1 + softplus of them, both 1.69 at 0."""
+
+    noise_of_a_number: ClassVar[tuple[int, int]] = NOISE
+
+    def outputs(self, actions: int) -> int:
+        """Return how many outputs a Beta distribution of so many dimensions takes."""
+        return 2 * actions
+
+    def distribution(self, outputs: Tensor, actions: int) -> Beta:
+        """The Beta distribution of outputs [N, 2 actions]."""
+        alpha, beta = (1.0 + torch.nn.functional.softplus(outputs)).chunk(2, -1)
+        return Beta(alpha, beta, actions)
+
+
 class ActionHead(nn.Module):
     """Head of the built-in policies: outputs [N, inputs] of the body's last layer to a distribution over the action.
 
@@ -75,14 +95,14 @@ class ActionHead(nn.Module):
     squashed: Tensor | None
 
     def __init__(
-        self, layout: ActionLayout, gaussian: GaussianHead, initial_log_std: float, *, squashes: bool = False
+        self, layout: ActionLayout, numbers: GaussianHead | BetaHead, initial_log_std: float, *, squashes: bool = False
     ) -> None:
-        """squashes: whether a tanh follows for numbers that have both bounds."""
+        """numbers: of all Box leaves. squashes: whether a tanh follows for numbers that have both bounds."""
         super().__init__()
-        self.layout, self.gaussian = layout, gaussian
-        self.numbers = gaussian.outputs(layout.numbers)
-        self.inputs = self.numbers + layout.noise_size - layout.numbers
-        is_free = bool(layout.boxes) and gaussian.std == "free"
+        self.layout, self.of_numbers = layout, numbers
+        self.numbers = numbers.outputs(layout.numbers)
+        self.inputs = self.numbers + len(layout.choices) * layout.most
+        is_free = bool(layout.boxes) and isinstance(numbers, GaussianHead) and numbers.std == "free"
         # in a tuple, so that not this module registers it but the policy: checkpoints have it as policy.log_std
         self._log_std = (nn.Parameter(torch.full((layout.numbers,), initial_log_std)) if is_free else None,)
         squashed = torch.stack(layout.bounds()).isfinite().all(0) if squashes and layout.boxes else None
@@ -106,10 +126,13 @@ class ActionHead(nn.Module):
         choices = self._choices(outputs[:, self.numbers :], legal)
         if not self.layout.boxes:
             return choices
-        return Joint(self._numbers(outputs[:, : self.numbers]), choices, self.layout.numbers)
+        numbers = self._numbers(outputs[:, : self.numbers])
+        return Joint(numbers, choices, self.layout.numbers, self.layout.noise_of_numbers)
 
-    def _numbers(self, outputs: Tensor) -> Gaussian | SquashedGaussian:
-        gaussian = self.gaussian.distribution(outputs, self.log_std)
+    def _numbers(self, outputs: Tensor) -> Gaussian | SquashedGaussian | Beta:
+        if isinstance(self.of_numbers, BetaHead):
+            return self.of_numbers.distribution(outputs, self.layout.numbers)
+        gaussian = self.of_numbers.distribution(outputs, self.log_std)
         return gaussian if self.squashed is None else SquashedGaussian(gaussian, self.squashed)
 
     def _choices(self, outputs: Tensor, legal: Tensor | None) -> MultiCategorical:

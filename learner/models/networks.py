@@ -24,7 +24,7 @@ from dppo.protocol.errors import UsageError
 from dppo.protocol.recurrent_state import RESET, STATE, stacked_name
 from dppo.protocol.specs import Leaf, Spec
 
-ActionBounds = Literal["clip", "rescale", "squash"]
+ActionBounds = Literal["clip", "rescale", "squash", "logistic"]  # logistic: of a Beta distribution's logits
 
 
 class PolicyNetwork(nn.Module):
@@ -58,7 +58,7 @@ class PolicyNetwork(nn.Module):
         super().__init__()
         self.spec = spec
         self.leaves = tuple(leaf.name for leaf in spec.observation)  # of observations, in the order of `forward`
-        self.layout = layout = ActionLayout(spec.action)
+        self.layout = layout = head.layout if isinstance(head, ActionHead) else ActionLayout(spec.action)
         self.mask = MaskLayout(layout) if spec.mask else None
         self.memory = memory
         self.frame_leaves = tuple(frames)
@@ -84,7 +84,8 @@ class PolicyNetwork(nn.Module):
         self.clips = bool(low.isfinite().any() or high.isfinite().any())
         mapped = low.isfinite() & high.isfinite()
         self.rescales = action_bounds != "clip" and bool(mapped.any())
-        self.squashes = action_bounds == "squash" and bool(mapped.any())
+        self.squashes = action_bounds in ("squash", "logistic") and bool(mapped.any())
+        self.is_logistic = action_bounds == "logistic"
         self.register_buffer("mapped", mapped, persistent=False)
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("high", high, persistent=False)
@@ -176,9 +177,10 @@ class PolicyNetwork(nn.Module):
         return distribution.log_prob(rows), distribution.entropy(), distribution
 
     def _to_environment(self, action: Tensor) -> Tensor:
-        """A Gaussian's sample within the environment's bounds; a side without a bound is left alone."""
+        """A sample of numbers within the environment's bounds; a side without a bound is left alone."""
         if self.squashes:
-            action = torch.where(self.mapped, action.tanh(), action)
+            halved = 0.5 * action if self.is_logistic else action  # logistic(y) is (1 + tanh(y / 2)) / 2
+            action = torch.where(self.mapped, halved.tanh(), action)
         if self.rescales:
             action = self.middle + action * self.half_width
         return action.maximum(self.low).minimum(self.high) if self.clips else action

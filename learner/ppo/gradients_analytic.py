@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dppo.learner.models.activations import Tanh, tanh_in_place
-from dppo.learner.models.heads import ActionHead
+from dppo.learner.models.heads import ActionHead, GaussianHead
 from dppo.learner.models.memory import Memory, layer_backward, run_layers
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.models.recurrent_layers import Tape, Weights
@@ -47,7 +47,8 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], object], Callable[[
 def applies_to(policy: PolicyNetwork, critic: CriticNetwork) -> bool:
     """Whether these gradients cover both networks: encoders without parameters, perceptrons, plain heads."""
     simple = policy.layout.kind in ("gaussian", "categorical") and type(policy.head) is ActionHead
-    simple = simple and policy.head.squashed is None and isinstance(policy.memory, Memory | None)
+    simple = simple and policy.head.squashed is None and isinstance(policy.head.of_numbers, GaussianHead)
+    simple = simple and isinstance(policy.memory, Memory | None)
     return simple and policy.encodes_once and _is_perceptron(policy.body) and _is_perceptron(critic.body)
 
 
@@ -220,9 +221,10 @@ class AnalyticGradients:
 
 def _head_slope(policy: PolicyNetwork, entropy_coefficient: float) -> HeadSlope:
     assert isinstance(policy.head, ActionHead), "applies_to says so"
-    gaussian, log_std = policy.head.gaussian, policy.log_std
+    gaussian, log_std = policy.head.of_numbers, policy.log_std
     if policy.layout.kind == "categorical":
         return CategoricalSlope(entropy_coefficient)
+    assert isinstance(gaussian, GaussianHead), "applies_to says so"
     if log_std is None:
         return StateGaussianSlope(gaussian, entropy_coefficient)
     return FreeGaussianSlope(gaussian, log_std.detach(), _gradient(log_std), entropy_coefficient)

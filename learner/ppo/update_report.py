@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from dppo.learner.models.beta import Beta
 from dppo.learner.models.distributions import Distribution, Gaussian, Joint
 from dppo.learner.models.squashed_gaussian import SquashedGaussian
 from dppo.learner.ppo.batch import Estimates
@@ -61,7 +62,9 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _mean_std(distribution: Distribution) -> float:
-    """Mean of a distribution's stds over rows and dimensions, before a tanh; NaN without numbers."""
+    """Mean of a distribution's stds over rows and dimensions: before a tanh, a Beta's in 0..1; NaN without numbers."""
     numbers = distribution.numbers if isinstance(distribution, Joint) else distribution
+    if isinstance(numbers, Beta):
+        return numbers.std().mean().item()
     gaussian = numbers.gaussian if isinstance(numbers, SquashedGaussian) else numbers
     return gaussian.log_std.exp().mean().item() if isinstance(gaussian, Gaussian) else math.nan

@@ -80,7 +80,7 @@ def _of_action(leaf: Leaf, network: NetworkConfig) -> list[str]:
         )
     bounds = [(low, high) for low, high in zip(leaf.low, leaf.high, strict=True) if low < high]
     finite = [(low, high) for low, high in bounds if math.isfinite(low) and math.isfinite(high)]
-    if network.action_bounds == "clip" and finite:
+    if network.action_bounds == "clip" and network.distribution == "gaussian" and finite:
         deviation = math.exp(network.initial_log_std)
         low, high = max(finite, key=lambda pair: max(abs(pair[0]), abs(pair[1])))
         narrow_low, narrow_high = min(finite, key=lambda pair: pair[1] - pair[0])
