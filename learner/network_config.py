@@ -17,7 +17,7 @@ MOST_LOG_STD = 20.0  # e**20 is 5e8
 MOST_LAYERS = 64
 MOST_WIDTH = 65_536
 MOST_FRAMES = 64
-OF_GAUSSIANS = {"mean", "mean_scale", "std", "std_floor", "initial_log_std", "action_bounds"}
+OF_GAUSSIANS = {"mean", "mean_scale", "std", "std_floor", "initial_log_std", "exploration"}
 ENCODERS = ("auto", "flat", "nature_cnn", "impala_cnn")
 STATES = {"none": 0, "gru": 1, "lstm": 2}  # numbers of a memory's state for each that it gives on
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -37,8 +37,8 @@ class NetworkConfig:
     """Weights at the start: orthogonal with gain sqrt 2 (the policy's outputs 0.01), or uniform as Glorot and Bengio,
     which is TensorFlow's way. Biases are 0."""
     distribution: Literal["gaussian", "beta"] = "gaussian"
-    """Of an action's numbers: a Gaussian, whose samples action_bounds brings within the bounds, or a Beta distribution
-    between the bounds, which all numbers must have."""
+    """Of an action's numbers: a Gaussian, whose samples action_bounds brings within the bounds, or a Beta distribution,
+    which is between the bounds by itself; all numbers must have both."""
     mean: Literal["linear", "tanh"] = "linear"
     """The Gaussian's mean: the network's output, or mean_scale times its tanh."""
     mean_scale: float = 1.0
@@ -50,6 +50,11 @@ class NetworkConfig:
     """Added to a state-dependent std, so that densities stay finite."""
     initial_log_std: float = 0.0
     """Log of the Gaussian's standard deviation at the start (continuous actions); -0.3665 is softplus(0)."""
+    exploration: Literal["independent", "state"] = "independent"
+    """Noise of a Gaussian with a free std: drawn anew in every step, or a random function of the state that an actor
+    keeps for exploration_steps steps (gSDE, docs/options.md)."""
+    exploration_steps: int = 4
+    """Steps for which exploration=state keeps one function."""
     action_bounds: Literal["clip", "rescale", "squash"] = "clip"
     """Way of a continuous action to the environment's bounds: clip it, map -1..1 onto the bounds and clip, or squash it
     by a tanh and map that onto the bounds, with exact log-probabilities. Stored and trained on is the action before, in
@@ -94,7 +99,7 @@ class NetworkConfig:
     """A function of yours, as module:function, that makes the whole policy; empty: it is made of its parts."""
 
     def __post_init__(self) -> None:
-        positive("network", self, "mean_scale", "std_floor")
+        positive("network", self, "mean_scale", "std_floor", "exploration_steps")
         at_least("network", self, 0, "embedding", "bptt_steps")
         at_least("network", self, 1, "memory_width", "memory_layers", "frame_stack")
         at_most("network", self, MOST_FRAMES, "frame_stack")
@@ -102,14 +107,7 @@ class NetworkConfig:
         at_most("network", self, MOST_LAYERS, "memory_layers")
         _check_memory(self)
         _check_frames(self)
-        for setting, is_set in (
-            ("network.action_bounds=squash", self.action_bounds == "squash"),
-            ("network.distribution=beta", self.distribution == "beta"),
-        ):
-            if is_set and (self.head or self.policy):
-                raise UsageError(f"{setting} is of the built-in head: leave it out, or network.head and network.policy")
-        if self.distribution == "beta":
-            _check_of_gaussians(self)
+        _check_numbers(self)
         _check_names(encoder=self.encoder, memory=self.memory, head=self.head, policy=self.policy)
         for setting, name in self.own_code.items():
             if self.embedding and setting in ("network.encoder", "network.policy"):
@@ -183,14 +181,29 @@ def _check_frames(network: NetworkConfig) -> None:
         )
 
 
-def _check_of_gaussians(network: NetworkConfig) -> None:
-    """Raise UsageError where a setting that only a Gaussian has is another than its default."""
+def _check_numbers(network: NetworkConfig) -> None:
+    """Raise UsageError where settings of the distribution of numbers exclude each other, or a part of the user's."""
+    options = {
+        "network.action_bounds=squash": network.action_bounds == "squash",
+        "network.distribution=beta": network.distribution == "beta",
+        "network.exploration=state": network.exploration == "state",
+    }
+    for setting in (setting for setting, is_set in options.items() if is_set):
+        if network.head or network.policy:
+            raise UsageError(f"{setting} is of the built-in head: leave it out, or network.head and network.policy")
     for field in fields(NetworkConfig):
         value = getattr(network, field.name)
-        if field.name in OF_GAUSSIANS and value != field.default:
+        is_of_gaussians = field.name in OF_GAUSSIANS or value == "squash"
+        if network.distribution == "beta" and is_of_gaussians and value != field.default:
             raise UsageError(
                 f"network.{field.name}={value} is of Gaussians, and network.distribution=beta has none: leave out one"
             )
+    if network.exploration == "state" and network.std == "state":
+        raise UsageError("network.exploration=state makes a std of every state: leave out network.std=state")
+    if network.exploration != "state" and network.exploration_steps != NetworkConfig.exploration_steps:
+        raise UsageError(
+            f"network.exploration_steps={network.exploration_steps} is of network.exploration=state: set that too"
+        )
 
 
 def _check_names(*, encoder: str, memory: str, head: str, policy: str) -> None:

@@ -17,6 +17,11 @@ def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
             "network.action_bounds=squash has nothing to squash: no number of these actions has both bounds. Leave it "
             "out, or give the Box of the action a lowest and a highest value"
         )
+    if network.exploration == "state" and not any(leaf.kind == "box" for leaf in spec.action):
+        raise UsageError(
+            "network.exploration=state is of numbers, and these actions are choices, which have noise of their own: "
+            "leave it out"
+        )
     if network.distribution == "beta":
         _check_bounds(spec)
     if ppo.surrogate == "divergence_mask" and ppo.divergence == "total_variation":

@@ -139,7 +139,7 @@ def test_the_graph_gives_actions_within_bounds_and_their_log_probs(name: str) ->
 
 
 def test_settings_of_gaussians_and_heads_of_the_users_are_refused() -> None:
-    for name, value in {"std": "state", "initial_log_std": -1.0, "action_bounds": "rescale", "mean": "tanh"}.items():
+    for name, value in {"std": "state", "initial_log_std": -1.0, "action_bounds": "squash", "mean": "tanh"}.items():
         with pytest.raises(UsageError, match=rf"network\.{name}=.* is of Gaussians") as caught:
             NetworkConfig(distribution="beta", **{name: value})  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)

@@ -87,7 +87,7 @@ def test_wide_noise_is_drawn_in_smaller_blocks() -> None:
 
 def test_a_graph_may_take_both_kinds_side_by_side() -> None:
     parts = noise_parts("normal:2 gumbel:3", 5)
-    assert parts == (("normal", 2), ("gumbel", 3))
+    assert parts == (("normal", 2, 1), ("gumbel", 3, 1))
     rows = drawn(np.random.default_rng(1), parts, 50_000)
     assert (rows.shape, rows.dtype) == ((50_000, 5), np.float32)
     np.testing.assert_allclose(rows.mean(0), [0, 0, *[0.5772] * 3], atol=0.03)
@@ -99,9 +99,38 @@ def test_a_graph_may_take_both_kinds_side_by_side() -> None:
         np.testing.assert_array_equal(both.next()[1:], alone.next())
 
 
+def test_the_first_numbers_may_stay_the_same_for_some_steps() -> None:
+    kind = "normal:2:16 gumbel:3"
+    assert noise_parts(kind, 5) == (("normal", 2, 16), ("gumbel", 3, 1))
+    both = NoiseStream(1, first_slot=3, envs=2, life=0, kind=kind, size=5)
+    alone = NoiseStream(1, first_slot=4, envs=1, life=0, kind=kind, size=5)
+    rows = steps(both, 16 * 20)
+    np.testing.assert_array_equal(rows[:, 1:], steps(alone, 16 * 20))
+    held = rows[..., :2].reshape(20, 16, 2, 2)
+    assert (held == held[:, :1]).all()
+    assert len(np.unique(held[:, 0])) == 20 * 2 * 2
+    assert len(np.unique(rows[..., 2:])) > 0.999 * 16 * 20 * 2 * 3
+    only = steps(NoiseStream(1, first_slot=4, envs=1, life=0, kind="normal:2:16", size=2), 16 * 20)
+    np.testing.assert_array_equal(only, rows[:, 1:, :2])
+
+
 @pytest.mark.parametrize(
     "kind",
-    ["", "uniform", "normal:", "normal:2", "normal:2 gumbel:4", "normal:5 ", "normal:-1 gumbel:6", "gumbel" * 99],
+    [
+        "normal:5:0",
+        "normal:5:",
+        "normal:2 gumbel:3:4",
+        "normal:5:4:1",
+        "normal:5:-4",
+        "",
+        "uniform",
+        "normal:",
+        "normal:2",
+        "normal:2 gumbel:4",
+        "normal:5 ",
+        "normal:-1 gumbel:6",
+        "gumbel" * 99,
+    ],
 )
 def test_other_kinds_of_noise_are_refused(kind: str) -> None:
     with pytest.raises(ProtocolError, match="noise"):

@@ -20,6 +20,7 @@ BOTH = spaces.Dict(arm=spaces.Box(np.array([-np.inf, 0], np.float32), np.ones(2,
 VARIATION = PpoConfig(surrogate="divergence_mask", divergence="total_variation")
 SQUASH = NetworkConfig(action_bounds="squash")
 BETA = NetworkConfig(distribution="beta")
+EXPLORING = NetworkConfig(exploration="state")
 
 FIT = [
     (spaces.Discrete(1000), LearnerConfig(ppo=VARIATION)),
@@ -29,6 +30,7 @@ FIT = [
     (BOTH, LearnerConfig(network=SQUASH)),
     (spaces.Box(-500, 900, (1,), np.int32), LearnerConfig(network=SQUASH)),
     (spaces.Tuple([BOX, spaces.MultiBinary(2)]), LearnerConfig(network=BETA)),
+    (BOTH, LearnerConfig(network=EXPLORING)),
 ]
 REFUSED = {
     "squash without numbers": (
@@ -38,6 +40,11 @@ REFUSED = {
     ),
     "squash without bounds": (UNBOUNDED, LearnerConfig(network=SQUASH), "squash has nothing to squash"),
     "squash with half the bounds": (HALF, LearnerConfig(network=SQUASH), "squash has nothing to squash"),
+    "exploration without numbers": (
+        spaces.MultiBinary(3),
+        LearnerConfig(network=EXPLORING),
+        "exploration=state is of numbers, and these actions are choices",
+    ),
     "beta without numbers": (
         spaces.Discrete(3),
         LearnerConfig(network=BETA),

@@ -58,6 +58,19 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "beta": ({}, {"distribution": "beta"}),
     "beta and a penalty": ({"surrogate": "kl_penalty"}, {"distribution": "beta"}),
     "beta and a mask": ({"surrogate": "divergence_mask", "divergence_limit": 1e-3}, {"distribution": "beta"}),
+    "exploration": ({}, {"exploration": "state"}),
+    "exploration behind a tanh": ({"surrogate": "kl_penalty"}, {"exploration": "state", "action_bounds": "squash"}),
+    "exploration and a mask": ({"surrogate": "divergence_mask", "divergence_limit": 1e-3}, {"exploration": "state"}),
+    "exploration with a memory": ({}, {"exploration": "state", "memory": "gru", "memory_width": 8}),
+    "beta with a memory": ({"surrogate": "kl_penalty"}, {"distribution": "beta", "memory": "lstm", "memory_width": 8}),
+    "a memory and several": (
+        {"dual_clip": 3.0, "value_clip_range": 0.2, "recompute_advantages": True, "normalise_rewards": True},
+        {"memory": "gru", "memory_width": 8},
+    ),
+    "a memory and a mask": (
+        {"surrogate": "divergence_mask", "early_stop_kl": 0.1, "early_stop_per": "minibatch"},
+        {"memory": "gru", "memory_width": 8},
+    ),
     "several": (
         {
             "surrogate": "divergence_mask",
@@ -70,14 +83,21 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"layer_norm": True, "encoder_hidden": (8,)},
     ),
 }
+NUMBERS = {"Box", "Box without a bound", "Box of integers", "Dict"}
+BOUNDED = {"Box", "Box of integers", "Dict"}
 # what no space of ACTIONS but these can have; all others fit
 FITS = {
-    "squash": {"Box", "Box without a bound", "Box of integers", "Dict"},
-    "squash and a std of states": {"Box", "Box without a bound", "Box of integers", "Dict"},
+    "squash": NUMBERS,
+    "squash and a std of states": NUMBERS,
     "mask by total variation": {"Discrete", "MultiDiscrete", "MultiBinary"},
-    "beta": {"Box", "Box of integers", "Dict"},
-    "beta and a penalty": {"Box", "Box of integers", "Dict"},
-    "beta and a mask": {"Box", "Box of integers", "Dict"},
+    "beta": BOUNDED,
+    "beta and a penalty": BOUNDED,
+    "beta and a mask": BOUNDED,
+    "exploration": NUMBERS,
+    "exploration with a memory": NUMBERS,
+    "beta with a memory": BOUNDED,
+    "exploration behind a tanh": NUMBERS,
+    "exploration and a mask": NUMBERS,
 }
 
 

@@ -6,7 +6,7 @@ crash (its next life) does not repeat itself.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,20 @@ NoiseKind = Literal["normal", "gumbel"]
 
 EXPLORATION_STREAM = 0
 ENVIRONMENT_STREAM = 1
+HELD_STREAM = 2
 
 KINDS: dict[str, NoiseKind] = {"normal": "normal", "gumbel": "gumbel"}
 
 BLOCK_STEPS = 256  # drawn at once; one call a slot and step would cost more than a small policy
 BLOCK_NUMBERS = 2**16  # and at most so many numbers a slot, for wide actions
+
+
+class NoisePart(NamedTuple):
+    """Some of the numbers of a step's noise."""
+
+    kind: NoiseKind
+    size: int
+    steps: int = 1  # for which they stay the same
 
 
 class NoiseStream:
@@ -30,13 +39,16 @@ class NoiseStream:
         """kind: as `noise_parts` reads it, which raises ProtocolError for another."""
         self.kind = kind
         self.size = size
-        self._parts = noise_parts(kind, size)
-        self._generators = [
-            np.random.default_rng(_sequence(seed, slot, life, EXPLORATION_STREAM))
-            for slot in range(first_slot, first_slot + envs)
-        ]
+        first, *others = noise_parts(kind, size)
+        slots = range(first_slot, first_slot + envs)
+        self._held = (
+            _Held(first, [_sequence(seed, slot, life, HELD_STREAM) for slot in slots]) if first.steps > 1 else None
+        )
+        self._parts = tuple(others) if first.steps > 1 else (first, *others)
+        size = sum(part.size for part in self._parts)
+        self._generators = [np.random.default_rng(_sequence(seed, slot, life, EXPLORATION_STREAM)) for slot in slots]
         # must not depend on E: a slot's numbers would then depend on its actor
-        self._block_steps = max(1, min(BLOCK_STEPS, BLOCK_NUMBERS // size))
+        self._block_steps = max(1, min(BLOCK_STEPS, BLOCK_NUMBERS // max(1, size)))
         self._block = np.empty((0, envs, size), np.float32)
         self._step = 0
 
@@ -47,40 +59,65 @@ class NoiseStream:
             self._step = 0
         noise: np.ndarray = self._block[self._step]
         self._step += 1
-        return noise
+        return noise if self._held is None else self._held.beside(noise)
 
     def _draw(self, generator: np.random.Generator) -> np.ndarray:
         return drawn(generator, self._parts, self._block_steps)
 
 
-def noise_parts(kind: str, size: int) -> tuple[tuple[NoiseKind, int], ...]:
-    """Return the kinds in their order, and how many numbers each has, of "normal", "gumbel" or "normal:2 gumbel:6".
+class _Held:
+    """Noise that stays the same for some steps, of several slots."""
 
-    Raises ProtocolError for what is no such text, or for another size in all.
+    def __init__(self, part: NoisePart, sequences: Sequence[np.random.SeedSequence]) -> None:
+        self._part = part
+        self._generators = [np.random.default_rng(sequence) for sequence in sequences]
+        self._kept = np.empty((len(sequences), 0), np.float32)
+        self._left = 0  # steps for which it stays
+
+    def beside(self, noise: np.ndarray) -> np.ndarray:
+        """Return the numbers of this step, [E, size], and the others [E, n] behind them."""
+        if not self._left:
+            self._left = self._part.steps
+            self._kept = np.concatenate([drawn(generator, [self._part], 1) for generator in self._generators])
+        self._left -= 1
+        return np.concatenate([self._kept, noise], 1)
+
+
+def noise_parts(kind: str, size: int) -> tuple[NoisePart, ...]:
+    """Return the parts in their order, of "normal", "gumbel" or "normal:2 gumbel:6": how many numbers of which kind.
+
+    "normal:2:16": the same for 16 steps, which only the first part can be. Raises ProtocolError for what is no such
+    text, or for another size in all.
     """
     if kind in KINDS:
-        return ((KINDS[kind], size),)
-    parts = [part.partition(":") for part in kind.split(" ")]
-    if not all(name in KINDS and count.isdecimal() and len(count) < 10 and int(count) for name, _, count in parts):
+        return (NoisePart(KINDS[kind], size),)
+    texts = [part.split(":") for part in kind.split(" ")]
+    allowed = [len(text) == 2 or (len(text) == 3 and not place) for place, text in enumerate(texts)]
+    if not all(allowed) or not all(name in KINDS and all(map(_is_count, counts)) for name, *counts in texts):
         raise ProtocolError(f"the policy graph asks for noise of kind {kind[:64]!r}; known are {', '.join(KINDS)}")
-    counts = [int(count) for _, _, count in parts]
-    if sum(counts) != size:
+    parts = tuple(NoisePart(KINDS[name], *map(int, counts)) for name, *counts in texts)
+    if sum(part.size for part in parts) != size:
         raise ProtocolError(
-            f"the policy graph asks for {size} numbers of noise, and for {sum(counts)} as {kind[:64]!r}"
+            f"the policy graph asks for {size} numbers of noise, and for {sum(part.size for part in parts)} as "
+            f"{kind[:64]!r}"
         )
-    return tuple((KINDS[name], count) for (name, _, _), count in zip(parts, counts, strict=True))
+    return parts
 
 
-def drawn(generator: np.random.Generator, parts: Sequence[tuple[NoiseKind, int]], rows: int) -> np.ndarray:
-    """Noise [rows, size] float32 of these parts."""
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10 and int(text) > 0
+
+
+def drawn(generator: np.random.Generator, parts: Sequence[NoisePart], rows: int) -> np.ndarray:
+    """Noise [rows, size] float32 of these parts, all of it fresh in each row."""
     columns = [
         generator.standard_normal((rows, size), np.float32)
         if kind == "normal"
         # numpy draws again where the logarithm would be infinite; in float32 we would have to
         else generator.gumbel(size=(rows, size)).astype(np.float32)
-        for kind, size in parts
+        for kind, size, _ in parts
     ]
-    return columns[0] if len(columns) == 1 else np.concatenate(columns, 1)
+    return columns[0] if len(columns) == 1 else np.concatenate(columns or [np.empty((rows, 0), np.float32)], 1)
 
 
 def environment_seeds(seed: int, *, first_slot: int, envs: int, life: int) -> list[int]:

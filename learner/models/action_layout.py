@@ -31,14 +31,20 @@ TORCH_DTYPES = {
 class ActionLayout:
     """Layout of the leaves of one spec. Rows of actions hold the numbers first, then the choices."""
 
-    def __init__(self, leaves: Sequence[Leaf], noise_of_a_number: tuple[int, int] = (1, 0)) -> None:
-        """noise_of_a_number: how many normal and Gumbel numbers of noise a sample takes for each number."""
+    def __init__(
+        self, leaves: Sequence[Leaf], noise_of_a_number: tuple[int, int] = (1, 0), held_steps: int = 1
+    ) -> None:
+        """noise_of_a_number: how many normal and Gumbel numbers of noise a sample takes for each number.
+
+        held_steps: for which the noise of numbers stays the same.
+        """
         self.leaves = tuple(leaves)
         self.boxes = tuple(leaf for leaf in leaves if leaf.kind == "box")
         self.chosen = tuple(leaf for leaf in leaves if leaf.kind != "box")
         self.numbers = sum(leaf.elements for leaf in self.boxes)  # n
         self.choices = tuple(count for leaf in self.chosen for count in leaf.choices)  # values of each of k elements
         self.most = max(self.choices, default=0)  # m
+        self._held_steps = held_steps
         self._normals, self._gumbels = (self.numbers * of_each for of_each in noise_of_a_number)
         self.kind: Kind = "joint" if self.boxes else "multi_categorical"
         if not self.chosen:
@@ -58,11 +64,16 @@ class ActionLayout:
 
     @property
     def noise(self) -> str:
-        """Kinds of noise in order: "normal", "gumbel", or both with how many of each, "normal:2 gumbel:6"."""
+        """Kinds of noise in order: "normal", "gumbel", or both with how many of each, "normal:2 gumbel:6".
+
+        "normal:2:16" stays the same for 16 steps.
+        """
         gumbels = self.noise_size - self._normals
-        if self._normals and gumbels:
-            return f"normal:{self._normals} gumbel:{gumbels}"
-        return "normal" if self._normals else "gumbel"
+        if not (self._normals and gumbels) and self._held_steps == 1:
+            return "normal" if self._normals else "gumbel"
+        held = f":{self._held_steps}" if self._held_steps > 1 else ""
+        parts = {f"normal:{self._normals}{held}": self._normals, f"gumbel:{gumbels}": gumbels}
+        return " ".join(part for part, size in parts.items() if size)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest of each number, [n] float32 each; infinite where there is none."""

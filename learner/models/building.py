@@ -10,15 +10,24 @@ from dppo.learner.frame_stacks import frames_before, stacked, stacked_leaf
 from dppo.learner.image_leaves import check_images, cnn_of, picture_of
 from dppo.learner.models.action_layout import ActionLayout
 from dppo.learner.models.encoders import EmbeddingEncoder, HiddenEncoder, LeafEncoder, LeavesEncoder
-from dppo.learner.models.heads import ActionHead, BetaHead, GaussianHead
+from dppo.learner.models.heads import (
+    ActionHead,
+    BesideHidden,
+    BetaHead,
+    ExplorationHead,
+    GaussianHead,
+    NumbersHead,
+)
 from dppo.learner.models.image_encoders import ImageEncoder
 from dppo.learner.models.layers import ACTIVATIONS, Activation, Initialisation, mlp
 from dppo.learner.models.memory import AnyMemory, Kind, Memory
 from dppo.learner.models.networks import ActionBounds, CriticNetwork, PolicyNetwork
 from dppo.learner.models.own_networks import own_encoder, own_head, own_memory, own_policy
 from dppo.learner.network_config import NetworkConfig, is_own
+from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
 
+MOST_NOISE = 2**16  # numbers, of one environment in one step
 CRITICS_SEED = 1  # added to the run's, for an encoder of the critic's own that a user's function makes
 
 
@@ -58,7 +67,7 @@ def _policy(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed
         initial_log_std=network.initial_log_std,
         action_bounds="logistic" if network.distribution == "beta" else network.action_bounds,
         generator=generator,
-        numbers=_of_numbers(network),
+        numbers=_of_numbers(network, features if memory is None else memory.width),
         initialisation=network.initialisation,
         layer_norm=network.layer_norm,
         memory=memory,
@@ -76,10 +85,14 @@ def build_memory(network: NetworkConfig, features: int, generator: torch.Generat
     return Memory(kind, features, network.memory_width, generator, layers=network.memory_layers)
 
 
-def _of_numbers(network: NetworkConfig) -> GaussianHead | BetaHead:
+def _of_numbers(network: NetworkConfig, features: int) -> NumbersHead:
+    """Return what the outputs for numbers mean. features: of the encoder, or of the memory."""
     if network.distribution == "beta":
         return BetaHead()
-    return GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor)
+    gaussian = GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor)
+    if network.exploration == "independent":
+        return gaussian
+    return ExplorationHead(gaussian, (features, *network.policy_hidden)[-1], network.exploration_steps)
 
 
 def build_encoder(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed: int) -> tuple[nn.Module, int]:
@@ -161,17 +174,23 @@ def perceptron_policy(
     initial_log_std: float,
     action_bounds: ActionBounds,
     generator: torch.Generator,
-    numbers: GaussianHead | BetaHead = GaussianHead(),
+    numbers: NumbersHead = GaussianHead(),
     initialisation: Initialisation = "orthogonal",
     layer_norm: bool = False,
     memory: AnyMemory | None = None,
     frames: Sequence[Leaf] = (),
 ) -> PolicyNetwork:
     """A perceptron on the encoder's features [N, features], or on the memory's, with the built-in head."""
-    layout = ActionLayout(spec.action, numbers.noise_of_a_number)
+    layout = ActionLayout(spec.action, numbers.noise_of_a_number, numbers.held_steps)
+    if layout.noise_of_numbers > MOST_NOISE:
+        raise UsageError(
+            f"network.exploration=state takes {layout.noise_of_numbers:,} numbers of noise in every step, at most "
+            f"{MOST_NOISE:,} are possible: take a narrower last layer of network.policy_hidden"
+        )
     head = ActionHead(layout, numbers, float(initial_log_std), squashes=action_bounds == "squash")
+    kept = numbers.hidden if isinstance(numbers, ExplorationHead) else 0  # of the inputs of the last layer
     body = mlp(
-        (features if memory is None else memory.width, *hidden, head.inputs),
+        (features if memory is None else memory.width, *hidden, head.inputs - kept),
         activation,
         initialisation=initialisation,
         head_gain=0.01,
@@ -182,6 +201,10 @@ def perceptron_policy(
         last = body[-1]
         assert isinstance(last, nn.Linear)
         nn.init.constant_(last.bias[layout.numbers : head.numbers], numbers.starting_bias(initial_log_std))
+    if kept:
+        last = body[-1]
+        assert isinstance(last, nn.Linear)
+        body[-1] = BesideHidden(last, layout.numbers)
     return PolicyNetwork(
         spec,
         encoder=encoder,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dppo.learner.models.action_layout import ActionLayout
 from dppo.learner.models.beta import NOISE, Beta
 from dppo.learner.models.distributions import Categorical, Distribution, Gaussian, Joint, MultiCategorical
+from dppo.learner.models.exploration import Exploring, directions_of, log_std_of
 from dppo.learner.models.masking import masked_log_probs
 from dppo.learner.models.squashed_gaussian import SquashedGaussian
 
@@ -34,6 +35,7 @@ class GaussianHead:
     std: Std = "free"
     std_floor: float = 1e-3  # of state
     noise_of_a_number: ClassVar[tuple[int, int]] = (1, 0)  # normal and Gumbel
+    held_steps: ClassVar[int] = 1  # for which it stays the same
 
     def outputs(self, actions: int) -> int:
         """Return how many outputs a Gaussian of so many dimensions takes."""
@@ -74,6 +76,7 @@ class BetaHead:
     """Meaning of the outputs of a Beta distribution: alpha and beta are 1 + softplus of them, both 1.69 at 0."""
 
     noise_of_a_number: ClassVar[tuple[int, int]] = NOISE
+    held_steps: ClassVar[int] = 1
 
     def outputs(self, actions: int) -> int:
         """Return how many outputs a Beta distribution of so many dimensions takes."""
@@ -83,6 +86,49 @@ class BetaHead:
         """The Beta distribution of outputs [N, 2 actions]."""
         alpha, beta = (1.0 + torch.nn.functional.softplus(outputs)).chunk(2, -1)
         return Beta(alpha, beta, actions)
+
+
+@dataclass(frozen=True)
+class ExplorationHead:
+    """Meaning of the outputs of a Gaussian that explores by the state: means, then the last hidden layer's outputs."""
+
+    gaussian: GaussianHead  # with a free std
+    hidden: int  # outputs of the last hidden layer
+    held_steps: int  # for which the noise stays the same
+
+    @property
+    def noise_of_a_number(self) -> tuple[int, int]:
+        """Normal and Gumbel numbers of noise for each number of an action."""
+        return self.hidden + 1, 0
+
+    def outputs(self, actions: int) -> int:
+        """Return how many outputs it takes for so many dimensions."""
+        return actions + self.hidden
+
+    def distribution(self, outputs: Tensor, log_std: Tensor, actions: int, squashed: Tensor | None) -> Exploring:
+        """The distribution of outputs [N, actions + hidden]; log_std [hidden + 1, actions]."""
+        directions = directions_of(outputs[:, actions:])
+        numbers = self.gaussian.distribution(outputs[:, :actions], log_std_of(directions, log_std))
+        size = (self.hidden + 1, actions)
+        squashing = numbers if squashed is None else SquashedGaussian(numbers, squashed)
+        return Exploring(squashing, directions, log_std.exp(), size)
+
+
+NumbersHead = GaussianHead | BetaHead | ExplorationHead
+
+
+class BesideHidden(nn.Linear):
+    """Last layer whose outputs [N, o] have its inputs [N, h] between them, behind the first n."""
+
+    def __init__(self, layer: nn.Linear, numbers: int) -> None:
+        """layer: whose weights it has from now on. numbers: n."""
+        super().__init__(layer.in_features, layer.out_features, device="meta")
+        self.weight, self.bias, self.numbers = layer.weight, layer.bias, numbers
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Outputs [N, h + o] of the last hidden layer's [N, h]."""
+        outputs = super().forward(hidden)
+        return torch.cat([outputs[:, : self.numbers], hidden, outputs[:, self.numbers :]], 1)
 
 
 class ActionHead(nn.Module):
@@ -95,16 +141,20 @@ class ActionHead(nn.Module):
     squashed: Tensor | None
 
     def __init__(
-        self, layout: ActionLayout, numbers: GaussianHead | BetaHead, initial_log_std: float, *, squashes: bool = False
+        self, layout: ActionLayout, numbers: NumbersHead, initial_log_std: float, *, squashes: bool = False
     ) -> None:
         """numbers: of all Box leaves. squashes: whether a tanh follows for numbers that have both bounds."""
         super().__init__()
         self.layout, self.of_numbers = layout, numbers
         self.numbers = numbers.outputs(layout.numbers)
         self.inputs = self.numbers + len(layout.choices) * layout.most
-        is_free = bool(layout.boxes) and isinstance(numbers, GaussianHead) and numbers.std == "free"
+        stds: tuple[int, ...] = ()
+        if layout.boxes and isinstance(numbers, GaussianHead) and numbers.std == "free":
+            stds = (layout.numbers,)
+        elif isinstance(numbers, ExplorationHead):
+            stds = (numbers.hidden + 1, layout.numbers)
         # in a tuple, so that not this module registers it but the policy: checkpoints have it as policy.log_std
-        self._log_std = (nn.Parameter(torch.full((layout.numbers,), initial_log_std)) if is_free else None,)
+        self._log_std = (nn.Parameter(torch.full(stds, initial_log_std)) if stds else None,)
         squashed = torch.stack(layout.bounds()).isfinite().all(0) if squashes and layout.boxes else None
         self.register_buffer(
             "squashed", squashed.float() if squashed is not None and squashed.any() else None, persistent=False
@@ -114,7 +164,7 @@ class ActionHead(nn.Module):
 
     @property
     def log_std(self) -> nn.Parameter | None:
-        """[n] where the std is the same in every state."""
+        """[n] where the std is the same in every state, [h, n] of noise that depends on it; None of other heads."""
         return self._log_std[0]
 
     def forward(self, outputs: Tensor, legal: Tensor | None = None) -> Distribution:
@@ -129,9 +179,12 @@ class ActionHead(nn.Module):
         numbers = self._numbers(outputs[:, : self.numbers])
         return Joint(numbers, choices, self.layout.numbers, self.layout.noise_of_numbers)
 
-    def _numbers(self, outputs: Tensor) -> Gaussian | SquashedGaussian | Beta:
+    def _numbers(self, outputs: Tensor) -> Gaussian | SquashedGaussian | Beta | Exploring:
         if isinstance(self.of_numbers, BetaHead):
             return self.of_numbers.distribution(outputs, self.layout.numbers)
+        if isinstance(self.of_numbers, ExplorationHead):
+            assert self.log_std is not None, "made with the head"
+            return self.of_numbers.distribution(outputs, self.log_std, self.layout.numbers, self.squashed)
         gaussian = self.of_numbers.distribution(outputs, self.log_std)
         return gaussian if self.squashed is None else SquashedGaussian(gaussian, self.squashed)
 

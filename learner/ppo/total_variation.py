@@ -9,8 +9,8 @@ nothing, since it is one to one. Gaussians of several numbers have no closed for
 import torch
 from torch import Tensor
 
-from dppo.learner.models.distributions import Categorical, Distribution, Gaussian, Joint, MultiCategorical
-from dppo.learner.models.squashed_gaussian import SquashedGaussian
+from dppo.learner.models.distributions import Categorical, Distribution, Joint, MultiCategorical
+from dppo.learner.models.exploration import gaussian_of
 
 
 @torch.no_grad()
@@ -68,8 +68,7 @@ def _combinations(distribution: Distribution) -> Tensor | None:
 
 def _number(distribution: Distribution) -> tuple[Tensor, Tensor]:
     """Mean and log std of the one number, float64 [N, 1] each."""
-    numbers = distribution.numbers if isinstance(distribution, Joint) else distribution
-    gaussian = numbers.gaussian if isinstance(numbers, SquashedGaussian) else numbers
-    assert isinstance(gaussian, Gaussian), "check_options says so"
+    gaussian = gaussian_of(distribution)
+    assert gaussian is not None, "check_options says so"
     assert gaussian.mean.shape[-1] == 1, "check_options says so"
     return gaussian.mean.double(), gaussian.log_std.expand_as(gaussian.mean).double()

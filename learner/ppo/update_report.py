@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from dppo.learner.models.beta import Beta
-from dppo.learner.models.distributions import Distribution, Gaussian, Joint
-from dppo.learner.models.squashed_gaussian import SquashedGaussian
+from dppo.learner.models.distributions import Distribution, Joint
+from dppo.learner.models.exploration import gaussian_of
 from dppo.learner.ppo.batch import Estimates
 from dppo.learner.ppo.checks import FirstPass
 from dppo.learner.ppo.epochs import UpdateReport
@@ -66,5 +66,5 @@ def _mean_std(distribution: Distribution) -> float:
     numbers = distribution.numbers if isinstance(distribution, Joint) else distribution
     if isinstance(numbers, Beta):
         return numbers.std().mean().item()
-    gaussian = numbers.gaussian if isinstance(numbers, SquashedGaussian) else numbers
-    return gaussian.log_std.exp().mean().item() if isinstance(gaussian, Gaussian) else math.nan
+    gaussian = gaussian_of(numbers)
+    return math.nan if gaussian is None else gaussian.log_std.exp().mean().item()
