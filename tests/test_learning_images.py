@@ -33,32 +33,6 @@ class Mirrored(Catch):
     def both(self, picture):
         return {"picture": picture, "sign": np.array([self.sign], np.float32)}
 '''
-DRIFTING = '''
-import gymnasium as gym
-import numpy as np
-
-
-class Drifting(gym.Env):
-    """A bar drifts to one side or the other, which no single picture shows, and the action has to say which."""
-
-    observation_space = gym.spaces.Box(0, 255, (12, 12), np.uint8)
-    action_space = gym.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place, self.side, self.steps = int(self.np_random.integers(12)), int(self.np_random.integers(2)), 0
-        return self.picture(), {}
-
-    def step(self, action):
-        reward = float(action == self.side and self.steps > 0)
-        self.place, self.steps = (self.place + 2 * self.side - 1) % 12, self.steps + 1
-        return self.picture(), reward, False, self.steps == 11, {}
-
-    def picture(self):
-        picture = np.zeros((12, 12), np.uint8)
-        picture[:, self.place] = 255
-        return picture
-'''
 
 
 def share_caught(env: str, steps: int, **network: Any) -> float:
@@ -80,7 +54,7 @@ def share_caught(env: str, steps: int, **network: Any) -> float:
 def games(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_catch.py").write_text(blocks("docs/images.md")[0])
     (tmp_path / "my_mirror.py").write_text(MIRRORED)
-    (tmp_path / "my_drift.py").write_text(DRIFTING)
+    (tmp_path / "my_drift.py").write_text(blocks("docs/images.md")[2])
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("my_catch", "my_mirror", "my_drift"):
