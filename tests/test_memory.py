@@ -172,6 +172,21 @@ def test_both_sides_agree_on_memory_with_everything_else(
     agree(Sides(environments, chosen, seed, WAYS[way]))
 
 
+OF_NUMBERS: dict[str, dict[str, Any]] = {
+    "beta": {"distribution": "beta"},
+    "exploration by state": {"exploration": "state", "exploration_steps": 3},
+    "state-dependent std": {"std": "state", "action_bounds": "squash"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OF_NUMBERS)
+@pytest.mark.parametrize("memory", ["lstm", "memory_nets:make_memory"])
+def test_both_sides_agree_on_memory_with_every_distribution_of_numbers(memory: str, option: str) -> None:
+    network = dataclasses.replace(GRU, memory=memory, **OF_NUMBERS[option])
+    agree(Sides(made(PLAIN, gym.spaces.Box(-1, 1, (2,)), AutoresetMode.SAME_STEP), network))
+
+
 class Crashing(Anything):
     """Raises in about every tenth step."""
 
