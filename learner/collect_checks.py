@@ -1,9 +1,12 @@
 """Combinations of collect.* settings that no run can work with, whatever its spaces. Pure."""
 
 import math
+from typing import Literal
 
 from dppo.protocol.errors import UsageError
 from dppo.protocol.limits import MAX_ENVS, SEGMENT_BYTES
+
+RuleName = Literal["minimum", "even_shares"]  # collection rules
 
 LEAST_LEASE_SECONDS = 1.5  # four heartbeats, and a busy machine that is late by some tenths of a second
 LEAST_GRACE_SECONDS = 0.1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dppo.learner.collect_checks import check_counts, check_times
+from dppo.learner.collect_checks import RuleName, check_counts, check_times
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo_config import PpoConfig
 from dppo.learner.run_config import MAY_CHANGE, RunConfig
@@ -85,17 +85,18 @@ class CollectConfig:
 
     batch_steps: int = 2048
     """The minimum batch: the learner sends STOP once it has this many environment steps."""
+    rule: RuleName = "minimum"
+    """Which steps a batch holds (docs/algorithms.md). minimum: those of whichever actors make them. even_shares: no
+    actor collects more than its share of batch_steps under one policy; a batch has batch_steps and less than one row of
+    all environments more, which matters where batches are tiny, and the slowest actor sets the pace. With vectorization
+    sync the result does not depend on how the environments are divided among actors."""
     envs_per_actor: int = 8
     """Environments that one actor steps."""
     stop_at_episode_end: bool = False
     """Take a batch for full also when an episode has ended in it; actors then report at once when one ends."""
-    even_shares: bool = False
-    """No actor collects more than its share of batch_steps under one policy: a batch has batch_steps and less than one
-    row of all environments more, which matters where batches are tiny, and the slowest actor sets the pace. With
-    vectorization sync the result does not depend on how the environments are divided among actors."""
     first_actors: int = field(default=0, metadata=MAY_CHANGE)
     """The first policy is published once so many actors have joined, or after a minute. 0: with the first one; under
-    even_shares `dppo train` waits for all of its actors."""
+    rule even_shares `dppo train` waits for all of its actors."""
     segment_steps: int = 0
     """Rows of one rollout message (T), or as many more as make up for resets among them; 0 derives it from batch_steps
     and the number of environments that deliver. Never more than an actor's share of the batch."""

@@ -12,11 +12,13 @@ from snapshots import snapshot
 
 from dppo.learner.storage.settings_history import Change
 from dppo.local.run_comparison import NOT_OF_THE_RUN, may_change, same, stand
+from dppo.protocol.errors import UsageError
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import build, settings_of, values_of
-from dppo.settings.layers import dump_yaml, resolve
+from dppo.settings.layers import dump_yaml, load_config_file, resolve
 
 SETTINGS = settings_of(TrainConfig)
+OTHER_RULE = {"minimum": "even_shares", "even_shares": "minimum"}
 DEFAULTS = values_of(TrainConfig())
 # another value that the checks allow, for every setting
 OTHERS: dict[str, Any] = {
@@ -25,6 +27,7 @@ OTHERS: dict[str, Any] = {
     "env.vectorization": "sync",
     "run.hooks": "my_hooks:Other",
     "collect.on_stop": "drop",
+    "collect.rule": "even_shares",
     "collect.max_ingress_bytes": 2**30,
     "ppo.gae_lambda": 0.5,
     "ppo.gamma": 0.5,
@@ -134,6 +137,28 @@ def test_a_preset_is_the_same_as_its_values_spelled_out(tmp_path: Path) -> None:
     assert stand(spelled).changes == ()
     (tmp_path / "mine.yaml").write_text(dump_yaml(by_name))
     assert stand(resolve(TrainConfig, flags={}, file=str(tmp_path / "mine.yaml"), environ={}).config).changes == ()
+
+
+@pytest.mark.parametrize(("former", "rule"), [("true", "even_shares"), ("false", "minimum")])
+def test_a_run_that_began_when_even_shares_was_a_setting_of_its_own_goes_on(
+    tmp_path: Path, former: str, rule: str
+) -> None:
+    launch = config(tmp_path, **{"collect.rule": rule})
+    begin(tmp_path, launch)
+    file = tmp_path / "config.yaml"
+    file.write_text(file.read_text().replace(f"  rule: {rule}\n", f"  even_shares: {former}\n"))
+    assert "even_shares: " in file.read_text()
+    assert stand(launch).changes == ()
+    assert "collect.rule" in refused(config(tmp_path, **{"collect.rule": OTHER_RULE[rule]}))
+
+
+def test_a_file_with_both_names_of_a_setting_is_refused_where_they_differ(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("collect: {even_shares: true, rule: even_shares}")
+    assert load_config_file(file) == {"collect.rule": "even_shares"}
+    file.write_text("collect: {even_shares: true, rule: minimum}")
+    with pytest.raises(UsageError, match=r"collect.even_shares is collect.rule=even_shares today, .* remove one"):
+        load_config_file(file)
 
 
 JSON = st.recursive(

@@ -50,8 +50,8 @@ rules = pytest.mark.parametrize("rule", RULES, ids=("minimum", "even shares"))
 def test_settings_choose_the_rule() -> None:
     assert collection_rule(SETTINGS) == Minimum(BATCH_STEPS)
     assert collection_rule(replace(SETTINGS, stop_at_episode_end=True)) == Minimum(BATCH_STEPS, True)
-    assert isinstance(collection_rule(replace(SETTINGS, even_shares=True)), EvenShares)
-    both = collection_rule(replace(SETTINGS, even_shares=True, stop_at_episode_end=True))
+    assert isinstance(collection_rule(replace(SETTINGS, rule="even_shares")), EvenShares)
+    both = collection_rule(replace(SETTINGS, rule="even_shares", stop_at_episode_end=True))
     assert both.share(7) == 7
     assert both.cuts_at_episode_end
 

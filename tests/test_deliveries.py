@@ -64,7 +64,7 @@ def test_who_holds_the_newest_policy_is_not_sent_it_again(world: Simulation) -> 
 
 
 def test_a_share_that_was_begun_goes_on_over_a_new_connection() -> None:
-    with Simulation(batch_steps=24, even_shares=True) as world:
+    with Simulation(batch_steps=24, rule="even_shares") as world:
         first, second = running(world, "first", "second")
         world.step(first, 3)
         world.exchange()

@@ -14,7 +14,7 @@ BATCH_STEPS = 24  # of two actors with ENVS environments each
 
 @pytest.fixture
 def world() -> Iterator[Simulation]:
-    with Simulation(batch_steps=BATCH_STEPS, even_shares=True) as made:
+    with Simulation(batch_steps=BATCH_STEPS, rule="even_shares") as made:
         yield made
 
 

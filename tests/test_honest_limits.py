@@ -103,7 +103,7 @@ def is_never_sent_away(
 ) -> None:
     """relayed: all three share one connection, which may carry three."""
     most = 3 if relayed else 1
-    settings = {"batch_steps": batch_steps, "even_shares": even, "lease_seconds": lease}
+    settings = {"batch_steps": batch_steps, "rule": "even_shares" if even else "minimum", "lease_seconds": lease}
     with GuardedWorld(is_relayed=relayed, incarnations_per_connection=most, **settings) as world:
         actors = running(world, "a", "b", "c")
         for what, which, duration in events:

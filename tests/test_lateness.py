@@ -8,6 +8,7 @@ from simulated_actor import Process
 from simulated_learner import GRACE_SECONDS
 from simulation import Simulation, learner_of, running
 
+from dppo.learner.collect_checks import RuleName
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.punctuality import MAX_REQUIRED, WASTED_SHARE, Punctuality
 from dppo.learner.session.records import PeerKey
@@ -139,9 +140,9 @@ def idle(world: Simulation, actor: Process) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("even_shares", [False, True])
-def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(even_shares: bool) -> None:
-    with Simulation(stop_grace_seconds=3.0, even_shares=even_shares) as world:
+@pytest.mark.parametrize("rule", ["minimum", "even_shares"])
+def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(rule: RuleName) -> None:
+    with Simulation(stop_grace_seconds=3.0, rule=rule) as world:
         fast = running(world, "fast-1", "fast-2")
         calm = updates_in(world, 40.0, lambda: fast)
         hostile = [never_stops(world, f"lazy-{number}") for number in range(4)]
@@ -158,9 +159,11 @@ def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(even_shar
         assert updates_in(world, 40.0, lambda: fast) >= 0.98 * calm
 
 
-@pytest.mark.parametrize(("even_shares", "seconds"), [(False, 1.4), pytest.param(True, 2.5, marks=pytest.mark.slow)])
-def test_new_names_that_leave_before_they_are_given_up_cost_a_fifth_at_most(even_shares: bool, seconds: float) -> None:
-    with Simulation(stop_grace_seconds=3.0, even_shares=even_shares) as world:
+@pytest.mark.parametrize(
+    ("rule", "seconds"), [("minimum", 1.4), pytest.param("even_shares", 2.5, marks=pytest.mark.slow)]
+)
+def test_new_names_that_leave_before_they_are_given_up_cost_a_fifth_at_most(rule: RuleName, seconds: float) -> None:
+    with Simulation(stop_grace_seconds=3.0, rule=rule) as world:
         fast = running(world, "fast-1", "fast-2")
         calm = updates_in(world, 20.0, lambda: fast)
         hostile = [never_stops(world, "name-0")]
@@ -227,7 +230,7 @@ def test_whoever_alternates_between_quick_and_late_is_trusted_ever_later() -> No
 
 
 def test_even_shares_give_the_share_of_an_actor_that_never_delivers_to_the_others() -> None:
-    with Simulation(batch_steps=24, even_shares=True, stop_grace_seconds=3.0) as world:
+    with Simulation(batch_steps=24, rule="even_shares", stop_grace_seconds=3.0) as world:
         good, _ = running(world, "good", "idle")
         lazy = next(process for process in world.living if process.name == "idle")
 
@@ -243,7 +246,7 @@ def test_even_shares_give_the_share_of_an_actor_that_never_delivers_to_the_other
 
 
 def test_even_shares_wait_for_a_slow_actor_that_delivers() -> None:
-    with Simulation(batch_steps=24, even_shares=True, stop_grace_seconds=3.0) as world:
+    with Simulation(batch_steps=24, rule="even_shares", stop_grace_seconds=3.0) as world:
         good, slow = running(world, "good", "slow")
         next_at = [0.0]
 

@@ -61,6 +61,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
             "--network.policy-hidden and --network.critic-hidden and --network.activation and --network.encoder: "
             "for net_arch, activation_fn and features_extractor_class",
         ),
+        ("--collect.even-shares", "--collect.rule: even_shares"),
     ],
 )
 def test_the_words_of_other_libraries_are_answered_with_ours(

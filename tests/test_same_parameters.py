@@ -26,7 +26,7 @@ def parameters_of(run: Path) -> str:
 def train(directory: Path, actors: int, envs: int, *flags: str) -> str:
     command = [
         *(sys.executable, "-m", "dppo.cli", "train", "--preset", "none", "--run.directory", str(directory)),
-        *("--actors", str(actors), "--collect.envs-per-actor", str(envs), "--collect.even-shares", "true"),
+        *("--actors", str(actors), "--collect.envs-per-actor", str(envs), "--collect.rule", "even_shares"),
         *("--collect.batch-steps", "512", "--run.total-steps", "4000", "--ppo.epochs", "2"),
         *("--evaluation-episodes", "0", "--run.tensorboard", "false", *flags),
     ]

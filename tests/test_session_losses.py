@@ -231,7 +231,7 @@ def test_a_rollout_whose_header_and_blob_disagree_is_dropped_as_invalid_and_not_
 
 
 def test_a_damaged_rollout_is_made_up_for_where_every_actor_has_its_share() -> None:
-    with Simulation(even_shares=True) as world:
+    with Simulation(rule="even_shares") as world:
         actor, _ = running(world, "a", "b")
         world.step(actor, 100)
         assert actor.connection is not None

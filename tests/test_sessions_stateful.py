@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -43,7 +44,7 @@ class Faults(RuleBasedStateMachine):
         actors=st.integers(1, 3),
         pace=st.integers(0, 4),
         calm=st.integers(0, 8),
-        fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"even_shares": True}]),
+        fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"rule": "even_shares"}]),
         is_relayed=st.booleans(),
     )
     def begin(
@@ -53,7 +54,7 @@ class Faults(RuleBasedStateMachine):
         actors: int,
         pace: int,
         calm: int,
-        fills: dict[str, bool],
+        fills: dict[str, Any],
         is_relayed: bool,
     ) -> None:
         """is_relayed: all actors share one connection to the learner, each by its incarnation."""

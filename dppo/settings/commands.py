@@ -42,7 +42,7 @@ class TrainConfig:
         _at_least(self, 0, "actors", "evaluation_episodes")
         _above_0(self, "evaluation_seconds")
         collect = self.learner.collect
-        if collect.even_shares and not collect.first_actors:  # the first batch is divided among all of them, too
+        if collect.rule == "even_shares" and not collect.first_actors:  # the first batch is divided among all, too
             everyone = replace(self.learner, collect=replace(collect, first_actors=self.actors))
             object.__setattr__(self, "learner", everyone)
         refuse_hidden(self.learner.env.id)

@@ -22,6 +22,7 @@ from dppo.settings.fields import (
     settings_of,
     values_of,
 )
+from dppo.settings.former_settings import translated, with_former
 from dppo.settings.idle_settings import refuse_idle
 from dppo.settings.preset_files import CLASSICS, PRESETS, preset_names, preset_of
 from dppo.settings.suggestions import suggestion
@@ -109,8 +110,8 @@ def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> di
         raise UsageError(f"{path}: the top level must be a mapping such as `ppo: {{gamma: 0.99}}`")
     settings = settings_of(config)
     found: dict[str, Any] = {}
-    _read_section(tree, "", settings, _foreign(config, settings), str(path), found)
-    return found
+    _read_section(tree, "", with_former(settings), _foreign(config, settings), str(path), found)
+    return translated(found, str(path))
 
 
 def read_tree(tree: Mapping[Any, Any], config: type[object], where: str) -> dict[str, Any]:

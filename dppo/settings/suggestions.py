@@ -20,6 +20,7 @@ _TABLE = (
     ("ppo.minibatch_steps", "a size, not a number of parts", "n_minibatches num_batches_per_epoch"),
     ("ppo.epochs", "", "n_epochs num_epochs update_epochs num_sgd_iter num_learning_epochs noptepochs"),
     ("collect.segment_steps", "", "rollout rollout_fragment_length fragment_length unroll_length"),
+    ("collect.rule", "even_shares", "even_shares"),
     ("run.total_steps", "", "total_timesteps num_timesteps timesteps steps"),
     ("run.total_steps", "", "train_for_env_steps max_steps n_timesteps num_steps_total"),
     ("run.total_steps", "updates x collect.batch_steps", "max_iterations num_iterations"),

@@ -115,10 +115,12 @@ class Minimum:
 
 def collection_rule(settings: Settings) -> CollectionRule:
     """Return the rule that the settings ask for."""
-    if settings.even_shares:
-        return EvenShares(
-            settings.batch_steps,
-            grace_seconds=settings.stop_grace_seconds,
-            cuts_at_episode_end=settings.stop_at_episode_end,
-        )
-    return Minimum(settings.batch_steps, settings.stop_at_episode_end)
+    match settings.rule:
+        case "minimum":
+            return Minimum(settings.batch_steps, settings.stop_at_episode_end)
+        case "even_shares":
+            return EvenShares(
+                settings.batch_steps,
+                grace_seconds=settings.stop_grace_seconds,
+                cuts_at_episode_end=settings.stop_at_episode_end,
+            )

@@ -114,7 +114,7 @@ class EvenShares:
             f"the others (last heard {now - peer.heard:.1f} s ago{doing}): they make up for it"
         )
         if record.is_given_up:
-            text += ". Nobody waits for it any more until it keeps up; collect.even_shares is for actors of like speed"
+            text += ". Nobody waits for it any more until it keeps up; even_shares is for actors of like speed"
         return [Note(text)]
 
 

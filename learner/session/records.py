@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from dppo.learner.collect_checks import RuleName
 from dppo.learner.session.slots import Slots
 from dppo.learner.storage.journal_records import Entry
 from dppo.protocol.ledger import Account
@@ -66,7 +67,7 @@ class Settings:
     incarnations_per_connection: int = 1  # at most, at once; more are for relays, of which there is none yet
     why_not_trained: Callable[[Spec], str] = lambda spec: ""  # why spaces cannot be trained on, "" where they can
     stop_at_episode_end: bool = False
-    even_shares: bool = False
+    rule: RuleName = "minimum"
     former_terms: frozenset[int] = frozenset()  # of this run's starts before this one
     max_rollout_bytes: int = 2**26
     rollout_spec: Callable[[Spec], Spec] = lambda spec: spec  # what rollouts of spaces hold: what a policy carries too

@@ -55,7 +55,7 @@ def session_settings(
         max_actors=config.collect.max_actors,
         max_envs_per_actor=config.collect.max_envs_per_actor,
         stop_at_episode_end=config.collect.stop_at_episode_end,
-        even_shares=config.collect.even_shares,
+        rule=config.collect.rule,
         max_rollout_bytes=config.collect.max_rollout_bytes,
         former_terms=directory.former_terms,
         why_not_trained=lambda spec: why_not_trained(spec, config),
