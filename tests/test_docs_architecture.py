@@ -12,7 +12,14 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 FOLDERS = "protocol|actor|learner|dppo|scripts|tests|docs|benchmarks"
 PATH = re.compile(rf"(?<![\w/.<-])(?:{FOLDERS})/[\w./*-]*\w(?:/|\*)?")
 MODULE = re.compile(r"(?<![\w/-])dppo(?:\.[a-z_]\w*)+")
-NO_MODULES = {"dppo.noise", "dppo.spec", "dppo.version", "dppo.update", "dppo.mean_return"}  # metadata of the graph
+NO_MODULES = {
+    "dppo.group_rows",
+    "dppo.noise",
+    "dppo.spec",
+    "dppo.version",
+    "dppo.update",
+    "dppo.mean_return",
+}  # metadata of the graph
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
 
 

@@ -8,6 +8,7 @@ from dppo.actor.envs.interface import Crash, Environments
 from dppo.actor.sampling.carried_state import CarriedState
 from dppo.actor.sampling.episode_stats import Episodes
 from dppo.actor.sampling.noise import NoiseStream
+from dppo.actor.sampling.policy_groups import PolicyGroups, in_groups
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.actor.sampling.segment_builder import OpenSegment
 from dppo.actor.watchdog.activity import Activity
@@ -42,7 +43,7 @@ class Collector:
         self.policy_seconds = 0.0  # spent on noise and policy, likewise
         self._environments = environments
         self._seed, self._first_slot, self._life = seed, first_slot, life
-        self._runner: PolicyRunner | None = None
+        self._runner: PolicyRunner | PolicyGroups | None = None
         self._noise: NoiseStream | None = None
         self._carried: CarriedState | None = None  # by a policy with a memory, or stacked frames
         self._activity = activity or Activity()
@@ -94,7 +95,7 @@ class Collector:
             )
         if runner.carried != (self._carried.leaves if self._carried else ()):
             self._carried = CarriedState(self._environments.envs, runner.carried) if runner.carried else None
-        self._runner = runner
+        self._runner = in_groups(runner, first_slot=self._first_slot, envs=self._environments.envs)
         self._capacity = min(rows, MOST_CAPACITY)
 
     def step(self) -> None:

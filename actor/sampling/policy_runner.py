@@ -3,7 +3,8 @@
 Inputs: the leaves of observation and mask [E, ...] by name, and `noise` [E, n] float32; with a memory `state` [E, s]
 float32, with stacked frames `frames` [E, k - 1, *shape] of each such leaf, with either `reset` [E] bool. Outputs: the
 action's leaves by name, `env_action` (ready for the environment; of a nested action each leaf, env_action.arm of
-action.arm), `log_prob` [E] float32, and `next_state` and `next_frames`. Metadata: dppo.noise, dppo.version.
+action.arm), `log_prob` [E] float32, and `next_state` and `next_frames`. Metadata: dppo.noise, dppo.version,
+perhaps dppo.group_rows.
 """
 
 import functools
@@ -21,6 +22,7 @@ from dppo.protocol.recurrent_state import MOST_FRAMES, MOST_STATE, NEXT, RESET, 
 from dppo.protocol.rollout import Leaves
 
 MAX_TENSOR_BYTES = 4 * 2**30  # of all policies in this process: weights, and what they compute in between
+MAX_GROUP_ROWS = 1024
 ENV_ACTION = "env_action"
 
 
@@ -49,6 +51,7 @@ class PolicyRunner:
         self.noise_parts = noise_parts(self.noise_kind, self.noise_size)
         self.version = _version(metadata)
         self.carried = _carried(inputs, outputs)  # from step to step, of one environment
+        self.group_rows = _group_rows(metadata)
         self._observation_names = [name for name in inputs if name != "noise"]
         self._output_names = outputs
         self._inputs: Leaves = {}  # what the session reads and writes, once the shapes are known
@@ -165,6 +168,14 @@ def _carried_leaf(name: str, shape: list[Any], kind: str) -> Leaf:
     if kind != ("tensor(float)" if is_memory else "tensor(uint8)"):
         raise ProtocolError(f"the policy graph's {name} is a {kind}, which no policy of ours has")
     return Leaf(name, "<f4" if is_memory else "|u1", tuple(sizes), "box")
+
+
+def _group_rows(metadata: dict[str, str]) -> int:
+    """Return the rows that are to be computed together, 0: any number."""
+    text = metadata.get("dppo.group_rows", "0")
+    if not text.isdecimal() or int(text) > MAX_GROUP_ROWS:
+        raise ProtocolError(f"the policy graph's group_rows is {text[:64]!r}, not a number up to {MAX_GROUP_ROWS}")
+    return int(text)
 
 
 def _version(metadata: dict[str, str]) -> int:

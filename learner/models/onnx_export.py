@@ -25,6 +25,7 @@ LISTED_LAYERS = (
     "nn.ModuleList, nn.ModuleDict or nn.Parameter: "
 )
 FAILED = "PyTorch cannot export the policy to ONNX: "
+GROUP_ROWS = 8
 OPSET = 17  # read by every onnxruntime since 1.12
 
 
@@ -78,6 +79,11 @@ def with_metadata(graph: bytes, entries: Mapping[str, str]) -> bytes:
         more.metadata_props.add(key=key, value=value)
     added: bytes = more.SerializeToString()
     return graph + added
+
+
+def group_metadata() -> bytes:
+    """Return what stands behind a graph whose rows actors compute in groups of a fixed number."""
+    return with_metadata(b"", {"dppo.group_rows": str(GROUP_ROWS)})
 
 
 def _exported(policy: PolicyNetwork, spec: Spec) -> tuple[ModelProto, list[str]]:
