@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dppo.learner.collect_checks import RuleName, check_counts, check_times
+from dppo.learner.collect_checks import RuleName, check_counts, check_rule, check_times
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo_config import PpoConfig
 from dppo.learner.run_config import MAY_CHANGE, RunConfig
@@ -89,7 +89,12 @@ class CollectConfig:
     """Which steps a batch holds (docs/algorithms.md). minimum: those of whichever actors make them. even_shares: no
     actor collects more than its share of batch_steps under one policy; a batch has batch_steps and less than one row of
     all environments more, which matters where batches are tiny, and the slowest actor sets the pace. With vectorization
-    sync the result does not depend on how the environments are divided among actors."""
+    sync the result does not depend on how the environments are divided among actors. quota: every one of
+    collect.slots environments makes batch_steps / slots rows (rounded up), whoever steps it and however long it takes,
+    and nothing else counts: each version is the same to the last bit, whatever the actors."""
+    slots: int = 0
+    """quota: environments of the run, in all. 0: envs_per_actor times the actors of `dppo train`; `dppo learner` needs
+    a number."""
     envs_per_actor: int = 8
     """Environments that one actor steps."""
     stop_at_episode_end: bool = False
@@ -124,7 +129,8 @@ class CollectConfig:
     def __post_init__(self) -> None:
         positive("collect", self, "batch_steps", "envs_per_actor", "max_actors", "max_envs_per_actor")
         at_least("collect", self, 1024, "max_rollout_bytes")
-        at_least("collect", self, 0, "segment_steps", "max_ingress_bytes", "first_actors")
+        at_least("collect", self, 0, "segment_steps", "max_ingress_bytes", "first_actors", "slots")
+        check_rule(rule=self.rule, slots=self.slots, stop_at_episode_end=self.stop_at_episode_end)
         check_times(lease_seconds=self.lease_seconds, stop_grace_seconds=self.stop_grace_seconds)
         check_counts(
             batch_steps=self.batch_steps,
@@ -146,6 +152,11 @@ class LearnerConfig:
     run: RunConfig = RunConfig()
 
     def __post_init__(self) -> None:
+        if self.collect.rule == "quota" and self.env.vectorization not in ("auto", "sync"):
+            raise UsageError(
+                f"env.vectorization={self.env.vectorization}: under collect.rule=quota environments are stepped one "
+                "after the other (sync): each has a generator of its own then, and no row is only a reset"
+            )
         if self.ppo.minibatch_steps > self.collect.batch_steps:
             raise UsageError(
                 f"ppo.minibatch_steps={self.ppo.minibatch_steps} exceeds collect.batch_steps="

@@ -61,25 +61,24 @@ class Run:
         self.directory = directory
         self.launched_at = launched_at
         self._time_of_day = time_of_day
-        self.slots = SlotTable(directory.start)
+        self.slots = SlotTable(directory.start, limit=config.collect.slots)
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
         self.env_restarts = 0  # never falls, though accounts are summed up while it is read
         self._trainer: Trainer | None = None
         resumed = resume(directory, config)
-        behind = resumed.behind
+        behind, self.spec = resumed.behind, resumed.spec
         self.journal = Journal(directory.path, log.warning, number=behind.number, steps=behind.steps)
         if behind.holes:
             self.journal.append(Entry("noticed", behind.number))
-        self.progress, self.episodes = resumed.progress, resumed.episodes
-        self.ledger, self.spec = resumed.ledger, resumed.spec
+        self.progress, self.episodes, self.ledger = resumed.progress, resumed.episodes, resumed.ledger
         self._checkpoint: Checkpoint | None = resumed.checkpoint
         self._failures = LogBackoff(log.error)
         self._warnings = LogBackoff(log.warning)
         self._saver = Saver(directory, config, self.journal, launched_at, resumed.saved_update)
         best = (None, 0) if config.run.evaluate_seconds else (self.progress.best_mean_return, self.progress.best_update)
         self._best = BestPolicy(directory.path, self._failures, *best)  # where evaluations write it: never offered
-        self._newest_graph = b""
+        self._newest_graph = self._group_metadata = b""
         self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
         self._writer.resume_from(self.progress.updates)
         self.published: RunStatus  # the only thing here that other threads may read
@@ -98,6 +97,7 @@ class Run:
 
     def prepare(self, spec: Spec) -> tuple[int, bytes]:
         """Build the trainer for these spaces (as resumed, if resumed); returns the first version and its graph."""
+        from dppo.learner.models.onnx_export import group_metadata
         from dppo.learner.ppo.trainer import Trainer  # torch takes seconds to import: not before the socket is open
 
         run = self.config.run
@@ -118,10 +118,10 @@ class Run:
             load_same(self._trainer, self._checkpoint, self.config.network, self.directory.path)
             self._checkpoint = None
         elif run.init_from:
-            source = find_source(run.init_from, run.init_checkpoint)
-            origin = Change("weights", None, begin_from(self._trainer, source, spec))
-            note_changes(self.directory.path, (origin,), self.moment())
+            origin = begin_from(self._trainer, find_source(run.init_from, run.init_checkpoint), spec)
+            note_changes(self.directory.path, (Change("weights", None, origin),), self.moment())
         self._trainer.check_graph()
+        self._group_metadata = group_metadata() if self.config.collect.rule == "quota" else b""
         return self.next_graph()
 
     @property
@@ -214,7 +214,7 @@ class Run:
         """Return the next version and its graph, also written to policy.onnx."""
         assert self._trainer is not None, "prepare comes first"
         self.progress.version += 1
-        graph = self._newest_graph = self._trainer.graph_bytes(self.progress.version)
+        graph = self._newest_graph = self._trainer.graph_bytes(self.progress.version) + self._group_metadata
         try:
             self.directory.write_atomic("policy.onnx", graph)
         except OSError as error:

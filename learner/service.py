@@ -221,7 +221,7 @@ def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received] 
         run.directory.check_lock(time.monotonic())
         batch = network.batch(WAIT_SECONDS)
         if run.progress.first_step_seconds is None and (
-            batch or network.ask(lambda session: bool(session.cycle.batch))
+            batch or network.ask(lambda session: bool(session.cycle.batch.rollouts))
         ):
             run.note_first_step(time.monotonic())
     return batch

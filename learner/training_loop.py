@@ -11,6 +11,7 @@ from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
 from dppo.learner.session.records import Latencies
 from dppo.learner.storage.checkpointer import Books
+from dppo.learner.storage.version_log import VersionLog
 
 
 class Collecting(Protocol):
@@ -45,6 +46,7 @@ class Collecting(Protocol):
 
 def train(run: Run, collecting: Collecting, clock: Callable[[], float]) -> None:
     """Train until the run is over. The first policy is published before. Raises what `collecting` raises; HookError."""
+    versions = VersionLog(run.directory.path) if run.config.collect.rule == "quota" else None
     while not run.over:
         batch = collecting.next_batch()
         full_at = clock()
@@ -60,6 +62,8 @@ def train(run: Run, collecting: Collecting, clock: Callable[[], float]) -> None:
             "policy": latencies.policy,
         }
         version, graph = run.next_graph()
+        if versions is not None:
+            versions.add(version, graph, batch)
         if run.over:
             collecting.mark_trained()
         else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from dppo.protocol.messages import Tally
+from dppo.protocol.unaccounted import Unaccounted
 
 DropReason = Literal[
     "stop_partial",  # thrown away by its actor at STOP (`on_stop=drop`)
@@ -18,6 +19,7 @@ DropReason = Literal[
     "learner_crash",  # accepted by a learner that died before it trained on it
     "actor_lost",  # sealed by an actor that died before it could deliver
     "shutdown",  # undelivered or untrained when the run was ended
+    "unfinished",  # of a share that its actor did not finish, where a batch holds whole shares only
 ]
 
 MAX_AWAY = 1024  # accounts that are kept open for actors that have gone without a word
@@ -114,6 +116,11 @@ class Account:
         """Book the steps of that batch as trained; those of other batches stay pending."""
         self.trained += self.waiting.pop(batch, 0)
 
+    def withdraw(self, steps: int, *, batch: int) -> None:
+        """Drop so many of the steps accepted for that batch: they are of a share that is not finished."""
+        self.waiting[batch] -= steps
+        self.dropped["unfinished"] += steps
+
     def drop_pending(self, reason: DropReason) -> None:
         """Drop accepted steps of all batches: they will never be trained on."""
         self.dropped[reason] += self.pending
@@ -140,19 +147,6 @@ class Account:
         self.sealed = max(self.sealed, self.trained + self.pending + self.dropped.total())
 
 
-@dataclass
-class Unaccounted:
-    """Steps that were acknowledged and are in no account, because a part of the journal is gone. Bounds."""
-
-    least: int = 0
-    most: int = 0
-
-    def add(self, *, least: int, most: int) -> None:
-        """Add to the bounds. Negative where steps were found, or have arrived once more."""
-        self.most = max(0, self.most + most)
-        self.least = max(0, min(self.least + least, self.most))
-
-
 class Ledger:
     """All incarnations of a run. Those that are over for good are folded into one total."""
 
@@ -176,6 +170,11 @@ class Ledger:
         """Close the batch of that number: an update has consumed it. Others stay pending."""
         for account in self.accounts.values():
             account.train(batch)
+        self._fold()
+
+    def withdraw(self, incarnation: bytes, steps: int, *, batch: int) -> None:
+        """Drop steps of that incarnation that were accepted for that batch, and not trained on."""
+        self.accounts[incarnation].withdraw(steps, batch=batch)
         self._fold()
 
     def drop_pending(self, reason: DropReason) -> None:

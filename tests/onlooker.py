@@ -4,12 +4,15 @@ The books never read the ledger.
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from simulated_actor import Identity, Incarnation, Process, numbers_of
 
+from dppo.learner.ppo.batch import Received
+from dppo.learner.session.records import Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.storage.journal_records import Entry
 from dppo.protocol.ledger import Ledger, imbalance
@@ -53,6 +56,10 @@ class Books:
         for number in numbers:
             assert self.place.get(number) == from_, f"step {number} goes from {self.place.get(number)} to {place}"
             self.place[number] = place
+
+    def drop_pending(self, place: str) -> None:
+        """The learner drops all that waits for the update."""
+        self.put([number for number, where in self.place.items() if where == "pending"], place, from_="pending")
 
     def known_sealed(self, process: Process) -> int:
         """Return how many steps this learner knows to have been sealed."""
@@ -134,6 +141,24 @@ class Books:
         self.add_tally(process, Tally(sealed_steps=disposal.told_sealed, dropped_steps=disposal.told_dropped))
 
 
+class Withdrawn:
+    """Steps that the learner has taken out of its batch."""
+
+    def __init__(self) -> None:
+        self._number = 0  # of the batch
+        self._rollouts: list[Received] = []  # as last seen
+
+    def look(self, learner: LearnerSession, books: Books) -> None:
+        """Book what is not in the batch any more."""
+        batch, before = learner.cycle.batch, self._rollouts
+        kept = set(map(id, batch.rollouts))
+        if self._number == batch.number:
+            for received in before:
+                if id(received) not in kept:
+                    books.put(numbers_of(received.segment), "unfinished", from_="pending")
+        self._number, self._rollouts = batch.number, list(batch.rollouts)
+
+
 def called_invalid(sent: Sequence[Message]) -> list[str]:
     """Return the reasons for which the learner refused a rollout other than its age."""
     return [m.reason for m in sent if isinstance(m, Nack) and m.reason.startswith("invalid")]
@@ -171,8 +196,10 @@ def check_ledger(
     forget_undelivered(learner, books)
     assert total.sealed == sum(books.known_sealed(processes[incarnation]) for incarnation in books.watermark)
     assert total.trained == places["trained"]
-    assert total.pending == places["pending"] == sum(received.segment.steps for received in learner.cycle.batch)
-    for reason in ("stale", "invalid", "learner_crash", "stop_partial"):
+    assert (
+        total.pending == places["pending"] == sum(received.segment.steps for received in learner.cycle.batch.rollouts)
+    )
+    for reason in ("stale", "invalid", "learner_crash", "stop_partial", "unfinished"):
         assert total.dropped[reason] == places[reason], reason
     assert imbalance([learner.ledger.closed, *accounts.values()]) == ""
     if not is_torn:
@@ -209,3 +236,20 @@ def check_end(
             assert all(number in books.place for number in numbers)
         for numbers in process.shipped[upto:]:
             assert not any(number in books.place for number in numbers)
+
+
+def check_shares(batch: Sequence[Received], settings: Settings) -> None:
+    """Compare with what the rule `quota` promises: T rows of every slot, all of one life of it, without a hole."""
+    if settings.rule != "quota":
+        return
+    T = math.ceil(settings.batch_steps / settings.slots)
+    rows: dict[int, list[Received]] = {}
+    for received in batch:
+        for column in range(received.segment.counts.E):
+            rows.setdefault(received.first_slot + column, []).append(received)
+    assert sorted(rows) == list(range(settings.slots))
+    for of_slot in rows.values():
+        assert sum(received.segment.counts.T for received in of_slot) == T
+        assert len({received.incarnation for received in of_slot}) == 1
+        numbers = [received.seq for received in of_slot]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

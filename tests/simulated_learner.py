@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from onlooker import Books, Disposal, called_invalid, check_end, check_ledger
+from onlooker import Books, Disposal, Withdrawn, called_invalid, check_end, check_ledger, check_shares
 from simulated_actor import ENVS, Connection, Identity, Incarnation, Process, numbers_of
 from simulated_network import GONE, SimulatedNetwork, damaged
 
@@ -95,14 +95,14 @@ class SimulatedLearner(SimulatedNetwork):
         holes = holes_between(number, steps, behind, self.journal_end)
         replayed = replay(ledger, [record.entry for record in behind], holes)
         self.version = max(state["version"], replayed.version)
-        slots = SlotTable(self.term)
+        slots = SlotTable(self.term, limit=self.settings.slots)
         settings = replace(self.settings, term=self.term, former_terms=frozenset(self.former_terms))
         self.learner = LearnerSession(settings, ledger, slots)
         self.former_terms.add(self.term)
         self.sent = []
+        self._withdrawn = Withdrawn()
         self.books = copy.deepcopy(books)
-        pending = [number for number, place in self.books.place.items() if place == "pending"]
-        self.books.put(pending, "learner_crash", from_="pending")
+        self.books.drop_pending("learner_crash")
         for record in behind:
             disposal = self.disposals[record.number]
             if disposal is not None and disposal.incarnation not in ledger.ended:  # the checkpoint has its last word
@@ -146,8 +146,7 @@ class SimulatedLearner(SimulatedNetwork):
     def leave_learner(self) -> None:
         """Send SIGTERM in the middle of the run: all stop, the learner writes a checkpoint and ends."""
         assert self.learner is not None
-        pending = [number for number, place in self.books.place.items() if place == "pending"]
-        self.books.put(pending, "shutdown", from_="pending")
+        self.books.drop_pending("shutdown")
         self._do(self.learner.leave(self.now))
         for _ in range(200):
             if self.learner.cycle.phase is Phase.STOPPED:
@@ -183,6 +182,7 @@ class SimulatedLearner(SimulatedNetwork):
         self._do(learner.publish(self.version, b"%d %d" % (self.term, self.version), self.now))
 
     def _update(self, learner: LearnerSession) -> None:
+        check_shares(self.handed, self.settings)
         for received in self.handed:
             numbers = numbers_of(received.segment)
             assert not self.ever_trained & set(numbers), "a step is trained on twice"
@@ -206,15 +206,14 @@ class SimulatedLearner(SimulatedNetwork):
     def finish(self) -> None:
         """End the run."""
         assert self.learner is not None
-        pending = [number for number, place in self.books.place.items() if place == "pending"]
-        self.books.put(pending, "shutdown", from_="pending")
+        self.books.drop_pending("shutdown")
         self._do(self.learner.finish("the end", "shutdown", self.now))
 
     def _do(self, actions: Sequence[Action]) -> None:
-        if self.learner is not None and self.learner.cycle.phase is not Phase.UPDATING:
-            self.handed = []
-        elif self.learner is not None and not self.handed:
-            self.handed = list(self.learner.cycle.batch)
+        if self.learner is not None:
+            self._withdrawn.look(self.learner, self.books)
+            is_full = self.learner.cycle.phase is Phase.UPDATING
+            self.handed = (self.handed or list(self.learner.cycle.batch.rollouts)) if is_full else []
         for action in actions:
             if isinstance(action, Note):
                 self.notes.append(action.text)
@@ -249,9 +248,9 @@ class SimulatedLearner(SimulatedNetwork):
             return
         peer = learner.peer_table.heard_of(key)
         known, ready = peer is not None, peer is not None and peer.ready
-        batch = len(learner.cycle.batch)
+        batch = len(learner.cycle.batch.rollouts)
         actions = learner.receive(key, message, blob, self.now)
-        accepted = len(learner.cycle.batch) > batch
+        accepted = len(learner.cycle.batch.rollouts) > batch
         if isinstance(message, Rollout) and known and not ready:  # its newest HELLO had no spaces: an old one, repeated
             assert not accepted
             assert {type(action) for action in actions} <= {Send}
@@ -265,7 +264,7 @@ class SimulatedLearner(SimulatedNetwork):
                 message,
                 is_known=known,
                 is_joined=key in learner.peer_table.peers,
-                accepted=learner.cycle.batch[-1].segment if accepted else None,
+                accepted=learner.cycle.batch.rollouts[-1].segment if accepted else None,
                 sent=sent,
             )
         self._do(actions)

@@ -36,7 +36,9 @@ def sizes(rows: Callable[[int, int], int], *, actors: int, batches: int = 4) -> 
             world.pass_time(0.01)
             turn += 1
             if learner_of(world).cycle.phase is Phase.UPDATING:
-                sizes.append(sum(received.segment.steps for received in learner_of(world).cycle.batch) / BATCH_STEPS)
+                sizes.append(
+                    sum(received.segment.steps for received in learner_of(world).cycle.batch.rollouts) / BATCH_STEPS
+                )
                 world.train()
                 world.exchange()
                 turn = 0

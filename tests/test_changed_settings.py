@@ -79,7 +79,7 @@ def other(path: str) -> Any:
     return default + 1
 
 
-@pytest.mark.parametrize("path", [path for path in SETTINGS if path not in NOT_OF_THE_RUN])
+@pytest.mark.parametrize("path", [path for path in SETTINGS if path not in {*NOT_OF_THE_RUN, "collect.slots"}])
 def test_every_setting_is_either_of_the_run_or_may_change(tmp_path: Path, path: str) -> None:
     needs = {"ppo.early_stop_per": {"ppo.early_stop_kl": 0.1}}.get(path, {})
     begin(tmp_path, config(tmp_path, **needs))
@@ -94,6 +94,15 @@ def test_every_setting_is_either_of_the_run_or_may_change(tmp_path: Path, path: 
     assert f"({Change(path, DEFAULTS[path], other(path))})" in text
     assert snapshot(tmp_path) == before
     assert all(choice in text for choice in ("--run.new", "--run.directory NEW", "--config"))
+
+
+def test_a_run_under_quota_keeps_its_number_of_environments(tmp_path: Path) -> None:
+    quota = {"collect.rule": "quota", "collect.envs_per_actor": 4}
+    begin(tmp_path, config(tmp_path, actors=2, **quota))
+    assert stand(config(tmp_path, actors=2, **quota, **{"collect.slots": 8})).changes == ()
+    assert "(collect.slots: 8 -> 12)" in refused(config(tmp_path, actors=3, **quota))
+    with pytest.raises(UsageError, match=r"collect.slots=8 environments, and 3 x collect.envs_per_actor=4 are 12"):
+        config(tmp_path, actors=3, **quota, **{"collect.slots": 8})
 
 
 def test_a_refusal_names_the_free_directory_and_is_not_longer_than_it_must_be(tmp_path: Path) -> None:

@@ -61,9 +61,9 @@ def test_settings_choose_the_rule() -> None:
 
 @rules
 def test_what_stop_cuts_is_accepted_and_what_an_actor_sends_beyond_it_is_not(rule: CollectionRule) -> None:
-    assert rule.accepts(Quota(), 10**6)
-    assert rule.accepts(Quota(last=3), 3)
-    assert not rule.accepts(Quota(last=3), 4)
+    assert rule.accepts(Quota(), 10**6, 1)
+    assert rule.accepts(Quota(last=3), 3, 1)
+    assert not rule.accepts(Quota(last=3), 4, 1)
 
 
 @rules

@@ -27,7 +27,7 @@ def test_after_stop_an_actor_may_deliver_what_it_had_credit_for_and_no_more(worl
         pump.connection.down.extend(kept)
         hear(world, pump)
     assert learner.cycle.phase is Phase.STOPPING
-    rollouts = [received for received in learner.cycle.batch if received.incarnation == pump.incarnation]
+    rollouts = [received for received in learner.cycle.batch.rollouts if received.incarnation == pump.incarnation]
     assert len(rollouts) <= CREDIT + 1
     assert learner.ledger.accounts[pump.incarnation].dropped["stale"] > 0
     world.check()
@@ -101,7 +101,7 @@ def test_resets_do_not_thin_batches_out() -> None:
             for _ in range(1000):
                 world.exchange()
                 if learner_of(world).cycle.phase is Phase.UPDATING:
-                    found.append(learner_of(world).cycle.batch_steps)
+                    found.append(learner_of(world).cycle.batch.steps)
                 world.train()
                 world.exchange()
                 world.step(actor, 1)

@@ -42,7 +42,7 @@ def test_another_round_begins_when_all_shares_are_in_and_some_rows_were_no_steps
         rows_until_it_waits(world, actor)
     world.exchange()
     assert (
-        0 < learner_of(world).cycle.batch_steps < BATCH_STEPS
+        0 < learner_of(world).cycle.batch.steps < BATCH_STEPS
     )  # the simulated environments reset themselves in some rows
     assert all(rows_until_it_waits(world, actor) > 0 for actor in actors)
     world.exchange()
@@ -62,7 +62,7 @@ def test_an_actor_that_dies_with_its_share_is_made_up_for_by_another_round_of_th
         rows_until_it_waits(world, survivor)
         if learner_of(world).cycle.phase is not Phase.COLLECTING:
             break
-    assert learner_of(world).cycle.batch_steps >= BATCH_STEPS
+    assert learner_of(world).cycle.batch.steps >= BATCH_STEPS
 
 
 def test_without_even_shares_an_actor_goes_on_until_it_is_stopped() -> None:

@@ -226,7 +226,7 @@ def test_rollouts_beyond_credit_are_refused_and_their_sender_kicked(bench: Bench
     bench.act(bench.session.publish(1, b"graph", bench.now))
     rude.hear(Policy)
     bench.session.peer_table.peers[rude.key].credit_upto = 0
-    bench.session.cycle.batch_bytes = bench.session.budget.total_bytes()  # and no more is given
+    bench.session.cycle.batch.bytes = bench.session.budget.total_bytes()  # and no more is given
     for seq in (1, 2):
         rude.say(Rollout(seq, SETTINGS.term, 1, 1, 2, 0, 0, 2), b"x")
     rude.hear(Reject)
@@ -240,14 +240,14 @@ def test_credit_is_withheld_while_too_many_bytes_wait_for_the_update_and_given_a
     honest = joined(peers("honest"))
     session = bench.session
     bench.act(session.publish(1, b"graph", bench.now))
-    session.cycle.batch_bytes = session.budget.total_bytes()
+    session.cycle.batch.bytes = session.budget.total_bytes()
     peer = session.peer_table.peers[honest.key]
     bench.act([session.rollouts.ack(peer)])
     assert honest.hear(Ack).credit == 0
     assert peer.credit_upto == CREDIT  # of WELCOME: what was given is not taken back
     peer.account.watermark = 3
     honest.heard.clear()
-    session.cycle.clear_batch()
+    session.cycle.batch.begin_next()
     bench.act(session._credit_withheld(peer))
     assert honest.hear(Ack) == Ack(3, CREDIT)
     assert session._credit_withheld(peer) == []

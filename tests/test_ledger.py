@@ -128,6 +128,18 @@ def test_dropping_the_batch_books_it_under_the_reason() -> None:
     assert books(ledger.total()) == {"sealed": 10, "learner_crash": 10}
 
 
+def test_withdrawn_steps_are_dropped_and_the_rest_of_the_batch_is_trained() -> None:
+    ledger = Ledger()
+    for number, key in enumerate((b"one", b"two")):
+        ledger.open(key, f"actor-{number}").accept(1, 10, batch=7)
+    ledger.close(b"two", "actor_lost")
+    ledger.withdraw(b"two", 10, batch=7)
+    assert b"two" not in ledger.accounts, "nothing of it is pending any more"
+    ledger.train(7)
+    total = ledger.total()
+    assert (total.trained, total.dropped["unfinished"], total.pending, total.in_flight) == (10, 10, 0, 0)
+
+
 def test_an_account_is_found_again_by_its_incarnation_not_by_its_name() -> None:
     ledger = Ledger()
     first = ledger.open(A, "a")

@@ -149,10 +149,10 @@ def test_a_session_books_every_batch_under_a_number_of_its_own_and_rollouts_carr
             learner = learner_of(world)
             assert learner.cycle.phase is Phase.UPDATING
             (account,) = learner.ledger.accounts.values()
-            assert list(account.waiting) == [learner.cycle.batch_number]
-            policies = {(received.term, received.version) for received in learner.cycle.batch}
+            assert list(account.waiting) == [learner.cycle.batch.number]
+            policies = {(received.term, received.version) for received in learner.cycle.batch.rollouts}
             assert policies == {learner.cycle.current}
-            numbers.append(learner.cycle.batch_number)
+            numbers.append(learner.cycle.batch.number)
             versions.append(learner.cycle.snapshot.version)
             world.train()
             world.exchange()

@@ -56,7 +56,9 @@ class StoppingSession:
     """Its only peer dies before STOP reaches it: the phase moves on when the message cannot be sent."""
 
     def __init__(self) -> None:
-        self.cycle = SimpleNamespace(phase=Phase.COLLECTING, batch=["the batch"], all_have_loaded=True)
+        self.cycle = SimpleNamespace(
+            phase=Phase.COLLECTING, batch=SimpleNamespace(rollouts=["the batch"]), all_have_loaded=True
+        )
         self.peer_table = SimpleNamespace(spec=None, peers={}, peer_limits=PeerLimits())
         self.budget = SimpleNamespace(allowed_bytes=lambda peer: 0, total_bytes=lambda: 0)
 
@@ -71,7 +73,7 @@ class StoppingSession:
         return []
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
-        self.cycle.phase, self.cycle.batch = Phase.COLLECTING, ["the next batch"]
+        self.cycle.phase, self.cycle.batch.rollouts = Phase.COLLECTING, ["the next batch"]
         return []
 
 

@@ -102,7 +102,7 @@ def test_a_name_belongs_to_the_token_of_the_actor_that_delivered_under_it_also_w
         assert "another token" in no.text
         same = peer_table._owners.refusal(hello(actor="gpu", incarnation=actor.incarnation), "alice.9")
         assert same is None  # rotation changes the id, not the name
-    learner.ledger.train(learner.cycle.batch_number)  # nothing of it is pending
+    learner.ledger.train(learner.cycle.batch.number)  # nothing of it is pending
     learner.peer_table._owners.free(world.now + OWNED_SECONDS, {actor.incarnation: world.now})
     again = learner.peer_table._owners.refusal(hello(actor="gpu", incarnation=b"mallory!"), "mallory.2")
     assert again is not None

@@ -12,6 +12,7 @@ from dppo.learner.config import NetworkConfig
 from dppo.learner.models.building import build_networks
 from dppo.learner.models.onnx_export import GROUP_ROWS, PolicyExporter, group_metadata, with_metadata
 from dppo.protocol.errors import ProtocolError
+from dppo.protocol.recurrent_state import RESET, STATE, with_state
 from dppo.protocol.specs import Leaf, Spec
 
 SLOTS = 32
@@ -48,6 +49,24 @@ def test_a_row_is_the_same_in_every_division(graph: bytes, size: int) -> None:
     sizes = [size] * (SLOTS // size) + [SLOTS % size] * (SLOTS % size > 0)
     for found, expected in zip(acted(graph, sizes), acted(graph, [GROUP_ROWS] * (SLOTS // GROUP_ROWS)), strict=True):
         assert found.tobytes() == expected.tobytes()
+
+
+def test_the_state_of_a_memory_is_handed_on_for_each_row() -> None:
+    network = NetworkConfig(memory="gru", memory_width=8)
+    spec = with_state(SPEC, 8)
+    policy, _ = build_networks(spec, network, 1)
+    graph = PolicyExporter(policy, spec).graph_bytes(1)
+    rng = np.random.default_rng(1)
+    given = {"observation": rng.standard_normal((5, 17)).astype(np.float32)}
+    given |= {STATE: rng.standard_normal((5, 8)).astype(np.float32), RESET: np.arange(5) == 2}
+    noise = np.zeros((5, 6), np.float32)
+    found = []
+    for content in (graph, graph + group_metadata()):
+        runner = in_groups(PolicyRunner(content), first_slot=6, envs=5)
+        runner.act(given, noise)
+        found.append(runner.after[STATE].copy())
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    assert found[1].any(axis=1).all()
 
 
 @given(first=st.integers(0, 40), envs=st.integers(1, 40), size=st.integers(1, 12))

@@ -1,10 +1,12 @@
-"""With even shares the parameters do not depend on how the environments are divided among actors, to the last bit."""
+"""With even shares and quota the parameters do not depend on how environments are divided among actors, to the bit."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -23,10 +25,10 @@ def parameters_of(run: Path) -> str:
     return digest.hexdigest()
 
 
-def train(directory: Path, actors: int, envs: int, *flags: str) -> str:
+def train(directory: Path, actors: int, envs: int, *flags: str, rule: str = "even_shares") -> str:
     command = [
         *(sys.executable, "-m", "dppo.cli", "train", "--preset", "none", "--run.directory", str(directory)),
-        *("--actors", str(actors), "--collect.envs-per-actor", str(envs), "--collect.rule", "even_shares"),
+        *("--actors", str(actors), "--collect.envs-per-actor", str(envs), "--collect.rule", rule),
         *("--collect.batch-steps", "512", "--run.total-steps", "4000", "--ppo.epochs", "2"),
         *("--evaluation-episodes", "0", "--run.tensorboard", "false", *flags),
     ]
@@ -56,3 +58,39 @@ def test_a_native_environment_with_one_generator_gives_the_same_parameters_each_
         train(tmp_path / str(number), *division, *flags) for number, division in enumerate([(1, 8), (1, 8), (0, 8)])
     ]
     assert len(set(found)) == 1, found
+
+
+def versions_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "versions.jsonl").read_text().splitlines()]
+
+
+def delayed(file: Path, *, fatal_slot: int = -1) -> tuple[str, ...]:
+    kwargs = {"slot": "{slot}", "fatal_slot": fatal_slot, "fatal_step": 100, "file": str(file)}
+    return "--env", "delayed_env:make", "--env.kwargs", json.dumps(kwargs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_under_quota_every_version_is_the_same_in_every_division(tmp_path: Path) -> None:
+    found = {}
+    for actors, envs in (*DIVISIONS, (8, 1)):
+        run = tmp_path / f"{actors}x{envs}"
+        train(run, actors, envs, *delayed(tmp_path / "none"), rule="quota")
+        found[actors, envs] = versions_of(run)
+    assert all(versions == found[0, 8] for versions in found.values()), found
+    assert len(found[0, 8]) == 8
+    assert found[0, 8][-1]["lives"] == [[0, 8, 0]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_under_quota_every_version_is_the_same_where_an_actor_is_killed_at_the_same_step(tmp_path: Path) -> None:
+    """Its hundredth step is in the middle of the second batch, of 64 steps of each environment."""
+    found = []
+    for number in range(2):
+        run = tmp_path / str(number)
+        train(run, 2, 4, *delayed(tmp_path / f"killed-{number}", fatal_slot=5), rule="quota")
+        assert (tmp_path / f"killed-{number}").exists()
+        found.append(versions_of(run))
+    assert found[0] == found[1]
+    assert [line["lives"] for line in found[0][:3]] == [[[0, 8, 0]], *[[[0, 4, 0], [4, 8, 1]]] * 2]

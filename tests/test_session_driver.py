@@ -52,7 +52,7 @@ def test_the_driver_steps_real_environments_with_real_policies_through_many_vers
             message = decode_from_actor(encode(send.message), send.blob is not None)
             answers += learner.receive(PeerKey(b"peer"), message, send.blob, now[0])
         if learner.peer_table.spec is not None and learner.cycle.phase in (Phase.WAITING, Phase.UPDATING):
-            trained.extend(received.segment for received in learner.cycle.batch)
+            trained.extend(received.segment for received in learner.cycle.batch.rollouts)
             version = learner.cycle.snapshot.version + 1
             answers += learner.publish(version, categorical_graph(np.zeros((4, 3)), version=version), now[0])
         for answer in answers:

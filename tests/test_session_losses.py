@@ -36,7 +36,7 @@ def test_a_repeated_rollout_is_acknowledged_again_and_not_trained_on(world: Simu
     assert [message.upto for message in down(actor) if isinstance(message, Ack)] == [1, 1]
     (account,) = learner_of(world).ledger.accounts.values()
     assert account.duplicates == 1
-    assert account.pending == learner_of(world).cycle.batch_steps == actor.sealed_steps
+    assert account.pending == learner_of(world).cycle.batch.steps == actor.sealed_steps
     world.check()
 
 
@@ -96,7 +96,7 @@ def test_a_gap_in_the_sequence_is_not_accepted(world: Simulation) -> None:
     assert actor.connection is not None
     actor.connection.up.popleft()
     deliver(world, actor)
-    assert learner_of(world).cycle.batch == []
+    assert learner_of(world).cycle.batch.rollouts == []
     world.exchange()  # WHO, HELLO, both again
     assert learner_of(world).ledger.total().pending == actor.sealed_steps
 
@@ -226,7 +226,7 @@ def test_a_rollout_whose_header_and_blob_disagree_is_dropped_as_invalid_and_not_
     (account,) = learner_of(world).ledger.accounts.values()
     assert account.dropped["invalid"] == forged.steps
     assert account.in_flight == 0
-    assert learner_of(world).cycle.batch == []
+    assert learner_of(world).cycle.batch.rollouts == []
     assert learner_of(world).refused_messages == 1
 
 

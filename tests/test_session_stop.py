@@ -36,7 +36,7 @@ def test_stop_cuts_and_ships_the_partial_segment_and_the_environments_run_on(wor
     assert slow.session.state is State.WAITING
     collector = slow.driver._collector
     world.exchange()
-    shipped = [n for received in learner_of(world).cycle.batch for n in numbers_of(received.segment)]
+    shipped = [n for received in learner_of(world).cycle.batch.rollouts for n in numbers_of(received.segment)]
     assert set(slow.shipped[0]) <= set(shipped)
     assert learner_of(world).cycle.phase is Phase.UPDATING
     world.train()
@@ -115,9 +115,9 @@ def test_a_rollout_that_comes_after_the_update_is_dropped_as_stale_and_counted(w
 
 def test_what_arrives_during_the_update_does_not_get_into_its_batch(world: Simulation) -> None:
     slow = given_up(world)
-    before = list(learner_of(world).cycle.batch)
+    before = list(learner_of(world).cycle.batch.rollouts)
     deliver(world, slow)
-    assert learner_of(world).cycle.batch == before
+    assert learner_of(world).cycle.batch.rollouts == before
 
 
 def test_an_actor_that_lost_its_connection_and_the_stop_with_it_is_told_again(world: Simulation) -> None:
@@ -133,7 +133,7 @@ def test_an_actor_that_lost_its_connection_and_the_stop_with_it_is_told_again(wo
     world.exchange()
     assert learner_of(world).cycle.phase is Phase.UPDATING
     assert learner_of(world).ledger.total().dropped.total() == 0
-    assert set(slow.shipped[0]) <= {n for r in learner_of(world).cycle.batch for n in numbers_of(r.segment)}
+    assert set(slow.shipped[0]) <= {n for r in learner_of(world).cycle.batch.rollouts for n in numbers_of(r.segment)}
 
 
 def test_the_time_from_stop_to_the_last_answer_and_from_policy_to_the_first_step_is_measured(world: Simulation) -> None:

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from simulated_actor import Connection, Process
+from simulated_actor import ENVS, Connection, Process
 from simulation import Simulation
 
 from dppo.learner.session.phases import Phase
 from dppo.protocol import snapshot
 
 NAMES = ("a", "b", "c")
+QUOTA = {"rule": "quota", "slots": len(NAMES) * ENVS}
 MAX_PROCESSES = 12  # of one example
 EXAMPLES = 20
 MANY_EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "150"))
@@ -44,7 +45,7 @@ class Faults(RuleBasedStateMachine):
         actors=st.integers(1, 3),
         pace=st.integers(0, 4),
         calm=st.integers(0, 8),
-        fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"rule": "even_shares"}]),
+        fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"rule": "even_shares"}, QUOTA]),
         is_relayed=st.booleans(),
     )
     def begin(
@@ -262,7 +263,7 @@ class Faults(RuleBasedStateMachine):
         try:
             if sys.exc_info()[0] is not None:
                 return  # something is broken already
-            self.world.heal(NAMES[:2])
+            self.world.heal(NAMES[: self.world.settings.slots // ENVS or 2])
             self.world.run_until_updates(3)
             self.world.check()
             self.world.end()

@@ -96,3 +96,52 @@ def test_no_random_stream_is_ever_handed_out_twice_whatever_was_saved_before_a_c
             held[name] = slots  # no two that are connected overlap
             for one, other in pairwise(sorted(held.values(), key=lambda has: has.first)):
                 assert one.first + one.envs <= other.first
+
+
+# A limited number of slots
+
+
+def test_there_is_room_within_the_limit_only() -> None:
+    table = SlotTable(limit=4)
+    assert SlotTable().has_room("a", 10**6, set())
+    assert not table.has_room("a", 5, set())
+    table.assign("a", b"1", 3, set())
+    assert table.has_room("a", 3, {"a"}), "its own"
+    assert not table.has_room("b", 2, {"a"})
+    assert table.has_room("b", 1, {"a"})
+    assert table.assign("b", b"2", 1, {"a"}) == Slots(3, 1, 0)
+
+
+def test_slots_of_names_that_are_gone_make_room_whatever_their_number() -> None:
+    table = SlotTable(limit=4)
+    table.assign("a", b"1", 3, set())
+    table.assign("b", b"2", 1, {"a"})
+    assert not table.has_room("c", 2, {"a", "b"})
+    assert table.has_room("c", 2, {"b"})
+    assert table.assign("c", b"3", 2, {"b"}) == Slots(0, 2, 1)
+    assert not table.has_room("a", 3, {"b", "c"})
+
+
+def test_a_process_whose_slots_others_have_is_known() -> None:
+    table = SlotTable(limit=2)
+    table.assign("a", b"1", 2, set())
+    assert not table.were_taken_from("a", b"1")
+    assert not table.were_taken_from("a", b"2"), "it has had none"
+    assert table.has_room("b", 2, set())
+    table.assign("b", b"3", 2, set())
+    assert table.were_taken_from("a", b"1")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(1, 5), st.sets(st.sampled_from("abcde")))))
+def test_no_slot_is_beyond_the_limit_or_in_two_hands(events: list[tuple[str, int, set[str]]]) -> None:
+    table, lives = SlotTable(limit=6), set()
+    for number, (name, envs, others) in enumerate(events):
+        in_use = others & {other for other in "abcde" if other in table._by_name}
+        if not table.has_room(name, envs, in_use):
+            continue
+        slots = table.assign(name, number.to_bytes(8, "big"), envs, in_use)
+        assert slots.end <= 6
+        assert not any(slots.overlap(table._by_name[other]) for other in in_use - {name})
+        for slot in range(slots.first, slots.end):
+            assert (slot, slots.life) not in lives
+            lives.add((slot, slots.life))

@@ -65,8 +65,8 @@ def test_an_actor_cuts_its_segment_where_an_episode_ends_and_that_makes_the_batc
     assert rows_of(actor) == [FIRST_ROWS]
     world.exchange()
     assert learner_of(world).cycle.phase is Phase.UPDATING
-    assert learner_of(world).cycle.batch[0].segment.ends_episode
-    assert learner_of(world).cycle.batch_steps < learner_of(world).settings.batch_steps
+    assert learner_of(world).cycle.batch.rollouts[0].segment.ends_episode
+    assert learner_of(world).cycle.batch.steps < learner_of(world).settings.batch_steps
 
 
 def test_enough_steps_fill_the_batch_without_any_end() -> None:
@@ -75,7 +75,7 @@ def test_enough_steps_fill_the_batch_without_any_end() -> None:
         world.step(actor, FIRST_ROWS - 1)
         world.exchange()
         assert learner_of(world).cycle.phase is Phase.UPDATING
-        assert not any(received.segment.ends_episode for received in learner_of(world).cycle.batch)
+        assert not any(received.segment.ends_episode for received in learner_of(world).cycle.batch.rollouts)
 
 
 def test_the_others_ship_what_they_have_when_one_episode_ends(world: Simulation) -> None:
@@ -85,7 +85,7 @@ def test_the_others_ship_what_they_have_when_one_episode_ends(world: Simulation)
     world.exchange()
     assert rows_of(second) == [3]
     assert learner_of(world).cycle.phase is Phase.UPDATING
-    assert len(learner_of(world).cycle.batch) == 2
+    assert len(learner_of(world).cycle.batch.rollouts) == 2
     world.train()
     world.exchange()
     world.step(second, FIRST_ROWS - 3)  # its episode went on across the stop

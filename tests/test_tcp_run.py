@@ -220,3 +220,23 @@ def test_a_learner_goes_on_with_what_may_change_and_with_nothing_else(cluster: C
         ("collect.lease_seconds", 20.0),
         ("run.total_steps", 14_000),
     ]
+
+
+@pytest.mark.slow
+def test_under_quota_versions_are_those_of_a_run_in_one_process(cluster: Cluster) -> None:
+    place, quota = cluster.place, ("--collect.rule", "quota", "--collect.slots", "8")
+    commands = [
+        cluster.learner(*quota, "--collect.envs-per-actor", "4"),
+        cluster.actor("one"),
+        cluster.actor("two"),
+    ]
+    for command in commands:
+        place.ends(command, code=0)
+    alone = place.start(
+        *("train", *SMALL, "--actors", "0", *quota, "--collect.envs-per-actor", "8", "--run.directory", "alone"),
+        *("--run.total-steps", str(TOTAL_STEPS), "--evaluation-episodes", "0"),
+    )
+    place.ends(alone, code=0)
+    over_tcp, here = ((place.path / run / "versions.jsonl").read_text() for run in (RUN, "alone"))
+    assert over_tcp == here
+    assert len(here.splitlines()) > 5

@@ -203,7 +203,7 @@ class OneBatch:
             return None
         self._brought = True
         cycle = self._session.cycle
-        self._session.ledger.open(ALICE, "alice").accept(1, STEPS, batch=cycle.batch_number)
+        self._session.ledger.open(ALICE, "alice").accept(1, STEPS, batch=cycle.batch.number)
         cycle.phase = Phase.UPDATING
         return [received()]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dppo.learner.config import LearnerConfig
 from dppo.learner.session.records import Latencies
 from dppo.learner.signals import Interrupted
 from dppo.learner.training_loop import train
@@ -18,6 +19,7 @@ class Both:
     """A run of so many updates and what collects for it; `calls` is what the loop did, in order."""
 
     def __init__(self, updates: int, due: tuple[bool, ...] = (True,)) -> None:
+        self.config = LearnerConfig()
         self.calls: list[str] = []
         self.timings: list[dict[str, float]] = []
         self.took: list[float] = []

@@ -71,7 +71,7 @@ def full_batch_with_rows_on_their_way(world: Simulation) -> tuple[Process, Proce
 
 def test_rows_that_a_stop_cuts_are_trained_on_at_once_and_not_a_policy_later(world: Simulation) -> None:
     full_batch_with_rows_on_their_way(world)
-    queue = numbers_in(learner_of(world).cycle.batch)
+    queue = numbers_in(learner_of(world).cycle.batch.rollouts)
     first_of_the_original = drained(queue)
     world.exchange()  # STOP reaches everyone, what they had reaches the learner
     ours = numbers_in(world.handed)

@@ -186,9 +186,9 @@ class Inline:
                 raise Interrupted
             self._run.directory.check_lock(time.monotonic())
             self._turn()
-            if self._run.progress.first_step_seconds is None and session.cycle.batch:
+            if self._run.progress.first_step_seconds is None and session.cycle.batch.rollouts:
                 self._run.note_first_step(time.monotonic())
-        return session.cycle.batch
+        return session.cycle.batch.rollouts
 
     def cutting(self) -> AbstractContextManager[None]:
         """Return a context that lets every update end."""

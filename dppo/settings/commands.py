@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from dppo.learner.config import MAY_CHANGE, LearnerConfig
+from dppo.learner.config import MAY_CHANGE, CollectConfig, LearnerConfig
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.own_names import refuse_hidden
 from dppo.settings.fields import FLATTENED, REST
@@ -22,6 +22,17 @@ def _at_least(config: object, minimum: int, *names: str) -> None:
 def _above_0(config: object, name: str) -> None:
     if not 0 < getattr(config, name) < math.inf:
         raise UsageError(f"{name}={getattr(config, name)} must be above 0, and finite")
+
+
+def _slots(collect: CollectConfig, actors: int) -> int:
+    """Return collect.slots of a run with so many actors. Raises UsageError where they do not fit."""
+    there_are = max(1, actors) * collect.envs_per_actor
+    if collect.slots in (0, there_are):
+        return there_are
+    raise UsageError(
+        f"collect.slots={collect.slots} environments, and {max(1, actors)} x collect.envs_per_actor="
+        f"{collect.envs_per_actor} are {there_are}: choose actors and envs_per_actor whose product is {collect.slots}"
+    )
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,11 @@ class TrainConfig:
         _above_0(self, "evaluation_seconds")
         collect = self.learner.collect
         if collect.rule == "even_shares" and not collect.first_actors:  # the first batch is divided among all, too
-            everyone = replace(self.learner, collect=replace(collect, first_actors=self.actors))
-            object.__setattr__(self, "learner", everyone)
+            collect = replace(collect, first_actors=self.actors)
+        if collect.rule == "quota":
+            collect = replace(collect, slots=_slots(collect, self.actors))
+        if collect is not self.learner.collect:
+            object.__setattr__(self, "learner", replace(self.learner, collect=collect))
         refuse_hidden(self.learner.env.id)
 
 
@@ -74,6 +88,8 @@ class LearnerProcessConfig:
         _at_least(self, 0, "evaluation_episodes")
         _above_0(self, "evaluation_seconds")
         refuse_hidden(self.learner.env.id)
+        if self.learner.collect.rule == "quota" and not self.learner.collect.slots:
+            raise UsageError("collect.rule=quota needs collect.slots: the environments of all actors together")
         if not self.bind.startswith(("tcp://", "ipc://")):
             raise UsageError(
                 f"bind={self.bind!r} is no endpoint: choose for example tcp://0.0.0.0:5555 or ipc:///tmp/x"

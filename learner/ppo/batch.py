@@ -27,6 +27,7 @@ class Received:
     segment: Segment
     term: int = 0  # of the learner that published the segment's policy; 0: none did
     version: int = 0  # of that policy
+    life: int = 0  # of its slots
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Container
 
 from dppo.learner.session.flow_control import ENCRYPTION_BYTES, why_no_row_fits
 from dppo.learner.session.records import Peer, Settings
+from dppo.learner.session.slots import SlotTable
 from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.errors import UsageError
 from dppo.protocol.limits import MAX_ENVS
@@ -54,6 +55,20 @@ def too_large(settings: Settings, hello: Hello) -> Reject | None:
 def full(actors: int) -> Reject:
     """The answer to one too many."""
     text = f"{actors} actors are connected, which is collect.max_actors; trying again"
+    return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
+
+
+def without_slots(hello: Hello, slots: SlotTable, envs: int, in_use: Container[str]) -> Reject | None:
+    """The answer to an actor for which a run of so many environments has none, else None."""
+    if slots.limit and envs > slots.limit:
+        text = f"{envs} environments in one actor, and this run has {slots.limit} in all (collect.slots)"
+        return Reject("envs", text, fatal=True)
+    if slots.limit and slots.were_taken_from(hello.actor, hello.incarnation):
+        text = f"another actor goes on with the environments of {hello.actor}: start it anew"
+        return Reject("superseded", text, fatal=True)
+    if slots.has_room(hello.actor, envs, in_use):
+        return None
+    text = f"the {slots.limit} environments of this run (collect.slots) have actors; trying again"
     return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
 
 

@@ -4,15 +4,16 @@ import math
 from collections.abc import Callable
 
 from dppo.learner.ppo.batch import Received
+from dppo.learner.session.batch_in_hand import BatchInHand
 from dppo.learner.session.collection_rule import collection_rule
-from dppo.learner.session.flow_control import MOST_UNDELIVERED, cut_short, segment_steps_of
+from dppo.learner.session.flow_control import cut_short, segment_steps_of
 from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.phases import TABLE, Event, Phase
+from dppo.learner.session.policy_messages import policy_messages
 from dppo.learner.session.records import Action, Latencies, Note, Peer, Quota, Send, Settings
 from dppo.learner.session.shares import Shares, known_quotas
 from dppo.learner.session.stop_answers import Answers
-from dppo.protocol.messages import Bye, Extend, Have, Part, Policy, Stop, Stopped
-from dppo.protocol.rollout import most_steps
+from dppo.protocol.messages import Bye, Extend, Have, Stop, Stopped
 from dppo.protocol.snapshot import Snapshot
 from dppo.protocol.state_table import following
 
@@ -27,21 +28,17 @@ class CollectionCycle:
         self.phase = Phase.WAITING
         self.rule = collection_rule(settings)
         self.snapshot = Snapshot(settings.term, 0, b"")
-        self.batch: list[Received] = []
-        self.batch_number = 1  # in the ledger, within this learner's life
-        self.batch_steps = 0
-        self.batch_bytes = 0
+        self.batch = BatchInHand()
         self.latencies = Latencies()
         self.stop_sent_at = 0.0
         self.quotas: dict[bytes, Quota] = {}  # by incarnation, of those that were sent the newest policy
         self._settings = settings
         self._peer_table, self._peers = peer_table, peer_table.peers
         self._most_bytes = most_bytes
-        self._shares = Shares(settings, peer_table, self.rule.is_given_up)
+        self._shares = Shares(settings, peer_table, self.rule)
         self._answers = Answers(settings.stop_grace_seconds)
         self._drain_deadline = math.inf
         self._awaited: list[Peer] = []  # STOPPING: among them are all that have not answered
-        self._is_complete = False  # by the rule, whatever the batch's steps
         self._was_cut_short = False  # the newest batch, by its bytes
         self._first_step_seconds: list[float] = []
 
@@ -57,14 +54,14 @@ class CollectionCycle:
         """Peers that act, or that have not answered STOP yet."""
         return [peer for peer in self._peers.values() if not peer.stopped]
 
-    def accepts(self, incarnation: bytes, seq: int, policy: tuple[int, int]) -> bool:
-        """Whether a rollout of that number and policy belongs to the batch that is collected now."""
+    def accepts(self, incarnation: bytes, seq: int, rows: int, policy: tuple[int, int]) -> bool:
+        """Whether a rollout of that number, rows and policy belongs to the batch that is collected now."""
         quota = self.quotas.get(incarnation)
         if quota is None or policy != self.current or self.phase not in (Phase.COLLECTING, Phase.STOPPING):
             return False
-        if self.phase is Phase.STOPPING and self.batch_bytes >= 2 * self._most_bytes():
+        if self.phase is Phase.STOPPING and self.batch.bytes >= 2 * self._most_bytes():
             return False
-        return self.rule.accepts(quota, seq)
+        return self.rule.accepts(quota, seq, rows)
 
     def collect(self, received: Received, size: int, peer: Peer, now: float) -> None:
         """One more accepted rollout for the batch, of that many bytes."""
@@ -72,15 +69,8 @@ class CollectionCycle:
         peer.idle_policies = 0
         peer.columns = max(math.ceil(segment.steps / segment.counts.T), peer.columns // 2)
         peer.quota.delivered_at = now
-        self.batch.append(received)
-        self.batch_bytes += size
-        self._is_complete |= self.rule.is_full_with(segment)
-        self.batch_steps += segment.steps
-
-    def clear_batch(self) -> None:
-        """The batch is done with: the next one begins."""
-        self.batch_number += 1
-        self.batch, self.batch_steps, self.batch_bytes, self._is_complete = [], 0, 0, False
+        self.batch.add(received, size)
+        self.batch.is_complete |= self.rule.is_full_with(segment)
 
     def advance(self, now: float) -> list[Action]:
         """Go on to whatever phase the table allows now."""
@@ -99,13 +89,13 @@ class CollectionCycle:
 
     def _advance_collecting(self, now: float) -> list[Action]:
         peers = self._peers.values()
-        is_over_budget = bool(self.batch) and self.batch_bytes >= self._most_bytes()
-        if not (self._is_complete or is_over_budget or self.rule.is_full(self.batch_steps, peers)):
+        is_over_budget = bool(self.batch.rollouts) and self.batch.bytes >= self._most_bytes()
+        if not (self.batch.is_complete or is_over_budget or self.rule.is_full(self.batch.steps, peers)):
             return self._extend()
         self._move(Event.BATCH_FULL)
         self.stop_sent_at = now
         self._awaited = []
-        actions = self._cut_short() if is_over_budget and self.batch_steps < self._settings.batch_steps else []
+        actions = self._cut_short() if is_over_budget and self.batch.steps < self._settings.batch_steps else []
         for peer in self.unstopped():
             actions += self.stop(peer, now)
         return actions
@@ -113,13 +103,13 @@ class CollectionCycle:
     def _cut_short(self) -> list[Action]:
         """Log a batch that takes all bytes that may wait: it is trained on as it is, or all credit would end."""
         was_cut_short, self._was_cut_short = self._was_cut_short, True
-        text = cut_short(self.batch_steps, self._settings.batch_steps, self.batch_bytes, self._most_bytes())
+        text = cut_short(self.batch.steps, self._settings.batch_steps, self.batch.bytes, self._most_bytes())
         return [] if was_cut_short else [Note(text)]
 
     def _extend(self) -> list[Action]:
         """Send those on that have stopped by themselves and are to deliver more."""
         actions: list[Action] = []
-        for peer, share in self.rule.another_round(self.batch_steps, self._peers.values()):
+        for peer, share in self.rule.another_round(self.batch.steps, self._peers.values()):
             peer.quota.share = share
             actions.append(Send(peer.key, Extend(*self.current, share)))
         return actions
@@ -162,8 +152,8 @@ class CollectionCycle:
     def begin_collecting(self, version: int, graph: bytes, now: float) -> list[Action]:
         """Make this policy the current one, begin the batch that is collected under it, and send it to all."""
         self._move(Event.PUBLISHED)
-        self._was_cut_short &= self.batch_steps < self._settings.batch_steps
-        self.clear_batch()
+        self._was_cut_short &= self.batch.steps < self._settings.batch_steps
+        self.batch.begin_next()
         self.quotas = {}
         self.rule.begin(now)
         self.snapshot = Snapshot(self._settings.term, version, graph)
@@ -174,14 +164,14 @@ class CollectionCycle:
     def change_spaces(self) -> None:
         """Discard what was collected, and wait for the first policy for other spaces."""
         self._move(Event.SPACES_CHANGED)
-        self.clear_batch()
+        self.batch.begin_next()
         self.quotas, self._awaited = {}, []
         self._shares.forget()
 
     def finish(self, reason: str, now: float) -> list[Action]:
         """The run is over: BYE to all, and a deadline for their last words."""
         self._move(Event.FINISH)
-        self.clear_batch()
+        self.batch.begin_next()
         self._drain_deadline = now + self._settings.stop_grace_seconds
         return [Send(peer.key, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
 
@@ -189,7 +179,7 @@ class CollectionCycle:
         """The learner ends: STOP to all who act, and a deadline for what they have begun."""
         told = self.phase is Phase.STOPPING
         self._move(Event.LEAVE)
-        self.clear_batch()
+        self.batch.begin_next()
         self._drain_deadline = now + self._settings.stop_grace_seconds
         actions: list[Action] = []
         for peer in [] if told else self.unstopped():
@@ -239,7 +229,7 @@ class CollectionCycle:
 
         share: of the batch, in rows of every environment; 0: find it out, for an actor that comes later.
         """
-        if not peer.ready or self.phase is not Phase.COLLECTING:
+        if not peer.ready or self.phase is not Phase.COLLECTING or not self.rule.has_work_for(peer):
             return []
         if peer.sent_version > peer.have_version:
             peer.policy_due = True
@@ -249,29 +239,39 @@ class CollectionCycle:
         peer.policy_due = peer.stopped = False
         peer.sent_version, peer.policy_sent_at = self.snapshot.version, now
         peer.idle_policies += 1
-        quota = self._quota(peer, share, now)
-        cuts = self.rule.cuts_at_episode_end
-        policy = Policy(*self.current, self.snapshot.digest, quota.segment_steps, cuts, quota.share)
-        most = most_steps(quota.segment_steps, peer.slots.envs)
-        granted = peer.grant(most, rollouts=MOST_UNDELIVERED[self._settings.on_stop])
-        *parts, last = self.snapshot.parts
-        sends = [Send(peer.key, Part(*self.current, index), part) for index, part in enumerate(parts)]
-        return [*granted, *sends, Send(peer.key, policy, last)]
+        withdrawn = self._take_quota(peer, share, now)
+        cuts, on_stop = self.rule.cuts_at_episode_end, self._settings.on_stop
+        return [*withdrawn, *policy_messages(peer, self.snapshot, cuts_at_episode_end=cuts, on_stop=on_stop)]
 
-    def _quota(self, peer: Peer, share: int, now: float) -> Quota:
-        """Return the peer's quota under the newest policy; the same again if it was sent one before."""
-        quota = self.quotas.get(peer.incarnation)
+    def _take_quota(self, peer: Peer, share: int, now: float) -> list[Action]:
+        """Give the peer its quota under the newest policy; the same again if it was sent one before."""
+        quota, actions = self.quotas.get(peer.incarnation), []
         if quota is None:
             self.quotas = known_quotas(self.quotas, self._peer_table.ledger.accounts)
-            divided = share or self._shares.rows(self._settings.batch_steps)
-            quota = self.quotas[peer.incarnation] = Quota(
-                segment_steps=self._shares.segment_steps(divided, peer.slots.envs),
-                share=self.rule.share(divided),
-                is_in_split=bool(share) and self._shares.columns(peer) > 0,
-                delivered_at=now,
-            )
+            for incarnation in self.rule.take_over(peer):
+                self.quotas.pop(incarnation, None)
+                actions += self._withdraw(incarnation, f"{peer.actor} goes on with its environments")
+            quota = self.quotas[peer.incarnation] = self._shares.quota(peer, share, now)
         peer.quota = quota
-        return quota
+        return actions
+
+    def spoilt(self, peer: Peer) -> list[Action]:
+        """Have the peer make its share anew where rows of it cannot be used, and the rule counts whole shares."""
+        share = self.rule.spoilt(peer)
+        if not share:
+            return []
+        peer.quota.share = share
+        withdrawn = self._withdraw(peer.incarnation, "what follows cannot be used")
+        return [*withdrawn, Send(peer.key, Extend(*self.current, share))]
+
+    def _withdraw(self, incarnation: bytes, why: str) -> list[Action]:
+        """Take what the incarnation has delivered out of the batch."""
+        gone = self.batch.withdraw(incarnation)
+        if not gone:
+            return []
+        steps = sum(received.segment.steps for received in gone)
+        self._peer_table.ledger.withdraw(incarnation, steps, batch=self.batch.number)
+        return [Note(f"{steps} steps of {gone[0].actor} under version {gone[0].version} do not count: {why}")]
 
     def rejoined(self, peer: Peer) -> None:
         """Go on with the quota of the process: what it made on its former connection comes again on this one."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dppo.learner.session.even_shares import EvenShares
+from dppo.learner.session.exact_quota import ExactQuota
 from dppo.learner.session.records import Action, Peer, Quota, Settings
 from dppo.protocol.rollout import Segment
 
@@ -38,7 +39,22 @@ class CollectionRule(Protocol):
         """Whether the batch is divided among the others alone."""
         ...
 
-    def accepts(self, quota: Quota, seq: int) -> bool:
+    def has_work_for(self, peer: Peer) -> bool:
+        """Whether the peer is to act under the newest policy."""
+        ...
+
+    def take_over(self, peer: Peer) -> Sequence[bytes]:
+        """Note that the peer is given its quota. Return incarnations whose steps do not count in the batch any more."""
+        ...
+
+    def spoilt(self, peer: Peer) -> int:
+        """Return the rows after which the peer stops, where all it made before does not count; 0: what it made counts.
+
+        It has delivered rows that cannot be used.
+        """
+        ...
+
+    def accepts(self, quota: Quota, seq: int, rows: int) -> bool:
         """Whether the actor's rollout of that number, made under the newest policy, goes into the batch."""
         ...
 
@@ -66,6 +82,10 @@ class CollectionRule(Protocol):
         """Note that a peer went before it had stopped. peers: that are left."""
         ...
 
+    def lacks(self, peers: Collection[Peer]) -> str:
+        """Return what the batch waits for besides these peers, for people; "" where it is nothing."""
+        ...
+
 
 @dataclass(frozen=True)
 class Minimum:
@@ -86,7 +106,19 @@ class Minimum:
         """Return False: no actor is waited for, so none is given up."""
         return False
 
-    def accepts(self, quota: Quota, seq: int) -> bool:
+    def has_work_for(self, peer: Peer) -> bool:
+        """Return True: whoever joins takes part."""
+        return True
+
+    def take_over(self, peer: Peer) -> Sequence[bytes]:
+        """Return none: what an actor delivered before it was replaced counts."""
+        return ()
+
+    def spoilt(self, peer: Peer) -> int:
+        """Return 0: any other step is as good."""
+        return 0
+
+    def accepts(self, quota: Quota, seq: int, rows: int) -> bool:
         """Whether it was under way when STOP was sent, or is what STOP cut."""
         return quota.covers(seq)
 
@@ -112,6 +144,10 @@ class Minimum:
     def gone(self, peer: Peer, peers: Collection[Peer], now: float) -> None:
         """Note nothing: none was waited for."""
 
+    def lacks(self, peers: Collection[Peer]) -> str:
+        """Return "": any actor will do."""
+        return ""
+
 
 def collection_rule(settings: Settings) -> CollectionRule:
     """Return the rule that the settings ask for."""
@@ -124,3 +160,5 @@ def collection_rule(settings: Settings) -> CollectionRule:
                 grace_seconds=settings.stop_grace_seconds,
                 cuts_at_episode_end=settings.stop_at_episode_end,
             )
+        case "quota":
+            return ExactQuota(settings.batch_steps, settings.slots)

@@ -46,7 +46,19 @@ class EvenShares:
         """Whether that actor was late too often for its share to be waited for."""
         return self._punctuality.is_given_up(peer.actor)
 
-    def accepts(self, quota: Quota, seq: int) -> bool:
+    def has_work_for(self, peer: Peer) -> bool:
+        """Return True: whoever joins takes part."""
+        return True
+
+    def take_over(self, peer: Peer) -> Sequence[bytes]:
+        """Return none: what an actor delivered before it was replaced counts."""
+        return ()
+
+    def spoilt(self, peer: Peer) -> int:
+        """Return 0: another round makes up for rows that cannot be used."""
+        return 0
+
+    def accepts(self, quota: Quota, seq: int, rows: int) -> bool:
         """Whether it was under way when STOP was sent, or is what STOP cut."""
         return quota.covers(seq)
 
@@ -101,6 +113,10 @@ class EvenShares:
             longest, waited = max(self._grace_seconds, self._longest_seconds), now - self._exhausted_at
             self._punctuality.wasted(waited * self._grace_seconds / longest, now)
             self._punctuality.gone(peer.actor, waited)
+
+    def lacks(self, peers: Collection[Peer]) -> str:
+        """Return "": others make up for an actor that is missing."""
+        return ""
 
     def _owes(self, peer: Peer) -> bool:
         quota = peer.quota

@@ -6,7 +6,15 @@ Part of the learner's session; knows neither phases nor batches.
 import math
 from collections.abc import Callable
 
-from dppo.learner.session.admission import ENDED, crowded, full, refusal, superseded_by_newer, too_large
+from dppo.learner.session.admission import (
+    ENDED,
+    crowded,
+    full,
+    refusal,
+    superseded_by_newer,
+    too_large,
+    without_slots,
+)
 from dppo.learner.session.name_owners import Names
 from dppo.learner.session.peer_index import PeerIndex
 from dppo.learner.session.plausibility import Plausibility, check_tally
@@ -65,6 +73,8 @@ class PeerTable:
         no = refusal(hello, run_id=self._settings.run_id, superseded=self.ledger.ended, max_envs=self._max_envs)
         no = no or too_large(self._settings, hello) or self._owners.refusal(hello, token)
         no = no or self.spaces.refusal(hello, token)
+        envs = hello.envs or self._settings.envs_per_actor
+        no = no or without_slots(hello, self.slots, envs, in_use=self.index.names)
         if no is not None:
             self.forget(key)
             notes = [] if no.challenge else [Note(f"{hello.actor} was refused: {no.text}")]
@@ -77,7 +87,6 @@ class PeerTable:
         account = self.ledger.open(hello.incarnation, hello.actor)
         account.token = token
         was_away = account.away
-        envs = hello.envs or self._settings.envs_per_actor
         lost = account.reconcile(self.plausibility.joining(account, hello, envs))
         self.ledger.unaccounted.add(least=-lost, most=-lost)
         is_slow = self._left_unread(key, hello)

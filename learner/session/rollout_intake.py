@@ -59,7 +59,7 @@ class Rollouts:
         if lie:
             return self._refuse(peer, header, "invalid", lie), ProtocolError(lie)
         self._peer_table.peer_limits.give_back(peer.key, 1)  # credit asked for it, whatever is in it
-        if not self._cycle.accepts(peer.incarnation, header.seq, (header.term, header.version)):
+        if not self._cycle.accepts(peer.incarnation, header.seq, header.T, (header.term, header.version)):
             return self._refuse(peer, header, "stale", self._histories.why_stale(header.term)), None
         asked, most = peer.quota.segment_steps, most_rows(peer.quota.segment_steps)
         if most < header.T:
@@ -76,14 +76,15 @@ class Rollouts:
             segment = checked_segment(spec, header, blob, envs=peer.slots.envs, may_be_empty=may_be_empty)
         except Unusable as error:  # an honest actor with a broken environment, or our own policy: no strike
             refused = self._refuse(peer, header, "invalid", str(error))
-            return [*refused, *self._env_faults.refused(peer, error.array, error.what)], None
+            return [*refused, *self._env_faults.refused(peer, error.array, error.what), *self._cycle.spoilt(peer)], None
         except ProtocolError as error:
-            return self._refuse(peer, header, "invalid", str(error)), error
-        peer.account.accept(header.seq, segment.steps, batch=self._cycle.batch_number)
+            return [*self._refuse(peer, header, "invalid", str(error)), *self._cycle.spoilt(peer)], error
+        peer.account.accept(header.seq, segment.steps, batch=self._cycle.batch.number)
         peer.steps += segment.steps
         peer.active_at = now
         policy = header.term, header.version
-        received = Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment, *policy)
+        life = peer.slots.life
+        received = Received(peer.actor, peer.incarnation, header.seq, peer.slots.first, segment, *policy, life)
         self._cycle.collect(received, SEGMENT_BYTES + len(blob), peer, now)
         entry = Entry.of(peer.account, peer.incarnation, "accepted", segment.steps)
         return [entry, self.ack(peer)], None
@@ -98,5 +99,5 @@ class Rollouts:
 
     def ack(self, peer: Peer) -> Send:
         """Acknowledge what is disposed of, with credit while there is room; else the next update brings it."""
-        has_room = self._cycle.batch_bytes < self._budget.total_bytes()
+        has_room = self._cycle.batch.bytes < self._budget.total_bytes()
         return acknowledge(peer, has_room=has_room)

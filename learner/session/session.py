@@ -138,8 +138,8 @@ class LearnerSession:
         """Publish a policy: the batch is done with, and all go on under this one."""
         if version <= self.cycle.snapshot.version:
             raise ValueError(f"version {version} after {self.cycle.snapshot.version}: versions only rise")
-        self.peer_table.spaces.is_settled |= bool(self.cycle.batch)
-        trained = self.cycle.batch_number
+        self.peer_table.spaces.is_settled |= bool(self.cycle.batch.rollouts)
+        trained = self.cycle.batch.number
         actions = self.cycle.begin_collecting(version, graph, now)
         self.ledger.train(trained)
         credit = [ack for peer in self.peer_table.peers.values() for ack in self._credit_withheld(peer)]
@@ -172,8 +172,8 @@ class LearnerSession:
 
     def mark_trained(self) -> None:
         """The update on the current batch is done, though no policy follows (the run ends here)."""
-        self.ledger.train(self.cycle.batch_number)
-        self.cycle.clear_batch()
+        self.ledger.train(self.cycle.batch.number)
+        self.cycle.batch.begin_next()
 
     def close_accounts(self) -> None:
         """After STOPPED: whatever is still in flight is lost, unless its actor can deliver it to the next learner."""

@@ -37,7 +37,7 @@ def session_settings(
         env=EnvSettings(
             config.env.id,
             config.env.kwargs_json,
-            config.env.vectorization,
+            "sync" if config.collect.rule == "quota" else config.env.vectorization,
             config.env.step_timeout_seconds,
             config.env.wrappers_json,
             config.run.metrics,
@@ -56,6 +56,7 @@ def session_settings(
         max_envs_per_actor=config.collect.max_envs_per_actor,
         stop_at_episode_end=config.collect.stop_at_episode_end,
         rule=config.collect.rule,
+        slots=config.collect.slots,
         max_rollout_bytes=config.collect.max_rollout_bytes,
         former_terms=directory.former_terms,
         why_not_trained=lambda spec: why_not_trained(spec, config),

@@ -5,8 +5,9 @@ segments for longer than the first PROMISED_POLICIES.
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
+from dppo.learner.session.collection_rule import CollectionRule
 from dppo.learner.session.flow_control import most_segment_steps, segment_steps_of
 from dppo.learner.session.peer_table import PeerTable
 from dppo.learner.session.records import Peer, Quota, Settings
@@ -18,9 +19,8 @@ MOST_OLD_QUOTAS = 1024  # under one policy, of processes that are gone
 class Shares:
     """Share of the batch that each actor is asked for."""
 
-    def __init__(self, settings: Settings, peer_table: PeerTable, is_given_up: Callable[[Peer], bool]) -> None:
-        """is_given_up: whether that peer's share is not waited for."""
-        self._is_given_up = is_given_up
+    def __init__(self, settings: Settings, peer_table: PeerTable, rule: CollectionRule) -> None:
+        self._rule = rule
         self._settings = settings
         self._peer_table = peer_table
         self._most: dict[int, int] = {}  # largest T by environments of an actor
@@ -32,12 +32,23 @@ class Shares:
 
     def columns(self, peer: Peer) -> int:
         """Environments of a peer that count: 0 where it takes no part."""
-        if not peer.ready or peer.is_slow or peer.idle_policies > PROMISED_POLICIES or self._is_given_up(peer):
+        if not peer.ready or peer.is_slow or peer.idle_policies > PROMISED_POLICIES or self._rule.is_given_up(peer):
             return 0
         envs = peer.slots.envs
         if not peer.steps:
             return min(envs, self._settings.envs_per_actor)
         return envs if 2 * peer.columns >= envs else peer.columns
+
+    def quota(self, peer: Peer, divided: int, now: float) -> Quota:
+        """Return a new quota for that peer. divided: rows of the batch's even division; 0: the peer comes later."""
+        rows = divided or self.rows(self._settings.batch_steps)
+        share = self._rule.share(rows)
+        return Quota(
+            segment_steps=self.segment_steps(share or rows, peer.slots.envs),
+            share=share,
+            is_in_split=bool(divided) and self.columns(peer) > 0,
+            delivered_at=now,
+        )
 
     def segment_steps(self, share: int, envs: int) -> int:
         """T of the rollouts of an actor with so many environments."""

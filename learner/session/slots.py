@@ -9,6 +9,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 LIVES_PER_START = 2**31  # of one slot, more than a learner can hand out
+MAX_GIVEN = 4096  # incarnations that are remembered
 MAX_PAST = 1024  # ranges without a name whose lives are remembered one by one
 
 
@@ -25,15 +26,24 @@ class Slots:
         """The first slot behind it."""
         return self.first + self.envs
 
+    def overlap(self, other: "Slots") -> bool:
+        """Whether a slot is in both."""
+        return self.first < other.end and other.first < self.end
+
 
 class SlotTable:
     """All slots ever handed out."""
 
-    def __init__(self, start: int = 1) -> None:
-        """start: counts the learner's starts. Each has lives of its own, whatever its predecessors saved."""
+    def __init__(self, start: int = 1, *, limit: int = 0) -> None:
+        """start: counts the learner's starts. Each has lives of its own, whatever its predecessors saved.
+
+        limit: slots that there are, 0: as many as actors bring.
+        """
+        self.limit = limit
         self.most = 0  # slots, ever
         self._by_name: dict[str, Slots] = {}
         self._holders: dict[str, bytes] = {}
+        self._given: dict[bytes, None] = {}  # the newest incarnations that have got slots
         self._past: deque[Slots] = deque()  # that were handed out, and no name holds
         self._first_life = (start - 1) * LIVES_PER_START  # of slots of which nothing is remembered
 
@@ -57,6 +67,19 @@ class SlotTable:
                 first = taken_over
         return self._hand_out(name, incarnation, first, envs)
 
+    def has_room(self, name: str, envs: int, in_use: Container[str]) -> bool:
+        """Whether `assign` stays within the limit. Where it would not, slots of names not in use are taken back."""
+        known = self._by_name.get(name)
+        if not self.limit or (known is not None and known.envs == envs):
+            return True
+        if self._gap(envs, besides=name)[0] + envs > self.limit:
+            self.keep_only(lambda other: other == name or other in in_use)
+        return self._gap(envs, besides=name)[0] + envs <= self.limit
+
+    def were_taken_from(self, name: str, incarnation: bytes) -> bool:
+        """Whether this incarnation had slots that it has no more: others go on with them."""
+        return incarnation in self._given and self._holders.get(name) != incarnation
+
     def keep_only(self, is_known: Callable[[str], bool]) -> None:
         """Take back the slots of all other names."""
         for name in [name for name in self._by_name if not is_known(name)]:
@@ -73,10 +96,14 @@ class SlotTable:
         if len(self._past) > MAX_PAST:
             self._first_life = max(self._first_life, self._past.popleft().life + 1)
 
-    def _gap(self, envs: int) -> tuple[int, int]:
-        """First of that many neighbouring slots that no name holds, and the end of those ever handed out."""
+    def _gap(self, envs: int, besides: str = "") -> tuple[int, int]:
+        """First of that many neighbouring slots that no name holds, and the end of those ever handed out.
+
+        besides: a name whose slots do not count.
+        """
         first = 0
-        for held in sorted(self._by_name.values(), key=lambda slots: slots.first):
+        of_others = (slots for name, slots in self._by_name.items() if name != besides)
+        for held in sorted(of_others, key=lambda slots: slots.first):
             if held.first - first >= envs:
                 break
             first = max(first, held.end)
@@ -90,5 +117,8 @@ class SlotTable:
             self._past = deque(past for past in self._past if not (first <= past.first and past.end <= first + envs))
         self._by_name[name] = Slots(first, envs, max(self._first_life, *lives) if lives else self._first_life)
         self._holders[name] = incarnation
+        self._given[incarnation] = None
+        if len(self._given) > MAX_GIVEN:
+            del self._given[next(iter(self._given))]
         self.most = max(self.most, first + envs)
         return self._by_name[name]

@@ -25,7 +25,7 @@ class WaitReporter:
 
     def tick(self, now: float) -> list[Note]:
         """Return the notes that are due."""
-        phase, batch = self._cycle.phase, self._cycle.batch
+        phase, batch = self._cycle.phase, self._cycle.batch.rollouts
         stopping = phase in (Phase.STOPPING, Phase.DRAINING, Phase.LEAVING)
         marker = (phase, self._cycle.snapshot.version, len(batch)) if phase in WAITS else None
         if phase is Phase.COLLECTING and batch:
@@ -48,7 +48,10 @@ def waiting_for(peer_table: PeerTable, cycle: CollectionCycle, now: float) -> st
         case Phase.COLLECTING if not everyone:
             return "actors to join: there is none"
         case Phase.COLLECTING:
-            late = [peer for peer in everyone if not peer.quota.is_exhausted] or everyone
+            late = [peer for peer in everyone if not peer.quota.is_exhausted]
+            if not late and (lacking := cycle.rule.lacks(everyone)):
+                return lacking
+            late = late or everyone
             return f"{named(late, now)} to deliver"
         case Phase.STOPPING | Phase.LEAVING if late := cycle.unstopped():
             return f"{named(late, now)} to stop"

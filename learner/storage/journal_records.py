@@ -36,6 +36,7 @@ KINDS: tuple[Kind, ...] = (
     "shutdown",
     "granted",
     "noticed",
+    "unfinished",
 )
 NOBODY = bytes(8)
 MARK = b"\xd9J2"  # what a record begins with; how the next one is found behind damage
