@@ -23,7 +23,7 @@ from dppo.learner.ppo.gradients_analytic import AnalyticGradients
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.telemetry.tensorboard_graph import network_graph
-from dppo.local.network_check import Task, check_networks, main
+from dppo.local.network_check import NetworkTrial, Task, check_networks, main
 from dppo.networks import Spec
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import spec_of
@@ -192,6 +192,24 @@ def test_what_a_users_module_starts_is_not_waited_for_and_ends_with_the_check(ne
     check_networks(LearnerConfig(network=NetworkConfig(encoder="leaving:make_encoder")), None)
     left = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
     assert ["sleep", "4242"] not in left
+
+
+@pytest.mark.slow
+def test_a_trial_ends_with_the_command_that_gives_it_up_and_a_module_that_hangs_is_not_waited_for_longer(
+    nets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nets / "hanging.py").write_text("import time\ntime.sleep(1000)\n")
+    config = LearnerConfig(network=NetworkConfig(encoder="hanging:make_encoder"))
+    trial = NetworkTrial(config)
+    pid = trial._check._process.pid
+    assert psutil.pid_exists(pid)
+    trial.close()
+    assert not psutil.pid_exists(pid)
+    monkeypatch.setattr("dppo.local.network_check.MOST_SECONDS", 1.0)
+    bounds = np.arange(1, 50_001, dtype=np.float32)
+    many = spec_of(gym.spaces.Box(-bounds, bounds), gym.spaces.Discrete(3))
+    with pytest.raises(UsageError, match=r"making and exporting it takes more than 1 s"):  # 900 kB of bounds
+        check_networks(config, many)
 
 
 def test_that_process_finds_names_and_takes_what_works(nets: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.image_leaves import SMALLEST, check_images
 from dppo.local.env_probe import needs_no_probe, probe
 from dppo.local.expected_spaces import expected_spaces
 from dppo.local.hooks_check import check_hooks
-from dppo.local.network_check import check_networks
+from dppo.local.network_check import NetworkTrial
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.process.resources import lack, room
@@ -32,16 +33,18 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
     network, specs = config.learner.network, list[Spec]()
     same_as_before = expected_spaces(config.learner, env)
     needs_spaces = same_as_before is not None or bool(network.own_code) or network.encoder in SMALLEST
-    if device != "cpu" or needs_spaces or not needs_no_probe(env):
-        slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2
-        probe(env, note, device=device, slot=slot, found=specs.append)
-    for spec in specs:
-        if same_as_before is not None:
-            same_as_before(spec)
-        if network.encoder in SMALLEST:
-            check_images(spec, network)
-        if network.own_code:
-            check_networks(config.learner, spec)
+    with ExitStack() as stack:
+        trial = stack.enter_context(closing(NetworkTrial(config.learner))) if network.own_code else None
+        if device != "cpu" or needs_spaces or not needs_no_probe(env):
+            slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2
+            probe(env, note, device=device, slot=slot, found=specs.append)
+        for spec in specs:
+            if same_as_before is not None:
+                same_as_before(spec)
+            if network.encoder in SMALLEST:
+                check_images(spec, network)
+            if trial is not None:
+                trial.finish(spec)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if config.actors > cores:
         note(actors_text(config.actors, cores))
