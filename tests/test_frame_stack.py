@@ -1,7 +1,7 @@
 """Stacked frames: what the actor's graph saw is what the learner trains on, and each frame crosses the wire once."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class Watched(PolicyRunner):
         return acted
 
 
-def segments(collector: Collector, rows: list[int]) -> Iterator[Segment]:
+def segments(collector: Collector, rows: Sequence[int]) -> Iterator[Segment]:
     for count in rows:
         for _ in range(count):
             collector.step()
@@ -133,10 +133,10 @@ class Sides:
     def new_trainer(self) -> Trainer:
         return trainer_of(self.spec, self.network, self.seed)
 
-    def batch(self, seq: int) -> list[Received]:
+    def batch(self, seq: int, rows: Sequence[int] = (17, 24)) -> list[Received]:
         self.version += 1
         self.collector.load(PolicyRunner(self.trainer.graph_bytes(self.version)))
-        return [self.received(seq + place, segment) for place, segment in enumerate(segments(self.collector, [17, 24]))]
+        return [self.received(seq + place, segment) for place, segment in enumerate(segments(self.collector, rows))]
 
     def received(self, seq: int, segment: Segment) -> Received:
         counts, spec = segment.counts, rollout_spec(self.spec, self.network)
@@ -189,9 +189,9 @@ def test_both_sides_agree_on_stacked_frames_with_everything_else(
 
 def test_the_first_ratios_are_1_unless_frames_were_tampered_with() -> None:
     sides = Sides(made("sync", ENVS), SMALL)
-    for update in range(3):
-        batch = sides.batch(2 * update)
-        if update < 2:
+    for update in range(2):
+        batch = sides.batch(2 * update, [7, 9])
+        if not update:
             assert sides.trainer.update(batch).first_pass_ratio_error < 1e-4
     segment = batch[0].segment
     segment = dataclasses.replace(segment, states={"frames": 255 - segment.states["frames"]})

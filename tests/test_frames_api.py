@@ -91,6 +91,7 @@ def test_what_is_no_state_is_refused(state: Any, words: str, trainer: Trainer) -
         Policy(trainer.graph_bytes(1)).predict(np.zeros((SIDE, SIDE), np.uint8), state)
 
 
+@pytest.mark.slow
 def test_networks_with_frames_can_be_checked_and_drawn(trainer: Trainer) -> None:
     trainer.check_graph()
     assert b"next_frames" in network_graph(trainer.policy, trainer.critic, spec_for(SIDE, SIDE))
