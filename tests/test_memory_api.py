@@ -101,7 +101,7 @@ def test_sizes_of_no_memory_are_refused_by_hand_even_where_they_are_the_defaults
     assert resolve(TrainConfig, flags={**flags, "network.memory": "gru"}, environ={}).config
 
 
-@pytest.mark.parametrize("memory", ["gru", "lstm"])
+@pytest.mark.parametrize("memory", [pytest.param("gru", marks=pytest.mark.slow), "lstm"])
 def test_networks_with_memory_can_be_drawn_and_checked(memory: str) -> None:
     trainer = trainer_of(memory=memory)
     trainer.check_graph()

@@ -78,9 +78,8 @@ def crashing(crash: int) -> SyncLoop:
             VectorEnvironments(SyncVectorEnv([Counts] * 2, autoreset_mode=mode), "test", "per_column")
             for mode in AutoresetMode
         ),
-        crashing(1),
         crashing(2),
-        crashing(5),
+        *(pytest.param(crashing(step), marks=pytest.mark.slow) for step in (1, 5)),
     ],
 )
 def test_every_episode_begins_with_zeros_and_nothing_else_does(environments: Any) -> None:

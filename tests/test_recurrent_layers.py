@@ -101,13 +101,14 @@ def test_a_step_at_a_time_gives_outputs_and_states_of_whole_sequences(kind: str,
         at += size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "action", "apart"),
     [
         ("gru", Box(-1, 1, (2,)), False),
-        pytest.param("gru", Box(-1, 1, (2,)), True, marks=pytest.mark.slow),
-        pytest.param("lstm", Discrete(3), False, marks=pytest.mark.slow),
-        pytest.param("lstm", Discrete(3), True, marks=pytest.mark.slow),
+        ("gru", Box(-1, 1, (2,)), True),
+        ("lstm", Discrete(3), False),
+        ("lstm", Discrete(3), True),
     ],
 )
 def test_written_gradients_train_as_automatic_differentiation_does(kind: Any, action: Any, apart: bool) -> None:
