@@ -35,7 +35,7 @@ from dppo.networks import LeafEncoder
 from dppo.protocol.messages import Rollout
 from dppo.protocol.rollout import pack
 
-COMBINATIONS = 64
+COMBINATIONS = 56
 ENVS = 2
 BATCH = 128
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -56,19 +56,27 @@ MEMORIES: dict[str, dict[str, Any]] = {
     "lstm": {"memory": "lstm", "memory_width": 4, "memory_layers": 2, "bptt_steps": 0},
     "own memory": {"memory": "memory_nets:make_memory", "memory_width": 5},
 }
+EXPLORATIONS: dict[str, dict[str, Any]] = {
+    "clip": {},
+    "rescale": {"action_bounds": "rescale"},
+    "squash": {"action_bounds": "squash"},
+    "beta": {"distribution": "beta"},
+    "state": {"exploration": "state", "exploration_steps": 4},
+}
 FACTORS: dict[str, list[str]] = {
     "observation": list(OBSERVATIONS),
     "action": list(ACTIONS),
     "mask": list(MASKS),
     "network": list(NETWORKS),
     "memory": list(MEMORIES),
-    "bounds": ["clip", "rescale"],
+    "exploration": list(EXPLORATIONS),
     "vectorisation": ["sync", "async", *MODES],
 }
 RARE = {"async": 6, "own": 4, "own memory": 4}  # combinations at most: these start processes that import much
 Combination = dict[str, str]
 PICTURES = {"picture", "channels first", "gray", "picture and more"}
 DISCRETE = {"discrete", "dict", "tuple"}
+BOUNDED = {"box", "wide box", "dict"}  # with numbers that have both bounds
 
 REFUSED: dict[str, tuple[Callable[[Combination], bool], str]] = {
     "masks of numbers alone": (
@@ -82,6 +90,18 @@ REFUSED: dict[str, tuple[Callable[[Combination], bool], str]] = {
     "an embedding of nothing": (
         lambda of: of["network"] == "embedding" and of["observation"] not in DISCRETE,
         "Discrete",
+    ),
+    "a tanh without bounds": (
+        lambda of: of["exploration"] == "squash" and of["action"] not in BOUNDED,
+        "network.action_bounds=squash",
+    ),
+    "a Beta without bounds": (
+        lambda of: of["exploration"] == "beta" and of["action"] not in BOUNDED,
+        "network.distribution=beta",
+    ),
+    "noise of states for choices": (
+        lambda of: of["exploration"] == "state" and of["action"] not in {*BOUNDED, "endless box"},
+        "network.exploration=state",
     ),
     "a memory behind one of two trunks": (
         lambda of: of["network"] == "two trunks" and of["memory"] != "forgets",
@@ -160,8 +180,13 @@ def env_settings(of: Combination, counts: str = "") -> dict[str, Any]:
 
 
 def network_settings(of: Combination) -> dict[str, Any]:
-    small = {"policy_hidden": (8,), "critic_hidden": (8,), "action_bounds": of["bounds"]}
-    return {**small, **(NETWORKS | STACKED)[of["network"]], **MEMORIES[of["memory"]]}
+    small = {"policy_hidden": (8,), "critic_hidden": (8,)}
+    return {
+        **small,
+        **(NETWORKS | STACKED)[of["network"]],
+        **MEMORIES[of["memory"]],
+        **EXPLORATIONS[of["exploration"]],
+    }
 
 
 def run_settings(of: Combination, counts: str) -> dict[str, Any]:
@@ -272,6 +297,9 @@ BARRED = {
     "masks of numbers alone": {"action": "box", "mask": "info", "vectorisation": "async"},
     "a convolution without an image": {"network": "impala"},
     "an embedding of nothing": {"network": "embedding"},
+    "a tanh without bounds": {"action": "endless box", "exploration": "squash"},
+    "a Beta without bounds": {"action": "tuple", "exploration": "beta"},
+    "noise of states for choices": {"action": "flags", "exploration": "state"},
     "a memory behind one of two trunks": {"network": "two trunks", "memory": "gru"},
 }
 
