@@ -231,10 +231,10 @@ def _plot(arguments: list[str]) -> int:
     return 0
 
 
-def _ledger(arguments: list[str]) -> int:
-    module = importlib.import_module("dppo.ops.ledger")
-    chosen = _plain("ledger", module.LedgerArguments, arguments, positional="run")
-    return 0 if chosen is None else int(module.show(chosen))
+def _about_run(command: str, arguments: list[str]) -> int:
+    module, config, function = OF_RUNS[command]
+    chosen = _plain(command, getattr(importlib.import_module(module), config), arguments, positional="run")
+    return 0 if chosen is None else int(_entry(module, function)(chosen))
 
 
 def _bench(what: str, arguments: list[str]) -> int:
@@ -261,18 +261,17 @@ def _token(action: str, arguments: list[str]) -> int:
         return int(_entry("dppo.ops.tokens", action)(chosen))
 
 
-def _doctor(arguments: list[str]) -> int:
-    from dppo.ops.doctor.command import DoctorArguments
-
-    chosen = _plain("doctor", DoctorArguments, arguments, positional="run")
-    return 0 if chosen is None else int(_entry("dppo.ops.doctor.command", "doctor")(chosen))
-
-
 def _entry(module: str, function: str) -> Callable[..., Any]:
     """A command's entry point, imported only when the command runs."""
     entry: Callable[..., Any] = getattr(importlib.import_module(module), function)
     return entry
 
+
+OF_RUNS = {
+    "doctor": ("dppo.ops.doctor.command", "DoctorArguments", "doctor"),
+    "ledger": ("dppo.ops.ledger", "LedgerArguments", "show"),
+    "replay": ("dppo.local.replay", "ReplayArguments", "replay"),
+}
 
 BENCHES: dict[str, tuple[str, type[Any], str]] = {
     "solve": ("dppo.bench.runs", configs.BenchSolve, "env"),
@@ -288,8 +287,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "actor": _actor,
     "evaluate": _evaluate,
     "plot": _plot,
-    "doctor": _doctor,
-    "ledger": _ledger,
+    **{command: functools.partial(_about_run, command) for command in OF_RUNS},
     **{f"bench {what}": functools.partial(_bench, what) for what in BENCHES},
     **{f"token {action}": functools.partial(_token, action) for action in ("list", "add", "rotate", "revoke", "show")},
 }

@@ -23,6 +23,7 @@ commands:
   plot              draw learning curves
   doctor            check this machine, a run's keys, and the way to a learner
   ledger            where every step of a run went, and whether the books close
+  replay            train a run of the rule quota again, and compare each version
   token list        who may join a run over the network; also: token add, rotate, revoke, show
   bench solve       time until solved, over several seeds
   bench preset      a preset's whole budget, over several seeds
