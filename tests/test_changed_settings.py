@@ -18,6 +18,13 @@ from dppo.settings.fields import build, settings_of, values_of
 from dppo.settings.layers import dump_yaml, load_config_file, resolve
 
 SETTINGS = settings_of(TrainConfig)
+# other settings without which one does nothing, and is refused
+MEMORY = {"network.memory": "gru"}
+NEEDED: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("network.memory_width", "network.memory_layers", "network.bptt_steps"), MEMORY),
+    "network.exploration_steps": {"network.exploration": "state"},
+    "ppo.early_stop_per": {"ppo.early_stop_kl": 0.1},
+}
 OTHER_RULE = {"minimum": "even_shares", "even_shares": "minimum"}
 DEFAULTS = values_of(TrainConfig())
 # another value that the checks allow, for every setting
@@ -57,6 +64,9 @@ OTHERS: dict[str, Any] = {
     "network.critic_encoder": "own",
     "network.image_channels": "first",
     "network.head": "a:b",
+    "network.distribution": "beta",
+    "network.exploration": "state",
+    "network.memory": "gru",
     "network.policy": "a:b",
     "env.wrappers": ["a.b:C"],
     "env.action_mask": "none",
@@ -81,7 +91,7 @@ def other(path: str) -> Any:
 
 @pytest.mark.parametrize("path", [path for path in SETTINGS if path not in {*NOT_OF_THE_RUN, "collect.slots"}])
 def test_every_setting_is_either_of_the_run_or_may_change(tmp_path: Path, path: str) -> None:
-    needs = {"ppo.early_stop_per": {"ppo.early_stop_kl": 0.1}}.get(path, {})
+    needs = NEEDED.get(path, {})
     begin(tmp_path, config(tmp_path, **needs))
     changed = config(tmp_path, **needs, **{path: other(path)})
     if path in may_change(TrainConfig):

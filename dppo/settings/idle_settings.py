@@ -13,8 +13,10 @@ def refuse_idle(values: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """Raise UsageError for a choice of the checkpoint to begin from where no run is named to begin from, and for sizes
     of a memory where there is none.
     """
+    is_spelled_out = sources.get("network.memory") in BY_HAND  # as by a script that names all settings
     for name in OF_A_MEMORY:
-        if sources.get(name) in BY_HAND and values.get("network.memory", "none") == "none":
+        is_idle = values.get("network.memory", "none") == "none" and not is_spelled_out
+        if sources.get(name) in BY_HAND and is_idle:
             raise UsageError(
                 f"{name}={values[name]} is of a memory, and there is none: set network.memory to gru or lstm, or leave "
                 "it out"
