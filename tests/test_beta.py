@@ -14,6 +14,7 @@ from trainer_batches import OBSERVATIONS
 
 from dppo.actor.sampling.noise import drawn, noise_parts
 from dppo.learner.config import NetworkConfig
+from dppo.learner.models import graph_check
 from dppo.learner.models.beta import TRIES, Beta
 from dppo.learner.models.building import build_networks
 from dppo.learner.models.distributions import Joint
@@ -136,6 +137,30 @@ def test_the_graph_gives_actions_within_bounds_and_their_log_probs(name: str) ->
     if isinstance(distribution, Joint):
         expected += distribution.choices.log_prob(torch.from_numpy(got["action.tool"])[:, None]).double()
     torch.testing.assert_close(torch.from_numpy(got["log_prob"]).double(), expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_a_try_that_rounding_decides_is_no_other_policy_and_many_are(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(OBSERVATIONS, BOUNDED)
+    policy, _ = build_networks(spec, NetworkConfig(policy_hidden=(8,), distribution="beta"), 1)
+    graph = PolicyExporter(policy, spec).graph_bytes(1)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+
+    class Rounded:
+        def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            outputs = [output.copy() for output in session.run(names, feed)]
+            for output in outputs:
+                output[:rows] += 0.3
+            return outputs
+
+    monkeypatch.setattr(graph_check, "_session", lambda graph: Rounded())
+    if rows == 2:
+        graph_check.check_graph(graph, policy, spec)
+        return
+    with pytest.raises(UsageError, match="gives another action in onnxruntime than in PyTorch"):
+        graph_check.check_graph(graph, policy, spec)
 
 
 def test_settings_of_gaussians_and_heads_of_the_users_are_refused() -> None:
