@@ -6,7 +6,7 @@ from typing import Literal
 from dppo.protocol.errors import UsageError
 from dppo.protocol.limits import MAX_ENVS, SEGMENT_BYTES
 
-RuleName = Literal["minimum", "even_shares", "quota"]  # collection rules
+RuleName = Literal["minimum", "even_shares", "quota", "quorum"]  # collection rules
 
 LEAST_LEASE_SECONDS = 1.5  # four heartbeats, and a busy machine that is late by some tenths of a second
 LEAST_GRACE_SECONDS = 0.1
@@ -33,10 +33,10 @@ def check_times(*, lease_seconds: float, stop_grace_seconds: float) -> None:
 
 def check_rule(*, rule: RuleName, slots: int, stop_at_episode_end: bool) -> None:
     """Raise UsageError for settings that contradict the rule, or do nothing under it."""
-    if rule == "quota" and stop_at_episode_end:
+    if rule in ("quota", "quorum") and stop_at_episode_end:
         raise UsageError(
-            "collect.stop_at_episode_end=true ends a batch with an episode, and with collect.rule=quota it ends when "
-            "every environment has made its rows: choose one of them"
+            f"collect.stop_at_episode_end=true ends a batch with an episode, and with collect.rule={rule} it ends by "
+            "the rows of its environments: choose one of them"
         )
     if slots and rule != "quota":
         raise UsageError(f"collect.slots={slots} counts the environments of collect.rule=quota, and the rule is {rule}")

@@ -91,7 +91,8 @@ class CollectConfig:
     all environments more, which matters where batches are tiny, and the slowest actor sets the pace. With vectorization
     sync the result does not depend on how the environments are divided among actors. quota: every one of
     collect.slots environments makes batch_steps / slots rows (rounded up), whoever steps it and however long it takes,
-    and nothing else counts: each version is the same to the last bit, whatever the actors."""
+    and nothing else counts: each version is the same to the last bit, whatever the actors. quorum: as even_shares, and
+    a batch ends once 60 % of the environments have made their share and every other one a quarter of it."""
     slots: int = 0
     """quota: environments of the run, in all. 0: envs_per_actor times the actors of `dppo train`; `dppo learner` needs
     a number."""
@@ -101,7 +102,7 @@ class CollectConfig:
     """Take a batch for full also when an episode has ended in it; actors then report at once when one ends."""
     first_actors: int = field(default=0, metadata=MAY_CHANGE)
     """The first policy is published once so many actors have joined, or after a minute. 0: with the first one; under
-    rule even_shares `dppo train` waits for all of its actors."""
+    even_shares and quorum `dppo train` waits for all of its actors."""
     segment_steps: int = 0
     """Rows of one rollout message (T), or as many more as make up for resets among them; 0 derives it from batch_steps
     and the number of environments that deliver. Never more than an actor's share of the batch."""

@@ -45,7 +45,7 @@ class Faults(RuleBasedStateMachine):
         actors=st.integers(1, 3),
         pace=st.integers(0, 4),
         calm=st.integers(0, 8),
-        fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"rule": "even_shares"}, QUOTA]),
+        fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"rule": "even_shares"}, QUOTA, {"rule": "quorum"}]),
         is_relayed=st.booleans(),
     )
     def begin(

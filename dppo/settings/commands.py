@@ -53,7 +53,9 @@ class TrainConfig:
         _at_least(self, 0, "actors", "evaluation_episodes")
         _above_0(self, "evaluation_seconds")
         collect = self.learner.collect
-        if collect.rule == "even_shares" and not collect.first_actors:  # the first batch is divided among all, too
+        if (
+            collect.rule in ("even_shares", "quorum") and not collect.first_actors
+        ):  # the first batch is divided among all, too
             collect = replace(collect, first_actors=self.actors)
         if collect.rule == "quota":
             collect = replace(collect, slots=_slots(collect, self.actors))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from dppo.learner.session.even_shares import EvenShares
 from dppo.learner.session.exact_quota import ExactQuota
+from dppo.learner.session.quorum import Quorum
 from dppo.learner.session.records import Action, Peer, Quota, Settings
 from dppo.protocol.rollout import Segment
 
@@ -160,5 +161,7 @@ def collection_rule(settings: Settings) -> CollectionRule:
                 grace_seconds=settings.stop_grace_seconds,
                 cuts_at_episode_end=settings.stop_at_episode_end,
             )
+        case "quorum":
+            return Quorum(settings.batch_steps, grace_seconds=settings.stop_grace_seconds)
         case "quota":
             return ExactQuota(settings.batch_steps, settings.slots)
