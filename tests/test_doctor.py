@@ -202,6 +202,7 @@ def test_a_learner_without_keys_is_not_the_one_of_a_token(tmp_path: Path) -> Non
         made.close()
 
 
+@pytest.mark.slow
 def test_nobody_there_and_no_such_host_and_no_learner(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dppo.ops.doctor.reach.TIMEOUT_SECONDS", 1.0)
     line = learner.line

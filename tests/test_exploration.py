@@ -1,6 +1,8 @@
 """Exploration that depends on the state (gSDE): its distribution, its graph, and the noise that actors hold."""
 
 import math
+import runpy
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -123,15 +125,15 @@ def test_an_actor_holds_one_function_of_the_state_for_some_steps(bounds: str) ->
 @pytest.mark.parametrize(
     "network", [EXPLORING, NetworkConfig(policy_hidden=(8,), distribution="beta"), NetworkConfig()]
 )
-def test_the_page_on_onnx_draws_all_kinds_of_noise(network: NetworkConfig) -> None:
+def test_the_page_on_onnx_draws_all_kinds_of_noise(network: NetworkConfig, tmp_path: Path) -> None:
     spec = spec_of(OBSERVATIONS, BOX)
     policy, _ = build_networks(spec, network, 1)
     graph = PolicyExporter(policy, spec).graph_bytes(1)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     zeros = np.zeros((1, policy.outputs), np.float32)
     names = {"np": np, "policy": session, "noise": zeros, "observation": np.ones((1, 3), np.float32)}
-    exec(blocks("docs/onnx.md")[1], names)
-    noise = names["noise"]
+    (tmp_path / "cells.py").write_text(blocks("docs/onnx.md")[1])
+    noise = runpy.run_path(str(tmp_path / "cells.py"), names)["noise"]
     assert noise.shape == zeros.shape
     assert len(np.unique(noise)) == noise.size
     expected = 0.5772 if network.distribution == "beta" else 0.0  # of the second half: Gumbel or normal

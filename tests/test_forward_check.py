@@ -47,6 +47,19 @@ class Listed(nn.Module):
         return features
 
 
+class Keeping(nn.Module):
+    """A memory that is no state: what it saw last is kept in the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.last = nn.Linear(3, 4), torch.zeros(4)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        features: Tensor = torch.tanh(self.layer(observation) + self.last)
+        self.last = features.detach().mean(0)
+        return features
+
+
 def squeezed(features: Tensor) -> Tensor:
     return features.squeeze() + torch.zeros(features.squeeze().shape[1])
 
@@ -60,6 +73,7 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: Layer(lambda x: x.detach()),
         r"no gradient reaches encoder\.layer\.weight, encoder\.layer\.bias",
     ),
+    "keeping": (Keeping, "another log-prob of the same observations when it is called again.*keeps in itself"),
     "listed": (Listed, r"cannot export.*plain list.*nn\.ModuleList"),
 }
 

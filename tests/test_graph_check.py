@@ -142,6 +142,7 @@ def test_a_number_of_rows_that_tracing_has_fixed_is_refused() -> None:
         check(policy, spec)
 
 
+@pytest.mark.slow
 def test_an_operation_without_an_export_is_refused_with_the_exporter_s_reason() -> None:
     policy, spec = made(ACTIONS["box"])
     policy.encoder = Doubled(policy.encoder, lambda features: torch.special.i1(features))

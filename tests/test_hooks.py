@@ -169,6 +169,7 @@ def test_what_cannot_be_loaded_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_hooks_are_found_by_a_process_of_its_own_which_makes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

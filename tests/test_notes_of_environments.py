@@ -35,6 +35,7 @@ def test_notes_are_taken_out_of_the_infos_of_steps_and_of_episodes_that_ended() 
     assert take_notes(infos) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kwargs", "text"), [("{}", TEXT), ("{raises: 40}", "failed in step: ValueError: the simul")])
 def test_a_run_in_one_process_prints_each_line_about_its_environments_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kwargs: str, text: str

@@ -30,6 +30,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_video_that_is_being_written_is_waited_for_and_environments_that_hang_are_not(ends: list[str]) -> None:
     chosen = EvaluateArguments("runs/x", episodes=1, max_seconds=0.1, video="long.gif")
     tally = Tally(asked=1)

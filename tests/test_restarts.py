@@ -104,6 +104,7 @@ def test_the_same_holds_for_lasting_checkpoints(cluster: Cluster, point: str) ->
     kill_at(cluster, point, "--run.checkpoint-seconds", "0")
 
 
+@pytest.mark.slow
 def test_a_failpoint_that_does_not_exist_is_an_error_of_usage(cluster: Cluster) -> None:
     learner = cluster.learner(**{VARIABLE: "between-the-lines"})
     cluster.place.ends(learner, code=2)

@@ -67,7 +67,9 @@ def test_registering_it_loads_neither_it_nor_pygame() -> None:
 
 
 @pytest.mark.parametrize(("mode", "reward"), TASKS)
-@pytest.mark.parametrize("columns", [1, 5, 33])
+@pytest.mark.parametrize(
+    "columns", [pytest.param(1, marks=pytest.mark.slow), 5, pytest.param(33, marks=pytest.mark.slow)]
+)
 def test_the_vector_version_does_bit_for_bit_what_single_arms_do(mode: str, reward: str, columns: int) -> None:
     seeds = [int(seed) for seed in np.random.default_rng(columns).integers(2**31, size=columns)]
     task = {"mode": mode, "reward": reward, "max_episode_steps": 70}
@@ -216,6 +218,7 @@ def test_observations_stay_within_their_bounds() -> None:
             assert vector.observation_space.contains(vector.step(np.ones((200, 2)))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("leave", [1, 5, 20, 45, 50, 51, 52, 75, 100, 200])
 def test_holding_the_goal_pays_more_than_leaving_it_at_any_time(mode: str, leave: int) -> None:

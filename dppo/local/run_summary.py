@@ -25,8 +25,8 @@ from dppo.watch.recorder import LAST_VIDEO_SECONDS, Recorder
 
 LEAST_SECONDS = 1.0  # that must be left for the second half of the evaluation
 NO_EPISODE = (
-    "no episode ended in training, so none may end now: limit them, for example with "
-    "--env.kwargs '{max_episode_steps: 1000}'"
+    "no episode ended in training, so none may end now: train for longer than an episode takes, and where none ever "
+    "ends limit them, for example with --env.kwargs '{max_episode_steps: 1000}'"
 )
 
 if TYPE_CHECKING:

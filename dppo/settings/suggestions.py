@@ -49,7 +49,7 @@ _TABLE = (
     ("ppo.value_clip_range", "", "clip_vloss clip_range_vf vf_clip_param value_clip"),
     ("ppo.recompute_advantages", "", "recompute_adv recompute_advantage"),
     ("network.action_bounds", "squash", "squash_output tanh_squash"),
-    ("network.exploration", "state", "use_sde"),
+    ("network.exploration", "state", "use_sde gsde sde"),
     ("network.exploration_steps", "", "sde_sample_freq"),
     ("network.policy_hidden and network.critic_hidden", "", "net_arch hidden hidden_size hidden_sizes"),
     (

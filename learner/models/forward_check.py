@@ -28,8 +28,21 @@ def check_forward(policy: PolicyNetwork, inputs: Sequence[Tensor]) -> None:
         distribution = policy.distribution_of(given)
         rows = distribution.sample(noise).detach()
         log_prob = distribution.log_prob(rows)
+    _check_repeated(policy, given, rows, log_prob.detach())
     _check_alone(policy, given, rows, log_prob.detach())
     _check_trainable(policy, log_prob)
+
+
+def _check_repeated(policy: PolicyNetwork, given: Sequence[Tensor], rows: Tensor, expected: Tensor) -> None:
+    with torch.no_grad():
+        again = policy.distribution_of(given).log_prob(rows)
+    if not torch.allclose(again, expected, rtol=TOLERANCE, atol=TOLERANCE):
+        row = int((again - expected).abs().nan_to_num(torch.inf).argmax())
+        raise UsageError(
+            f"the policy computes another log-prob of the same observations when it is called again: {again[row]:.6g} "
+            f"instead of {expected[row]:.6g}: look for something that a module keeps in itself between calls (what is "
+            "remembered belongs into the state that is handed in and returned), or random numbers"
+        )
 
 
 def _check_alone(policy: PolicyNetwork, given: Sequence[Tensor], rows: Tensor, expected: Tensor) -> None:
