@@ -12,6 +12,7 @@ from gymnasium.vector import SyncVectorEnv
 from saying_env import BYTES, FLOATS, Answer, Says, saying
 
 from dppo.actor.envs.make import make_environments
+from dppo.actor.envs.ranges import FIRST_LOOKS
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import VectorEnvironments
 from dppo.protocol.messages import EnvSettings
@@ -71,3 +72,16 @@ def test_spaces_as_they_should_be_note_nothing() -> None:
     for name in ("CartPole-v1", "Acrobot-v1", "FrozenLake-v1", "MountainCar-v0"):
         settings = EnvSettings(name, vectorization="sync")
         assert noted(lambda note, settings=settings: make_environments(settings, 2, note=note), 50) == []
+
+
+def test_images_whose_space_promises_more_than_they_hold_are_noted_after_a_while() -> None:
+    space = gym.spaces.Box(0, 255, (36, 40), np.uint8)
+
+    def looked_at(brightest: int) -> list[str]:
+        image = np.zeros((36, 40), np.uint8)
+        image[3, 4] = brightest
+        return noted(lambda note: SyncLoop([Says(space, step=saying(image))], note=note), FIRST_LOOKS + 20)
+
+    (text,) = looked_at(1)
+    assert text.startswith("observations are bytes without one above 1 in the first 256 steps: an encoder of images")
+    assert looked_at(64) == []

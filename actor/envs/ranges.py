@@ -32,6 +32,7 @@ class Ranges:
         self._steps = 0
         self._wide = leaf.kind == "box" and np.dtype(leaf.dtype).kind in "iu" and np.dtype(leaf.dtype).itemsize >= 4
         self._outside: np.ndarray | None = None
+        self._brightest: int | None = None  # pixel so far, of an image that may be brighter; None where nobody asks
         if isinstance(space, gym.spaces.Box):
             self._set_bounds(space, envs)
 
@@ -53,20 +54,32 @@ class Ranges:
     def _look_for_dark_images(self) -> None:
         """Note an image of bytes whose bounds leave most of 0 to 255 out, which is what encoders divide by."""
         shape, brightest = self._leaf.shape, int(self._high.max())
-        is_image = self._leaf.dtype == "|u1" and len(shape) in (2, 3) and sorted(shape)[-2] >= SMALLEST_IMAGE
-        if is_image and brightest < DARK:
-            are = "are" if self._leaf.name == "observation" else "is"
-            self._note(
-                f"{self._observations} {are} of bytes from 0 to {brightest}: "
-                "an encoder of images divides them by 255 and sees next to nothing; spread them over 0 to 255 (before "
-                "they become bytes), or take --network.encoder flat"
-            )
+        if self._leaf.dtype != "|u1" or len(shape) not in (2, 3) or sorted(shape)[-2] < SMALLEST_IMAGE:
+            return
+        if brightest < DARK:
+            self._say_dark(f"of bytes from 0 to {brightest}")
+        else:
+            self._brightest = 0
+
+    def _say_dark(self, how: str) -> None:
+        are = "are" if self._leaf.name == "observation" else "is"
+        self._note(
+            f"{self._observations} {are} {how}: "
+            "an encoder of images divides them by 255 and sees next to nothing; spread them over 0 to 255 (before "
+            "they become bytes), or take --network.encoder flat"
+        )
 
     def look(self, rows: np.ndarray) -> None:
         """Note what is outside of the bounds in observations [E, ...]."""
         self._steps += 1
         if self._steps > FIRST_LOOKS and self._steps % LOOK_EVERY:
             return
+        if self._brightest is not None:
+            self._brightest = max(self._brightest, int(rows.max()))
+            if self._steps == FIRST_LOOKS:
+                if self._brightest < DARK:
+                    self._say_dark(f"bytes without one above {self._brightest} in the first {FIRST_LOOKS} steps")
+                self._brightest = None
         if self._outside is not None:
             np.less(rows, self._low, out=self._outside[0])
             np.greater(rows, self._high, out=self._outside[1])

@@ -41,8 +41,9 @@ def _arrays(state: Any, carried: Sequence[Leaf]) -> list[Any]:
         return [state]
     names = [leaf.name for leaf in carried]
     if not (isinstance(state, dict) and set(state) == set(names)):
+        keys = f" with the keys {', '.join(map(str, state))}" if isinstance(state, dict) else ""
         raise UsageError(
-            f"state is {type(state).__name__}: pass the dict of {', '.join(names)} that the last call of predict "
+            f"state is {type(state).__name__}{keys}: pass the dict of {', '.join(names)} that the last call of predict "
             "returned, or None where an episode begins"
         )
     return [state[name] for name in names]

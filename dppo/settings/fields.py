@@ -149,7 +149,9 @@ def from_value(kind: Any, value: Any) -> Any:
         return _choice(kind, value)
     expected = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
     expected |= {list: "a list such as [module:Wrapper]", tuple: f"a list such as {_example(kind)}"}
-    raise ValueError(f"{value!r} is not {expected.get(origin or kind, 'a mapping with text keys')}")
+    hint = " (YAML takes on, off, yes and no for these: quote them)" if kind is str and isinstance(value, bool) else ""
+    hint = " (leave the setting out)" if kind is str and value is None else hint
+    raise ValueError(f"{value!r} is not {expected.get(origin or kind, 'a mapping with text keys')}{hint}")
 
 
 def _example(kind: Any) -> str:
