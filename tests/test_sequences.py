@@ -76,6 +76,25 @@ def needed(grid: Grid) -> np.ndarray:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("lengths", [(5, 17), (17, 5, 16), (1, 2)])
+def test_a_segment_beside_a_longer_one_is_remembered_as_it_is_alone(kind: str, lengths: tuple[int, ...]) -> None:
+    memory, rng = memory_of(kind), np.random.default_rng(3)
+    segments = [replace(segment_of(rng, memory, T, 3), valid=np.ones((T, 3), bool)) for T in lengths]
+    rollouts = [Received("a", bytes([i]), 1, 3 * i, segment) for i, segment in enumerate(segments)]
+    together = lay_out(rollouts)
+    past = run_over(together, memory, torch.from_numpy(together.observations["observation"]), 4)
+    values, finals = together.spread(past.features.sum(1).numpy())
+    for place, rollout in enumerate(rollouts):
+        grid = lay_out([rollout])
+        alone = run_over(grid, memory, torch.from_numpy(grid.observations["observation"]), 4)
+        expected, _ = grid.spread(alone.features.sum(1).numpy())
+        end = lengths[place] + 1  # with the observation behind the last step, whose value is what the rest is worth
+        np.testing.assert_allclose(values[:end, 3 * place : 3 * place + 3], expected, rtol=1e-5, atol=1e-6)
+    assert len(finals) == sum(int(segment.truncated.sum()) for segment in segments)
+
+
+@torch.no_grad()
 def agree(kind: str, T: int, E: int, bptt_steps: int, seed: int) -> None:
     memory, rng = memory_of(kind, seed), np.random.default_rng(seed)
     segment = segment_of(rng, memory, T, E)

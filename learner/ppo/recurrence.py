@@ -70,7 +70,8 @@ def _episodes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cut = np.ones((T + 1, N), bool)  # whether a sequence begins with that row
     ended = grid.terminated | grid.truncated | ~grid.valid
     cut[1:] = ended
-    cut[1:T] |= ~grid.valid[1:]  # a reset is no step of any episode
+    # a reset is no step of any episode; the observation behind a column's last step is none either, and goes on
+    cut[1:T] |= ~grid.valid[1:] & grid.observed[2:]
     rows_of_column = grid.observed.sum(axis=0)
     first_rows = np.cumsum(rows_of_column) - rows_of_column
     begins = cut.T[grid.observed.T]
