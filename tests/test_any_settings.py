@@ -21,7 +21,7 @@ from dppo.protocol.messages import Stop
 from dppo.protocol.specs import Leaf, Spec
 
 EXAMPLES = 5
-MANY_EXAMPLES = 200
+MANY_EXAMPLES = 100
 SECONDS = 90.0  # of one run, simulated
 QUIET_SECONDS = 45.0  # without an update, at the end of it
 ROUND_SECONDS = 0.1

@@ -194,7 +194,7 @@ def test_both_sides_agree_on_every_supported_space(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=75, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_both_sides_agree_on_hundreds_of_spaces(**case: Any) -> None:
@@ -202,7 +202,7 @@ def test_both_sides_agree_on_hundreds_of_spaces(**case: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES | {"vectorisation": st.just("async")})
 @pytest.mark.filterwarnings("ignore")
 def test_both_sides_agree_where_environments_are_processes(**case: Any) -> None:

@@ -165,7 +165,7 @@ def test_both_sides_agree_on_masks(space: Any, vectorisation: Any, source: Sourc
 
 
 @pytest.mark.slow
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=75, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @example(DICT, AutoresetMode.SAME_STEP, "info", "nested", 4)
 @pytest.mark.filterwarnings("ignore")

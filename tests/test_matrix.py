@@ -46,7 +46,7 @@ from dppo.networks import LeafEncoder
 from dppo.protocol.messages import Rollout
 from dppo.protocol.rollout import pack
 
-COMBINATIONS = 56
+COMBINATIONS = 50
 ENVS = 2
 BATCH = 128
 

@@ -145,7 +145,7 @@ def masked(vectorisation: Any, source: Any) -> Environments:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(
     task=st.sampled_from(["flat", "deep", "picture", "masks by info", "masks by leaf"]),
     vectorisation=st.sampled_from(["sync", *AutoresetMode]),

@@ -93,8 +93,7 @@ def test_an_environment_in_a_file_of_our_name_is_refused_before_anything_is_writ
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("python_path", [None, "."])
-@pytest.mark.parametrize("actors", ["0", "1"])
+@pytest.mark.parametrize(("actors", "python_path"), [("0", None), ("1", ".")])
 @pytest.mark.parametrize("name", FILES)
 def test_a_run_does_not_care_for_such_files(tmp_path: Path, name: str, actors: str, python_path: str | None) -> None:
     (tmp_path / "my_env.py").write_text(ENVIRONMENT)
