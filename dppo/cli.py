@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dppo.fitted_text import fitted
+from dppo.local.interrupts import interrupt_between_imports
 from dppo.local.process_end import leave, use_utf8
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def process(arguments: Sequence[str]) -> NoReturn:
     """Run one command as what its process is for."""
     use_utf8()
+    interrupt_between_imports()
     leave(run_command(list(arguments)))
 
 

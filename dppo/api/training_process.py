@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from dppo.local.interrupts import interrupt_between_imports
 from dppo.local.launch_texts import LaunchTexts
 from dppo.local.process_end import leave, use_utf8
 from dppo.protocol.errors import DppoError, UsageError
@@ -59,4 +60,5 @@ def _train(given: bytes) -> tuple[int, dict[str, Any]]:
 
 if __name__ == "__main__":
     use_utf8()
+    interrupt_between_imports()
     leave(main(sys.argv[1:]))
