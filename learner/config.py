@@ -86,13 +86,14 @@ class CollectConfig:
     batch_steps: int = 2048
     """The minimum batch: the learner sends STOP once it has this many environment steps."""
     rule: RuleName = "minimum"
-    """Which steps a batch holds (docs/algorithms.md). minimum: those of whichever actors make them. even_shares: no
-    actor collects more than its share of batch_steps under one policy; a batch has batch_steps and less than one row of
-    all environments more, which matters where batches are tiny, and the slowest actor sets the pace. With vectorization
-    sync the result does not depend on how the environments are divided among actors. quota: every one of
-    collect.slots environments makes batch_steps / slots rows (rounded up), whoever steps it and however long it takes,
-    and nothing else counts: each version is the same to the last bit, whatever the actors. quorum: as even_shares, and
-    a batch ends once 60 % of the environments have made their share and every other one a quarter of it."""
+    """Choice of the steps that a batch holds (docs/algorithms.md). minimum: those of whichever actors make them.
+    even_shares: no actor collects more than its share of batch_steps under one policy; a batch has batch_steps and less
+    than one row of all environments more, which matters where batches are tiny, and the slowest actor sets the pace.
+    With vectorization sync the result does not depend on how the environments are divided among actors. quota: every
+    one of collect.slots environments makes batch_steps / slots rows (rounded up), whoever steps it and however long it
+    takes, and nothing else counts: each version is the same to the last bit, whatever the actors. quorum: as
+    even_shares, and a batch ends once 60 % of the environments have made their share and every other one a quarter of
+    it."""
     slots: int = 0
     """quota: environments of the run, in all. 0: envs_per_actor times the actors of `dppo train`; `dppo learner` needs
     a number."""
@@ -107,12 +108,12 @@ class CollectConfig:
     """Rows of one rollout message (T), or as many more as make up for resets among them; 0 derives it from batch_steps
     and the number of environments that deliver. Never more than an actor's share of the batch."""
     on_stop: Literal["keep", "drop"] = "keep"
-    """What an actor does, when the batch is full, with the segment it has begun: ship it, bootstrapped (keep), or throw
-    it away (drop, which biases batches towards short episodes and is only here to compare)."""
+    """Fate of the segment that an actor has begun when the batch is full: shipped, bootstrapped (keep), or thrown away
+    (drop, which biases batches towards short episodes and is only here to compare)."""
     stop_grace_seconds: float = field(default=3.0, metadata=MAY_CHANGE)
-    """How long the learner waits for actors to stop once the batch is full; then it names them and goes on without
-    them. An actor that was late twice is not waited for until it stops in time again: a step of its environments must
-    be shorter than this for it to contribute. At least 0.1."""
+    """Wait for actors to stop once the batch is full; then the learner names them and goes on without them. An actor
+    that was late twice is not waited for until it stops in time again: a step of its environments must be shorter than
+    this for it to contribute. At least 0.1."""
     lease_seconds: float = field(default=10.0, metadata=MAY_CHANGE)
     """Silence after which learner and actor give each other up; must exceed the longest environment step. At least
     1.5."""

@@ -37,8 +37,8 @@ class NetworkConfig:
     """Weights at the start: orthogonal with gain sqrt 2 (the policy's outputs 0.01), or uniform as Glorot and Bengio,
     which is TensorFlow's way. Biases are 0."""
     distribution: Literal["gaussian", "beta"] = "gaussian"
-    """Of an action's numbers: a Gaussian, whose samples action_bounds brings within the bounds, or a Beta distribution,
-    which is between the bounds by itself; all numbers must have both."""
+    """Distribution of an action's numbers: a Gaussian, whose samples action_bounds brings within the bounds, or a Beta
+    distribution, which is between the bounds by itself; all numbers must have both."""
     mean: Literal["linear", "tanh"] = "linear"
     """The Gaussian's mean: the network's output, or mean_scale times its tanh."""
     mean_scale: float = 1.0

@@ -60,8 +60,8 @@ class PpoConfig:
     """minibatch: stop before the optimizer step of the first minibatch whose mean KL exceeds early_stop_kl, not only
     after an epoch."""
     surrogate: Literal["clip", "kl_penalty", "divergence_mask"] = "clip"
-    """What keeps the new policy near the old one: clip the probability ratio; or add a penalty of kl_coefficient times
-    the mean KL(old || new) to the loss; or mask the rows in whose state the policy has moved by more than
+    """Means to keep the new policy near the old one: clip the probability ratio; or add a penalty of kl_coefficient
+    times the mean KL(old || new) to the loss; or mask the rows in whose state the policy has moved by more than
     divergence_limit, where they would move it further."""
     divergence: Literal["kl", "total_variation"] = "kl"
     """divergence_mask: by which distance of old and new policy, in closed form; total_variation for choices and at most

@@ -1,6 +1,7 @@
 """Beta distributions against torch.distributions and their own distribution function, their graph, and training."""
 
 import math
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -70,7 +71,7 @@ def test_slopes_are_those_of_torch_distributions() -> None:
 
 
 def distribution_function(alpha: float, beta: float) -> np.ndarray:
-    """Of the logit, at LOGITS: the integral of its density."""
+    """Return the distribution function of the logit at LOGITS: the integral of its density."""
     density = np.exp(-alpha * np.logaddexp(0, -LOGITS) - beta * np.logaddexp(0, LOGITS))
     below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return below / below[-1]
@@ -164,9 +165,10 @@ def test_a_try_that_rounding_decides_is_no_other_policy_and_many_are(
 
 
 def test_settings_of_gaussians_and_heads_of_the_users_are_refused() -> None:
-    for name, value in {"std": "state", "initial_log_std": -1.0, "action_bounds": "squash", "mean": "tanh"}.items():
+    given: dict[str, Any] = {"std": "state", "initial_log_std": -1.0, "action_bounds": "squash", "mean": "tanh"}
+    for name, value in given.items():
         with pytest.raises(UsageError, match=rf"network\.{name}=.* is of Gaussians") as caught:
-            NetworkConfig(distribution="beta", **{name: value})  # type: ignore[arg-type]
+            NetworkConfig(distribution="beta", **{name: value})
         assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match=r"distribution=beta is of the built-in head"):
         NetworkConfig(distribution="beta", head="my_nets:make_head")

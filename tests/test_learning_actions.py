@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from learned_policies import mean_reward
 
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.sampling.collector import Collector
@@ -64,17 +65,6 @@ class Matching(gym.Env[Any, Any]):
         return self._observe(), float(np.mean(fit)), False, self._steps == EPISODE_STEPS, {}
 
 
-def mean_reward(space: gym.Space[Any], policy: Policy, *, deterministic: bool = True) -> float:
-    environment = Matching(space)
-    observation, _ = environment.reset(seed=99)
-    rewards = []
-    for _ in range(500):
-        action, _ = policy.predict(observation, deterministic=deterministic)
-        observation, reward, *_ = environment.step(action)
-        rewards.append(reward)
-    return float(np.mean(rewards))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("space", [CHOICES, DICT], ids=["MultiDiscrete", "Dict"])
 def test_every_part_of_an_action_is_learned_within_forty_thousand_steps(space: gym.Space[Any]) -> None:
@@ -83,7 +73,7 @@ def test_every_part_of_an_action_is_learned_within_forty_thousand_steps(space: g
     network = NetworkConfig(policy_hidden=(32, 32), critic_hidden=(32, 32))
     trainer = Trainer(environments.spec, ppo=ppo, network=network, seed=1, total_steps=40 * ROWS * ENVS)
     collector = Collector(environments, seed=1, first_slot=0, life=0)
-    untrained = mean_reward(space, Policy(trainer.graph_bytes(1), seed=1), deterministic=False)
+    untrained = mean_reward(Matching(space), Policy(trainer.graph_bytes(1), seed=1), deterministic=False)
     for version in range(1, 41):
         collector.load(PolicyRunner(trainer.graph_bytes(version)))
         for _ in range(ROWS):
@@ -92,6 +82,6 @@ def test_every_part_of_an_action_is_learned_within_forty_thousand_steps(space: g
         assert segment is not None
         report = trainer.update([Received("actor", b"12345678", version, 0, segment)])
         assert report.ratio_excess <= 1
-    trained = mean_reward(space, Policy(trainer.graph_bytes(41), seed=1))
+    trained = mean_reward(Matching(space), Policy(trainer.graph_bytes(41), seed=1))
     assert untrained < 0.6
     assert trained > 0.93

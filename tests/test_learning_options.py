@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
+from learned_policies import mean_reward
 
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.sampling.collector import Collector
@@ -66,18 +67,6 @@ class Places(gym.Env[np.ndarray, np.ndarray]):
         return self._observe(), reward, False, self._steps == EPISODE_STEPS, {}
 
 
-def mean_reward(space: gym.Space[Any], policy: Policy, *, deterministic: bool) -> float:
-    assert isinstance(space, spaces.Box)
-    environment = Places(space)
-    observation, _ = environment.reset(seed=99)
-    rewards = []
-    for _ in range(300):
-        action, _ = policy.predict(observation, deterministic=deterministic)
-        observation, reward, *_ = environment.step(action)
-        rewards.append(reward)
-    return float(np.mean(rewards))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_moving_target_is_learned_within_sixteen_thousand_steps(option: str) -> None:
@@ -92,7 +81,7 @@ def test_a_moving_target_is_learned_within_sixteen_thousand_steps(option: str) -
         total_steps=UPDATES * ROWS * ENVS,
     )
     collector = Collector(environments, seed=1, first_slot=0, life=0)
-    untrained = mean_reward(space, Policy(trainer.graph_bytes(1), seed=1), deterministic=False)
+    untrained = mean_reward(Places(space), Policy(trainer.graph_bytes(1), seed=1), deterministic=False)
     for version in range(1, UPDATES + 1):
         collector.load(PolicyRunner(trainer.graph_bytes(version)))
         for _ in range(ROWS):
@@ -102,5 +91,5 @@ def test_a_moving_target_is_learned_within_sixteen_thousand_steps(option: str) -
         report = trainer.update([Received("actor", b"12345678", version, 0, segment)])
         assert report.ratio_excess <= 1
     trained = Policy(trainer.graph_bytes(UPDATES + 1), seed=1)
-    assert mean_reward(space, trained, deterministic=True) > 0.95
-    assert mean_reward(space, trained, deterministic=False) > untrained + 0.2
+    assert mean_reward(Places(space), trained, deterministic=True) > 0.95
+    assert mean_reward(Places(space), trained, deterministic=False) > untrained + 0.2

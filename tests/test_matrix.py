@@ -198,7 +198,7 @@ class Sides:
         return Trainer(self._environments.spec, ppo=ppo, network=self._network, seed=1, total_steps=1000)
 
     def collected(self, graph: bytes, version: int) -> Received:
-        """What the learner accepts of one segment that this graph has acted."""
+        """Return the part that the learner accepts of one segment that this graph has acted."""
         self._collector.load(PolicyRunner(graph))
         for _ in range(24):
             self._collector.step()

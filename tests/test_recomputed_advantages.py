@@ -57,7 +57,7 @@ def by_a_plain_loop(trainer: Trainer, rollout: Received) -> list[float]:
     return advantages
 
 
-def test_each_epoch_has_the_advantages_of_the_critic_that_it_begins_with() -> None:
+def test_each_epoch_has_the_advantages_of_the_critic_that_it_begins_with(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(ppo=PLAIN)
     rollout = Received("a", b"a", 0, 0, acted(trainer, 3))
     gradients, seen, expected = trainer._steps._gradients, [], []
@@ -68,7 +68,7 @@ def test_each_epoch_has_the_advantages_of_the_critic_that_it_begins_with() -> No
         expected.append(torch.tensor(by_a_plain_loop(trainer, rollout)))
         taken(rows, outputs, penalty)
 
-    gradients.both = both  # type: ignore[method-assign]
+    monkeypatch.setattr(gradients, "both", both)
     trainer.update([rollout])
     assert len(seen) == 3
     for (advantages, targets, limits), slow in zip(seen, expected, strict=True):
@@ -79,7 +79,9 @@ def test_each_epoch_has_the_advantages_of_the_critic_that_it_begins_with() -> No
 
 
 @pytest.mark.parametrize("surrogate", ["clip", "kl_penalty"])
-def test_rows_that_are_left_out_stay_out_and_shuffled_ones_keep_their_own(surrogate: str) -> None:
+def test_rows_that_are_left_out_stay_out_and_shuffled_ones_keep_their_own(
+    surrogate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ppo = replace(PLAIN, surrogate=surrogate, minibatch_steps=16, normalise_advantages="batch", normalise_values=True)
     trainer = make_trainer(ppo=replace(ppo, dual_clip=3.0 if surrogate == "clip" else 0.0))
     batch = batch_for(trainer)
@@ -91,7 +93,7 @@ def test_rows_that_are_left_out_stay_out_and_shuffled_ones_keep_their_own(surrog
         pairs.append(rows)
         taken(rows, outputs, penalty)
 
-    gradients.both = both  # type: ignore[method-assign]
+    monkeypatch.setattr(gradients, "both", both)
     report = trainer.update(batch)
     assert report.steps_left_out == 8
     epochs: list[dict[int, Tensor]] = [{}, {}, {}]

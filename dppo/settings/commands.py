@@ -168,7 +168,7 @@ class BenchSolve:
     output: str = ""
     """JSON file to write besides the table."""
     overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """What follows `--` is handed to every `dppo train`."""
+    """Arguments behind `--`, handed to every `dppo train`."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "seeds")
@@ -186,7 +186,7 @@ class BenchPreset:
     output: str = ""
     """JSON file to write besides the table."""
     overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """What follows `--` is handed to every `dppo train`."""
+    """Arguments behind `--`, handed to every `dppo train`."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "seeds")
@@ -205,7 +205,7 @@ class BenchThroughput:
     output: str = ""
     """JSON file to write besides the table."""
     overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """What follows `--` is handed to `dppo train`."""
+    """Arguments behind `--`, handed to `dppo train`."""
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "actors")
@@ -224,7 +224,7 @@ class BenchUpdate:
     output: str = ""
     """JSON file to write besides the table."""
     overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """What follows `--` are settings of `dppo train`, for example --network.memory lstm; a GRU where they name none."""
+    """Settings of `dppo train` behind `--`, for example --network.memory lstm; a GRU where they name no memory."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "pairs")

@@ -66,7 +66,8 @@ class Memory(nn.Module):
         """
         layers = self.parameters_by_layer
         for weights, before in zip(layers, starts.chunk(len(layers), 1), strict=True):
-            features = _Layer.apply(self.kind, list(sizes), before, features, *weights)  # type: ignore[no-untyped-call]
+            apply: Any = _Layer.apply  # which PyTorch has left without annotations
+            features = apply(self.kind, list(sizes), before, features, *weights)
         return features
 
     @torch.no_grad()

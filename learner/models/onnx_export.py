@@ -5,6 +5,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from onnx import ModelProto, TensorProto
@@ -108,7 +109,7 @@ def _exported(policy: PolicyNetwork, spec: Spec) -> tuple[ModelProto, list[str]]
 
 def _traced(policy: PolicyNetwork, spec: Spec) -> tuple[ModelProto, list[str]]:
     inputs = list(policy.inputs)
-    file = io.BytesIO()
+    file: Any = io.BytesIO()  # the annotation of `export` knows the newer exporter's arguments only
     with _without_a_dump(), warnings.catch_warnings(record=True) as warned:
         # what it warns of in a user's network matters where graph_check finds that it does; and it says on every call
         # that it is the older one, but the newer one takes 6 s instead of 0.3 s
@@ -116,7 +117,7 @@ def _traced(policy: PolicyNetwork, spec: Spec) -> tuple[ModelProto, list[str]]:
         torch.onnx.export(
             policy,
             example_inputs(policy, spec, rows=2),
-            file,  # type: ignore[arg-type]  # the annotation knows the newer exporter only
+            file,
             dynamo=False,
             opset_version=OPSET,
             do_constant_folding=False,  # folding exp(log_std) would hide log_std in a constant

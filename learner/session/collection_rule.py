@@ -12,6 +12,7 @@ from dppo.learner.session.even_shares import EvenShares
 from dppo.learner.session.exact_quota import ExactQuota
 from dppo.learner.session.quorum import Quorum
 from dppo.learner.session.records import Action, Peer, Quota, Settings
+from dppo.learner.session.rule_defaults import RuleDefaults
 from dppo.protocol.rollout import Segment
 
 
@@ -89,65 +90,15 @@ class CollectionRule(Protocol):
 
 
 @dataclass(frozen=True)
-class Minimum:
+class Minimum(RuleDefaults):
     """At least so many steps, of whichever actors make them; STOP to all then, and what it cuts still counts."""
 
     batch_steps: int
     cuts_at_episode_end: bool = False  # the first episode that ends fills the batch, too
-    accepts_resets_alone: bool = False
-
-    def begin(self, now: float) -> None:
-        """Keep nothing from one policy to the next."""
-
-    def share(self, rows: int) -> int:
-        """Return 0: all act until STOP."""
-        return 0
-
-    def is_given_up(self, peer: Peer) -> bool:
-        """Return False: no actor is waited for, so none is given up."""
-        return False
-
-    def has_work_for(self, peer: Peer) -> bool:
-        """Return True: whoever joins takes part."""
-        return True
-
-    def take_over(self, peer: Peer) -> Sequence[bytes]:
-        """Return none: what an actor delivered before it was replaced counts."""
-        return ()
-
-    def spoilt(self, peer: Peer) -> int:
-        """Return 0: any other step is as good."""
-        return 0
-
-    def accepts(self, quota: Quota, seq: int, rows: int) -> bool:
-        """Whether it was under way when STOP was sent, or is what STOP cut."""
-        return quota.covers(seq)
-
-    def is_full_with(self, segment: Segment) -> bool:
-        """Whether an episode ended in it, where that ends collecting."""
-        return self.cuts_at_episode_end and segment.ends_episode
-
-    def share_delivered(self, peer: Peer, now: float) -> None:
-        """Note nothing: no peer has a share."""
 
     def is_full(self, steps: int, peers: Collection[Peer]) -> bool:
         """Whether the steps are enough."""
         return steps >= self.batch_steps
-
-    def another_round(self, steps: int, peers: Collection[Peer]) -> Sequence[tuple[Peer, int]]:
-        """Return none: no peer stops by itself."""
-        return ()
-
-    def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
-        """Return none: nothing is owed."""
-        return []
-
-    def gone(self, peer: Peer, peers: Collection[Peer], now: float) -> None:
-        """Note nothing: none was waited for."""
-
-    def lacks(self, peers: Collection[Peer]) -> str:
-        """Return "": any actor will do."""
-        return ""
 
 
 def collection_rule(settings: Settings) -> CollectionRule:

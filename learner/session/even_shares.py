@@ -8,14 +8,14 @@ import math
 from collections.abc import Collection, Sequence
 
 from dppo.learner.session.punctuality import Punctuality
-from dppo.learner.session.records import Action, Note, Peer, Quota
-from dppo.protocol.rollout import Segment
+from dppo.learner.session.records import Action, Note, Peer
+from dppo.learner.session.rule_defaults import RuleDefaults
 
 USUAL_TIMES = 3.0  # so much longer than its last share may an actor take for the next
 LONGEST_TIMES = 10.0  # the limit of one wait, for all that an actor delivers meanwhile
 
 
-class EvenShares:
+class EvenShares(RuleDefaults):
     """The same number of rows of every environment: actors stop by themselves once they have delivered them.
 
     Keeps which actors deliver in time, and for how long shares took under the newest policy.
@@ -45,26 +45,6 @@ class EvenShares:
     def is_given_up(self, peer: Peer) -> bool:
         """Whether that actor was late too often for its share to be waited for."""
         return self._punctuality.is_given_up(peer.actor)
-
-    def has_work_for(self, peer: Peer) -> bool:
-        """Return True: whoever joins takes part."""
-        return True
-
-    def take_over(self, peer: Peer) -> Sequence[bytes]:
-        """Return none: what an actor delivered before it was replaced counts."""
-        return ()
-
-    def spoilt(self, peer: Peer) -> int:
-        """Return 0: another round makes up for rows that cannot be used."""
-        return 0
-
-    def accepts(self, quota: Quota, seq: int, rows: int) -> bool:
-        """Whether it was under way when STOP was sent, or is what STOP cut."""
-        return quota.covers(seq)
-
-    def is_full_with(self, segment: Segment) -> bool:
-        """Whether an episode ended in it, where that ends collecting."""
-        return self.cuts_at_episode_end and segment.ends_episode
 
     def share_delivered(self, peer: Peer, now: float) -> None:
         """Record how long the share took."""
@@ -113,10 +93,6 @@ class EvenShares:
             longest, waited = max(self._grace_seconds, self._longest_seconds), now - self._exhausted_at
             self._punctuality.wasted(waited * self._grace_seconds / longest, now)
             self._punctuality.gone(peer.actor, waited)
-
-    def lacks(self, peers: Collection[Peer]) -> str:
-        """Return "": others make up for an actor that is missing."""
-        return ""
 
     def _owes(self, peer: Peer) -> bool:
         quota = peer.quota

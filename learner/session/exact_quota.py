@@ -8,15 +8,14 @@ moment at which one ended.
 import math
 from collections.abc import Collection, Sequence
 
-from dppo.learner.session.records import Action, Peer, Quota
+from dppo.learner.session.records import Peer, Quota
+from dppo.learner.session.rule_defaults import RuleDefaults
 from dppo.learner.session.slots import Slots
-from dppo.protocol.rollout import Segment
 
 
-class ExactQuota:
+class ExactQuota(RuleDefaults):
     """The same rows of each of a fixed number of slots. Waits for all of them, for as long as it takes."""
 
-    cuts_at_episode_end = False
     accepts_resets_alone = True  # they are rows of the share
 
     def __init__(self, batch_steps: int, slots: int) -> None:
@@ -34,10 +33,6 @@ class ExactQuota:
     def share(self, rows: int) -> int:
         """Return T, whatever actors there are."""
         return self._rows
-
-    def is_given_up(self, peer: Peer) -> bool:
-        """Return False: all are waited for."""
-        return False
 
     def has_work_for(self, peer: Peer) -> bool:
         """Whether nobody has made the share of its slots yet."""
@@ -61,10 +56,6 @@ class ExactQuota:
         """Whether it is part of the share, which no rollout of an actor of ours exceeds."""
         return quota.rows + rows <= quota.share
 
-    def is_full_with(self, segment: Segment) -> bool:
-        """Return False: all slots must be in."""
-        return False
-
     def share_delivered(self, peer: Peer, now: float) -> None:
         """Note that the share is in."""
         self._finished[peer.incarnation] = peer.slots
@@ -72,17 +63,6 @@ class ExactQuota:
     def is_full(self, steps: int, peers: Collection[Peer]) -> bool:
         """Whether the shares of all slots are in."""
         return sum(slots.envs for slots in self._finished.values()) == self._slots
-
-    def another_round(self, steps: int, peers: Collection[Peer]) -> Sequence[tuple[Peer, int]]:
-        """Return none: rows count, and resets are rows."""
-        return ()
-
-    def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
-        """Return none: without one share there is no batch."""
-        return []
-
-    def gone(self, peer: Peer, peers: Collection[Peer], now: float) -> None:
-        """Note nothing: its slots are waited for, whoever takes them."""
 
     def lacks(self, peers: Collection[Peer]) -> str:
         """Return the slots that no actor has and whose share is not in, for people; "" where there are none."""

@@ -9,17 +9,16 @@ import math
 from collections.abc import Collection, Sequence
 
 from dppo.learner.session.even_shares import EvenShares
-from dppo.learner.session.records import Action, Peer, Quota
-from dppo.protocol.rollout import Segment
+from dppo.learner.session.records import Action, Peer
+from dppo.learner.session.rule_defaults import RuleDefaults
 
 QUORUM = 0.6  # of the environments, with their whole share in
 LEAST_PART = 0.25  # of its share, that every other one delivers
 
 
-class Quorum:
+class Quorum(RuleDefaults):
     """Shares as with even shares, of which the slowest actors need not make more than a part."""
 
-    cuts_at_episode_end = False
     accepts_resets_alone = True  # they are rows of the share
 
     def __init__(self, batch_steps: int, *, grace_seconds: float) -> None:
@@ -37,26 +36,6 @@ class Quorum:
     def is_given_up(self, peer: Peer) -> bool:
         """Whether that actor delivered not even its part too often to be waited for."""
         return self._lateness.is_given_up(peer)
-
-    def has_work_for(self, peer: Peer) -> bool:
-        """Return True: whoever joins takes part."""
-        return True
-
-    def take_over(self, peer: Peer) -> Sequence[bytes]:
-        """Return none: what an actor delivered before it was replaced counts."""
-        return ()
-
-    def spoilt(self, peer: Peer) -> int:
-        """Return 0: the batch has no fixed size."""
-        return 0
-
-    def accepts(self, quota: Quota, seq: int, rows: int) -> bool:
-        """Whether it was under way when STOP was sent, or is what STOP cut."""
-        return quota.covers(seq)
-
-    def is_full_with(self, segment: Segment) -> bool:
-        """Return False: shares decide."""
-        return False
 
     def share_delivered(self, peer: Peer, now: float) -> None:
         """Record how long the share took."""
@@ -92,10 +71,6 @@ class Quorum:
         """Record a wait in vain, where others stand still for the part that the peer owed."""
         if is_behind(peer):
             self._lateness.gone(peer, peers, now)
-
-    def lacks(self, peers: Collection[Peer]) -> str:
-        """Return "": others make up for an actor that is missing."""
-        return ""
 
     def _is_out(self, peer: Peer) -> bool:
         return peer.quota.is_excused or self.is_given_up(peer)
