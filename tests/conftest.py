@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -13,6 +14,9 @@ from simulation import Simulation
 # where the shell forbids bytecode, every process that a test starts would compile all of our modules again
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 sys.dont_write_bytecode = False
+# a shell starts what it puts into the background with Ctrl-C ignored, and so would every command that a test interrupts
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # the same examples every time, and no deadline: a busy machine is no bug
 settings.register_profile("dppo", derandomize=True, deadline=None)
 settings.load_profile("dppo")

@@ -15,7 +15,6 @@ SLOW = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep
 PROGRAM = """
 import signal, time
 from dppo.local.interrupts import interrupt_between_imports
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever has started the tests may ignore it
 interrupt_between_imports()
 try:
     import slow_module
