@@ -1,29 +1,26 @@
 """The command `dppo`: which words call what, and what a failure looks like. Handlers import what they need, late."""
 
 import contextlib
-import dataclasses
 import functools
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dppo.fitted_text import fitted
 from dppo.local.interrupts import interrupt_between_imports
 from dppo.local.process_end import leave, use_utf8
-from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.errors import DppoError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.texts import MAX_ERROR, printable
 from dppo.required_packages import missing_text
 from dppo.settings import commands as configs
 from dppo.settings import help_pages
-from dppo.settings.fields import REST, Config, build, settings_of
-from dppo.settings.flags import parse_flags, refuse_settings_of_runs
-from dppo.settings.layers import Resolved, dump_yaml, preset_text, resolve, resolve_file
+from dppo.settings.command_line import layered, plain
+from dppo.settings.fields import settings_of
 
 TRAIN_GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
 ACTOR_GRACE_SECONDS = 0.5  # for what a killed actor's environments have started
@@ -89,77 +86,8 @@ def _dispatch(arguments: list[str]) -> int:
     return COMMANDS[command](rest)
 
 
-def _wants_help(arguments: Sequence[str]) -> bool:
-    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return "--help" in own or "-h" in own
-
-
-def _layered(command: str, config: type[Config], arguments: list[str]) -> Resolved[Config] | None:
-    """Settings of a command out of all layers; None when the user only wanted to read something, which is printed."""
-    settings = settings_of(config)
-    has_presets = "env.id" in settings
-    if _wants_help(arguments):
-        from dppo.settings.help import FileFlags, PresetFlags, RunFlags, SeedFlags, TraceFlags, show_help
-
-        common = (FileFlags, PresetFlags, RunFlags)
-        layers = {"train": (*common, SeedFlags, TraceFlags), "learner": common}
-        show_help(config, program=f"dppo {command}", layers=layers.get(command, (FileFlags,)))
-        return None
-    extra = ("config", "preset") if has_presets else ("config",)
-    flags = parse_flags(
-        arguments,
-        settings,
-        positional="env.id" if has_presets else "",
-        extra=(*extra, "seeds") if command == "train" else extra,
-        switches=("print_config", *{"train": ("run.new", "trace"), "learner": ("run.new",)}.get(command, ())),
-    )
-    if flags.rest:
-        raise UsageError(f"unexpected argument {flags.rest[0]} after --")
-    child_file, preset = os.environ.get("DPPO_CONFIG", "") if command == "learner" else "", ""
-    if child_file:
-        resolved = resolve_file(config, child_file, flags=flags.values)
-    else:
-        file, preset = flags.extra.get("config", ""), flags.extra.get("preset", os.environ.get("DPPO_PRESET", ""))
-        resolved = resolve(config, flags=flags.values, file=file, preset=preset)
-    resolved = dataclasses.replace(resolved, extra=flags.extra, switches=frozenset(flags.switches))
-    if "print_config" in flags.switches:
-        print(dump_yaml(resolved.config, resolved.sources), end="")
-        return None
-    text = preset_text(resolved, is_off=bool(child_file) or preset == "none") if has_presets else ""
-    return dataclasses.replace(resolved, arguments=tuple(arguments), first_line=text)
-
-
-def _plain(command: str, config: type[Config], arguments: list[str], positional: str = "") -> Config | None:
-    """Arguments of a command that has no layers: defaults and flags; None after printing the help."""
-    if _wants_help(arguments):
-        from dppo.settings.help import show_help
-
-        show_help(config, program=f"dppo {command}")
-        return None
-    settings = settings_of(config)
-    takes_rest = any(field.metadata == REST for field in fields(config))  # type: ignore[arg-type]
-    if takes_rest:
-        refuse_settings_of_runs(command, arguments, settings, settings_of(configs.TrainConfig))
-    flags = parse_flags(arguments, settings, positional=positional)
-    missing = [path for path, setting in settings.items() if setting.required and path not in flags.values]
-    if missing:
-        if missing[0] in ("run", "runs"):
-            from dppo.watch.run_list import no_run_named
-
-            raise no_run_named(command, missing[0])
-        name = missing[0] if missing[0] in positional.split() else f"--{missing[0]}"
-        raise UsageError(f"{name} is missing: see dppo {command} --help")
-    rest: dict[str, Any] = {}
-    if flags.rest and not takes_rest:
-        raise UsageError(f"unexpected argument {flags.rest[0]} after --")
-    if takes_rest:
-        parse_flags(flags.rest, settings_of(configs.TrainConfig), extra=("config", "preset"))  # fail now, not in a run
-        rest = {"overrides": tuple(flags.rest)}
-    return build(config, flags.values | rest)
-
-
 def _train(arguments: list[str]) -> int:
-    resolved = _layered("train", configs.TrainConfig, arguments)
+    resolved = layered("train", configs.TrainConfig, arguments)
     if resolved is None:
         return 0
     from dppo.protocol.process.household import leaves_nothing
@@ -171,7 +99,7 @@ def _train(arguments: list[str]) -> int:
 
 
 def _learner(arguments: list[str]) -> int:
-    resolved = _layered("learner", configs.LearnerProcessConfig, arguments)
+    resolved = layered("learner", configs.LearnerProcessConfig, arguments)
     if resolved is None:
         return 0
     from dppo.learner.transport.listener import Listening
@@ -190,7 +118,7 @@ def _learner(arguments: list[str]) -> int:
 def _actor(arguments: list[str]) -> int:
     from dppo.actor.config import ActorConfig
 
-    resolved = _layered("actor", ActorConfig, arguments)
+    resolved = layered("actor", ActorConfig, arguments)
     if resolved is None:
         return 0
     from dppo.local.background import BackgroundHandler
@@ -215,7 +143,7 @@ def _actor(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    chosen = _plain("evaluate", configs.EvaluateArguments, arguments, positional="run")
+    chosen = plain("evaluate", configs.EvaluateArguments, arguments, positional="run")
     if chosen is None:
         return 0
     from dppo.watch.evaluate_command import run
@@ -224,7 +152,7 @@ def _evaluate(arguments: list[str]) -> int:
 
 
 def _plot(arguments: list[str]) -> int:
-    chosen = _plain("plot", configs.PlotArguments, arguments, positional="runs")
+    chosen = plain("plot", configs.PlotArguments, arguments, positional="runs")
     if chosen is None:
         return 0
     from dppo.watch.plot import plot
@@ -235,13 +163,13 @@ def _plot(arguments: list[str]) -> int:
 
 def _about_run(command: str, arguments: list[str]) -> int:
     module, config, function = OF_RUNS[command]
-    chosen = _plain(command, getattr(importlib.import_module(module), config), arguments, positional="run")
+    chosen = plain(command, getattr(importlib.import_module(module), config), arguments, positional="run")
     return 0 if chosen is None else int(_entry(module, function)(chosen))
 
 
 def _bench(what: str, arguments: list[str]) -> int:
     module, config, positional = BENCHES[what]
-    chosen = _plain(f"bench {what}", config, arguments, positional=positional)
+    chosen = plain(f"bench {what}", config, arguments, positional=positional)
     if chosen is None:
         return 0
     if module.startswith("scripts."):
@@ -254,7 +182,7 @@ def _token(action: str, arguments: list[str]) -> int:
 
     config = tokens.ARGUMENTS[action]
     positional = "run name" if "name" in settings_of(config) else "run"
-    chosen = _plain(f"token {action}", config, arguments, positional=positional)
+    chosen = plain(f"token {action}", config, arguments, positional=positional)
     if chosen is None:
         return 0
     from dppo.local.failed_starts import removed_where_it_fails
