@@ -151,6 +151,18 @@ def _evaluate(arguments: list[str]) -> int:
     return run(chosen)
 
 
+def _check(arguments: list[str]) -> int:
+    from dppo.settings.check_arguments import CheckConfig
+
+    resolved = layered("check", CheckConfig, arguments)
+    if resolved is None:
+        return 0
+    from dppo.protocol.process.household import leaves_nothing, logged_if_killed
+
+    with leaves_nothing(ACTOR_GRACE_SECONDS, sweeper=True), logged_if_killed("the check"):
+        return int(_entry("dppo.ops.check.command", "check")(resolved.config))
+
+
 def _plot(arguments: list[str]) -> int:
     chosen = plain("plot", configs.PlotArguments, arguments, positional="runs")
     if chosen is None:
@@ -217,6 +229,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "actor": _actor,
     "evaluate": _evaluate,
     "plot": _plot,
+    "check": _check,
     **{command: functools.partial(_about_run, command) for command in OF_RUNS},
     **{f"bench {what}": functools.partial(_bench, what) for what in BENCHES},
     **{f"token {action}": functools.partial(_token, action) for action in ("list", "add", "rotate", "revoke", "show")},

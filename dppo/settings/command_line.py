@@ -26,7 +26,7 @@ def layered(command: str, config: type[Config], arguments: list[str]) -> Resolve
         from dppo.settings.help import FileFlags, PresetFlags, RunFlags, SeedFlags, TraceFlags, show_help
 
         common = (FileFlags, PresetFlags, RunFlags)
-        layers = {"train": (*common, SeedFlags, TraceFlags), "learner": common}
+        layers = {"train": (*common, SeedFlags, TraceFlags), "learner": common, "check": (FileFlags, PresetFlags)}
         show_help(config, program=f"dppo {command}", layers=layers.get(command, (FileFlags,)))
         return None
     extra = ("config", "preset") if has_presets else ("config",)

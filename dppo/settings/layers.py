@@ -125,7 +125,7 @@ def read_tree(tree: Mapping[Any, Any], config: type[object], where: str) -> dict
 
 
 def _foreign(config: type[object], settings: Mapping[str, Setting]) -> set[str]:
-    if config not in _SIBLINGS:
+    if "env.id" not in settings:
         return set()
     return {path for sibling in _SIBLINGS for path in settings_of(sibling)} - set(settings)
 

@@ -1,0 +1,110 @@
+"""The command `dppo check`: plays an environment at random, prints a line for each finding, writes nothing."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+
+from dppo.actor.envs.interface import Environments
+from dppo.actor.envs.make import make_environments, registered
+from dppo.fitted_text import fitted
+from dppo.local.preflight import env_settings
+from dppo.local.surroundings import kept_surroundings
+from dppo.ops.check import repeated_play
+from dppo.ops.check.deadline import Deadline, Watched
+from dppo.ops.check.judgements import judge
+from dppo.ops.check.random_play import play
+from dppo.ops.check.speed import speed
+from dppo.ops.doctor.finding import Finding, verdict
+from dppo.protocol.specs import Spec
+from dppo.settings.check_arguments import CheckConfig
+
+OTHER_SEED = 1  # further on from the run's
+INFORMATION = ("actions are masked by",)  # what notes begin with that report nothing wrong
+
+
+def check(config: CheckConfig) -> int:
+    """Play and print; 1 where something is wrong, else 0. Raises UsageError where it cannot be made."""
+    env = config.learner.env
+    with Deadline(env.id, env.step_timeout_seconds or math.inf) as deadline, kept_surroundings():
+        findings = examine(config, deadline)
+    wrong = sum(finding.level == "error" for finding in findings)
+    doubtful = sum(finding.level == "warning" for finding in findings)
+    if config.json:
+        print(json.dumps({"ok": not wrong, "findings": [asdict(finding) for finding in findings]}))
+        return verdict(findings)
+    for finding in findings:
+        print(fitted(finding.line))
+    if not wrong and not doubtful:
+        print(f"nothing is wrong: dppo train {config.learner.env.id}")
+    else:
+        print(", ".join(f"{count} {what}" for count, what in ((wrong, "wrong"), (doubtful, "doubtful")) if count))
+    return verdict(findings)
+
+
+def examine(config: CheckConfig, deadline: Deadline) -> list[Finding]:
+    """All findings about the environment that these settings name."""
+    settings, seed = env_settings(config.learner), config.learner.run.seed
+    notes: dict[str, None] = {}
+
+    def make() -> Environments:
+        deadline.begin("making it")
+        made = make_environments(settings, 1, note=lambda text: notes.setdefault(text))
+        deadline.begin("")
+        return Watched(made, deadline)
+
+    until = time.monotonic() + config.check_seconds
+    with closing(make()) as environments:
+        result = play(
+            environments,
+            seed=seed,
+            steps=config.check_steps,
+            seconds=config.check_seconds / 2,
+            clock=time.monotonic,
+        )
+        found = [
+            Finding("ok", "environment", _spaces_text(environments.spec)),
+            *judge(result, config.learner, registered(settings.id).max_episode_steps),
+        ]
+        if not result.crashes:
+            found += _repeated(environments, make, seed, lambda: until - time.monotonic())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    noted = [Finding("warning", "spaces", text) for text in notes if not text.startswith(INFORMATION)]
+    return [*found, *noted, *speed(result, cores)]
+
+
+def _spaces_text(spec: Spec) -> str:
+    return "; ".join(
+        f"{leaf.name} {leaf.kind}{list(leaf.shape)}{' of ' + str(leaf.categories) if leaf.categories else ''}"
+        for leaf in spec.leaves
+    )
+
+
+def _repeated(
+    used: Environments, make: Callable[[], Environments], seed: int, seconds_left: Callable[[], float]
+) -> list[Finding]:
+    """Findings of playing the same twice. used: an environment that has played before."""
+    with closing(make()) as one, closing(make()) as other:
+        trace, actions = repeated_play.trace, repeated_play.random_actions
+        first = trace(one, seed, actions(seed))
+        again = trace(other, seed, actions(seed))
+        found = list[Finding]()
+        if parted := repeated_play.difference(first, again):
+            do = "Draw every random number from self.np_random, which reset(seed=...) seeds."
+            means = f"chooses not everything: {parted} differs between two environments with the same seed and actions"
+            found.append(Finding("warning", "seed", means, do))
+        elif parted := repeated_play.difference(first, trace(used, seed, actions(seed))):
+            means = f"leaks: {parted} differs from a new environment's after the same seed and actions"
+            do = "Set everything in reset() that step() changes."
+            found.append(Finding("error", "reset", means, do))
+        other_actions = trace(other, seed, actions(seed + OTHER_SEED))
+        if not found and first.rewards and repeated_play.difference(first, other_actions) is None:
+            means = f"change nothing: other actions give the same {len(first.rewards)} steps"
+            found.append(Finding("error", "actions", means, "Is the action handed on to the simulator?"))
+        elif not found and (dead := repeated_play.dead_elements(one, seed, seconds_left)):
+            means = f"{', '.join(dead)}: from lowest to highest nothing changes in {repeated_play.STEPS} steps"
+            found.append(Finding("warning", "actions", means, "Leave it out, or connect it."))
+    return found or [Finding("ok", "seed", "the same seed and actions give the same steps, before and after a reset")]
