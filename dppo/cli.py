@@ -210,6 +210,7 @@ def _entry(module: str, function: str) -> Callable[..., Any]:
 
 
 OF_RUNS = {
+    "diagnose": ("dppo.ops.diagnose.command", "DiagnoseArguments", "diagnose"),
     "doctor": ("dppo.ops.doctor.command", "DoctorArguments", "doctor"),
     "ledger": ("dppo.ops.ledger", "LedgerArguments", "show"),
     "replay": ("dppo.local.replay", "ReplayArguments", "replay"),

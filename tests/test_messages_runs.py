@@ -90,7 +90,7 @@ def test_a_run_that_went_on_after_its_summary_is_interrupted(runs: Path) -> None
     assert find_runs()[0].state == "interrupted"
 
 
-@pytest.mark.parametrize("command", [("evaluate",), ("ledger",), ("token", "list"), ("doctor",)])
+@pytest.mark.parametrize("command", [("evaluate",), ("ledger",), ("diagnose",), ("token", "list"), ("doctor",)])
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

@@ -22,6 +22,7 @@ commands:
   evaluate          play a trained policy on episodes it never saw
   plot              draw learning curves
   check             play an environment at random: what would keep PPO from learning it
+  diagnose          what kept a run from learning, with the setting to change
   doctor            check this machine, a run's keys, and the way to a learner
   ledger            where every step of a run went, and whether the books close
   replay            train a run of the rule quota again, and compare each version

@@ -1,0 +1,1 @@
+"""The command `dppo diagnose`: reads what a run has written and names what kept it from learning."""

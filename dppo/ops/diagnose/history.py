@@ -1,0 +1,58 @@
+"""Records of a run, ready to be judged: a column for each metric, its settings, its ledger. Reads files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dppo.learner.config import LearnerConfig
+from dppo.local.run_comparison import recorded_settings
+from dppo.protocol.errors import UsageError
+from dppo.settings.commands import LearnerProcessConfig
+from dppo.settings.fields import build
+
+
+@dataclass(frozen=True)
+class History:
+    """A run so far."""
+
+    rows: Sequence[Mapping[str, Any]]  # an update each
+    config: LearnerConfig
+    ledger: Mapping[str, Any]
+    summary: Mapping[str, Any]  # of a finished run, else {}
+
+    def column(self, name: str) -> np.ndarray:
+        """Return that metric of every update [n]; NaN where it was not known."""
+        values = [row.get(name) for row in self.rows]
+        return np.array([np.nan if value is None else value for value in values], np.float64)
+
+    def median(self, name: str, share: float = 1.0) -> float:
+        """Median over the last `share` of the updates where the metric was known; NaN where it never was."""
+        values = self.column(name)[int(len(self.rows) * (1 - share)) :]
+        known = values[np.isfinite(values)]
+        return float(np.median(known)) if known.size else float("nan")
+
+
+def read_history(directory: Path) -> History:
+    """Read a run's files. Raises UsageError where it has no updates yet."""
+    rows = [json.loads(line) for line in _text(directory / "metrics.jsonl").splitlines() if line.endswith("}")]
+    if not rows:
+        raise UsageError(f"{directory} has no metrics.jsonl with an update: a run that has just begun, or none at all")
+    settings = recorded_settings(directory, LearnerProcessConfig)
+    learner = build(LearnerProcessConfig, settings).learner
+    return History(rows, learner, _json(directory / "ledger.json"), _json(directory / "summary.json"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found = json.loads(_text(path) or "{}")
+    return found if isinstance(found, dict) else {}

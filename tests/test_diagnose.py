@@ -1,0 +1,172 @@
+"""What `dppo diagnose` names in runs with settings that keep them from learning, and that it names nothing else."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dppo
+from dppo.cli import main
+from dppo.learner.config import LearnerConfig
+from dppo.ops.diagnose.command import DiagnoseArguments, diagnose, examine
+from dppo.ops.diagnose.history import History, read_history
+from dppo.protocol.errors import UsageError
+
+CONSTANT = {"ppo.learning_rate_schedule": "constant"}
+PLANTED: dict[str, tuple[str, int, dict[str, Any], dict[str, str]]] = {  # environment, steps, settings; what is named
+    "steps far too large": (
+        "CartPole-v1",
+        8_000,
+        {"ppo.learning_rate": 0.1, **CONSTANT},
+        {"policy": "Lower ppo.learning_rate (0.1)"},
+    ),
+    "steps too large": (
+        "Pendulum-v1",
+        10_000,
+        {"ppo.learning_rate": 0.05, **CONSTANT},
+        {"policy": "Lower ppo.learning_rate (0.05)"},
+    ),
+    "steps too small": ("CartPole-v1", 8_000, {"ppo.learning_rate": 1e-7}, {"policy": "Raise ppo.learning_rate"}),
+    "numbers ever wider": (
+        "Pendulum-v1",
+        20_000,
+        {"ppo.entropy_coefficient": 3.0},
+        {"exploration": "Lower ppo.entropy_coefficient (3)"},
+    ),
+    "choices at random": (
+        "CartPole-v1",
+        8_000,
+        {"ppo.entropy_coefficient": 3.0},
+        {"exploration": "Lower ppo.entropy_coefficient (3)"},
+    ),
+    "no horizon": ("Pendulum-v1", 10_000, {"ppo.gamma": 0.5}, {"episodes": "ppo.gamma: 0.995"}),
+    "no critic": ("CartPole-v1", 15_000, {"ppo.value_coefficient": 0.0}, {"critic": "ppo.value_coefficient: 0.5"}),
+    "stopped at once": ("CartPole-v1", 6_000, {"ppo.early_stop_kl": 1e-6}, {"epochs": "raise ppo.early_stop_kl"}),
+    "rewards too large": (
+        "Pendulum-v1",
+        10_000,
+        {"ppo.normalise_values": False, "ppo.reward_scale": 100.0},
+        {"gradient": "ppo.normalise_rewards"},
+    ),
+    "more environments than steps": (
+        "CartPole-v1",
+        1_000,
+        {"collect.batch_steps": 64, "ppo.minibatch_steps": 64, "collect.envs_per_actor": 128},
+        {"batches": "Raise collect.batch_steps"},
+    ),
+    "no end": ("tests.faulty_envs:Endless-v0", 10_000, {}, {"episodes": "TimeLimit"}),
+}
+HEALTHY: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "CartPole": ("CartPole-v1", 20_000, {}),
+    "Pendulum": ("Pendulum-v1", 20_000, {}),
+    "by KL penalty": ("CartPole-v1", 12_000, {"ppo.surrogate": "kl_penalty"}),
+    "own environment": ("tests.faulty_envs:Cart-v0", 30_000, {}),
+}
+
+
+def trained(directory: Path, env: str, steps: int, settings: Mapping[str, Any]) -> Path:
+    dppo.train(
+        env,
+        actors=0,
+        total_steps=steps,
+        evaluation_episodes=0,
+        verbose=False,
+        **{"run.directory": str(directory), "run.stop_at_target": False, **settings},
+    )
+    return directory
+
+
+def named(history: History) -> dict[str, str]:
+    return {finding.what: finding.line for finding in examine(history) if finding.level != "ok"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_setting_is_named_and_nothing_else(fault: str, tmp_path: Path) -> None:
+    env, steps, settings, expected = PLANTED[fault]
+    found = named(read_history(trained(tmp_path / "run", env, steps, settings)))
+    assert found.keys() == expected.keys()
+    assert all(text in found[what] for what, text in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", HEALTHY)
+def test_nothing_is_named_in_a_run_that_learns(run: str, tmp_path: Path) -> None:
+    env, steps, settings = HEALTHY[run]
+    assert named(read_history(trained(tmp_path / "run", env, steps, settings))) == {}
+
+
+def history_of(updates: int = 20, ledger: Mapping[str, Any] | None = None, **columns: Any) -> History:
+    """Return a healthy run, with other columns: a value, or a function of the update's number."""
+    healthy = {
+        **{"approx_kl": 0.01, "clip_fraction": 0.1, "grad_norm": 0.5, "epochs": 10, "entropy": 0.6},
+        **{"explained_variance": 0.8, "batch_steps": 1_024, "mean_length": 100.0, "env_restarts": 0},
+        "mean_return": lambda number: 10.0 * number,
+        "episodes": lambda number: 10 * number,
+        "steps": lambda number: 1_024 * number,
+        "update": lambda number: number,
+    }
+    rows = [
+        {name: value(number) if callable(value) else value for name, value in {**healthy, **columns}.items()}
+        for number in range(1, updates + 1)
+    ]
+    collect = dataclasses.replace(LearnerConfig().collect, batch_steps=1_024)
+    return History(
+        rows, dataclasses.replace(LearnerConfig(), collect=collect), ledger or {}, {"newest_crash": "it fell"}
+    )
+
+
+RARE: dict[str, tuple[dict[str, Any], str, str]] = {
+    "lost again": ({"mean_return": lambda number: 400.0 if number == 10 else 20.0}, "return", "after update 10"),
+    "certain too early": (
+        {"entropy": lambda number: 0.6 if number == 1 else 1e-4, "mean_return": lambda number: 10.0 + number},
+        "exploration",
+        "Raise ppo.entropy_coefficient",
+    ),
+    "numbers without spread": ({"policy_std": 1e-3}, "exploration", "has fallen to 0.001"),
+    "crashes": ({"env_restarts": 7}, "environments", "7 times, at last: it fell"),
+    "far numbers": ({"outliers": 100}, "batches", "dppo check"),
+    "thrown away": ({"ledger": {"total": {"sealed": 1_000, "dropped": {"late": 300}}}}, "steps", "most as late"),
+    "a slow host": (
+        {"ledger": {"accounts": {f"h{number}": {"trained": 10 if number == 2 else 9_000} for number in range(4)}}},
+        "actors",
+        "h2 made 10 steps",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", RARE)
+def test_what_rarely_happens_is_named(fault: str) -> None:
+    columns, what, text = RARE[fault]
+    assert named(history_of()) == {}
+    found = named(history_of(**columns))
+    assert [*found] == [what]
+    assert text in found[what]
+
+
+def test_the_command_reads_a_run_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(UsageError, match="has no metrics"):
+        diagnose(DiagnoseArguments(str(run)))
+    rows = [*map(json.dumps, history_of().rows)]
+    (run / "metrics.jsonl").write_text("\n".join([*rows, '{"update": 21, "st']), encoding="utf-8")
+    with pytest.raises(UsageError, match="no config"):
+        diagnose(DiagnoseArguments(str(run)))
+    (run / "config.yaml").write_text(
+        "env: {id: CartPole-v1}\nactors: 3\ncollect: {batch_steps: 1024}\n", encoding="utf-8"
+    )
+    assert diagnose(DiagnoseArguments(str(run))) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
+    assert diagnose(DiagnoseArguments(str(run), json=True)) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+
+
+def test_a_run_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["diagnose", "runs/nothing"])
+    assert end.value.code == 2
+    assert "there is no run runs/nothing" in capsys.readouterr().err
