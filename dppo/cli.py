@@ -189,6 +189,20 @@ def _bench(what: str, arguments: list[str]) -> int:
     return int(_entry(module, what)(chosen))
 
 
+def _up(arguments: list[str]) -> int:
+    from dppo.deploy.command_line import up_settings
+
+    resolved = up_settings(arguments)
+    return 0 if resolved is None else int(_entry("dppo.deploy.commands", "up")(resolved))
+
+
+def _about_deployment(command: str, arguments: list[str]) -> int:
+    from dppo.deploy.command_line import settings
+
+    chosen = settings(command, arguments)
+    return 0 if chosen is None else int(_entry("dppo.deploy.commands", command)(chosen))
+
+
 def _token(action: str, arguments: list[str]) -> int:
     from dppo.ops import tokens
 
@@ -232,6 +246,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "plot": _plot,
     "check": _check,
     **{command: functools.partial(_about_run, command) for command in OF_RUNS},
+    "up": _up,
+    **{command: functools.partial(_about_deployment, command) for command in ("ps", "logs", "scale", "down")},
     **{f"bench {what}": functools.partial(_bench, what) for what in BENCHES},
     **{f"token {action}": functools.partial(_token, action) for action in ("list", "add", "rotate", "revoke", "show")},
 }

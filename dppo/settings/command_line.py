@@ -12,6 +12,8 @@ from dppo.settings.fields import REST, Config, build, settings_of
 from dppo.settings.flags import parse_flags, refuse_settings_of_runs
 from dppo.settings.layers import Resolved, dump_yaml, preset_text, resolve, resolve_file
 
+SWITCHES = {"train": ("run.new", "trace"), "learner": ("run.new",), "up": ("dry_run",)}  # beside print_config
+
 
 def _wants_help(arguments: Sequence[str]) -> bool:
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -23,10 +25,15 @@ def layered(command: str, config: type[Config], arguments: list[str]) -> Resolve
     settings = settings_of(config)
     has_presets = "env.id" in settings
     if _wants_help(arguments):
-        from dppo.settings.help import FileFlags, PresetFlags, RunFlags, SeedFlags, TraceFlags, show_help
+        from dppo.settings.help import DryRunFlags, FileFlags, PresetFlags, RunFlags, SeedFlags, TraceFlags, show_help
 
         common = (FileFlags, PresetFlags, RunFlags)
-        layers = {"train": (*common, SeedFlags, TraceFlags), "learner": common, "check": (FileFlags, PresetFlags)}
+        layers = {
+            "train": (*common, SeedFlags, TraceFlags),
+            "learner": common,
+            "check": (FileFlags, PresetFlags),
+            "up": (FileFlags, PresetFlags, DryRunFlags),
+        }
         show_help(config, program=f"dppo {command}", layers=layers.get(command, (FileFlags,)))
         return None
     extra = ("config", "preset") if has_presets else ("config",)
@@ -35,7 +42,7 @@ def layered(command: str, config: type[Config], arguments: list[str]) -> Resolve
         settings,
         positional="env.id" if has_presets else "",
         extra=(*extra, "seeds") if command == "train" else extra,
-        switches=("print_config", *{"train": ("run.new", "trace"), "learner": ("run.new",)}.get(command, ())),
+        switches=("print_config", *SWITCHES.get(command, ())),
     )
     if flags.rest:
         raise UsageError(f"unexpected argument {flags.rest[0]} after --")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from dppo.actor.config import ActorConfig
+from dppo.deploy.config import DeployConfig, UpConfig
 from dppo.learner.run_config import MAY_CHANGE
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import FLATTENED
@@ -37,6 +38,8 @@ def page() -> str:
     ]
     for command, config in (("train", TrainConfig), ("learner", LearnerProcessConfig), ("actor", ActorConfig)):
         parts.append(_table(f"Only of `dppo {command}`", config, ""))
+    parts.append(_table("Only of `dppo up`", UpConfig, ""))
+    parts.append(_table("deploy: section of files for `dppo up` ([deploy.md](deploy.md))", DeployConfig, "deploy."))
     return "\n".join(parts)
 
 
@@ -48,7 +51,7 @@ def _table(title: str, config: type[Any], prefix: str) -> str:
 def _rows(config: type[Any], prefix: str) -> Iterator[str]:
     hints, texts = get_type_hints(config), field_texts(config)
     for field in dataclasses.fields(config):
-        if field.metadata == FLATTENED:
+        if field.metadata == FLATTENED or field.name == "deploy":  # a table of its own
             continue
         default = "required"
         if field.default is not dataclasses.MISSING:

@@ -14,7 +14,13 @@ from dppo.protocol.errors import UsageError
 from dppo.settings.fields import Setting, convert
 from dppo.settings.suggestions import suggestion
 
-SHORT_FORMS = {"env": "env.id", "seed": "run.seed", "steps": "run.total_steps", "init_from": "run.init_from"}
+SHORT_FORMS = {
+    "env": "env.id",
+    "seed": "run.seed",
+    "steps": "run.total_steps",
+    "init_from": "run.init_from",
+    "on": "deploy.engine",
+}
 
 
 def flag_of(path: str) -> str:
@@ -157,7 +163,7 @@ def _add_positional(values: dict[str, Any], loose: list[str], settings: list[Set
             raise UsageError(f"unexpected argument {text}: {setting.path} is already {values[setting.path]}")
         if not text:
             raise UsageError(f"{setting.path} is empty")
-        values[setting.path] = text
+        values[setting.path] = convert(setting, text, where=setting.path, text=True) if setting.type is int else text
 
 
 def _is_number(text: str) -> bool:

@@ -66,6 +66,14 @@ class TraceFlags:
     actor-0.trace.jsonl, ..."""
 
 
+@dataclasses.dataclass(frozen=True)
+class DryRunFlags:
+    """Choice between doing and showing."""
+
+    dry_run: bool = dataclasses.field(default=False, metadata={"flag": "dry-run"})
+    """Print the files and commands that would start it, and start nothing."""
+
+
 def field_texts(config: type[object]) -> dict[str, str]:
     """The text below each field of a dataclass, by the field's name, each as one line."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body

@@ -19,6 +19,7 @@ commands:
   train             train on this machine: learner, actors, live table, evaluation
   learner           run the learner alone; actors join it from anywhere
   actor             run one actor that joins a learner
+  up                start a run with an engine: local, docker, ssh, slurm, k8s; then: ps, logs, scale, down
   evaluate          play a trained policy on episodes it never saw
   plot              draw learning curves
   check             play an environment at random: what would keep PPO from learning it
@@ -114,7 +115,9 @@ WORDS_OF_OTHERS = {  # what other projects call their commands; letters alone wo
     **dict.fromkeys(("runs", "list", "ls", "status"), "dppo evaluate, which lists the runs"),
     **dict.fromkeys(("server", "serve", "master", "head"), "dppo learner"),
     **dict.fromkeys(("worker", "client", "collector", "join"), "dppo actor"),
-    **dict.fromkeys(("tensorboard", "logs"), "tensorboard --logdir runs"),
+    "tensorboard": "tensorboard --logdir runs",
+    **dict.fromkeys(("deploy", "launch", "submit"), "dppo up"),
+    **dict.fromkeys(("stop", "kill"), "dppo down, for what dppo up has started"),
     **dict.fromkeys(("config", "presets", "settings"), "dppo train --print-config"),
 }
 

@@ -28,6 +28,7 @@ from dppo.settings.preset_files import CLASSICS, PRESETS, preset_names, preset_o
 from dppo.settings.suggestions import suggestion
 
 DEFAULT = "default"
+OTHER_SECTIONS = ("deploy",)  # of files, for `dppo up`
 _SIBLINGS = (TrainConfig, LearnerProcessConfig)  # a file for one of them is good for the other
 # read by other commands and by processes that we start, and no settings
 OTHER_VARIABLES = {
@@ -36,6 +37,7 @@ OTHER_VARIABLES = {
     "DPPO_STATEFUL_EXAMPLES",  # of the tests
 }
 COMPOSE_VARIABLES = ("DPPO_ENV", "DPPO_ARGS", "DPPO_RUNS", "DPPO_TAG", "DPPO_RESTART")  # docker-compose.yml
+_NOT_READ = tuple(f"DPPO_{section.upper()}__" for section in OTHER_SECTIONS)
 ENVIRONMENTS_OWN = ("DPPO_SLOT", "DPPO_ACTOR", "DPPO_COLUMN")  # set for environments, always all of them
 
 
@@ -127,7 +129,8 @@ def read_tree(tree: Mapping[Any, Any], config: type[object], where: str) -> dict
 def _foreign(config: type[object], settings: Mapping[str, Setting]) -> set[str]:
     if "env.id" not in settings:
         return set()
-    return {path for sibling in _SIBLINGS for path in settings_of(sibling)} - set(settings)
+    others = set(OTHER_SECTIONS) - {path.split(".")[0] for path in settings}
+    return others | {path for sibling in _SIBLINGS for path in settings_of(sibling)} - set(settings)
 
 
 def _read_section(
@@ -176,7 +179,7 @@ def environment_values(config: type[object], environ: Mapping[str, str]) -> dict
             continue
         if variable in known:
             found[known[variable]] = convert(settings[known[variable]], text, where=variable, text=True)
-        elif variable not in elsewhere and variable not in COMPOSE_VARIABLES:
+        elif variable not in elsewhere and not variable.startswith(_NOT_READ) and variable not in COMPOSE_VARIABLES:
             near = suggestion(variable.removeprefix("DPPO_").replace("__", ".").lower(), settings, variable_of)
             raise UsageError(f"unknown environment variable {variable}{near}: rename or unset it")
     return found
