@@ -36,6 +36,7 @@ class Rank:
     """A Reduce between threads of this process."""
 
     ranks = 2
+    weight = 1.0
 
     def __init__(self, number: int, barrier: threading.Barrier, given: dict[int, Tensor]) -> None:
         self._number, self._barrier, self._given = number, barrier, given
@@ -103,6 +104,21 @@ def test_ranks_on_halves_of_a_batch_train_as_one_learner_on_the_whole(surrogate:
     whole, updates = trainer_for(CONTINUOUS, ppo), []
     for update in range(4):
         updates.append([acted(whole, 10 * update + number) for number in range(2)])
+        whole.update([rollout(number, segment, update) for number, segment in enumerate(updates[-1])])
+    for rank in trained(CONTINUOUS, ppo, updates):
+        assert rank.counters() == pytest.approx(whole.counters())
+        expected = whole.tensors()
+        for name, tensor in rank.tensors().items():
+            torch.testing.assert_close(tensor, expected[name], atol=1e-4, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("surrogate", ["clip", "kl_penalty"])
+def test_ranks_on_unequal_parts_of_a_batch_train_as_one_learner_on_the_whole(surrogate: str) -> None:
+    """Rows count alike, whichever rank they are on."""
+    ppo = replace(PPO, minibatch_steps=0, surrogate=surrogate, learning_rate_schedule="kl", entropy_coefficient=0.1)
+    whole, updates = trainer_for(CONTINUOUS, ppo), []
+    for update in range(4):
+        updates.append([acted(whole, 10 * update + number, T=4 + 12 * number) for number in range(2)])
         whole.update([rollout(number, segment, update) for number, segment in enumerate(updates[-1])])
     for rank in trained(CONTINUOUS, ppo, updates):
         assert rank.counters() == pytest.approx(whole.counters())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dppo.learner.ppo.gradients import Outputs
 from dppo.learner.ppo.losses import approx_kl, clip_fraction, surrogate, surrogate_floors, surrogate_limits, value_loss
-from dppo.learner.ppo.reduce import Reduce, joint_mean_and_std, mean_over_ranks, on_any_rank
+from dppo.learner.ppo.reduce import Reduce, joint_mean_and_std, mean_over_ranks, mean_over_rows, on_any_rank
 from dppo.learner.ppo.rows import Rows
 from dppo.protocol.errors import DppoError
 
@@ -166,7 +166,7 @@ def run_critic_epochs(
         passes.cut(sizes)
         passes.over(rows, step)
         losses.append(value_loss(passes.outputs.values, rows.targets))
-    read = mean_over_ranks(reduce, torch.stack(losses).tolist())
+    read = mean_over_rows(reduce, torch.stack(losses).tolist())
     for epoch, loss in enumerate(read):
         if not math.isfinite(loss):
             raise diverged(f"the critic's epoch {epoch + 1}", f"value_loss={loss}", "ppo.critic_learning_rate")
@@ -225,7 +225,7 @@ def _judged(rows: Rows, passes: _Passes, clip_range: float, reduce: Reduce | Non
             norms.mean(),
         ]
     ).tolist()
-    return EpochMetrics(*mean_over_ranks(reduce, figures), optimizer_steps=passes.steps)
+    return EpochMetrics(*mean_over_rows(reduce, figures), optimizer_steps=passes.steps)
 
 
 def _refuse_what_is_not_finite(figures: EpochMetrics, epoch: int, *, except_for: str) -> None:

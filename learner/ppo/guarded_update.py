@@ -14,7 +14,7 @@ from dppo.learner.ppo.batch import Grid
 from dppo.learner.ppo.checks import mean_kl, unlike_the_others
 from dppo.learner.ppo.epochs import Diverged, EpochMetrics, diverged
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer
-from dppo.learner.ppo.reduce import Reduce, mean_over_ranks, on_any_rank
+from dppo.learner.ppo.reduce import Reduce, mean_over_rows, on_any_rank, weigh
 from dppo.learner.ppo.rows import Rows
 
 NO_EPOCH = EpochMetrics(*[math.nan] * 7)
@@ -52,12 +52,13 @@ def train_or_take_back(
     before, notes = steps.kept(), _left_out(grid, kept)
     kept = rows.trainable(kept)
     while not on_any_rank(reduce, not kept.any()):
+        weigh(reduce, int(kept.sum()))
         where = None if kept.all() else torch.from_numpy(np.flatnonzero(kept)).to(rows.row_index.device)
         chosen = rows if where is None else rows.select(where)
         try:
             epochs, value_losses = train_on(chosen)
             new = policy(rows)
-            (kl,) = mean_over_ranks(reduce, [mean_kl(old, new, where)])
+            (kl,) = mean_over_rows(reduce, [mean_kl(old, new, where)])
             if not (math.isfinite(kl) and steps.finite):
                 raise diverged("the last step", f"KL={kl}", "ppo.learning_rate")
         except Diverged as error:

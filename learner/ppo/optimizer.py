@@ -15,7 +15,7 @@ from dppo.learner.ppo.gradients import Gradients, KlPenalty, Outputs
 from dppo.learner.ppo.gradients_analytic import AnalyticGradients, applies_to
 from dppo.learner.ppo.gradients_autograd import AutogradGradients
 from dppo.learner.ppo.losses import approx_kl
-from dppo.learner.ppo.reduce import Reduce, mean_over_ranks
+from dppo.learner.ppo.reduce import Reduce, mean_gradient, mean_over_rows
 from dppo.learner.ppo.rows import Rows
 
 Way = Literal["analytic", "autograd"]  # analytic: where they apply to the networks
@@ -102,12 +102,12 @@ class ActorCriticOptimizer:
         """KL(old || new), mean over the rows of all ranks: estimated from samples under a clip, else analytic."""
         is_sampled = rows.old.shape[-1] == 0
         kl = approx_kl(outputs.log_probs - rows.old_log_probs) if is_sampled else outputs.kls.mean()
-        (joint,) = mean_over_ranks(self._reduce, [kl.item()])
+        (joint,) = mean_over_rows(self._reduce, [kl.item()])
         return joint
 
     def _clip(self, adam: FlatAdam, norm: Tensor) -> None:
         if self._reduce is not None:
-            self._reduce.mean(adam.gradient)
+            mean_gradient(self._reduce, adam.gradient)
         adam.clip(self._max_grad_norm, norm)
 
     def kept(self) -> list[Tensor]:

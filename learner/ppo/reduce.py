@@ -18,6 +18,7 @@ class Reduce(Protocol):
     """
 
     ranks: int
+    weight: float  # of this rank's rows: how many they are, over the mean of all ranks
 
     def mean(self, numbers: Tensor) -> None:
         """Replace numbers, of one shape and dtype on all ranks, by their mean over ranks, in place."""
@@ -31,6 +32,27 @@ def mean_over_ranks(reduce: Reduce | None, numbers: Sequence[float]) -> list[flo
     reduce.mean(tensor)
     means: list[float] = tensor.tolist()
     return means
+
+
+def weigh(reduce: Reduce | None, rows: int) -> None:
+    """Weigh this rank by its rows, above 0, in the means over rows that follow: they are those of one whole batch."""
+    if reduce is not None:
+        (usual,) = mean_over_ranks(reduce, [rows])
+        reduce.weight = rows / usual
+
+
+def mean_over_rows(reduce: Reduce | None, means: Sequence[float]) -> list[float]:
+    """Means over the rows of all ranks, from those over each rank's own; as float64."""
+    if reduce is None:
+        return list(means)
+    return mean_over_ranks(reduce, [reduce.weight * mean for mean in means])
+
+
+def mean_gradient(reduce: Reduce, gradient: Tensor) -> None:
+    """Replace a gradient, of a mean over this rank's rows, by that of the mean over the rows of all ranks."""
+    if reduce.weight != 1.0:
+        gradient *= reduce.weight
+    reduce.mean(gradient)
 
 
 def over_all_ranks(reduce: Reduce | None, count: int) -> int:
