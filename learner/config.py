@@ -97,6 +97,10 @@ class CollectConfig:
     slots: int = 0
     """quota: environments of the run, in all. 0: envs_per_actor times the actors of `dppo train`; `dppo learner` needs
     a number."""
+    late_learners: int = 0
+    """Several learners (docs/several_learners.md): how many of them a batch may do without (D of DeepMind's W - D).
+    A batch ends once all but so many have their share of batch_steps, and what the late ones have is not trained on. 0:
+    it ends once all together have batch_steps."""
     envs_per_actor: int = 8
     """Environments that one actor steps."""
     stop_at_episode_end: bool = False
@@ -131,7 +135,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         positive("collect", self, "batch_steps", "envs_per_actor", "max_actors", "max_envs_per_actor")
         at_least("collect", self, 1024, "max_rollout_bytes")
-        at_least("collect", self, 0, "segment_steps", "max_ingress_bytes", "first_actors", "slots")
+        at_least("collect", self, 0, "segment_steps", "max_ingress_bytes", "first_actors", "slots", "late_learners")
         check_rule(rule=self.rule, slots=self.slots, stop_at_episode_end=self.stop_at_episode_end)
         check_times(lease_seconds=self.lease_seconds, stop_grace_seconds=self.stop_grace_seconds)
         check_counts(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.failpoints import reach
+from dppo.learner.gained import Gained
 from dppo.learner.hooks import HookCalls
 from dppo.learner.ppo.batch import Received
-from dppo.learner.run_status import RunStatus
+from dppo.learner.run_status import RunStatus, status_of
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.settings import check_spaces, session_settings
 from dppo.learner.session.slots import SlotTable
@@ -37,6 +38,7 @@ from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace
 
 if TYPE_CHECKING:
+    from dppo.learner.group.group import Group
     from dppo.learner.ppo.epochs import UpdateReport
     from dppo.learner.ppo.trainer import Trainer
     from dppo.learner.storage.checkpoint import Checkpoint
@@ -54,19 +56,24 @@ class Run:
         launched_at: float,
         time_of_day: float = 0.0,
         hooks: HookCalls | None = None,
+        group: "Group | None" = None,
     ) -> None:
-        """launched_at: on the clock that the other methods' `now` is on. time_of_day: of this start (history.jsonl)."""
+        """launched_at: on the clock of the other methods' `now`. time_of_day: of this start. group: of learners."""
         self.config = config
         self._hooks = hooks
-        self.directory = directory
+        self._group = group
+        self._is_first = group is None or group.place.rank == 0  # it writes the checkpoints
         self.launched_at = launched_at
         self._time_of_day = time_of_day
-        self.slots = SlotTable(directory.start, limit=config.collect.slots)
         self.metrics: dict[str, float] = {}  # of the newest update
         self.timings = Timings()
         self.env_restarts = 0  # never falls, though accounts are summed up while it is read
         self._trainer: Trainer | None = None
-        resumed = resume(directory, config)
+        self._gained = Gained(0, [])  # of several learners, in the newest update
+        directory, resumed = (resume if group is None else group.resume)(directory, config)
+        self.directory = directory
+        first = 0 if group is None else group.place.first_slot
+        self.slots = SlotTable(directory.start, limit=config.collect.slots, first=first)
         behind, self.spec = resumed.behind, resumed.spec
         self.journal = Journal(directory.path, log.warning, number=behind.number, steps=behind.steps)
         if behind.holes:
@@ -90,7 +97,8 @@ class Run:
 
     def session(self, lease_seconds: float = 0.0, trace: Trace | None = None) -> LearnerSession:
         """Return the learner's side of the protocol for this run. lease_seconds: 0 as set. trace: of its events."""
-        settings = session_settings(self.config, self.directory, lease_seconds)
+        learners = 1 if self._group is None else self._group.place.ranks
+        settings = session_settings(self.config, self.directory, lease_seconds, learners)
         if trace is not None:
             return TracedLearnerSession(settings, self.ledger, self.slots, self.spec, trace=trace)
         return LearnerSession(settings, self.ledger, self.slots, self.spec)
@@ -113,6 +121,7 @@ class Run:
             total_steps=run.total_steps,
             device=run.device,
             torch_threads=run.torch_threads,
+            reduce=None if self._group is None else self._group.reduce,
         )
         if self._checkpoint is not None:
             load_same(self._trainer, self._checkpoint, self.config.network, self.directory.path)
@@ -120,6 +129,8 @@ class Run:
         elif run.init_from:
             origin = begin_from(self._trainer, find_source(run.init_from, run.init_checkpoint), spec)
             note_changes(self.directory.path, (Change("weights", None, origin),), self.moment())
+        if self._group is not None:
+            self.progress.version = self._group.share_state(self._trainer, self.progress.version)
         self._trainer.check_graph()
         self._group_metadata = group_metadata() if self.config.collect.rule == "quota" else b""
         return self.next_graph()
@@ -143,26 +154,22 @@ class Run:
     def update(self, batch: Sequence[Received]) -> "UpdateReport":
         """Train on the batch. Raises what a signal's handler raises in it: then `go_back`, else `commit`."""
         assert self._trainer is not None, "prepare comes first"
-        report = self._trainer.update(batch)
+        if self._group is None:
+            report = self._trainer.update(batch)
+        else:
+            report, self._gained = self._group.update(self._trainer, batch)
         reach("mid-update")
         return report
 
     def commit(self, batch: Sequence[Received], report: "UpdateReport", now: float) -> None:
         """Count an update that is done. Nothing in here may be cut off: the weights have moved."""
         before = self.episodes.total
-        for segment in (received.segment for received in batch):
-            self.episodes.add(
-                segment.episode_returns, segment.episode_lengths, segment.episode_successes, segment.episode_metrics
-            )
+        steps, episodes = Gained.of(batch) if self._group is None else self._gained
+        for columns in episodes:
+            self.episodes.add(*columns)
         progress = self.progress
-        target, mean = self.config.run.target_return, self.episodes.mean_return
-        steps = sum(received.segment.steps for received in batch)
-        if (
-            target is not None
-            and progress.solved_steps is None
-            and self.episodes.is_full
-            and (mean is not None and mean >= target)
-        ):
+        target, mean = self.config.run.target_return, self.episodes.mean_return if self.episodes.is_full else None
+        if target is not None and progress.solved_steps is None and mean is not None and mean >= target:
             progress.solved_steps = progress.steps + steps
             progress.solved_seconds = self.elapsed_seconds(now)
             progress.solved_return = target
@@ -175,21 +182,7 @@ class Run:
         self._publish_status()
 
     def _publish_status(self) -> None:
-        progress, episodes = self.progress, self.episodes
-        self.published = RunStatus(
-            progress.updates,
-            progress.steps,
-            episodes.total,
-            episodes.mean_return,
-            episodes.median_return,
-            episodes.outliers,
-            progress.outliers,
-            progress.steps_left_out,
-            episodes.success_rate,
-            progress.first_step_seconds,
-            self.metrics,
-            str(self.directory.path),
-        )
+        self.published = status_of(self.progress, self.episodes, self.metrics, str(self.directory.path))
 
     @property
     def can_go_back(self) -> bool:
@@ -252,7 +245,7 @@ class Run:
 
     def checkpoint_due(self, now: float) -> bool:
         """Whether it is time to save."""
-        return self._saver.due(now)
+        return self._saver.due(now) if self._group is None else self._group.from_first(self._saver.due(now))
 
     def books(self, session: LearnerSession) -> Books:
         """Return where every step is now; under the session's lock."""
@@ -260,10 +253,14 @@ class Run:
         crash = session.env_faults.newest_crash
         return Books(session.ledger.to_state(), self.journal.position, crash, session.slots.most)
 
+    def of_all_learners(self, books: Books) -> Books:
+        """Return this learner's books with those of the others, where there are some."""
+        return books if self._group is None or not self._group.began else self._group.with_others(books)
+
     def save(self, books: Books, now: float) -> None:
         """Write the checkpoint that is due. A full or read-only disk is reported and does not stop the run."""
         self._best.write(now)
-        if self._trainer is not None:
+        if self._trainer is not None and self._is_first:
             self._saver.save(self._content(self._trainer, books), now)
 
     def saving_took(self, seconds: float) -> None:
@@ -277,21 +274,22 @@ class Run:
     def close(self, reason: str, books: Books, now: float) -> None:
         """The end: last checkpoint, ledger, summary, then on_end of the hooks. Raises HookError."""
         self._best.write()
-        if self._trainer is not None:  # also where its update is saved: the ledger has gone on since
+        if self._trainer is not None and self._is_first:  # also where its update is saved: the ledger has gone on since
             self._saver.save_lastingly(self._content(self._trainer, books), now)
         self.journal.close()
         self._writer.close()
+        together = books.of_all()
         content_of_summary = {
             "reason": reason,
-            **summary(self.config, self.progress, self.episodes, books.ledger["total"]),
-            "environments": books.environments,
-            "newest_crash": books.newest_crash,
+            **summary(self.config, self.progress, self.episodes, together.ledger["total"]),
+            "environments": together.environments,
+            "newest_crash": together.newest_crash,
             "starts": self.directory.start,
             "elapsed_seconds": self.elapsed_seconds(now),
             "median_seconds": median_seconds(self.timings, self.directory.path),
             "hook_seconds": self._hooks.seconds if self._hooks is not None else 0.0,  # of this start
         }
-        for name, content in (("ledger.json", books.ledger), (SUMMARY, content_of_summary)):
+        for name, content in (("ledger.json", together.ledger), (SUMMARY, content_of_summary)):
             try:
                 self.directory.write_json(name, content)
             except OSError as error:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dppo.learner.storage.checkpointer import Progress
+from dppo.learner.telemetry.episode_stats import EpisodeWindow
+
 
 @dataclass(frozen=True)
 class RunStatus:
@@ -20,3 +23,21 @@ class RunStatus:
     first_step_seconds: float | None
     metrics: Mapping[str, float]  # of the newest update, finite; never changed
     run_directory: str = ""
+
+
+def status_of(progress: Progress, episodes: EpisodeWindow, metrics: dict[str, float], run_directory: str) -> RunStatus:
+    """Return the record of this moment."""
+    return RunStatus(
+        progress.updates,
+        progress.steps,
+        episodes.total,
+        episodes.mean_return,
+        episodes.median_return,
+        episodes.outliers,
+        progress.outliers,
+        progress.steps_left_out,
+        episodes.success_rate,
+        progress.first_step_seconds,
+        metrics,
+        run_directory,
+    )

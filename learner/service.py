@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager, ExitStack
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.devices import check_device
 from dppo.learner.failpoints import check as check_failpoint
 from dppo.learner.failpoints import reach
+from dppo.learner.group.membership import Membership
 from dppo.learner.hooks import HookError, hook_calls
 from dppo.learner.opening import open_run
 from dppo.learner.own_code import find_function
@@ -35,6 +36,9 @@ from dppo.protocol.process.lifeline import watch_parent
 from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace
 
+if TYPE_CHECKING:
+    from dppo.learner.group.together import Together
+
 log = logging.getLogger("dppo.learner")
 
 WAIT_SECONDS = 0.1  # between looks at the signals
@@ -53,6 +57,7 @@ def run(
     on_signal: Literal["leave", "end"] = "leave",
     spaces_here: Future[SpacesHere] | None = None,
     trace: Trace | None = None,
+    place: Membership | None = None,
 ) -> None:
     """Train until the run is over or a signal ends it. How it went is in summary.json.
 
@@ -62,6 +67,7 @@ def run(
     afterwards: called at the end with whether a signal ended the run, while actors that come late still get BYE.
     spaces_here: result of making the environment on this host, within a deadline; None where nothing makes it.
     trace: of the session's events; None: nothing is recorded.
+    place: of this learner among several, which all run this; None: there is one.
     Raises UsageError where the directory or the address cannot be used, DppoError where training fails.
     """
     check_failpoint()
@@ -73,20 +79,33 @@ def run(
     stop = EndSignals()
     started = launched_at()
     with ExitStack() as stack:
-        this_run = open_run(config, settings, launched_at=started, time_of_day=time.time(), hooks=hooks)
+        together, group = None, None
+        if place is not None:
+            together = _found(config, place, stop)
+            group, config = together.group, place.config_of(config)
+        this_run = open_run(config, settings, launched_at=started, time_of_day=time.time(), hooks=hooks, group=group)
         directory = this_run.directory
         stack.callback(directory.close)
         reporter = Reporter(this_run)
         router, authenticator = open_listener(listening, config.collect.max_rollout_bytes, directory.path)
         session = this_run.session(trace=trace)
         network = Network(
-            router, session, this_run.journal.append, authenticator, status=reporter.status, observe=observe
+            router,
+            session,
+            this_run.journal.append,
+            authenticator,
+            collected=None if together is None else together.collected,
+            status=reporter.status,
+            observe=observe,
         )
         stack.callback(network.close)
+        if together is not None:
+            stack.callback(together.close)
+            together.start(network)
         network.start()
         failure: HookError | None = None
         try:
-            reason = _train(this_run, network, stop, spaces_here)
+            reason = _train(this_run, network, stop, spaces_here, together)
         except HookError as error:
             failure, reason = error, f"failed: {error}"
         if reason is None and on_signal == "leave":
@@ -98,7 +117,8 @@ def run(
         unbalanced = network.ask(lambda session: imbalance([session.ledger.closed, *session.ledger.accounts.values()]))
         if unbalanced:
             log.error("the ledger does not close: %s", unbalanced)
-        this_run.close(reason or "interrupted", network.ask(this_run.books), time.monotonic())
+        books = this_run.of_all_learners(network.ask(this_run.books))
+        this_run.close(reason or "interrupted", books, time.monotonic())
         if failure is not None:
             raise failure
         if afterwards is not None:
@@ -108,7 +128,20 @@ def run(
                 time.sleep(WAIT_SECONDS)
 
 
-def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere] | None = None) -> str | None:
+def _found(config: LearnerConfig, place: Membership, stop: EndSignals) -> "Together":
+    """Find the other learners."""
+    from dppo.learner.group.together import Together  # and torch with it, which one learner imports later
+
+    return Together.found(config, place, stop.check)
+
+
+def _train(
+    run: Run,
+    network: Network,
+    stop: EndSignals,
+    spaces_here: Future[SpacesHere] | None = None,
+    together: "Together | None" = None,
+) -> str | None:
     """Train from the first actor on; returns why the run is over, None where a signal came first."""
     try:
         import dppo.learner.ppo.trainer  # noqa: F401 -- torch, while the actors start
@@ -116,9 +149,11 @@ def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[Spa
         if spaces_here is not None and run.spec is None:
             _settle_spaces(run, network, stop, spaces_here)
         spec = _await_spaces(run, network, stop)
+        if together is not None:
+            together.same_spaces(spec)
         version, graph = run.prepare(spec)
         _await_first_actors(network, run.config.collect.first_actors, stop)
-        collecting = _Collecting(run, network, stop, time.monotonic())
+        collecting = _Collecting(run, network, stop, time.monotonic(), together)
         while (current := network.ask(lambda session: session.peer_table.spec)) not in (None, run.spec):
             assert current is not None
             version, graph = run.prepare(current)
@@ -129,6 +164,8 @@ def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[Spa
         run.go_back()
         return None
     except Interrupted:
+        if together is not None:
+            together.end(run.progress.version)
         return None
     return run.over
 
@@ -136,8 +173,11 @@ def _train(run: Run, network: Network, stop: EndSignals, spaces_here: Future[Spa
 class _Collecting:
     """Collecting by the network thread, for the training loop."""
 
-    def __init__(self, run: Run, network: Network, stop: EndSignals, now: float) -> None:
+    def __init__(
+        self, run: Run, network: Network, stop: EndSignals, now: float, together: "Together | None" = None
+    ) -> None:
         self.collecting_since = now
+        self._together = together
         self._run = run
         self._network = network
         self._stop = stop
@@ -149,11 +189,13 @@ class _Collecting:
             spec = self._network.ask(lambda session: session.peer_table.spec) or self._run.spec
             assert spec is not None, "a policy was published for some"
             self._network.publish_and_wait(*self._run.prepare(spec))
+        if self._together is not None:
+            self._together.join(batch)
         return batch
 
     def cutting(self) -> AbstractContextManager[None]:
         """Return the context of an update that signals may cut off, where a checkpoint is there to go back to."""
-        return self._stop.cutting(self._run.can_go_back)
+        return self._stop.cutting(self._together is None and self._run.can_go_back)
 
     def figures(self) -> tuple[Latencies, int]:
         """Return latencies of the newest batch, and restarted environments."""
@@ -172,7 +214,7 @@ class _Collecting:
 
     def books(self) -> Books:
         """Return the books, made under the session's lock."""
-        return self._network.ask(self._run.books)
+        return self._run.of_all_learners(self._network.ask(self._run.books))
 
 
 def _settle_spaces(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere]) -> None:

@@ -1,7 +1,6 @@
 """The account of every environment step: sealed = trained + pending + dropped[reason] + in flight, per incarnation.
 
-Pure bookkeeping: no clocks, no messages. A step is sealed when its actor cut the segment it is in; from then on it is
-in exactly one place.
+Pure bookkeeping. A step is sealed when its actor cut the segment it is in; from then on it is in exactly one place.
 """
 
 from collections import Counter
@@ -138,6 +137,16 @@ class Account:
         self.dropped["actor_lost"] += self.in_flight
         self.away = True
 
+    def add(self, other: "Account") -> None:
+        """Add the counts of another one."""
+        self.sealed += other.sealed
+        self.trained += other.trained
+        self.waiting.update(other.waiting)
+        self.dropped.update(other.dropped)
+        self.duplicates += other.duplicates
+        self.env_restarts += other.env_restarts
+        self.unknown += other.most_unknown
+
     def _dispose(self, seq: int) -> None:
         if seq != self.watermark + 1:
             raise ValueError(f"rollout {seq} of {self.actor} after {self.watermark}: sequence numbers must not skip")
@@ -220,13 +229,7 @@ class Ledger:
         """The sum over all incarnations."""
         total = Account("total")
         for account in (self.closed, *self.accounts.values()):
-            total.sealed += account.sealed
-            total.trained += account.trained
-            total.waiting.update(account.waiting)
-            total.dropped.update(account.dropped)
-            total.duplicates += account.duplicates
-            total.env_restarts += account.env_restarts
-            total.unknown += account.most_unknown
+            total.add(account)
         return total
 
     @property
@@ -259,9 +262,9 @@ class Ledger:
 
 def imbalance(accounts: Iterable[Account]) -> str:
     """One line that names the first account that does not close; empty if all do."""
+    reasons = set(get_args(DropReason))
     for account in accounts:
-        unknown = set(account.dropped) - set(get_args(DropReason))
-        if account.in_flight < 0 or account.pending < 0 or unknown:
+        if account.in_flight < 0 or account.pending < 0 or account.dropped.keys() - reasons:
             return (
                 f"{account.actor}: sealed {account.sealed} is not trained {account.trained} + pending {account.pending}"
                 f" + dropped {dict(account.dropped)} + in flight"

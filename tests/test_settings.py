@@ -31,6 +31,7 @@ def test_the_settings_of_the_learner_stand_at_the_top_of_each_command_that_has_o
     assert paths[-2:] == ["actors", "evaluation_episodes"]
     assert set(settings_of(LearnerConfig)) == set(paths) - {
         "actors",
+        "learners",
         "evaluation_episodes",
         "evaluation_seconds",
         "force",

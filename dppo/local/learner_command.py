@@ -1,6 +1,7 @@
 """`dppo learner`: one learner with its table and its notes, started by a user or by a local run."""
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -8,51 +9,61 @@ import sys
 from concurrent.futures import Future
 from pathlib import Path
 
+from dppo.learner.group.membership import Membership, membership_in
 from dppo.learner.session.run_spaces import SpacesHere
+from dppo.learner.storage.settings_history import KeptSettings
 from dppo.learner.transport.listener import Listening, check_address
 from dppo.local.launch_texts import FirstLine, LaunchTexts, again_text
 from dppo.local.launching import NEW, check_hooks_of_finished, checked, in_new_directory, placed, show_finished
 from dppo.local.log_files import tracing
 from dppo.local.preflight import env_settings
-from dppo.local.run_comparison import kept_settings
+from dppo.local.run_comparison import kept_settings, stand
 from dppo.local.spaces_here import check_same_spaces, looking_for_spaces
 from dppo.local.status_channel import Reports, reports_from_environment
 from dppo.protocol.errors import DppoError
 from dppo.protocol.trace import Trace
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
-from dppo.settings.layers import Resolved, resolve_file
+from dppo.settings.layers import Resolved, dump_yaml, resolve_file
 
 
 def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
     """Train until the run is over; returns the exit code. Raises DppoError where it cannot start, or fails."""
+    place = membership_in(os.environ)
+    if place is not None and place.local_rank:
+        join_file = f"{listening.join_file}-{place.local_rank}" if listening.join_file else ""
+        listening = dataclasses.replace(listening, bind=place.bind_of(listening.bind), join_file=join_file)
     with tracing(resolved.config.trace, "learner") as trace:
         reports = reports_from_environment()
         if reports is not None:
-            return _run_for_local_run(resolved.config, listening, reports, trace)
+            return _run_for_local_run(resolved.config, listening, reports, trace, place)
+        if place is not None and place.rank:
+            return _run_beside_rank_0(resolved.config, listening, trace, place)
         config = placed(resolved.config)
         config = in_new_directory(config) if NEW in resolved.switches else config
         again = again_text("learner", resolved.arguments, config.learner.run_directory)
-        return _run_alone(config, listening, trace, LaunchTexts(resolved.first_line, again))
+        return _run_alone(config, listening, trace, LaunchTexts(resolved.first_line, again), place)
 
 
 def _run_for_local_run(
-    config: LearnerProcessConfig, listening: Listening, reports: Reports, trace: Trace | None
+    config: LearnerProcessConfig, listening: Listening, reports: Reports, trace: Trace | None, place: Membership | None
 ) -> int:
     """Started by `dppo train`, which shows what is reported, and whose settings are those of the run."""
     import dppo.learner.service
     from dppo.learner.hooks import HookError
 
-    logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
+    is_first = place is None or place.rank == 0  # the others would log the same
+    logging.getLogger("dppo").setLevel(logging.INFO if is_first else logging.WARNING)  # others: warnings
     logging.basicConfig(handlers=[reports])
     launch = resolve_file(TrainConfig, os.environ["DPPO_CONFIG"], flags={}).config
     try:
         dppo.learner.service.run(
             config.learner,
             listening=listening,
-            settings=functools.partial(kept_settings, launch),
+            settings=functools.partial(kept_settings if is_first else _same_settings, launch),
             observe=reports.show,
             on_signal="end",
             trace=trace,
+            place=place,
         )
     except HookError as error:  # the user has seen the traceback; the log, which the error names, has it for later
         print(error.stack, file=sys.stderr, flush=True)
@@ -60,7 +71,39 @@ def _run_for_local_run(
     return 0
 
 
-def _run_alone(config: LearnerProcessConfig, listening: Listening, trace: Trace | None, texts: LaunchTexts) -> int:
+def _same_settings(launch: TrainConfig | LearnerProcessConfig) -> KeptSettings:
+    """Return what the directory of a rank that is not the first keeps: rank 0 has compared them."""
+    return KeptSettings(dump_yaml(launch))
+
+
+def _run_beside_rank_0(
+    config: LearnerProcessConfig, listening: Listening, trace: Trace | None, place: Membership
+) -> int:
+    """Train as one of several learners; rank 0 shows and evaluates. Where the run is over there is nothing to do."""
+    import dppo.learner.service
+
+    if stand(config).over:
+        return 0
+    logging.getLogger("dppo").setLevel(logging.WARNING)
+    logging.basicConfig(format=f"learner {place.rank}: %(message)s")
+    dppo.learner.service.run(
+        config.learner,
+        listening=listening,
+        settings=functools.partial(_same_settings, config),
+        observe=lambda status: None,
+        trace=trace,
+        place=place,
+    )
+    return 0
+
+
+def _run_alone(
+    config: LearnerProcessConfig,
+    listening: Listening,
+    trace: Trace | None,
+    texts: LaunchTexts,
+    place: Membership | None,
+) -> int:
     standing = checked(config)
     if standing.over:
         check_hooks_of_finished(config.learner.run.hooks)
@@ -71,7 +114,7 @@ def _run_alone(config: LearnerProcessConfig, listening: Listening, trace: Trace 
     collect, env = config.learner.collect, env_settings(config.learner)
     with looking_for_spaces(env, collect.envs_per_actor) as spaces_here:
         check_address(listening)
-        _train_alone(config, listening, standing.directory, spaces_here, trace, texts.again)
+        _train_alone(config, listening, standing.directory, spaces_here, trace, texts.again, place)
     return 0
 
 
@@ -82,6 +125,7 @@ def _train_alone(
     spaces_here: Future[SpacesHere],
     trace: Trace | None,
     again: str,
+    place: Membership | None,
 ) -> None:
     import dppo.learner.service
     from dppo.local.drawing_thread import Screen
@@ -130,6 +174,7 @@ def _train_alone(
             afterwards=afterwards,
             spaces_here=spaces_here,
             trace=trace,
+            place=place,
         )
 
 

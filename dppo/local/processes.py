@@ -94,9 +94,14 @@ class Child:
         """Whether it died again and again before it got to work."""
         return self._quick_deaths >= MAX_QUICK_DEATHS
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it has ended, and the delay before its next start is over."""
+        return self.process is None and time.monotonic() >= self._start_at
+
     def restart_if_due(self) -> bool:
         """Start it again once its delay is over."""
-        if self.process is not None or time.monotonic() < self._start_at:
+        if not self.is_due:
             return False
         self.start()
         return True

@@ -17,14 +17,14 @@ from dppo.local.exit_diagnosis import how_an_actor_ended
 from dppo.local.failed_starts import removed_where_it_fails
 from dppo.local.launch_texts import FirstLine, LaunchTexts
 from dppo.local.launching import check_hooks_of_finished, checked, show_finished
+from dppo.local.learner_group import LearnerGroup, joint_status, rank_variables
 from dppo.local.log_files import NO_TRACE, made_logs, trace_of
 from dppo.local.preflight import check_before_start
 from dppo.local.processes import Child, end, wait
 from dppo.local.run_end import Ending, close, leave
-from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, decode
+from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, Report, decode
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
 from dppo.protocol.process.descendants import become_subreaper, children, reap
-from dppo.protocol.process.exit_codes import how_it_ended
 from dppo.protocol.process.heartbeat_pipe import with_heartbeat
 from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE, launched_at
 from dppo.protocol.process.lifeline import Lifeline
@@ -88,60 +88,71 @@ def _run_processes(
     config: TrainConfig, directory: Path, started: float, progress: Screen, sides: SideProcesses, *, is_traced: bool
 ) -> Ending:
     logs = made_logs(directory)
-    names = ("learner", *(f"actor-{i}" for i in range(config.actors)))
+    names = (*_learner_names(config.learners), *(f"actor-{i}" for i in range(config.actors)))
     traces = {name: ("--trace", str(trace_of(logs, name))) if is_traced else () for name in names}
     with contextlib.ExitStack() as stack:
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dppo-")))  # 0700
-        endpoint = f"ipc://{private}/learner"
+        ranks = config.learners
+        endpoints = [f"ipc://{private}/learner{f'-{rank}' if rank else ''}" for rank in range(ranks)]
         settings = private / "config.yaml"
         settings.write_text(dump_yaml(config))
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        stack.callback(ours.close)
-        stack.callback(theirs.close)
         lifeline = stack.enter_context(Lifeline())
-        environment = {
-            "DPPO_CONFIG": str(settings),
-            LAUNCHED_VARIABLE: str(started),
-            STATUS_VARIABLE: str(theirs.fileno()),
-        }
-        learner = Child(
-            "learner",
-            ("-m", "dppo.learner", "--bind", endpoint, *traces["learner"]),
-            logs / "learner.log",
-            lifeline,
-            environment,
-            (theirs.fileno(),),
-        )
+        learners, reports = [], []
+        for rank, name in enumerate(_learner_names(ranks)):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            stack.callback(ours.close)
+            stack.callback(theirs.close)
+            reports.append(ours)
+            before = sum(number % ranks < rank for number in range(config.actors))
+            environment = {
+                "DPPO_CONFIG": str(settings),
+                LAUNCHED_VARIABLE: str(started),
+                STATUS_VARIABLE: str(theirs.fileno()),
+                **rank_variables(rank, ranks, before * config.learner.collect.envs_per_actor),
+            }
+            arguments = ("-m", "dppo.learner", "--bind", endpoints[0], *traces[name])
+            learners.append(Child(name, arguments, logs / f"{name}.log", lifeline, environment, (theirs.fileno(),)))
         actors = [
             Child(
                 f"actor-{i}",
-                ("-m", "dppo.actor", "--learner", endpoint, "--name", f"actor-{i}", *traces[f"actor-{i}"]),
+                ("-m", "dppo.actor", "--learner", endpoints[i % ranks], "--name", f"actor-{i}", *traces[f"actor-{i}"]),
                 logs / f"actor-{i}.log",
                 lifeline,
                 *with_heartbeat({"OMP_NUM_THREADS": "1", **NO_TRACE}),
             )
             for i in range(config.actors)
         ]
-        return _Supervisor(learner, actors, ours, stack.enter_context(progress), sides).run()
+        return _Supervisor(LearnerGroup(learners), actors, reports, stack.enter_context(progress), sides).run()
+
+
+def _learner_names(ranks: int) -> list[str]:
+    return ["learner", *(f"learner-{rank}" for rank in range(1, ranks))]
 
 
 class _Supervisor:
     """Watches the children until the learner has ended."""
 
     def __init__(
-        self, learner: Child, actors: list[Child], reports: socket.socket, progress: Screen, sides: SideProcesses
+        self,
+        learner: LearnerGroup,
+        actors: list[Child],
+        reports: list[socket.socket],
+        progress: Screen,
+        sides: SideProcesses,
     ) -> None:
+        """reports: of each learner."""
         self._learner = learner
         self._actors: list[Child] = []  # those that were started
         self._planned = deque(actors)
         self._joined: set[str] = set()
         self._reports = reports
-        self._reports.setblocking(False)
+        for channel in reports:
+            channel.setblocking(False)
         self._progress = progress
         self._sides = sides
         self._before = children(os.getpid())
         self._interrupts: list[int] = []
-        self._newest: Status | None = None
+        self._newest: dict[int, Status] = {}  # of each learner
         self._delivered: dict[str, int] = {}  # steps of every actor, in the newest status
 
     def run(self) -> Ending:
@@ -155,14 +166,14 @@ class _Supervisor:
             self._start_more()
             ended_well = self._watch()
         finally:
-            last = self._learner.process
+            last = self._learner.processes
             # the learner first: it sends BYE to the actors
-            end([self._learner], AT_ONCE_SECONDS if len(self._interrupts) > 1 else LEARNER_GRACE_SECONDS)
+            end(self._learner.children, AT_ONCE_SECONDS if len(self._interrupts) > 1 else LEARNER_GRACE_SECONDS)
             end(self._actors, ACTOR_GRACE_SECONDS)
             self._show_reports()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        if not (ended_well or (last is not None and last.exit_code == 0)):
+        if not (ended_well or (last and all(process.exit_code == 0 for process in last))):
             return Ending.BROKEN_OFF
         return Ending.INTERRUPTED if self._interrupts else Ending.OVER
 
@@ -170,7 +181,7 @@ class _Supervisor:
         """Returns whether the learner ended in order; if not, the user was in a hurry."""
         asked = 0
         while True:
-            select.select([self._reports], [], [], POLL_SECONDS)
+            select.select(self._reports, [], [], POLL_SECONDS)
             reap(self._known())
             self._show_reports()
             if len(self._interrupts) > asked:
@@ -179,8 +190,7 @@ class _Supervisor:
                     self._progress.note("ending at once")
                     return False
                 self._progress.note("ending: the learner writes a checkpoint (again to end at once)")
-                if self._learner.process is not None:
-                    self._learner.process.send_signal(signal.SIGTERM)
+                self._learner.send_signal(signal.SIGTERM)
             code = self._learner.died()
             if code is not None:
                 if code == 0:
@@ -188,7 +198,7 @@ class _Supervisor:
                     return True
                 if code > 0 or not asked:
                     self._learner_failed(code)
-            if asked and self._learner.process is None:  # killed: by our signal, before it was ready for that
+            if asked and not self._learner.processes:  # killed: by our signal, before it was ready for that
                 return False
             if not asked:
                 self._revive()
@@ -215,22 +225,20 @@ class _Supervisor:
 
     def _known(self) -> set[int]:
         """Return the children that are waited for."""
-        pids = {child.process.pid for child in (self._learner, *self._actors) if child.process is not None}
+        pids = {child.process.pid for child in (*self._learner.children, *self._actors) if child.process is not None}
         return pids | self._sides.pids | self._before
 
     def _learner_failed(self, code: int) -> None:
-        child = self._learner
-        if code > 0 or child.hopeless:
+        learner = self._learner
+        if code > 0 or learner.hopeless:
             kind: type[DppoError] = {2: UsageError, 3: RefusedError}.get(code, DppoError)
-            raise kind(f"{child.last_error() or f'the learner {how_it_ended(code)}'} (log: {child.log})")
-        self._progress.note(f"the learner {how_it_ended(code)}; starting it again from its newest checkpoint")
+            raise kind(f"{learner.last_error() or learner.how} (log: {learner.log})")
+        them = "it" if len(learner.children) == 1 else "all learners"
+        self._progress.note(f"{learner.how}; starting {them} again from the newest checkpoint")
 
     def _revive(self) -> None:
-        # another learner counts from its own start: the checkpoint that it goes on from has the time before
-        of_all = self._learner.environment
-        self._learner.environment = {name: of_all[name] for name in of_all if name != LAUNCHED_VARIABLE}
         if self._learner.restart_if_due():
-            self._progress.note("the learner is back")
+            self._progress.note("the learner is back" if len(self._reports) == 1 else "the learners are back")
         for child in self._actors:
             code = child.died()
             if code is not None:
@@ -268,15 +276,18 @@ class _Supervisor:
             self._delivered[child.name] = steps
 
     def _show_reports(self) -> None:
-        while True:
-            try:
-                report = decode(self._reports.recv(MAX_REPORT_BYTES * 4))
-            except BlockingIOError:
-                return
-            if isinstance(report, NoteRecord):
-                self._progress.note(report.text)
-            else:
-                self._newest = report.status
-                self._note_work(report.status)
-                self._progress.show(report.status)
-                self._sides.look(report.status)
+        for rank, channel in enumerate(self._reports):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    self._show(rank, decode(channel.recv(MAX_REPORT_BYTES * 4)))
+
+    def _show(self, rank: int, report: Report) -> None:
+        if isinstance(report, NoteRecord):
+            self._progress.note(f"learner {rank}: {report.text}" if rank else report.text)
+            return
+        self._newest[rank] = report.status
+        if 0 in self._newest:
+            status = joint_status([self._newest[known] for known in sorted(self._newest)])
+            self._note_work(status)
+            self._progress.show(status)
+            self._sides.look(status)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dppo.learner.config import MAY_CHANGE, CollectConfig, LearnerConfig
+from dppo.learner.group.membership import refuse_with_several
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.own_names import refuse_hidden
 from dppo.settings.fields import FLATTENED, REST
@@ -44,6 +45,9 @@ class TrainConfig:
     """Seconds that the evaluation at the end may take; at the limit, the episodes that are over count."""
     force: bool = field(default=False, metadata=MAY_CHANGE)
     """Start also more actors than this machine seems to have memory, processes and open files for."""
+    learners: int = 1
+    """Learner processes that train one policy together, each with its share of the actors, of the batch and of every
+    minibatch (docs/several_learners.md)."""
     actors: int = field(default=2, metadata=MAY_CHANGE)
     """Actor processes on this machine; 0 runs everything in one process without sockets, for debugging."""
     evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)
@@ -52,6 +56,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _at_least(self, 0, "actors", "evaluation_episodes")
         _above_0(self, "evaluation_seconds")
+        _at_least(self, 1, "learners")
+        self._check_learners()
         collect = self.learner.collect
         if (
             collect.rule in ("even_shares", "quorum") and not collect.first_actors
@@ -62,6 +68,17 @@ class TrainConfig:
         if collect is not self.learner.collect:
             object.__setattr__(self, "learner", replace(self.learner, collect=collect))
         refuse_hidden(self.learner.env.id)
+
+    def _check_learners(self) -> None:
+        """Raise UsageError for settings that several learners cannot have, or that one has no use for."""
+        if self.learners > 1:
+            refuse_with_several(self.learner, self.learners)
+            if self.actors < self.learners:
+                raise UsageError(
+                    f"actors={self.actors} must be at least learners={self.learners}: each has actors of its own"
+                )
+        elif self.learner.collect.late_learners:
+            raise UsageError("collect.late_learners is for several learners, and there is one: add --learners 2")
 
 
 @dataclass(frozen=True)

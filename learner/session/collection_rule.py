@@ -13,6 +13,7 @@ from dppo.learner.session.exact_quota import ExactQuota
 from dppo.learner.session.quorum import Quorum
 from dppo.learner.session.records import Action, Peer, Quota, Settings
 from dppo.learner.session.rule_defaults import RuleDefaults
+from dppo.learner.session.together import Together
 from dppo.protocol.rollout import Segment
 
 
@@ -103,6 +104,8 @@ class Minimum(RuleDefaults):
 
 def collection_rule(settings: Settings) -> CollectionRule:
     """Return the rule that the settings ask for."""
+    if settings.learners > 1:
+        return Together()
     match settings.rule:
         case "minimum":
             return Minimum(settings.batch_steps, settings.stop_at_episode_end)

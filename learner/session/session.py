@@ -18,6 +18,7 @@ from dppo.learner.session.records import Action, Note, Peer, PeerKey, Send, Sett
 from dppo.learner.session.rollout_intake import Rollouts
 from dppo.learner.session.run_histories import Histories
 from dppo.learner.session.slots import SlotTable
+from dppo.learner.session.together import Together
 from dppo.learner.session.wait_report import WaitReporter
 from dppo.learner.storage.journal_records import Entry
 from dppo.protocol.errors import HostileError, ProtocolError
@@ -144,6 +145,19 @@ class LearnerSession:
         self.ledger.train(trained)
         credit = [ack for peer in self.peer_table.peers.values() for ack in self._credit_withheld(peer)]
         return [Entry("published", version), *credit, *actions]
+
+    def end_collecting(self, version: int, now: float) -> list[Action]:
+        """Stop collecting under that version: several learners have their batch together."""
+        cycle = self.cycle
+        if cycle.phase is not Phase.COLLECTING or cycle.snapshot.version != version:
+            return []
+        assert isinstance(cycle.rule, Together), "nothing else is called from outside"
+        cycle.rule.call()
+        return cycle.advance(now)
+
+    def drop_batch(self) -> None:
+        """Drop the batch in hand as unfinished: the other learners train without it."""
+        self.ledger.drop_pending("unfinished")
 
     def settle_spaces(self, spec: Spec) -> list[Action]:
         """Fix the spaces to those that the environment has here. Call it before anything is published."""

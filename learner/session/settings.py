@@ -28,9 +28,9 @@ OUTPUT_COPIES = 3
 
 
 def session_settings(
-    config: LearnerConfig, directory: RunDirectory | StartIdentity, lease_seconds: float = 0.0
+    config: LearnerConfig, directory: RunDirectory | StartIdentity, lease_seconds: float = 0.0, learners: int = 1
 ) -> Settings:
-    """The session's settings. lease_seconds: 0 as set."""
+    """The session's settings. lease_seconds: 0 as set. learners: that collect together."""
     return Settings(
         run_id=directory.run_id,
         term=directory.term,
@@ -57,6 +57,7 @@ def session_settings(
         stop_at_episode_end=config.collect.stop_at_episode_end,
         rule=config.collect.rule,
         slots=config.collect.slots,
+        learners=learners,
         max_rollout_bytes=config.collect.max_rollout_bytes,
         former_terms=directory.former_terms,
         why_not_trained=lambda spec: why_not_trained(spec, config),

@@ -34,12 +34,12 @@ class Slots:
 class SlotTable:
     """All slots ever handed out."""
 
-    def __init__(self, start: int = 1, *, limit: int = 0) -> None:
+    def __init__(self, start: int = 1, *, limit: int = 0, first: int = 0) -> None:
         """start: counts the learner's starts. Each has lives of its own, whatever its predecessors saved.
 
-        limit: slots that there are, 0: as many as actors bring.
+        limit: slots that there are, 0: as many as actors bring. first: of them, where other learners have those before.
         """
-        self.limit = limit
+        self.limit, self.first = limit, first
         self.most = 0  # slots, ever
         self._by_name: dict[str, Slots] = {}
         self._holders: dict[str, bytes] = {}
@@ -101,13 +101,13 @@ class SlotTable:
 
         besides: a name whose slots do not count.
         """
-        first = 0
+        first = self.first
         of_others = (slots for name, slots in self._by_name.items() if name != besides)
         for held in sorted(of_others, key=lambda slots: slots.first):
             if held.first - first >= envs:
                 break
             first = max(first, held.end)
-        return first, max((slots.end for slots in (*self._past, *self._by_name.values())), default=0)
+        return first, max((slots.end for slots in (*self._past, *self._by_name.values())), default=self.first)
 
     def _hand_out(self, name: str, incarnation: bytes, first: int, envs: int) -> Slots:
         before = self._by_name.get(name)
@@ -120,5 +120,5 @@ class SlotTable:
         self._given[incarnation] = None
         if len(self._given) > MAX_GIVEN:
             del self._given[next(iter(self._given))]
-        self.most = max(self.most, first + envs)
+        self.most = max(self.most, first + envs - self.first)
         return self._by_name[name]

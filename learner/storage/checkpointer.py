@@ -18,6 +18,7 @@ from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.protocol.errors import CheckpointError, UsageError
+from dppo.protocol.joint_ledger import joint
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.specs import Spec
 
@@ -73,6 +74,16 @@ class Books:
     journal: Position  # entries behind it are not in the ledger
     newest_crash: str = ""  # of an environment, with its actor
     environments: int = 0  # that were stepped at once, at most
+    others: tuple["Books", ...] = ()  # of learners of rank 1 and up, where there are several
+
+    def of_all(self) -> "Books":
+        """Return the books of all learners together: one ledger."""
+        if not self.others:
+            return self
+        every = [self, *self.others]
+        crash = next((books.newest_crash for books in every if books.newest_crash), "")
+        ledger = joint([books.ledger for books in every])
+        return Books(ledger, self.journal, crash, sum(books.environments for books in every))
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,7 @@ class Resumed:
     spec: Spec | None
     checkpoint: "Checkpoint | None"
     behind: Behind  # of the journal
+    state: dict[str, Any] | None  # of the checkpoint that was found, whatever is used of it
 
     @property
     def saved_update(self) -> int | None:
@@ -92,17 +104,23 @@ class Resumed:
         return None if self.checkpoint is None else self.checkpoint.update
 
 
-def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
-    """Return the state that this start goes on from.
+def resume(directory: RunDirectory, config: LearnerConfig) -> tuple[RunDirectory, Resumed]:
+    """Return the directory, and the state that this start goes on from.
 
     Raises UsageError where the checkpoint is of another environment or seed, CheckpointError where none of several can
     be read.
     """
-    checkpoint = _newest(directory)
+    checkpoint = newest_checkpoint(directory)
+    return directory, resumed_from(directory, config, None if checkpoint is None else checkpoint.state, checkpoint)
+
+
+def resumed_from(
+    directory: RunDirectory, config: LearnerConfig, state: dict[str, Any] | None, checkpoint: "Checkpoint | None"
+) -> Resumed:
+    """Return what a checkpoint's state and the journal in the directory make. Raises as `resume`."""
     progress, episodes, ledger = Progress(), EpisodeWindow(config.run.return_window), Ledger()
     spec, position = None, Position(0, 0)
-    if checkpoint is not None:
-        state = checkpoint.state
+    if state is not None:
         if state["env"] != config.env.id:
             raise UsageError(
                 f"{directory.path} holds a run of {state['env']}, not of {config.env.id}: choose another run.directory"
@@ -136,7 +154,7 @@ def resume(directory: RunDirectory, config: LearnerConfig) -> Resumed:
     progress.version = max(progress.version, replayed.version)  # what a dead learner published is not published again
     if replayed.rollouts:
         log.info("%d steps of %d rollouts had gone to a learner that died; booked", replayed.steps, replayed.rollouts)
-    return Resumed(progress, episodes, ledger, spec, checkpoint, behind)
+    return Resumed(progress, episodes, ledger, spec, checkpoint, behind, state)
 
 
 def _report(path: Path, behind: Behind, found: int) -> None:
@@ -154,7 +172,8 @@ def _report(path: Path, behind: Behind, found: int) -> None:
         log.warning("the journal in %s: %s", path / "journal", problem)
 
 
-def _newest(directory: RunDirectory) -> "Checkpoint | None":
+def newest_checkpoint(directory: RunDirectory) -> "Checkpoint | None":
+    """Return the newest readable checkpoint; None where there is none. Raises CheckpointError."""
     if not any(directory.checkpoints.iterdir()):
         return None
     from dppo.learner.storage.checkpoint import newest
@@ -242,7 +261,7 @@ class Saver:
                 self._best = (update, content.books.journal.file)
             if len(self._files) == self._files.maxlen:
                 self._journal.forget_before(self._first_file_needed(best))
-            self._directory.write_json("ledger.json", content.books.ledger)
+            self._directory.write_json("ledger.json", content.books.of_all().ledger)
         except (CheckpointError, OSError) as error:
             self._failures.failed("the checkpoint", error)
         else:
@@ -276,6 +295,7 @@ class Saver:
             "episodes": content.episodes.to_dict(),
             "ledger": books.ledger,
             "journal": list(books.journal),
+            **({"ranks": msgspec.to_builtins(books.others)} if books.others else {}),
             "spec": msgspec.to_builtins(content.spec),
             "env": self._env,
             "seed": self._config.seed,

@@ -48,12 +48,14 @@ class Network:
         record: Callable[[Entry], None],
         authenticator: TokenAuthenticator | None = None,
         *,
+        collected: Callable[[int, int], None] | None = None,
         status: Callable[[LearnerSession, float], Status] | None = None,
         observe: Callable[[Status], None] | None = None,
     ) -> None:
         """record: called under `lock`, before what depends on the entry is sent.
 
         authenticator: which tokens are valid; None where none is needed.
+        collected: called in the network thread with version and steps of the batch, often; returns at once.
         status: called in the network thread with the session, locked, every half second; makes what is observed.
         observe: called in the network thread, not locked; returns at once, whatever the user's terminal does.
         """
@@ -61,6 +63,7 @@ class Network:
         self._lock = threading.Lock()
         self._router = router
         self._record = record
+        self._collected = collected
         self._status = status
         self._observe = observe
         self._notes: list[str] = []  # to be logged without the lock
@@ -123,6 +126,12 @@ class Network:
         self._router.wake()
         self._settled.wait(SETTLE_SECONDS)
 
+    def end_collecting(self, version: int) -> None:
+        """Stop collecting under that version. Called by any thread."""
+        with self._lock:
+            self._act(self._session.end_collecting(version, time.monotonic()))
+        self._router.wake()
+
     def finish(self, reason: str, drop: DropReason) -> None:
         """End the run and wait until the actors have sent their last messages (the session bounds the wait)."""
         with self._lock:
@@ -149,6 +158,10 @@ class Network:
         self._router.close()
         self._tell(None)
         self._raise_failure()
+
+    def fail(self, error: BaseException) -> None:
+        """Have the training thread raise this when it next asks for something. Called by any thread."""
+        self._failure = self._failure or error
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -177,6 +190,8 @@ class Network:
                     self._act(self._ingress_guard.tick(now))
                     self._act(self._session.tick(now))
                 self._hand_over()
+                if self._collected is not None:
+                    self._collected(self._session.cycle.snapshot.version, self._session.cycle.batch.steps)
                 if self._session.peer_table.spec is not None:
                     self._spec.set()
                 status = None

@@ -1,0 +1,1 @@
+"""Several learners that train one policy."""

@@ -1,0 +1,13 @@
+"""How several learners fail together."""
+
+from dppo.protocol.errors import DppoError
+
+
+class GroupError(DppoError):
+    """Another learner of the group is gone, or did not come: all start again from the checkpoint."""
+
+    exit_code = 75  # EX_TEMPFAIL: who supervises the group starts it again
+
+
+class PartedError(DppoError):
+    """Learners that must be equal are not."""

@@ -1,0 +1,75 @@
+"""Stores and process groups of torch.distributed, as far as learners use them, with their types. Knows nothing else.
+
+Torch exports them at run time, and its stubs do not.
+"""
+
+import importlib
+import os
+from datetime import timedelta
+from typing import Any, Protocol, cast
+
+from torch import Tensor
+
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # else torch prints a stack for every look that comes too early
+
+_distributed: Any = importlib.import_module("torch.distributed")
+
+StoreError: type[RuntimeError] = _distributed.DistStoreError  # a wait was too long
+
+
+class Store(Protocol):
+    """Words by name, which all ranks read and write. Raises RuntimeError where the one that has it is gone."""
+
+    def set(self, key: str, value: bytes) -> None:
+        """Write a word."""
+
+    def get(self, key: str) -> bytes:
+        """Return a word that is there."""
+
+    def add(self, key: str, amount: int) -> int:
+        """Add to a number; return the sum."""
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether all are there."""
+
+    def wait(self, keys: list[str], timeout: timedelta) -> None:
+        """Wait until all are there. Raises StoreError."""
+
+    def delete_key(self, key: str) -> bool:
+        """Forget a word."""
+
+    def num_keys(self) -> int:
+        """Return how many words there are."""
+
+    def clone(self) -> "Store":
+        """Return another connection to the same words, for another thread."""
+
+
+class Work(Protocol):
+    """Work that goes on in another thread."""
+
+    def wait(self, timeout: timedelta) -> bool:
+        """Wait until it is done. Raises RuntimeError where it fails."""
+
+
+class ProcessGroup(Protocol):
+    """Connections between some ranks."""
+
+    def allreduce(self, tensors: list[Tensor]) -> Work:
+        """Replace the tensor by its sum over the ranks: the same bits on each of them."""
+
+
+def prefixed(prefix: str, store: Store) -> Store:
+    """Return a part of the store with names of its own."""
+    return cast(Store, _distributed.PrefixStore(prefix, store))
+
+
+def tcp_store(address: str, port: int, *, is_master: bool, seconds: float) -> Store:
+    """Return the store at that address; is_master: it is here, and port may be 0. Raises RuntimeError."""
+    timeout = timedelta(seconds=seconds)
+    return cast(Store, _distributed.TCPStore(address, port, None, is_master, timeout=timeout, wait_for_workers=False))
+
+
+def gloo(store: Store, rank: int, ranks: int, timeout: timedelta) -> ProcessGroup:
+    """Connect with the other ranks. Raises RuntimeError where they do not come."""
+    return cast(ProcessGroup, _distributed.ProcessGroupGloo(store, rank, ranks, timeout))

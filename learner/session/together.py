@@ -1,0 +1,25 @@
+"""The collection rule of one learner of several: its batch is full when the group says so. Pure."""
+
+from collections.abc import Collection
+
+from dppo.learner.session.records import Peer
+from dppo.learner.session.rule_defaults import RuleDefaults
+
+
+class Together(RuleDefaults):
+    """Whichever actors make the steps, until all learners together have their batch; what STOP cuts still counts."""
+
+    def __init__(self) -> None:
+        self._is_called = False
+
+    def begin(self, now: float) -> None:
+        """Begin to collect, under a new policy."""
+        self._is_called = False
+
+    def call(self) -> None:
+        """End collecting: the batch of all is full."""
+        self._is_called = True
+
+    def is_full(self, steps: int, peers: Collection[Peer]) -> bool:
+        """Whether collecting was ended."""
+        return self._is_called

@@ -1,0 +1,134 @@
+"""Several learners as processes: one policy, one ledger, and a group that starts again where one of them is killed."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from group_threads import place as place_of
+from local_runs import RUN, assert_curve_has_every_update_once, assert_finished, start
+from processes import Dppo, Place, RunFiles, kill
+
+from dppo.learner.config import LearnerConfig
+from dppo.learner.group.membership import membership_in, refuse_with_several
+from dppo.protocol.errors import UsageError
+from dppo.settings.commands import TrainConfig
+
+BY_TORCHRUN = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "host", "MASTER_PORT": "29500", "LOCAL_RANK": "1"}
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with Place() as place:
+        yield place
+
+
+def learners(command: Dppo) -> dict[str, int]:
+    """Process ids of the learners of a local run, by their RANK."""
+    found = {}
+    for child in psutil.Process(command.pid).children():
+        if "dppo.learner" in child.cmdline():
+            found[child.environ()["RANK"]] = child.pid
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_group_whose_learner_was_killed_goes_on_and_its_ledger_closes(place: Place) -> None:
+    files, other = RunFiles(place.path / RUN), RunFiles(place.path / RUN / "ranks" / "1")
+    command = start(place, "--learners", "2")
+    place.until(lambda: files.updates() >= 3, "the third update", during=command)
+    pids = learners(command)
+    actors = command.actors()
+    kill(pids["1"])
+    done = files.updates()
+    place.until(lambda: "learners are back" in command.said(), "all start again", during=command)
+    place.until(lambda: files.updates() > done + 1, "they train again", during=command)
+    assert set(learners(command).values()).isdisjoint(pids.values())
+    assert command.actors() == actors, "they keep their environments"
+    assert re.search(r"learner-1 was killed by SIGKILL; starting all learners again", command.said())
+    place.gate.touch()
+    place.ends(command, code=0)
+    place.leaves_nothing()
+    assert_finished(files)
+    assert_curve_has_every_update_once(other)
+    assert files.ledger()["total"]["sealed"] == place.counted_steps()
+    assert files.summary()["ledger"] == files.ledger()["total"]
+    assert files.summary()["environments"] == 8
+    assert (files.path / "policy.onnx").read_bytes() == (other.path / "policy.onnx").read_bytes()
+    assert not list((other.path / "checkpoints").iterdir())
+
+
+def test_the_place_of_a_learner_is_read_from_the_variables_of_torchrun() -> None:
+    found = membership_in(BY_TORCHRUN)
+    assert found is not None
+    assert (found.rank, found.ranks, found.address, found.port, found.first_slot) == (1, 3, "host", 29500, 4096)
+    assert not found.hosts_store
+    first = membership_in({**BY_TORCHRUN, "RANK": "0"})
+    assert first is not None
+    assert first.hosts_store
+    agent = membership_in({**BY_TORCHRUN, "RANK": "0", "TORCHELASTIC_USE_AGENT_STORE": "True"})
+    assert agent is not None
+    assert not agent.hosts_store, "torchrun has the store"
+
+
+ALONE = {**BY_TORCHRUN, "RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+
+
+@pytest.mark.parametrize("variables", [{}, {"RANK": "", "WORLD_SIZE": ""}, ALONE])
+def test_a_learner_alone_has_no_place(variables: dict[str, str]) -> None:
+    assert membership_in(variables) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"MASTER_PORT": ""}, "WORLD_SIZE is set, and MASTER_PORT not"),
+        ({"WORLD_SIZE": ""}, "RANK is set, and WORLD_SIZE not"),
+        ({"RANK": "3"}, "RANK='3' must be a number from 0 to 2"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT='http' must be a number from 1 to 65535"),
+    ],
+)
+def test_variables_that_make_no_place_are_refused(changes: dict[str, str], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        membership_in({**BY_TORCHRUN, **changes})
+
+
+def test_each_rank_has_its_share_of_the_batch_and_its_own_port_and_directory() -> None:
+    config = LearnerConfig()
+    second = place_of(1, 3)
+    own = second.config_of(config)
+    assert (own.collect.batch_steps, own.ppo.minibatch_steps) == (683, -(-config.ppo.minibatch_steps // 3))
+    assert own.run_directory == config.run_directory / "ranks" / "1"
+    assert place_of(0, 3).config_of(config).run == config.run
+    assert second.bind_of("tcp://127.0.0.1:5555") == "tcp://127.0.0.1:5556"
+    assert second.bind_of("ipc:///tmp/x") == "ipc:///tmp/x-1"
+    assert place_of(0, 3).bind_of("tcp://127.0.0.1:5555") == "tcp://127.0.0.1:5555"
+    with pytest.raises(UsageError, match="port 65536"):
+        second.bind_of("tcp://127.0.0.1:65535")
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "value", "text"),
+    [
+        ("collect", "rule", "even_shares", "collect.rule=even_shares is for one learner, and there are 2"),
+        ("collect", "stop_at_episode_end", True, "stop_at_episode_end=true is for one learner"),
+        ("run", "hooks", "mine:Hooks", "run.hooks=mine:Hooks is for one learner"),
+        ("collect", "late_learners", 2, "late_learners=2 must be less than the 2 learners"),
+        ("ppo", "minibatch_steps", 1, "ppo.minibatch_steps=1 is divided among 2 learners"),
+    ],
+)
+def test_settings_of_one_learner_are_refused_with_several(section: str, setting: str, value: object, text: str) -> None:
+    config = LearnerConfig()
+    changed = dataclasses.replace(getattr(config, section), **{setting: value})
+    with pytest.raises(UsageError, match=text):
+        refuse_with_several(dataclasses.replace(config, **{section: changed}), 2)
+
+
+def test_each_learner_has_actors_of_its_own() -> None:
+    with pytest.raises(UsageError, match="actors=0 must be at least learners=2"):
+        TrainConfig(learners=2, actors=0)
+    late = dataclasses.replace(LearnerConfig().collect, late_learners=1)
+    with pytest.raises(UsageError, match="is for several learners, and there is one"):
+        TrainConfig(learner=LearnerConfig(collect=late))
