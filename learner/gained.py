@@ -1,4 +1,4 @@
-"""What a batch brings to a run's counters: its steps, and the episodes that ended in it."""
+"""Steps of a batch and the episodes that ended in it, for the counters of a run. Pure."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

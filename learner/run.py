@@ -20,7 +20,8 @@ from dppo.learner.session.slots import SlotTable
 from dppo.learner.session.space_remarks import remarks, wrapper_remarks
 from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.learner.storage.best_policy import BestPolicy
-from dppo.learner.storage.checkpointer import Books, Content, Saver, over_because, resume
+from dppo.learner.storage.books import Books
+from dppo.learner.storage.checkpointer import Content, Saver, over_because, resume
 from dppo.learner.storage.initial_weights import begin_from, find_source
 from dppo.learner.storage.journal import Journal
 from dppo.learner.storage.journal_records import Entry

@@ -24,7 +24,7 @@ from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.settings import check_spaces
 from dppo.learner.signals import Abandoned, EndSignals, Interrupted
 from dppo.learner.status_reporter import Reporter
-from dppo.learner.storage.checkpointer import Books
+from dppo.learner.storage.books import Books
 from dppo.learner.storage.settings_history import KeptSettings
 from dppo.learner.telemetry.status import Status
 from dppo.learner.training_loop import train

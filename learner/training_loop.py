@@ -10,7 +10,7 @@ from typing import Protocol
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
 from dppo.learner.session.records import Latencies
-from dppo.learner.storage.checkpointer import Books
+from dppo.learner.storage.books import Books
 from dppo.learner.storage.version_log import VersionLog
 
 

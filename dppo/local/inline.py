@@ -20,7 +20,7 @@ from dppo.learner.session.records import Action, Kick, Latencies, Note, PeerKey,
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.signals import Interrupted
 from dppo.learner.status_reporter import Reporter
-from dppo.learner.storage.checkpointer import Books
+from dppo.learner.storage.books import Books
 from dppo.learner.storage.journal_records import Entry
 from dppo.learner.training_loop import train
 from dppo.local.drawing_thread import Screen

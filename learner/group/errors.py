@@ -1,4 +1,4 @@
-"""How several learners fail together."""
+"""Errors of several learners that depend on each other."""
 
 from dppo.protocol.errors import DppoError
 

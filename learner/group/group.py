@@ -23,14 +23,15 @@ from dppo.learner.ppo.epochs import UpdateReport
 from dppo.learner.ppo.reward_scaling import CARRIED
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.signals import Interrupted
-from dppo.learner.storage.checkpointer import Books, Resumed, resume, resumed_from
+from dppo.learner.storage.books import Books
+from dppo.learner.storage.checkpointer import Resumed, resume, resumed_from
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec
 
 
 class Start(NamedTuple):
-    """What rank 0 decides for the group's start."""
+    """Rank 0's decisions for the start of the group."""
 
     run_id: str
     term: int

@@ -1,4 +1,4 @@
-"""What a learner process does with the others of its group: finds them, collects batches and ends together with them.
+"""One learner process with the others of its group: find them, collect batches and end together with them.
 
 Around the group (words, weights) and the call that ends collecting. Knows the network thread; knows no sockets.
 """

@@ -7,7 +7,7 @@ from dppo.learner.session.rule_defaults import RuleDefaults
 
 
 class Together(RuleDefaults):
-    """Whichever actors make the steps, until all learners together have their batch; what STOP cuts still counts."""
+    """Steps of whichever actors make them, until all learners have their batch together; what STOP cuts counts too."""
 
     def __init__(self) -> None:
         self._is_called = False

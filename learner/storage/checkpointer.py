@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dppo.learner.config import LearnerConfig, RunConfig
+from dppo.learner.storage.books import Books
 from dppo.learner.storage.checkpoint_format import read_document
 from dppo.learner.storage.journal import Behind, Journal, Position, entries_behind
 from dppo.learner.storage.journal_replay import replay
@@ -18,7 +19,6 @@ from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.protocol.errors import CheckpointError, UsageError
-from dppo.protocol.joint_ledger import joint
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.specs import Spec
 
@@ -64,26 +64,6 @@ def is_solved(progress: Progress, target: float) -> bool:
     if progress.solved_steps is None:
         return False
     return progress.solved_return is None or progress.solved_return >= target
-
-
-@dataclass(frozen=True)
-class Books:
-    """Place of every step at one moment: a checkpoint's part of the session."""
-
-    ledger: dict[str, Any]
-    journal: Position  # entries behind it are not in the ledger
-    newest_crash: str = ""  # of an environment, with its actor
-    environments: int = 0  # that were stepped at once, at most
-    others: tuple["Books", ...] = ()  # of learners of rank 1 and up, where there are several
-
-    def of_all(self) -> "Books":
-        """Return the books of all learners together: one ledger."""
-        if not self.others:
-            return self
-        every = [self, *self.others]
-        crash = next((books.newest_crash for books in every if books.newest_crash), "")
-        ledger = joint([books.ledger for books in every])
-        return Books(ledger, self.journal, crash, sum(books.environments for books in every))
 
 
 @dataclass(frozen=True)
