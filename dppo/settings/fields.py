@@ -2,10 +2,11 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -30,18 +31,27 @@ class Setting:
 
 def settings_of(config: type[object], prefix: str = "") -> dict[str, Setting]:
     """All settings of a dataclass by path, in order; nested dataclasses are sections."""
+    return dict(_known_settings(config, prefix))
+
+
+def _settings_of(config: type[object], prefix: str) -> Mapping[str, Setting]:
     found: dict[str, Setting] = {}
-    hints = get_type_hints(config)
+    hints = _hints_of(config)
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         hint, path = hints[field.name], prefix + field.name
         if field.metadata == REST:
             continue
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            found |= settings_of(hint, prefix if field.metadata == FLATTENED else path + ".")
+            found |= _known_settings(hint, prefix if field.metadata == FLATTENED else path + ".")
         else:
             missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
             found[path] = Setting(path, hint, missing)
     return found
+
+
+# most of the time that a resolution takes, which asks eight times for each class
+_hints_of: Callable[[Any], Mapping[str, Any]] = functools.cache(get_type_hints)
+_known_settings: Callable[[Any, str], Mapping[str, Setting]] = functools.cache(_settings_of)
 
 
 def values_of(config: object, prefix: str = "") -> dict[str, Any]:
@@ -64,7 +74,7 @@ def secrets_of(config: type[object]) -> set[str]:
 def build(config: type[Config], values: Mapping[str, Any], prefix: str = "") -> Config:
     """A configuration from values by path; what is not given keeps its default. Raises UsageError out of the checks."""
     arguments: dict[str, Any] = {}
-    hints = get_type_hints(config)
+    hints = _hints_of(config)
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         hint, path = hints[field.name], prefix + field.name
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
