@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import functools
 import gc
 import os
 import signal
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
 from simulation import Simulation
+
+from dppo.learner.storage import run_directory
 
 # where the shell forbids bytecode, every process that a test starts would compile all of our modules again
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
@@ -30,6 +33,14 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what lives until the end: all tests, torch, onnx. It was 13 of 185 s of CPU."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_provenance() -> Iterator[None]:
+    """Look at git and at what is installed at the first start of a run only: 20 ms, and hundreds of tests start one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_directory, "provenance", functools.cache(run_directory.provenance))
+        yield
 
 
 @pytest.fixture

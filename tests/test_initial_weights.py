@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,23 @@ def learn_something(run: Run, shift: float) -> None:
     run.save(run.books(run.session()), 100.0 * run.progress.updates)
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two updates, the first of which was the best."""
-    run = opened(config(tmp_path / "old", seed=7))
+    path = tmp_path_factory.mktemp("trained") / "old"
+    run = opened(config(path, seed=7))
     run.prepare(SPEC)
     learn_something(run, 1.0)
     learn_something(run, 1.0)
     run.directory.close()
-    (tmp_path / "old/checkpoints/best.json").write_text(json.dumps({"update": 1, "mean_return": 3.0}))
-    return tmp_path / "old"
+    (path / "checkpoints/best.json").write_text(json.dumps({"update": 1, "mean_return": 3.0}))
+    return path
+
+
+@pytest.fixture
+def old(trained: Path, tmp_path: Path) -> Path:
+    """A copy of that run."""
+    return Path(shutil.copytree(trained, tmp_path / "old", symlinks=True))
 
 
 def tensors(run: Run) -> dict[str, torch.Tensor]:

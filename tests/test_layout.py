@@ -125,8 +125,13 @@ def is_main_block(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
+@functools.cache
+def imports(tree: ast.AST) -> tuple[str, ...]:
     """Every module imported anywhere, in functions and for types too."""
+    return tuple(find_imports(tree))
+
+
+def find_imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

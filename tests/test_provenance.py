@@ -11,11 +11,6 @@ from dppo.learner.storage import provenance, run_directory
 from dppo.learner.storage.run_directory import RunDirectory
 
 
-@pytest.fixture(autouse=True)
-def quick_provenance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_directory, "provenance", lambda: {"python": "3"})
-
-
 def test_what_a_start_runs_on_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_directory, "provenance", provenance.provenance)
     with RunDirectory.open(tmp_path) as run:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -87,21 +88,31 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Copies:
-    """Copies of the tree to work in. The next test gets the same one where the last one has changed nothing."""
+    """Copies of the tree to work in, in each of which a lock is held.
+
+    The next test gets the same one where the last one has changed nothing.
+    """
 
     def __init__(self, tree: Path, folder: Path) -> None:
         self._tree, self._folder = tree, folder
         self._made = 0
+        self._lock = ExitStack()
         self.is_unchanged = False
 
     def take(self) -> Path:
         """Return a whole copy; it is made anew for the next one, unless `is_unchanged` is set."""
         if not self.is_unchanged:
+            self.close()
             self._made += 1
             shutil.copytree(self._tree, self._place, symlinks=True)
             shutil.copytree(self._tree / "runs/old", self._place / "runs/held")
+            self._lock.enter_context(RunDirectory.open(self._place / "runs/held"))
         self.is_unchanged = False
         return self._place
+
+    def close(self) -> None:
+        """Give up the lock."""
+        self._lock.close()
 
     @property
     def _place(self) -> Path:
@@ -109,17 +120,18 @@ class Copies:
 
 
 @pytest.fixture(scope="module")
-def copies(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Copies:
-    return Copies(tree, tmp_path_factory.mktemp("copies"))
+def copies(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copies]:
+    with closing(Copies(tree, tmp_path_factory.mktemp("copies"))) as made:
+        yield made
 
 
 @pytest.fixture
 def place(copies: Copies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of it to work in, with a lock that is held and a port that is taken."""
+    """A copy of it to work in, beside a port that is taken."""
     place = copies.take()
     monkeypatch.chdir(place)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with socket.create_server(("127.0.0.1", 0)) as taken, RunDirectory.open(place / "runs/held"):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr("test_refusals.PORT", taken.getsockname()[1])
         yield place
 

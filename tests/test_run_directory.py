@@ -20,11 +20,6 @@ def append(path: Path, content: bytes) -> None:
     AppendedFile(path).append(content)
 
 
-@pytest.fixture(autouse=True)
-def quick_provenance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_directory, "provenance", lambda: {"python": "3"})
-
-
 def test_a_new_directory_is_made_with_all_above_it(tmp_path: Path) -> None:
     with RunDirectory.open(tmp_path / "runs" / "pendulum") as run:
         assert run.path == tmp_path / "runs" / "pendulum"

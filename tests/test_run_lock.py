@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dppo.learner.storage import run_directory, run_lock
+from dppo.learner.storage import run_lock
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
 
@@ -23,11 +23,6 @@ with RunDirectory.open(sys.argv[1]) as run:
     print(run.start, flush=True)
     sys.stdin.read()
 """
-
-
-@pytest.fixture(autouse=True)
-def quick_provenance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_directory, "provenance", lambda: {"python": "3"})
 
 
 def holder(path: Path) -> "subprocess.Popen[str]":

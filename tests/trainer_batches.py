@@ -36,7 +36,9 @@ def acted(
     dtype: np.typing.DTypeLike = np.float32,
 ) -> Segment:
     """What an actor would send: onnxruntime acts on random observations; some episodes end in both ways."""
-    session = onnxruntime.InferenceSession(trainer.graph_bytes(0), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # threads take longer to start than to act
+    session = onnxruntime.InferenceSession(trainer.graph_bytes(0), options, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(seed)
     width = session.get_inputs()[1].shape[1]
     observations = rng.normal(2.0, 3.0, size=(T + 1, E, 3)).astype(dtype)
