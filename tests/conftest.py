@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
+from shards import SHARDS, shard_of
 from simulation import Simulation
 
 from dppo.learner.storage import run_directory
@@ -27,6 +29,18 @@ settings.load_profile("dppo")
 # other tests run. There is no setting for it.
 assert callable(providers.is_local_module_file)
 providers.is_local_module_file = lambda path: False
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--shard`."""
+    parser.addoption("--shard", choices=SHARDS, help="only the files of this shard of the slow tests")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of other shards: not imported, they cost nothing."""
+    shard = config.getoption("shard")
+    is_of_another = shard is not None and collection_path.suffix == ".py" and shard_of(collection_path) != shard
+    return True if is_of_another else None
 
 
 def pytest_collection_finish() -> None:

@@ -1,5 +1,6 @@
 """Parts of a policy that a user's functions make: found by name, trained, exported, resumed; refused in one line."""
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -187,11 +188,12 @@ def test_a_process_of_its_own_refuses_what_cannot_be_exported(nets: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_what_a_users_module_starts_is_not_waited_for_and_ends_with_the_check(nets: Path) -> None:
-    begin = "import subprocess\nfrom my_nets import make_encoder\nsubprocess.Popen(['sleep', '4242'])\n"
+    sleep = ["sleep", f"4242.{os.getpid()}"]  # other tests may run on this machine
+    begin = f"import subprocess\nfrom my_nets import make_encoder\nsubprocess.Popen({sleep})\n"
     (nets / "leaving.py").write_text(begin)
     check_networks(LearnerConfig(network=NetworkConfig(encoder="leaving:make_encoder")), None)
     left = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
-    assert ["sleep", "4242"] not in left
+    assert sleep not in left
 
 
 @pytest.mark.slow

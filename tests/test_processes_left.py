@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from processes import MARK_VARIABLE as STARTED_BY
 from processes import SMALL, Dppo, Place
 
 from dppo.protocol.process.descendants import (
@@ -157,10 +158,12 @@ with leaves_nothing(0.1, sweeper=True):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the sweeper reads /proc")
 def test_a_command_that_is_killed_before_its_sweeper_runs_leaves_nothing() -> None:
-    before = {process.pid for process in sweepers()}
-    killed = subprocess.run([sys.executable, "-c", KILLED_AT_ONCE], stdout=subprocess.PIPE, text=True, timeout=60)
+    by_us = {STARTED_BY: new_mark()}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_ONCE], env=os.environ | by_us, stdout=subprocess.PIPE, text=True, timeout=60
+    )
     started = psutil.Process(int(killed.stdout)) if psutil.pid_exists(int(killed.stdout)) else None
-    own = [process for process in sweepers() if process.pid not in before]
+    own = sweepers(by_us[STARTED_BY])
     try:
         assert killed.returncode == -signal.SIGKILL
         _, alive = psutil.wait_procs([*own, *([started] if started else [])], timeout=10)
@@ -171,12 +174,13 @@ def test_a_command_that_is_killed_before_its_sweeper_runs_leaves_nothing() -> No
                 process.kill()
 
 
-def sweepers() -> list[psutil.Process]:
+def sweepers(mark: str) -> list[psutil.Process]:
+    """Those of a command that was started with this mark: other tests may run on this machine."""
     found = []
     for process in psutil.process_iter():
         try:
-            if str(SWEEPER) in process.cmdline():
+            if str(SWEEPER) in process.cmdline() and process.environ().get(STARTED_BY) == mark:
                 found.append(process)
-        except psutil.Error:  # gone, or another user's
+        except (psutil.Error, OSError):  # gone, or another user's
             continue
     return found

@@ -1,0 +1,24 @@
+"""Each slow test is in one shard, and `.ci/run` runs all shards."""
+
+import re
+from pathlib import Path
+
+from shards import PROCESSES, SHARDS, TESTS, TIMED, shard_of
+
+
+def test_every_file_that_is_named_exists_and_is_in_one_shard() -> None:
+    assert not PROCESSES & TIMED
+    assert [name for name in PROCESSES | TIMED if not (TESTS / name).is_file()] == []
+    assert {shard_of(path) for path in TESTS.rglob("test_*.py")} == set(SHARDS)
+
+
+def test_all_that_needs_the_machine_to_itself_is_in_one_shard() -> None:
+    """The engine's and the namespaces' rules of iptables, which one process at a time may change."""
+    users = [path for path in TESTS.rglob("test_*.py") if re.search(r'"docker"|chaos\.registry', path.read_text())]
+    assert {path.name for path in users} >= {"test_compose.py", "test_faults.py"}
+    assert {shard_of(path) for path in users if path.name != Path(__file__).name} == {"timed"}
+
+
+def test_the_whole_check_runs_every_shard() -> None:
+    script = (TESTS.parent / ".ci" / "run").read_text()
+    assert set(re.findall(r"^slow (\w+)", script, re.MULTILINE)) == set(SHARDS)
