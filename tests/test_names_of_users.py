@@ -94,10 +94,10 @@ def test_an_environment_in_a_file_of_our_name_is_refused_before_anything_is_writ
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("actors", "python_path"), [("0", None), ("1", ".")])
-@pytest.mark.parametrize("name", FILES)
-def test_a_run_does_not_care_for_such_files(tmp_path: Path, name: str, actors: str, python_path: str | None) -> None:
+def test_a_run_does_not_care_for_such_files(tmp_path: Path, actors: str, python_path: str | None) -> None:
     (tmp_path / "my_env.py").write_text(ENVIRONMENT)
-    user_file(tmp_path, name)
+    for name in FILES:
+        user_file(tmp_path, name)
     extra = ("--env.vectorization", "async") if actors == "1" else ()
     done = dppo(tmp_path, *TRAIN, "--actors", actors, *extra, python_path=python_path)
     logs = "".join(log.read_text() for log in (tmp_path / "run").glob("logs/*.log"))
@@ -108,14 +108,16 @@ def test_a_run_does_not_care_for_such_files(tmp_path: Path, name: str, actors: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("actors", ["0", "1"])
-@pytest.mark.parametrize("name", ["scripts/tools.py", "actor.py", "learner.py", "protocol.py", "tests/tools.py"])
-def test_an_environment_uses_its_own_files_of_such_names(tmp_path: Path, name: str, actors: str) -> None:
-    module = name.removesuffix(".py").replace("/", ".")
-    (tmp_path / "my_env.py").write_text(f"from {module} import anything\n{ENVIRONMENT}")
-    used = tmp_path / name
-    used.parent.mkdir(exist_ok=True)
-    if used.parent != tmp_path:
-        (used.parent / "__init__.py").write_text("")
-    used.write_text("anything = 1\n")
+def test_an_environment_uses_its_own_files_of_such_names(tmp_path: Path, actors: str) -> None:
+    uses = ""
+    for name in ("scripts/tools.py", "actor.py", "learner.py", "protocol.py", "tests/tools.py"):
+        used = tmp_path / name
+        used.parent.mkdir(exist_ok=True)
+        if used.parent != tmp_path:
+            (used.parent / "__init__.py").write_text("")
+        used.write_text(f"whose = {name!r}\n")
+        module = name.removesuffix(".py").replace("/", ".")
+        uses += f"import {module}\nassert {module}.whose == {name!r}\n"
+    (tmp_path / "my_env.py").write_text(f"{uses}{ENVIRONMENT}")
     done = dppo(tmp_path, *TRAIN, "--actors", actors)
     assert done.returncode == 0, done.stderr

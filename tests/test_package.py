@@ -30,12 +30,19 @@ class Reach(gym.Env):
 gym.register("Reach-v0", entry_point=Reach)
 """
 FOLDERS = {  # files beside my_robot.py, and what my_robot.py imports of them
-    "scripts": ({"scripts/__init__.py": ""}, ""),
-    "scripts that are used": ({"scripts/tools.py": "NUMBER = 1\n"}, "from scripts.tools import NUMBER"),
-    "protocol.py": ({"protocol.py": 'raise SystemExit("the user\'s protocol.py was run")\n'}, ""),
-    "learner.py": ({"learner.py": 'raise SystemExit("the user\'s learner.py was run")\n'}, ""),
-    "actor.py": ({"actor.py": 'raise SystemExit("the user\'s actor.py was run")\n'}, ""),
-    "actor.py that is used": ({"actor.py": "NUMBER = 1\n"}, "from actor import NUMBER"),
+    "not used": (
+        {
+            "scripts/__init__.py": "",
+            "protocol.py": 'raise SystemExit("the user\'s protocol.py was run")\n',
+            "learner.py": 'raise SystemExit("the user\'s learner.py was run")\n',
+            "actor.py": 'raise SystemExit("the user\'s actor.py was run")\n',
+        },
+        "",
+    ),
+    "used": (
+        {"scripts/tools.py": "NUMBER = 1\n", "actor.py": "NUMBER = 2\n"},
+        "import scripts.tools, actor\nassert (scripts.tools.NUMBER, actor.NUMBER) == (1, 2)\n",
+    ),
 }
 
 
