@@ -179,6 +179,13 @@ def _about_run(command: str, arguments: list[str]) -> int:
     return 0 if chosen is None else int(_entry(module, function)(chosen))
 
 
+def _runs(arguments: list[str]) -> int:
+    from dppo.watch.runs_command import RunsArguments, show_runs
+
+    chosen = plain("runs", RunsArguments, arguments, positional="folder")
+    return 0 if chosen is None else show_runs(chosen)
+
+
 def _bench(what: str, arguments: list[str]) -> int:
     module, config, positional = BENCHES[what]
     chosen = plain(f"bench {what}", config, arguments, positional=positional)
@@ -227,6 +234,7 @@ OF_RUNS = {
     "diagnose": ("dppo.ops.diagnose.command", "DiagnoseArguments", "diagnose"),
     "doctor": ("dppo.ops.doctor.command", "DoctorArguments", "doctor"),
     "ledger": ("dppo.ops.ledger", "LedgerArguments", "show"),
+    "watch": ("dppo.watch.watch_command", "WatchArguments", "watch"),
     "replay": ("dppo.local.replay", "ReplayArguments", "replay"),
 }
 
@@ -245,6 +253,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "plot": _plot,
     "check": _check,
+    "runs": _runs,
     **{command: functools.partial(_about_run, command) for command in OF_RUNS},
     "up": _up,
     **{command: functools.partial(_about_deployment, command) for command in ("ps", "logs", "scale", "down")},

@@ -170,6 +170,9 @@ def test_what_is_next_fits_the_run() -> None:
     assert "--best" in text
     assert "... --run.total-steps 2000 " in text
     assert "--best" not in next_steps(Path("runs/x"), SUMMARY, has_best=False)
+    short = {**SUMMARY, "target_return": 475.0, "best_mean_return": 200.0}
+    assert "dppo diagnose 'runs/my runs/x'" in next_steps(Path("runs/my runs/x"), short, has_best=False)
+    assert "diagnose" not in next_steps(Path("r"), {**short, "best_mean_return": 480.0}, has_best=False)
     solved = {**SUMMARY, "solved_steps": 5, "reason": "solved: mean return of 100 episodes reached 4000"}
     assert "--run.stop-at-target false" in next_steps(Path("r"), solved, has_best=False)
     went_on = {**SUMMARY, "solved_steps": 5}  # and used up its steps

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from dppo.learner.telemetry.status import ActorStatus, LedgerStatus, Status
 from dppo.local.live_table import clock_text, sparkline, table
-from dppo.local.progress import NoteHandler, Progress, plain_line
+from dppo.local.progress import NoteHandler, Progress, line_seconds, plain_line
+from dppo.local.return_curve import ReturnCurve
 from dppo.local.status_text import ledger_line
 
 
@@ -57,7 +58,7 @@ class Clock:
 
 def drawn(status: Status, width: int = 100, height: int = 40) -> str:
     console = Console(file=io.StringIO(), width=width, height=height)
-    console.print(table(status, [1.0, 5.0, 95.0], width, height))
+    console.print(table(status, ReturnCurve([1.0, 5.0, 95.0]), {"collect": 0.3, "update": 0.7}, width, height))
     return console.file.getvalue()
 
 
@@ -77,6 +78,10 @@ def test_a_file_gets_a_plain_line_at_most_every_two_seconds_and_one_at_the_end()
     assert [line.split(" | ")[2] for line in lines[:-1]] == [f"update {i}" for i in (0, 20, 40, 50)]
     assert lines[-1].startswith("ledger: 4,000 sealed")
     assert "\x1b" not in stream.getvalue()
+
+
+def test_lines_become_rarer_up_to_one_a_minute() -> None:
+    assert [line_seconds(seconds) for seconds in (0.0, 20.0, 300.0, 900.0, 86_400.0)] == [2.0, 2.0, 20.0, 60.0, 60.0]
 
 
 def test_the_newest_status_is_shown_also_when_the_run_is_torn_down_early() -> None:
@@ -159,7 +164,7 @@ def test_a_batch_that_fills_slowly_is_seen_to_fill(width: int) -> None:
 def test_many_actors_are_cut_to_what_fits() -> None:
     many = changed(actors=tuple(actor(f"actor-{i}") for i in range(40)))
     assert "+ 24 more" in drawn(many)
-    assert "+ 33 more" in drawn(many, height=20)
+    assert "+ 35 more" in drawn(many, height=20)
     assert "actor-16" not in drawn(many)
 
 
@@ -205,6 +210,30 @@ def test_a_note_breaks_no_word_no_join_line_and_no_table_on_a_narrow_terminal(mo
     assert shown is not None
     assert max(map(len, shown[0].split("\n"))) <= 60
     assert len(re.findall(r"dropped\s+\(stale 12\)", after)) == 2  # the table is drawn again below each, whole
+
+
+def test_the_table_says_how_long_it_takes_where_time_goes_and_what_was_best() -> None:
+    text = drawn(changed(metrics={"mean_length": 95.3}))
+    assert "update 3   4.2 s, 17 s left" in text
+    assert "120 episodes of 95 steps" in text
+    assert "return 10.0 of 475, best 95" in drawn(changed(mean_return=10.0))
+    assert "■ collect 30% ■ update 70%" in text
+    assert " left" not in drawn(changed(phase="STOPPED"))
+    assert " left" not in drawn(changed(steps_per_second=0.0))
+
+
+def test_a_good_end_is_not_shown_as_a_loss() -> None:
+    ended = changed(phase="STOPPED", actors=(actor("a", "gone"),))
+    assert "done" in drawn(ended)
+    assert "gone" not in drawn(ended)
+    assert "gone" in drawn(changed(actors=(actor("a", "gone"),)))
+
+
+def test_a_ledger_that_is_whole_is_one_word() -> None:
+    whole = LedgerStatus(4_000, 3_072, 800, 128, {}, 0)
+    assert "ledger whole: nothing dropped" in drawn(changed(ledger=whole))
+    assert "ledger whole: 12 of 4,000 steps dropped (stale 12)" in drawn(STATUS)
+    assert "ledger: 4,000 sealed = 3,072 trained" in drawn(changed(ledger=LedgerStatus(4_000, 3_072, 0, 0, {}, 0)))
 
 
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:

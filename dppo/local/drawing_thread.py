@@ -12,6 +12,7 @@ from dppo.fitted_text import fitted
 from dppo.learner.telemetry.status import Status
 from dppo.local.background import Background, close_own, give_up_output, own_stream
 from dppo.local.progress import Progress
+from dppo.watch.status_file import StatusFile
 
 LAST_NOTES_SECONDS = 1.0
 
@@ -25,6 +26,7 @@ class Screen:
         self._output = sys.stdout
         self._stream: TextIO | None = None
         self._look = look
+        self._file = StatusFile()
         self._lock = threading.Lock()
         self._newest: Status | None = None  # to be drawn
         self._is_closed = False
@@ -77,6 +79,7 @@ class Screen:
             status, self._newest = self._newest, None
         if status is None:
             return
+        self._file.look(status)
         self._progress.show(status)
         if self._look is not None:
             self._look(status)

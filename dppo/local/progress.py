@@ -6,13 +6,14 @@ rich is imported only for a terminal; the lines of a log file cost nothing at st
 import logging
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from dppo.fitted_text import fitted, wrapped
 from dppo.learner.telemetry.status import Status
+from dppo.local.return_curve import ReturnCurve, TimeShares, earlier_returns
 from dppo.local.status_text import batch_text, ledger_line, left_out_text, own_metrics_text
 from dppo.number_text import absurd_text, return_number
 
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 TABLE_SECONDS = 0.25  # a refresh takes 3 ms with 8 actors, 22 ms with 64
-LINE_SECONDS = 2.0
-HISTORY_UPDATES = 48
+LINE_SECONDS = 2.0  # at first
+MOST_LINE_SECONDS = 60.0
+RARER = 15  # a line for every 15th of the time that has passed: 20 s after 5 minutes, 60 s after 15
 LAST_PHASE = "STOPPED"
+METRICS_FILE = "metrics.jsonl"
 
 
 class Progress:
@@ -36,8 +39,9 @@ class Progress:
         self._drawn_phase = ""
         self._drawn: tuple[object, ...] = ()  # what counts of the status that was drawn last
         self._latest: Status | None = None
-        self._returns: deque[float] = deque(maxlen=HISTORY_UPDATES)
+        self._returns: ReturnCurve | None = None  # of the whole run; None before its first status
         self._returns_until = -1  # update that the newest entry belongs to
+        self._times = TimeShares()
 
     def __enter__(self) -> Self:
         if self._stream.isatty():
@@ -62,11 +66,15 @@ class Progress:
     def show(self, status: Status) -> None:
         """Take note of a status; draw it if enough time has passed, or if it is the last one."""
         self._latest = status
-        if status.mean_return is not None and status.updates > self._returns_until:
-            self._returns.append(status.mean_return)
+        if self._returns is None:
+            self._returns = ReturnCurve(earlier_returns(Path(status.run_directory, METRICS_FILE)))
+        if status.updates > self._returns_until:
             self._returns_until = status.updates
+            self._times.add(status.metrics)
+            if status.mean_return is not None:
+                self._returns.add(status.mean_return)
         now = self._clock()
-        interval = LINE_SECONDS if self._live is None else TABLE_SECONDS
+        interval = line_seconds(status.elapsed_seconds) if self._live is None else TABLE_SECONDS
         finished = status.phase == LAST_PHASE and self._drawn_phase != LAST_PHASE
         if finished or self._drawn_at is None or now - self._drawn_at >= interval:
             self._drawn_at = now
@@ -94,7 +102,8 @@ class Progress:
             from dppo.local.live_table import table
 
             width, height = self._live.console.size
-            self._live.update(table(status, self._returns, width, height), refresh=True)
+            returns = self._returns or ReturnCurve()
+            self._live.update(table(status, returns, self._times.shares(), width, height), refresh=True)
 
     def _print(self, text: str) -> None:
         try:
@@ -122,6 +131,11 @@ class NoteHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show one record."""
         self._progress.note(self.format(record))
+
+
+def line_seconds(elapsed: float) -> float:
+    """Return how far apart two lines are after so many seconds of a run."""
+    return min(MOST_LINE_SECONDS, max(LINE_SECONDS, elapsed / RARER))
 
 
 def _what_counts(status: Status) -> tuple[object, ...]:

@@ -93,6 +93,7 @@ def next_steps(
     steps = [
         (f"{at}dppo evaluate {run} --video episode.mp4", "watch it"),
         (f"{at}dppo evaluate {run} --best", "its best policy") if has_best else ("", ""),
+        (f"{at}dppo diagnose {run}", "what keeps it from its target?") if _is_short(summary) else ("", ""),
         (f"{at}tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
         (f"... {more}", "the same command with this trains on"),
         (f"... {seeds}", "the same command with this trains five seeds: how much is luck?") if seeds else ("", ""),
@@ -103,6 +104,12 @@ def next_steps(
     if columns is not None and max(map(len, lines)) > columns:
         lines = [f"  {command}\n      {why}" for command, why in shown]  # whole commands, to be copied
     return "\n".join(["next:", *lines])
+
+
+def _is_short(summary: Mapping[str, Any]) -> bool:
+    """Return whether the run has ended below its target, with no update above it."""
+    target, best = summary.get("target_return"), summary.get("best_mean_return")
+    return target is not None and (best is None or best < target)
 
 
 def _round_up(steps: int) -> int:

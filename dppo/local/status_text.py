@@ -38,3 +38,19 @@ def ledger_line(ledger: LedgerStatus) -> str:
     text = f"ledger: {ledger.sealed:,} sealed = {ledger.trained:,} trained + {ledger.pending:,} pending"
     text += f" + {ledger.in_flight:,} in flight + {dropped:,} dropped{f' ({reasons})' * bool(reasons)}"
     return text + f"; {ledger.duplicates} duplicates ignored" * bool(ledger.duplicates)
+
+
+def is_whole(ledger: LedgerStatus) -> bool:
+    """Return whether every environment step is accounted for."""
+    return ledger.sealed == ledger.trained + ledger.pending + ledger.in_flight + sum(ledger.dropped.values())
+
+
+def ledger_word(ledger: LedgerStatus) -> str:
+    """Return `ledger whole`, with what was dropped; the line with all numbers where it is not."""
+    dropped = sum(ledger.dropped.values())
+    if not is_whole(ledger):
+        return ledger_line(ledger)
+    if not dropped:
+        return "ledger whole: nothing dropped"
+    reasons = ", ".join(f"{reason} {steps:,}" for reason, steps in ledger.dropped.items() if steps)
+    return f"ledger whole: {dropped:,} of {ledger.sealed:,} steps dropped ({reasons})"

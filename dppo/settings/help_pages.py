@@ -21,6 +21,8 @@ commands:
   actor             run one actor that joins a learner
   up                start a run with an engine: local, docker, ssh, slurm, k8s; then: ps, logs, scale, down
   evaluate          play a trained policy on episodes it never saw
+  watch             the live screen of a run that goes on elsewhere
+  runs              list runs with their states, steps and returns
   plot              draw learning curves
   check             play an environment at random: what would keep PPO from learning it
   diagnose          what kept a run from learning, with the setting to change
@@ -110,9 +112,10 @@ _SHOW = f"{_PLAY} --video FILE.mp4"
 WORDS_OF_OTHERS = {  # what other projects call their commands; letters alone would suggest something else
     **dict.fromkeys(("resume", "continue", "restart", "load"), _AGAIN),
     **dict.fromkeys(("enjoy", "play", "test", "eval", "predict"), _PLAY),
-    **dict.fromkeys(("render", "watch", "record", "video", "film"), _SHOW),
+    **dict.fromkeys(("render", "record", "video", "film"), _SHOW),
     **dict.fromkeys(("run", "fit", "learn", "start"), "dppo train ENV"),
-    **dict.fromkeys(("runs", "list", "ls", "status"), "dppo evaluate, which lists the runs"),
+    **dict.fromkeys(("list", "ls", "status"), "dppo runs"),
+    **dict.fromkeys(("top", "monitor", "attach"), "dppo watch RUN"),
     **dict.fromkeys(("server", "serve", "master", "head"), "dppo learner"),
     **dict.fromkeys(("worker", "client", "collector", "join"), "dppo actor"),
     "tensorboard": "tensorboard --logdir runs",

@@ -50,7 +50,7 @@ class FoundRun:
 def find_runs(root: Path = ROOT) -> list[FoundRun]:
     """Return the runs below a directory, newest first."""
     locked = _locked_inodes()
-    found = [_look_at(path, locked) for path in _directories(root)]
+    found = [look_at(path, locked) for path in _directories(root)]
     return sorted(found, key=lambda run: -run.changed)
 
 
@@ -126,7 +126,9 @@ def _directories(root: Path) -> list[Path]:
     return found + [path for path in level if any((path / mark).is_file() for mark in MARKS)]
 
 
-def _look_at(path: Path, locked: Sequence[tuple[int, int]]) -> FoundRun:
+def look_at(path: Path, locked: Sequence[tuple[int, int]] | None = None) -> FoundRun:
+    """Return what can be said about one run directory. locked: (device, inode) of all files that are; None: look."""
+    locked = _locked_inodes() if locked is None else locked
     changed = [0.0]
     for name in CHANGING:
         with suppress(OSError):

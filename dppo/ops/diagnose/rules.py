@@ -89,7 +89,7 @@ def exploration(history: History) -> list[Finding]:
 def critic(history: History) -> list[Finding]:
     """Findings about the critic."""
     explained = history.median("explained_variance", 0.5)
-    if len(history.rows) < 2 * FEW_UPDATES or not explained < BLIND_CRITIC:
+    if len(history.rows) < 2 * FEW_UPDATES or not explained < BLIND_CRITIC or _is_solved(history):
         return []
     ppo = history.config.ppo
     if ppo.value_coefficient == 0 and not ppo.critic_epochs:
