@@ -1,18 +1,18 @@
 """Checks before a run starts a process or writes a file: packages, device, environment, number of actors."""
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.image_leaves import SMALLEST, check_images
+from dppo.local.actor_processes import actors_text
 from dppo.local.env_probe import needs_no_probe, probe
 from dppo.local.expected_spaces import expected_spaces
 from dppo.local.hooks_check import check_hooks
 from dppo.local.network_check import NetworkTrial
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
-from dppo.protocol.process.resources import lack, room
+from dppo.protocol.process.resources import lack, room, usable_cores
 from dppo.protocol.specs import Spec
 from dppo.required_packages import FILMING, TRAINING, need
 from dppo.settings.commands import TrainConfig
@@ -45,17 +45,9 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
                 check_images(spec, network)
             if trial is not None:
                 trial.finish(spec)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     if config.actors > cores:
         note(actors_text(config.actors, cores))
-
-
-def actors_text(actors: int, cores: int) -> str:
-    """Return what more actors than cores mean."""
-    return (
-        f"{actors} actors on {cores} core{'s' * (cores != 1)}: they take turns, which pays where environments wait "
-        "(for a simulator, a network), and else only costs memory"
-    )
 
 
 def env_settings(config: LearnerConfig) -> EnvSettings:

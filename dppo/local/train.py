@@ -6,12 +6,11 @@ import select
 import signal
 import socket
 import tempfile
-from collections import deque
 from pathlib import Path
 
 from dppo.actor.leave_reasons import MUST_CHANGE
 from dppo.learner.telemetry.status import Status
-from dppo.local.actor_memory import memory_for_another
+from dppo.local.actor_processes import ActorProcesses
 from dppo.local.drawing_thread import Screen
 from dppo.local.exit_diagnosis import how_an_actor_ended
 from dppo.local.failed_starts import removed_where_it_fails
@@ -20,7 +19,7 @@ from dppo.local.launching import check_hooks_of_finished, checked, show_finished
 from dppo.local.learner_group import LearnerGroup, joint_status, rank_variables
 from dppo.local.log_files import NO_TRACE, made_logs, trace_of
 from dppo.local.preflight import check_before_start
-from dppo.local.processes import Child, end, wait
+from dppo.local.processes import Child, end
 from dppo.local.run_end import Ending, close, leave
 from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, Report, decode
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
@@ -28,7 +27,6 @@ from dppo.protocol.process.descendants import become_subreaper, children, reap
 from dppo.protocol.process.heartbeat_pipe import with_heartbeat
 from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE, launched_at
 from dppo.protocol.process.lifeline import Lifeline
-from dppo.protocol.process.resources import MB
 from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import dump_yaml
 from dppo.watch.side_processes import SideProcesses
@@ -38,7 +36,6 @@ LEARNER_GRACE_SECONDS = 15.0  # for the actors' last messages and a checkpoint
 ACTOR_GRACE_SECONDS = 5.0
 GOODBYE_SECONDS = 1.0  # for actors that got BYE; one that had not joined yet got none
 AT_ONCE_SECONDS = 1.0
-AT_A_TIME = 8  # actors that are started before the first of them has joined
 
 
 def run(
@@ -142,9 +139,7 @@ class _Supervisor:
     ) -> None:
         """reports: of each learner."""
         self._learner = learner
-        self._actors: list[Child] = []  # those that were started
-        self._planned = deque(actors)
-        self._joined: set[str] = set()
+        self._actors = ActorProcesses(actors, note=progress.note, ended=self._actor_ended)
         self._reports = reports
         for channel in reports:
             channel.setblocking(False)
@@ -163,13 +158,13 @@ class _Supervisor:
         become_subreaper()
         try:
             self._learner.start()  # first: it takes longest
-            self._start_more()
+            self._actors.start_more()
             ended_well = self._watch()
         finally:
             last = self._learner.processes
             # the learner first: it sends BYE to the actors
             end(self._learner.children, AT_ONCE_SECONDS if len(self._interrupts) > 1 else LEARNER_GRACE_SECONDS)
-            end(self._actors, ACTOR_GRACE_SECONDS)
+            self._actors.end(ACTOR_GRACE_SECONDS)
             self._show_reports()
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -194,7 +189,7 @@ class _Supervisor:
             code = self._learner.died()
             if code is not None:
                 if code == 0:
-                    wait(self._actors, GOODBYE_SECONDS)
+                    self._actors.wait(GOODBYE_SECONDS)
                     return True
                 if code > 0 or not asked:
                     self._learner_failed(code)
@@ -202,31 +197,12 @@ class _Supervisor:
                 return False
             if not asked:
                 self._revive()
-                self._start_more()
-
-    def _start_more(self) -> None:
-        """Start some of the actors that are left: a few at a time, and only while there is memory for them."""
-        while self._planned:
-            starting = [child for child in self._actors if child.process is not None and child.name not in self._joined]
-            if len(starting) >= AT_A_TIME:
-                return
-            enough, needed, available = memory_for_another(self._actors, len(starting))
-            if not enough:
-                first, left = self._planned[0].name, len(self._planned)
-                self._planned.clear()
-                self._progress.note(
-                    f"memory is short ({available // MB:,} MB available, an actor takes {needed // MB:,} MB): "
-                    f"{first} and later ones, {left} in all, are not started"
-                )
-                return
-            child = self._planned.popleft()
-            child.start()
-            self._actors.append(child)
+                self._actors.start_more()
 
     def _known(self) -> set[int]:
         """Return the children that are waited for."""
-        pids = {child.process.pid for child in (*self._learner.children, *self._actors) if child.process is not None}
-        return pids | self._sides.pids | self._before
+        learners = {process.pid for process in self._learner.processes}
+        return learners | self._actors.pids | self._sides.pids | self._before
 
     def _learner_failed(self, code: int) -> None:
         learner = self._learner
@@ -239,12 +215,7 @@ class _Supervisor:
     def _revive(self) -> None:
         if self._learner.restart_if_due():
             self._progress.note("the learner is back" if len(self._reports) == 1 else "the learners are back")
-        for child in self._actors:
-            code = child.died()
-            if code is not None:
-                self._actor_ended(child, code)
-            if child.restart_if_due():
-                self._progress.note(f"{child.name} is back")
+        self._actors.revive()
 
     def _actor_ended(self, child: Child, code: int) -> None:
         """Say how; raise DppoError where there is no point in another one."""
@@ -267,8 +238,8 @@ class _Supervisor:
     def _note_work(self, status: Status) -> None:
         """Note which actors have delivered steps in this life of their processes."""
         delivered = {row.name: row.steps for row in status.actors}
-        self._joined.update(delivered)
-        for child in self._actors:
+        self._actors.joined.update(delivered)
+        for child in self._actors.started:
             steps = delivered.get(child.name, 0)
             # rows of an actor that was replaced may be those of its predecessor for a while
             if steps > self._delivered.get(child.name, 0) and child.process is not None:

@@ -5,9 +5,10 @@ take besides is not known before the first one runs.
 """
 
 import contextlib
+import math
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +56,8 @@ def lack(actors: int, workers: int, left: Room) -> str:
 
     The text names the numbers, and how many actors would fit.
     """
-    bytes_each, threads_each = ACTOR_BYTES + workers * WORKER_BYTES, ACTOR_THREADS + workers
-    fit = {
-        "memory": (left.memory_bytes - RESERVE_BYTES) // bytes_each,
-        "threads": (left.threads - RESERVE_THREADS) // threads_each,
-        "files": actors_that_fit(left.files),
-    }
+    bytes_each, threads_each = _each(workers)
+    fit = _fit(workers, left)
     short = min(fit, key=lambda name: fit[name])
     if actors <= fit[short]:
         return ""
@@ -75,6 +72,43 @@ def lack(actors: int, workers: int, left: Room) -> str:
     }
     who = f"{actors:,} actors {each}need" if actors != 1 else f"1 actor {each}needs"
     return f"{who} {needs[short]}: at most {max(0, fit[short]):,} fit"
+
+
+def most_actors(left: Room) -> int:
+    """Return how many actors fit, their environments in the same process."""
+    return max(0, min(_fit(0, left).values()))
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use, by its affinity and by the CPU time that its container gets."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *(math.ceil(granted) for granted in _granted_cores())]))
+
+
+def _each(workers: int) -> tuple[int, int]:
+    """Return bytes and threads of an actor."""
+    return ACTOR_BYTES + workers * WORKER_BYTES, ACTOR_THREADS + workers
+
+
+def _fit(workers: int, left: Room) -> dict[str, int]:
+    """Return how many actors fit by each resource."""
+    bytes_each, threads_each = _each(workers)
+    return {
+        "memory": (left.memory_bytes - RESERVE_BYTES) // bytes_each,
+        "threads": (left.threads - RESERVE_THREADS) // threads_each,
+        "files": actors_that_fit(left.files),
+    }
+
+
+def _granted_cores() -> Iterator[float]:
+    """Return the limits of CPU time of the cgroups around this process, in cores."""
+    for group in _groups({"cpu"}):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = (group / "cpu.max").read_text().split()  # "max" is no number
+            yield int(quota) / int(period)
+        quota_us, period_us = _number(group / "cpu.cfs_quota_us"), _number(group / "cpu.cfs_period_us")
+        if quota_us is not None and quota_us > 0 and period_us:
+            yield quota_us / period_us
 
 
 def _files() -> int:
@@ -105,12 +139,12 @@ def _running() -> int:
     return 0
 
 
-def _groups() -> Iterator[Path]:
-    """Return the cgroups around this process, the innermost first."""
+def _groups(wanted: Set[str] = frozenset({"memory", "pids"})) -> Iterator[Path]:
+    """Return the cgroups around this process, the innermost first; wanted: of these controllers, where they differ."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, name = line.split(":", 2)
-            if controllers and not {"memory", "pids"} & set(controllers.split(",")):
+            if controllers and not wanted & set(controllers.split(",")):
                 continue
             for kind in controllers.split(",") if controllers else [""]:
                 root = Path("/sys/fs/cgroup") / kind
