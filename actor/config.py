@@ -5,6 +5,7 @@ help.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
@@ -29,7 +30,11 @@ class ActorConfig:
     insecure: bool = False
     """Join without keys a learner on this machine that was started with --insecure."""
     name: str = ""
-    """What the learner calls this actor; empty: host name and process number."""
+    """What the learner calls this actor; empty: host name and process number. With count: what its actors' names begin
+    with, empty: host name."""
+    count: int | Literal["auto"] = 1
+    """Actors of this host, each a process, that this one starts, starts again when they die, and ends; they are called
+    HOST-0, HOST-1 and so on. auto: one a core, as far as there is memory."""
     envs: int = 0
     """Environments that this actor steps; 0: as many as the learner says."""
     allow_env: tuple[str, ...] = ()
@@ -47,5 +52,9 @@ class ActorConfig:
             raise UsageError(
                 f"name={self.name!r} cannot be used: take up to 128 letters, digits and any of . _ : @ -"
             ) from None
+        if self.count != "auto" and self.count < 1:
+            raise UsageError(f"count={self.count} must be at least 1, or auto")
+        if self.count != 1 and self.trace:
+            raise UsageError("trace is of one actor: leave out count, or trace")
         if self.envs < 0:
             raise UsageError(f"envs={self.envs} must be at least 0 (0: as many as the learner says)")

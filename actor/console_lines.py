@@ -1,6 +1,7 @@
 """Lines that an actor writes on its own console now and then while work goes well. Pure; keeps no clock."""
 
 LINE_SECONDS = 60.0
+RUNNING = "running under policy "  # how each begins
 
 
 class PolicyLines:
@@ -16,9 +17,9 @@ class PolicyLines:
         term: changes with every start of the learner. steps: that this actor has made so far.
         """
         if term != self._term:
-            line = f"running under policy {version}"
+            line = f"{RUNNING}{version}"
         elif now - self._written_at >= LINE_SECONDS:
-            line = f"running under policy {version}; {steps:,} steps so far"
+            line = f"{RUNNING}{version}; {steps:,} steps so far"
         else:
             return ""
         self._term, self._written_at = term, now

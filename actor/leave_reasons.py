@@ -4,6 +4,8 @@ from dppo.actor.watchdog.traceback_location import place_of_error
 from dppo.protocol.errors import DppoError
 from dppo.protocol.texts import MAX_TEXT
 
+STOPPED = "stopped"  # by a signal, before it has joined
+STOPPED_WHILE_JOINED = ("stopped, everything delivered", "the time to deliver ended")  # session/session.py, likewise
 MUST_CHANGE = "the environment must be changed: "  # how an error begins that another process would only repeat
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dppo.actor.driver import ActorDriver
 from dppo.actor.endings import EndSignals, close_environments
 from dppo.actor.join_options import JoinOptions
-from dppo.actor.leave_reasons import reason_for_learner
+from dppo.actor.leave_reasons import STOPPED, reason_for_learner
 from dppo.actor.session.actions import Exit
 from dppo.actor.session.connection_status import SILENT_SECONDS, Handshake
 from dppo.actor.session.traced_session import new_session
@@ -61,7 +61,7 @@ def run(
     health = HealthFile()
     found = _find(join_options, health, stop)
     if found is None:
-        log.info("%s ends: stopped", name)
+        log.info("%s ends: %s", name, STOPPED)
         return
     endpoint, security = found
     session = new_session(trace, actor=name, envs=envs, learner=endpoint)
@@ -84,7 +84,7 @@ def run(
         handshake = Handshake(endpoint, has_token=security is not None, now=time.monotonic())
         _loop(driver, dealer, handshake, health, stop)
         _raise_for(driver.exit)
-        farewell = f"{name} ends: {driver.exit.reason if driver.exit else 'stopped'}"
+        farewell = f"{name} ends: {driver.exit.reason if driver.exit else STOPPED}"
     except Exception as error:
         farewell, code = str(error), error.exit_code if isinstance(error, DppoError) else 1
         dealer.send(encode(EnvFault(session.incarnation, "left", reason_for_learner(error))))

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from dppo.settings.command_line import layered, plain
 from dppo.settings.fields import settings_of
 
 TRAIN_GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
-ACTOR_GRACE_SECONDS = 0.5  # for what a killed actor's environments have started
+ACTOR_GRACE_SECONDS = 0.5  # for what a killed process's environments have started
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 LONG_COMMANDS = ("train", "learner")  # whose end matters to people who have stopped reading
 OUTPUT_GONE = (
@@ -121,24 +120,9 @@ def _actor(arguments: list[str]) -> int:
     resolved = layered("actor", ActorConfig, arguments)
     if resolved is None:
         return 0
-    from dppo.local.background import BackgroundHandler
+    from dppo.local.actor_command import run
 
-    logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
-    logging.basicConfig(format="%(message)s", handlers=[BackgroundHandler(sys.stderr)])
-    from dppo.protocol.process.household import leaves_nothing, logged_if_killed
-    from dppo.protocol.process.lifeline import LIFELINE_VARIABLE
-    from dppo.settings.join_sources import join_options
-
-    settings = resolved.config
-    way = join_options(settings, resolved.sources)
-    bounds = {"allow_env": settings.allow_env} if settings.allow_env else {}
-    from dppo.local.log_files import tracing
-    from dppo.local.surroundings import kept_surroundings
-
-    is_alone = LIFELINE_VARIABLE not in os.environ  # else our parent has a sweeper
-    swept = leaves_nothing(ACTOR_GRACE_SECONDS, sweeper=is_alone)
-    with tracing(settings.trace, "actor") as trace, swept, logged_if_killed("its work"), kept_surroundings():
-        _entry("dppo.actor.service", "run")(way, name=settings.name, envs=settings.envs, trace=trace, **bounds)
+    run(resolved, _entry)
     return 0
 
 

@@ -71,6 +71,7 @@ MAY_READ_THE_CLOCK = {
     "dppo/local/inline.py": "the shell of a run in one process",
     "dppo/local/process_end.py": "a shell: how long the end of a process may take",
     "dppo/local/env_probe.py": "a shell: the deadline of a child process",
+    "dppo/local/actor_group.py": "a shell: the sign of life of a host's actors",
     "dppo/local/child_process.py": "a shell: deadlines of child processes",
     "dppo/local/processes.py": "a shell: delays before child processes are started again",
     "dppo/local/progress.py": "how often to draw; the clock can be handed in",

@@ -9,6 +9,7 @@ from dppo.actor.session.session import DRAIN_SECONDS
 from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.records import PeerKey
+from dppo.local.exit_diagnosis import was_stopped
 from dppo.protocol.messages import (
     Bye,
     Policy,
@@ -159,6 +160,8 @@ def test_sigterm_delivers_everything_then_ends(world: Simulation) -> None:
     world.exchange()
     assert actor.exit is not None
     assert (actor.exit.code, actor.exit.reason) == (0, "stopped, everything delivered")
+    assert was_stopped(f"a ends: {actor.exit.reason}\na line of multiprocessing's")
+    assert not was_stopped("a ends: stopped by a hook")
     assert learner_of(world).peer_table.peers == {}
     total = learner_of(world).ledger.total()
     assert total.pending == total.sealed == actor.sealed_steps
@@ -177,6 +180,7 @@ def test_sigterm_without_a_learner_ends_after_the_grace(world: Simulation) -> No
     assert actor.exit is not None
     assert actor.exit.code == 0
     assert "steps in 2 rollouts were not delivered" in actor.exit.reason
+    assert was_stopped(f"a ends: {actor.exit.reason}")
 
 
 def test_sigterm_before_the_learner_was_ever_there_ends_at_once(world: Simulation) -> None:

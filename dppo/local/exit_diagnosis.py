@@ -5,6 +5,7 @@ an interpreter that was held too long. Pure: text in, text out.
 import re
 from pathlib import Path
 
+from dppo.actor.leave_reasons import STOPPED, STOPPED_WHILE_JOINED
 from dppo.actor.watchdog.traceback_location import is_library
 from dppo.protocol.process.exit_codes import how_it_ended
 
@@ -61,7 +62,21 @@ def _in_environments(log: str) -> str:
 def ended_in_order(log: str) -> bool:
     """Whether the process logged why it ends (actor/service.py): no environment took it along with a code of 0."""
     # what it started (multiprocessing's tracker of resources) may have written after it
-    return any(" ends: " in line for line in log.rstrip().splitlines()[-TAIL_LINES:])
+    return _farewell(log) is not None
+
+
+def was_stopped(log: str) -> bool:
+    """Whether a signal to the actor's process ended it in order, and not its learner."""
+    farewell = _farewell(log)
+    return farewell is not None and (farewell == STOPPED or farewell.startswith(STOPPED_WHILE_JOINED))
+
+
+def _farewell(log: str) -> str | None:
+    """Return the reason that the process logged at its end, None without one."""
+    for line in reversed(log.rstrip().splitlines()[-TAIL_LINES:]):
+        if " ends: " in line:
+            return line.partition(" ends: ")[2]
+    return None
 
 
 def _seconds(clock: str) -> float:

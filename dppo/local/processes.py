@@ -89,6 +89,10 @@ class Child:
         """Whether it logged why it ended, after an exit code of 0."""
         return ended_in_order(self.words)
 
+    def log_was_emptied(self) -> None:
+        """Look for its last words at the beginning of the log from now on."""
+        self._log_start = 0
+
     @property
     def hopeless(self) -> bool:
         """Whether it died again and again before it got to work."""

@@ -109,6 +109,8 @@ def from_text(kind: Any, text: str) -> Any:
     if inner is not None:
         return None if text.strip().lower() in ("none", "null") else from_text(inner, text)
     origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _number_or_word(kind, text)
     if kind is str:
         return _text(text)
     if kind is bool:
@@ -138,6 +140,8 @@ def from_value(kind: Any, value: Any) -> Any:
     if inner is not None:
         return None if value is None else from_value(inner, value)
     origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _number_or_word(kind, value)
     if kind in (int, float) and (isinstance(value, int | float | str) and not isinstance(value, bool)):
         return _number(kind, value)
     if kind is bool and isinstance(value, bool):
@@ -169,9 +173,20 @@ def _example(kind: Any) -> str:
     return "[64, 64]" if get_args(kind)[:1] == (int,) else "[first, second]"
 
 
+def _number_or_word(kind: Any, value: Any) -> Any:
+    """Return a value of `int | Literal["word"]`."""
+    number, words = get_args(kind)
+    if value in get_args(words):
+        return value
+    try:
+        return from_value(number, value)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor {' or '.join(get_args(words))}") from None
+
+
 def _optional(kind: Any) -> Any:
     """X of `X | None`; None for any other type."""
-    if get_origin(kind) in (Union, types.UnionType):
+    if get_origin(kind) in (Union, types.UnionType) and types.NoneType in get_args(kind):
         return next(part for part in get_args(kind) if part is not types.NoneType)
     return None
 
