@@ -109,6 +109,7 @@ def _learner(arguments: list[str]) -> int:
         config.advertise,
         config.write_join_file,
         insecure=config.insecure,
+        key_file=config.key_file,
         shows_secrets=sys.stdout.isatty(),
     )
     return int(_entry("dppo.local.learner_command", "run")(resolved, listening))
@@ -198,10 +199,11 @@ def _token(action: str, arguments: list[str]) -> int:
     from dppo.ops import tokens
 
     config = tokens.ARGUMENTS[action]
-    positional = "run name" if "name" in settings_of(config) else "run"
+    names = settings_of(config)
+    positional = "directory" if "directory" in names else "run name" if "name" in names else "run"
     chosen = plain(f"token {action}", config, arguments, positional=positional)
-    if chosen is None:
-        return 0
+    if chosen is None or action == "new":
+        return 0 if chosen is None else int(_entry("dppo.ops.tokens", action)(chosen))
     from dppo.local.failed_starts import removed_where_it_fails
 
     with removed_where_it_fails(Path(chosen.run, "access")):  # keys are made by the first command that needs them
@@ -230,6 +232,8 @@ BENCHES: dict[str, tuple[str, type[Any], str]] = {
     "chaos": ("scripts.chaos.bench", configs.BenchChaos, ""),
 }
 
+TOKEN_ACTIONS = ("new", "list", "add", "rotate", "revoke", "show")
+
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "learner": _learner,
@@ -242,7 +246,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "up": _up,
     **{command: functools.partial(_about_deployment, command) for command in ("ps", "logs", "scale", "down")},
     **{f"bench {what}": functools.partial(_bench, what) for what in BENCHES},
-    **{f"token {action}": functools.partial(_token, action) for action in ("list", "add", "rotate", "revoke", "show")},
+    **{f"token {action}": functools.partial(_token, action) for action in TOKEN_ACTIONS},
 }
 
 if __name__ == "__main__":

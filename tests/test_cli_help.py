@@ -53,7 +53,8 @@ print([name for name in {HEAVY + HEAVIER_THAN_HELP} if name in sys.modules], fil
 
 
 def test_a_run_starts_its_processes_before_anything_heavy_is_imported() -> None:
-    code = f"import sys, dppo.local.train, dppo.local.actor_group; print([name for name in {HEAVY} if name in sys.modules])"
+    modules = "sys, dppo.local.train, dppo.local.actor_group"
+    code = f"import {modules}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -1,5 +1,6 @@
 """`dppo token`: who may join a run over the network. Works on the run directory, whether its learner runs or not."""
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -7,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dppo.learner.transport.credentials import FIRST_TOKEN, Access
+from dppo.learner.transport.credentials import FIRST_TOKEN, JOIN_FILE, Access
+from dppo.learner.transport.private_files import write_new
+from dppo.learner.transport.run_keys import RunKeys
 from dppo.learner.transport.token_list import Token
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import new_secret_key, public_key
@@ -15,7 +18,18 @@ from dppo.protocol.security.join_line import JoinLine
 from dppo.protocol.transport.endpoints import host_and_port
 from dppo.watch.run_list import check_run
 
+KEYS = "learner.key"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+@dataclass(frozen=True)
+class TokenNew:
+    """Make a run's keys and its first token before its first start, for engines that hand out secrets."""
+
+    directory: str
+    """Where to write two files: learner.key (dppo learner --key-file) and join (dppo actor --join-file)."""
+    address: str = ""
+    """Host:port by which actors will reach the learner."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +89,38 @@ class TokenRevoke:
 
 
 ARGUMENTS: dict[str, Any] = {
+    "new": TokenNew,
     "list": TokenList,
     "show": TokenShow,
     "add": TokenAdd,
     "rotate": TokenRotate,
     "revoke": TokenRevoke,
 }
+
+
+def new(chosen: TokenNew) -> int:
+    """Write both files, and print their names."""
+    if not chosen.address:
+        raise UsageError("address is missing: give --address HOST:PORT, by which actors will reach the learner")
+    keys = RunKeys.new(_with_port(chosen.address))
+    folder = Path(chosen.directory)
+    files = {folder / KEYS: str(keys), folder / JOIN_FILE: str(keys.join_line())}
+    there = next((path for path in files if os.path.lexists(path)), None)
+    if there is not None:
+        raise UsageError(f"{there} is there already, and is never overwritten: choose another directory")
+    made = []
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path, text in files.items():
+            write_new(path, f"{text}\n".encode())
+            made.append(path)
+    except OSError as error:
+        for path in made:
+            path.unlink()
+        raise UsageError(f"{folder} cannot be used: {error.strerror or error}") from None
+    print(f"{folder / KEYS}  a secret of the learner: dppo learner --bind tcp://... --key-file {folder / KEYS}")
+    print(f"{folder / JOIN_FILE}  a secret of its actors: dppo actor --join-file {folder / JOIN_FILE}")
+    return 0
 
 
 def list(chosen: TokenList) -> int:
@@ -162,6 +202,10 @@ def _address(access: Access, given: str) -> str:
     address = given or access.address()
     if not address:
         raise UsageError("the learner has never been started, so nobody knows its address: give --address HOST:PORT")
+    return _with_port(address)
+
+
+def _with_port(address: str) -> str:
     if not host_and_port(f"tcp://{address}")[1]:
         raise UsageError(f"address={address} has no port: give HOST:PORT")
     return address

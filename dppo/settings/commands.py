@@ -94,6 +94,9 @@ class LearnerProcessConfig:
     write_join_file: str = field(default="", metadata=MAY_CHANGE)
     """Write the join line to this file instead of printing it, readable for the owner; also for the group if the
     directory is setgid."""
+    key_file: str = field(default="", metadata=MAY_CHANGE)
+    """File learner.key that `dppo token new` has made: the run's keys and its first token are those in it. Empty: they
+    are made at the first start."""
     insecure: bool = field(default=False, metadata=MAY_CHANGE)
     """No keys, no encryption: on loopback only, to measure what they cost."""
     evaluation_episodes: int = field(default=20, metadata=MAY_CHANGE)

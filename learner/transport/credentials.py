@@ -12,11 +12,11 @@ Storing the secret of one token adds no risk: a user that can read this director
 import contextlib
 import fcntl
 import os
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dppo.learner.atomic_files import sync_directory
+from dppo.learner.transport.private_files import check_private, read_private, replace_private, write_new
+from dppo.learner.transport.run_keys import RunKeys
 from dppo.learner.transport.token_list import TokenBook
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import Denied, fingerprint, new_secret_key, public_key
@@ -25,7 +25,6 @@ from dppo.protocol.security.join_line import KEY_BYTES, JoinLine
 DIRECTORY = "access"
 JOIN_FILE = "join"
 FIRST_TOKEN = "default"  # noqa: S105  a name
-MAX_FILE_BYTES = 2**24
 
 
 class Access:
@@ -40,16 +39,27 @@ class Access:
         return (run_directory / DIRECTORY).exists()
 
     @classmethod
-    def open(cls, run_directory: Path, now: float) -> "Access":
-        """The files of that run; made now, with a first token, where there are none."""
+    def open(cls, run_directory: Path, now: float, given: RunKeys | None = None) -> "Access":
+        """The files of that run; made now, with a first token, where there are none.
+
+        given: keys to make them of. Raises UsageError where the run has others.
+        """
         access = cls(run_directory)
         with access._locked():
             if not access._file("server.key").exists():
-                _write_new(access._file("server.key"), new_secret_key().hex().encode() + b"\n")
+                own = given.server_secret if given is not None else new_secret_key()
+                write_new(access._file("server.key"), own.hex().encode() + b"\n")
+            elif given is not None and access.secret_key() != given.server_secret:
+                raise UsageError(
+                    f"{access.path} has other keys than key_file: leave key_file out, or delete {access.path}, which "
+                    "ends all join lines made before"
+                )
             if not access._file("tokens.json").exists():
-                secret = new_secret_key()
-                _replace(access._file("first.key"), secret.hex().encode() + b"\n")
-                _replace(access._file("tokens.json"), TokenBook().add(FIRST_TOKEN, public_key(secret), now).to_json())
+                secret = given.token_secret if given is not None else new_secret_key()
+                replace_private(access._file("first.key"), secret.hex().encode() + b"\n")
+                replace_private(
+                    access._file("tokens.json"), TokenBook().add(FIRST_TOKEN, public_key(secret), now).to_json()
+                )
         access.secret_key()
         access.book()
         return access
@@ -57,11 +67,11 @@ class Access:
     def announce(self, address: str, now: float) -> JoinLine | None:
         """The learner is to be reached at host:port from now on. Returns the first token's line, if it is valid."""
         with self._locked():
-            _replace(self._file("address"), f"{address}\n".encode())
+            replace_private(self._file("address"), f"{address}\n".encode())
             line = self.first_line()
             if line is None or isinstance(self.book().verdict(public_key(line.secret), now), Denied):
                 return None
-            _replace(self._file(JOIN_FILE), f"{line}\n".encode())
+            replace_private(self._file(JOIN_FILE), f"{line}\n".encode())
         return line
 
     def secret_key(self) -> bytes:
@@ -72,7 +82,7 @@ class Access:
         """The tokens as they are now."""
         file = self._file("tokens.json")
         try:
-            return TokenBook.from_json(_read(file))
+            return TokenBook.from_json(read_private(file))
         except FileNotFoundError:
             raise UsageError(f"{file} is gone, so nobody can join: restore it") from None
         except ValueError as error:
@@ -96,11 +106,11 @@ class Access:
         with self._locked():
             book = edit(self.book())
             if first_secret:
-                _replace(self._file("first.key"), first_secret.hex().encode() + b"\n")
-            _replace(self._file("tokens.json"), book.to_json())
+                replace_private(self._file("first.key"), first_secret.hex().encode() + b"\n")
+            replace_private(self._file("tokens.json"), book.to_json())
             line = self.first_line() if first_secret else None
             if line is not None:
-                _replace(self._file(JOIN_FILE), f"{line}\n".encode())
+                replace_private(self._file(JOIN_FILE), f"{line}\n".encode())
         return book
 
     def line(self, secret: bytes, address: str) -> JoinLine:
@@ -119,7 +129,7 @@ class Access:
     def address(self) -> str:
         """Return where the learner was last to be reached, as host:port; "" before its first start."""
         try:
-            return _read(self._file("address")).decode().strip()
+            return read_private(self._file("address")).decode().strip()
         except FileNotFoundError:
             return ""
 
@@ -131,7 +141,7 @@ class Access:
         """One process at a time."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_private(self.path, self.path.stat(), "chmod 700")
+            check_private(self.path, self.path.stat(), "chmod 700")
             lock = os.open(self._file("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise UsageError(f"{self.path} cannot be used: {error.strerror or error}") from error
@@ -147,59 +157,9 @@ class Access:
 def _key(file: Path, deleting: str) -> bytes:
     """A secret key out of a file. Raises FileNotFoundError where there is none."""
     try:
-        key = bytes.fromhex(_read(file).decode())
+        key = bytes.fromhex(read_private(file).decode())
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
         raise UsageError(f"{file} is damaged: restore it, or delete it {deleting}")
     return key
-
-
-def _check_private(path: Path, status: os.stat_result, cure: str) -> None:
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
-        raise UsageError(f"{path} is open to others (mode {mode:03o}), and so are the keys: {cure} {path}")
-    if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
-        raise UsageError(f"{path} belongs to another user: run this command as its owner")
-
-
-def _read(path: Path) -> bytes:
-    """A private file. Raises UsageError where it is not private, FileNotFoundError where there is none."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    with open(descriptor, "rb") as file:
-        _check_private(path, os.fstat(descriptor), "chmod 600")
-        return file.read(MAX_FILE_BYTES)
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    """Make a file that only its owner can read. Raises FileExistsError where there is one."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            if os.geteuid() == 0:  # `docker exec`, say: the learner must be able to read it
-                owner = path.parent.stat()
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-    except BaseException:
-        path.unlink(missing_ok=True)  # half a key would be taken for a damaged one
-        raise
-    sync_directory(path.parent)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """The old content or the new, never a mixture, and private from the first byte."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    try:
-        _write_new(temporary, content)
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-    sync_directory(path.parent)

@@ -13,6 +13,7 @@ from pathlib import Path
 from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.credentials import DIRECTORY as ACCESS_DIRECTORY
 from dppo.learner.transport.credentials import JOIN_FILE, Access
+from dppo.learner.transport.run_keys import RunKeys
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import public_key
 from dppo.protocol.security.join_line import JoinLine
@@ -31,6 +32,7 @@ class Listening:
     advertise: str = ""  # host or host:port that join lines name; "": found out
     join_file: str = ""  # where else to write the join line
     insecure: bool = False  # no keys; loopback only
+    key_file: str = ""  # keys of the run, made beforehand; "": made at its first start
     shows_secrets: bool = False  # what is logged goes to a terminal, not into a file or to another program
 
     def __post_init__(self) -> None:
@@ -40,12 +42,19 @@ class Listening:
                 f"{self.bind} can be reached from other hosts, and --insecure would let anybody join and listen: "
                 "leave it out, or bind to 127.0.0.1"
             )
+        if self.key_file and (self.insecure or self.bind.startswith("ipc://")):
+            raise UsageError("key_file is for a learner that listens on tcp with keys: leave it out")
+
+    def keys(self) -> RunKeys | None:
+        """Read the key file; None without one. Raises UsageError."""
+        return RunKeys.read(Path(self.key_file)) if self.key_file else None
 
 
 def check_address(listening: Listening) -> None:
     """Raise what `open_listener` would raise for an address that is taken or not of this machine, without listening."""
     if listening.bind.startswith("ipc://"):
         return
+    listening.keys()
     host, port = host_and_port(listening.bind)
     try:
         ipaddress.ip_address(host.strip("[]"))
@@ -79,12 +88,14 @@ def open_listener(
         if listening.insecure:
             log.warning("--insecure: whoever is on this machine may join, and nothing is encrypted")
         return router, None
-    access = Access.open(run_directory, time.time())
+    keys = listening.keys()
+    access = Access.open(run_directory, time.time(), keys)
+    advertise = listening.advertise or (keys.address if keys is not None else "")
     authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
     router = Router(listening.bind, max_blob_bytes, authenticator.security())
     try:
         check_that_unknown_keys_are_refused(router, public_key(access.secret_key()))
-        line = access.announce(_address(listening.advertise, router.address), time.time())
+        line = access.announce(_address(advertise, router.address), time.time())
         log.info("listening on %s", router.endpoint)
         _tell(line, listening, run_directory)
     except BaseException:

@@ -55,17 +55,17 @@ class JoinLine:
             raise UsageError(
                 f"the join line is of the kind {version}, not {PREFIX[:-1]}: install the learner's release"
             )
-        if not at or not _is_address(address):
+        if not at or not is_address(address):
             raise UsageError(f"the join line does not end in @host:port: {_WHERE_FROM}, whole")
-        raw = _decoded(token.removeprefix(PREFIX))
+        raw = decoded(token.removeprefix(PREFIX))
         body, checksum = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
         if len(body) != _BODY_BYTES or checksum != _checksum(body):
             raise UsageError(f"the join line has a typing error or is cut off (its checksum is wrong): {_WHERE_FROM}")
         return cls(body[:KEY_BYTES], body[KEY_BYTES : KEY_BYTES + ID_BYTES], body[KEY_BYTES + ID_BYTES :], address)
 
 
-def _decoded(text: str) -> bytes:
-    """The bytes, b"" where it is no base64url, or not as it was written (the decoder takes + for - as well)."""
+def decoded(text: str) -> bytes:
+    """Return the bytes, b"" where it is no base64url, or not as it was written (the decoder takes + for - as well)."""
     try:
         raw = base64.urlsafe_b64decode(text)
     except (binascii.Error, ValueError):
@@ -79,6 +79,7 @@ def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(PREFIX.encode() + body, digest_size=_CHECKSUM_BYTES).digest()
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether it is host:port as a line may end in it."""
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+):(\d{1,5})", text, re.ASCII)
     return match is not None and 0 < int(match[2]) < 65536
