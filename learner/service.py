@@ -30,6 +30,7 @@ from dppo.learner.telemetry.status import Status
 from dppo.learner.training_loop import train
 from dppo.learner.transport.listener import Listening, open_listener
 from dppo.learner.transport.network_thread import Network
+from dppo.protocol.actor_names import waiting_text
 from dppo.protocol.ledger import imbalance
 from dppo.protocol.process.launch_time import launched_at
 from dppo.protocol.process.lifeline import watch_parent
@@ -110,6 +111,9 @@ def run(
             failure, reason = error, f"failed: {error}"
         if reason is None and on_signal == "leave":
             log.info("this learner ends; its actors wait for the next one: the same command goes on with the run")
+            waiting = network.ask(lambda session: [peer.actor for peer in session.peer_table.peers.values()])
+            if waiting:
+                log.info("%s", waiting_text(waiting))
             network.leave()
         else:
             network.finish(reason or "interrupted", "shutdown")

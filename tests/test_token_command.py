@@ -107,3 +107,23 @@ def test_the_line_is_told_to_a_terminal_only_and_a_log_names_its_file(
     line = (tmp_path / "access" / "join").read_text().strip()
     assert (line in caplog.text) == is_terminal
     assert (f"dppo actor --join-file {tmp_path}/access/join" in caplog.text) != is_terminal
+
+
+def test_addresses_of_other_networks_are_named_unless_one_was_chosen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [("eth0", "192.0.2.7"), ("eth1", "10.0.0.7"), ("docker0", "172.17.0.1")]
+    monkeypatch.setattr("dppo.learner.transport.listener._own_addresses", lambda version: own)
+    monkeypatch.setattr("dppo.learner.transport.listener._this_host", lambda version: "10.0.0.7")
+    caplog.set_level(logging.INFO)
+
+    def told(bind: str, advertise: str = "") -> str:
+        caplog.clear()
+        open_listener(Listening(f"{bind}:{free_port()}", advertise), 1000, tmp_path)[0].close()
+        return caplog.text
+
+    assert "names 10.0.0.7; this host also has 192.0.2.7 (eth0), 172.17.0.1 (docker0): where" in told("tcp://0.0.0.0")
+    assert "this host also has" not in told("tcp://0.0.0.0", "10.0.0.7")
+    assert "this host also has" not in told("tcp://127.0.0.1")
+    own[:] = own[1:2]
+    assert "this host also has" not in told("tcp://0.0.0.0")

@@ -22,6 +22,7 @@ from dppo.local.exit_diagnosis import how_an_actor_ended, was_stopped
 from dppo.local.followed_log import FollowedLog
 from dppo.local.log_files import NO_TRACE
 from dppo.local.processes import Child
+from dppo.protocol.actor_names import numbered_name
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
 from dppo.protocol.process.descendants import become_subreaper, children, reap
 from dppo.protocol.process.heartbeat_file import HealthFile
@@ -45,7 +46,7 @@ def run(way: JoinOptions, settings: ActorConfig) -> None:
     watch_parent()
     count, remark = _count(settings.count)
     host = settings.name or os.uname().nodename
-    names = [f"{host}-{i}" for i in range(count)]
+    names = [numbered_name(host, i) for i in range(count)]
     dataclasses.replace(settings, name=names[-1])  # raises where it is no name
     log.info("starting %s%s", names[0], f" to {names[-1]}" if count > 1 else "")
     if remark:

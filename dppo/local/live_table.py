@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dppo.learner.telemetry.status import OWN_METRICS, Status
+from dppo.local.host_rows import HostRow, rows_of
 from dppo.local.return_curve import ReturnCurve
 from dppo.local.status_text import batch_text, is_whole, ledger_word, left_out_text
 from dppo.local.verdict import verdict
@@ -38,6 +39,7 @@ FEWEST_COLUMNS = 6  # of a bar
 MOST_SPARKS = 48
 GAP = 2  # columns between two texts
 MINUTE = 60
+SHARES = ("env_share", "policy_share", "send_share", "idle_share")
 QUIET_SECONDS = 2.0  # silence that is worth showing
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -137,21 +139,30 @@ def _actors(status: Status, width: int, most: int) -> RenderableType:
     rows.add_column("state", no_wrap=True)
     for name in ("envs", "steps", "env", "policy", "send", "idle") if wide else ("steps", "env", "idle"):
         rows.add_column(name, justify="right", no_wrap=True)
-    for actor in actors[:most]:
-        word = "done" if actor.state == "gone" and status.phase in OVER else actor.state
-        state = Text(word, style=STATE_STYLES.get(word, ""))
-        if actor.heard_seconds_ago >= QUIET_SECONDS:
-            state.append(f" {actor.heard_seconds_ago:.0f} s")
-        if actor.env_restarts:
-            state.append(f" {actor.env_restarts:,} crashed", style="red")
-        env, policy, send, idle = (
-            f"{share:.0%}" for share in (actor.env_share, actor.policy_share, actor.send_share, actor.idle_share)
-        )
-        cells = [str(actor.envs), f"{actor.steps + actor.open_steps:,}", env, policy, send, idle]
-        rows.add_row(Text(actor.name), state, *(cells if wide else [cells[1], env, idle]))
-    if len(actors) <= most:
+    groups = rows_of(actors, most)
+    for row in groups[:most]:
+        env, policy, send, idle = (f"{row.mean(share):.0%}" for share in SHARES)
+        steps = row.total("steps") + row.total("open_steps")
+        cells = [str(row.total("envs")), f"{steps:,}", env, policy, send, idle]
+        state = _state(row, is_over=status.phase in OVER)
+        rows.add_row(Text(row.name), state, *(cells if wide else [cells[1], env, idle]))
+    if len(groups) <= most:
         return rows
-    return Group(rows, Text(f"+ {len(actors) - most} more", style="dim"))
+    return Group(rows, Text(f"+ {len(groups) - most} more", style="dim"))
+
+
+def _state(row: HostRow, *, is_over: bool) -> Text:
+    """Return the state of a row's actors; those of a host by number, the rarest first."""
+    text = Text()
+    for state, actors in row.states:
+        word = "done" if state == "gone" and is_over else state
+        text.append(f"{', ' * bool(text)}{f'{actors} ' * row.is_host}{word}", STATE_STYLES.get(word, ""))
+    quiet = max(actor.heard_seconds_ago for actor in row.actors)
+    if quiet >= QUIET_SECONDS:
+        text.append(f" {quiet:.0f} s")
+    if crashed := row.total("env_restarts"):
+        text.append(f" {crashed:,} crashed", style="red")
+    return text
 
 
 def _metrics(metrics: dict[str, float]) -> Text:

@@ -23,6 +23,8 @@ from dppo.protocol.transport.router import Router
 
 log = logging.getLogger("dppo.learner")
 
+MOST_ADDRESSES = 8  # in one line
+
 
 @dataclass(frozen=True)
 class Listening:
@@ -98,6 +100,8 @@ def open_listener(
         line = access.announce(_address(advertise, router.address), time.time())
         log.info("listening on %s", router.endpoint)
         _tell(line, listening, run_directory)
+        if line is not None and not advertise:
+            _tell_other_addresses(line, router.address)
     except BaseException:
         router.close()
         raise
@@ -145,6 +149,41 @@ def _tell(line: JoinLine | None, listening: Listening, run_directory: Path) -> N
             run_directory,
         )
         log.info("dppo actor --join %s", line)
+
+
+def _tell_other_addresses(line: JoinLine, bound: str) -> None:
+    """Log the addresses of other networks by which actors may reach this host, where it listens on all of them."""
+    host, port = host_and_port(bound)
+    if not ipaddress.ip_address(host).is_unspecified:
+        return
+    named = host_and_port(line.endpoint)[0].strip("[]")
+    others = [
+        (name, address) for name, address in _own_addresses(ipaddress.ip_address(host).version) if address != named
+    ]
+    if others:
+        log.info(
+            "it names %s; this host also has %s: where actors reach it by one of those, --advertise ADDRESS here, or "
+            "--learner tcp://ADDRESS:%d beside their line",
+            named,
+            ", ".join(f"{address} ({name})" for name, address in others[:MOST_ADDRESSES]),
+            port,
+        )
+
+
+def _own_addresses(version: int) -> list[tuple[str, str]]:
+    """Return interfaces that are up and their addresses: no loopback, none that ends at the next router."""
+    import psutil
+
+    up = {name for name, status in psutil.net_if_stats().items() if status.isup}
+    families = {4: socket.AF_INET, 6: socket.AF_INET6}
+    found = [
+        (name, one.address)
+        for name, addresses in psutil.net_if_addrs().items()
+        for one in addresses
+        if name in up and one.family == families[version]
+    ]
+    parsed = [(name, address, ipaddress.ip_address(address.partition("%")[0])) for name, address in found]
+    return [(name, address) for name, address, ip in parsed if not (ip.is_loopback or ip.is_link_local)]
 
 
 def write_join_file(path: Path, line: JoinLine) -> None:
