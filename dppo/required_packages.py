@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dppo.protocol.errors import UsageError
 
 EXTRAS = {
-    **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib"), "learner"),
+    **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib", "prometheus_client"), "learner"),
     **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
     "pygame": "render",
 }
 FILMING = ("PIL",)
+METRICS = ("prometheus_client",)
 TRAINING = ("torch", "onnx", "safetensors")
 
 

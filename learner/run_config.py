@@ -7,6 +7,7 @@ from typing import Literal
 from dppo.learner.setting_checks import at_least, at_most, positive
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.metric_names import check_metrics
+from dppo.protocol.transport.endpoints import host_and_port
 
 # metadata of a field that may differ when a run goes on: it changes where and how long a run works, not what is trained
 MAY_CHANGE = {"may_change": True}
@@ -53,6 +54,9 @@ class RunConfig:
     """How many of the newest checkpoints to keep (the best one is kept besides)."""
     tensorboard: bool = field(default=True, metadata=MAY_CHANGE)
     """Write TensorBoard events into the run directory."""
+    metrics_address: str = field(default="", metadata=MAY_CHANGE)
+    """Where Prometheus may scrape the run, as host:port, for example 127.0.0.1:9464. No secrets are in it, and no
+    encryption: whoever reaches the address can read. Empty: nowhere."""
     video_seconds: float = field(default=0.0, metadata=MAY_CHANGE)
     """Film one episode of the newest policy every so many seconds, and once at the end, into videos/ and TensorBoard's
     images; 0: never. A process of lowest priority does it; it needs the environment and its rendering where the learner
@@ -76,6 +80,12 @@ class RunConfig:
             check_metrics((*self.metrics, *self.step_metrics))
         except ProtocolError as error:
             raise UsageError(f"run.metrics and run.step_metrics: {error}") from None
+        try:
+            has_port = not self.metrics_address or host_and_port(f"tcp://{self.metrics_address}")[1]
+        except UsageError:
+            has_port = 0
+        if not has_port:
+            raise UsageError(f"run.metrics_address={self.metrics_address!r} must be host:port, such as 127.0.0.1:9464")
         if not self.device.strip():
             raise UsageError("run.device is empty: choose for example cpu or cuda")
         if self.hooks and not _HOOKS.fullmatch(self.hooks):

@@ -24,7 +24,7 @@ class Reporter:
     def __init__(self, run: Run) -> None:
         """Read of `run` only what never changes, and the record that its thread publishes."""
         self._config, self._directory, self._launched_at = run.config, run.directory.path, run.launched_at
-        self._run = run
+        self._run, self._timings = run, run.timings
         self._speed = _Speed()
         self._rows: dict[str, tuple[float, ActorStatus]] = {}  # by name: when last seen connected
 
@@ -66,12 +66,16 @@ class Reporter:
             success_rate=run.success_rate,
             collected_steps=collected,
             batch_steps=config.collect.batch_steps,
+            queue_rollouts=len(session.cycle.batch.rollouts),
+            queue_bytes=session.cycle.batch.bytes,
+            part_seconds=self._timings.totals,
         )
 
     def _actors(self, session: LearnerSession, now: float) -> tuple[ActorStatus, ...]:
         """Connected actors by slot, then those that left a moment ago, or that saw the end of the run."""
         connected = sorted(session.peer_table.peers.values(), key=lambda peer: peer.slots.first)
-        self._rows.update({peer.actor: (now, _actor(peer, now)) for peer in connected})
+        version = session.cycle.snapshot.version
+        self._rows.update({peer.actor: (now, _actor(peer, version, now)) for peer in connected})
         if session.cycle.phase not in (Phase.DRAINING, Phase.STOPPED):
             self._rows = {name: row for name, row in self._rows.items() if now - row[0] < SHOW_GONE_SECONDS}
         names = {peer.actor for peer in connected}
@@ -90,7 +94,7 @@ def waiting_for(session: LearnerSession, now: float) -> str:
     return waiting.waiting_for(session.peer_table, session.cycle, now)
 
 
-def _actor(peer: Peer, now: float) -> ActorStatus:
+def _actor(peer: Peer, version: int, now: float) -> ActorStatus:
     shares = _normalised(peer.shares)
     if not peer.ready:
         state = "joining"
@@ -110,6 +114,8 @@ def _actor(peer: Peer, now: float) -> ActorStatus:
         heard_seconds_ago=now - peer.heard,
         env_restarts=peer.account.env_restarts,
         open_steps=_open_steps(peer),
+        staleness=max(0, version - peer.have_version),
+        credit=0 if peer.credit_withheld else max(0, peer.credit_upto - peer.account.watermark),
     )
 
 

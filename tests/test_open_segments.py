@@ -12,8 +12,10 @@ from simulation import Simulation, learner_of, running
 from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, PpoConfig
 from dppo.learner.run import Run
 from dppo.learner.run_status import RunStatus
+from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.status_reporter import SPEED_SECONDS, Reporter
 from dppo.learner.telemetry.status import Status
+from dppo.learner.telemetry.timings import Timings
 from dppo.protocol.codec import encode
 from dppo.protocol.messages import Ping, Tally, TimeShares
 
@@ -32,7 +34,11 @@ class Watched:
         )
         published = RunStatus(0, 0, 0, None, None, 0, 0, 0, None, None, {})
         stub = SimpleNamespace(
-            config=config, directory=SimpleNamespace(path=Path("runs/x")), launched_at=0.0, published=published
+            config=config,
+            directory=SimpleNamespace(path=Path("runs/x")),
+            launched_at=0.0,
+            published=published,
+            timings=Timings(),
         )
         self.reporter = Reporter(cast(Run, stub))
 
@@ -84,6 +90,26 @@ def test_no_step_is_shown_twice_once_its_segment_has_arrived(watched: Watched) -
     world.exchange()
     status = watched.status()
     assert status.ledger.pending == status.collected_steps == len(actor.shipped[0])
+
+
+def test_credit_staleness_and_what_waits_for_the_update_are_in_the_status(watched: Watched) -> None:
+    world = watched.world
+    actor, _ = running(world, "a", "b")
+    row = watched.status().actors[0]
+    assert (row.staleness, row.credit) == (0, CREDIT)
+    assert (watched.status().queue_rollouts, watched.status().queue_bytes) == (0, 0)
+    while not watched.status().queue_rollouts:
+        world.step(actor)
+        world.exchange()
+    status = watched.status()
+    assert status.queue_rollouts == len(actor.shipped)
+    assert status.queue_bytes > 0
+    learner = learner_of(world)
+    peer = next(peer for peer in learner.peer_table.peers.values() if peer.actor == "a")
+    peer.have_version -= 1
+    peer.credit_withheld = True
+    row = next(row for row in watched.status().actors if row.name == "a")
+    assert (row.staleness, row.credit) == (1, 0)
 
 
 @pytest.mark.parametrize("on_stop", ["keep", "drop"])

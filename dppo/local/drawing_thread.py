@@ -20,8 +20,17 @@ LAST_NOTES_SECONDS = 1.0
 class Screen:
     """Give it every Status and note, from any thread. Use as a context manager: leaving it restores the terminal."""
 
-    def __init__(self, progress: Progress | None = None, look: Callable[[Status], None] | None = None) -> None:
-        """progress: what draws; None: on standard output. look: called with every status drawn, in the same thread."""
+    def __init__(
+        self,
+        progress: Progress | None = None,
+        look: Callable[[Status], None] | None = None,
+        publish: Callable[[Status], None] = lambda status: None,
+    ) -> None:
+        """progress: what draws; None: on standard output. look: called with every status drawn, in the same thread.
+
+        publish: called with every status, drawn or not, in the thread that shows it; returns at once.
+        """
+        self._publish = publish
         self._given = progress
         self._output = sys.stdout
         self._stream: TextIO | None = None
@@ -52,6 +61,7 @@ class Screen:
 
     def show(self, status: Status) -> None:
         """Take note of a status. Of those that come while a terminal takes nothing the newest is drawn."""
+        self._publish(status)
         with self._lock:
             waiting, self._newest = self._newest, status
         if waiting is None:

@@ -6,16 +6,19 @@ import functools
 import logging
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
 from dppo.learner.group.membership import Membership, membership_in
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.storage.settings_history import KeptSettings
+from dppo.learner.telemetry.status import Status
 from dppo.learner.transport.listener import Listening, check_address
 from dppo.local.launch_texts import FirstLine, LaunchTexts, again_text
 from dppo.local.launching import NEW, check_hooks_of_finished, checked, in_new_directory, placed, show_finished
 from dppo.local.log_files import tracing
+from dppo.local.metrics_server import serving_metrics
 from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import kept_settings, stand
 from dppo.local.spaces_here import check_same_spaces, looking_for_spaces
@@ -110,11 +113,14 @@ def _run_alone(
         show_finished(standing)
         _tell_actors(config, listening, standing.over)
         return 0
-    FirstLine(texts.first_line).show()
     collect, env = config.learner.collect, env_settings(config.learner)
-    with looking_for_spaces(env, collect.envs_per_actor) as spaces_here:
+    with (
+        serving_metrics(config.learner.run.metrics_address) as publish,
+        looking_for_spaces(env, collect.envs_per_actor) as spaces_here,
+    ):
+        FirstLine(texts.first_line).show()
         check_address(listening)
-        _train_alone(config, listening, standing.directory, spaces_here, trace, texts.again, place)
+        _train_alone(config, listening, standing.directory, spaces_here, trace, texts.again, place, publish)
     return 0
 
 
@@ -126,6 +132,7 @@ def _train_alone(
     trace: Trace | None,
     again: str,
     place: Membership | None,
+    publish: Callable[[Status], None],
 ) -> None:
     import dppo.learner.service
     from dppo.local.drawing_thread import Screen
@@ -146,7 +153,7 @@ def _train_alone(
         contextlib.ExitStack() as children,
         contextlib.ExitStack() as screen,
     ):
-        progress = Screen(look=lambda status: sides.look(status))
+        progress = Screen(look=lambda status: sides.look(status), publish=publish)
         sides = children.enter_context(SideProcesses(config, directory, progress.note))
         screen.enter_context(progress)
         logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings

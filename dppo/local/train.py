@@ -18,6 +18,7 @@ from dppo.local.launch_texts import FirstLine, LaunchTexts
 from dppo.local.launching import check_hooks_of_finished, checked, show_finished
 from dppo.local.learner_group import LearnerGroup, joint_status, rank_variables
 from dppo.local.log_files import NO_TRACE, made_logs, trace_of
+from dppo.local.metrics_server import serving_metrics
 from dppo.local.preflight import check_before_start
 from dppo.local.processes import Child, end
 from dppo.local.run_end import Ending, close, leave
@@ -55,11 +56,23 @@ def run(
         check_hooks_of_finished(config.learner.run.hooks, hooks)
         show_finished(standing)
         return 0
+    with serving_metrics(config.learner.run.metrics_address) as publish:
+        return _run(config, started, Screen(publish=publish), hooks=hooks, is_traced=is_traced, texts=texts)
+
+
+def _run(
+    config: TrainConfig,
+    started: float,
+    progress: Screen,
+    *,
+    hooks: object | None,
+    is_traced: bool,
+    texts: LaunchTexts,
+) -> int:
     first_line = FirstLine(texts.first_line)
     check_before_start(config, first_line.note)
     first_line.show()
     directory = config.learner.run_directory.absolute()
-    progress = Screen()
     with (
         removed_where_it_fails(directory) as undo,
         SideProcesses(config, directory, progress.note) as sides,

@@ -20,6 +20,8 @@ class ActorStatus(msgspec.Struct, frozen=True):
     heard_seconds_ago: float
     env_restarts: int = 0  # environments that it made again because they crashed
     open_steps: int = 0  # in the segment that it is filling, at its last report
+    staleness: int = 0  # versions that its policy is behind
+    credit: int = 0  # rollouts that it may send
 
 
 class LedgerStatus(msgspec.Struct, frozen=True):
@@ -60,3 +62,6 @@ class Status(msgspec.Struct, frozen=True):
     success_rate: float | None = None  # of the same episodes as mean_return; None where the environment does not say
     collected_steps: int = 0  # for the next update: pending, in flight and in open segments
     batch_steps: int = 0  # of an update at least
+    queue_rollouts: int = 0  # accepted for the next update
+    queue_bytes: int = 0  # likewise
+    part_seconds: dict[str, float] = {}  # of this start, by part of the updates: collect, update, stop, policy

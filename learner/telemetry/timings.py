@@ -30,14 +30,18 @@ class Timings:
     """Seconds of the updates of this start, in bounded memory however long the run is."""
 
     def __init__(self) -> None:
+        self.totals = dict.fromkeys(PARTS, 0.0)  # seconds; replaced as a whole, so other threads may read it
         self._samples = {part: _Sample() for part in PARTS}
         self._chance = random.Random(1)  # noqa: S311 -- a sample, no secret
 
     def add(self, timing: Mapping[str, float]) -> None:
         """One update's, by the names of PARTS; NaN where there was nothing to measure."""
+        totals = dict(self.totals)
         for part, seconds in timing.items():
             if math.isfinite(seconds):
+                totals[part] += seconds
                 self._samples[part].add(seconds, self._chance)
+        self.totals = totals
 
     def medians(self) -> dict[str, float | None]:
         """Return the median of every part; None where nothing was measured."""
