@@ -81,8 +81,7 @@ class Run:
             self.journal.append(Entry("noticed", behind.number))
         self.progress, self.episodes, self.ledger = resumed.progress, resumed.episodes, resumed.ledger
         self._checkpoint: Checkpoint | None = resumed.checkpoint
-        self._failures = LogBackoff(log.error)
-        self._warnings = LogBackoff(log.warning)
+        self._failures, self._warnings = LogBackoff(log.error), LogBackoff(log.warning)
         self._saver = Saver(directory, config, self.journal, launched_at, resumed.saved_update)
         best = (None, 0) if config.run.evaluate_seconds else (self.progress.best_mean_return, self.progress.best_update)
         self._best = BestPolicy(directory.path, self._failures, *best)  # where evaluations write it: never offered
@@ -183,7 +182,8 @@ class Run:
         self._publish_status()
 
     def _publish_status(self) -> None:
-        self.published = status_of(self.progress, self.episodes, self.metrics, str(self.directory.path))
+        path, parts = str(self.directory.path), self.timings.totals
+        self.published = status_of(self.progress, self.episodes, self.metrics, path, parts)
 
     @property
     def can_go_back(self) -> bool:

@@ -1,7 +1,7 @@
 """The state of a run between two updates, as the training thread publishes it for other threads: a frozen record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dppo.learner.storage.checkpointer import Progress
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
@@ -23,9 +23,16 @@ class RunStatus:
     first_step_seconds: float | None
     metrics: Mapping[str, float]  # of the newest update, finite; never changed
     run_directory: str = ""
+    part_seconds: Mapping[str, float] = field(default_factory=dict)  # of this start, by part of the updates; as metrics
 
 
-def status_of(progress: Progress, episodes: EpisodeWindow, metrics: dict[str, float], run_directory: str) -> RunStatus:
+def status_of(
+    progress: Progress,
+    episodes: EpisodeWindow,
+    metrics: dict[str, float],
+    run_directory: str,
+    part_seconds: Mapping[str, float],
+) -> RunStatus:
     """Return the record of this moment."""
     return RunStatus(
         progress.updates,
@@ -40,4 +47,5 @@ def status_of(progress: Progress, episodes: EpisodeWindow, metrics: dict[str, fl
         progress.first_step_seconds,
         metrics,
         run_directory,
+        part_seconds,
     )

@@ -24,7 +24,7 @@ class Reporter:
     def __init__(self, run: Run) -> None:
         """Read of `run` only what never changes, and the record that its thread publishes."""
         self._config, self._directory, self._launched_at = run.config, run.directory.path, run.launched_at
-        self._run, self._timings = run, run.timings
+        self._run = run
         self._speed = _Speed()
         self._rows: dict[str, tuple[float, ActorStatus]] = {}  # by name: when last seen connected
 
@@ -68,7 +68,7 @@ class Reporter:
             batch_steps=config.collect.batch_steps,
             queue_rollouts=len(session.cycle.batch.rollouts),
             queue_bytes=session.cycle.batch.bytes,
-            part_seconds=self._timings.totals,
+            part_seconds=dict(run.part_seconds),
         )
 
     def _actors(self, session: LearnerSession, now: float) -> tuple[ActorStatus, ...]:

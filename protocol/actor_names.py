@@ -34,6 +34,4 @@ def hosts_text(names: Iterable[str], most: int = 20) -> str:
 def waiting_text(names: Collection[str]) -> str:
     """Return which hosts have actors that wait for a learner which has ended, and how to end them."""
     who = "actor waits" if len(names) == 1 else "actors wait"
-    return (
-        f"{len(names)} {who}, by host: {hosts_text(names)}; to end them, end `dppo actor` there (Ctrl-C, or SIGTERM)"
-    )
+    return f"{len(names)} {who}, by host: {hosts_text(names)}; to end them, end `dppo actor` there (Ctrl-C, or SIGTERM)"

@@ -41,7 +41,7 @@ MAY_BE_NEGATIVE = {
 }
 MAY_BE_EMPTY = {  # text whose default is empty
     *("run.directory", "run.init_from", "run.hooks", "advertise", "write_join_file", "join", "join_file", "learner"),
-    *("name", "trace"),
+    *("name", "trace", "key_file", "run.metrics_address"),
     *("video", "output", "only", "network.head", "network.policy"),
 }
 NUMBERS = ("x", "", "nan", "inf", "-inf", "1e400", "0x10", "1,5", "one")

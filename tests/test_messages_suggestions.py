@@ -210,7 +210,7 @@ def test_an_environment_may_stand_without_its_flag(capsys: pytest.CaptureFixture
         (("solve", "CartPole-v1"), "(did you mean bench solve?)"),
         (("--env", "CartPole-v1"), "(did you mean dppo train --env?)"),
         (("CartPole-v1",), "(did you mean dppo train CartPole-v1?)"),
-        (("token", "runs/x"), "(dppo token takes one of list, add, rotate, revoke, show)"),
+        (("token", "runs/x"), "(dppo token takes one of new, list, add, rotate, revoke, show)"),
         (("bench", "solv", "x"), "(did you mean bench solve?)"),
         (("help", "tarin"), "(did you mean train?)"),
         (("actor", "dppo1.secret@h:1"), "a join line stands alone: give it as --join LINE"),

@@ -15,7 +15,6 @@ from dppo.learner.run_status import RunStatus
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.status_reporter import SPEED_SECONDS, Reporter
 from dppo.learner.telemetry.status import Status
-from dppo.learner.telemetry.timings import Timings
 from dppo.protocol.codec import encode
 from dppo.protocol.messages import Ping, Tally, TimeShares
 
@@ -38,7 +37,6 @@ class Watched:
             directory=SimpleNamespace(path=Path("runs/x")),
             launched_at=0.0,
             published=published,
-            timings=Timings(),
         )
         self.reporter = Reporter(cast(Run, stub))
 

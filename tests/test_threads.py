@@ -20,6 +20,7 @@ from dppo.learner.config import CollectConfig, LearnerConfig, NetworkConfig, Ppo
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
 from dppo.learner.run_status import RunStatus
+from dppo.learner.session.batch_in_hand import BatchInHand
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.signals import EndSignals
@@ -137,7 +138,9 @@ def test_the_reporter_reads_of_a_run_only_what_its_thread_has_published() -> Non
     stub.published = replace(published, updates=4)
     session = SimpleNamespace(
         ledger=Ledger(), peer_table=SimpleNamespace(peers={}),
-        cycle=SimpleNamespace(unstopped=list, phase=Phase.STOPPED, snapshot=SimpleNamespace(version=7)),
+        cycle=SimpleNamespace(
+            unstopped=list, phase=Phase.STOPPED, snapshot=SimpleNamespace(version=7), batch=BatchInHand()
+        ),
     )  # fmt: skip
     status = reporter.status(cast(LearnerSession, session), 3.0)
     assert (status.updates, status.steps, status.mean_return, status.metrics) == (4, 40, 1.5, {"kl": 0.1})

@@ -12,10 +12,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dppo.actor.config import ActorConfig
 from dppo.actor.console_lines import RUNNING
-from dppo.actor.join_options import JoinOptions
 from dppo.actor.leave_reasons import MUST_CHANGE
 from dppo.local.actor_processes import ActorProcesses, actors_text
 from dppo.local.exit_diagnosis import how_an_actor_ended, was_stopped
@@ -30,6 +30,9 @@ from dppo.protocol.process.heartbeat_pipe import with_heartbeat
 from dppo.protocol.process.lifeline import Lifeline, watch_parent
 from dppo.protocol.process.resources import lack, most_actors, room, usable_cores
 
+if TYPE_CHECKING:
+    from dppo.actor.join_options import JoinOptions
+
 log = logging.getLogger("dppo.actors")
 
 POLL_SECONDS = 0.1
@@ -37,7 +40,7 @@ GRACE_SECONDS = 7.0  # an actor delivers and ends within 5 s; what it has left t
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(way: JoinOptions, settings: ActorConfig) -> None:
+def run(way: "JoinOptions", settings: ActorConfig) -> None:
     """Run the actors until each has ended for good, or a signal ends them.
 
     Raises RefusedError when the learner has refused one, UsageError when one cannot work as it is told to, DppoError

@@ -126,6 +126,8 @@ def joint_status(statuses: Sequence[Status]) -> Status:
         steps_per_second=sum(status.steps_per_second for status in statuses),
         collected_steps=sum(status.collected_steps for status in statuses),
         batch_steps=sum(status.batch_steps for status in statuses),
+        queue_rollouts=sum(status.queue_rollouts for status in statuses),
+        queue_bytes=sum(status.queue_bytes for status in statuses),
         waiting_for="; ".join(waits),
         ledger=LedgerStatus(
             sealed=sum(ledger.sealed for ledger in ledgers),
