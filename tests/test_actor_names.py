@@ -1,6 +1,8 @@
-"""Names of the actors of a host, and which host a name stands for."""
+"""Names of the actors of a host, which host a name stands for, and the rows of hosts in the live table."""
 
+import msgspec
 import pytest
+from test_progress import actor, changed, drawn
 
 from dppo.actor.config import ActorConfig
 from dppo.protocol.actor_names import host_of, hosts_text, in_order, numbered_name, waiting_text
@@ -34,3 +36,20 @@ def test_an_interrupted_learner_names_the_hosts_whose_actors_wait() -> None:
         "3 actors wait, by host: lab1 (2), lab2 (1); to end them, end `dppo actor` there (Ctrl-C, or SIGTERM)"
     )
     assert waiting_text(["x"]).startswith("1 actor waits, by host: x (1);")
+
+
+def test_rows_are_in_the_order_of_hosts_and_numbers() -> None:
+    lines = drawn(changed(actors=tuple(map(actor, ("lab2-1", "lab1-10", "lab2-0", "lab1-9"))))).splitlines()
+    names = [word for line in lines for word in line.split()[:1] if word.startswith("lab")]
+    assert names == ["lab1-9", "lab1-10", "lab2-0", "lab2-1"]
+
+
+def test_actors_of_several_hosts_that_do_not_fit_become_a_row_a_host() -> None:
+    many = [actor(f"lab{host}-{i}") for host in (1, 2, 3) for i in range(8)]
+    many[9] = msgspec.structs.replace(actor("lab2-1", "silent", heard=7.2), env_restarts=2, idle_share=0.94)
+    text = drawn(changed(actors=(*many, actor("laptop"))))
+    rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.startswith("la")}
+    assert rows.keys() == {"lab1", "lab2", "lab3", "laptop"}
+    assert rows["lab1"] == "lab1 (8) 8 running 64 8,192 61% 22% 3% 14%"
+    assert rows["lab2"] == "lab2 (8) 1 silent, 7 running 7 s 2 crashed 64 8,192 61% 22% 3% 24%"
+    assert rows["laptop"] == "laptop running 8 1,024 61% 22% 3% 14%"

@@ -161,23 +161,6 @@ def test_a_batch_that_fills_slowly_is_seen_to_fill(width: int) -> None:
     assert "batch" not in drawn(STATUS) + plain_line(STATUS)
 
 
-def test_rows_are_in_the_order_of_hosts_and_numbers() -> None:
-    lines = drawn(changed(actors=tuple(map(actor, ("lab2-1", "lab1-10", "lab2-0", "lab1-9"))))).splitlines()
-    names = [word for line in lines for word in line.split()[:1] if word.startswith("lab")]
-    assert names == ["lab1-9", "lab1-10", "lab2-0", "lab2-1"]
-
-
-def test_actors_of_several_hosts_that_do_not_fit_become_a_row_a_host() -> None:
-    many = [actor(f"lab{host}-{i}") for host in (1, 2, 3) for i in range(8)]
-    many[9] = msgspec.structs.replace(actor("lab2-1", "silent", heard=7.2), env_restarts=2, idle_share=0.94)
-    text = drawn(changed(actors=(*many, actor("laptop"))))
-    rows = {line.split()[0]: " ".join(line.split()) for line in text.splitlines() if line.startswith("la")}
-    assert rows.keys() == {"lab1", "lab2", "lab3", "laptop"}
-    assert rows["lab1"] == "lab1 (8) 8 running 64 8,192 61% 22% 3% 14%"
-    assert rows["lab2"] == "lab2 (8) 1 silent, 7 running 7 s 2 crashed 64 8,192 61% 22% 3% 24%"
-    assert rows["laptop"] == "laptop running 8 1,024 61% 22% 3% 14%"
-
-
 def test_many_actors_are_cut_to_what_fits() -> None:
     many = changed(actors=tuple(actor(f"actor-{i}") for i in range(40)))
     assert "+ 24 more" in drawn(many)

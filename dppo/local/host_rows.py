@@ -31,7 +31,8 @@ class HostRow:
 
     def mean(self, field: str) -> float:
         """Return the mean over the actors."""
-        return sum(getattr(actor, field) for actor in self.actors) / len(self.actors)
+        values: list[float] = [getattr(actor, field) for actor in self.actors]
+        return sum(values) / len(values)
 
 
 def rows_of(actors: Sequence[ActorStatus], most: int) -> list[HostRow]:
