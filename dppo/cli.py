@@ -228,6 +228,7 @@ BENCHES: dict[str, tuple[str, type[Any], str]] = {
     "solve": ("dppo.bench.runs", configs.BenchSolve, "env"),
     "preset": ("dppo.bench.runs", configs.BenchPreset, "preset"),
     "throughput": ("dppo.bench.runs", configs.BenchThroughput, "env"),
+    "slow": ("dppo.bench.slow", configs.BenchSlow, "env"),
     "update": ("dppo.bench.update", configs.BenchUpdate, "env"),
     "chaos": ("scripts.chaos.bench", configs.BenchChaos, ""),
 }

@@ -171,6 +171,8 @@ ADVERSE: dict[str, tuple[tuple[str, ...], int]] = {
     "bench solve into a directory": (("bench", "solve", "CartPole-v1", "--output", "empty"), 2),
     "bench solve with a wrong override": (("bench", "solve", "CartPole-v1", "--", "--ppo.gama", "1"), 2),
     "bench solve with a setting before --": (("bench", "solve", "CartPole-v1", "--ppo.gamma", "1"), 2),
+    "bench slow that goes back in time": (("bench", "slow", "CartPole-v1", "--milliseconds", "10,-1"), 2),
+    "bench slow of uneven shares": (("bench", "slow", "CartPole-v1", "--simulators", "15"), 2),
     "bench preset of no preset": (("bench", "preset", "nothing"), 2),
     "bench preset below a file": (("bench", "preset", "tutorial/dppo", "--output", "file/x.json"), 2),
     "bench throughput in no time": (("bench", "throughput", "CartPole-v1", "--seconds", "0"), 2),

@@ -14,6 +14,7 @@ from dppo.protocol.errors import UsageError
 from dppo.settings.commands import (
     BenchChaos,
     BenchPreset,
+    BenchSlow,
     BenchSolve,
     BenchThroughput,
     EvaluateArguments,
@@ -31,6 +32,7 @@ PLAIN: dict[tuple[str, ...], type[Any]] = {
     ("bench", "solve", "CartPole-v1"): BenchSolve,
     ("bench", "preset", "CartPole-v1"): BenchPreset,
     ("bench", "throughput", "CartPole-v1"): BenchThroughput,
+    ("bench", "slow", "CartPole-v1"): BenchSlow,
     ("bench", "chaos"): BenchChaos,
 }
 MAY_BE_NEGATIVE = {

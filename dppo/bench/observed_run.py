@@ -6,6 +6,7 @@ import platform
 import shlex
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,8 +38,13 @@ class Observed:
     load_before: float = 0.0  # 1-minute load average when it was launched
 
 
-def observe(arguments: Sequence[str], seed: int, seconds: float | None = None) -> Observed:
-    """Run `dppo train ARGUMENTS` in a directory of its own, to its end or interrupted after that many seconds."""
+def observe(
+    arguments: Sequence[str], seed: int, seconds: float | None = None, ended: threading.Event | None = None
+) -> Observed:
+    """Run `dppo train ARGUMENTS` in a directory of its own, to its end or interrupted after that many seconds.
+
+    ended: set from another thread where the bench is interrupted.
+    """
     with tempfile.TemporaryDirectory(prefix="dppo-bench-") as directory:
         run = Path(directory) / "run"
         command = ["-m", "dppo.cli", "train", *arguments, "--seed", str(seed)]
@@ -47,7 +53,7 @@ def observe(arguments: Sequence[str], seed: int, seconds: float | None = None) -
         with (Path(directory) / "output").open("w+") as output, Lifeline() as lifeline:
             process = ChildProcess(command, lifeline, stdout=output, stderr=output, is_command=True)
             try:
-                pss = _watch(process, seconds)
+                pss = _watch(process, seconds, ended or threading.Event())
             finally:
                 code = process.end(END_SECONDS)
             output.seek(0)
@@ -67,12 +73,12 @@ def _failure(code: int, text: str, command: str) -> DppoError:
     return (UsageError if code == UsageError.exit_code else DppoError)(f"{words} (said by `{command}`)")
 
 
-def _watch(process: ChildProcess, seconds: float | None) -> list[int]:
+def _watch(process: ChildProcess, seconds: float | None, ended: threading.Event) -> list[int]:
     """Wait for its end, or interrupt it once it has trained that long; returns the peak PSS of each actor."""
     peaks: dict[int, int] = {}
     deadline = None
     started = time.monotonic()
-    while process.poll() is None:
+    while process.poll() is None and not ended.is_set():
         for child in _actors_of(process.pid):
             try:
                 peaks[child.pid] = max(peaks.get(child.pid, 0), child.memory_full_info().pss)

@@ -234,6 +234,37 @@ class BenchThroughput:
 
 
 @dataclass(frozen=True)
+class BenchSlow:
+    """Train with simulators slowed down; report steps and minutes to the target, and how long the learner was idle."""
+
+    env: str
+    """Gymnasium id, for example CartPole-v1."""
+    milliseconds: tuple[float, ...] = (1.0, 10.0, 100.0)
+    """How long a step of the simulators takes, one after the other: a wrapper sleeps, which takes no CPU."""
+    simulators: int = 16
+    """Environments in all, of all actors."""
+    actors: int = 2
+    """Actor processes of each run; the simulators of one step at the same time."""
+    seeds: int = 1
+    """Runs of each speed, with run.seed 1, 2, ..."""
+    at_once: int = 1
+    """Runs at the same time; for simulators that mostly sleep."""
+    output: str = ""
+    """JSON file to write besides the table."""
+    overrides: tuple[str, ...] = field(default=(), metadata=REST)
+    """Arguments behind `--`, handed to every `dppo train`."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "seeds", "actors", "at_once", "simulators")
+        if not self.milliseconds or min(self.milliseconds) < 0:
+            raise UsageError(f"milliseconds={','.join(f'{ms:g}' for ms in self.milliseconds)} must be at least 0 each")
+        if self.simulators % self.actors:
+            raise UsageError(
+                f"simulators={self.simulators} cannot be divided among actors={self.actors} evenly: choose a multiple"
+            )
+
+
+@dataclass(frozen=True)
 class BenchUpdate:
     """Time updates of a network with a memory, with a layer in its place, and with neither, by turns."""
 

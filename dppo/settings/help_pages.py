@@ -33,6 +33,7 @@ commands:
   bench solve       time until solved, over several seeds
   bench preset      a preset's whole budget, over several seeds
   bench throughput  steps per second, memory and latencies
+  bench slow        minutes to the target with slow simulators, and how long the learner is idle
   bench update      what a memory costs in an update
   bench chaos       kill, cut off and attack real processes, check every promise
 
@@ -55,6 +56,7 @@ Measure training on this machine.
   bench solve ENV         time until solved, over several seeds
   bench preset PRESET     a preset's whole budget, over several seeds
   bench throughput ENV    steps per second, memory and latencies
+  bench slow ENV          minutes to the target with slow simulators, and how long the learner is idle
   bench update ENV        what a memory costs in an update
   bench chaos             kill, cut off and attack real processes, check every promise
 
