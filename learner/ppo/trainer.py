@@ -35,6 +35,7 @@ from dppo.learner.ppo.epochs import (
 from dppo.learner.ppo.frames import tensors_of, whole
 from dppo.learner.ppo.gae import gae
 from dppo.learner.ppo.guarded_update import train_or_take_back
+from dppo.learner.ppo.judged_rows import judged, unjudged
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
 from dppo.learner.ppo.recurrence import Remembered, remember
@@ -106,9 +107,8 @@ class Trainer:
         estimates = self._judged_by_critic(grid, rewards, observations, features if past is None else past.features)
         outliers = self._moments.outliers(grid)
         self._pace.set_for(self._steps_trained)
-        rows = self._rows(grid, estimates, observations, features)
-        if past is not None:
-            rows = rows._replace(sequences=past.sequences)
+        self._moments.merge_returns(estimates.returns)  # first, so that targets are in the units of the newest moments
+        rows = self._judged(unjudged(grid, observations, features, past, self.policy), estimates)
         old = self._distribution(rows, past)
         first = first_pass(old, rows, grid.actor_of_step, grid.actors)
         if not self._pace.clips:
@@ -202,33 +202,14 @@ class Trainer:
         refuse_what_is_not_finite(grid, estimates)
         return estimates
 
-    def _rows(self, grid: Grid, estimates: Estimates, observations: Leaves, features: Tensor | None) -> Rows:
-        """The batch as tensors to train on: advantages and returns normalised. Merges the returns' moments."""
-        targets, values = estimates.returns, estimates.values
-        self._moments.merge_returns(targets)  # first, so that the targets are in the units of the newest moments
-        if self._ppo.normalise_values:
-            targets, values = self._moments.normalised(targets), self._moments.normalised(values)
-        old_log_probs, advantages, targets_tensor, row_index = (
-            torch.from_numpy(array).to(self._device)
-            for array in (grid.behaviour_log_probs, estimates.advantages, targets, grid.row_of_step)
-        )
-        actions = {name: torch.from_numpy(leaf).to(self._device) for name, leaf in grid.actions.items()}
-        masks = [torch.from_numpy(mask).to(self._device) for mask in grid.masks.values()]
-        if self._ppo.normalise_advantages == "batch":
-            advantages = normalised(advantages, self._reduce)
-        return Rows(
-            observations=observations,
-            row_index=row_index,
-            features=None if features is None else features.index_select(0, row_index),
-            actions=self.policy.layout.rows(actions),
-            old_log_probs=old_log_probs,
-            advantages=advantages,
-            limits=surrogate_limits(advantages, self._pace.clip_range),
-            targets=targets_tensor,
-            old=advantages.new_empty(grid.steps, 0),
-            legal=self.policy.mask(masks[0]) if self.policy.mask is not None else None,
-            floors=surrogate_floors(advantages, self._ppo.dual_clip) if self._ppo.dual_clip else None,
-            old_values=torch.from_numpy(values).to(self._device) if self._ppo.value_clip_range else None,
+    def _judged(self, rows: Rows, estimates: Estimates) -> Rows:
+        return judged(
+            rows,
+            estimates,
+            ppo=self._ppo,
+            moments=self._moments,
+            clip_range=self._pace.clip_range,
+            reduce=self._reduce,
         )
 
     def _distribution(self, rows: Rows, past: Remembered | None = None) -> Distribution:
