@@ -163,6 +163,11 @@ class LearnerConfig:
                 f"env.vectorization={self.env.vectorization}: under collect.rule=quota environments are stepped one "
                 "after the other (sync): each has a generator of its own then, and no row is only a reset"
             )
+        if self.ppo.reuse > 1 and self.network.memory != "none":
+            raise UsageError(
+                f"ppo.reuse={self.ppo.reuse} would need states of network.memory={self.network.memory} that the newest "
+                "policy never had: leave out one"
+            )
         if self.ppo.minibatch_steps > self.collect.batch_steps:
             raise UsageError(
                 f"ppo.minibatch_steps={self.ppo.minibatch_steps} exceeds collect.batch_steps="

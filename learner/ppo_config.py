@@ -105,12 +105,19 @@ class PpoConfig:
     """Over which set advantages get mean 0 and std 1."""
     recompute_advantages: bool = False
     """Judge the batch by the newest critic again before each epoch but the first: values, advantages, returns."""
+    reuse: int = 1
+    """Batches that an update trains on: the new one and those before it, corrected as in generalized PPO
+    (docs/options.md), for simulators so slow that the learner is idle; 1: only the new one, as PPO does. An update
+    takes as many times the memory. Earlier batches are not in checkpoints: after a restart the first updates have
+    fewer."""
+    reuse_kl: float = 0.1
+    """reuse: an earlier batch is left out once the policy is further than this KL from the one that made it."""
     normalise_values: bool = True
     """Train the critic on returns scaled by their running mean and std."""
 
     def __post_init__(self) -> None:
         positive("ppo", self, "epochs", "learning_rate", "adam_epsilon", "target_kl", "clip_range", "reward_scale")
-        positive("ppo", self, "divergence_limit")
+        positive("ppo", self, "divergence_limit", "reuse", "reuse_kl")
         at_least("ppo", self, 0, "early_stop_kl", "entropy_coefficient", "value_coefficient", "max_grad_norm")
         at_least("ppo", self, 0, "minibatch_steps", "critic_learning_rate", "critic_epochs", "kl_hinge", "kl_band_low")
         at_least("ppo", self, 0, "kl_coefficient_min", "value_clip_range", "reward_clip")
@@ -127,6 +134,8 @@ class PpoConfig:
             )
         if self.early_stop_per == "minibatch" and not self.early_stop_kl:
             raise UsageError("ppo.early_stop_per=minibatch needs a bound: set ppo.early_stop_kl, for example to 0.015")
+        if self.reuse > 1:
+            self._check_reuse()
         if self.recompute_advantages and self.critic_epochs:
             raise UsageError(
                 f"ppo.recompute_advantages needs a critic that changes between the policy's epochs, and "
@@ -135,3 +144,16 @@ class PpoConfig:
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")
+
+    def _check_reuse(self) -> None:
+        """Raise UsageError for what has no meaning for batches of earlier policies."""
+        others = {
+            f"ppo.surrogate={self.surrogate}": self.surrogate != "clip",
+            f"ppo.dual_clip={self.dual_clip:g}": bool(self.dual_clip),
+            "ppo.recompute_advantages=true": self.recompute_advantages,
+            "ppo.normalise_advantages=minibatch": self.normalise_advantages == "minibatch",
+        }
+        for other in [name for name, is_set in others.items() if is_set]:
+            raise UsageError(
+                f"ppo.reuse={self.reuse} is PPO's clip around earlier policies, without {other}: leave out one"
+            )

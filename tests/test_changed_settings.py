@@ -119,7 +119,12 @@ def test_a_refusal_names_the_free_directory_and_is_not_longer_than_it_must_be(tm
     directory = tmp_path / "runs" / "CartPole-v1"
     begin(directory, config(directory))
     (tmp_path / "runs" / "CartPole-v1-2").mkdir()
-    excluded = ("ppo.kl_band_low", "ppo.dual_clip", "ppo.recompute_advantages")  # do not go with the others
+    excluded = (
+        "ppo.kl_band_low",
+        "ppo.dual_clip",
+        "ppo.recompute_advantages",
+        "ppo.reuse",
+    )  # do not go with the others
     changed = {path: other(path) for path in SETTINGS if path.startswith("ppo.") and path not in excluded}
     text = refused(config(directory, **changed, **{"env.kwargs": {"x": "y" * 1000}}))
     assert f"--run.new ({directory}-3)" in text

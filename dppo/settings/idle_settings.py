@@ -38,6 +38,12 @@ IDLE = (
         "epochs at a KL, set ppo.early_stop_kl",
     ),
     Idle(
+        ("ppo.reuse_kl",),
+        ("ppo.reuse",),
+        lambda values: values.get("ppo.reuse", 1) == 1,
+        "bounds which earlier batches are trained on again, and none are: set ppo.reuse too, for example to 4",
+    ),
+    Idle(
         ("ppo.entropy_schedule",),
         ("ppo.entropy_coefficient",),
         lambda values: values["ppo.entropy_schedule"] != "constant" and not values.get("ppo.entropy_coefficient"),

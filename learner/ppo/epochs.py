@@ -63,6 +63,7 @@ class UpdateReport:
     outliers: int = 0  # absurd numbers in the batch: how far they are believed is limited
     steps_left_out: int = 0  # of `steps`: no policy gave them, or the update was not finite with them
     notes: tuple[tuple[str, str], ...] = ()  # about both, for people: of what kind, and what
+    reused_steps: float = math.nan  # of earlier batches, trained on besides `steps`; nan where there were none
 
 
 class Diverged(DppoError):

@@ -15,6 +15,7 @@ def gae(
     gamma: float,
     gae_lambda: float,
     error_limit: float = math.inf,
+    traces: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Advantages and returns, [T, E] float32 each (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
 
@@ -27,6 +28,11 @@ def gae(
     valid (a NEXT_STEP reset) is no transition: its advantage is 0 and nothing flows across it.
 
     error_limit: delta_t is cut to +-error_limit, so that one absurd reward does not make a whole trace absurd.
+
+    traces: [T, E] float32, c_t of steps that another policy made (Espeholt et al. 2018, arXiv 1802.01561); None: 1.
+
+        A_t    = delta_t + gamma * lambda * c_{t+1} * A_{t+1}
+        return = c_t * A_t + V(s_t)
 
     rewards [T, E]; values [T + 1, E], row t is V(observations[t]), the last row is the bootstrap;
     final_values [finals], one for each truncated (t, e) in row-major order; terminated, truncated, valid [T, E] bool.
@@ -41,10 +47,12 @@ def gae(
     deltas = np.where(valid, deltas, np.float32(0)).astype(np.float32, copy=False)
     flows = valid & ~terminated & ~truncated
     decay = np.where(flows, np.float32(gamma * gae_lambda), np.float32(0))
+    if traces is not None:
+        decay[:-1] *= traces[1:]
     advantages = deltas  # in place: row t still holds delta_t when its turn comes
     for t in range(len(advantages) - 2, -1, -1):
         advantages[t] += decay[t] * advantages[t + 1]
-    return advantages, advantages + values[:-1]
+    return advantages, (advantages if traces is None else traces * advantages) + values[:-1]
 
 
 def _check(

@@ -2,12 +2,15 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.ppo.batch import Estimates, Grid
+from dppo.learner.ppo.checks import refuse_what_is_not_finite
 from dppo.learner.ppo.epochs import normalised
+from dppo.learner.ppo.gae import gae
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
 from dppo.learner.ppo.normalisation import Moments
 from dppo.learner.ppo.recurrence import Remembered
@@ -40,6 +43,29 @@ def unjudged(
         legal=policy.mask(masks[0]) if policy.mask is not None else None,
         sequences=None if past is None else past.sequences,
     )
+
+
+def estimated(
+    grid: Grid,
+    rewards: np.ndarray,
+    outputs: np.ndarray,
+    *,
+    ppo: PpoConfig,
+    moments: Moments,
+    traces: np.ndarray | None = None,
+) -> Estimates:
+    """Values, advantages and returns, in the units of rewards [T, N]. Raises DppoError where they are not finite.
+
+    outputs: [R] of the critic; traces: [T, N] as of `gae`.
+    """
+    values = moments.believed(moments.in_units_of_rewards(outputs) if ppo.normalise_values else outputs)
+    spread, finals = grid.spread(values)
+    flags = (grid.terminated, grid.truncated, grid.valid)
+    limit = moments.error_limit(grid.flatten(rewards), values)
+    advantages, returns = gae(rewards, spread, finals, *flags, ppo.gamma, ppo.gae_lambda, limit, traces)
+    estimates = Estimates(*(grid.flatten(cells) for cells in (spread[:-1], advantages, returns)))
+    refuse_what_is_not_finite(grid, estimates)
+    return estimates
 
 
 def judged(

@@ -30,20 +30,28 @@ class Rewards:
         self._moments = RunningMoments(())
         self._carried: dict[int, tuple[int, float]] = {}  # by slot: life of the actor, discounted return
 
-    def to_train_on(self, grid: Grid) -> np.ndarray:
-        """[T, N] float32. Merges the batch's discounted returns: once a batch."""
+    def to_train_on(self, grid: Grid, new: Grid | None = None) -> np.ndarray:
+        """[T, N] float32 of the grid. Merges the batch's discounted returns: once a batch.
+
+        new: the grid of the batch alone, where earlier ones are in `grid` too, which have been merged before.
+        """
+        ppo, new = self._ppo, new or grid
+        rewards = self._shaped(grid)
+        if ppo.normalise_rewards and np.isfinite(new.flatten(new.rewards)).all():  # else the batch is refused
+            fresh = rewards if new is grid else self._shaped(new)
+            self._merge(new, np.clip(fresh.astype(np.float64), -MOST, MOST))
+            rewards = (rewards * self._moments.scale(EPSILON)).astype(np.float32)
+        return np.clip(rewards, -ppo.reward_clip, ppo.reward_clip) if ppo.reward_clip else rewards
+
+    def _shaped(self, grid: Grid) -> np.ndarray:
         ppo = self._ppo
-        rewards = rewards_to_train_on(
+        return rewards_to_train_on(
             grid.rewards,
             grid.terminated,
             offset=ppo.reward_offset,
             scale=ppo.reward_scale,
             terminal=ppo.terminal_reward,
         )
-        if ppo.normalise_rewards and np.isfinite(grid.flatten(grid.rewards)).all():  # else the batch is refused
-            self._merge(grid, np.clip(rewards.astype(np.float64), -MOST, MOST))
-            rewards = (rewards * self._moments.scale(EPSILON)).astype(np.float32)
-        return np.clip(rewards, -ppo.reward_clip, ppo.reward_clip) if ppo.reward_clip else rewards
 
     def _merge(self, grid: Grid, rewards: np.ndarray) -> None:
         """Go on with every slot's discounted return and merge all of them; rewards [T, N] float64."""

@@ -27,16 +27,17 @@ class Schedules:
         self.penalises = ppo.surrogate == "kl_penalty"
         self.kl_coefficient = ppo.kl_coefficient if self.penalises else math.nan
 
-    def set_for(self, steps_trained: int) -> None:
-        """Follow the linear schedules to where the run is."""
+    def set_for(self, steps_trained: int, mean_age: float = 1.0) -> None:
+        """Follow the linear schedules to where the run is. mean_age: of the batches of the update, 1 for the new one:
+        the clip range is divided by it.
+        """
         ppo, done = self._ppo, progress(steps_trained, self._total_steps)
         if ppo.learning_rate_schedule == "linear":
             self.learning_rate = linear(ppo.learning_rate, done)
             self.critic_learning_rate = linear(ppo.critic_learning_rate, done)
         if not ppo.critic_learning_rate:
             self.critic_learning_rate = self.learning_rate
-        if ppo.clip_schedule == "linear":
-            self.clip_range = linear(ppo.clip_range, done)
+        self.clip_range = (linear(ppo.clip_range, done) if ppo.clip_schedule == "linear" else ppo.clip_range) / mean_age
         if ppo.entropy_schedule == "linear":
             self.entropy_coefficient = linear(ppo.entropy_coefficient, done)
 

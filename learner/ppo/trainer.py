@@ -5,6 +5,7 @@ Knows no sockets, no clock and no files; a checkpoint is what `tensors` and `cou
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checkpoint_fit import refuse_other_networks
-from dppo.learner.ppo.checks import first_pass, refuse_what_is_not_finite
+from dppo.learner.ppo.checks import first_pass
 from dppo.learner.ppo.divergence import mask_of
 from dppo.learner.ppo.encoder_statistics import derived, encode_by, moments_for
 from dppo.learner.ppo.epochs import (
@@ -33,18 +34,19 @@ from dppo.learner.ppo.epochs import (
     run_epochs,
 )
 from dppo.learner.ppo.frames import tensors_of, whole
-from dppo.learner.ppo.gae import gae
 from dppo.learner.ppo.guarded_update import train_or_take_back
-from dppo.learner.ppo.judged_rows import judged, unjudged
+from dppo.learner.ppo.judged_rows import estimated, judged, unjudged
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
 from dppo.learner.ppo.recurrence import Remembered, remember
 from dppo.learner.ppo.reduce import Reduce, over_all_ranks
+from dppo.learner.ppo.reuse import EarlierBatches, corrected, reused
 from dppo.learner.ppo.reward_scaling import Rewards
 from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
 from dppo.learner.ppo.update_report import report_of
 from dppo.learner.ppo_config import PpoConfig
+from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec
 
 
@@ -64,6 +66,8 @@ class Trainer:
         gradients: Way = "analytic",
         reduce: Reduce | None = None,
     ) -> None:
+        if reduce is not None and ppo.reuse > 1:
+            raise UsageError(f"ppo.reuse={ppo.reuse} is for one learner: leave it out where there are several")
         torch.set_num_threads(torch_threads)
         torch.backends.cudnn.allow_tf32 = False  # convolutions as exact as those of actors, as products are by default
         self._spec = spec = rollout_spec(spec, network)
@@ -91,31 +95,47 @@ class Trainer:
         self._updates = 0
         self._steps_trained = 0
         self._pace = Schedules(ppo, total_steps)
+        self._earlier = EarlierBatches(ppo.reuse)
 
     @torch.no_grad()
     def update(self, rollouts: Sequence[Received]) -> UpdateReport:
         """Train on one batch. Raises DppoError where the batch or the training is not finite.
 
         Steps that no policy gave are left out; so are those of an actor whose absurd numbers make the training not
-        finite, and the update is done again without them.
+        finite, and the update is done again without them. With `ppo.reuse`, earlier batches are trained on again.
         """
-        grid = lay_out(assemble(rollouts))
+        fresh = assemble(rollouts)
+        new = lay_out(fresh)
+        grid, batch_of_step = self._earlier.beside(fresh, new)
         observations = tensors_of(grid.observations, grid.frame_rows, self._device)
         features = self.policy.encode(whole(observations)) if self.policy.encodes_once else None
         past = remember(self.policy, grid, observations, features, self._bptt_steps)
-        rewards = self._rewards.to_train_on(grid)
-        estimates = self._judged_by_critic(grid, rewards, observations, features if past is None else past.features)
-        outliers = self._moments.outliers(grid)
-        self._pace.set_for(self._steps_trained)
-        self._moments.merge_returns(estimates.returns)  # first, so that targets are in the units of the newest moments
-        rows = self._judged(unjudged(grid, observations, features, past, self.policy), estimates)
+        rewards = self._rewards.to_train_on(grid, new)
+        rows = unjudged(grid, observations, features, past, self.policy)
         old = self._distribution(rows, past)
-        first = first_pass(old, rows, grid.actor_of_step, grid.actors)
+        reuse = traces = None
+        if batch_of_step is not None:
+            reuse = reused(old.log_prob(rows.actions), rows.old_log_probs, batch_of_step, self._ppo.reuse_kl)
+            traces = reuse.traces(grid)
+        seen = features if past is None else past.features
+        estimates = self._judged_by_critic(grid, rewards, observations, seen, traces)
+        of_new = Estimates(*(each[: new.steps] for each in estimates))
+        outliers = self._moments.outliers(new)
+        self._pace.set_for(self._steps_trained, 1.0 if reuse is None else reuse.mean_age)
+        self._moments.merge_returns(of_new.returns)  # first, so that targets are in the units of the newest moments
+        rows = self._judged(rows, estimates)
+        trained_on = grid
+        if reuse is not None:
+            normal = self._ppo.normalise_advantages == "batch"
+            advantages = reuse.normalised(estimates.advantages) if normal else estimates.advantages
+            clip_range = self._pace.clip_range
+            rows, trained_on, old = corrected(rows, grid, old, reuse, advantages, clip_range=clip_range)
+        first = first_pass(old, rows, trained_on.actor_of_step, trained_on.actors)
         if not self._pace.clips:
             rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
         done = train_or_take_back(
             rows,
-            grid,
+            trained_on,
             kept=first.plausible,
             old=old,
             train_on=lambda chosen: self._train_on(chosen, lambda part: self._refreshed(part, grid, rewards, features)),
@@ -124,16 +144,17 @@ class Trainer:
             reduce=self._reduce,
         )
         parts = len(minibatches(rows, self._ppo.minibatch_steps))
-        report = report_of(estimates, done, first, outliers, ppo=self._ppo, schedules=self._pace, parts=parts)
+        report = report_of(of_new, done, first, outliers, ppo=self._ppo, schedules=self._pace, parts=parts)
         if math.isfinite(report.kl):
             self._pace.adapt_to(report.kl)
-        self._moments.merge_rewards(grid.flatten(grid.rewards))
-        self._moments.merge_observations(grid)
+        self._moments.merge_rewards(new.flatten(new.rewards))
+        self._moments.merge_observations(new)
         # not before: this version's actors have acted with the old ones
         self._show_encoders_moments()
         self._updates += 1
-        self._steps_trained += over_all_ranks(self._reduce, grid.steps)
-        return report
+        self._steps_trained += over_all_ranks(self._reduce, new.steps)
+        self._earlier.keep(fresh)
+        return report if reuse is None else replace(report, reused_steps=reuse.steps)
 
     def graph_bytes(self, version: int) -> bytes:
         """The policy of this moment, to act with."""
@@ -166,6 +187,7 @@ class Trainer:
         self._show_encoders_moments()
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
         self._pace.load(counters)
+        self._earlier.clear()
 
     def _encoders(self) -> list[tuple[str, nn.Module]]:
         own = [] if self.critic.encoder is None else [("critic", self.critic.encoder)]
@@ -184,23 +206,19 @@ class Trainer:
         return own | self._steps.tensors()
 
     def _judged_by_critic(
-        self, grid: Grid, rewards: np.ndarray, observations: Leaves, features: Tensor | None
+        self,
+        grid: Grid,
+        rewards: np.ndarray,
+        observations: Leaves,
+        features: Tensor | None,
+        traces: np.ndarray | None = None,
     ) -> Estimates:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
         every = torch.arange(grid.rows, device=self._device)
         encode = critic_encode(self.policy, self.critic)
         parts = [features] if features is not None else encoded_in_parts(observations, every, encode)
-        values = torch.cat([self.critic(part) for part in parts]).cpu().numpy()
-        if self._ppo.normalise_values:
-            values = self._moments.in_units_of_rewards(values)
-        values = self._moments.believed(values)
-        spread, finals = grid.spread(values)
-        flags = (grid.terminated, grid.truncated, grid.valid)
-        limit = self._moments.error_limit(grid.flatten(rewards), values)
-        advantages, returns = gae(rewards, spread, finals, *flags, self._ppo.gamma, self._ppo.gae_lambda, limit)
-        estimates = Estimates(*(grid.flatten(cells) for cells in (spread[:-1], advantages, returns)))
-        refuse_what_is_not_finite(grid, estimates)
-        return estimates
+        outputs = torch.cat([self.critic(part) for part in parts]).cpu().numpy()
+        return estimated(grid, rewards, outputs, ppo=self._ppo, moments=self._moments, traces=traces)
 
     def _judged(self, rows: Rows, estimates: Estimates) -> Rows:
         return judged(

@@ -88,6 +88,7 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
         batch_steps=collect.batch_steps,
         normalises=config.network.normalise_observations,
         images=images_of(spec, config.network),
+        batches=config.ppo.reuse,
         there_is=machine_bytes(),
     )
     if line:
@@ -129,7 +130,8 @@ def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
         return str(error)
     normalises = config.network.normalise_observations
     images = images_of(spec, config.network)
-    needed = update_bytes(spec, batch_steps=config.collect.batch_steps, normalises=normalises, images=images)
+    batch_steps, batches = config.collect.batch_steps, config.ppo.reuse
+    needed = update_bytes(spec, batch_steps=batch_steps, normalises=normalises, images=images, batches=batches)
     needed += network_bytes(spec, config)
     there_is = machine_bytes()
     return (
@@ -184,4 +186,6 @@ def network_bytes(spec: Spec, config: LearnerConfig) -> int:
     inputs = features + (2 * network.memory_layers - 1) * network.memory_width  # of all layers, outputs before included
     weights += GATES.get(network.memory, MOST_GATES) * network.memory_width * inputs
     weights += 2 * sum(cnn_weights(leaf, config.network) for leaf in spec.observation)  # the critic may have its own
-    return 4 * (WEIGHT_COPIES * weights + OUTPUT_COPIES * config.collect.batch_steps * (outputs + features))
+    return 4 * (
+        WEIGHT_COPIES * weights + OUTPUT_COPIES * config.collect.batch_steps * config.ppo.reuse * (outputs + features)
+    )
