@@ -32,12 +32,13 @@ def test_a_row_of_environments_sleeps_once() -> None:
 
 def test_its_runs_are_commands_of_the_preset_with_slow_environments() -> None:
     arguments = BenchSlow("CartPole-v1", simulators=16, actors=4, overrides=("--ppo.epochs", "3"))
-    flags = parse_flags(train_arguments(arguments, Condition(10.0, 2)), settings_of(TrainConfig))
+    flags = parse_flags(train_arguments(arguments, Condition(10.0, 4, 2)), settings_of(TrainConfig))
     config = resolve(TrainConfig, flags=flags.values, environ={}).config
     assert (config.actors, config.learner.collect.envs_per_actor, config.learner.ppo.epochs) == (4, 4, 3)
     (wrapper,) = config.learner.env.wrappers
     assert wrapper == {"dppo.bench.slow_simulator:Slow": {"milliseconds": 10.0, "column": "{column}"}}
     assert config.learner.run.target_return == 475
+    assert config.learner.ppo.reuse == 4
 
 
 def observed(solved_seconds: float | None) -> Observed:
@@ -47,7 +48,7 @@ def observed(solved_seconds: float | None) -> Observed:
 
 
 def test_the_learner_is_idle_while_it_waits_for_a_batch() -> None:
-    row = row_of(Condition(10.0, 1), observed(120.0))
+    row = row_of(Condition(10.0, 1, 1), observed(120.0))
     assert row["idle_share"] == 0.75
     assert row["steps_per_second"] == 200.0
     assert row["solved_minutes"] == 2.0
@@ -55,8 +56,8 @@ def test_the_learner_is_idle_while_it_waits_for_a_batch() -> None:
 
 
 def test_a_seed_that_did_not_solve_leaves_no_median_of_the_time() -> None:
-    rows = [row_of(Condition(10.0, 1), observed(120.0)), row_of(Condition(10.0, 2), observed(None))]
-    medians = medians_of(10.0, rows)
+    rows = [row_of(Condition(10.0, 1, seed), observed(seconds)) for seed, seconds in ((1, 120.0), (2, None))]
+    medians = medians_of(10.0, 1, rows)
     assert medians["solved_minutes"] is None
     assert medians["idle_share"] == 0.75
     assert "not solved" in line({**medians, "seed": "median"})

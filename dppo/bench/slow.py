@@ -23,6 +23,7 @@ class Condition(NamedTuple):
     """What distinguishes one run of the bench from another."""
 
     milliseconds: float  # of a step
+    reuse: int  # ppo.reuse
     seed: int
 
 
@@ -42,9 +43,10 @@ def slow(arguments: BenchSlow) -> int:
         f"({about['cpu']}), load {about['load_before']:.1f}",
         flush=True,
     )
-    chosen = [Condition(*each) for each in product(arguments.milliseconds, range(1, arguments.seeds + 1))]
+    seeds = range(1, arguments.seeds + 1)
+    chosen = [Condition(*each) for each in product(arguments.milliseconds, arguments.reuse, seeds)]
     rows = _measured(arguments, chosen)
-    medians = [medians_of(milliseconds, rows) for milliseconds in arguments.milliseconds]
+    medians = [medians_of(*each, rows) for each in product(arguments.milliseconds, arguments.reuse)]
     for row in medians:
         print(line({**row, "seed": "median"}))
     write_result({"bench": "slow", **about, "median": medians, "runs": rows}, arguments.output)
@@ -77,6 +79,7 @@ def train_arguments(arguments: BenchSlow, condition: Condition) -> tuple[str, ..
     return (
         *("--env", arguments.env, "--actors", str(arguments.actors)),
         *("--collect.envs-per-actor", str(arguments.simulators // arguments.actors)),
+        *("--ppo.reuse", str(condition.reuse)),
         *("--env.wrappers", json.dumps([wrapper])),
         *arguments.overrides,
     )
@@ -88,8 +91,7 @@ def row_of(condition: Condition, observed: Observed) -> dict[str, Any]:
     collecting, updating = (math.fsum(row[f"{part}_seconds"] for row in curve) for part in ("collect", "update"))
     seconds = summary["solved_seconds"]
     return {
-        "milliseconds": condition.milliseconds,
-        "seed": condition.seed,
+        **condition._asdict(),
         "solved_steps": summary["solved_steps"],
         "solved_minutes": None if seconds is None else seconds / 60,
         "idle_share": collecting / (collecting + updating) if curve else None,
@@ -101,10 +103,10 @@ def row_of(condition: Condition, observed: Observed) -> dict[str, Any]:
     }
 
 
-def medians_of(milliseconds: float, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Medians over the seeds of one speed; None where one of them has no figure: the others alone would flatter."""
-    same = [row for row in rows if row["milliseconds"] == milliseconds]
-    medians: dict[str, Any] = {"milliseconds": milliseconds}
+def medians_of(milliseconds: float, reuse: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Medians over the seeds of one condition; None where one of them has no figure: the others alone would flatter."""
+    same = [row for row in rows if (row["milliseconds"], row["reuse"]) == (milliseconds, reuse)]
+    medians: dict[str, Any] = {"milliseconds": milliseconds, "reuse": reuse}
     for name in MEDIANS:
         values = [row[name] for row in same]
         medians[name] = None if None in values else median(values)
@@ -119,6 +121,5 @@ def line(row: Mapping[str, Any]) -> str:
     idle = "-" if row["idle_share"] is None else f"{100 * row['idle_share']:.1f} %"
     rate = "-" if row["steps_per_second"] is None else f"{row['steps_per_second']:,.0f}"
     reached = f", return {return_number(row['mean_return'])}" if row.get("mean_return") is not None else ""
-    return (
-        f"{row['milliseconds']:g} ms, seed {row['seed']!s:>6}: {solved}, {rate} steps/s, learner idle {idle}{reached}"
-    )
+    which = f"{row['milliseconds']:g} ms, reuse {row['reuse']}, seed {row['seed']!s:>6}"
+    return f"{which}: {solved}, {rate} steps/s, learner idle {idle}{reached}"

@@ -1,0 +1,1 @@
+"""Experiments of docs/experiments.md: run from a checkout, in simulated time."""

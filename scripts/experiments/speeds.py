@@ -1,0 +1,92 @@
+"""Environments that are slow now and then, in simulated time: each knows how long its next step takes. Nothing sleeps.
+
+`REGISTRY` holds the newest environment of each slot, so that the simulated clock can ask it.
+"""
+
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+FAST_SECONDS = 0.01
+SLOWER = 10.0  # times
+
+Kind = Literal["steps", "states", "environments", "equal"]
+SHARE = 0.1  # of steps, of states, or of environments, that are slow
+SPELL_STEPS = 20.0  # mean length of a spell of slow states
+EPISODE_STEPS = 50
+
+REGISTRY: dict[int, "Speed"] = {}
+
+
+class Speed:
+    """Whether the next step of an environment is slow."""
+
+    def __init__(self, slot: int, kind: Kind) -> None:
+        self._kind = kind
+        self._random = np.random.default_rng((slot, 77))
+        self.is_slow = slot % 10 == 9 if kind == "environments" else self._random.random() < SHARE
+        if kind == "equal":
+            self.is_slow = False
+        REGISTRY[slot] = self
+
+    def advance(self) -> None:
+        """Go on to the next step: independent of the one before, or in spells."""
+        if self._kind == "steps":
+            self.is_slow = self._random.random() < SHARE
+        elif self._kind == "states":
+            leaves = 1 / SPELL_STEPS if self.is_slow else SHARE / (1 - SHARE) / SPELL_STEPS
+            self.is_slow = self.is_slow != (self._random.random() < leaves)
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the next step."""
+        return FAST_SECONDS * (SLOWER if self.is_slow else 1.0)
+
+
+def seconds_of(slots: range) -> float:
+    """Duration of the next row of environments that step at the same time."""
+    return max(REGISTRY[slot].seconds for slot in slots)
+
+
+class Told(gym.Env[np.ndarray, np.ndarray]):
+    """A task whose best action is the share of slow steps among those that are trained on.
+
+    The reward is -(action - 1)^2 in a slow state and -action^2 in a fast one, and nothing that is observed says which:
+    the best action is the share of slow states in the batch.
+    """
+
+    observation_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Box(-1, 1, (1,))
+
+    def __init__(self, slot: int, kind: Kind) -> None:
+        self._speed = Speed(slot, kind)
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode; the speed goes on."""
+        super().reset(seed=seed)
+        self._steps = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Pay for the action, by the state that it was taken in."""
+        self._steps += 1
+        reward = -((float(action[0]) - float(self._speed.is_slow)) ** 2)
+        self._speed.advance()
+        return np.ones(1, np.float32), reward, False, self._steps >= EPISODE_STEPS, {}
+
+
+class Spelled(gym.Wrapper[Any, Any, Any, Any]):
+    """Any environment with steps of such durations."""
+
+    def __init__(self, env: gym.Env[Any, Any], slot: int, kind: Kind) -> None:
+        super().__init__(env)
+        self._speed = Speed(slot, kind)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step it."""
+        self._speed.advance()
+        return self.env.step(action)

@@ -1,0 +1,62 @@
+"""The experiments' simulated time, their stragglers and their intervals."""
+
+import numpy as np
+import pytest
+
+from scripts.experiments import actor_counts, speeds, stragglers
+from scripts.experiments.intervals import interval
+from scripts.experiments.learning import Curve, Point
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten environments, of which the last one is slow, and batches of 10 steps each."""
+    monkeypatch.setattr(stragglers, "ENVIRONMENTS", 10)
+    monkeypatch.setattr(stragglers, "BATCH_STEPS", 100)
+
+
+@pytest.mark.usefixtures("few")
+def test_in_simulated_time_a_slow_environment_has_the_share_of_its_speed_and_under_quota_its_own() -> None:
+    *_, free = stragglers.batches("minimum", "environments", 1, 3)
+    *_, exact = stragglers.batches("quota", "environments", 1, 3)
+    assert exact.steps.tolist() == [10] * 10
+    assert exact.slow.tolist() == [0] * 9 + [10], "the reward says which steps were slow"
+    assert exact.seconds == pytest.approx(10 * speeds.FAST_SECONDS * speeds.SLOWER)
+    assert free.steps[9] <= 2
+    assert free.steps[:9].min() >= 10
+    assert free.seconds < 0.21, "the slow row that STOP finds is waited for"
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_in_simulated_time_is_the_same_each_time() -> None:
+    one, other = (
+        [(batch.seconds, batch.steps.tolist(), batch.action) for batch in stragglers.batches("minimum", "states", 2, 2)]
+        for _ in range(2)
+    )
+    assert one == other
+
+
+def test_the_figures_of_a_run_are_shares_of_what_is_ideal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stragglers, "WARM_UP", 0)
+    steps = np.full(32, 32)
+    batch = stragglers.Batch(seconds=0.32, steps=steps, slow=np.full(32, 4), action=0.25)
+    found = stragglers.figures([batch], "equal")
+    assert found == pytest.approx(
+        {"rate": 1.0, "batch_steps": 1.0, "slow_share": 0.125, "weighted_slow_share": 0.125, "learned_share": 0.25}
+    )
+
+
+def test_an_interval_holds_the_mean_and_widens_with_the_spread() -> None:
+    narrow, wide = interval([1.0, 1.1, 0.9, 1.0, 1.0]), interval([0.0, 2.0, 1.0, 0.5, 1.5])
+    assert narrow["mean"] == pytest.approx(1.0)
+    assert narrow["low"] < 1.0 < narrow["high"]
+    assert wide["high"] - wide["low"] > 5 * (narrow["high"] - narrow["low"])
+
+
+def test_a_curve_is_averaged_over_the_steps_that_it_took() -> None:
+    points = [Point(100, 1.0, float("nan"), 100), Point(200, 2.0, 50.0, 100), Point(400, 3.0, 100.0, 200)]
+    assert Curve(points, None).return_up_to(300) == pytest.approx((50 * 100 + 100 * 100) / 300)
+
+
+def test_sixteen_environments_are_divided_among_any_number_of_actors() -> None:
+    assert [actor_counts.ENVIRONMENTS % actors for actors in (1, 2, 4, 8)] == [0] * 4
