@@ -20,7 +20,7 @@ MEDIANS = ("solved_steps", "solved_minutes", "idle_share", "steps_per_second")
 
 
 class Condition(NamedTuple):
-    """What distinguishes one run of the bench from another."""
+    """One run of the bench."""
 
     milliseconds: float  # of a step
     reuse: int  # ppo.reuse

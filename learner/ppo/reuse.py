@@ -108,7 +108,7 @@ def reused(log_probs: Tensor, behaviour_log_probs: Tensor, batch_of_step: np.nda
 
 
 class Corrected(NamedTuple):
-    """What an update with earlier batches trains on, and compares with."""
+    """An update with earlier batches: rows to train on, their steps, and the policy to compare with."""
 
     rows: Rows  # their surrogate is that of generalized PPO
     grid: Grid  # its steps are those rows
