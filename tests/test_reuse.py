@@ -111,7 +111,7 @@ def naive_update(trainer: Trainer, ppo: PpoConfig, batches: list[list[Received]]
         torch.stack([row[name] for row in rows]) for name in ("features", "action", "behaviour", "c", "A", "target")
     )
     A = (A - (c * A).mean() / c.mean()) / ((c * A).std(correction=0) + 1e-8)
-    epsilon = ppo.clip_range / np.mean([age + 1 for age in range(len(batches))])
+    epsilon = ppo.clip_range / ((len(batches) + 1) / 2)
     policy = torch.optim.Adam(trainer.policy.parameters(), lr=ppo.learning_rate, eps=ppo.adam_epsilon)
     critic = torch.optim.Adam(trainer.critic.parameters(), lr=ppo.critic_learning_rate, eps=ppo.adam_epsilon)
     for _ in range(ppo.epochs):
