@@ -258,6 +258,8 @@ class BenchSlow:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "seeds", "actors", "at_once", "simulators")
+        if min(self.reuse, default=0) < 1:
+            raise UsageError(f"reuse={','.join(map(str, self.reuse))} must be at least 1 each: 1 is none")
         if not self.milliseconds or min(self.milliseconds) < 0:
             raise UsageError(f"milliseconds={','.join(f'{ms:g}' for ms in self.milliseconds)} must be at least 0 each")
         if self.simulators % self.actors:
