@@ -1,11 +1,15 @@
 """The experiments' simulated time, their stragglers and their intervals."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from scripts.experiments import actor_counts, speeds, stragglers
 from scripts.experiments.intervals import interval
 from scripts.experiments.learning import Curve, Point
+from scripts.experiments.row_files import write_rows
 
 
 @pytest.fixture
@@ -60,3 +64,13 @@ def test_a_curve_is_averaged_over_the_steps_that_it_took() -> None:
 
 def test_sixteen_environments_are_divided_among_any_number_of_actors() -> None:
     assert [actor_counts.ENVIRONMENTS % actors for actors in (1, 2, 4, 8)] == [0] * 4
+
+
+def test_rows_of_an_experiment_stay_where_others_are_run_again(tmp_path: Path) -> None:
+    output = str(tmp_path / "rows.json")
+    write_rows(output, {"kind": "states", "date": "yesterday"}, {"quota": 1, "minimum": 2})
+    write_rows(output, {"kind": "states", "date": "today"}, {"minimum": 3})
+    written = json.loads(Path(output).read_bytes())
+    assert written == {"kind": "states", "date": "today", "rows": {"quota": 1, "minimum": 3}}
+    write_rows(output, {"kind": "steps", "date": "today"}, {"minimum": 4})
+    assert json.loads(Path(output).read_bytes())["rows"] == {"minimum": 4}

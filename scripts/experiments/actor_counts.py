@@ -10,9 +10,9 @@ import argparse
 import numpy as np
 
 from dppo.bench.observed_run import conditions
-from dppo.bench.result_file import write_result
 from scripts.experiments.intervals import interval, text_of
 from scripts.experiments.learning import config_of, learned
+from scripts.experiments.row_files import write_rows
 
 ENVIRONMENTS = 16
 ROW_SECONDS, MESSAGE_SECONDS = 1e-3, 2e-4
@@ -52,7 +52,7 @@ def main() -> None:
         rows[str(actors)] = {name: interval([run[name] for run in runs]) for name in runs[0]}
         print(f"{actors} actors: " + ", ".join(f"{name} {text_of(found)}" for name, found in rows[str(actors)].items()))
     about = {"experiment": "actor_counts", "rule": arguments.rule, "environments": ENVIRONMENTS, **conditions()}
-    write_result({**about, "up_to_steps": STEPS, "actors": rows}, arguments.output)
+    write_rows(arguments.output, {**about, "up_to_steps": STEPS}, rows)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from statistics import median
 from typing import NamedTuple
 
 from dppo.bench.observed_run import conditions
-from dppo.bench.result_file import write_result
 from dppo.learner.config import LearnerConfig
 from scripts.experiments.intervals import interval
 from scripts.experiments.learning import config_of, learned
+from scripts.experiments.row_files import write_rows
 
 ACTORS, SIMULATORS = 2, 16
+WINDOW = 20  # episodes whose mean must reach the target: few, so that it is known soon
 
 
 class Task(NamedTuple):
@@ -54,7 +55,14 @@ def variants(config: LearnerConfig) -> dict[str, Sequence[str]]:
 def solved_steps(env: str, flags: Sequence[str], seed: int) -> float:
     """Steps to the target; infinite where it was not reached."""
     task = TASKS[env]
-    own = ("--seed", str(seed), "--collect.envs-per-actor", str(SIMULATORS // ACTORS))
+    own = (
+        "--seed",
+        str(seed),
+        "--collect.envs-per-actor",
+        str(SIMULATORS // ACTORS),
+        "--run.return-window",
+        str(WINDOW),
+    )
     config = config_of(env, (*task.flags.split(), *flags, *own), task.preset)
     curve = learned(config, [SIMULATORS // ACTORS] * ACTORS, lambda slots: 0.001, message_seconds=2e-4)
     return float(curve.solved.steps) if curve.solved else math.inf
@@ -81,7 +89,7 @@ def main() -> None:
         }
         print(f"{arguments.env}, {name}: solved {len(reached)} of {len(steps)}, steps {sorted(steps)}", flush=True)
     about = {"experiment": "sample_reuse", "env": arguments.env, "flags": task.flags, **conditions()}
-    write_result({**about, "simulators": SIMULATORS, "variants": rows}, arguments.output)
+    write_rows(arguments.output, {**about, "simulators": SIMULATORS}, rows)
 
 
 if __name__ == "__main__":

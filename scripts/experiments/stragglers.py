@@ -13,11 +13,11 @@ import numpy as np
 
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.bench.observed_run import conditions
-from dppo.bench.result_file import write_result
 from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
 from dppo.learner.ppo.batch import Received
 from scripts.experiments import speeds
 from scripts.experiments.intervals import interval, text_of
+from scripts.experiments.row_files import write_rows
 from scripts.experiments.simulated_run import SimulatedRun
 
 ENVIRONMENTS = 32
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=get_args(speeds.Kind), required=True)
     parser.add_argument("--rules", nargs="*", choices=list(RULES), default=list(RULES))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=50)
+    parser.add_argument("--batches", type=int, default=30)
     parser.add_argument("--output", default="")
     arguments = parser.parse_args()
     rows = {}
@@ -127,7 +127,7 @@ def main() -> None:
         rows[rule] = {name: interval([run[name] for run in runs]) for name in runs[0]}
         print(f"{rule:>14}: " + ", ".join(f"{name} {text_of(found)}" for name, found in rows[rule].items()), flush=True)
     about = {"experiment": "stragglers", "kind": arguments.kind, "batches": arguments.batches, **conditions()}
-    write_result({**about, "ideal_steps_per_second": ideal_rate(arguments.kind), "rules": rows}, arguments.output)
+    write_rows(arguments.output, {**about, "ideal_steps_per_second": ideal_rate(arguments.kind)}, rows)
 
 
 if __name__ == "__main__":
