@@ -16,6 +16,7 @@ from dppo.protocol.errors import DppoError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.texts import MAX_ERROR, printable
 from dppo.required_packages import missing_text
+from dppo.settings import bench_arguments as benches
 from dppo.settings import commands as configs
 from dppo.settings import help_pages
 from dppo.settings.command_line import layered, plain
@@ -225,12 +226,12 @@ OF_RUNS = {
 }
 
 BENCHES: dict[str, tuple[str, type[Any], str]] = {
-    "solve": ("dppo.bench.runs", configs.BenchSolve, "env"),
-    "preset": ("dppo.bench.runs", configs.BenchPreset, "preset"),
-    "throughput": ("dppo.bench.runs", configs.BenchThroughput, "env"),
-    "slow": ("dppo.bench.slow", configs.BenchSlow, "env"),
-    "update": ("dppo.bench.update", configs.BenchUpdate, "env"),
-    "chaos": ("scripts.chaos.bench", configs.BenchChaos, ""),
+    "solve": ("dppo.bench.runs", benches.BenchSolve, "env"),
+    "preset": ("dppo.bench.runs", benches.BenchPreset, "preset"),
+    "throughput": ("dppo.bench.runs", benches.BenchThroughput, "env"),
+    "slow": ("dppo.bench.slow", benches.BenchSlow, "env"),
+    "update": ("dppo.bench.update", benches.BenchUpdate, "env"),
+    "chaos": ("scripts.chaos.bench", benches.BenchChaos, ""),
 }
 
 TOKEN_ACTIONS = ("new", "list", "add", "rotate", "revoke", "show")

@@ -11,7 +11,8 @@ from test_bench import bench
 from dppo.bench.observed_run import Observed
 from dppo.bench.slow import Condition, line, medians_of, row_of, train_arguments
 from dppo.bench.slow_simulator import Slow
-from dppo.settings.commands import BenchSlow, TrainConfig
+from dppo.settings.bench_arguments import BenchSlow
+from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import settings_of
 from dppo.settings.flags import parse_flags
 from dppo.settings.layers import resolve

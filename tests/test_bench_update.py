@@ -8,7 +8,7 @@ import pytest
 from dppo.bench.update import LAYER, MEMORY, PLAIN, networks_of, ratio, update
 from dppo.learner.network_config import NetworkConfig
 from dppo.protocol.errors import UsageError
-from dppo.settings.commands import BenchUpdate
+from dppo.settings.bench_arguments import BenchUpdate
 
 
 def test_a_memory_is_compared_with_a_layer_in_its_place_and_with_neither() -> None:

@@ -22,6 +22,7 @@ SETTINGS = settings_of(TrainConfig)
 MEMORY = {"network.memory": "gru"}
 NEEDED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("network.memory_width", "network.memory_layers", "network.bptt_steps"), MEMORY),
+    "collect.late_learners": {"learners": 2},
     "network.exploration_steps": {"network.exploration": "state"},
     "ppo.early_stop_per": {"ppo.early_stop_kl": 0.1},
 }

@@ -14,7 +14,8 @@ from dppo.cli import main
 from dppo.learner.config import LearnerConfig
 from dppo.learner.transport.listener import Listening
 from dppo.protocol.errors import DppoError, RefusedError
-from dppo.settings.commands import BenchSolve, BenchThroughput, LearnerProcessConfig, TrainConfig
+from dppo.settings.bench_arguments import BenchSolve, BenchThroughput
+from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 
 
 @pytest.fixture(autouse=True)

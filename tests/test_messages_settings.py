@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 from dppo.actor.config import ActorConfig
 from dppo.cli import main
 from dppo.protocol.errors import UsageError
-from dppo.settings.commands import (
-    BenchChaos,
-    BenchPreset,
-    BenchSlow,
-    BenchSolve,
-    BenchThroughput,
-    EvaluateArguments,
-    LearnerProcessConfig,
-    PlotArguments,
-    TrainConfig,
-)
+from dppo.settings.bench_arguments import BenchChaos, BenchPreset, BenchSlow, BenchSolve, BenchThroughput
+from dppo.settings.commands import EvaluateArguments, LearnerProcessConfig, PlotArguments, TrainConfig
 from dppo.settings.fields import Setting, _optional, settings_of
 from dppo.settings.layers import resolve, variable_of
 

@@ -8,7 +8,8 @@ import pytest
 from dppo.actor.config import ActorConfig
 from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, NetworkConfig, PpoConfig, RunConfig
 from dppo.protocol.errors import UsageError
-from dppo.settings.commands import BenchSolve, LearnerProcessConfig, TrainConfig
+from dppo.settings.bench_arguments import BenchSolve
+from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import build, nearest, settings_of, values_of
 from dppo.settings.flags import parse_flags
 from dppo.settings.layers import dump_yaml, load_config_file, resolve, resolve_file

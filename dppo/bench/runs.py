@@ -9,7 +9,7 @@ from dppo.bench.result_file import write_result
 from dppo.number_text import return_number
 from dppo.output_files import check_output
 from dppo.protocol.errors import DppoError
-from dppo.settings.commands import BenchPreset, BenchSolve, BenchThroughput
+from dppo.settings.bench_arguments import BenchPreset, BenchSolve, BenchThroughput
 
 WARM_UP_UPDATES = 3
 CURVE_POINTS = 200  # of each run in a preset's file

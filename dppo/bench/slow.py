@@ -13,7 +13,7 @@ from dppo.bench.observed_run import Observed, conditions, observe
 from dppo.bench.result_file import write_result
 from dppo.number_text import return_number
 from dppo.output_files import check_output
-from dppo.settings.commands import BenchSlow
+from dppo.settings.bench_arguments import BenchSlow
 
 WRAPPER = "dppo.bench.slow_simulator:Slow"
 MEDIANS = ("solved_steps", "solved_minutes", "idle_share", "steps_per_second")

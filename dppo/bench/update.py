@@ -17,7 +17,8 @@ from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
 from dppo.local.preflight import env_settings
 from dppo.output_files import check_output
-from dppo.settings.commands import BenchUpdate, TrainConfig
+from dppo.settings.bench_arguments import BenchUpdate
+from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import settings_of
 from dppo.settings.flags import parse_flags
 from dppo.settings.layers import resolve

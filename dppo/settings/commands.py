@@ -11,10 +11,11 @@ from dppo.learner.config import MAY_CHANGE, CollectConfig, LearnerConfig
 from dppo.learner.group.membership import refuse_with_several
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.own_names import refuse_hidden
-from dppo.settings.fields import FLATTENED, REST
+from dppo.settings.fields import FLATTENED
 
 
-def _at_least(config: object, minimum: int, *names: str) -> None:
+def at_least(config: object, minimum: int, *names: str) -> None:
+    """Reject values below the minimum."""
     for name in names:
         if getattr(config, name) < minimum:
             raise UsageError(f"{name}={getattr(config, name)} must be at least {minimum}")
@@ -54,9 +55,9 @@ class TrainConfig:
     """Episodes of the evaluation at the end; 0 skips it."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "actors", "evaluation_episodes")
+        at_least(self, 0, "actors", "evaluation_episodes")
         _above_0(self, "evaluation_seconds")
-        _at_least(self, 1, "learners")
+        at_least(self, 1, "learners")
         self._check_learners()
         collect = self.learner.collect
         if (
@@ -107,7 +108,7 @@ class LearnerProcessConfig:
     """Write every event of the session (messages, states, waits) to this file, as JSON lines; empty: no trace."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "evaluation_episodes")
+        at_least(self, 0, "evaluation_episodes")
         _above_0(self, "evaluation_seconds")
         refuse_hidden(self.learner.env.id)
         if self.learner.collect.rule == "quota" and not self.learner.collect.slots:
@@ -146,8 +147,8 @@ class EvaluateArguments:
     """Print one JSON object on standard output: returns, lengths and successes of every episode included."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "episodes", "envs", "video_episodes")
-        _at_least(self, 0, "seed", "max_seconds")
+        at_least(self, 1, "episodes", "envs", "video_episodes")
+        at_least(self, 0, "seed", "max_seconds")
         if self.video and not self.video.endswith((".mp4", ".gif")):
             raise UsageError(f"video={self.video} has no known format: choose a name that ends in .mp4 or .gif")
         if self.video and self.render == "human":
@@ -173,137 +174,3 @@ class PlotArguments:
     """Vertical axis, over recent training episodes: their mean return, their mean length in steps (length), how many
     succeeded (success, where the environment says so), or a name out of run.metrics and run.step_metrics; or another
     number of metrics.jsonl, for example entropy."""
-
-
-@dataclass(frozen=True)
-class BenchSolve:
-    """Train until solved with several seeds; report every seed, the median, cores and load."""
-
-    env: str
-    """Gymnasium id, for example CartPole-v1."""
-    seeds: int = 5
-    """Runs, with run.seed 1, 2, ..."""
-    actors: int = 2
-    """Actor processes of each run."""
-    output: str = ""
-    """JSON file to write besides the table."""
-    overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """Arguments behind `--`, handed to every `dppo train`."""
-
-    def __post_init__(self) -> None:
-        _at_least(self, 1, "seeds")
-        _at_least(self, 0, "actors")
-
-
-@dataclass(frozen=True)
-class BenchPreset:
-    """Train a preset to the end of its budget with several seeds; report every seed and keep the curves."""
-
-    preset: str
-    """A preset's name, for example tutorial-tuned/dppo."""
-    seeds: int = 5
-    """Runs, with run.seed 1, 2, ..."""
-    output: str = ""
-    """JSON file to write besides the table."""
-    overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """Arguments behind `--`, handed to every `dppo train`."""
-
-    def __post_init__(self) -> None:
-        _at_least(self, 1, "seeds")
-
-
-@dataclass(frozen=True)
-class BenchThroughput:
-    """Measure steps per second, memory and latencies of a run that goes on for a fixed time."""
-
-    env: str
-    """Gymnasium id, for example CartPole-v1."""
-    seconds: float = 20.0
-    """How long to measure."""
-    actors: int = 2
-    """Actor processes."""
-    output: str = ""
-    """JSON file to write besides the table."""
-    overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """Arguments behind `--`, handed to `dppo train`."""
-
-    def __post_init__(self) -> None:
-        _at_least(self, 0, "actors")
-        if self.seconds <= 0:
-            raise UsageError(f"seconds={self.seconds} must be above 0")
-
-
-@dataclass(frozen=True)
-class BenchSlow:
-    """Train with simulators slowed down; report steps and minutes to the target, and how long the learner was idle."""
-
-    env: str
-    """Gymnasium id, for example CartPole-v1."""
-    milliseconds: tuple[float, ...] = (1.0, 10.0, 100.0)
-    """How long a step of the simulators takes, one after the other: a wrapper sleeps, which takes no CPU."""
-    reuse: tuple[int, ...] = (1,)
-    """Values of ppo.reuse to compare, for example 1,4."""
-    simulators: int = 16
-    """Environments in all, of all actors."""
-    actors: int = 2
-    """Actor processes of each run; the simulators of one step at the same time."""
-    seeds: int = 1
-    """Runs of each speed, with run.seed 1, 2, ..."""
-    at_once: int = 1
-    """Runs at the same time; for simulators that mostly sleep."""
-    output: str = ""
-    """JSON file to write besides the table."""
-    overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """Arguments behind `--`, handed to every `dppo train`."""
-
-    def __post_init__(self) -> None:
-        _at_least(self, 1, "seeds", "actors", "at_once", "simulators")
-        if min(self.reuse, default=0) < 1:
-            raise UsageError(f"reuse={','.join(map(str, self.reuse))} must be at least 1 each: 1 is none")
-        if not self.milliseconds or min(self.milliseconds) < 0:
-            raise UsageError(f"milliseconds={','.join(f'{ms:g}' for ms in self.milliseconds)} must be at least 0 each")
-        if self.simulators % self.actors:
-            raise UsageError(
-                f"simulators={self.simulators} cannot be divided among actors={self.actors} evenly: choose a multiple"
-            )
-
-
-@dataclass(frozen=True)
-class BenchUpdate:
-    """Time updates of a network with a memory, with a layer in its place, and with neither, by turns."""
-
-    env: str
-    """Gymnasium id, for example CartPole-v1: its first steps are the batch."""
-    pairs: int = 10
-    """Updates of each network that count."""
-    output: str = ""
-    """JSON file to write besides the table."""
-    overrides: tuple[str, ...] = field(default=(), metadata=REST)
-    """Settings of `dppo train` behind `--`, for example --network.memory lstm; a GRU where they name no memory."""
-
-    def __post_init__(self) -> None:
-        _at_least(self, 1, "pairs")
-
-
-@dataclass(frozen=True)
-class BenchChaos:
-    """Kill, stop, cut off and attack real learners and actors on this machine, and check every promise.
-
-    Exits 1 where one does not hold. What needs root or tools that are missing is skipped, with the reason.
-    """
-
-    only: tuple[str, ...] = ()
-    """Names of faults, for example kill-actors,kill-learner; empty: all of them."""
-    short: bool = False
-    """Some seconds for each fault: what is done without --full."""
-    full: bool = False
-    """As long for each fault as its figures need: about an hour and a half in all."""
-    seed: int = 1
-    """Chooses victims and moments."""
-    output: str = ""
-    """JSON file to write besides the table."""
-
-    def __post_init__(self) -> None:
-        _at_least(self, 0, "seed")
-        if self.short and self.full:
-            raise UsageError("--short and --full exclude each other: choose one")

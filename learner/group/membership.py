@@ -107,6 +107,7 @@ def refuse_with_several(config: LearnerConfig, ranks: int) -> None:
     refused = {
         f"collect.rule={collect.rule}": collect.rule != "minimum",
         "collect.stop_at_episode_end=true": collect.stop_at_episode_end,
+        f"ppo.reuse={ppo.reuse}": ppo.reuse > 1,
         f"run.hooks={run.hooks}": bool(run.hooks),  # they would see one learner's part of each batch
     }
     for setting, is_refused in refused.items():

@@ -16,7 +16,7 @@ from rich.console import Console
 from dppo.bench.observed_run import conditions
 from dppo.output_files import check_output
 from dppo.protocol.errors import DppoError, UsageError
-from dppo.settings.commands import BenchChaos
+from dppo.settings.bench_arguments import BenchChaos
 from scripts.chaos.faults import Fault, Form, Scene, Skip
 from scripts.chaos.figures import Outcome
 from scripts.chaos.registry import known
