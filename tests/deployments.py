@@ -20,7 +20,7 @@ run: {directory: runs/x, total_steps: 1000000000, stop_at_target: false, tensorb
 evaluation_episodes: 0
 actors: 1
 """
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 50.0
 
 
 class Deployed:

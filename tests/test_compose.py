@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from deployments import SETTINGS, Deployed
 
 REPOSITORY = Path(__file__).parent.parent
 BASE_IMAGE = "python:3.11-slim"
@@ -249,3 +250,20 @@ def test_a_finished_run_stays_finished(stack: Stack) -> None:
     assert inspect(learner, "{{.State.StartedAt}}") != started
     eventually("the learner has nothing left to do", lambda: over(learner))
     assert len(stack.metrics()) == updates
+
+
+def test_dppo_up_starts_scales_and_ends_a_project(tag: str, tmp_path: Path) -> None:
+    name, compose_file = f"dppo-test-{uuid.uuid4().hex[:8]}", REPOSITORY / "docker-compose.yml"
+    images = f"learner_image: dppo-learner:{tag}, actor_image: dppo-actor:{tag}"
+    deploy = f"deploy: {{engine: docker, name: {name}, compose_file: {compose_file}, {images}}}\n"
+    deployed = Deployed(tmp_path, SETTINGS + deploy)
+    try:
+        deployed.dppo("up", "run.yaml")
+        eventually("it trains", lambda: deployed.updates() > 1)
+        deployed.dppo("scale", "2")
+        eventually("two actors", lambda: deployed.running() == {"learner-1", "actor-1", "actor-2"})
+        assert "joined the learner" in deployed.dppo("logs", "--process", "actor-1", "--lines", "100")
+        deployed.dppo("down")
+        assert docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={name}") == ""
+    finally:
+        docker("compose", "--project-name", name, "down", "--volumes")

@@ -35,6 +35,7 @@ class StandIn:
 
     def submit(self, plan: Plan, rendered: Rendered) -> Deployment:
         self.asked.append(f"submit {plan.actors}")
+        (plan.run / "logs").mkdir(exist_ok=True)
         if self.error:
             raise UsageError(self.error)
         return Deployment("docker", plan.name, str(plan.run), plan.actors, plan.learners, 1.0)
@@ -184,7 +185,6 @@ def test_a_file_with_a_section_for_engines_is_good_for_other_commands_and_a_typi
 
 def test_logs_are_the_ends_of_files(engine: StandIn, capfd: pytest.CaptureFixture[str]) -> None:
     run("up", "run.yaml")
-    Path("runs/x/logs").mkdir()
     Path("runs/x/logs/actor-0.log").write_text("one\ntwo\nthree\n")
     capfd.readouterr()
     assert run("logs", "--lines", "2") == 0

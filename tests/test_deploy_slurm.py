@@ -22,8 +22,8 @@ def deployed(tmp_path: Path) -> Iterator[Deployed]:
         pytest.skip(why)
     made = Deployed(tmp_path, SETTINGS + "deploy: {engine: slurm, name: dppo-test}\n")
     yield made
-    names = "--name=dppo-test,dppo-test-learner,dppo-test-actor"
-    subprocess.run(["scancel", "--me", names], capture_output=True, check=False)
+    for name in ("dppo-test", "dppo-test-learner", "dppo-test-actor"):
+        subprocess.run(["scancel", "--me", f"--name={name}"], capture_output=True, check=False)
     made.kill_all()
 
 

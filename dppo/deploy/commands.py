@@ -11,12 +11,13 @@ from pathlib import Path
 import msgspec
 
 from dppo.deploy.config import DownArguments, LogsArguments, PsArguments, ScaleArguments, UpConfig
-from dppo.deploy.engine import Deployment, Process, Report
+from dppo.deploy.engine import Deployment, Engine, Plan, Process, Rendered, Report
 from dppo.deploy.engines import engine_of
 from dppo.deploy.plans import plan_of
 from dppo.deploy.records import ROOT, deployments, read_deployment, remove_records, write_deployment, write_private
 from dppo.deploy.tools import find
 from dppo.fitted_text import fitted
+from dppo.local.failed_starts import removed_where_it_fails
 from dppo.local.launching import checked, placed, show_finished
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import LearnerProcessConfig
@@ -41,29 +42,32 @@ def up(resolved: Resolved[UpConfig]) -> int:
     if standing.over:
         show_finished(standing)
         return 0
-    missing = [path for path in (plan.run, *plan.run.parents) if not path.exists()]
-    try:
+    with removed_where_it_fails(plan.run) as undo:
         try:
-            plan.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{plan.folder} cannot be made: {error.strerror}") from None
-        for name, text in rendered.files.items():
-            write_private(plan.folder / name, text.encode())
-        deployment = engine.submit(plan, rendered)
-        write_deployment(deployment)
-    except BaseException:
-        remove_records(plan.run)
-        for path in missing:
-            if not path.is_dir() or any(path.iterdir()):
-                break
-            path.rmdir()
-        raise
+            deployment = _submitted(engine, plan, rendered)
+        except BaseException as error:
+            remove_records(plan.run)
+            if not isinstance(error, Exception):  # Ctrl-C, which is no failure
+                undo()
+            raise
     if resolved.first_line:
         print(fitted(resolved.first_line, sys.stderr), file=sys.stderr, flush=True)
     shown = os.path.relpath(plan.run)
     print(f"{shown} is up on {deployment.engine}: {_count(plan.learners, 'learner')}, {_count(plan.actors, 'actor')}")
     print(f"look: dppo ps {shown}; dppo logs {shown}; more actors: dppo scale {shown} N; end: dppo down {shown}")
     return 0
+
+
+def _submitted(engine: Engine, plan: Plan, rendered: Rendered) -> Deployment:
+    try:
+        plan.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{plan.folder} cannot be made: {error.strerror}") from None
+    for name, text in rendered.files.items():
+        write_private(plan.folder / name, text.encode())
+    deployment = engine.submit(plan, rendered)
+    write_deployment(deployment)
+    return deployment
 
 
 def ps(chosen: PsArguments) -> int:

@@ -91,12 +91,13 @@ def scale(deployment: Deployment, actors: int) -> None:
 
 def stop(deployment: Deployment) -> None:
     """Cancel the jobs, by SIGTERM first, so that the learner writes a checkpoint; return when they are gone."""
-    names = ",".join((deployment.name, f"{deployment.name}-learner", f"{deployment.name}-actor"))
-    run_tool(["scancel", "--me", f"--name={names}"])
     deadline = time.monotonic() + END_SECONDS
-    while _queue(deployment.name):
+    jobs = _jobs(deployment.name)
+    if jobs:
+        run_tool(["scancel", *jobs])  # by number: it takes one name only
+    while left := _jobs(deployment.name):
         if time.monotonic() > deadline:
-            raise DppoError(f"its jobs have not ended after {END_SECONDS:.0f} s: squeue --me --name={names}")
+            raise DppoError(f"jobs {', '.join(left)} have not ended after {END_SECONDS:.0f} s: see squeue --me")
         time.sleep(LOOK_SECONDS)
 
 
@@ -115,6 +116,11 @@ def _queue(name: str) -> list[list[str]]:
     names = ",".join((name, f"{name}-learner", f"{name}-actor"))
     said = run_tool(["squeue", "--me", "--noheader", "--array", f"--name={names}", f"--format={FORMAT}"])
     return [line.split(SEPARATOR) for line in said.splitlines() if line.count(SEPARATOR) == FORMAT.count(SEPARATOR)]
+
+
+def _jobs(name: str) -> list[str]:
+    """Return the numbers of a deployment's jobs: 12 for the components 12+0 and 12+1, 13_4 in an array."""
+    return sorted({job.split("+")[0] for job, *_ in _queue(name)})
 
 
 def _process(job: str, name: str, state: str, nodes: str, reason: str) -> Process:
