@@ -4,7 +4,7 @@ The text below a field is its help: the command line and docs/settings.md are ge
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,16 @@ from dppo.protocol.errors import UsageError
 from dppo.protocol.mask_sources import check_mask_source
 from dppo.protocol.placeholders import check_placeholders
 
-__all__ = ["MAY_CHANGE", "CollectConfig", "EnvConfig", "LearnerConfig", "NetworkConfig", "PpoConfig", "RunConfig"]
+__all__ = [
+    "MAY_CHANGE",
+    "CollectConfig",
+    "EnvConfig",
+    "LearnerConfig",
+    "NetworkConfig",
+    "PpoConfig",
+    "RunConfig",
+    "settings_by_path",
+]
 
 MAX_KWARGS_CHARACTERS = 2048  # dppo.protocol.messages.EnvSettings
 
@@ -179,3 +188,13 @@ class LearnerConfig:
     def run_directory(self) -> Path:
         """Return the run directory: as set, else named after the environment."""
         return Path(self.run.directory or f"runs/{self.env.id.replace('/', '-').replace(':', '-')}")
+
+
+def settings_by_path(config: LearnerConfig) -> dict[str, Any]:
+    """Return all settings with their values: {"ppo.gamma": 0.99, ...}."""
+    return {
+        f"{section.name}.{setting.name}": getattr(part, setting.name)
+        for section in fields(config)
+        for part in [getattr(config, section.name)]
+        for setting in fields(part)
+    }

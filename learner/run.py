@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dppo.learner.config import LearnerConfig
+from dppo.learner.config import LearnerConfig, settings_by_path
 from dppo.learner.failpoints import reach
 from dppo.learner.gained import Gained
 from dppo.learner.hooks import HookCalls
@@ -86,7 +86,7 @@ class Run:
         best = (None, 0) if config.run.evaluate_seconds else (self.progress.best_mean_return, self.progress.best_update)
         self._best = BestPolicy(directory.path, self._failures, *best)  # where evaluations write it: never offered
         self._newest_graph = self._group_metadata = b""
-        self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning)
+        self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning, settings_by_path(config))
         self._writer.resume_from(self.progress.updates)
         self.published: RunStatus  # the only thing here that other threads may read
         self._publish_status()

@@ -113,7 +113,7 @@ def test_tensorboard_reads_the_figures_over_steps(run: Path) -> None:
         write_scalars(run, {**line, "steps": steps, "success_rate": 0.5})
     accumulator = EventAccumulator(str(run / "tb" / "eval"))
     accumulator.Reload()
-    events = accumulator.Scalars("eval/return_mean")
+    events = accumulator.Scalars("eval/mean_reward")
     assert [(event.step, event.value) for event in events] == [
         (steps, pytest.approx(line["return_mean"])) for steps in (100, 200)
     ]

@@ -11,9 +11,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 
+from dppo.learner.config import LearnerConfig, settings_by_path
 from dppo.learner.telemetry import metrics
 from dppo.learner.telemetry import tensorboard_records as event_files
 from dppo.learner.telemetry.metrics import MetricsWriter
+from dppo.learner.telemetry.tags import tag_of
 
 
 def silent(text: str) -> None:
@@ -44,6 +46,36 @@ def scalars(directory: Path, tag: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in accumulator.Scalars(tag)]
 
 
+def test_tensorboard_has_the_settings_as_text_and_as_hparams(tmp_path: Path) -> None:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    settings = {**settings_by_path(LearnerConfig()), "env.id": "a|b"}
+    writer = MetricsWriter(tmp_path, True, silent, settings)
+    writer.write(1, 100, 0.1, {"update/kl": 0.25})
+    writer.close()
+    accumulator = EventAccumulator(str(tmp_path / "tb"))
+    accumulator.Reload()
+    (text,) = accumulator.Tensors("settings/text_summary")
+    shown = text.tensor_proto.string_val[0].decode()
+    assert "| ppo.gamma | 0.99 |" in shown
+    assert r"| env.id | a\|b |" in shown
+    content = accumulator.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    hparams = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert hparams["ppo.gamma"].number_value == 0.99
+    assert hparams["ppo.normalise_values"].bool_value
+    assert hparams["env.id"].string_value == "a|b"
+    assert scalars(tmp_path, "train/kl") == [(100, 0.25)]
+
+
+def test_curves_have_the_names_of_the_field() -> None:
+    known = {"rollout/mean_return": "rollout/ep_rew_mean", "time/steps_per_second": "time/fps", "update/kl": "train/kl"}
+    assert {name: tag_of(name) for name in known} == known
+    assert [tag_of(name) for name in ("rollout/batch_steps", "metrics/update/x")] == [
+        "rollout/batch_steps",
+        "metrics/update/x",
+    ]
+
+
 def test_an_update_is_one_line_of_ungrouped_names(tmp_path: Path) -> None:
     write_updates(tmp_path, 1, 2)
     assert lines(tmp_path) == [
@@ -54,15 +86,15 @@ def test_an_update_is_one_line_of_ungrouped_names(tmp_path: Path) -> None:
 
 def test_tensorboard_reads_back_what_was_written_by_grouped_name_over_steps(tmp_path: Path) -> None:
     write_updates(tmp_path, 1, 2, 3)
-    assert scalars(tmp_path, "update/kl") == [(100, 0.5), (200, 0.5), (300, 0.5)]
-    assert scalars(tmp_path, "rollout/mean_return") == [(100, -1.0), (200, -2.0), (300, -3.0)]
+    assert scalars(tmp_path, "train/kl") == [(100, 0.5), (200, 0.5), (300, 0.5)]
+    assert scalars(tmp_path, "rollout/ep_rew_mean") == [(100, -1.0), (200, -2.0), (300, -3.0)]
 
 
 def test_a_line_can_be_read_before_the_writer_is_closed(tmp_path: Path) -> None:
     writer = MetricsWriter(tmp_path, True, silent)
     writer.write(1, 100, 0.1, {"update/kl": 0.25})
     assert lines(tmp_path)[0]["kl"] == 0.25
-    assert scalars(tmp_path, "update/kl") == [(100, 0.25)]
+    assert scalars(tmp_path, "train/kl") == [(100, 0.25)]
     writer.close()
 
 
@@ -101,20 +133,20 @@ def test_after_a_resume_no_update_is_in_either_curve_twice(tmp_path: Path) -> No
         (6, 1.0),
     ]
     expected = [(100, 0.5), (200, 0.5), (300, 0.75), (400, 0.75), (500, 1.0), (600, 1.0)]
-    assert scalars(tmp_path, "update/kl") == expected
+    assert scalars(tmp_path, "train/kl") == expected
 
 
 def test_a_resume_takes_updates_away_from_tensorboard_that_are_never_reached_again(tmp_path: Path) -> None:
     write_updates(tmp_path, 1, 2, 3, 4)
     write_updates(tmp_path, 3, resumed=2)
-    assert [step for step, _ in scalars(tmp_path, "update/kl")] == [100, 200, 300]
+    assert [step for step, _ in scalars(tmp_path, "train/kl")] == [100, 200, 300]
 
 
 def test_a_start_from_scratch_forgets_everything(tmp_path: Path) -> None:
     write_updates(tmp_path, 1, 2)  # died before its first checkpoint
     write_updates(tmp_path, 1, kl=0.75)
     assert [(line["update"], line["kl"]) for line in lines(tmp_path)] == [(1, 0.75)]
-    assert scalars(tmp_path, "update/kl") == [(100, 0.75)]
+    assert scalars(tmp_path, "train/kl") == [(100, 0.75)]
 
 
 @pytest.mark.parametrize("torn", [b'{"update": 3, "ste', b'{"update": 3, "steps": 300}', b"\n", b"\0\0\0\n"])
@@ -161,7 +193,7 @@ def test_a_full_disk_is_reported_once_for_each_file_and_leaves_no_torn_record(
     writer.write(4, 400, 0.1, {"update/kl": 0.25})
     writer.close()
     assert [line["update"] for line in lines(tmp_path)] == [1, 4]
-    assert scalars(tmp_path, "update/kl") == [(100, 0.25), (400, 0.25)]
+    assert scalars(tmp_path, "train/kl") == [(100, 0.25), (400, 0.25)]
     assert [text.split(" in ")[0] for text in warnings] == ["metrics.jsonl", "TensorBoard events"]
     assert all("No space left on device" in text and "Training goes on" in text for text in warnings)
 
@@ -179,7 +211,7 @@ def test_a_disk_full_at_the_start_of_the_events_leaves_one_readable_file(
     monkeypatch.undo()
     writer.write(3, 300, 0.1, {"update/kl": 0.25})
     writer.close()
-    assert scalars(tmp_path, "update/kl") == [(300, 0.25)]
+    assert scalars(tmp_path, "train/kl") == [(300, 0.25)]
     assert len(list((tmp_path / "tb").iterdir())) == 1
 
 

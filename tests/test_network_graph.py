@@ -71,7 +71,7 @@ def test_tensorboard_reads_the_graph_beside_the_curves(tmp_path: Path) -> None:
     accumulator = EventAccumulator(str(tmp_path / "tb"))
     accumulator.Reload()
     assert accumulator.Graph() == GraphDef.FromString(graph)
-    assert [event.step for event in accumulator.Scalars("update/kl")] == [100, 200]
+    assert [event.step for event in accumulator.Scalars("train/kl")] == [100, 200]
 
 
 def test_networks_that_cannot_be_traced_are_reported_and_train_on(tmp_path: Path) -> None:

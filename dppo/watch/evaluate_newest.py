@@ -104,11 +104,12 @@ def best_before(directory: Path) -> float:
 
 
 def write_scalars(directory: Path, line: dict[str, Any]) -> None:
-    """A TensorBoard file of its own with the figures as eval/return_mean and so on."""
+    """A TensorBoard file of its own with the figures as eval/mean_reward and so on."""
+    from dppo.learner.telemetry.tags import tag_of
     from dppo.learner.telemetry.tensorboard_records import scalars_record
 
     names = ("return_mean", "return_std", "return_min", "return_max", "length_mean", "success_rate")
-    values = {f"eval/{name}": float(line[name]) for name in names if line[name] is not None}
+    values = {tag_of(f"eval/{name}"): float(line[name]) for name in names if line[name] is not None}
     now = time.time()
     write_event_file(directory / EVENTS_DIRECTORY, now, line["steps"], scalars_record(now, line["steps"], values))
 

@@ -9,11 +9,18 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from dppo.learner.appended_file import AppendedFile
 from dppo.learner.regular_files import open_own
 from dppo.learner.telemetry.status import OWN_METRICS
-from dppo.learner.telemetry.tensorboard_records import first_records, graph_record, scalars_record
+from dppo.learner.telemetry.tags import tag_of
+from dppo.learner.telemetry.tensorboard_records import (
+    first_records,
+    graph_record,
+    scalars_record,
+    settings_record,
+)
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_DIRECTORY = "tb"
@@ -31,7 +38,15 @@ class MetricsWriter:
     write, which comes after the first update: neither delays the start.
     """
 
-    def __init__(self, run_directory: Path, tensorboard: bool, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        run_directory: Path,
+        tensorboard: bool,
+        warn: Callable[[str], None],
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """settings: of the run, by path, for TensorBoard; None: it is not told them."""
+        self._settings = settings
         self._directory = run_directory
         self._lines = AppendedFile(run_directory / METRICS_FILE)
         self._events: AppendedFile | None = None  # None: not wanted, not possible, or not begun
@@ -52,7 +67,7 @@ class MetricsWriter:
             self._report(METRICS_FILE, error)
 
     def write(self, update: int, steps: int, elapsed_seconds: float, values: Mapping[str, float]) -> None:
-        """One update. `values` by grouped name: "update/kl" is `kl` in the JSON line, "update/kl" in TensorBoard.
+        """One update. `values` by grouped name: "update/kl" is `kl` in the JSON line, "train/kl" in TensorBoard.
 
         `steps` (trained so far) is TensorBoard's x axis. Values that are not finite become null in JSON. Raises
         ValueError where two names end alike, since one would hide the other.
@@ -88,7 +103,7 @@ class MetricsWriter:
     def _write_events(self, steps: int, values: Mapping[str, float]) -> None:
         try:
             self._append_event(
-                scalars_record(time.time(), steps, {name: float(value) for name, value in values.items()})
+                scalars_record(time.time(), steps, {tag_of(name): float(value) for name, value in values.items()})
             )
         except ImportError as error:
             self._tensorboard = False
@@ -99,6 +114,8 @@ class MetricsWriter:
         try:
             if self._events is None:
                 self._events_head = first_records(now, from_step=self._resumed_steps + 1)
+                if self._settings is not None:
+                    self._events_head += settings_record(now, self._settings)
                 self._events = self._new_event_file(now)
             self._events.append(self._events_head + event)
             self._events_head = b""

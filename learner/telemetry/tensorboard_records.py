@@ -6,6 +6,7 @@ has a thread whose errors are lost. Format: tensorflow/core/lib/io/record_writer
 
 import struct
 from collections.abc import Mapping
+from typing import Any
 
 _POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected
 
@@ -26,6 +27,47 @@ def scalars_record(wall_time: float, step: int, values: Mapping[str, float]) -> 
 
     summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
     return _record(Event(wall_time=wall_time, step=step, summary=summary).SerializeToString())
+
+
+def settings_record(wall_time: float, settings: Mapping[str, Any]) -> bytes:
+    """One event with a run's settings by path: a table for the Text tab, values for the HParams tab."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+    from tensorboard.compat.proto.types_pb2 import DT_STRING
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionStartInfo
+
+    lines = ["| setting | value |", "|---|---|", *(f"| {path} | {_cell(value)} |" for path, value in settings.items())]
+    text = Summary.Value(
+        tag="settings/text_summary",
+        metadata=SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text")),
+        tensor=TensorProto(
+            dtype=DT_STRING,
+            string_val=["\n".join(lines).encode()],
+            tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
+        ),
+    )
+    start = SessionStartInfo(start_time_secs=wall_time)
+    for path, value in settings.items():
+        _set_hparam(start.hparams[path], value)
+    content = HParamsPluginData(version=0, session_start_info=start).SerializeToString()
+    plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=content)
+    hparams = Summary.Value(tag="_hparams_/session_start_info", metadata=SummaryMetadata(plugin_data=plugin))
+    return _record(Event(wall_time=wall_time, summary=Summary(value=[text, hparams])).SerializeToString())
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _set_hparam(field: Any, value: Any) -> None:
+    if isinstance(value, bool):
+        field.bool_value = value
+    elif isinstance(value, int | float):
+        field.number_value = value
+    else:
+        field.string_value = str(value)
 
 
 def graph_record(wall_time: float, graph: bytes) -> bytes:
