@@ -1,13 +1,17 @@
 """Atari through ale-py's own vector environment: the preset, lives, and stacks of frames like ale-py's."""
 
+import json
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from pictures import read_gif
 
+from dppo.actor.envs.env_numbers import Place
 from dppo.actor.envs.interface import Environments
 from dppo.actor.envs.make import make_environments
 from dppo.actor.envs.vector_adapter import VectorEnvironments
@@ -17,12 +21,12 @@ from dppo.learner.config import EnvConfig, LearnerConfig
 from dppo.learner.frame_stacks import rollout_spec
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
-from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.rollout import pack
 from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import resolve
-from dppo.watch.rendering import make_watched
+from dppo.watch.atari_games import SCORE, make_games
+from dppo.watch.evaluate import ViewOptions, evaluate
 
 pytestmark = [
     pytest.mark.slow,
@@ -124,6 +128,40 @@ def test_the_preset_trains_on_what_actors_saw(game: str, mode: str) -> None:
     environments.close()
 
 
-def test_what_cannot_be_watched_is_refused_in_one_line() -> None:
-    with pytest.raises(UsageError, match=r"its arguments \(env\.kwargs\) are those of its own vector environment"):
-        make_watched(config_of("Pong").env, "rgb_array")
+def test_an_evaluation_plays_whole_games_and_films_the_screen(tmp_path: Path) -> None:
+    config = config_of("Breakout")
+    environments = made(config.env)
+    trainer = Trainer(environments.spec, ppo=config.ppo, network=config.network, seed=1, total_steps=1000)
+    environments.close()
+    (tmp_path / "policy.onnx").write_bytes(trainer.graph_bytes(1))
+    settings = {"env": {"id": config.env.id, "vectorization": "native", "kwargs": config.env.kwargs}}
+    (tmp_path / "config.yaml").write_text(json.dumps(settings))
+    film = ViewOptions(str(tmp_path / "game.gif"), most_frames=40)
+    filmed = evaluate(str(tmp_path), episodes=1, deterministic=False, watching=film)
+    assert filmed.lengths == (39,)
+    frames, durations, _ = read_gif(tmp_path / "game.gif")
+    assert {frame.shape for frame in frames} == {(210, 160, 3)}
+    assert durations[0] == pytest.approx(1000 / 15, abs=10)
+    result = evaluate(str(tmp_path), episodes=2, deterministic=False)
+    assert result.measure == SCORE
+    assert min(result.lengths) > 100, "five lives"
+
+
+def test_the_game_that_is_judged_is_the_one_that_is_trained_on() -> None:
+    env = config_of("Breakout", repeat_action_probability=0.25).env
+    trained, judged = (
+        make_environments(EnvSettings(env.id, env.kwargs_json, env.vectorization), 1),
+        make_games(env, 1, Place()),
+    )
+    random = np.random.default_rng(1)
+    seen = [[environments.reset([7])["observation"]] for environments in (trained, judged)]
+    for _ in range(150):
+        action = random.integers(0, 4, 1)
+        steps = [environments.step(action) for environments in (trained, judged)]
+        assert steps[0].terminated == judged.for_policy(steps[1]).terminated
+        assert steps[0].rewards == np.sign(steps[1].rewards)
+        if steps[1].terminated.any():
+            break
+        for frames, step in zip(seen, steps, strict=True):
+            frames.append(step.observations["observation"])
+    np.testing.assert_array_equal(*map(np.stack, seen))

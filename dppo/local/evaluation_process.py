@@ -33,6 +33,11 @@ class Told(Tally):
         super().wrapped_in(wrappers)
         self._tell(wrappers=wrappers)
 
+    def measures(self, what: str) -> None:
+        """Note it as Tally.measures does, and report it."""
+        super().measures(what)
+        self._tell(measure=what)
+
     def add(self, number: int, played: Played) -> None:
         """Add as Tally.add does, and report it."""
         super().add(number, played)
@@ -84,6 +89,8 @@ def read(line: str, tally: Tally) -> tuple[bool, str]:
         tally.add(words["number"], Played(*words["played"]))
     elif "wrappers" in words:
         tally.wrapped_in(tuple(words["wrappers"]))
+    elif "measure" in words:
+        tally.measures(words["measure"])
     tally.whole = words.get("whole", tally.whole)
     return "over" in words, words.get("error", "")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dppo.learner.session.space_remarks import INSTEAD
 from dppo.number_text import numbers, return_number
-from dppo.watch.episode_results import EvaluationResult
+from dppo.watch.episode_results import RETURN, EvaluationResult
 
 DIFFERENT = 0.1  # of the larger one: from here on the two ways to act are worth explaining
 
@@ -30,7 +30,7 @@ def sampled_text(likely: EvaluationResult, sampled: EvaluationResult, summary: M
     if sampled.stopped:
         line += f" ({sampled.episodes} of {sampled.asked} episodes, {sampled.stopped})"
     training = summary.get("mean_return")
-    if training is None:
+    if training is None or sampled.measure != RETURN:
         return line
     a, b, c = numbers([likely.mean, sampled.mean, training])
     if differ(likely.mean, sampled.mean):

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 from dppo.number_text import mean_and_spread
 from dppo.protocol.errors import DppoError
 
+RETURN = "return"
+
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -28,6 +30,9 @@ class EvaluationResult:
     stopped: str = ""  # why there are fewer episodes than were asked for; "": there are not
     asked: int = 0  # episodes
     wrappers: tuple[str, ...] = ()  # of the environment: returns may depend on statistics that they keep
+    measure: str = (
+        RETURN  # what `returns` are: of episodes like training's, or another measure of the environment's own
+    )
 
     def summary(self) -> str:
         """One line for people."""
@@ -41,7 +46,7 @@ class EvaluationResult:
         """Returns, lengths and successes, for people."""
         returns = mean_and_spread(mean=self.mean, std=self.std, low=self.min, high=self.max)
         success = "" if self.success_rate is None else f", success {self.success_rate:.0%}"
-        return f"return {returns}, mean length {sum(self.lengths) / len(self.lengths):.0f} steps{success}"
+        return f"{self.measure} {returns}, mean length {sum(self.lengths) / len(self.lengths):.0f} steps{success}"
 
 
 class Played(NamedTuple):
@@ -63,6 +68,7 @@ class Tally:
     played: dict[int, Played] = field(default_factory=dict)
     film: Literal["", "being written", "written"] = ""  # encoding begins when the last of its frames is there
     wrappers: tuple[str, ...] = ()  # of the environment, as in EvaluationResult
+    measure: str = RETURN  # likewise
 
     def begin(self, env: str, version: int, asked: int) -> None:
         """Note what is about to be played."""
@@ -71,6 +77,10 @@ class Tally:
     def wrapped_in(self, wrappers: tuple[str, ...]) -> None:
         """Note the wrappers of the environment that may keep statistics."""
         self.wrappers = wrappers
+
+    def measures(self, what: str) -> None:
+        """Note what is added up in an episode."""
+        self.measure = what
 
     def add(self, number: int, played: Played) -> None:
         """Note one that is over."""
@@ -124,4 +134,5 @@ class Tally:
             stopped=stopped if len(played) < self.asked else "",
             asked=self.asked,
             wrappers=self.wrappers,
+            measure=self.measure,
         )

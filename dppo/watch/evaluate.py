@@ -31,6 +31,7 @@ from dppo.protocol.rollout import Leaves
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import build
 from dppo.settings.layers import load_config_file
+from dppo.watch.atari_games import SCORE, Game, Games, filmed, make_games, plays_atari
 from dppo.watch.episode_results import EvaluationResult, Played, Tally
 from dppo.watch.evaluation_slots import by_run_place, film_place, first_evaluation_slot, unwatched_place, watched_place
 from dppo.watch.policy_files import Which, locate_policy
@@ -90,6 +91,7 @@ def evaluate(
     settings = _settings(directory)
     env = build(EnvConfig, {path[4:]: value for path, value in settings.items() if path.startswith("env.")})
     slot = first_evaluation_slot(directory, settings)
+    is_atari = plays_atari(env, settings.get("run.step_metrics"))
     runner = PolicyRunner(policy_file.read_bytes())
     tally = tally if tally is not None else Tally()
     tally.begin(env.id, runner.version, episodes)
@@ -97,14 +99,15 @@ def evaluate(
     watched = episodes if watching.window else watching.video_episodes if watching.video else 0
     if watched:
         try:
-            with _watched(env, watching, slot, tally) as environments:
+            with _watched(env, watching, slot, tally, is_atari=is_atari) as environments:
                 play.rounds(environments, 0, watched)
         except WindowClosed:
             if not tally.played:
                 raise
     if watched < episodes and not play.is_late:
         place = by_run_place(slot) if watching.by_run else unwatched_place(slot)
-        environments = _unwatched(env, min(envs, episodes - watched), place)
+        count = min(envs, episodes - watched)
+        environments = make_games(env, count, place) if is_atari else _unwatched(env, count, place)
         try:
             play.rounds(environments, watched, episodes)
         finally:
@@ -136,12 +139,14 @@ def _note(text: str) -> None:
 
 
 @contextmanager
-def _watched(env: EnvConfig, watching: ViewOptions, slot: int, tally: Tally) -> Iterator[Environments]:
+def _watched(
+    env: EnvConfig, watching: ViewOptions, slot: int, tally: Tally, *, is_atari: bool
+) -> Iterator[Environments]:
     """One environment with a window, or one whose frames go into the video."""
     video = Path(watching.video).absolute()  # before the environment may change the working directory
     with ExitStack() as stack:
         place = film_place(slot) if watching.by_run else watched_place(slot)
-        environment = make_watched(env, "human" if watching.window else "rgb_array", place)
+        environment = make_watched(env, "human" if watching.window else "rgb_array", place, is_atari=is_atari)
         stack.callback(close, environment)
         if watching.window:
             yield SyncLoop([environment], action_mask=env.action_mask)
@@ -149,8 +154,11 @@ def _watched(env: EnvConfig, watching: ViewOptions, slot: int, tally: Tally) -> 
             stack.callback(tally.film_is, "written")
             reel = stack.enter_context(film(video, frames_per_second(environment)))
             stack.callback(tally.film_is, "being written")
-            filmed = Filmed(environment, reel, watching.most_frames, watching.most_seconds)
-            yield SyncLoop([filmed], action_mask=env.action_mask)
+            shown = Filmed(environment, reel, watching.most_frames, watching.most_seconds)
+            if isinstance(environment, Game):
+                yield filmed(environment, shown, env)
+            else:
+                yield SyncLoop([shown], action_mask=env.action_mask)
 
 
 def evaluation_seeds(seed: int, first: int, count: int) -> list[int]:
@@ -180,6 +188,8 @@ class _Play:
         refuse_other_spaces(self._runner.metadata, environments.spec, self._tally.env)
         if isinstance(environments, SyncLoop) and environments.wrappers:
             self._tally.wrapped_in(environments.wrappers)
+        if isinstance(environments, Games):
+            self._tally.measures(SCORE)
         for number in range(first, end, environments.envs):
             self._round(environments, number)
             if self.is_late:
@@ -204,7 +214,8 @@ class _Play:
             _, env_action, _ = runner.act(given, zero if noise is None else noise.next())
             step = environments.step(env_action)
             if carried is not None:
-                carried.after(runner.after, step)
+                known = environments.for_policy(step) if isinstance(environments, Games) else step
+                carried.after(runner.after, known)
             crashes = step.crashes or ([] if finite.holds(step) else list(finite.lies(step, environments.given)))
             for crash in crashes:  # an episode that breaks off has no return: there is nothing to report
                 if isinstance(crash.error, WindowClosed):

@@ -21,7 +21,7 @@ from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.process.lifeline import watch_parent
 from dppo.protocol.texts import MAX_ERROR, printable
-from dppo.watch.episode_results import EvaluationResult
+from dppo.watch.episode_results import RETURN, EvaluationResult
 from dppo.watch.evaluation_lines import EVALUATIONS_FILE, lines
 from dppo.watch.policy_files import BEST_POLICY_FILE, POLICY_FILE
 from dppo.watch.record_episode import steps_trained, write_event_file, yield_to_everybody
@@ -68,7 +68,7 @@ def evaluate_newest(directory: Path, episodes: int, envs: int, max_seconds: floa
             max_seconds=max_seconds,
             watching=ViewOptions(by_run=True),
         )
-        line = _line(steps, result, best_before(directory))
+        line = _line(steps, result, best_before(directory, result.measure))
         if line["is_best"]:
             policy.replace(directory / BEST_POLICY_FILE)
         file = AppendedFile(directory / EVALUATIONS_FILE)
@@ -91,16 +91,21 @@ def _line(steps: int, result: EvaluationResult, best: float) -> dict[str, Any]:
         "length_mean": statistics.fmean(result.lengths),
         "success_rate": result.success_rate,
         "episodes": result.episodes,
+        "measure": result.measure,
         "stopped": result.stopped,
         "is_best": not result.stopped and result.mean > best,
     }
 
 
-def best_before(directory: Path) -> float:
-    """Return the mean return of the policy in policy-best.onnx; -inf where no evaluation has put one there."""
+def best_before(directory: Path, measure: str = RETURN) -> float:
+    """Return the mean return of the policy in policy-best.onnx; -inf where no evaluation has put one there.
+
+    measure: as in EvaluationResult; evaluations by another one do not count.
+    """
     if not (directory / BEST_POLICY_FILE).is_file():
         return -math.inf
-    return max((float(line["return_mean"]) for line in lines(directory) if line["is_best"]), default=-math.inf)
+    best = [line for line in lines(directory) if line["is_best"] and line.get("measure", RETURN) == measure]
+    return max((float(line["return_mean"]) for line in best), default=-math.inf)
 
 
 def write_scalars(directory: Path, line: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from dppo.number_text import mean_and_spread
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.exit_codes import how_it_ended
 from dppo.protocol.process.lifeline import Lifeline
+from dppo.watch.episode_results import RETURN
 from dppo.watch.evaluation_lines import lines
 
 OVERTIME_SECONDS = 60.0  # to start at the lowest priority, and to close environments
@@ -154,7 +155,8 @@ class Evaluator:
         stopped = f" ({line['stopped']})" if line["stopped"] else ""
         best = ", the best so far" if line["is_best"] else ""
         self._note(
-            f"evaluation after {line['steps']:,} steps, {line['episodes']} episodes{stopped}: return {figures}{best}"
+            f"evaluation after {line['steps']:,} steps, {line['episodes']} episodes{stopped}: "
+            f"{line.get('measure', RETURN)} {figures}{best}"
         )
 
     def _give_up(self, reason: str) -> None:

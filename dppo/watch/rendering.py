@@ -20,6 +20,7 @@ from dppo.learner.config import EnvConfig
 from dppo.protocol.action_masks import MASK
 from dppo.protocol.env_wrappers import parse_wrappers
 from dppo.protocol.errors import UsageError
+from dppo.watch.atari_games import make_filmed_game
 from dppo.watch.video_file import Film
 
 RenderMode = Literal["rgb_array", "human"]
@@ -129,11 +130,17 @@ def _until_closed() -> Iterator[None]:
         raise WindowClosed from None
 
 
-def make_watched(settings: EnvConfig, mode: RenderMode, place: Place = Place()) -> gym.Env[Any, Any]:
+def make_watched(
+    settings: EnvConfig, mode: RenderMode, place: Place = Place(), *, is_atari: bool = False
+) -> gym.Env[Any, Any]:
     """One environment that renders in this mode, tried out. Raises UsageError saying what is missing.
 
-    In a window it raises WindowClosed, now or later, once that was closed.
+    In a window it raises WindowClosed, now or later, once that was closed. is_atari: of ale-py's vector environment.
     """
+    if is_atari:
+        if mode == "human":
+            raise UsageError(f"{settings.id} cannot be watched in a window: film it with --video FILE.mp4")
+        return make_filmed_game(settings, place)
     if mode == "human":
         _need_display()
     elif not _has_display():
