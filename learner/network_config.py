@@ -54,7 +54,7 @@ class NetworkConfig:
     """Noise of a Gaussian with a free std: drawn anew in every step, or a random function of the state that an actor
     keeps for exploration_steps steps (gSDE, docs/options.md)."""
     exploration_steps: int = 4
-    """Steps for which exploration=state keeps one function."""
+    """Steps for which exploration=state keeps one function; 0: for a whole episode."""
     action_bounds: Literal["clip", "rescale", "squash"] = "clip"
     """Way of a continuous action to the environment's bounds: clip it, map -1..1 onto the bounds and clip, or squash it
     by a tanh and map that onto the bounds, with exact log-probabilities. Stored and trained on is the action before, in
@@ -99,8 +99,8 @@ class NetworkConfig:
     """A function of yours, as module:function, that makes the whole policy; empty: it is made of its parts."""
 
     def __post_init__(self) -> None:
-        positive("network", self, "mean_scale", "std_floor", "exploration_steps")
-        at_least("network", self, 0, "embedding", "bptt_steps")
+        positive("network", self, "mean_scale", "std_floor")
+        at_least("network", self, 0, "embedding", "bptt_steps", "exploration_steps")
         at_least("network", self, 1, "memory_width", "memory_layers", "frame_stack")
         at_most("network", self, MOST_FRAMES, "frame_stack")
         at_most("network", self, MOST_WIDTH, "embedding", "memory_width")

@@ -3,6 +3,7 @@
 import math
 import runpy
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +14,8 @@ from test_docs_examples import blocks
 from torch.distributions import Normal
 from trainer_batches import OBSERVATIONS
 
+from dppo.actor.envs.sync_loop import SyncLoop
+from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.noise import NoiseStream
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.learner.config import NetworkConfig
@@ -122,6 +125,46 @@ def test_an_actor_holds_one_function_of_the_state_for_some_steps(bounds: str) ->
     assert (tools != tools[:, :1]).any()
 
 
+class Still(gym.Env[np.ndarray, np.ndarray]):
+    """Episodes of three steps in one state, every other one truncated."""
+
+    observation_space, action_space = OBSERVATIONS, BOX
+
+    def __init__(self) -> None:
+        self.steps = self.episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        self.steps, self.episodes = 0, self.episodes + 1
+        return np.float32([0.5, -1, 2]), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        is_over, is_even = self.steps == 3, self.episodes % 2 == 0
+        return np.float32([0.5, -1, 2]), 0.0, is_over and is_even, is_over and not is_even, {}
+
+
+def test_an_actor_holds_one_function_of_the_state_for_an_episode() -> None:
+    spec = spec_of(OBSERVATIONS, BOX)
+    policy = policy_for(spec, NetworkConfig(**{**vars(EXPLORING), "exploration_steps": 0}))
+    runner = PolicyRunner(PolicyExporter(policy, spec).graph_bytes(1))
+    assert runner.noise_kind == f"normal:{2 * HIDDEN}:episode"
+    collector = Collector(SyncLoop([Still(), Still()]), seed=1, first_slot=0, life=0)
+    segments = []
+    for _ in range(2):  # two policies, within the second episode
+        collector.load(runner)
+        for _ in range(6 if segments else 5):
+            collector.step()
+        segments.append(collector.cut())
+    arms = np.concatenate([segment.actions["action"] for segment in segments if segment])[:9].reshape(3, 3, 2, 2)
+    np.testing.assert_array_equal(arms, arms[:, :1].repeat(3, 1))
+    assert len(np.unique(arms[:, 0])) == 3 * 2 * 2
+    with torch.no_grad():
+        distribution = distribution_at(policy, torch.tensor([[0.5, -1.0, 2.0]]))
+        log_probs = distribution.log_prob(torch.from_numpy(arms.reshape(-1, 2)))
+    taken = np.concatenate([segment.behaviour_log_probs for segment in segments if segment])[:9]
+    np.testing.assert_allclose(log_probs.numpy(), taken.reshape(-1), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "network", [EXPLORING, NetworkConfig(policy_hidden=(8,), distribution="beta"), NetworkConfig()]
 )
@@ -145,7 +188,7 @@ def test_settings_that_do_not_go_with_it_are_refused() -> None:
         ({"std": "state"}, r"leave out network\.std=state"),
         ({"distribution": "beta"}, r"network\.exploration=state is of Gaussians"),
         ({"head": "my_nets:make_head"}, r"exploration=state is of the built-in head"),
-        ({"exploration_steps": 0}, r"network\.exploration_steps"),
+        ({"exploration_steps": -1}, r"network\.exploration_steps"),
     ):
         with pytest.raises(UsageError, match=words) as caught:
             NetworkConfig(**{**vars(EXPLORING), "initial_log_std": 0.0, **settings})

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dppo.actor.sampling.noise import BLOCK_STEPS, NoiseKind, NoiseStream, drawn, environment_seeds, noise_parts
+from dppo.actor.envs.interface import Step
+from dppo.actor.sampling.noise import (
+    BLOCK_STEPS,
+    EPISODE,
+    NoiseKind,
+    NoiseStream,
+    drawn,
+    environment_seeds,
+    noise_parts,
+)
 from dppo.protocol.errors import ProtocolError
 
 KINDS: list[NoiseKind] = ["normal", "gumbel"]
@@ -114,10 +123,40 @@ def test_the_first_numbers_may_stay_the_same_for_some_steps() -> None:
     np.testing.assert_array_equal(only, rows[:, 1:, :2])
 
 
+def test_the_first_numbers_may_stay_the_same_for_an_episode() -> None:
+    kind = "normal:2:episode gumbel:3"
+    assert noise_parts(kind, 5) == (("normal", 2, EPISODE), ("gumbel", 3, 1))
+    both = NoiseStream(1, first_slot=3, envs=2, life=0, kind=kind, size=5)
+    alone = NoiseStream(1, first_slot=4, envs=1, life=0, kind=kind, size=5)
+    ends = {2: (True, False, True), 4: (False, True, True), 5: (False, False, False)}  # terminated, truncated, valid
+    held = []
+    for row in range(8):
+        given = both.next()
+        np.testing.assert_array_equal(given[1:], alone.next())
+        held.append(given[:, :2].tolist())
+        terminated, truncated, valid = ends.get(row, (False, False, True))
+        for stream, first in ((both, [False]), (alone, [])):  # the first slot's episode goes on and on
+            over = [[*first, flag] for flag in (terminated, truncated)]
+            stream.after(step_of(*over, [*(not flag for flag in first), valid]))
+    first, second = ([row[slot] for row in held] for slot in (0, 1))
+    assert all(numbers == first[0] for numbers in first)
+    begins = [row for row in range(1, 8) if second[row] != second[row - 1]]
+    assert begins == [3, 5, 6]
+    assert len({tuple(numbers) for numbers in second}) == 4
+
+
+def step_of(terminated: list[bool], truncated: list[bool], valid: list[bool]) -> Step:
+    rows, nothing = np.zeros(len(valid), np.float32), np.full(len(valid), np.nan, np.float32)
+    return Step({}, rows, np.array(terminated), np.array(truncated), np.array(valid), {}, nothing)
+
+
 @pytest.mark.parametrize(
     "kind",
     [
         "normal:5:0",
+        "normal:5:episodes",
+        "normal:episode:5",
+        "normal:2 gumbel:3:episode",
         "normal:5:",
         "normal:2 gumbel:3:4",
         "normal:5:4:1",

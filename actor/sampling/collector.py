@@ -126,6 +126,8 @@ class Collector:
         self._observations = step.observations
         if carried is not None:
             carried.after(self._runner.after, step)
+        if self._noise.heeds_episodes:
+            self._noise.after(step)
 
     def cut(self, *, keep_resets: bool = False) -> Segment | None:
         """End the open segment and hand it out; its arrays are the caller's. None where it has no valid step.

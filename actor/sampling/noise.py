@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from dppo.actor.envs.interface import Step
 from dppo.protocol.errors import ProtocolError
 
 NoiseKind = Literal["normal", "gumbel"]
@@ -20,6 +21,9 @@ HELD_STREAM = 2
 
 KINDS: dict[str, NoiseKind] = {"normal": "normal", "gumbel": "gumbel"}
 
+EPISODE = 0  # in the place of steps: as long as an episode
+OF_AN_EPISODE = "episode"  # its word in a graph
+
 BLOCK_STEPS = 256  # drawn at once; one call a slot and step would cost more than a small policy
 BLOCK_NUMBERS = 2**16  # and at most so many numbers a slot, for wide actions
 
@@ -29,7 +33,7 @@ class NoisePart(NamedTuple):
 
     kind: NoiseKind
     size: int
-    steps: int = 1  # for which they stay the same
+    steps: int = 1  # for which they stay the same; EPISODE: until the episode ends
 
 
 class NoiseStream:
@@ -41,10 +45,15 @@ class NoiseStream:
         self.size = size
         first, *others = noise_parts(kind, size)
         slots = range(first_slot, first_slot + envs)
-        self._held = (
-            _Held(first, [_sequence(seed, slot, life, HELD_STREAM) for slot in slots]) if first.steps > 1 else None
-        )
-        self._parts = tuple(others) if first.steps > 1 else (first, *others)
+        self._held: _Held | None = None
+        self._of_episodes: _HeldForEpisodes | None = None
+        if first.steps != 1:
+            generators = [np.random.default_rng(_sequence(seed, slot, life, HELD_STREAM)) for slot in slots]
+            if first.steps == EPISODE:
+                self._of_episodes = _HeldForEpisodes(first, generators)
+            else:
+                self._held = _Held(first, generators)
+        self._parts = (first, *others) if first.steps == 1 else tuple(others)
         size = sum(part.size for part in self._parts)
         self._generators = [np.random.default_rng(_sequence(seed, slot, life, EXPLORATION_STREAM)) for slot in slots]
         # must not depend on E: a slot's numbers would then depend on its actor
@@ -59,7 +68,19 @@ class NoiseStream:
             self._step = 0
         noise: np.ndarray = self._block[self._step]
         self._step += 1
-        return noise if self._held is None else self._held.beside(noise)
+        if self._held is not None:
+            return self._held.beside(noise)
+        return noise if self._of_episodes is None else self._of_episodes.beside(noise)
+
+    @property
+    def heeds_episodes(self) -> bool:
+        """Whether `after` must be called with every step."""
+        return self._of_episodes is not None
+
+    def after(self, step: Step) -> None:
+        """Draw what stays the same for an episode anew where the step ended one or was none: a reset, a crash."""
+        if self._of_episodes is not None:
+            self._of_episodes.begins |= step.terminated | step.truncated | ~step.valid
 
     def _draw(self, generator: np.random.Generator) -> np.ndarray:
         return drawn(generator, self._parts, self._block_steps)
@@ -68,10 +89,10 @@ class NoiseStream:
 class _Held:
     """Noise that stays the same for some steps, of several slots."""
 
-    def __init__(self, part: NoisePart, sequences: Sequence[np.random.SeedSequence]) -> None:
+    def __init__(self, part: NoisePart, generators: Sequence[np.random.Generator]) -> None:
         self._part = part
-        self._generators = [np.random.default_rng(sequence) for sequence in sequences]
-        self._kept = np.empty((len(sequences), 0), np.float32)
+        self._generators = generators
+        self._kept = np.empty((len(generators), 0), np.float32)
         self._left = 0  # steps for which it stays
 
     def beside(self, noise: np.ndarray) -> np.ndarray:
@@ -83,25 +104,51 @@ class _Held:
         return np.concatenate([self._kept, noise], 1)
 
 
+class _HeldForEpisodes:
+    """Noise that stays the same for an episode, of several slots."""
+
+    def __init__(self, part: NoisePart, generators: Sequence[np.random.Generator]) -> None:
+        self._part = part
+        self._generators = generators
+        self._kept = np.empty((len(generators), part.size), np.float32)
+        self.begins = np.ones(len(generators), bool)  # slots whose next step begins an episode
+
+    def beside(self, noise: np.ndarray) -> np.ndarray:
+        """Return the numbers of this step, [E, size], and the others [E, n] behind them."""
+        if np.count_nonzero(self.begins):
+            for slot in np.flatnonzero(self.begins):
+                self._kept[slot] = drawn(self._generators[slot], [self._part], 1)
+            self.begins[:] = False
+        return np.concatenate([self._kept, noise], 1)
+
+
 def noise_parts(kind: str, size: int) -> tuple[NoisePart, ...]:
     """Return the parts in their order, of "normal", "gumbel" or "normal:2 gumbel:6": how many numbers of which kind.
 
-    "normal:2:16": the same for 16 steps, which only the first part can be. Raises ProtocolError for what is no such
-    text, or for another size in all.
+    "normal:2:16": the same for 16 steps, which only the first part can be; "normal:2:episode": for an episode. Raises
+    ProtocolError for what is no such text, or for another size in all.
     """
     if kind in KINDS:
         return (NoisePart(KINDS[kind], size),)
     texts = [part.split(":") for part in kind.split(" ")]
     allowed = [len(text) == 2 or (len(text) == 3 and not place) for place, text in enumerate(texts)]
-    if not all(allowed) or not all(name in KINDS and all(map(_is_count, counts)) for name, *counts in texts):
+    if not all(allowed) or not all(name in KINDS and _are_counts(*counts) for name, *counts in texts):
         raise ProtocolError(f"the policy graph asks for noise of kind {kind[:64]!r}; known are {', '.join(KINDS)}")
-    parts = tuple(NoisePart(KINDS[name], *map(int, counts)) for name, *counts in texts)
+    parts = tuple(NoisePart(KINDS[name], int(size), *map(_steps, steps)) for name, size, *steps in texts)
     if sum(part.size for part in parts) != size:
         raise ProtocolError(
             f"the policy graph asks for {size} numbers of noise, and for {sum(part.size for part in parts)} as "
             f"{kind[:64]!r}"
         )
     return parts
+
+
+def _are_counts(size: str, *steps: str) -> bool:
+    return _is_count(size) and all(text == OF_AN_EPISODE or _is_count(text) for text in steps)
+
+
+def _steps(text: str) -> int:
+    return EPISODE if text == OF_AN_EPISODE else int(text)
 
 
 def _is_count(text: str) -> bool:

@@ -213,9 +213,11 @@ class _Play:
             given = observations if carried is None else {**observations, **carried.given}
             _, env_action, _ = runner.act(given, zero if noise is None else noise.next())
             step = environments.step(env_action)
+            known = environments.for_policy(step) if isinstance(environments, Games) else step
             if carried is not None:
-                known = environments.for_policy(step) if isinstance(environments, Games) else step
                 carried.after(runner.after, known)
+            if noise is not None:
+                noise.after(known)
             crashes = step.crashes or ([] if finite.holds(step) else list(finite.lies(step, environments.given)))
             for crash in crashes:  # an episode that breaks off has no return: there is nothing to report
                 if isinstance(crash.error, WindowClosed):

@@ -36,7 +36,7 @@ class ActionLayout:
     ) -> None:
         """noise_of_a_number: how many normal and Gumbel numbers of noise a sample takes for each number.
 
-        held_steps: for which the noise of numbers stays the same.
+        held_steps: for which the noise of numbers stays the same; 0: for an episode.
         """
         self.leaves = tuple(leaves)
         self.boxes = tuple(leaf for leaf in leaves if leaf.kind == "box")
@@ -66,12 +66,12 @@ class ActionLayout:
     def noise(self) -> str:
         """Kinds of noise in order: "normal", "gumbel", or both with how many of each, "normal:2 gumbel:6".
 
-        "normal:2:16" stays the same for 16 steps.
+        "normal:2:16" stays the same for 16 steps, "normal:2:episode" for an episode.
         """
         gumbels = self.noise_size - self._normals
         if not (self._normals and gumbels) and self._held_steps == 1:
             return "normal" if self._normals else "gumbel"
-        held = f":{self._held_steps}" if self._held_steps > 1 else ""
+        held = "" if self._held_steps == 1 else f":{self._held_steps or 'episode'}"
         parts = {f"normal:{self._normals}{held}": self._normals, f"gumbel:{gumbels}": gumbels}
         return " ".join(part for part, size in parts.items() if size)
 

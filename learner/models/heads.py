@@ -94,7 +94,7 @@ class ExplorationHead:
 
     gaussian: GaussianHead  # with a free std
     hidden: int  # outputs of the last hidden layer
-    held_steps: int  # for which the noise stays the same
+    held_steps: int  # for which the noise stays the same; 0: for an episode
 
     @property
     def noise_of_a_number(self) -> tuple[int, int]:
