@@ -67,5 +67,41 @@ def make_detached(features: int, size: int) -> nn.Module:
     return Detached(features, size)
 
 
+def make_forgetful(features: int, size: int) -> nn.Module:
+    return Only(lambda features, state: (features, 0.9 * state + features.sum(1, keepdim=True)))
+
+
+def make_idle(features: int, size: int) -> nn.Module:
+    return Only(lambda features, state: (torch.cat([features, state], 1), state))
+
+
+def make_blank(features: int, size: int) -> nn.Module:
+    return Only(lambda features, state: (torch.cat([features, state], 1), torch.zeros_like(state)))
+
+
+class Gated(Leaky):
+    """Leaky, of which the policy sees nothing at first."""
+
+    def __init__(self, features: int, size: int) -> None:
+        super().__init__(features, size)
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        state = state + self.gate * (super().forward(features, state)[1] - state)
+        return torch.cat([self.gate * state, features], 1), state
+
+
+def make_gated(features: int, size: int) -> nn.Module:
+    return Gated(features, size)
+
+
+def make_previous(features: int, size: int) -> nn.Module:
+    return Only(lambda features, state: (torch.cat([features, state], 1), features[:, :size]))
+
+
+def make_clock(features: int, size: int) -> nn.Module:
+    return Only(lambda features, state: (torch.cat([features, state], 1), state + 1))
+
+
 def make_random(features: int, size: int) -> nn.Module:
     return Only(lambda features, state: (features + torch.rand_like(features), state + features.sum(1, keepdim=True)))

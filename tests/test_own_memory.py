@@ -15,6 +15,8 @@ from dppo.api.callables import network_by_name
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.models.building import build_networks
 from dppo.learner.models.memory import StepwiseMemory
+from dppo.learner.models.memory_check import check_memory
+from dppo.learner.models.own_networks import own_memory
 from dppo.learner.ppo.trainer import Trainer
 from dppo.protocol.recurrent_state import with_state
 from dppo.protocol.specs import spec_of
@@ -75,6 +77,9 @@ def test_a_memory_that_does_not_fit_is_refused(name: str, words: str) -> None:
     [
         ("make_detached", r"no gradient reaches memory\.module\.share, memory\.module\.layer\.weight"),
         ("make_random", "onnxruntime than PyTorch"),
+        ("make_forgetful", r"the memory gives the same features whatever its state is, so it remembers nothing: make"),
+        ("make_idle", "the memory returns its state unchanged, so it remembers nothing"),
+        ("make_blank", "the memory returns the same state whatever it is given"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
@@ -83,6 +88,12 @@ def test_a_memory_that_cannot_be_trained_or_exported_is_refused_at_the_start(nam
     trainer = Trainer(SPEC, ppo=PpoConfig(), network=network, seed=1, total_steps=100)
     with pytest.raises(dppo.UsageError, match=words):
         trainer.check_graph()
+
+
+@pytest.mark.parametrize("name", ["make_memory", "make_gated", "make_previous", "make_clock"])
+def test_a_memory_is_one_that_has_no_effect_yet_or_hardly_any(name: str) -> None:
+    memory = own_memory(f"memory_nets:{name}", 6, 5, seed=1)
+    check_memory(memory, 6)
 
 
 def test_a_function_may_be_given_in_the_place_of_its_name() -> None:

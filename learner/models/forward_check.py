@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dppo.learner.models.memory import StepwiseMemory
+from dppo.learner.models.memory_check import check_memory
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.models.onnx_export import LISTED_LAYERS
 from dppo.learner.own_code import in_a_line
@@ -19,8 +21,9 @@ MOST_NAMED = 3  # parameters
 
 
 def check_forward(policy: PolicyNetwork, inputs: Sequence[Tensor]) -> None:
-    """Raise UsageError unless log-probs of rows are the same alone, and move every trainable parameter.
+    """Raise UsageError unless log-probs of rows are the same alone and move every trainable parameter.
 
+    A memory of a user's must also remember something.
     inputs: leaves, mask, state, reset and noise, with a row for each of several observations.
     """
     *given, noise = inputs
@@ -30,6 +33,8 @@ def check_forward(policy: PolicyNetwork, inputs: Sequence[Tensor]) -> None:
         log_prob = distribution.log_prob(rows)
     _check_repeated(policy, given, rows, log_prob.detach())
     _check_alone(policy, given, rows, log_prob.detach())
+    if isinstance(policy.memory, StepwiseMemory):
+        check_memory(policy.memory, policy.features)
     _check_trainable(policy, log_prob)
 
 
