@@ -2,12 +2,26 @@
 
 import math
 
-from dppo.learner.network_config import NetworkConfig
+from dppo.learner.frame_stacks import stacked
+from dppo.learner.image_leaves import check_images
+from dppo.learner.network_config import NetworkConfig, is_own
 from dppo.learner.ppo_config import PpoConfig
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec
 
 MOST_COMBINATIONS = 256  # of choices, whose probabilities are summed one by one
+
+
+MOST_NOISE = 2**16  # numbers, of one environment in one step
+
+
+def check_fit(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
+    """Raise UsageError, with what to do, for settings of networks and algorithm that do not fit a run's spaces."""
+    check_options(spec, network, ppo)
+    if not network.policy and not is_own(network.encoder):
+        check_images(spec, network)
+        _check_embedding(spec, network)
+    stacked(spec, network)  # raises
 
 
 def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
@@ -22,6 +36,9 @@ def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
             "network.exploration=state is of numbers, and these actions are choices, which have noise of their own: "
             "leave it out"
         )
+    if network.exploration == "state" and network.policy_hidden:
+        numbers = sum(leaf.elements for leaf in spec.action if leaf.kind == "box")
+        check_noise("network.exploration=state", (network.policy_hidden[-1] + 1) * numbers)
     if network.distribution == "beta":
         _check_bounds(spec)
     if ppo.surrogate == "divergence_mask" and ppo.divergence == "total_variation":
@@ -38,6 +55,16 @@ def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
         _check_closed_form(spec)
 
 
+def check_noise(setting: str, numbers: int) -> None:
+    """Raise UsageError where a step of one environment takes too much noise. setting: for the message."""
+    if numbers > MOST_NOISE:
+        instead = "a narrower last layer of network.policy_hidden" if "exploration" in setting else "fewer numbers"
+        raise UsageError(
+            f"{setting} takes {numbers:,} numbers of noise in every step, at most {MOST_NOISE:,} are possible: take "
+            f"{instead}"
+        )
+
+
 def _check_bounds(spec: Spec) -> None:
     """Raise UsageError where a Beta distribution has no numbers, or no bounds to be between."""
     boxes = [leaf for leaf in spec.action if leaf.kind == "box"]
@@ -51,6 +78,17 @@ def _check_bounds(spec: Spec) -> None:
                 f"network.distribution=beta needs both bounds of all numbers, and {leaf.name} lacks some: give its Box "
                 "a lowest and a highest value, or leave it out"
             )
+
+
+def _check_embedding(spec: Spec, network: NetworkConfig) -> None:
+    """Raise UsageError where choices are to be embedded, and nothing that is observed is a choice."""
+    if not network.embedding or any(leaf.kind == "discrete" for leaf in spec.observation):
+        return
+    kinds = ", ".join(f"{leaf.name} {leaf.kind} {leaf.shape}" for leaf in spec.observation[:4])
+    raise UsageError(
+        f"network.embedding={network.embedding} embeds Discrete leaves of observations, and there is none ({kinds}): "
+        "leave it out"
+    )
 
 
 def _check_closed_form(spec: Spec) -> None:

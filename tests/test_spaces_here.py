@@ -28,7 +28,7 @@ from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.transport.listener import Listening
 from dppo.learner.transport.network_thread import Network
 from dppo.local import learner_command
-from dppo.local.env_probe import ENOUGH
+from dppo.local.known_spaces import KNOWN
 from dppo.local.spaces_here import check_same_spaces, looking_for_spaces
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
@@ -61,7 +61,7 @@ def test_they_are_the_same_however_the_environment_is_vectorised(vectorization: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", sorted(ENOUGH))
+@pytest.mark.parametrize("env_id", sorted(KNOWN))
 def test_they_are_those_of_the_actors_environments(env_id: str) -> None:
     environments = make_environments(EnvSettings(env_id), 3)
     try:

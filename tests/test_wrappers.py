@@ -15,7 +15,8 @@ from dppo.actor.session.actions import MakeEnvironments
 from dppo.learner.config import EnvConfig, LearnerConfig
 from dppo.learner.session.settings import session_settings
 from dppo.learner.storage.run_directory import StartIdentity
-from dppo.local.env_probe import needs_no_probe, probe
+from dppo.local.env_probe import probe
+from dppo.local.known_spaces import needs_no_probe
 from dppo.local.preflight import env_settings
 from dppo.local.spaces_here import looking_for_spaces
 from dppo.protocol.env_wrappers import EnvWrapper, parse_wrappers, read_wrappers

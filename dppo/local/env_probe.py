@@ -33,9 +33,6 @@ CLOSE_SECONDS = 5.0  # for close(), which some simulators need to free a port or
 MARGIN_SECONDS = 10.0  # to start Python and to write a stack
 LOG_BYTES = 100_000
 STDERR = 2  # the descriptor: an environment may put something else into sys.stderr
-ENOUGH = frozenset(
-    ("CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "FrozenLake-v1")
-)  # made from Gymnasium alone: no need to try, which would cost each of their runs half a second
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -43,12 +40,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     error: str = ""  # "" where there is none
     spec: bytes = b""  # the environment's, as MessagePack: JSON has no infinity
-
-
-def needs_no_probe(env: EnvSettings) -> bool:
-    """Return whether the environment can certainly be made."""
-    is_plain = env.kwargs_json == "{}" and env.wrappers_json == "[]" and not env.step_metrics
-    return env.id in ENOUGH and is_plain and env.vectorization != "native" and env.action_mask in ("auto", "none")
 
 
 def probe(

@@ -14,7 +14,8 @@ from dppo.learner.config import LearnerConfig
 from dppo.learner.storage.checkpoint_format import newest_state, read_document
 from dppo.learner.storage.initial_weights import Source, difference, find_source
 from dppo.learner.storage.settings_history import has_begun
-from dppo.local.env_probe import needs_no_probe, probe
+from dppo.local.env_probe import probe
+from dppo.local.known_spaces import needs_no_probe
 from dppo.protocol.env_wrappers import differ_by_environment, read_wrappers
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.messages import EnvSettings

@@ -15,10 +15,12 @@ from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.storage.settings_history import KeptSettings
 from dppo.learner.telemetry.status import Status
 from dppo.learner.transport.listener import Listening, check_address
+from dppo.local.known_spaces import known_spaces
 from dppo.local.launch_texts import FirstLine, LaunchTexts, again_text
 from dppo.local.launching import NEW, check_hooks_of_finished, checked, in_new_directory, placed, show_finished
 from dppo.local.log_files import tracing
 from dppo.local.metrics_server import serving_metrics
+from dppo.local.misfits import check_spaces_before_start
 from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import kept_settings, stand
 from dppo.local.spaces_here import check_same_spaces, looking_for_spaces
@@ -114,6 +116,9 @@ def _run_alone(
         _tell_actors(config, listening, standing.over)
         return 0
     collect, env = config.learner.collect, env_settings(config.learner)
+    known = known_spaces(env)
+    if known is not None:
+        check_spaces_before_start(config.learner, known)
     with (
         serving_metrics(config.learner.run.metrics_address) as publish,
         looking_for_spaces(env, collect.envs_per_actor) as spaces_here,

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from dppo.learner.config import LearnerConfig
-from dppo.learner.image_leaves import SMALLEST, check_images
 from dppo.local.actor_processes import actors_text
-from dppo.local.env_probe import needs_no_probe, probe
+from dppo.local.env_probe import probe
 from dppo.local.expected_spaces import expected_spaces
 from dppo.local.hooks_check import check_hooks
+from dppo.local.known_spaces import known_spaces
+from dppo.local.misfits import check_memory_length, check_spaces_before_start
 from dppo.local.network_check import NetworkTrial
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.process.resources import lack, room, usable_cores
-from dppo.protocol.specs import Spec
 from dppo.required_packages import FILMING, TRAINING, need
 from dppo.settings.commands import TrainConfig
 from dppo.watch.evaluation_slots import beyond
@@ -30,19 +30,21 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
     if config.learner.run.hooks:
         check_hooks(config.learner.run.hooks)
     env, device = env_settings(config.learner), config.learner.run.device
-    network, specs = config.learner.network, list[Spec]()
     same_as_before = expected_spaces(config.learner, env)
-    needs_spaces = same_as_before is not None or bool(network.own_code) or network.encoder in SMALLEST
+    check_memory_length(config.learner, config.actors)
+    known = known_spaces(env)
+    if known is not None:
+        check_spaces_before_start(config.learner, known)  # before anything is made, for a device
+    specs = [] if known is None else [known]
     with ExitStack() as stack:
-        trial = stack.enter_context(closing(NetworkTrial(config.learner))) if network.own_code else None
-        if device != "cpu" or needs_spaces or not needs_no_probe(env):
+        trial = stack.enter_context(closing(NetworkTrial(config.learner))) if config.learner.network.own_code else None
+        if device != "cpu" or known is None:
             slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2
             probe(env, note, device=device, slot=slot, found=specs.append)
-        for spec in specs:
+        for spec in specs[-1:]:
             if same_as_before is not None:
                 same_as_before(spec)
-            if network.encoder in SMALLEST:
-                check_images(spec, network)
+            check_spaces_before_start(config.learner, spec)
             if trial is not None:
                 trial.finish(spec)
     cores = usable_cores()

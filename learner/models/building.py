@@ -24,10 +24,9 @@ from dppo.learner.models.memory import AnyMemory, Kind, Memory
 from dppo.learner.models.networks import ActionBounds, CriticNetwork, PolicyNetwork
 from dppo.learner.models.own_networks import own_encoder, own_head, own_memory, own_policy
 from dppo.learner.network_config import NetworkConfig, is_own
-from dppo.protocol.errors import UsageError
+from dppo.learner.option_checks import check_noise
 from dppo.protocol.specs import Leaf, Spec
 
-MOST_NOISE = 2**16  # numbers, of one environment in one step
 CRITICS_SEED = 1  # added to the run's, for an encoder of the critic's own that a user's function makes
 
 
@@ -93,6 +92,13 @@ def _of_numbers(network: NetworkConfig, features: int) -> NumbersHead:
     if network.exploration == "independent":
         return gaussian
     return ExplorationHead(gaussian, (features, *network.policy_hidden)[-1], network.exploration_steps)
+
+
+def _setting_of(numbers: NumbersHead) -> str:
+    """Return what decides how much noise an action takes, for messages."""
+    if isinstance(numbers, ExplorationHead):
+        return "network.exploration=state"
+    return "network.distribution=beta" if isinstance(numbers, BetaHead) else "the action"
 
 
 def build_encoder(spec: Spec, network: NetworkConfig, generator: torch.Generator, seed: int) -> tuple[nn.Module, int]:
@@ -182,11 +188,7 @@ def perceptron_policy(
 ) -> PolicyNetwork:
     """A perceptron on the encoder's features [N, features], or on the memory's, with the built-in head."""
     layout = ActionLayout(spec.action, numbers.noise_of_a_number, numbers.held_steps)
-    if layout.noise_of_numbers > MOST_NOISE:
-        raise UsageError(
-            f"network.exploration=state takes {layout.noise_of_numbers:,} numbers of noise in every step, at most "
-            f"{MOST_NOISE:,} are possible: take a narrower last layer of network.policy_hidden"
-        )
+    check_noise(_setting_of(numbers), layout.noise_of_numbers)
     head = ActionHead(layout, numbers, float(initial_log_std), squashes=action_bounds == "squash")
     kept = numbers.hidden if isinstance(numbers, ExplorationHead) else 0  # of the inputs of the last layer
     body = mlp(

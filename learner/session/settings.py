@@ -7,9 +7,8 @@ from itertools import pairwise
 from dppo.learner.batch_memory import machine_bytes, too_large, update_bytes
 from dppo.learner.config import LearnerConfig
 from dppo.learner.frame_stacks import rollout_spec
-from dppo.learner.image_leaves import FEATURES, check_images, cnn_weights, images_of
-from dppo.learner.network_config import NetworkConfig, is_own
-from dppo.learner.option_checks import check_options
+from dppo.learner.image_leaves import FEATURES, cnn_weights, images_of
+from dppo.learner.option_checks import check_fit
 from dppo.learner.session.flow_control import check_sizes
 from dppo.learner.session.records import Settings
 from dppo.learner.storage.run_directory import RunDirectory, StartIdentity
@@ -71,10 +70,7 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
     Warn of one that will not fit into memory.
     """
     collect = config.collect
-    check_options(spec, config.network, config.ppo)
-    if not config.network.policy and not is_own(config.network.encoder):
-        check_images(spec, config.network)
-        _check_embedding(spec, config.network)
+    check_fit(spec, config.network, config.ppo)
     check_sizes(
         rollout_spec(spec, config.network),
         batch_steps=collect.batch_steps,
@@ -93,17 +89,6 @@ def check_spaces(spec: Spec, config: LearnerConfig, warn: Callable[[str], None])
     )
     if line:
         warn(line)
-
-
-def _check_embedding(spec: Spec, network: NetworkConfig) -> None:
-    """Raise UsageError where choices are to be embedded, and nothing that is observed is a choice."""
-    if not network.embedding or any(leaf.kind == "discrete" for leaf in spec.observation):
-        return
-    kinds = ", ".join(f"{leaf.name} {leaf.kind} {leaf.shape}" for leaf in spec.observation[:4])
-    raise UsageError(
-        f"network.embedding={network.embedding} embeds Discrete leaves of observations, and there is none ({kinds}): "
-        "leave it out"
-    )
 
 
 def why_not_trained(spec: Spec, config: LearnerConfig) -> str:
