@@ -1,5 +1,6 @@
 """Observations as people have them, to the rows that a policy's graph takes. Knows arrays; knows no environment."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -9,6 +10,9 @@ from dppo.protocol.errors import UsageError
 from dppo.protocol.leaf_paths import Misplaced, Nest
 from dppo.protocol.rollout import Leaves
 from dppo.protocol.specs import Leaf
+
+SCALED = "pictures scaled to 0..1, multiply by 255"
+STACK = 6  # frames up to who called predict
 
 
 class ObservationRows:
@@ -55,6 +59,8 @@ class _LeafRows:
         self.name = leaf.name
         self._leaf = leaf
         self._wire = np.dtype(leaf.dtype)
+        self._is_of_bytes = leaf.kind == "box" and leaf.dtype == "|u1"
+        self._is_warned = False
         self._called = "the observation" if leaf.name == "observation" else leaf.name
 
     def of(self, value: Any) -> tuple[np.ndarray, bool]:
@@ -87,8 +93,22 @@ class _LeafRows:
             is_kept &= (rows >= first) & (rows <= last)
         if not is_kept.all():
             value = array[np.unravel_index(int(np.argmin(is_kept)), is_kept.shape)]
-            raise UsageError(f"{self._called} holds {value}: this policy takes {self._values()}")
+            hint = f", and these look like {SCALED}" if self._is_of_bytes and np.abs(array).max() <= 1 else ""
+            raise UsageError(f"{self._called} holds {value}: this policy takes {self._values()}{hint}")
+        if self._is_of_bytes and array.dtype.kind in "fb" and 0 < array.max() <= 1:
+            self._warn_of_scale(array.dtype)
         return rows
+
+    def _warn_of_scale(self, dtype: np.dtype[Any]) -> None:
+        """Name bytes that came as numbers of 0 and 1, once: they may be meant, as on a board, or be scaled."""
+        if not self._is_warned:
+            self._is_warned = True
+            warnings.warn(
+                f"{self._called} holds {dtype} of 0 and 1, and this policy was trained on bytes from 0 to 255, of "
+                f"which 1 is nearly nothing: where these are {SCALED}; where 1 is what the environment gave, "
+                "pass uint8",
+                stacklevel=STACK,
+            )
 
     def _values(self) -> str:
         if self._leaf.kind == "discrete":
