@@ -6,12 +6,16 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+from torch import nn
+
 from dppo.actor.envs.make import make_environments
 from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.bench.observed_run import conditions
 from dppo.bench.result_file import write_result
 from dppo.learner.config import LearnerConfig
+from dppo.learner.models.memory import Memory
+from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
@@ -51,6 +55,7 @@ class Bench:
         environments.close()
         self._batch = [Received("bench", b"bench", 1, 0, segment, 1, 1)]
         self.steps, self.minibatches = segment.steps, 0.0
+        self.multiplications = multiplications(self._trainer.policy, self._trainer.critic)
 
     def seconds(self) -> float:
         """Time of one update, from the first weights each time."""
@@ -83,16 +88,53 @@ def update(arguments: BenchUpdate) -> int:
         "minibatches": {name: bench.minibatches for name, bench in benches.items()},
         "median_seconds": {name: median(values) for name, values in seconds.items()},
         "ratio": {name: ratio(seconds[name], seconds[PLAIN]) for name in benches},
+        "multiplications": {name: bench.multiplications for name, bench in benches.items()},
         "ratio_to_layer": ratio(seconds[MEMORY], seconds[LAYER]),
         "seconds": seconds,
     }
-    for name in benches:
+    for name, bench in benches.items():
         print(
-            f"{name:>20}: {1e3 * result['median_seconds'][name]:8.1f} ms, {result['ratio'][name]:5.2f} times; "
-            f"{benches[name].steps:,} steps, {benches[name].minibatches:g} minibatches an epoch"
+            f"{name:>20}: {1e3 * result['median_seconds'][name]:8.1f} ms, {result['ratio'][name]:5.2f} times"
+            f"{_multiplied(bench, benches[PLAIN])}; {bench.steps:,} steps, {bench.minibatches:g} minibatches an epoch"
         )
     write_result(result, arguments.output)
     return 0
+
+
+def _multiplied(bench: Bench, plain: Bench) -> str:
+    """Return how many times the multiplications of the plain network it does, for people; "" where none are counted."""
+    if bench.multiplications is None or not plain.multiplications:
+        return ""
+    return f" ({bench.multiplications / plain.multiplications:.2f} times the multiplications)"
+
+
+def multiplications(policy: PolicyNetwork, critic: CriticNetwork) -> int | None:
+    """Return multiplications of numbers with weights that a row takes in an epoch, forwards and backwards.
+
+    A weight takes one for the output, one for its own gradient, and one for the slope of its input, where something is
+    trained before it. None of networks with other parts than linear layers, GRU and LSTM.
+    """
+    parts = [policy.encoder, policy.body, critic.body]
+    weights = [parameter for part in parts for parameter in part.parameters()]
+    layers = [[layer.weight for layer in part.modules() if isinstance(layer, nn.Linear)] for part in parts]
+    if critic.encoder is not None or sum(map(len, layers)) != sum(weight.dim() > 1 for weight in weights):
+        return None
+    of_encoder, *of_bodies = layers
+    if of_encoder:
+        of_encoder, of_first = of_encoder[1:], [of_encoder[0]]
+    elif policy.memory is None:
+        of_bodies, of_first = [of_body[1:] for of_body in of_bodies], [of_body[0] for of_body in of_bodies]
+    else:
+        of_first = []
+    inner = [weight for part in (of_encoder, *of_bodies) for weight in part]
+    if isinstance(policy.memory, Memory):
+        matrices = [weight for weight in policy.memory.parameters() if weight.dim() > 1]
+        first = 0 if of_first else 1  # features that nothing is trained before
+        of_first += matrices[:first]
+        inner += matrices[first:]
+    elif policy.memory is not None:
+        return None
+    return 2 * sum(weight.numel() for weight in of_first) + 3 * sum(weight.numel() for weight in inner)
 
 
 def networks_of(network: NetworkConfig) -> dict[str, NetworkConfig]:
