@@ -4,7 +4,6 @@ import functools
 import re
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -197,29 +196,6 @@ def test_discrete_observations() -> None:
             policy.predict(wrong)
     with pytest.raises(dppo.UsageError, match=r"batch of shape \(N,\)"):
         policy.predict([[1, 2]])
-
-
-def test_pictures_of_another_scale_are_named() -> None:
-    graph = graph_of(gym.spaces.Box(0, 255, (2, 2), np.uint8), gym.spaces.Discrete(3))
-    policy = Policy(graph)
-    with pytest.raises(
-        dppo.UsageError, match=r"holds 0\.5: .*these look like pictures scaled to 0\.\.1, multiply by 255"
-    ):
-        policy.predict(np.array([[0.0, 0.5], [1.0, 0.25]]))
-    with pytest.raises(dppo.UsageError, match=r"holds 127\.5: this policy takes what uint8 can hold$"):
-        policy.predict(np.full((2, 2), 127.5))
-    for black_or_white in (np.eye(2, dtype=np.float32), np.eye(2, dtype=bool)):
-        policy = Policy(graph)
-        with pytest.warns(
-            UserWarning, match=r"of 0 and 1, .* where 1 is what the environment gave, pass uint8"
-        ) as caught:
-            policy.predict(black_or_white)
-        policy.predict(black_or_white)  # once
-        assert [warning.filename for warning in caught] == [__file__]
-    with warnings.catch_warnings(action="error"):
-        policy = Policy(graph)
-        for frame in (np.zeros((2, 2)), np.eye(2, dtype=np.uint8), 255 * np.eye(2), np.full((2, 2), 2.0)):
-            policy.predict(frame)
 
 
 def test_integer_observations_are_not_cut_off() -> None:

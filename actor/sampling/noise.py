@@ -116,7 +116,7 @@ class _HeldForEpisodes:
     def beside(self, noise: np.ndarray) -> np.ndarray:
         """Return the numbers of this step, [E, size], and the others [E, n] behind them."""
         if np.count_nonzero(self.begins):
-            for slot in np.flatnonzero(self.begins):
+            for slot in np.flatnonzero(self.begins).tolist():
                 self._kept[slot] = drawn(self._generators[slot], [self._part], 1)
             self.begins[:] = False
         return np.concatenate([self._kept, noise], 1)

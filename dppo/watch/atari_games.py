@@ -134,7 +134,7 @@ def _game(env: EnvConfig, place: Place, column: int, *, is_filmed: bool) -> Game
     vector = _vector(env, kwargs, place, column)
     screen = None
     if is_filmed:
-        height, width = gym.make(env.id).observation_space.shape[:2]
+        height, width = (gym.make(env.id).observation_space.shape or ())[:2]
         screen = _vector(
             env, {**kwargs, "grayscale": False, "img_height": height, "img_width": width, "stack_num": 1}, place, column
         )
