@@ -10,7 +10,7 @@ import pytest
 
 from dppo.cli import run_command
 from dppo.local import preflight
-from dppo.local.known_spaces import KNOWN
+from dppo.local.known_spaces import KNOWN, known_spaces
 from dppo.local.preflight import check_before_start
 from dppo.protocol.errors import UsageError
 from dppo.protocol.messages import EnvSettings
@@ -119,4 +119,4 @@ def test_the_command_leaves_nothing_behind(
 def test_known_spaces_are_those_of_the_environment(env_id: str) -> None:
     environment = gym.make(env_id)
     assert spec_of(environment.observation_space, environment.action_space) == KNOWN[env_id]
-    assert preflight.known_spaces(EnvSettings(env_id, metrics=("speed",))) != KNOWN[env_id]
+    assert known_spaces(EnvSettings(env_id, metrics=("speed",))) != KNOWN[env_id]
