@@ -16,9 +16,10 @@ PLACE   := $(shell pwd | cksum | cut -d ' ' -f 1)
 LEARNER := $(VENV)/.installed-learner-$(PLACE)
 DEV     := $(VENV)/.installed-dev-$(PLACE)
 FUZZ    := $(VENV)/.installed-fuzz-$(PLACE)
+DOCS    := $(VENV)/.installed-docs-$(PLACE)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint fuzz bench clean
+.PHONY: help train test lint fuzz bench docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -54,8 +55,11 @@ fuzz: $(DEV) $(FUZZ) ## headers that reach new code, looked for by Atheris; the 
 bench: $(LEARNER) ## measure (BENCH=solve or throughput, ENV=Pendulum-v1, ARGS=...)
 	@exec $(BIN)/dppo bench $(BENCH) --env $(ENV) $(ARGS)
 
+docs: $(DOCS) ## the documentation as a site, in site/: open site/index.html
+	$(BIN)/python -m mkdocs build --strict --clean $(ARGS)
+
 clean: ## remove .venv and caches; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The interpreter is a prerequisite: when it has gone (an upgrade of the system), its packages are installed anew.
@@ -63,13 +67,17 @@ $(LEARNER): pyproject.toml $(BIN)/python
 	$(call install,learner)
 	@touch $@
 
-# The dev extra contains the learner's, so `make train` after `make test` has nothing left to install.
+# The dev extra contains those of learner and docs: after `make test` these have nothing left to install.
 $(DEV): pyproject.toml $(BIN)/python
 	$(call install,dev)
-	@touch $(LEARNER) $@
+	@touch $(LEARNER) $(DOCS) $@
 
 $(FUZZ): pyproject.toml $(BIN)/python
 	$(call install,fuzz)
+	@touch $@
+
+$(DOCS): pyproject.toml $(BIN)/python
+	$(call install,docs)
 	@touch $@
 
 $(BIN)/python:

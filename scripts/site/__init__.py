@@ -1,0 +1,1 @@
+"""The documentation as a site: what MkDocs is helped with, and pages that are made from the code. Not installed."""
