@@ -22,26 +22,34 @@ SHORT = ((r"total_steps=[\d_]+", "total_steps=1"), (r"actors=\d+", "actors=0"), 
 WITH_EXAMPLES = {
     "README.md",
     "docs/environments.md",
+    "docs/from-other-libraries.md",
     "docs/hooks.md",
     "docs/images.md",
+    "docs/index.md",
     "docs/masks.md",
     "docs/memory.md",
     "docs/networks.md",
     "docs/onnx.md",
+    "docs/policy.md",
     "docs/python.md",
+    "docs/sizing.md",
     "docs/spaces.md",
 }
 LONG = {
     "docs/environments.md",
+    "docs/from-other-libraries.md",
     "docs/images.md",
+    "docs/index.md",
     "docs/masks.md",
     "docs/memory.md",
     "docs/networks.md",
+    "docs/policy.md",
     "docs/python.md",
+    "docs/sizing.md",
     "docs/spaces.md",
 }  # run by the slow tests only, as it stands
 PSEUDO_CODE = {"docs/architecture.md"}
-NEEDS_A_RUN = {"docs/onnx.md"}
+NEEDS_A_RUN = {"docs/onnx.md", "docs/policy.md", "docs/sizing.md"}
 
 
 def blocks(page: str) -> list[str]:

@@ -1,0 +1,59 @@
+"""docs/from-other-libraries.md: its settings are ours, and foreign names are answered with the setting of their row."""
+
+import re
+
+import pytest
+from processes import REPOSITORY
+
+from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import settings_of
+from dppo.settings.suggestions import suggestion
+
+PAGE = (REPOSITORY / "docs" / "from-other-libraries.md").read_text()
+SETTINGS = settings_of(TrainConfig)
+OTHERWISE = {  # what the command line answers with more than one word may mean, or takes as it is
+    "env": "a short form of env.id",
+    "target_kl": "a setting of ours, of another meaning, which the row says",
+}
+
+
+def rows() -> list[list[str]]:
+    """Cells of the table of settings, without its head."""
+    text = PAGE.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+
+
+def ours_of(row: list[str]) -> str:
+    """Our settings of a row, as suggestions name them."""
+    return " and ".join(re.findall(r"`([\w.]+)`", row[0]))
+
+
+NAMES = [
+    (ours_of(row), name)
+    for row in rows()
+    for cell in row[1:4]
+    for name in re.findall(r"`(\w+)`", cell)
+    if name not in OTHERWISE
+]
+
+
+def test_the_table_is_read() -> None:
+    assert len(rows()) > 30
+    assert len(set(NAMES)) > 55
+
+
+@pytest.mark.parametrize("row", rows(), ids=ours_of)
+def test_every_setting_of_the_table_is_one(row: list[str]) -> None:
+    assert [name for name in ours_of(row).split(" and ") if name not in SETTINGS] == []
+
+
+@pytest.mark.parametrize(("ours", "theirs"), sorted(set(NAMES)))
+def test_a_foreign_name_is_answered_with_ours(ours: str, theirs: str) -> None:
+    if ours.rpartition(".")[2] != theirs:  # the same word needs no answer
+        assert suggestion(theirs, SETTINGS).startswith((f" (here it is {ours})", f" (here it is {ours}: "))
+
+
+def test_settings_that_the_text_names_are_ours() -> None:
+    prefixes = "|".join(sorted({name.partition(".")[0] for name in SETTINGS if "." in name}))
+    named = set(re.findall(rf"`((?:{prefixes})\.\w+)", PAGE))
+    assert named - set(SETTINGS) == set()
