@@ -221,6 +221,7 @@ OF_RUNS = {
     "diagnose": ("dppo.ops.diagnose.command", "DiagnoseArguments", "diagnose"),
     "doctor": ("dppo.ops.doctor.command", "DoctorArguments", "doctor"),
     "ledger": ("dppo.ops.ledger", "LedgerArguments", "show"),
+    "report": ("dppo.watch.report", "ReportArguments", "report"),
     "watch": ("dppo.watch.watch_command", "WatchArguments", "watch"),
     "replay": ("dppo.local.replay", "ReplayArguments", "replay"),
 }

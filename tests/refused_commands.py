@@ -151,6 +151,8 @@ ADVERSE: dict[str, tuple[tuple[str, ...], int]] = {
     "check of nothing": (("check", "Nothing-v0"), 2),
     "check without a step": (("check", "CartPole-v1", "--check-steps", "0"), 2),
     "check without time": (("check", "CartPole-v1", "--check-seconds", "0"), 2),
+    "report of nothing": (("report", "runs/nothing"), 2),
+    "watch of nothing": (("watch", "runs/nothing"), 2),
     "diagnose of nothing": (("diagnose", "runs/nothing"), 2),
     "doctor of nothing": (("doctor", "runs/nothing"), 2),
     "doctor with a line that is none": (("doctor", "--join", "nonsense"), 2),

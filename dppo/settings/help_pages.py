@@ -25,6 +25,7 @@ commands:
   runs              list runs with their states, steps and returns
   plot              draw learning curves
   check             play an environment at random: what would keep PPO from learning it
+  report            one HTML file about a run, to keep or to send
   diagnose          what kept a run from learning, with the setting to change
   doctor            check this machine, a run's keys, and the way to a learner
   ledger            where every step of a run went, and whether the books close

@@ -20,6 +20,7 @@ ENTROPY_GONE = 0.01  # of what it was at first
 ENTROPY_KEPT = 0.98
 HEAVY_ENTROPY = 0.1  # coefficient that outweighs normalised advantages; 0 to 0.01 is usual
 BLIND_CRITIC = 0.15  # explained variance; from 0.3 on
+POOR_VALUES = 0.25  # loss of normalised values; below 0.1 after the first updates
 GRADIENT = 100.0  # times max_grad_norm; up to 10
 OVERSHOT = 1.5  # times batch_steps; up to 1.17
 SHORT_SEGMENT = 4  # steps of an environment in a batch
@@ -89,9 +90,11 @@ def exploration(history: History) -> list[Finding]:
 def critic(history: History) -> list[Finding]:
     """Findings about the critic."""
     explained = history.median("explained_variance", 0.5)
+    ppo = history.config.ppo
     if len(history.rows) < 2 * FEW_UPDATES or not explained < BLIND_CRITIC or _is_solved(history):
         return []
-    ppo = history.config.ppo
+    if ppo.normalise_values and not history.median("value_loss", 0.5) > POOR_VALUES:
+        return []  # there is hardly anything to explain: all returns are alike by now
     if ppo.value_coefficient == 0 and not ppo.critic_epochs:
         do = "Set ppo.value_coefficient: 0.5."
     else:
