@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 from graphs import categorical_graph
-from test_initial_weights import SPEC, config, learn_something, old, opened
+from test_initial_weights import SPEC, config, learn_something, old, opened, trained
 
 from dppo.actor.envs.make import make_environments
 from dppo.learner.models.onnx_export import with_metadata
@@ -24,7 +24,7 @@ from dppo.settings.commands import TrainConfig
 from dppo.watch.evaluate import evaluate
 from dppo.watch.policy_spaces import refuse_other_spaces
 
-__all__ = ["learn_something", "old", "opened"]  # a fixture, and what it needs
+__all__ = ["learn_something", "old", "opened", "trained"]  # a fixture, and what it needs
 
 OTHER = Spec((Leaf("observation", "<f4", (5,), "box"),), SPEC.action)
 CHANGED = "observation is float32 (5,) here, float32 (3,) in the run"
