@@ -73,6 +73,14 @@ def test_a_report_has_results_pictures_findings_ledger_and_settings(tmp_path: Pa
     assert "video" not in found.tags
 
 
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes half a second, where it is not looked at."""
+    monkeypatch.setattr("dppo.watch.report.returns_picture", lambda rows, target: "")
+    monkeypatch.setattr("dppo.watch.report.updates_picture", lambda rows: "")
+
+
+@pytest.mark.usefixtures("without_pictures")
 def test_names_of_others_are_text(tmp_path: Path) -> None:
     env = dataclasses.replace(LearnerConfig().env, kwargs={"name": "<script>alert(1)</script>"})
     history = with_times(history_of(env_restarts=1))
@@ -90,6 +98,7 @@ def test_a_run_without_an_episode_is_reported_too(tmp_path: Path) -> None:
     assert found.tags.count("svg") == 1
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_newest_film_is_in_the_page(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "step-1.gif").write_bytes(GIF)
