@@ -21,7 +21,7 @@ from dppo.learner.session.space_remarks import remarks, wrapper_remarks
 from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.learner.storage.best_policy import BestPolicy
 from dppo.learner.storage.books import Books
-from dppo.learner.storage.checkpointer import Content, Saver, over_because, resume
+from dppo.learner.storage.checkpointer import MOST_FILES, Content, Saver, over_because, resume
 from dppo.learner.storage.initial_weights import begin_from, find_source
 from dppo.learner.storage.journal import Journal
 from dppo.learner.storage.journal_records import Entry
@@ -250,7 +250,7 @@ class Run:
 
     def books(self, session: LearnerSession) -> Books:
         """Return where every step is now; under the session's lock."""
-        self.journal.turn_over()
+        self.journal.turn_over(keeps=0 if self._is_first else MOST_FILES)
         crash = session.env_faults.newest_crash
         return Books(session.ledger.to_state(), self.journal.position, crash, session.slots.most)
 

@@ -23,10 +23,18 @@ class Simulation(SimulatedLearner):
                 self.attach(process)
                 self.step(process, steps)
             self.exchange()
+            if self.learner is not None and self.learner.cycle.batch.steps >= self.settings.batch_steps:
+                self.end_collecting()
+                self.exchange()
             self.train()
             self.exchange()
             self.pass_time(ROUND_SECONDS)
             self.exchange()
+
+    def end_collecting(self) -> None:
+        """Several learners have their batch together; nothing where there is one."""
+        if self.learner is not None and self.settings.learners > 1:
+            self._do(self.learner.end_collecting(self.version, self.now))
 
     def pulse(self, steps: int) -> None:
         """Let every process do a little: much stays on its way, so that the next fault finds something."""

@@ -1,7 +1,6 @@
 """Learners of one group hold the same weights after every update, whichever of them take part, and fail in one line."""
 
 import functools
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -234,7 +233,3 @@ def test_a_signal_ends_the_batch_of_all(shared: Store) -> None:
     calls.calls[1].end(5)
     assert calls.wait()
     calls.close()
-
-
-def test_torch_logs_no_stack_for_a_look_that_came_too_early() -> None:
-    assert os.environ["TORCH_CPP_LOG_LEVEL"] == "FATAL"

@@ -16,6 +16,8 @@ from dppo.protocol import snapshot
 
 NAMES = ("a", "b", "c")
 QUOTA = {"rule": "quota", "slots": len(NAMES) * ENVS}
+SEVERAL: tuple[dict[str, Any], ...] = ({"learners": 2}, {"learners": 3, "late_learners": 1})
+FILLS = ({}, {"stop_at_episode_end": True}, {"rule": "even_shares"}, QUOTA, {"rule": "quorum"}, *SEVERAL)
 MAX_PROCESSES = 12  # of one example
 EXAMPLES = 20
 MANY_EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "150"))
@@ -45,7 +47,7 @@ class Faults(RuleBasedStateMachine):
         actors=st.integers(1, 3),
         pace=st.integers(0, 4),
         calm=st.integers(0, 8),
-        fills=st.sampled_from([{}, {"stop_at_episode_end": True}, {"rule": "even_shares"}, QUOTA, {"rule": "quorum"}]),
+        fills=st.sampled_from(FILLS),
         is_relayed=st.booleans(),
     )
     def begin(
@@ -126,6 +128,10 @@ class Faults(RuleBasedStateMachine):
     def only_the_learners_clock_is_looked_at(self) -> None:
         self.world.now += 1.5
         self.world.tick_learner()
+
+    @rule()
+    def the_other_learners_have_the_rest_of_the_batch(self) -> None:
+        self.world.end_collecting()
 
     @rule()
     def the_learner_saves(self) -> None:

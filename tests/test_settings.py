@@ -13,7 +13,7 @@ from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import build, nearest, settings_of, values_of
 from dppo.settings.flags import parse_flags
 from dppo.settings.layers import dump_yaml, load_config_file, resolve, resolve_file
-from dppo.settings.preset_files import CLASSICS, FAMILIES, preset_names, preset_of
+from dppo.settings.preset_files import CLASSICS, FAMILIES, METHODS, preset_names, preset_of
 
 
 def yaml_file(directory: Path, text: str) -> str:
@@ -196,7 +196,7 @@ def test_every_preset_loads_and_comes_back_equal(name: str, tmp_path: Path) -> N
     assert resolve(TrainConfig, file=file, flags={}, environ={}, preset="none").config == config
 
 
-OF_MANY = {*CLASSICS, *FAMILIES.values()}
+OF_MANY = {*CLASSICS, *METHODS, *FAMILIES.values()}
 
 
 @pytest.mark.parametrize("name", [name for name in preset_names() if "/" not in name and name not in OF_MANY])

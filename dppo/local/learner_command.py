@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from dppo.learner.group.membership import Membership, membership_in
+from dppo.learner.group.membership import TORCH_LOG, Membership, membership_in
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.storage.settings_history import KeptSettings
 from dppo.learner.telemetry.status import Status
@@ -34,6 +34,8 @@ from dppo.settings.layers import Resolved, dump_yaml, resolve_file
 def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
     """Train until the run is over; returns the exit code. Raises DppoError where it cannot start, or fails."""
     place = membership_in(os.environ)
+    if place is not None:
+        os.environ.setdefault(*TORCH_LOG)  # before torch is imported
     if place is not None and place.local_rank:
         join_file = f"{listening.join_file}-{place.local_rank}" if listening.join_file else ""
         listening = dataclasses.replace(listening, bind=place.bind_of(listening.bind), join_file=join_file)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 PRESETS = Path(__file__).parent.parent / "presets"
 CLASSICS = ("mujoco-classic", "box2d-classic")  # good for a family of environments, found by their names only
+METHODS = ("deepmind-dppo",)  # of papers, on an environment that they name themselves
 FAMILIES = {"ALE/": "atari"}  # good for all environments whose ids begin so, and found by them
 
 

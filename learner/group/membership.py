@@ -12,6 +12,7 @@ RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT = "RANK", "WORLD_SIZE", "MASTER_ADDR"
 LOCAL_RANK = "LOCAL_RANK"
 AGENT_STORE, ATTEMPT = "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_RESTART_COUNT"  # of torchrun
 FIRST_SLOT = "DPPO_FIRST_SLOT"  # of this rank's environments, from `dppo train`
+TORCH_LOG = ("TORCH_CPP_LOG_LEVEL", "FATAL")  # else torch prints a stack for every look that comes too early
 SLOTS = 4096  # of a rank whose launcher does not count environments
 MOST_RANKS = 1024
 

@@ -4,13 +4,10 @@ Torch exports them at run time, and its stubs do not.
 """
 
 import importlib
-import os
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
 from torch import Tensor
-
-os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # else torch prints a stack for every look that comes too early
 
 _distributed: Any = importlib.import_module("torch.distributed")
 

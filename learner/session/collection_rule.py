@@ -105,7 +105,7 @@ class Minimum(RuleDefaults):
 def collection_rule(settings: Settings) -> CollectionRule:
     """Return the rule that the settings ask for."""
     if settings.learners > 1:
-        return Together()
+        return Together(settings.batch_steps if settings.late_learners else 0)
     match settings.rule:
         case "minimum":
             return Minimum(settings.batch_steps, settings.stop_at_episode_end)

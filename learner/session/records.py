@@ -70,6 +70,7 @@ class Settings:
     rule: RuleName = "minimum"
     slots: int = 0  # quota: environments in all
     learners: int = 1  # that collect batches together
+    late_learners: int = 0  # of them, that a batch may do without
     former_terms: frozenset[int] = frozenset()  # of this run's starts before this one
     max_rollout_bytes: int = 2**26
     rollout_spec: Callable[[Spec], Spec] = lambda spec: spec  # what rollouts of spaces hold: what a policy carries too

@@ -9,7 +9,9 @@ from dppo.learner.session.rule_defaults import RuleDefaults
 class Together(RuleDefaults):
     """Steps of whichever actors make them, until all learners have their batch together; what STOP cuts counts too."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: int = 0) -> None:
+        """share: steps after which this learner stops before the others; 0: it goes on until all have their batch."""
+        self._share = share
         self._is_called = False
 
     def begin(self, now: float) -> None:
@@ -21,5 +23,5 @@ class Together(RuleDefaults):
         self._is_called = True
 
     def is_full(self, steps: int, peers: Collection[Peer]) -> bool:
-        """Whether collecting was ended."""
-        return self._is_called
+        """Whether collecting was ended, or the share is there."""
+        return self._is_called or 0 < self._share <= steps

@@ -102,10 +102,15 @@ class Journal:
         """Return the place of the next entry."""
         return self._position
 
-    def turn_over(self) -> None:
-        """A checkpoint is about to contain everything so far: go on in a new file if this one is long."""
+    def turn_over(self, keeps: int = 0) -> None:
+        """A checkpoint is about to contain everything so far: go on in a new file if this one is long.
+
+        keeps: delete all but so many files before it, where the checkpoints are another learner's; 0: none.
+        """
         if self._records >= LONG_RECORDS:
             self.begin_file()
+            if keeps:
+                self.forget_before(self._position.file - keeps)
 
     def begin_file(self) -> None:
         """The next entry goes into a new file."""
