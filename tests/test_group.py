@@ -1,27 +1,30 @@
 """Learners of one group hold the same weights after every update, whichever of them take part, and fail in one line."""
 
-import functools
-import threading
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from group_threads import groups, on_all, store
-from trainer_batches import CONTINUOUS, PPO, SMALL, acted, assert_bit_equal
+from group_threads import groups, on_all, place, store
+from trainer_batches import CONTINUOUS, DISCRETE, PPO, SMALL, acted, assert_bit_equal
 
-from dppo.learner.group.batch_call import BatchCall
+from dppo.learner.group import group as group_module
+from dppo.learner.group import store as group_store
 from dppo.learner.group.errors import GroupError, PartedError
 from dppo.learner.group.group import Group, digest_of
-from dppo.learner.group.store import Words
-from dppo.learner.group.torch_stores import Store
+from dppo.learner.group.reduce import GroupReduce
+from dppo.learner.group.store import Words, open_store
+from dppo.learner.group.torch_stores import Store, prefixed
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.signals import Interrupted
+from dppo.learner.storage import journal
+from dppo.learner.storage.journal_records import Entry
+from dppo.protocol.errors import UsageError
 from dppo.protocol.rollout import Segment
-
-WAIT = 10.0
 
 
 @pytest.fixture
@@ -130,6 +133,70 @@ def test_digests_differ_where_weights_or_moments_do() -> None:
     assert digest_of(one) != digest_of(other)
 
 
+def open_as(rank: int, port: int) -> None:
+    open_store(replace(place(rank), port=port), lambda: None)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=f"^rank 0 cannot listen on MASTER_PORT {port}: .*Choose another.$"):
+            open_as(0, port)
+
+
+def test_a_rank_0_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_store, "JOIN_SECONDS", 0.2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and does not listen
+        port = free.getsockname()[1]
+        with pytest.raises(GroupError, match=f"^rank 0 did not come: nothing listens at MASTER_ADDR .*:{port} "):
+            open_as(1, port)
+
+
+def test_a_rank_that_is_gone_ends_a_mean_in_one_line(shared: Store) -> None:
+    reduce = GroupReduce(shared, 0, 2, seconds=0.2)
+    with pytest.raises(
+        GroupError, match=r"^the learners cannot connect with each other \(ranks 0-1, gloo\) \("
+    ) as error:
+        reduce.among(range(2))
+    assert "\n" not in str(error.value)
+
+
+def test_learners_of_other_settings_are_refused(monkeypatch: pytest.MonkeyPatch, shared: Store) -> None:
+    monkeypatch.setattr(group_module, "open_store", lambda place, check: prefixed("open", shared.clone()))
+
+    def open_group(rank: int) -> None:
+        with pytest.raises(UsageError, match="rank 1 was started with other settings than rank 0"):
+            Group.open(place(rank), lambda: None, b"a" if rank else b"b")
+
+    on_all(2, open_group)
+
+
+def test_actors_of_other_spaces_are_refused(shared: Store) -> None:
+    made = groups(shared)
+
+    def compare(rank: int) -> None:
+        with pytest.raises(UsageError, match="actors of rank 1 have environments with other spaces"):
+            made[rank].same_spaces((CONTINUOUS, DISCRETE)[rank])
+
+    on_all(2, compare)
+
+
+def test_a_journal_whose_checkpoints_are_another_learners_keeps_its_newest_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LONG_RECORDS", 1)
+    kept = journal.Journal(tmp_path, lambda text: None)
+    for number in range(6):
+        kept.append(Entry("published", number))
+        kept.turn_over(keeps=2)
+    kept.append(Entry("published", 6))
+    assert sorted(path.name for path in (tmp_path / "journal").glob("0*")) == ["00000005", "00000006", "00000007"]
+    kept.close()
+
+
 def test_a_rank_that_does_not_come_is_named_within_the_deadline(shared: Store) -> None:
     words = Words(shared, 0, 3)
     with pytest.raises(GroupError, match=r"^batch: ranks 1, 2 did not come within 0.1 s$"):
@@ -164,72 +231,3 @@ def test_one_rank_that_ends_ends_all(shared: Store) -> None:
         return made[rank].has_ended
 
     assert on_all(2, end) == [True, True]
-
-
-class Calls:
-    """Both ranks' calls for the end of a batch."""
-
-    def __init__(self, shared: Store, late: int = 0) -> None:
-        self.ended = [threading.Event(), threading.Event()]
-        self.versions: list[list[int]] = [[], []]
-        self.calls = [
-            BatchCall(
-                shared.clone(),
-                ranks=2,
-                batch_steps=100,
-                late=late,
-                called=functools.partial(self._called, rank),
-                failed=lambda error: None,
-            )
-            for rank in range(2)
-        ]
-        for call in self.calls:
-            call.start()
-
-    def _called(self, rank: int, version: int) -> None:
-        self.versions[rank].append(version)
-        self.ended[rank].set()
-
-    def wait(self) -> bool:
-        """Whether both have been called; forgets it."""
-        both = [event.wait(WAIT) for event in self.ended]
-        for event in self.ended:
-            event.clear()
-        return all(both)
-
-    def close(self) -> None:
-        for call in self.calls:
-            call.close()
-
-
-def test_collecting_ends_everywhere_once_all_together_have_the_batch(shared: Store) -> None:
-    calls = Calls(shared)
-    for version in (3, 4):
-        for call in calls.calls:
-            call.report(version, 0)
-        calls.calls[0].report(version, 60)
-        calls.calls[1].report(version, 39)
-        assert not calls.ended[0].wait(0.05)
-        calls.calls[1].report(version, 40)
-        assert calls.wait()
-    assert calls.versions == [[3, 4], [3, 4]]
-    calls.close()
-
-
-def test_collecting_ends_once_all_but_the_late_ones_have_their_share(shared: Store) -> None:
-    calls = Calls(shared, late=1)
-    calls.calls[1].report(1, 0)
-    calls.calls[0].report(1, 49)
-    assert not calls.ended[1].wait(0.05)
-    calls.calls[0].report(1, 50)
-    assert calls.wait()
-    calls.close()
-
-
-def test_a_signal_ends_the_batch_of_all(shared: Store) -> None:
-    calls = Calls(shared)
-    for call in calls.calls:
-        call.report(5, 1)
-    calls.calls[1].end(5)
-    assert calls.wait()
-    calls.close()
