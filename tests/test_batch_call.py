@@ -1,4 +1,4 @@
-"""The call that ends collecting everywhere: at the batch of all, at the shares of all but the late ones, at a signal."""
+"""Collecting ends everywhere: at the batch of all, at the shares of all but the late ones, or at a signal."""
 
 import functools
 import threading

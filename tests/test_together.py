@@ -53,9 +53,10 @@ def test_where_late_learners_are_left_out_each_stops_at_its_share() -> None:
     with Simulation(learners=3, late_learners=1) as world:
         (actor,) = running(world, "a")
         learner = learner_of(world)
-        while learner.cycle.phase is Phase.COLLECTING:
+        for _ in range(2 * learner.settings.batch_steps):
             world.step(actor, 1)
             deliver(world, actor)
+        assert learner.cycle.phase is not Phase.COLLECTING
         assert learner.cycle.batch.steps >= learner.settings.batch_steps
         world.end()
 
