@@ -119,7 +119,7 @@ class Run:
             network=self.config.network,
             seed=run.seed,
             total_steps=run.total_steps,
-            device=run.device,
+            device=run.device if self._group is None else self._group.device(run.device),
             torch_threads=run.torch_threads,
             reduce=None if self._group is None else self._group.reduce,
         )

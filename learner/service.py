@@ -194,7 +194,7 @@ class _Collecting:
             assert spec is not None, "a policy was published for some"
             self._network.publish_and_wait(*self._run.prepare(spec))
         if self._together is not None:
-            self._together.join(batch)
+            self._together.join(batch, self._run.progress.version)
         return batch
 
     def cutting(self) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from group_threads import store
 
 from dppo.learner.group.batch_call import BatchCall
 from dppo.learner.group.torch_stores import Store
+from dppo.learner.signals import Interrupted
 
 WAIT = 10.0
 
@@ -77,6 +78,29 @@ def test_collecting_ends_once_all_but_the_late_ones_have_their_share(shared: Sto
     calls.calls[0].report(1, 50)
     assert calls.wait()
     calls.close()
+
+
+def test_a_rank_that_has_its_share_waits_for_the_end_as_long_as_it_takes(shared: Store) -> None:
+    calls = Calls(shared, late=1)
+    looks = []
+
+    def check() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            calls.calls[0].report(7, 50)
+
+    for call in calls.calls:
+        call.report(7, 0)
+    calls.calls[1].await_end(7, check)
+    assert calls.versions[1] == [7]
+    assert len(looks) >= 2
+    with pytest.raises(Interrupted):
+        calls.calls[1].await_end(8, interrupt)
+    calls.close()
+
+
+def interrupt() -> None:
+    raise Interrupted
 
 
 def test_a_signal_ends_the_batch_of_all(shared: Store) -> None:

@@ -133,6 +133,13 @@ def test_digests_differ_where_weights_or_moments_do() -> None:
     assert digest_of(one) != digest_of(other)
 
 
+def test_each_rank_of_a_host_has_a_gpu_of_its_own(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    made = groups(shared, 3)
+    assert [group.device("cuda") for group in made] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert made[1].device("cpu") == "cpu"
+
+
 def open_as(rank: int, port: int) -> None:
     open_store(replace(place(rank), port=port), lambda: None)
 

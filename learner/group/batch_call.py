@@ -12,6 +12,7 @@ from dppo.learner.group.errors import GroupError
 from dppo.learner.group.torch_stores import Store, StoreError
 
 LOOK_SECONDS = 1.0
+CHECK_SECONDS = 0.1
 
 
 class BatchCall:
@@ -40,6 +41,8 @@ class BatchCall:
         self._changed = threading.Condition()
         self._version = self._steps = 0  # newest report
         self._wanted = 0  # version whose end was asked for
+        self._ended = 0  # newest version whose end was heard
+        self._failure: GroupError | None = None
         self._is_closing = False
         self._threads = [
             threading.Thread(target=self._guarded, args=(work, store.clone()), name=f"group {name}", daemon=True)
@@ -65,6 +68,15 @@ class BatchCall:
             self._wanted = version
             self._changed.notify_all()
 
+    def await_end(self, version: int, check: Callable[[], None]) -> None:
+        """Wait until collecting under that version ends everywhere. Raises GroupError, and what `check` raises."""
+        with self._changed:
+            while self._ended < version:
+                if self._failure is not None:
+                    raise self._failure
+                self._changed.wait(CHECK_SECONDS)
+                check()
+
     def close(self) -> None:
         """End the threads, within a second."""
         with self._changed:
@@ -79,7 +91,8 @@ class BatchCall:
             work(store)
         except RuntimeError as error:
             text = str(error).splitlines()[0][:160]
-            self._failed(GroupError(f"rank 0 is gone, which has the learners' store ({text})"))
+            self._failure = GroupError(f"rank 0 is gone, which has the learners' store ({text})")
+            self._failed(self._failure)
 
     def _count(self, store: Store) -> None:
         version = counted = 0
@@ -121,6 +134,9 @@ class BatchCall:
                 continue
             self._called(version)
             heard = version
+            with self._changed:
+                self._ended = version
+                self._changed.notify_all()
 
 
 def _end(version: int) -> str:

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import safetensors.torch
+import torch
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.gained import Gained
 from dppo.learner.group.errors import PartedError
 from dppo.learner.group.membership import Membership
 from dppo.learner.group.reduce import GroupReduce
-from dppo.learner.group.store import JOIN_SECONDS, Words, open_store
+from dppo.learner.group.store import GROUP_SECONDS, JOIN_SECONDS, Words, open_store
 from dppo.learner.group.torch_stores import Store
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.epochs import UpdateReport
@@ -104,6 +105,10 @@ class Group:
             saved |= {name: ranks[self.place.rank - 1][name] for name in ("ledger", "journal")}
         return directory, resumed_from(directory, config, saved, None)
 
+    def device(self, device: str) -> str:
+        """Return the device of this rank: of several GPUs of its host, cuda is the one of its number there."""
+        return f"cuda:{self.place.local_rank % torch.cuda.device_count()}" if device == "cuda" else device
+
     def same_spaces(self, spec: Spec) -> None:
         """Wait until all ranks have actors. Raises UsageError where their environments have other spaces."""
         found = self._words.exchange("spaces", msgspec.msgpack.encode(spec), self._check, float("inf"))
@@ -129,12 +134,14 @@ class Group:
         self.began = True
         return max(int(v) for v in self._words.exchange("version", str(version).encode()))
 
-    def join(self, steps: int, *, ending: bool = False, late: int = 0, share: int = 1) -> bool:
+    def join(
+        self, steps: int, *, ending: bool = False, late: int = 0, share: int = 1, seconds: float = GROUP_SECONDS
+    ) -> bool:
         """Wait until all have stopped collecting; return whether the batch of this rank is trained on.
 
         late: D, how many may be left out where they have less than their share. Raises Interrupted where one ends.
         """
-        found = self._words.exchange("batch", f"{steps} {int(ending)}".encode())
+        found = self._words.exchange("batch", f"{steps} {int(ending)}".encode(), seconds=seconds)
         counts = [int(word.split()[0]) for word in found]
         self.has_ended = any(word.endswith(b"1") for word in found)
         if self.has_ended:

@@ -38,7 +38,7 @@ class Membership:
         if self.rank:
             directory = config.run_directory / "ranks" / str(self.rank)
             run = dataclasses.replace(run, directory=str(directory), tensorboard=False, init_from="")
-            run = dataclasses.replace(run, video_seconds=0.0, evaluate_seconds=0.0)
+            run = dataclasses.replace(run, video_seconds=0.0, evaluate_seconds=0.0, metrics_address="")
         return dataclasses.replace(
             config,
             collect=dataclasses.replace(

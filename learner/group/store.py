@@ -16,7 +16,7 @@ from dppo.learner.group.torch_stores import Store, StoreError, prefixed, tcp_sto
 from dppo.protocol.errors import UsageError
 
 JOIN_SECONDS = 60.0  # until all ranks have been started
-GROUP_SECONDS = 60.0  # that ranks may be apart, between updates
+GROUP_SECONDS = 300.0  # that ranks may be apart, between updates: a disk may be slow
 LOOK_SECONDS = 0.2
 CONNECT_LOOK_SECONDS = 0.1
 PART_BYTES = 4 * 2**20  # of a word: the store takes 8 MiB at once

@@ -8,10 +8,11 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 
-from dppo.learner.config import LearnerConfig
+from dppo.learner.config import CollectConfig, LearnerConfig
 from dppo.learner.group.batch_call import BatchCall
 from dppo.learner.group.group import Group
 from dppo.learner.group.membership import Membership, refuse_with_several
+from dppo.learner.group.store import GROUP_SECONDS
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.signals import Interrupted
@@ -22,10 +23,12 @@ from dppo.protocol.specs import Spec
 class Together:
     """One learner process of several, for its service."""
 
-    def __init__(self, group: Group, *, batch_steps: int, late: int) -> None:
-        """batch_steps: of all learners together. late: how many of them a batch may do without."""
+    def __init__(self, group: Group, collect: CollectConfig, check: Callable[[], None]) -> None:
+        """collect: of all learners together. check: called while this one waits for others."""
         self.group = group
-        self._batch_steps, self._late = batch_steps, late
+        self._batch_steps, self._late = collect.batch_steps, collect.late_learners
+        self._seconds = GROUP_SECONDS + collect.stop_grace_seconds
+        self._check = check
         self._call: BatchCall | None = None  # once started
         self._network: Network | None = None
 
@@ -36,7 +39,7 @@ class Together:
         run = dataclasses.replace(config.run, directory="", device="cpu", torch_threads=1)
         settings = hashlib.sha256(repr(dataclasses.replace(config, run=run)).encode()).digest()
         group = Group.open(place, check, settings)
-        return cls(group, batch_steps=config.collect.batch_steps, late=config.collect.late_learners)
+        return cls(group, config.collect, check)
 
     def start(self, network: Network) -> None:
         """Begin to count what is collected, and to listen for the end of each batch."""
@@ -62,12 +65,14 @@ class Together:
         self.group.same_spaces(spec)
         self._network.settle_spaces(spec)
 
-    def join(self, batch: Sequence[Received]) -> None:
-        """Wait until all have their batches. Raises Interrupted where one of them ends."""
+    def join(self, batch: Sequence[Received], version: int) -> None:
+        """Wait until all have their batches under that version. Raises Interrupted where one of them ends."""
         assert self._network is not None, "start comes first"
+        assert self._call is not None, "start comes first"
+        self._call.await_end(version, self._check)  # as long as it takes: environments may be slow
         steps = sum(received.segment.steps for received in batch)
         share = -(-self._batch_steps // self.group.place.ranks)
-        if not self.group.join(steps, late=self._late, share=share):
+        if not self.group.join(steps, late=self._late, share=share, seconds=self._seconds):
             self._network.ask(LearnerSession.drop_batch)
 
     def end(self, version: int) -> None:
@@ -77,7 +82,7 @@ class Together:
         if self._call is not None:
             self._call.end(version)
         with contextlib.suppress(Interrupted):
-            self.group.join(0, ending=True)
+            self.group.join(0, ending=True, seconds=self._seconds)
 
     def close(self) -> None:
         """End the threads."""
