@@ -18,7 +18,7 @@ from processes import SMALL, Place, RunFiles
 from simulators import BREAKING
 from test_tutorial_defects_rollouts import tutorial
 
-import dppo.learner.ppo.trainer
+import dppo.learner.ppo.judged_rows
 from dppo.cli import main
 from dppo.local.inline import run_inline
 from dppo.local.progress import Progress
@@ -78,13 +78,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
             return Witness(gym.make(original), episodes[-1])
 
         trained_on: list[np.ndarray] = []
-        gae = dppo.learner.ppo.trainer.gae
+        gae = dppo.learner.ppo.judged_rows.gae
 
         def watched(rewards: np.ndarray, *rest: Any) -> Any:
             trained_on.append(rewards)
             return gae(rewards, *rest)
 
-        monkeypatch.setattr(dppo.learner.ppo.trainer, "gae", watched)
+        monkeypatch.setattr(dppo.learner.ppo.judged_rows, "gae", watched)
         gym.register("Watched-v0", entry_point=make)
         progress = Progress()
         with Recorder(config.learner.run, tmp_path, progress.note) as recorder:
