@@ -19,6 +19,8 @@ from dppo.learner.signals import Interrupted
 from dppo.learner.transport.network_thread import Network
 from dppo.protocol.specs import Spec
 
+ENDING_SECONDS = 10.0  # after a signal: who sent it kills soon, and another learner may be dead
+
 
 class Together:
     """One learner process of several, for its service."""
@@ -27,7 +29,7 @@ class Together:
         """collect: of all learners together. check: called while this one waits for others."""
         self.group = group
         self._batch_steps, self._late = collect.batch_steps, collect.late_learners
-        self._seconds = GROUP_SECONDS + collect.stop_grace_seconds
+        self._grace_seconds = collect.stop_grace_seconds
         self._check = check
         self._call: BatchCall | None = None  # once started
         self._network: Network | None = None
@@ -72,7 +74,7 @@ class Together:
         self._call.await_end(version, self._check)  # as long as it takes: environments may be slow
         steps = sum(received.segment.steps for received in batch)
         share = -(-self._batch_steps // self.group.place.ranks)
-        if not self.group.join(steps, late=self._late, share=share, seconds=self._seconds):
+        if not self.group.join(steps, late=self._late, share=share, seconds=GROUP_SECONDS + self._grace_seconds):
             self._network.ask(LearnerSession.drop_batch)
 
     def end(self, version: int) -> None:
@@ -82,7 +84,7 @@ class Together:
         if self._call is not None:
             self._call.end(version)
         with contextlib.suppress(Interrupted):
-            self.group.join(0, ending=True, seconds=self._seconds)
+            self.group.join(0, ending=True, seconds=ENDING_SECONDS + self._grace_seconds)
 
     def close(self) -> None:
         """End the threads."""

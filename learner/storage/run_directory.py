@@ -22,7 +22,7 @@ TERM_BITS = 53  # what a count on the wire may have
 RANDOM_BITS = 32
 MAX_FORMER_TERMS = 4096
 
-DIRECTORIES = ("access", "checkpoints", "journal", "logs", "tb", "videos")
+DIRECTORIES = ("access", "checkpoints", "journal", "logs", "ranks", "tb", "videos")
 FILES = (
     "config.yaml", "curve.png", "environment.json", "eval.jsonl", "evaluation.json", "history.jsonl", "ledger.json",
     "lock", "metrics.jsonl", "policy-best.onnx", "policy-evaluated.onnx", "policy.onnx", "run.json", "summary.json",
