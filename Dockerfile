@@ -3,6 +3,7 @@
 #
 #   docker build --target learner -t dppo-learner --build-arg TORCH_INDEX=<PyTorch's CPU wheel index> .
 #
+# PACKAGES are those that your environments need, in both images.
 # TORCH_INDEX is an extra package index for torch. Leave it out where pip already finds the wheel you want: on Linux the
 # default wheel brings gigabytes of CUDA libraries, which a learner of small networks has no use for.
 
@@ -16,7 +17,7 @@ ENV PATH=/venv/bin:$PATH \
 # HOME: the learner may run under any user id, which need not have a home.
 ENV HOME=/tmp USER=dppo
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /tmp dppo \
- && mkdir -p /dppo/runs /dppo/join && chown -R dppo:dppo /dppo && chmod 2770 /dppo/join
+ && mkdir -p /dppo/runs /dppo/join && chown -R dppo:dppo /dppo && chmod 2770 /dppo/join && mkdir /dppo/envs
 WORKDIR /dppo
 
 # Everything that a build leaves behind stays in this stage: it hands on requirement lists and one wheel.
@@ -38,6 +39,8 @@ RUN --mount=type=bind,from=wheel,source=/src/actor.txt,target=/tmp/actor.txt \
     pip --python /venv/bin/python install --no-cache-dir -r /tmp/actor.txt
 
 FROM packages AS actor
+ARG PACKAGES=""
+RUN [ -z "$PACKAGES" ] || pip --python /venv/bin/python install --no-cache-dir $PACKAGES
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/mnt \
     pip --python /venv/bin/python install --no-cache-dir --no-deps /mnt/*.whl
 USER dppo
@@ -49,6 +52,8 @@ ARG TORCH_INDEX=""
 RUN --mount=type=bind,from=wheel,source=/src/learner.txt,target=/tmp/learner.txt \
     pip --python /venv/bin/python install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
       -r /tmp/learner.txt
+ARG PACKAGES=""
+RUN [ -z "$PACKAGES" ] || pip --python /venv/bin/python install --no-cache-dir $PACKAGES
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/mnt \
     pip --python /venv/bin/python install --no-cache-dir --no-deps /mnt/*.whl
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "dppo.ops.healthcheck"]

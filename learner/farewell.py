@@ -17,7 +17,7 @@ from dppo.protocol.ledger import Ledger
 
 log = logging.getLogger("dppo.learner")
 
-FAREWELL_SECONDS = 5.0  # an actor that is just starting, or waiting to connect again, comes within this
+FAREWELL_SECONDS = 10.0  # an actor that waits to connect again comes within 5 s and the look-up of the host
 WAIT_SECONDS = 0.1
 
 

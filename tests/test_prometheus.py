@@ -1,8 +1,12 @@
 """Metrics for Prometheus: what a scrape of a run says, read with prometheus-client's own parsers."""
 
+import contextlib
 import http.client
+import json
 import re
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -10,8 +14,9 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+import yaml
 from command_line import failed, forget_variables
-from processes import free_port
+from processes import REPOSITORY, free_port
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -112,7 +117,7 @@ def test_names_and_units_are_those_of_openmetrics() -> None:
 
 
 def test_every_metric_is_in_the_documentation_and_the_other_way_round() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "monitoring.md").read_text()
+    page = (REPOSITORY / "docs" / "monitoring.md").read_text()
     documented = set(re.findall(r"`(dppo_\w+)`", page))
     assert {name for name, _ in samples(FULL)} == documented
 
@@ -229,3 +234,29 @@ def test_parts_of_updates_add_up() -> None:
     timings.add({"collect": 2.0, "update": 0.5, "stop": 0.125, "policy": 0.25})
     assert timings.totals == {"collect": 3.0, "update": 1.0, "stop": 0.125, "policy": 0.5}
     assert before["collect"] == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs prometheus (Debian's package)")
+def test_a_real_prometheus_scrapes_without_a_complaint(port: int, tmp_path: Path) -> None:
+    web = free_port()
+    config = yaml.safe_load((REPOSITORY / "examples/deploy/monitoring/prometheus.yml").read_text())
+    config["global"]["scrape_interval"] = "1s"
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{port}"]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    with serving_metrics(f"127.0.0.1:{port}") as take, (tmp_path / "log").open("wb") as log:
+        take(FULL)
+        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{web}"], stdout=log, stderr=log)
+        try:
+            value, deadline = "", time.monotonic() + 30
+            while not value:
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+                time.sleep(0.2)
+                with contextlib.suppress(OSError):
+                    answer = json.loads(scrape(web, "/api/v1/query?query=dppo_actor_steps_total")[2])
+                    value = ",".join(sorted(one["metric"]["actor"] for one in answer["data"]["result"]))
+        finally:
+            process.kill()
+            process.wait()
+    assert value == "lab-0,lab-1"

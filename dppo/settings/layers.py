@@ -32,11 +32,20 @@ OTHER_SECTIONS = ("deploy",)  # of files, for `dppo up`
 _SIBLINGS = (TrainConfig, LearnerProcessConfig)  # a file for one of them is good for the other
 # read by other commands and by processes that we start, and no settings
 OTHER_VARIABLES = {
-    *(f"DPPO_{name}" for name in ("PRESET", "JOIN", "JOIN_FILE", "LEARNER", "INSECURE", "NAME", "ENVS", "CONFIG")),
+    *(
+        f"DPPO_{name}"
+        for name in ("PRESET", "JOIN", "JOIN_FILE", "LEARNER", "INSECURE", "NAME", "ENVS", "COUNT", "CONFIG")
+    ),
     *(f"DPPO_{name}" for name in ("HEALTH_FILE", "FAILPOINT", "LAUNCHED_AT", "LIFELINE_FD", "STATUS_FD")),
     "DPPO_STATEFUL_EXAMPLES",  # of the tests
 }
-COMPOSE_VARIABLES = ("DPPO_ENV", "DPPO_ARGS", "DPPO_RUNS", "DPPO_TAG", "DPPO_RESTART")  # docker-compose.yml
+COMPOSE_VARIABLES = (  # docker-compose*.yml
+    *(
+        f"DPPO_{name}"
+        for name in ("ENV", "ARGS", "RUNS", "TAG", "RESTART", "MODULES", "PACKAGES", "PUBLISH", "UID", "GID")
+    ),
+    *(f"DPPO_{name}" for name in ("ACTOR_ARGS", "LEARNER_MEMORY", "ACTOR_MEMORY", "ACTORS_MEMORY")),
+)
 _NOT_READ = tuple(f"DPPO_{section.upper()}__" for section in OTHER_SECTIONS)
 ENVIRONMENTS_OWN = ("DPPO_SLOT", "DPPO_ACTOR", "DPPO_COLUMN")  # set for environments, always all of them
 
