@@ -81,7 +81,8 @@ class Run:
             self.journal.append(Entry("noticed", behind.number))
         self.progress, self.episodes, self.ledger = resumed.progress, resumed.episodes, resumed.ledger
         self._checkpoint: Checkpoint | None = resumed.checkpoint
-        self._failures, self._warnings = LogBackoff(log.error), LogBackoff(log.warning)
+        self._remark = log.warning if self._is_first else log.debug  # on what all learners find alike
+        self._failures, self._warnings = LogBackoff(log.error), LogBackoff(self._remark)
         self._saver = Saver(directory, config, self.journal, launched_at, resumed.saved_update)
         best = (None, 0) if config.run.evaluate_seconds else (self.progress.best_mean_return, self.progress.best_update)
         self._best = BestPolicy(directory.path, self._failures, *best)  # where evaluations write it: never offered
@@ -109,9 +110,9 @@ class Run:
         from dppo.learner.ppo.trainer import Trainer  # torch takes seconds to import: not before the socket is open
 
         run = self.config.run
-        check_spaces(spec, self.config, log.warning)
+        check_spaces(spec, self.config, self._remark)
         for line in (*remarks(spec, self.config.network), *wrapper_remarks(parse_wrappers(self.config.env.wrappers))):
-            log.warning("%s", line)
+            self._remark("%s", line)
         self.spec = spec
         self._trainer = Trainer(
             spec,
