@@ -46,13 +46,13 @@ def main() -> None:
     parser.add_argument("--rule", choices=("minimum", "even_shares"), default="minimum")
     parser.add_argument("--output", default="")
     arguments = parser.parse_args()
+    about = {"experiment": "actor_counts", "rule": arguments.rule, "environments": ENVIRONMENTS, **conditions()}
     rows = {}
     for actors in arguments.actors:
         runs = [figures(actors, seed, arguments.rule) for seed in range(1, arguments.seeds + 1)]
         rows[str(actors)] = {name: interval([run[name] for run in runs]) for name in runs[0]}
         print(f"{actors} actors: " + ", ".join(f"{name} {text_of(found)}" for name, found in rows[str(actors)].items()))
-    about = {"experiment": "actor_counts", "rule": arguments.rule, "environments": ENVIRONMENTS, **conditions()}
-    write_rows(arguments.output, {**about, "up_to_steps": STEPS}, rows)
+        write_rows(arguments.output, {**about, "up_to_steps": STEPS}, rows)
 
 
 if __name__ == "__main__":

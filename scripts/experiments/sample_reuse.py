@@ -78,6 +78,7 @@ def main() -> None:
     arguments = parser.parse_args()
     task = TASKS[arguments.env]
     chosen = variants(config_of(arguments.env, task.flags.split(), task.preset))
+    about = {"experiment": "sample_reuse", "env": arguments.env, "flags": task.flags, **conditions()}
     rows = {}
     for name in arguments.variants or chosen:
         steps = [solved_steps(arguments.env, chosen[name], seed) for seed in range(1, arguments.seeds + 1)]
@@ -88,8 +89,7 @@ def main() -> None:
             "steps": interval(reached) if reached else None,
         }
         print(f"{arguments.env}, {name}: solved {len(reached)} of {len(steps)}, steps {sorted(steps)}", flush=True)
-    about = {"experiment": "sample_reuse", "env": arguments.env, "flags": task.flags, **conditions()}
-    write_rows(arguments.output, {**about, "simulators": SIMULATORS}, rows)
+        write_rows(arguments.output, {**about, "simulators": SIMULATORS}, rows)
 
 
 if __name__ == "__main__":

@@ -120,14 +120,14 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=30)
     parser.add_argument("--output", default="")
     arguments = parser.parse_args()
+    about = {"experiment": "stragglers", "kind": arguments.kind, "batches": arguments.batches, **conditions()}
     rows = {}
     for rule in arguments.rules:
         seeds = range(1, arguments.seeds + 1)
         runs = [figures(list(batches(rule, arguments.kind, seed, arguments.batches)), arguments.kind) for seed in seeds]
         rows[rule] = {name: interval([run[name] for run in runs]) for name in runs[0]}
         print(f"{rule:>14}: " + ", ".join(f"{name} {text_of(found)}" for name, found in rows[rule].items()), flush=True)
-    about = {"experiment": "stragglers", "kind": arguments.kind, "batches": arguments.batches, **conditions()}
-    write_rows(arguments.output, {**about, "ideal_steps_per_second": ideal_rate(arguments.kind)}, rows)
+        write_rows(arguments.output, {**about, "ideal_steps_per_second": ideal_rate(arguments.kind)}, rows)
 
 
 if __name__ == "__main__":
