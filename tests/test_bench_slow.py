@@ -40,6 +40,7 @@ def test_its_runs_are_commands_of_the_preset_with_slow_environments() -> None:
     assert wrapper == {"dppo.bench.slow_simulator:Slow": {"milliseconds": 10.0, "column": "{column}"}}
     assert config.learner.run.target_return == 475
     assert config.learner.ppo.reuse == 4
+    assert config.learner.collect.batch_steps == 256, "a quarter of the preset's"
 
 
 def observed(solved_seconds: float | None) -> Observed:

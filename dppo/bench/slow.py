@@ -14,6 +14,10 @@ from dppo.bench.result_file import write_result
 from dppo.number_text import return_number
 from dppo.output_files import check_output
 from dppo.settings.bench_arguments import BenchSlow
+from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import settings_of
+from dppo.settings.flags import parse_flags
+from dppo.settings.layers import resolve
 
 WRAPPER = "dppo.bench.slow_simulator:Slow"
 MEDIANS = ("solved_steps", "solved_minutes", "idle_share", "steps_per_second")
@@ -74,15 +78,29 @@ def _measured(arguments: BenchSlow, chosen: Sequence[Condition]) -> list[dict[st
 
 
 def train_arguments(arguments: BenchSlow, condition: Condition) -> tuple[str, ...]:
-    """Arguments of `dppo train` for one run."""
+    """Arguments of `dppo train` for one run. With ppo.reuse M the batch is 1/M of what it is without.
+
+    So updates are of the same size, and M times as many.
+    """
     wrapper = {WRAPPER: {"milliseconds": condition.milliseconds, "column": "{column}"}}
+    learner = config_of(arguments).learner
+    batch_steps = learner.collect.batch_steps // condition.reuse
     return (
         *("--env", arguments.env, "--actors", str(arguments.actors)),
         *("--collect.envs-per-actor", str(arguments.simulators // arguments.actors)),
-        *("--ppo.reuse", str(condition.reuse)),
         *("--env.wrappers", json.dumps([wrapper])),
         *arguments.overrides,
+        *("--ppo.reuse", str(condition.reuse), "--collect.batch-steps", str(batch_steps)),
+        *("--ppo.minibatch-steps", str(min(learner.ppo.minibatch_steps, batch_steps))),
     )
+
+
+def config_of(arguments: BenchSlow) -> TrainConfig:
+    """Settings of the runs, as the preset, a file and overrides give them."""
+    flags = parse_flags(arguments.overrides, settings_of(TrainConfig), extra=("config", "preset"))
+    values: dict[str, Any] = {**flags.values, "env.id": arguments.env}
+    file, preset = flags.extra.get("config", ""), flags.extra.get("preset", "")
+    return resolve(TrainConfig, flags=values, file=file, preset=preset).config
 
 
 def row_of(condition: Condition, observed: Observed) -> dict[str, Any]:

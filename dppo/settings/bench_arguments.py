@@ -77,7 +77,7 @@ class BenchSlow:
     milliseconds: tuple[float, ...] = (1.0, 10.0, 100.0)
     """How long a step of the simulators takes, one after the other: a wrapper sleeps, which takes no CPU."""
     reuse: tuple[int, ...] = (1,)
-    """Values of ppo.reuse to compare, for example 1,4."""
+    """Values of ppo.reuse to compare, for example 1,4; with M the batch is 1/M of what it is without."""
     simulators: int = 16
     """Environments in all, of all actors."""
     actors: int = 2
