@@ -134,8 +134,11 @@ class PpoConfig:
             )
         if self.early_stop_per == "minibatch" and not self.early_stop_kl:
             raise UsageError("ppo.early_stop_per=minibatch needs a bound: set ppo.early_stop_kl, for example to 0.015")
-        if self.reuse > 1:
-            self._check_reuse()
+        if self.reuse > 1 and self.against_reuse:
+            raise UsageError(
+                f"ppo.reuse={self.reuse} is PPO's clip around earlier policies, without {self.against_reuse[0]}: "
+                "leave out one"
+            )
         if self.recompute_advantages and self.critic_epochs:
             raise UsageError(
                 f"ppo.recompute_advantages needs a critic that changes between the policy's epochs, and "
@@ -145,15 +148,13 @@ class PpoConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"ppo.{name}={getattr(self, name)} is outside 0..1: choose for example 0.99")
 
-    def _check_reuse(self) -> None:
-        """Raise UsageError for what has no meaning for batches of earlier policies."""
+    @property
+    def against_reuse(self) -> tuple[str, ...]:
+        """Settings that have no meaning for batches of earlier policies."""
         others = {
             f"ppo.surrogate={self.surrogate}": self.surrogate != "clip",
             f"ppo.dual_clip={self.dual_clip:g}": bool(self.dual_clip),
             "ppo.recompute_advantages=true": self.recompute_advantages,
             "ppo.normalise_advantages=minibatch": self.normalise_advantages == "minibatch",
         }
-        for other in [name for name, is_set in others.items() if is_set]:
-            raise UsageError(
-                f"ppo.reuse={self.reuse} is PPO's clip around earlier policies, without {other}: leave out one"
-            )
+        return tuple(name for name, is_set in others.items() if is_set)

@@ -28,7 +28,7 @@ from dppo.learner.storage.journal_records import Entry
 from dppo.learner.storage.network_record import load_same
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.storage.settings_history import Change, Moment, note_changes
-from dppo.learner.storage.summary import median_seconds, summary
+from dppo.learner.storage.summary import durations, summary
 from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.learner.telemetry.metrics import MetricsWriter, key_of
 from dppo.learner.telemetry.status import SUMMARY
@@ -288,7 +288,7 @@ class Run:
             "newest_crash": together.newest_crash,
             "starts": self.directory.start,
             "elapsed_seconds": self.elapsed_seconds(now),
-            "median_seconds": median_seconds(self.timings, self.directory.path),
+            **durations(self.timings, self.directory.path),
             "hook_seconds": self._hooks.seconds if self._hooks is not None else 0.0,  # of this start
         }
         for name, content in (("ledger.json", together.ledger), (SUMMARY, content_of_summary)):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dppo.local.run_summary import close_run, closing_text
+from dppo.local.run_summary_text import idle_text
 from dppo.protocol.errors import DppoError
 
 
@@ -34,3 +35,14 @@ def test_absurd_numbers_are_named_where_there_were_some() -> None:
     assert "absurd" not in closing_text({**summary, "ledger": total, "outliers": 0, "steps_left_out": 0})
     text = closing_text({**summary, "ledger": total, "outliers": 1, "steps_left_out": 128})
     assert "1.0 s since launch; 1 absurd number bounded, 128 steps left out of training\n" in text
+
+
+def test_an_idle_learner_is_worth_a_line_where_reuse_is_possible_and_not_on() -> None:
+    idle = {"idle_share": 0.934, "batch_steps": 2048, "may_reuse": True, "updates": 30}
+    line = "the learner was idle 93% of the time: with --ppo.reuse 4 --collect.batch-steps 512 "
+    assert idle_text(idle).startswith(line)
+    for other in ({"idle_share": 0.5}, {"may_reuse": False}, {"updates": 3}, {"idle_share": None}, {"batch_steps": 2}):
+        assert idle_text({**idle, **other}) == "", other
+    total = {"sealed": 8, "trained": 8, "pending": 0, "in_flight": 0, "dropped": {}}
+    summary = {"env": "X-v0", "reason": "over", "steps": 8, "episodes": 2, "elapsed_seconds": 1.0, "ledger": total}
+    assert f"\n{line}" in closing_text({**summary, **idle})

@@ -65,7 +65,7 @@ def test_what_a_summary_says_of_the_start_and_of_solving_is_never_lost(tmp_path:
     first = Start(tmp_path, 0.0).first_step(2.0).update(5.0).update(8.0, solved=True).end(10.0)
     assert (first["first_step_seconds"], first["solved_steps"], first["solved_seconds"]) == (2.0, 20, 8.0)
     second = Start(tmp_path, 1000.0).first_step(1050.0).end(1060.0)
-    kept = ("first_step_seconds", "solved_steps", "solved_seconds", "median_seconds", "updates", "steps")
+    kept = ("first_step_seconds", "solved_steps", "solved_seconds", "median_seconds", "idle_share", "updates", "steps")
     assert [second[name] for name in kept] == [first[name] for name in kept]
     assert second["median_seconds"] == TIMING
 

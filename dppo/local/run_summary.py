@@ -15,7 +15,7 @@ from dppo.fitted_text import fitted, terminal_width
 from dppo.learner.atomic_files import replace_file
 from dppo.learner.storage.best_policy import BEST_POLICY_FILE
 from dppo.learner.telemetry.status import SUMMARY
-from dppo.local.run_summary_text import next_steps, sampled_text, training_text
+from dppo.local.run_summary_text import idle_text, next_steps, sampled_text, training_text
 from dppo.local.status_text import metrics_text
 from dppo.number_text import absurd_text
 from dppo.protocol.errors import DppoError
@@ -207,6 +207,7 @@ def closing_text(summary: dict[str, Any]) -> str:
     training = training_text(summary)
     own = metrics_text(summary.get("metrics", {}))
     restarts = summary.get("env_restarts", 0)  # runs that were over before they were counted have none
+    idle = idle_text(summary)
     absurd = absurd_text(summary.get("outliers", 0), summary.get("steps_left_out", 0))
     crashed = f"; {_counted(restarts, 'environment')} crashed and {'was' if restarts == 1 else 'were'} made again"
     return (
@@ -215,6 +216,7 @@ def closing_text(summary: dict[str, Any]) -> str:
         f"{_counted(summary['episodes'], 'episode')}; "
         f"{summary['elapsed_seconds']:.1f} s {since}{crashed if restarts else ''}{f'; {absurd}' if absurd else ''}\n"
         f"{training}{chr(10) if training else ''}"
+        f"{idle}{chr(10) if idle else ''}"
         f"{f'metrics: {own}{chr(10)}' if own else ''}"
         f"{ledger_text(summary['ledger'])}"
     )

@@ -10,6 +10,10 @@ from dppo.learner.session.space_remarks import INSTEAD
 from dppo.number_text import numbers, return_number
 from dppo.watch.episode_results import RETURN, EvaluationResult
 
+IDLE = 0.8  # share of the learner's time; below, updates that are several times as long would cost time
+MEASURED = "Pendulum-v1 reached its target with half the steps"
+FEW_UPDATES = 20  # after which an idle learner is worth a word
+REUSE = 4  # batches that measurements have been made with
 DIFFERENT = 0.1  # of the larger one: from here on the two ways to act are worth explaining
 
 
@@ -22,6 +26,17 @@ def training_text(summary: Mapping[str, Any]) -> str:
     update = summary.get("best_update")
     best_text = "" if best is None or best <= mean else f"; best {return_number(best)} at update {update}"
     return f"training: mean return {return_number(mean)} of the newest episodes{aim}{best_text}"
+
+
+def idle_text(summary: Mapping[str, Any]) -> str:
+    """Return what an idle learner could do, with what was measured; "" where it was busy, or cannot or does do it."""
+    share, steps = summary.get("idle_share"), summary.get("batch_steps", 0) // REUSE
+    if share is None or share < IDLE or summary["updates"] < FEW_UPDATES or not summary.get("may_reuse") or not steps:
+        return ""
+    return (
+        f"the learner was idle {share:.0%} of the time: with --ppo.reuse {REUSE} --collect.batch-steps {steps} "
+        f"{MEASURED} (docs/experiments.md)"
+    )
 
 
 def sampled_text(likely: EvaluationResult, sampled: EvaluationResult, summary: Mapping[str, Any]) -> str:

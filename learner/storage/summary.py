@@ -20,6 +20,8 @@ def summary(
     means = episodes.mean_metrics(names)
     return {
         "env": config.env.id,
+        "batch_steps": config.collect.batch_steps,
+        "may_reuse": config.ppo.reuse == 1 and not config.ppo.against_reuse and config.network.memory == "none",
         "seed": config.run.seed,
         "updates": progress.updates,
         "steps": progress.steps,
@@ -42,10 +44,14 @@ def summary(
     }
 
 
-def median_seconds(timings: Timings, run_directory: Path) -> dict[str, float | None]:
-    """Return the medians of this start's updates; if it has trained nothing, those that an earlier start wrote."""
-    medians = timings.medians()
-    if all(seconds is None for seconds in medians.values()):
+def durations(timings: Timings, run_directory: Path) -> dict[str, Any]:
+    """Return medians of this start's updates, and the share of the time in which the learner waited for batches.
+
+    If it has trained nothing, those that an earlier start wrote.
+    """
+    own = {"median_seconds": timings.medians(), "idle_share": timings.idle_share}
+    if own["idle_share"] is None:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            return dict(json.loads((run_directory / SUMMARY).read_bytes())["median_seconds"])
-    return medians
+            before = json.loads((run_directory / SUMMARY).read_bytes())
+            return {"median_seconds": dict(before["median_seconds"]), "idle_share": before.get("idle_share")}
+    return own

@@ -43,6 +43,12 @@ class Timings:
                 self._samples[part].add(seconds, self._chance)
         self.totals = totals
 
+    @property
+    def idle_share(self) -> float | None:
+        """Share of the time in which the learner waited for batches; None before any update."""
+        collecting, updating = self.totals["collect"], self.totals["update"]
+        return collecting / (collecting + updating) if collecting + updating > 0 else None
+
     def medians(self) -> dict[str, float | None]:
         """Return the median of every part; None where nothing was measured."""
         return {part: median(sample.values) if sample.values else None for part, sample in self._samples.items()}

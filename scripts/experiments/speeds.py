@@ -22,9 +22,9 @@ REGISTRY: dict[int, "Speed"] = {}
 class Speed:
     """Whether the next step of an environment is slow."""
 
-    def __init__(self, slot: int, kind: Kind) -> None:
+    def __init__(self, slot: int, kind: Kind, seed: int) -> None:
         self._kind = kind
-        self._random = np.random.default_rng((slot, 77))
+        self._random = np.random.default_rng((seed, slot))
         self.is_slow = slot % 10 == 9 if kind == "environments" else self._random.random() < SHARE
         if kind == "equal":
             self.is_slow = False
@@ -59,8 +59,8 @@ class Told(gym.Env[np.ndarray, np.ndarray]):
     observation_space = gym.spaces.Box(-1, 1, (1,))
     action_space = gym.spaces.Box(-1, 1, (1,))
 
-    def __init__(self, slot: int, kind: Kind) -> None:
-        self._speed = Speed(slot, kind)
+    def __init__(self, slot: int, kind: Kind, seed: int) -> None:
+        self._speed = Speed(slot, kind, seed)
         self._steps = 0
 
     def reset(
@@ -77,16 +77,3 @@ class Told(gym.Env[np.ndarray, np.ndarray]):
         reward = -((float(action[0]) - float(self._speed.is_slow)) ** 2)
         self._speed.advance()
         return np.ones(1, np.float32), reward, False, self._steps >= EPISODE_STEPS, {}
-
-
-class Spelled(gym.Wrapper[Any, Any, Any, Any]):
-    """Any environment with steps of such durations."""
-
-    def __init__(self, env: gym.Env[Any, Any], slot: int, kind: Kind) -> None:
-        super().__init__(env)
-        self._speed = Speed(slot, kind)
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step it."""
-        self._speed.advance()
-        return self.env.step(action)

@@ -46,7 +46,11 @@ class Batch(NamedTuple):
 
 def config_of(rule: str, kind: str, seed: int) -> LearnerConfig:
     """Settings of one run."""
-    env = EnvConfig(id="scripts.experiments.speeds:Told", kwargs={"slot": "{slot}", "kind": kind}, vectorization="sync")
+    env = EnvConfig(
+        id="scripts.experiments.speeds:Told",
+        kwargs={"slot": "{slot}", "kind": kind, "seed": seed},
+        vectorization="sync",
+    )
     collect = CollectConfig(batch_steps=BATCH_STEPS, envs_per_actor=1, **RULES[rule])
     collect = replace(collect, slots=ENVIRONMENTS) if collect.rule == "quota" else collect
     run = RunConfig(seed=seed)
