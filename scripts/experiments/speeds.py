@@ -57,7 +57,7 @@ class Told(gym.Env[np.ndarray, np.ndarray]):
     """
 
     observation_space = gym.spaces.Box(-1, 1, (1,))
-    action_space = gym.spaces.Box(-1, 1, (1,))
+    action_space = gym.spaces.Box(-4, 4, (1,))
 
     def __init__(self, slot: int, kind: Kind, seed: int) -> None:
         self._speed = Speed(slot, kind, seed)

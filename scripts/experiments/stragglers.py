@@ -31,8 +31,8 @@ RULES: Mapping[str, dict[str, Any]] = {
     "quorum": {"rule": "quorum"},
     "quota": {"rule": "quota"},
 }
-LEARNING = PpoConfig(gamma=0.0, gae_lambda=0.0, epochs=10, minibatch_steps=0, learning_rate=2e-3)
-NETWORK = NetworkConfig(policy_hidden=(8,), critic_hidden=(8,), normalise_observations=False, action_bounds="rescale")
+LEARNING = PpoConfig(gamma=0.0, gae_lambda=0.0, epochs=10, minibatch_steps=0, learning_rate=5e-3)
+NETWORK = NetworkConfig(policy_hidden=(8,), critic_hidden=(8,), normalise_observations=False)
 
 
 class Batch(NamedTuple):
@@ -74,7 +74,7 @@ def _counted(batch: Sequence[Received]) -> tuple[np.ndarray, np.ndarray]:
     """Steps and slow steps of each slot. The reward says which are slow: -(a - 1)^2 and not -a^2."""
     steps, slow = np.zeros((2, ENVIRONMENTS), np.int64)
     for rollout in batch:
-        actions, rewards = rollout.segment.actions["action"][..., 0].clip(-1, 1), rollout.segment.rewards
+        actions, rewards = rollout.segment.actions["action"][..., 0].clip(-4, 4), rollout.segment.rewards
         is_slow = np.abs(rewards + (actions - 1.0) ** 2) < np.abs(rewards + actions**2)
         steps[rollout.first_slot] += rollout.segment.steps
         slow[rollout.first_slot] += int(is_slow.sum())
