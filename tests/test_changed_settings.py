@@ -72,6 +72,7 @@ OTHERS: dict[str, Any] = {
     "env.wrappers": ["a.b:C"],
     "env.action_mask": "none",
     "run.init_from": "elsewhere",
+    "run.metrics_address": "127.0.0.1:9464",
     "run.metrics": ("distance",),
     "run.step_metrics": ("speed",),
     "run.init_checkpoint": "best",
