@@ -149,6 +149,18 @@ def _check(arguments: list[str]) -> int:
         return int(_entry("dppo.ops.check.command", "check")(resolved.config))
 
 
+def _tune(arguments: list[str]) -> int:
+    from dppo.settings.tune_arguments import TuneConfig
+
+    resolved = layered("tune", TuneConfig, arguments)
+    if resolved is None:
+        return 0
+    from dppo.protocol.process.household import leaves_nothing
+
+    with leaves_nothing(TRAIN_GRACE_SECONDS, sweeper=True):
+        return int(_entry("dppo.tune.command", "tune")(resolved.config))
+
+
 def _plot(arguments: list[str]) -> int:
     chosen = plain("plot", configs.PlotArguments, arguments, positional="runs")
     if chosen is None:
@@ -244,6 +256,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": _evaluate,
     "plot": _plot,
     "check": _check,
+    "tune": _tune,
     "runs": _runs,
     **{command: functools.partial(_about_run, command) for command in OF_RUNS},
     "up": _up,

@@ -9,6 +9,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "safetensors", "tensorboard", "matplotlib", "prometheus_client"), "learner"),
     **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
     "pygame": "render",
+    "optuna": "tune",
 }
 FILMING = ("PIL",)
 METRICS = ("prometheus_client",)

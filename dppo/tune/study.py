@@ -1,0 +1,171 @@
+"""The search: asks Optuna for settings, trains them, tells it the result. Knows Optuna; draws and prints nothing."""
+
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from dppo.local.launching import with_run
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import build, values_of
+from dppo.settings.tune_arguments import TuneConfig
+from dppo.tune.objective import Curve, value_of
+from dppo.tune.search_space import Parameter
+from dppo.tune.trial_run import train
+
+JOURNAL = "journal.log"
+NAME = "tune"
+BASE = "base"  # user attribute: the settings that the search began with
+WHY = "why"  # user attribute of a trial: why it has no value
+MOST_FAILURES = 3  # in a row, none having worked: the environment or the machine is at fault
+PARTS = 20  # of the budget, at whose ends returns are compared
+FEW_TRIALS = 5  # before which none is ended early
+
+
+class Search:
+    """A search in a folder; the same settings go on with it."""
+
+    def __init__(self, config: TuneConfig, space: tuple[Parameter, ...], folder: Path) -> None:
+        """Raises UsageError where the folder holds a search of other settings."""
+        self.config, self.space, self.folder = config, space, folder
+        self.ended = threading.Event()
+        optuna.logging.set_verbosity(logging.WARNING)
+        folder.mkdir(parents=True, exist_ok=True)
+        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        self.study = optuna.create_study(
+            storage=storage, study_name=NAME, load_if_exists=True, direction="maximize", pruner=_pruner(config)
+        )
+        seed = config.train.learner.run.seed + len(self.study.get_trials(deepcopy=False))  # a search that goes on
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True)
+        self._keep_base()
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):  # of a search that was killed
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _keep_base(self) -> None:
+        base = json.loads(json.dumps(_base(self.config, self.space), default=str))
+        kept = self.study.user_attrs.get(BASE)
+        if kept is None:
+            self.study.set_user_attr(BASE, base)
+        elif kept != base:
+            differ = sorted(path for path in {*kept, *base} if kept.get(path) != base.get(path))
+            raise UsageError(
+                f"{self.folder} holds a search with other settings ({', '.join(differ[:3])}): choose another "
+                "--run.directory, or the same settings to go on with it"
+            )
+
+    @property
+    def done(self) -> list[optuna.trial.FrozenTrial]:
+        """Trials with a value, and those that were ended early."""
+        return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+    @property
+    def best(self) -> optuna.trial.FrozenTrial | None:
+        """The best trial; None where none has a value."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return max(complete, key=lambda trial: trial.value or 0.0) if complete else None
+
+    def run(self, note: Callable[[str], None]) -> None:
+        """Try until there are enough trials. Raises DppoError where nothing works, Interrupted by the user."""
+        failures = 0
+        while len(self.done) < self.config.trials:
+            trial = self.study.ask()
+            try:
+                value = self._value(trial)
+            except optuna.TrialPruned as pruned:
+                self.study.tell(trial, state=TrialState.PRUNED)
+                note(self._line(trial, str(pruned)))
+            except (DppoError, ValueError) as error:
+                self._fail(trial, str(error))
+                failures += 1
+                if failures >= MOST_FAILURES and self.best is None:
+                    raise DppoError(f"{failures} trials failed and none has worked; the newest: {error}") from None
+                note(self._line(trial, f"failed: {error}"))
+            else:
+                self.study.tell(trial, value)
+                failures = 0
+                note(self._line(trial, f"{self.config.objective} {value:.4g}{self._is_best(trial, value)}"))
+
+    def settings_of(self, chosen: Mapping[str, Any]) -> TrainConfig:
+        """The settings of a run with these values of a trial. Raises UsageError where they do not fit together."""
+        values = {one.path: one.value(chosen[one.path]) for one in self.space if one.path in chosen}
+        return build(TrainConfig, values_of(self.config.train) | values)
+
+    def train_one(self, config: TrainConfig, name: str, seed: int, is_hopeless: Callable[[Curve], bool]) -> float:
+        """Train with that seed in a directory of that name; return its number. Raises ValueError without an episode."""
+        directory = self.folder / name / f"seed-{seed}"
+        # to the end of the steps: of a run that stops at its target, less would count
+        run = with_run(config, seed=seed, directory=str(directory), stop_at_target=False)
+        curve = train(run, directory, self.ended, is_hopeless)
+        return value_of(curve, self.config.objective)
+
+    def _value(self, trial: optuna.Trial) -> float:
+        config = self.settings_of({parameter.path: parameter.suggest(trial) for parameter in self.space})
+        first, total = config.learner.run.seed, config.learner.run.total_steps
+        name, values = f"trial-{trial.number}", list[float]()
+        for place in range(self.config.trial_seeds):
+            compared = 0
+
+            def is_hopeless(curve: Curve, place: int = place) -> bool:
+                nonlocal compared
+                steps, mean = curve[-1]
+                part = min(PARTS - 1, steps * PARTS // total)
+                if place or part <= compared:
+                    return False
+                compared = part
+                trial.report(mean, part)
+                return trial.should_prune()
+
+            values.append(self.train_one(config, name, first + place, is_hopeless))
+            if not place and compared and trial.should_prune():
+                self._forget(name)
+                raise optuna.TrialPruned(f"ended after {compared / PARTS:.0%}: below the median")
+        value = sum(values) / len(values)
+        if self.best is not None:  # runs of many trials would fill the disk
+            self._forget(name if value < (self.best.value or 0.0) else f"trial-{self.best.number}")
+        return value
+
+    def _forget(self, name: str) -> None:
+        """Remove the runs of a trial that is not the best."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _fail(self, trial: optuna.Trial, why: str) -> None:
+        trial.set_user_attr(WHY, why)
+        self.study.tell(trial, state=TrialState.FAIL)
+        self._forget(f"trial-{trial.number}")
+
+    def _is_best(self, trial: optuna.Trial, value: float) -> str:
+        return ", the best so far" if self.best is not None and self.best.number == trial.number else ""
+
+    def _line(self, trial: optuna.Trial, result: str) -> str:
+        chosen = ", ".join(f"{path.rpartition('.')[2]} {shown(value)}" for path, value in trial.params.items())
+        return f"trial {trial.number} ({len(self.done)} of {self.config.trials}): {result}; {chosen}"
+
+
+def _pruner(config: TuneConfig) -> optuna.pruners.BasePruner:
+    return (
+        optuna.pruners.MedianPruner(FEW_TRIALS, n_warmup_steps=PARTS // 4)
+        if config.prune
+        else optuna.pruners.NopPruner()
+    )
+
+
+def shown(value: Any) -> str:
+    """Return a value for a line of text."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _base(config: TuneConfig, space: tuple[Parameter, ...]) -> dict[str, Any]:
+    """Return what must be equal for a search to go on."""
+    searched = {parameter.path for parameter in space}
+    fixed = {path: value for path, value in values_of(config.train).items() if path not in searched}
+    own = {"objective": config.objective, "trial_seeds": config.trial_seeds}
+    return {**{f"space.{one.path}": repr(one) for one in space}, **fixed, **own}
