@@ -8,7 +8,7 @@ import psutil
 import pytest
 from group_threads import place as place_of
 from local_runs import RUN, assert_curve_has_every_update_once, assert_finished, start
-from processes import Dppo, Place, RunFiles, kill
+from processes import SMALL, Dppo, Place, RunFiles, assert_closes, free_port, kill
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.group.membership import membership_in, refuse_with_several
@@ -59,6 +59,29 @@ def test_a_group_whose_learners_were_killed_goes_on_and_its_ledger_closes(place:
     assert files.summary()["environments"] == 8
     assert (files.path / "policy.onnx").read_bytes() == (other.path / "policy.onnx").read_bytes()
     assert not list((other.path / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_learners_with_the_variables_of_torchrun_train_together(place: Place) -> None:
+    files, other = RunFiles(place.path / RUN), RunFiles(place.path / RUN / "ranks" / "1")
+    endpoint, port = f"ipc://{place.path}/learner", str(free_port())
+    settings = ("--env", "CartPole-v1", "--run.directory", RUN, "--run.total-steps", "1500")
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    commands = [
+        place.start(
+            "learner", *SMALL, *settings, "--bind", endpoint, "--evaluation-episodes", "0", variables={**group, **own}
+        )
+        for own in ({"RANK": "0", "LOCAL_RANK": "0"}, {"RANK": "1", "LOCAL_RANK": "1"})
+    ]
+    commands += [place.start("actor", "--learner", at, "--name", at[-4:]) for at in (endpoint, f"{endpoint}-1")]
+    for command in commands:
+        place.ends(command, code=0)
+    place.leaves_nothing()
+    assert_closes(files.ledger())
+    assert files.ledger()["total"]["trained"] == files.summary()["steps"] >= 1500
+    assert files.summary()["environments"] == 8
+    assert (files.path / "policy.onnx").read_bytes() == (other.path / "policy.onnx").read_bytes()
 
 
 def test_the_place_of_a_learner_is_read_from_the_variables_of_torchrun() -> None:
