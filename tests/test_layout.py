@@ -59,7 +59,7 @@ MAY_READ_THE_CLOCK = {
     "protocol/process/launch_time.py": "when the command was launched",
     "dppo/api/run_here.py": "when the call came",
     "dppo/api/run_process.py": "a shell: the deadline of a child process",
-    "dppo/deploy/actor_group.py": "how long an actor may take to leave; the clock can be handed in",
+    "dppo/deploy/supervised_actors.py": "how long an actor may take to leave; the clock can be handed in",
     "dppo/deploy/commands.py": "how long a deployment has been up",
     "dppo/deploy/docker_engine.py": "when a deployment was submitted",
     "dppo/deploy/guest.py": "a shell: how long the other side has been silent",

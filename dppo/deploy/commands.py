@@ -92,7 +92,9 @@ def logs(chosen: LogsArguments) -> int:
         values = {"{lines}": str(chosen.lines), "{process}": chosen.process}
         command = [functools.reduce(lambda text, pair: text.replace(*pair), values.items(), word) for word in command]
         find(command[0])
-        return subprocess.run([*command, *(("--follow",) if chosen.follow else ())], check=False).returncode
+        command += ["--follow"] if chosen.follow else []
+        sys.stdout.flush()
+        return subprocess.run(command, stderr=subprocess.STDOUT, check=False).returncode  # what was logged is there
     folder = deployment.path / LOGS
     names = sorted(path.stem for path in folder.glob("*.log"))
     if chosen.process and chosen.process not in names:

@@ -14,7 +14,7 @@ from dppo.protocol.transport.endpoints import check_endpoint
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import FLATTENED
 
-EngineName = Literal["local", "docker", "ssh", "slurm", "k8s", "ray"]
+EngineName = Literal["local", "docker", "ssh", "slurm", "k8s"]
 MAX_NAME = 40  # of 63 that a DNS label may have: pods add their own endings
 MAX_ACTORS = 100_000
 MAX_PORT = 65_535
@@ -62,7 +62,7 @@ class DeployConfig:
     """Engine that places and supervises the processes of `dppo up`, and what it needs to know."""
 
     engine: EngineName = "local"
-    """Engine: local (this machine), docker (compose), ssh, slurm, k8s or ray; `--on` is short for it."""
+    """Engine: local (this machine), docker (compose), ssh, slurm or k8s; `--on` is short for it."""
     name: str = ""
     """Name of the project, job or objects: up to 40 lower-case letters, digits and dashes; empty: dppo- and the run
     directory's name."""
@@ -164,7 +164,9 @@ class UpConfig:
             if getattr(self, name) < least:
                 raise UsageError(f"{name}={getattr(self, name)} must be at least {least}")
         # what depends on the number of actors is as in `dppo train`
-        object.__setattr__(self, "learner", TrainConfig(learner=self.learner, actors=self.actors).learner)
+        object.__setattr__(
+            self, "learner", TrainConfig(learner=self.learner, actors=self.actors, learners=self.learners).learner
+        )
         check_count(self.actors)
         if self.bind:
             check_endpoint(self.bind)

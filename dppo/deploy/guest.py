@@ -16,7 +16,7 @@ from typing import TextIO
 
 import msgspec
 
-from dppo.deploy.actor_group import ActorGroup
+from dppo.deploy.supervised_actors import SupervisedActors
 from dppo.protocol.process.household import leaves_nothing
 from dppo.protocol.process.lifeline import Lifeline
 
@@ -58,7 +58,7 @@ def main() -> int:
         signal.signal(number, lambda number, frame: stop.append(number))
     wishes = Wishes(sys.stdin)
     with leaves_nothing(GRACE_SECONDS, sweeper=True), Lifeline() as lifeline:
-        group = ActorGroup(
+        group = SupervisedActors(
             lambda name: ["-m", "dppo", "actor", "--name", name],
             logs,
             lifeline,
@@ -82,7 +82,7 @@ def main() -> int:
 _told: list[bytes] = [b""]  # the newest report
 
 
-def _tell(group: ActorGroup) -> None:
+def _tell(group: SupervisedActors) -> None:
     report = msgspec.json.encode(group.processes())
     if report != _told[0]:
         _told[0] = report

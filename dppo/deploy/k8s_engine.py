@@ -42,6 +42,7 @@ def render(plan: Plan) -> Rendered:
         "kind": "Kustomization",
         "namespace": plan.deploy.namespace,
         "resources": list(objects),
+        "generatorOptions": {"disableNameSuffixHash": True},  # kustomize finds no names in a JobSet's pods
         "configMapGenerator": [{"name": f"{plan.name}-settings", "files": [manifests.SETTINGS]}],
     }
     files = {KUSTOMIZATION: _yaml([kustomization]), VOLUME: _yaml([manifests.volume(plan)])}

@@ -14,7 +14,7 @@ from dppo.settings.commands import LearnerProcessConfig
 from dppo.settings.layers import dump_yaml
 
 _OF_THE_LEARNER = ("evaluation_episodes", "evaluation_seconds")
-_BY_ENGINES = ("bind:", "advertise:", "write_join_file:", "insecure:", "trace:")  # they go by flags
+_BY_ENGINES = ("bind:", "advertise:", "write_join_file:", "key_file:", "insecure:", "trace:")  # they go by flags
 
 
 def plan_of(config: UpConfig, learner: LearnerConfig) -> Plan:

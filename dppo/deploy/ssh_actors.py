@@ -116,19 +116,23 @@ class SshActors:
         station.is_up, station.note = True, ""
         while not self._closing.is_set() and not reader.done():
             guest.stdin.write(json.dumps({"actors": station.share, "farewell": self._is_farewell}) + "\n")
-            await asyncio.sleep(WISH_SECONDS)
-        if reader.done():
-            await reader  # raises where the connection was lost
-            words = (await guest.stderr.read()).strip().splitlines()
-            station.note = printable(words[-1])[:MAX_NOTE] if words else "its guest has ended"
+            await asyncio.wait([reader], timeout=WISH_SECONDS)
+        if self._closing.is_set():
+            guest.stdin.write_eof()  # it ends, and then its output does
+            await asyncio.wait([reader], timeout=END_SECONDS)
+        if not reader.done():
+            reader.cancel()
             return
-        guest.stdin.write_eof()
-        await asyncio.wait_for(guest.wait(), END_SECONDS)
+        await reader  # raises where the connection was lost
+        words = (await guest.stderr.read()).strip().splitlines()
+        station.note = printable(words[-1])[:MAX_NOTE] if words else "its guest has ended"
 
 
 async def _read(station: _Station, guest: "asyncssh.SSHClientProcess[str]") -> None:
     """Take over the guest's reports until it ends."""
     async for line in guest.stdout:
+        if not line.endswith("\n"):  # cut off with the connection
+            return
         found = msgspec.json.decode(line, type=list[Process])
         station.processes = [msgspec.structs.replace(process, host=station.host.name) for process in found]
 

@@ -15,10 +15,10 @@ from typing import Protocol
 
 import msgspec
 
-from dppo.deploy.actor_group import ActorGroup, ended_text
 from dppo.deploy.engine import FOLDER, Deployment, Process
 from dppo.deploy.records import read_deployment
 from dppo.deploy.supervised import HOSTS, LOCK, SETTINGS, Status, write_status
+from dppo.deploy.supervised_actors import SupervisedActors, ended_text
 from dppo.local.processes import Child, end
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.household import leaves_nothing
@@ -147,7 +147,7 @@ def _actors(deployment: Deployment, lifeline: Lifeline) -> Actors:
 
         hosts = msgspec.json.decode((deployment.folder / HOSTS).read_bytes(), type=Hosts)
         return SshActors(hosts, lambda: Path(join).read_text().strip())
-    return ActorGroup(
+    return SupervisedActors(
         lambda name: ["-m", "dppo", "actor", "--join-file", join, "--name", name], deployment.path / "logs", lifeline
     )
 

@@ -13,7 +13,7 @@ from dppo.protocol.process.lifeline import Lifeline
 LEAVING_SECONDS = 10.0  # for an actor to ship what it has collected
 
 
-class ActorGroup:
+class SupervisedActors:
     """A number of actors, each with a log. Call `look` a few times in a second."""
 
     def __init__(
