@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.terminal_theme import MONOKAI
 
 from dppo import cli
+from dppo.learner.telemetry.status import Status
 from dppo.local import drawing_thread
 from dppo.local.progress import Progress
 
@@ -41,6 +42,7 @@ class Pictures(Live):
         super().__init__(console=_console(), auto_refresh=False)
         self.frames: list[list[str]] = []
         self._newest: RenderableType = ""
+        self.is_wanted = True
         self._updates = 0
 
     def start(self, refresh: bool = False) -> None:
@@ -49,9 +51,9 @@ class Pictures(Live):
     def update(self, renderable: RenderableType, *, refresh: bool = False) -> None:
         """Take what would be on the screen now."""
         self._newest = renderable
-        if self._updates % EACH == 0:
+        if self.is_wanted and self._updates % EACH == 0:
             self._keep()
-        self._updates += 1
+        self._updates += self.is_wanted
 
     def stop(self) -> None:
         """Keep what was on the screen last."""
@@ -72,6 +74,11 @@ class Recorder(Progress):
     def __enter__(self) -> Self:
         self._live = self.pictures
         return self
+
+    def show(self, status: Status) -> None:
+        """Show a status; of those before the first update only the first one."""
+        self.pictures.is_wanted = status.updates > 0 or not self.pictures.frames
+        super().show(status)
 
 
 def main(file: Path, flags: list[str]) -> None:
