@@ -18,6 +18,7 @@ PROCESSES = {
     "test_api_train.py",
     "test_both_die.py",
     "test_deploy_local.py",
+    "test_docs_example_files.py",
     "test_doctor.py",
     "test_envs_by_name.py",
     "test_evaluations.py",
