@@ -12,11 +12,10 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from deployments import SETTINGS, Deployed
 
 REPOSITORY = Path(__file__).parent.parent
 BASE_IMAGE = "python:3.11-slim"
@@ -66,7 +65,7 @@ class Stack:
     arguments: str
     tensorboard_port: int
 
-    def compose(self, *arguments: str, timeout_seconds: float = 120) -> str:
+    def compose(self, *arguments: str, timeout_seconds: float = 120, **env: str) -> str:
         return docker(
             "compose",
             "--ansi=never",
@@ -74,6 +73,7 @@ class Stack:
             self.project,
             *arguments,
             timeout_seconds=timeout_seconds,
+            **env,
             DPPO_TAG=self.tag,
             DPPO_RUNS=str(self.runs),
             DPPO_ENV="Pendulum-v1",
@@ -249,21 +249,41 @@ def test_a_finished_run_stays_finished(stack: Stack) -> None:
     stack.compose("up", "--detach", "--no-build")
     assert inspect(learner, "{{.State.StartedAt}}") != started
     eventually("the learner has nothing left to do", lambda: over(learner))
+    eventually("its actors have left again", lambda: all(map(over, actors)))
     assert len(stack.metrics()) == updates
 
 
-def test_dppo_up_starts_scales_and_ends_a_project(tag: str, tmp_path: Path) -> None:
-    name, compose_file = f"dppo-test-{uuid.uuid4().hex[:8]}", REPOSITORY / "docker-compose.yml"
-    images = f"learner_image: dppo-learner:{tag}, actor_image: dppo-actor:{tag}"
-    deploy = f"deploy: {{engine: docker, name: {name}, compose_file: {compose_file}, {images}}}\n"
-    deployed = Deployed(tmp_path, SETTINGS + deploy)
+def test_a_project_on_another_network_joins_by_one_token_until_that_is_revoked(tag: str, tmp_path: Path) -> None:
+    project = f"dppo-test-{uuid.uuid4().hex[:8]}"
+    host = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    address, line = f"{host}:{free_port()}", tmp_path / "join"
+    first = Stack(project, tmp_path / "runs", tag, ENDLESS, free_port())
+    first.runs.mkdir()
+    own = {"DPPO_JOIN_FILE": str(line), "DPPO_UID": str(os.getuid()), "DPPO_GID": str(os.getgid()), "DPPO_COUNT": "2"}
+
+    def learner(*arguments: str) -> str:
+        files = ("--file", "docker-compose.yml", "--file", "docker-compose.hosts.yml")
+        return first.compose(*files, *arguments, DPPO_PUBLISH=address)
+
+    def token(*arguments: str) -> str:
+        return learner("exec", "--no-TTY", "learner", "dppo", "token", *arguments)
+
+    def actors(*arguments: str) -> str:
+        return replace(first, project=f"{project}-b").compose("--file", "docker-compose.actors.yml", *arguments, **own)
+
     try:
-        deployed.dppo("up", "run.yaml")
-        eventually("it trains", lambda: deployed.updates() > 1)
-        deployed.dppo("scale", "2")
-        eventually("two actors", lambda: deployed.running() == {"learner-1", "actor-1", "actor-2"})
-        assert "joined the learner" in deployed.dppo("logs", "--process", "actor-1", "--lines", "100")
-        deployed.dppo("down")
-        assert docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={name}") == ""
+        learner("up", "--detach", "--no-build", "learner")
+        run = first.runs / "Pendulum-v1" / "access" / "join"
+        eventually("the learner listens", run.exists)
+        line.touch(mode=0o600)
+        line.write_text(token("add", "runs/Pendulum-v1", "other", "--address", address))
+        assert line.read_text().split()[-1] not in actors("config")
+        actors("up", "--detach", "--no-build")
+        eventually("both have joined", lambda: learner("logs", "learner").count("(token other.") == 2)
+        first.trains_on()
+        token("revoke", "runs/Pendulum-v1", "other")
+        eventually("they end, and say why", lambda: actors("logs").count("was refused") >= 2)
     finally:
-        docker("compose", "--project-name", name, "down", "--volumes")
+        for compose in (actors, learner):
+            print(compose("logs", "--no-color", "--tail", "40"))
+            compose("down", "--volumes", "--timeout", "5")
