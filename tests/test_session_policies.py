@@ -11,10 +11,10 @@ from simulation import Simulation, learner_of, running
 from dppo.actor.session.actions import Note, Reconnect
 from dppo.actor.session.states import State
 from dppo.actor.session.task import RETRY_SECONDS
-from dppo.learner.session.collection import LOADING_SECONDS
 from dppo.learner.session.flow_control import CREDIT, SEGMENTS_PER_BATCH
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.session import HEARTBEAT_SECONDS
+from dppo.learner.session.stop_answers import LOADING_SECONDS
 from dppo.protocol.codec import decode_from_learner
 from dppo.protocol.messages import (
     Hello,

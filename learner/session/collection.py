@@ -17,8 +17,6 @@ from dppo.protocol.messages import Bye, Extend, Have, Stop, Stopped
 from dppo.protocol.snapshot import Snapshot
 from dppo.protocol.state_table import following
 
-LOADING_SECONDS = 0.5  # a peer that takes longer to receive and load a policy is not waited for at STOP
-
 
 class CollectionCycle:
     """Policies that actors act under, and the moment when all must stop. Methods return actions, in order."""
@@ -30,7 +28,6 @@ class CollectionCycle:
         self.snapshot = Snapshot(settings.term, 0, b"")
         self.batch = BatchInHand()
         self.latencies = Latencies()
-        self.stop_sent_at = 0.0
         self.quotas: dict[bytes, Quota] = {}  # by incarnation, of those that were sent the newest policy
         self._settings = settings
         self._peer_table, self._peers = peer_table, peer_table.peers
@@ -38,7 +35,6 @@ class CollectionCycle:
         self._shares = Shares(settings, peer_table, self.rule)
         self._answers = Answers(settings.stop_grace_seconds)
         self._drain_deadline = math.inf
-        self._awaited: list[Peer] = []  # STOPPING: among them are all that have not answered
         self._was_cut_short = False  # the newest batch, by its bytes
         self._first_step_seconds: list[float] = []
 
@@ -78,9 +74,9 @@ class CollectionCycle:
         actions: list[Action] = []
         if self.phase is Phase.COLLECTING:
             actions += self._advance_collecting(now)
-        if self.phase is Phase.STOPPING and self._all_have_stopped():
+        if self.phase is Phase.STOPPING and self._answers.are_in(self._peers):
             self._move(Event.ALL_STOPPED)
-            self.latencies = Latencies(now - self.stop_sent_at, max(self._first_step_seconds, default=math.nan))
+            self.latencies = Latencies(now - self._answers.since, max(self._first_step_seconds, default=math.nan))
         if self.phase is Phase.DRAINING and (self._peer_table.is_empty or now >= self._drain_deadline):
             self._move(Event.DRAINED)
         if self.phase is Phase.LEAVING and (not self.unstopped() or now >= self._drain_deadline):
@@ -93,8 +89,7 @@ class CollectionCycle:
         if not (self.batch.is_complete or is_over_budget or self.rule.is_full(self.batch.steps, peers)):
             return self._extend()
         self._move(Event.BATCH_FULL)
-        self.stop_sent_at = now
-        self._awaited = []
+        self._answers.begin(now)
         actions = self._cut_short() if is_over_budget and self.batch.steps < self._settings.batch_steps else []
         for peer in self.unstopped():
             actions += self.stop(peer, now)
@@ -118,16 +113,9 @@ class CollectionCycle:
         """Record which peers went before they had stopped, and how long the others had waited for them."""
         for peer in [peer for peer in self._peer_table.take_gone() if not peer.stopped]:
             if self.phase is Phase.STOPPING:
-                self._answers.gone(peer, self.stop_sent_at, now)
+                self._answers.gone(peer, now)
             elif self.phase is Phase.COLLECTING:
                 self.rule.gone(peer, self._peers.values(), now)
-
-    def _all_have_stopped(self) -> bool:
-        """Whether no peer is awaited any more. Looks at each peer once an update, not with every message."""
-        peers, awaited = self._peers, self._awaited
-        while awaited and (awaited[-1].stopped or peers.get(awaited[-1].key) is not awaited[-1]):
-            awaited.pop()
-        return not awaited
 
     @property
     def all_have_loaded(self) -> bool:
@@ -138,13 +126,7 @@ class CollectionCycle:
         """Go on without those that have not answered STOP in time, or do not deliver their share."""
         actions = self._answers.tick(self._peers, now)
         if self.phase is Phase.STOPPING:
-            for peer in self._awaited:
-                is_loading = peer.have_version < self.snapshot.version
-                if is_loading and not peer.stopped and now - peer.policy_sent_at > LOADING_SECONDS:
-                    peer.stopped = True  # it still reads its policy, and has nothing to send under it
-                    self._answers.waited_in_vain(self.stop_sent_at, now)
-            late = [peer for peer in self._awaited if not peer.stopped and now > peer.wait_until]
-            actions += self._answers.give_up(late, self.stop_sent_at, now)
+            actions += self._answers.give_up_late(self.snapshot.version, now)
         elif self.phase is Phase.COLLECTING:
             actions += self.rule.excuse_late(self._peers.values(), now)
         return actions
@@ -165,7 +147,7 @@ class CollectionCycle:
         """Discard what was collected, and wait for the first policy for other spaces."""
         self._move(Event.SPACES_CHANGED)
         self.batch.begin_next()
-        self.quotas, self._awaited = {}, []
+        self.quotas = {}
         self._shares.forget()
 
     def finish(self, reason: str, now: float) -> list[Action]:
@@ -194,13 +176,8 @@ class CollectionCycle:
         is_awaited = not unread and self.phase in (Phase.STOPPING, Phase.LEAVING)
         peer.stopped = not is_awaited
         if is_awaited:
-            self._await(peer, now)
+            self._answers.wait_for(peer, self.snapshot.version, now)
         return [Send(peer.key, Stop(*self.current, self._settings.stop_grace_seconds))]
-
-    def _await(self, peer: Peer, now: float) -> None:
-        """Wait for its answer to STOP, if it is worth it."""
-        peer.stopped = not self._answers.expect(peer, self.snapshot.version, now)
-        self._awaited += [] if peer.stopped else [peer]
 
     def stopped(self, peer: Peer, message: Stopped, now: float) -> list[Action]:
         """Take a peer's answer to STOP."""
@@ -221,7 +198,7 @@ class CollectionCycle:
         peer.have_version, peer.have_at = have.version, now
         peer.is_slow = False
         if self.phase is Phase.STOPPING and have.version == self.snapshot.version and peer.stopped:
-            self._await(peer, now)  # it begins only now; STOP is already on the way
+            self._answers.wait_for(peer, have.version, now)  # it begins only now; STOP is already on the way
         return self.offer_policy(peer, now) if peer.policy_due else []
 
     def offer_policy(self, peer: Peer, now: float, share: int = 0) -> list[Action]:

@@ -7,6 +7,7 @@ from dppo.learner.session.punctuality import LATE_TIMES, Punctuality
 from dppo.learner.session.records import Action, Note, Peer, PeerKey
 
 UNKNOWN_SECONDS = 1.5  # for actors that have not answered in time yet; all others answer within milliseconds
+LOADING_SECONDS = 0.5  # a peer that takes longer to receive and load a policy is not waited for at STOP
 STEPS_OF_ROOM = 1.5  # a grace that is advised is so much longer than the answer took
 
 
@@ -16,12 +17,30 @@ class Answers:
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
         self._punctuality = Punctuality(grace_seconds, UNKNOWN_SECONDS)
+        self.since = 0.0  # when the newest STOP to all was sent
+        self._awaited: list[Peer] = []  # among them are all that have not answered it
         self._open: dict[PeerKey, Peer] = {}  # acting when STOP was sent, and not judged yet
         self._said: list[Action] = []  # for the next tick
         self._charged_at = -math.inf  # up to then, waits in vain are subtracted
         self._advised: set[str] = set()  # actors for which the setting that would let them contribute was logged
 
-    def expect(self, peer: Peer, version: int, now: float) -> bool:
+    def begin(self, now: float) -> None:
+        """Note that STOP goes to all that act."""
+        self.since, self._awaited = now, []
+
+    def wait_for(self, peer: Peer, version: int, now: float) -> None:
+        """Wait for its answer to STOP, if it is worth it."""
+        peer.stopped = not self._expect(peer, version, now)
+        self._awaited += [] if peer.stopped else [peer]
+
+    def are_in(self, peers: Mapping[PeerKey, Peer]) -> bool:
+        """Whether no peer is awaited any more. Looks at each peer once an update, not with every message."""
+        awaited = self._awaited
+        while awaited and (awaited[-1].stopped or peers.get(awaited[-1].key) is not awaited[-1]):
+            awaited.pop()
+        return not awaited
+
+    def _expect(self, peer: Peer, version: int, now: float) -> bool:
         """STOP was sent. Return whether to wait for the answer."""
         if peer.have_version == version:  # acting under it: how soon it answers says how long its steps take
             if peer.key in self._open and peer.stop_version < version:
@@ -61,9 +80,19 @@ class Answers:
                 actions += self._judge(peer, now)
         return actions
 
-    def give_up(self, late: Sequence[Peer], since: float, now: float) -> list[Action]:
+    def give_up_late(self, version: int, now: float) -> list[Action]:
+        """Go on without those that have not answered in time, or still read the policy of that version."""
+        for peer in self._awaited:
+            is_loading = peer.have_version < version
+            if is_loading and not peer.stopped and now - peer.policy_sent_at > LOADING_SECONDS:
+                peer.stopped = True  # it still reads its policy, and has nothing to send under it
+                self._waited_in_vain(now)
+        return self._give_up([peer for peer in self._awaited if not peer.stopped and now > peer.wait_until], now)
+
+    def _give_up(self, late: Sequence[Peer], now: float) -> list[Action]:
         """Go on without these. Named are those that were waited for before."""
         actions: list[Action] = []
+        since = self.since
         for peer in late:
             peer.stopped = True
             if not self._punctuality.record(peer.actor).late or peer.wait_until - since >= self._grace_seconds:
@@ -71,17 +100,17 @@ class Answers:
                 text = f"{peer.actor} did not stop within {waited} ({_silent(peer, now)}); going on without it"
                 actions.append(Note(text))
         if late:
-            self.waited_in_vain(since, now)
+            self._waited_in_vain(now)
         return actions
 
-    def gone(self, peer: Peer, since: float, now: float) -> None:
-        """Record that a peer went without an answer to the STOP that was sent then."""
-        self.waited_in_vain(since, now)
-        self._punctuality.gone(peer.actor, now - since)
+    def gone(self, peer: Peer, now: float) -> None:
+        """Record that a peer went without an answer to STOP."""
+        self._waited_in_vain(now)
+        self._punctuality.gone(peer.actor, now - self.since)
 
-    def waited_in_vain(self, since: float, now: float) -> None:
+    def _waited_in_vain(self, now: float) -> None:
         """Record a wait that ended without an answer. Waits for several at the same time are counted once."""
-        self._punctuality.wasted(now - max(since, min(self._charged_at, now)), now)
+        self._punctuality.wasted(now - max(self.since, min(self._charged_at, now)), now)
         self._charged_at = now
 
     def _judge(self, peer: Peer, now: float) -> list[Action]:
