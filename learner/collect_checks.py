@@ -11,6 +11,7 @@ RuleName = Literal["minimum", "even_shares", "quota", "quorum"]  # collection ru
 LEAST_LEASE_SECONDS = 1.5  # four heartbeats, and a busy machine that is late by some tenths of a second
 LEAST_GRACE_SECONDS = 0.1
 MOST_SECONDS = 1e9  # that fit into messages
+MOST_STALENESS = 8  # versions (Hilton et al. 2021, arXiv 2110.00641: what the decoupled objective bears)
 MOST_BATCH_STEPS = 2**40
 LEAST_CHOSEN_BYTES = 4 * SEGMENT_BYTES  # of max_ingress_bytes: less holds no batch of any spaces
 MOST_BYTES = 2**48
@@ -42,6 +43,24 @@ def check_rule(*, rule: RuleName, slots: int, stop_at_episode_end: bool) -> None
         raise UsageError(f"collect.slots={slots} counts the environments of collect.rule=quota, and the rule is {rule}")
     if slots > MAX_ENVS:
         raise UsageError(f"collect.slots={slots} must be at most {MAX_ENVS}")
+
+
+def check_staleness(most: int, *, rule: RuleName, on_stop: Literal["keep", "drop"]) -> None:
+    """Raise UsageError for a staleness that nothing can correct, or that the rule does not go with."""
+    if not 0 <= most <= MOST_STALENESS:
+        raise UsageError(
+            f"collect.max_staleness={most} must be from 0 to {MOST_STALENESS}: steps that are older help no update"
+        )
+    if most and rule != "minimum":
+        raise UsageError(
+            f"collect.max_staleness={most} lets actors go on during updates, and collect.rule={rule} divides a batch "
+            "among actors under one policy: take rule minimum, or max_staleness 0"
+        )
+    if most and on_stop == "drop":
+        raise UsageError(
+            f"collect.on_stop=drop throws away what STOP cuts, and with collect.max_staleness={most} no batch is ended "
+            "by STOP: leave out one"
+        )
 
 
 def check_counts(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from dppo.learner.collect_checks import RuleName, check_counts, check_rule, check_times
+from dppo.learner.collect_checks import RuleName, check_counts, check_rule, check_staleness, check_times
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo_config import PpoConfig
 from dppo.learner.run_config import MAY_CHANGE, RunConfig
@@ -103,6 +103,11 @@ class CollectConfig:
     takes, and nothing else counts: each version is the same to the last bit, whatever the actors. quorum: as
     even_shares, and a batch ends once 60 % of the environments have made their share and every other one a quarter of
     it."""
+    max_staleness: int = 0
+    """Versions by which the policy that made a step may be older than the one that is trained on it, 0 to 8
+    (docs/algorithms.md). 0: all actors stop for every update. From 1 on they go on while the learner trains, take the
+    newest policy whenever it arrives, and stand still only where what they make would be older. ppo.correction says how
+    older steps are weighed."""
     slots: int = 0
     """quota: environments of the run, in all. 0: envs_per_actor times the actors of `dppo train`; `dppo learner` needs
     a number."""
@@ -146,6 +151,7 @@ class CollectConfig:
         at_least("collect", self, 1024, "max_rollout_bytes")
         at_least("collect", self, 0, "segment_steps", "max_ingress_bytes", "first_actors", "slots", "late_learners")
         check_rule(rule=self.rule, slots=self.slots, stop_at_episode_end=self.stop_at_episode_end)
+        check_staleness(self.max_staleness, rule=self.rule, on_stop=self.on_stop)
         check_times(lease_seconds=self.lease_seconds, stop_grace_seconds=self.stop_grace_seconds)
         check_counts(
             batch_steps=self.batch_steps,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from simulated_actor import Identity, Incarnation, Process, numbers_of
 
 from dppo.learner.ppo.batch import Received
+from dppo.learner.session.asynchronous import AsynchronousCycle
 from dppo.learner.session.records import Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.storage.journal_records import Entry
@@ -159,6 +160,13 @@ class Withdrawn:
         self._number, self._rollouts = batch.number, list(batch.rollouts)
 
 
+def in_hand(learner: LearnerSession) -> list[Received]:
+    """Return all rollouts that were accepted and not trained on."""
+    cycle = learner.cycle
+    batches = cycle.in_hand if isinstance(cycle, AsynchronousCycle) else [cycle.batch]
+    return [received for batch in batches for received in batch.rollouts]
+
+
 def called_invalid(sent: Sequence[Message]) -> list[str]:
     """Return the reasons for which the learner refused a rollout other than its age."""
     return [m.reason for m in sent if isinstance(m, Nack) and m.reason.startswith("invalid")]
@@ -196,9 +204,7 @@ def check_ledger(
     forget_undelivered(learner, books)
     assert total.sealed == sum(books.known_sealed(processes[incarnation]) for incarnation in books.watermark)
     assert total.trained == places["trained"]
-    assert (
-        total.pending == places["pending"] == sum(received.segment.steps for received in learner.cycle.batch.rollouts)
-    )
+    assert total.pending == places["pending"] == sum(received.segment.steps for received in in_hand(learner))
     for reason in ("stale", "invalid", "learner_crash", "stop_partial", "unfinished"):
         assert total.dropped[reason] == places[reason], reason
     assert imbalance([learner.ledger.closed, *accounts.values()]) == ""

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from onlooker import Books, Disposal, Withdrawn, called_invalid, check_end, check_ledger, check_shares
+from onlooker import Books, Disposal, Withdrawn, called_invalid, check_end, check_ledger, check_shares, in_hand
 from simulated_actor import ENVS, Connection, Identity, Incarnation, Process, numbers_of
 from simulated_network import GONE, SimulatedNetwork, damaged
 
 from dppo.learner.ppo.batch import Received
-from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.records import Action, Kick, Note, Send, Settings
 from dppo.learner.session.session import LearnerSession
@@ -55,6 +54,7 @@ class SimulatedLearner(SimulatedNetwork):
         self.former_terms: set[int] = set()  # that the run's directory remembers
         self.version = 0
         self.updates = 0
+        self.staleness: list[int] = []  # the most in each batch
         self.ever_trained: set[Identity] = set()
         self.books = Books()
         self.checkpoints: list[tuple[str, Books]] = []
@@ -187,10 +187,15 @@ class SimulatedLearner(SimulatedNetwork):
             numbers = numbers_of(received.segment)
             assert not self.ever_trained & set(numbers), "a step is trained on twice"
             for number in numbers:
-                assert self.sampled[number] == (self.term, self.version), f"{number} is trained on off policy"
+                term, version = self.sampled[number]
+                assert term == self.term, f"{number} is of another learner"
+                assert 0 <= self.version - version <= self.settings.max_staleness, f"{number} is trained on too late"
             self.ever_trained.update(numbers)
             self.books.put(numbers, "trained", from_="pending")
-        assert "pending" not in self.books.place.values(), "the batch misses accepted steps"
+        self.staleness.append(max(self.version - received.version for received in self.handed))
+        if not self.settings.max_staleness:
+            assert "pending" not in self.books.place.values(), "the batch misses accepted steps"
+        self.handed = []
         self.updates += 1
 
     def tick_learner(self) -> None:
@@ -213,7 +218,7 @@ class SimulatedLearner(SimulatedNetwork):
         if self.learner is not None:
             self._withdrawn.look(self.learner, self.books)
             is_full = self.learner.cycle.phase is Phase.UPDATING
-            self.handed = (self.handed or list(self.learner.cycle.batch.rollouts)) if is_full else []
+            self.handed = (self.handed or list(self.learner.cycle.taken.rollouts)) if is_full else []
         for action in actions:
             if isinstance(action, Note):
                 self.notes.append(action.text)
@@ -248,9 +253,10 @@ class SimulatedLearner(SimulatedNetwork):
             return
         peer = learner.peer_table.heard_of(key)
         known, ready = peer is not None, peer is not None and peer.ready
-        batch = len(learner.cycle.batch.rollouts)
+        before = in_hand(learner)
         actions = learner.receive(key, message, blob, self.now)
-        accepted = len(learner.cycle.batch.rollouts) > batch
+        known_before = set(map(id, before))
+        accepted = [received.segment for received in in_hand(learner) if id(received) not in known_before]
         if isinstance(message, Rollout) and known and not ready:  # its newest HELLO had no spaces: an old one, repeated
             assert not accepted
             assert {type(action) for action in actions} <= {Send}
@@ -264,7 +270,7 @@ class SimulatedLearner(SimulatedNetwork):
                 message,
                 is_known=known,
                 is_joined=key in learner.peer_table.peers,
-                accepted=learner.cycle.batch.rollouts[-1].segment if accepted else None,
+                accepted=accepted[0] if accepted else None,
                 sent=sent,
             )
         self._do(actions)
@@ -283,7 +289,7 @@ class SimulatedLearner(SimulatedNetwork):
     def check(self) -> None:
         """Compare the ledger with the books, for each incarnation and in sum."""
         for process in self.living:
-            assert process.session.outbox <= CREDIT + 1, "the outbox is not bounded by credit"
+            assert process.session.outbox <= self.settings.credit + 1, "the outbox is not bounded by credit"
         if self.learner is not None:
             check_ledger(self.learner, self.books, self.processes, self._watermarks, is_torn=self.is_torn)
 

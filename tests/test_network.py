@@ -57,7 +57,7 @@ class StoppingSession:
 
     def __init__(self) -> None:
         self.cycle = SimpleNamespace(
-            phase=Phase.COLLECTING, batch=SimpleNamespace(rollouts=["the batch"]), all_have_loaded=True
+            phase=Phase.COLLECTING, taken=SimpleNamespace(rollouts=["the batch"]), all_have_loaded=True
         )
         self.peer_table = SimpleNamespace(spec=None, peers={}, peer_limits=PeerLimits())
         self.budget = SimpleNamespace(allowed_bytes=lambda peer: 0, total_bytes=lambda: 0)
@@ -73,7 +73,7 @@ class StoppingSession:
         return []
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:
-        self.cycle.phase, self.cycle.batch.rollouts = Phase.COLLECTING, ["the next batch"]
+        self.cycle.phase, self.cycle.taken.rollouts = Phase.COLLECTING, ["the next batch"]
         return []
 
 

@@ -17,7 +17,9 @@ from dppo.protocol import snapshot
 NAMES = ("a", "b", "c")
 QUOTA = {"rule": "quota", "slots": len(NAMES) * ENVS}
 SEVERAL: tuple[dict[str, Any], ...] = ({"learners": 2}, {"learners": 3, "late_learners": 1})
-FILLS = ({}, {"stop_at_episode_end": True}, {"rule": "even_shares"}, QUOTA, {"rule": "quorum"}, *SEVERAL)
+GOING_ON: tuple[dict[str, Any], ...] = ({"max_staleness": 1}, {"max_staleness": 3})
+RULES: tuple[dict[str, Any], ...] = ({"rule": "even_shares"}, QUOTA, {"rule": "quorum"})
+FILLS = ({}, {"stop_at_episode_end": True}, *RULES, *SEVERAL, *GOING_ON)
 MAX_PROCESSES = 12  # of one example
 EXAMPLES = 20
 MANY_EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "150"))
@@ -61,6 +63,7 @@ class Faults(RuleBasedStateMachine):
         is_relayed: bool,
     ) -> None:
         """is_relayed: all actors share one connection to the learner, each by its incarnation."""
+        on_stop = "keep" if "max_staleness" in fills else on_stop  # drop is refused
         self.world = Simulation(is_relayed=is_relayed, batch_steps=batch_steps, on_stop=on_stop, **fills)
         self.pace = pace
         for name in NAMES[:actors]:

@@ -188,7 +188,7 @@ class Inline:
             self._turn()
             if self._run.progress.first_step_seconds is None and session.cycle.batch.rollouts:
                 self._run.note_first_step(time.monotonic())
-        return session.cycle.batch.rollouts
+        return session.cycle.taken.rollouts
 
     def cutting(self) -> AbstractContextManager[None]:
         """Return a context that lets every update end."""

@@ -3,13 +3,15 @@
 from collections import Counter
 
 from dppo.learner.ppo.batch import Received
+from dppo.learner.session.records import Action, Note
+from dppo.protocol.ledger import Ledger
 
 
 class BatchInHand:
     """Rollouts that were accepted for the next update."""
 
-    def __init__(self) -> None:
-        self.number = 1  # in the ledger, within this learner's life
+    def __init__(self, number: int = 1) -> None:
+        self.number = number  # in the ledger, within this learner's life
         self.rollouts: list[Received] = []  # in the order in which they came; another list in every batch
         self.steps = 0
         self.bytes = 0
@@ -37,3 +39,13 @@ class BatchInHand:
         self.number += 1
         self.rollouts, self.steps, self.bytes, self.is_complete = [], 0, 0, False
         self._bytes.clear()
+
+
+def withdrawn(batch: BatchInHand, ledger: Ledger, incarnation: bytes, why: str) -> list[Action]:
+    """Take what the incarnation has delivered out of the batch, and book it."""
+    gone = batch.withdraw(incarnation)
+    if not gone:
+        return []
+    steps = sum(received.segment.steps for received in gone)
+    ledger.withdraw(incarnation, steps, batch=batch.number)
+    return [Note(f"{steps} steps of {gone[0].actor} under version {gone[0].version} do not count: {why}")]

@@ -69,7 +69,8 @@ class Budget:
             T = self._segment_steps(envs, max(1, actors))
             batch = batch_bytes(spec, batch_steps=settings.batch_steps, segment_steps=T, envs=envs, actors=actors)
             allowed = self._of_actor(envs)
-            total = self._batches[actors] = total_bytes(0, allowed=allowed, batch=batch)
+            in_hand = settings.max_staleness + 1
+            total = self._batches[actors] = total_bytes(0, allowed=allowed, batch=batch, batches=in_hand)
         return total
 
     def _segment_steps(self, envs: int, actors: int) -> int:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from dppo.learner.ppo.batch import Received
-from dppo.learner.session.batch_in_hand import BatchInHand
+from dppo.learner.session.batch_in_hand import BatchInHand, withdrawn
 from dppo.learner.session.collection_rule import collection_rule
 from dppo.learner.session.flow_control import cut_short, segment_steps_of
 from dppo.learner.session.peer_table import PeerTable
@@ -46,6 +46,37 @@ class CollectionCycle:
         """Term and version of the newest policy."""
         return self.snapshot.term, self.snapshot.version
 
+    @property
+    def is_going_on(self) -> bool:
+        """Whether actors act under the newest policy in this phase."""
+        return self.phase is Phase.COLLECTING
+
+    @property
+    def taken(self) -> BatchInHand:
+        """The batch that an update is made of, once the phase is UPDATING."""
+        return self.batch
+
+    def batch_for(self, version: int) -> BatchInHand:
+        """Return the batch that an accepted rollout of that version goes into."""
+        return self.batch
+
+    def has_room(self, peer: Peer) -> bool:
+        """Whether there is room for what the peer makes under the newest policy that it was sent."""
+        return self.batch.bytes < self._most_bytes()
+
+    def wants_from(self, peer: Peer) -> bool:
+        """Whether a peer that joins is given credit at once."""
+        return self.is_going_on or peer.have_version == self.snapshot.version
+
+    def release(self) -> None:
+        """The batch that was taken is done with."""
+        self.batch.begin_next()
+        self.quotas = {}
+
+    def discard(self) -> None:
+        """Discard what was collected and not trained on."""
+        self.batch.begin_next()
+
     def unstopped(self) -> list[Peer]:
         """Peers that act, or that have not answered STOP yet."""
         return [peer for peer in self._peers.values() if not peer.stopped]
@@ -74,7 +105,7 @@ class CollectionCycle:
         actions: list[Action] = []
         if self.phase is Phase.COLLECTING:
             actions += self._advance_collecting(now)
-        if self.phase is Phase.STOPPING and self._answers.are_in(self._peers):
+        if self.phase is Phase.STOPPING and self._all_are_in():
             self._move(Event.ALL_STOPPED)
             self.latencies = Latencies(now - self._answers.since, max(self._first_step_seconds, default=math.nan))
         if self.phase is Phase.DRAINING and (self._peer_table.is_empty or now >= self._drain_deadline):
@@ -82,6 +113,10 @@ class CollectionCycle:
         if self.phase is Phase.LEAVING and (not self.unstopped() or now >= self._drain_deadline):
             self._move(Event.DRAINED)
         return actions
+
+    def _all_are_in(self) -> bool:
+        """Whether nothing is waited for any more before the update."""
+        return self._answers.are_in(self._peers)
 
     def _advance_collecting(self, now: float) -> list[Action]:
         peers = self._peers.values()
@@ -134,9 +169,8 @@ class CollectionCycle:
     def begin_collecting(self, version: int, graph: bytes, now: float) -> list[Action]:
         """Make this policy the current one, begin the batch that is collected under it, and send it to all."""
         self._move(Event.PUBLISHED)
-        self._was_cut_short &= self.batch.steps < self._settings.batch_steps
-        self.batch.begin_next()
-        self.quotas = {}
+        self._was_cut_short &= self.taken.steps < self._settings.batch_steps
+        self.release()
         self.rule.begin(now)
         self.snapshot = Snapshot(self._settings.term, version, graph)
         self._first_step_seconds = []
@@ -146,27 +180,25 @@ class CollectionCycle:
     def change_spaces(self) -> None:
         """Discard what was collected, and wait for the first policy for other spaces."""
         self._move(Event.SPACES_CHANGED)
-        self.batch.begin_next()
+        self.discard()
         self.quotas = {}
         self._shares.forget()
 
     def finish(self, reason: str, now: float) -> list[Action]:
         """The run is over: BYE to all, and a deadline for their last words."""
         self._move(Event.FINISH)
-        self.batch.begin_next()
+        self.discard()
         self._drain_deadline = now + self._settings.stop_grace_seconds
         return [Send(peer.key, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
 
     def leave(self, now: float) -> list[Action]:
         """The learner ends: STOP to all who act, and a deadline for what they have begun."""
-        told = self.phase is Phase.STOPPING
+        told = self.phase is Phase.STOPPING and not self._settings.max_staleness
         self._move(Event.LEAVE)
-        self.batch.begin_next()
+        self.discard()
         self._drain_deadline = now + self._settings.stop_grace_seconds
-        actions: list[Action] = []
-        for peer in [] if told else self.unstopped():
-            actions += self.stop(peer, now)
-        return actions + self.advance(now)
+        stops = [action for peer in ([] if told else self.unstopped()) for action in self.stop(peer, now)]
+        return stops + self.advance(now)
 
     def stop(self, peer: Peer, now: float) -> list[Action]:
         """Send STOP to the peer, and wait for its answer where that is worth it."""
@@ -206,7 +238,7 @@ class CollectionCycle:
 
         share: of the batch, in rows of every environment; 0: find it out, for an actor that comes later.
         """
-        if not peer.ready or self.phase is not Phase.COLLECTING or not self.rule.has_work_for(peer):
+        if not peer.ready or not self.is_going_on or not self.rule.has_work_for(peer):
             return []
         if peer.sent_version > peer.have_version:
             peer.policy_due = True
@@ -216,9 +248,9 @@ class CollectionCycle:
         peer.policy_due = peer.stopped = False
         peer.sent_version, peer.policy_sent_at = self.snapshot.version, now
         peer.idle_policies += 1
-        withdrawn = self._take_quota(peer, share, now)
+        gone = self._take_quota(peer, share, now)
         cuts, on_stop = self.rule.cuts_at_episode_end, self._settings.on_stop
-        return [*withdrawn, *policy_messages(peer, self.snapshot, cuts_at_episode_end=cuts, on_stop=on_stop)]
+        return [*gone, *policy_messages(peer, self.snapshot, cuts_at_episode_end=cuts, on_stop=on_stop)]
 
     def _take_quota(self, peer: Peer, share: int, now: float) -> list[Action]:
         """Give the peer its quota under the newest policy; the same again if it was sent one before."""
@@ -227,7 +259,8 @@ class CollectionCycle:
             self.quotas = known_quotas(self.quotas, self._peer_table.ledger.accounts)
             for incarnation in self.rule.take_over(peer):
                 self.quotas.pop(incarnation, None)
-                actions += self._withdraw(incarnation, f"{peer.actor} goes on with its environments")
+                why = f"{peer.actor} goes on with its environments"
+                actions += withdrawn(self.batch, self._peer_table.ledger, incarnation, why)
             quota = self.quotas[peer.incarnation] = self._shares.quota(peer, share, now)
         peer.quota = quota
         return actions
@@ -238,17 +271,8 @@ class CollectionCycle:
         if not share:
             return []
         peer.quota.share = share
-        withdrawn = self._withdraw(peer.incarnation, "what follows cannot be used")
-        return [*withdrawn, Send(peer.key, Extend(*self.current, share))]
-
-    def _withdraw(self, incarnation: bytes, why: str) -> list[Action]:
-        """Take what the incarnation has delivered out of the batch."""
-        gone = self.batch.withdraw(incarnation)
-        if not gone:
-            return []
-        steps = sum(received.segment.steps for received in gone)
-        self._peer_table.ledger.withdraw(incarnation, steps, batch=self.batch.number)
-        return [Note(f"{steps} steps of {gone[0].actor} under version {gone[0].version} do not count: {why}")]
+        gone = withdrawn(self.batch, self._peer_table.ledger, peer.incarnation, "what follows cannot be used")
+        return [*gone, Send(peer.key, Extend(*self.current, share))]
 
     def rejoined(self, peer: Peer) -> None:
         """Go on with the quota of the process: what it made on its former connection comes again on this one."""
@@ -256,7 +280,7 @@ class CollectionCycle:
 
     def resume(self, peer: Peer, now: float) -> list[Action]:
         """A peer on a new connection, which has the newest policy already: it goes on under that."""
-        if peer.incarnation not in self.quotas or self.phase is not Phase.COLLECTING:
+        if peer.incarnation not in self.quotas or not self.is_going_on:
             return self.offer_policy(peer, now)
         peer.sent_version = self.snapshot.version
         peer.policy_sent_at = peer.have_at = now

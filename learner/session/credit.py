@@ -3,22 +3,24 @@
 An actor that acts under an older policy gets none: what it makes is stale. The newest policy brings it back.
 """
 
-from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.records import Peer, Send
 from dppo.protocol.messages import Ack
 
 
-def begin(peer: Peer, *, is_wanted: bool) -> int:
-    """Return the credit to say in WELCOME. A peer that has some from an earlier connection keeps that."""
-    credit = CREDIT if peer.ready and is_wanted else 0
+def begin(peer: Peer, *, is_wanted: bool, most: int) -> int:
+    """Return the credit to say in WELCOME. A peer that has some from an earlier connection keeps that.
+
+    most: rollouts beyond the watermark.
+    """
+    credit = most if peer.ready and is_wanted else 0
     peer.credit_withheld = not credit
-    peer.credit_upto = peer.account.watermark + CREDIT
+    peer.credit_upto = peer.account.watermark + most
     return credit
 
 
-def acknowledge(peer: Peer, *, has_room: bool) -> Send:
+def acknowledge(peer: Peer, *, has_room: bool, most: int) -> Send:
     """Acknowledge all rollouts up to the watermark, and grant credit if there is room for more."""
-    credit = CREDIT if has_room else 0
+    credit = most if has_room else 0
     if credit:
         peer.credit_withheld = False
         peer.credit_upto = max(peer.credit_upto, peer.account.watermark + credit)
@@ -31,7 +33,7 @@ def acknowledge_stale(peer: Peer) -> Send:
     return Send(peer.key, Ack(peer.account.watermark, 0))
 
 
-def is_due(peer: Peer, version: int) -> bool:
+def is_due(peer: Peer, version: int, *, most: int) -> bool:
     """Whether to give what was withheld: the peer was sent the newest policy, whose version that is."""
-    has_too_little = peer.credit_withheld or peer.credit_upto < peer.account.watermark + CREDIT
+    has_too_little = peer.credit_withheld or peer.credit_upto < peer.account.watermark + most
     return has_too_little and peer.ready and peer.sent_version == version

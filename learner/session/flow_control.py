@@ -11,6 +11,7 @@ from dppo.protocol.specs import Spec
 
 CREDIT = 8  # rollouts in flight; with SEGMENTS_PER_BATCH 4 this is two batches' share
 ENCRYPTION_BYTES = 64  # that CURVE adds to a frame: libzmq measures what is on the wire
+CREDIT_GOING_ON = 2  # the same where actors go on during updates: what they make beyond a full batch is in it as well
 UNKNOWN_PEER_BYTES = 65536  # HELLO, heartbeats, handshake
 SLACK_ROLLOUTS = 2  # beyond credit: one that STOP cuts, one half read
 LEAST_TOTAL_BYTES = 2**28
@@ -51,13 +52,13 @@ def allowed_bytes(largest_rollout: int, *, credit: int) -> int:
     return UNKNOWN_PEER_BYTES + (credit + SLACK_ROLLOUTS) * (largest_rollout + MAX_HEADER_BYTES)
 
 
-def total_bytes(chosen: int, *, allowed: int, batch: int) -> int:
+def total_bytes(chosen: int, *, allowed: int, batch: int, batches: int = 1) -> int:
     """Return the bytes that all together may have sent unread, and that may wait for the next update.
 
     chosen: by the user, 0: derive. allowed: to one actor; shared among many, credit adds up to about as much.
-    batch: of an ordinary one; twice that leaves room for final observations and resets.
+    batch: of an ordinary one; twice that leaves room for final observations and resets. batches: in hand at once.
     """
-    return chosen or max(LEAST_TOTAL_BYTES, 2 * allowed, 2 * batch)
+    return chosen or max(LEAST_TOTAL_BYTES, 2 * allowed, 2 * batches * batch)
 
 
 def check_sizes(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from dppo.learner.collect_checks import RuleName
+from dppo.learner.session.flow_control import CREDIT, CREDIT_GOING_ON
 from dppo.learner.session.slots import Slots
 from dppo.learner.storage.journal_records import Entry
 from dppo.protocol.ledger import Account
@@ -71,9 +72,15 @@ class Settings:
     slots: int = 0  # quota: environments in all
     learners: int = 1  # that collect batches together
     late_learners: int = 0  # of them, that a batch may do without
+    max_staleness: int = 0  # versions; 0: all stop for an update
     former_terms: frozenset[int] = frozenset()  # of this run's starts before this one
     max_rollout_bytes: int = 2**26
     rollout_spec: Callable[[Spec], Spec] = lambda spec: spec  # what rollouts of spaces hold: what a policy carries too
+
+    @property
+    def credit(self) -> int:
+        """Rollouts that an actor may have under way beyond the watermark."""
+        return CREDIT_GOING_ON if self.max_staleness else CREDIT
 
 
 @dataclass
@@ -81,6 +88,7 @@ class Quota:
     """Rows that one incarnation owes and has delivered under the newest policy, over all its connections."""
 
     segment_steps: int = 1  # T that it was sent
+    longest: int = 1  # T, also of older policies under which it may still deliver
     share: int = 0  # rows that it stops after by itself; 0: only at STOP
     rows: int = 0  # arrived
     last: int = 0  # newest sequence number that is still accepted after STOP; 0: STOP was not sent
@@ -117,6 +125,7 @@ class Peer:
     fetched_by: str = ""  # the token by which it was sent, or is waited for
     policy_due: bool = False  # a newer one waits for HAVE
     policy_sent_at: float = 0.0
+    load_seconds: float = 0.0  # from policies sent to HAVE: the longest, of which others wear off
     is_slow: bool = False  # lost its connection while reading a policy: not waited for before HAVE
     have_at: float = 0.0
     stopped: bool = True  # runs only after a POLICY

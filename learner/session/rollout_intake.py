@@ -3,7 +3,6 @@
 import msgspec
 
 from dppo.learner.ppo.batch import Received
-from dppo.learner.session.byte_budget import Budget
 from dppo.learner.session.collection import CollectionCycle
 from dppo.learner.session.credit import acknowledge, acknowledge_stale
 from dppo.learner.session.env_faults import EnvFaults
@@ -33,14 +32,12 @@ class Rollouts:
         cycle: CollectionCycle,
         env_faults: EnvFaults,
         histories: Histories,
-        budget: Budget,
     ) -> None:
         self._settings = settings
         self._peer_table = peer_table
         self._cycle = cycle
         self._env_faults = env_faults
         self._histories = histories
-        self._budget = budget
 
     def take(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> Taken:
         """One rollout: a duplicate, or the next one."""
@@ -61,7 +58,7 @@ class Rollouts:
         self._peer_table.peer_limits.give_back(peer.key, 1)  # credit asked for it, whatever is in it
         if not self._cycle.accepts(peer.incarnation, header.seq, header.T, (header.term, header.version)):
             return self._refuse(peer, header, "stale", self._histories.why_stale(header.term)), None
-        asked, most = peer.quota.segment_steps, most_rows(peer.quota.segment_steps)
+        asked, most = peer.quota.longest, most_rows(peer.quota.longest)
         if most < header.T:
             wrong = ProtocolError(f"{header.T} rows in a rollout, where {asked} were asked for")
             return self._refuse(peer, header, "invalid", str(wrong)), wrong
@@ -79,7 +76,8 @@ class Rollouts:
             return [*refused, *self._env_faults.refused(peer, error.array, error.what), *self._cycle.spoilt(peer)], None
         except ProtocolError as error:
             return [*self._refuse(peer, header, "invalid", str(error)), *self._cycle.spoilt(peer)], error
-        peer.account.accept(header.seq, segment.steps, batch=self._cycle.batch.number)
+        batch = self._cycle.batch_for(header.version)
+        peer.account.accept(header.seq, segment.steps, batch=batch.number)
         peer.steps += segment.steps
         peer.active_at = now
         policy = header.term, header.version
@@ -99,5 +97,4 @@ class Rollouts:
 
     def ack(self, peer: Peer) -> Send:
         """Acknowledge what is disposed of, with credit while there is room; else the next update brings it."""
-        has_room = self._cycle.batch.bytes < self._budget.total_bytes()
-        return acknowledge(peer, has_room=has_room)
+        return acknowledge(peer, has_room=self._cycle.has_room(peer), most=self._settings.credit)

@@ -7,6 +7,7 @@ The service hands in what arrived, what could not be sent and what time it is, a
 from collections.abc import Callable
 
 from dppo.learner.session.admission import welcome
+from dppo.learner.session.asynchronous import AsynchronousCycle
 from dppo.learner.session.byte_budget import Budget
 from dppo.learner.session.collection import CollectionCycle
 from dppo.learner.session.credit import begin, is_due
@@ -55,10 +56,11 @@ class LearnerSession:
         self.slots = slots
         self.peer_table = PeerTable(settings, ledger, slots, spec)
         self.budget = Budget(settings, self.peer_table)
-        self.cycle = CollectionCycle(settings, self.peer_table, self.budget.total_bytes)
+        cycle = AsynchronousCycle if settings.max_staleness else CollectionCycle
+        self.cycle: CollectionCycle = cycle(settings, self.peer_table, self.budget.total_bytes)
         self.env_faults = EnvFaults(self.peer_table)
         self.histories = Histories(settings.term, settings.former_terms)
-        self.rollouts = Rollouts(settings, self.peer_table, self.cycle, self.env_faults, self.histories, self.budget)
+        self.rollouts = Rollouts(settings, self.peer_table, self.cycle, self.env_faults, self.histories)
         self.refused_messages = 0
         self._left = False
         self._farewells: tuple[str, ...] = ()  # reasons that were sent with BYE, and come back with the actors' own
@@ -139,11 +141,13 @@ class LearnerSession:
         """Publish a policy: the batch is done with, and all go on under this one."""
         if version <= self.cycle.snapshot.version:
             raise ValueError(f"version {version} after {self.cycle.snapshot.version}: versions only rise")
-        self.peer_table.spaces.is_settled |= bool(self.cycle.batch.rollouts)
-        trained = self.cycle.batch.number
+        self.peer_table.spaces.is_settled |= bool(self.cycle.taken.rollouts)
+        trained = self.cycle.taken.number
         actions = self.cycle.begin_collecting(version, graph, now)
         self.ledger.train(trained)
         credit = [ack for peer in self.peer_table.peers.values() for ack in self._credit_withheld(peer)]
+        if self.settings.max_staleness:  # not before the policy under which it is to be used
+            return [Entry("published", version), *actions, *credit, *self.cycle.advance(now)]
         return [Entry("published", version), *credit, *actions]
 
     def end_collecting(self, version: int, now: float) -> list[Action]:
@@ -186,8 +190,8 @@ class LearnerSession:
 
     def mark_trained(self) -> None:
         """The update on the current batch is done, though no policy follows (the run ends here)."""
-        self.ledger.train(self.cycle.batch.number)
-        self.cycle.batch.begin_next()
+        self.ledger.train(self.cycle.taken.number)
+        self.cycle.release()
 
     def close_accounts(self) -> None:
         """After STOPPED: whatever is still in flight is lost, unless its actor can deliver it to the next learner."""
@@ -217,8 +221,9 @@ class LearnerSession:
         actions += [Send(key, self._welcome(peer)), *self.histories.joined(hello)]
         self.cycle.rejoined(peer)
         holds = hello.policy == self.cycle.current
-        peer.have_version = hello.version if holds else peer.have_version
-        if peer.ready and self.cycle.phase is Phase.COLLECTING:
+        if holds or (self.settings.max_staleness and hello.term == self.settings.term):
+            peer.have_version = hello.version
+        if peer.ready and self.cycle.is_going_on:
             actions += self._set_going(peer, now, holds=holds)
         elif peer.ready and self.cycle.phase in (Phase.STOPPING, Phase.UPDATING) and hello.version:
             actions += self.cycle.stop(peer, now)  # the first one may have been lost with its old connection
@@ -255,8 +260,7 @@ class LearnerSession:
         return actions
 
     def _welcome(self, peer: Peer) -> Welcome:
-        is_wanted = self.cycle.phase is Phase.COLLECTING or peer.have_version == self.cycle.snapshot.version
-        credit = begin(peer, is_wanted=is_wanted)
+        credit = begin(peer, is_wanted=self.cycle.wants_from(peer), most=self.settings.credit)
         heartbeat = min(HEARTBEAT_SECONDS, self.settings.lease_seconds / LEASE_HEARTBEATS)
         return welcome(self.settings, peer, credit=credit, heartbeat_seconds=heartbeat)
 
@@ -268,7 +272,8 @@ class LearnerSession:
 
     def _credit_withheld(self, peer: Peer) -> list[Action]:
         """Grant what was withheld, once there is room again, or the peer has the newest policy."""
-        return [self.rollouts.ack(peer)] if is_due(peer, self.cycle.snapshot.version) else []
+        is_missing = is_due(peer, self.cycle.snapshot.version, most=self.settings.credit)
+        return [self.rollouts.ack(peer)] if is_missing else []
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self._observe(peer, bye.tally)

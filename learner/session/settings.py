@@ -58,6 +58,7 @@ def session_settings(
         slots=config.collect.slots,
         learners=learners,
         late_learners=config.collect.late_learners,
+        max_staleness=config.collect.max_staleness,
         max_rollout_bytes=config.collect.max_rollout_bytes,
         former_terms=directory.former_terms,
         why_not_trained=lambda spec: why_not_trained(spec, config),

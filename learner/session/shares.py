@@ -43,8 +43,10 @@ class Shares:
         """Return a new quota for that peer. divided: rows of the batch's even division; 0: the peer comes later."""
         rows = divided or self.rows(self._settings.batch_steps)
         share = self._rule.share(rows)
+        T = self.segment_steps(share or rows, peer.slots.envs)
         return Quota(
-            segment_steps=self.segment_steps(share or rows, peer.slots.envs),
+            segment_steps=T,
+            longest=T,
             share=share,
             is_in_split=bool(divided) and self.columns(peer) > 0,
             delivered_at=now,

@@ -228,8 +228,9 @@ class Network:
 
     def _hand_over(self) -> None:
         """Give the batch to the trainer, once, however the phase came to be UPDATING."""
-        if self._session.cycle.phase is Phase.UPDATING and self._session.cycle.batch.rollouts is not self._handed_over:
-            self._handed_over = self._session.cycle.batch.rollouts
+        cycle = self._session.cycle
+        if cycle.phase is Phase.UPDATING and cycle.taken.rollouts is not self._handed_over:
+            self._handed_over = cycle.taken.rollouts
             self._batches.put(self._handed_over)
 
     def _take_in(self) -> None:
