@@ -90,6 +90,10 @@ class PpoConfig:
     """kl_penalty: the coefficient rises no further."""
     kl_hinge: float = 0.0
     """kl_penalty: weight of max(0, KL - 2 x target_kl)^2, which is added to the loss; 0 leaves it out."""
+    correction: Literal["none", "decoupled", "vtrace"] = "none"
+    """Correction for steps of older policies, under collect.max_staleness (docs/algorithms.md). none: ratios are to the
+    policy that acted; decoupled: ratios are to the policy before the update, and steps weigh as that policy would have
+    made them; vtrace: values and advantages are those of V-trace, ratios as in decoupled."""
     entropy_coefficient: float = 0.0
     """Weight of the entropy bonus."""
     entropy_schedule: Literal["constant", "linear"] = "constant"
@@ -143,6 +147,11 @@ class PpoConfig:
             raise UsageError(
                 f"ppo.recompute_advantages needs a critic that changes between the policy's epochs, and "
                 f"ppo.critic_epochs={self.critic_epochs} trains it after them: leave out one"
+            )
+        if self.correction != "none" and self.recompute_advantages:
+            raise UsageError(
+                f"ppo.correction={self.correction} judges a batch by the policy before the update, and "
+                "ppo.recompute_advantages judges it again while that moves: leave out one"
             )
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:

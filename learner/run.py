@@ -156,7 +156,7 @@ class Run:
         """Train on the batch. Raises what a signal's handler raises in it: then `go_back`, else `commit`."""
         assert self._trainer is not None, "prepare comes first"
         if self._group is None:
-            report = self._trainer.update(batch)
+            report = self._trainer.update(batch, self.progress.version if self.config.collect.max_staleness else None)
         else:
             report, self._gained = self._group.update(self._trainer, batch)
         reach("mid-update")

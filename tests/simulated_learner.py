@@ -168,11 +168,8 @@ class SimulatedLearner(SimulatedNetwork):
     def train(self) -> None:
         """Take the trainer's turn: the first policy, or an update on a full batch and the policy that follows."""
         learner = self.learner
-        if (
-            learner is None
-            or learner.cycle.phase not in (Phase.WAITING, Phase.UPDATING)
-            or learner.peer_table.spec is None
-        ):
+        turn = (Phase.WAITING, Phase.UPDATING)
+        if learner is None or learner.cycle.phase not in turn or learner.peer_table.spec is None:
             return
         if learner.cycle.phase is Phase.UPDATING:
             self._update(learner)
@@ -188,13 +185,13 @@ class SimulatedLearner(SimulatedNetwork):
             assert not self.ever_trained & set(numbers), "a step is trained on twice"
             for number in numbers:
                 term, version = self.sampled[number]
-                assert term == self.term, f"{number} is of another learner"
-                assert 0 <= self.version - version <= self.settings.max_staleness, f"{number} is trained on too late"
+                age = self.version - version if term == self.term else -1
+                assert 0 <= age <= self.settings.max_staleness, f"{number} is trained on off policy"
             self.ever_trained.update(numbers)
             self.books.put(numbers, "trained", from_="pending")
         self.staleness.append(max(self.version - received.version for received in self.handed))
-        if not self.settings.max_staleness:
-            assert "pending" not in self.books.place.values(), "the batch misses accepted steps"
+        left = "pending" in self.books.place.values()
+        assert self.settings.max_staleness or not left, "the batch misses accepted steps"
         self.handed = []
         self.updates += 1
 
@@ -253,10 +250,9 @@ class SimulatedLearner(SimulatedNetwork):
             return
         peer = learner.peer_table.heard_of(key)
         known, ready = peer is not None, peer is not None and peer.ready
-        before = in_hand(learner)
+        before = {id(received): received for received in in_hand(learner)}
         actions = learner.receive(key, message, blob, self.now)
-        known_before = set(map(id, before))
-        accepted = [received.segment for received in in_hand(learner) if id(received) not in known_before]
+        accepted = [received.segment for received in in_hand(learner) if id(received) not in before]
         if isinstance(message, Rollout) and known and not ready:  # its newest HELLO had no spaces: an old one, repeated
             assert not accepted
             assert {type(action) for action in actions} <= {Send}

@@ -48,6 +48,7 @@ def configs() -> st.SearchStrategy[dict[str, Any]]:
             "max_rollout_bytes": st.sampled_from([2**26, 2**26, 400_000, 30_000, 2500, 1024]),
             "max_ingress_bytes": st.sampled_from([0, 0, 0, 40_000, 100_000, 10**6, 10**4]),
             "rule": st.sampled_from(["minimum", "even_shares", "quorum"]),  # quota waits for all, by design
+            "max_staleness": st.sampled_from([0, 0, 0, 1, 2, 8]),
             "stop_at_episode_end": st.booleans(),
             "on_stop": st.sampled_from(["keep", "keep", "drop"]),
             "stop_grace_seconds": st.sampled_from([0.1, 0.5, 3.0, 3.0, 0.5, 0.001]),

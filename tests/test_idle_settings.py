@@ -14,6 +14,7 @@ IDLE = {
     "ppo.divergence": ("kl", {"ppo.surrogate": "divergence_mask"}),
     "ppo.divergence_limit": (0.1, {"ppo.surrogate": "divergence_mask"}),
     "ppo.target_kl": (0.02, {"ppo.learning_rate_schedule": "kl"}),
+    "ppo.correction": ("vtrace", {"collect.max_staleness": 1}),
     "ppo.entropy_schedule": ("linear", {"ppo.entropy_coefficient": 0.01}),
     "network.bptt_steps": (8, {"network.memory": "gru"}),
 }

@@ -7,13 +7,15 @@ import pytest
 from simulated_actor import Process
 from simulation import Simulation, learner_of, running
 
-from dppo.learner.config import CollectConfig
+from dppo.learner.config import CollectConfig, LearnerConfig, NetworkConfig, PpoConfig
+from dppo.learner.group.membership import refuse_with_several
 from dppo.learner.session.asynchronous import AsynchronousCycle
 from dppo.learner.session.flow_control import CREDIT_GOING_ON
 from dppo.learner.session.phases import Phase
 from dppo.protocol.errors import UsageError
 from dppo.protocol.limits import SEGMENT_BYTES
 from dppo.protocol.messages import Nack, Policy, Stop
+from dppo.settings.commands import TrainConfig
 
 BATCH_STEPS = 40
 ROUND_SECONDS = 0.5
@@ -244,3 +246,26 @@ def test_what_does_not_go_with_it_is_refused_in_a_line(settings: dict[str, Any],
     with pytest.raises(UsageError, match=named) as error:
         CollectConfig(**settings)
     assert "\n" not in str(error.value)
+
+
+def test_a_run_in_one_process_where_both_sides_take_turns_has_none() -> None:
+    with pytest.raises(UsageError, match=r"collect\.max_staleness=1 .* actors=0"):
+        TrainConfig(LearnerConfig(collect=CollectConfig(max_staleness=1)), actors=0)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"ppo": PpoConfig(reuse=4)}, r"ppo\.reuse=4"),
+        ({"network": NetworkConfig(memory="gru")}, r"network\.memory=gru"),
+    ],
+)
+def test_what_takes_a_batch_for_one_policys_is_refused_in_a_line(other: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=rf"collect\.max_staleness=1 .*{named}") as error:
+        LearnerConfig(collect=CollectConfig(max_staleness=1), **other)
+    assert "\n" not in str(error.value)
+
+
+def test_several_learners_are_refused_in_a_line() -> None:
+    with pytest.raises(UsageError, match=r"collect\.max_staleness=1 is for one learner"):
+        refuse_with_several(LearnerConfig(collect=CollectConfig(max_staleness=1)), 2)

@@ -60,6 +60,11 @@ class TrainConfig:
         at_least(self, 1, "learners")
         self._check_learners()
         collect = self.learner.collect
+        if collect.max_staleness and not self.actors:
+            raise UsageError(
+                f"collect.max_staleness={collect.max_staleness} lets actors go on while the learner trains, and with "
+                "actors=0 both take turns in one process: leave it out, or start an actor"
+            )
         if (
             collect.rule in ("even_shares", "quorum") and not collect.first_actors
         ):  # the first batch is divided among all, too

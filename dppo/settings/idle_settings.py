@@ -44,6 +44,12 @@ IDLE = (
         "bounds which earlier batches are trained on again, and none are: set ppo.reuse too, for example to 4",
     ),
     Idle(
+        ("ppo.correction",),
+        ("collect.max_staleness",),
+        lambda values: values["ppo.correction"] != "none" and not values.get("collect.max_staleness"),
+        "corrects steps of older policies, and there are none: set collect.max_staleness too, or leave it out",
+    ),
+    Idle(
         ("ppo.entropy_schedule",),
         ("ppo.entropy_coefficient",),
         lambda values: values["ppo.entropy_schedule"] != "constant" and not values.get("ppo.entropy_coefficient"),

@@ -108,6 +108,7 @@ def refuse_with_several(config: LearnerConfig, ranks: int) -> None:
     refused = {
         f"collect.rule={collect.rule}": collect.rule != "minimum",
         "collect.stop_at_episode_end=true": collect.stop_at_episode_end,
+        f"collect.max_staleness={collect.max_staleness}": collect.max_staleness > 0,
         f"ppo.reuse={ppo.reuse}": ppo.reuse > 1,
         f"run.hooks={run.hooks}": bool(run.hooks),  # they would see one learner's part of each batch
     }

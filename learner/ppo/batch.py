@@ -28,6 +28,7 @@ class Received:
     term: int = 0  # of the learner that published the segment's policy; 0: none did
     version: int = 0  # of that policy
     life: int = 0  # of its slots
+    parts: tuple[tuple[int, int], ...] = ()  # (rows, version) along time, where it is stitched of several
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Grid:
     slot_of_column: np.ndarray  # [N] int64
     life_of_column: np.ndarray  # [N] int64, one number for each incarnation
     states: np.ndarray  # [N, size] float32 of the memory at each column's first row; [N, 0] without memory
+    version_of_step: np.ndarray  # [steps] int64: of the policy that acted
 
     @property
     def steps(self) -> int:
@@ -77,6 +79,12 @@ class Grid:
         rows: np.ndarray = cells.T[self.valid.T]
         return rows
 
+    def cells(self, rows: np.ndarray) -> np.ndarray:
+        """Numbers of steps [steps] as cells [T, N], 1 where there is no step."""
+        cells: np.ndarray = np.ones(self.valid.shape, rows.dtype)
+        cells.T[self.valid.T] = rows
+        return cells
+
 
 class Estimates(NamedTuple):
     """The critic's values of a grid's steps, and the advantages and returns by them."""
@@ -95,7 +103,7 @@ def assemble(rollouts: Sequence[Received]) -> list[Received]:
             runs[-1].append(rollout)
         else:
             runs.append([rollout])
-    return [replace(run[0], segment=_stitch([rollout.segment for rollout in run])) for run in runs]
+    return [_joined(run) for run in runs]
 
 
 def lay_out(rollouts: Sequence[Received]) -> Grid:
@@ -134,7 +142,18 @@ def lay_out(rollouts: Sequence[Received]) -> Grid:
         ),
         life_of_column=np.repeat(np.array([_life_of(rollout.incarnation) for rollout in rollouts], np.int64), widths),
         states=np.concatenate([s.states.get(STATE, np.empty((s.counts.E, 0), np.float32)) for s in segments]),
+        version_of_step=np.concatenate([_versions_of_steps(rollout) for rollout in rollouts]),
     )
+
+
+def _versions_of_steps(rollout: Received) -> np.ndarray:
+    """[steps] int64, in the order of `_of_steps`."""
+    valid = rollout.segment.valid
+    if not rollout.parts:
+        return np.full(np.count_nonzero(valid), rollout.version, np.int64)
+    lengths, versions = np.array(rollout.parts, np.int64).T
+    of_steps: np.ndarray = np.broadcast_to(np.repeat(versions, lengths), valid.T.shape)[valid.T]
+    return of_steps
 
 
 def _life_of(incarnation: bytes) -> int:
@@ -161,10 +180,16 @@ def _continues(earlier: Received, later: Received) -> bool:
     return goes_on(earlier.segment, later.segment)
 
 
+def _joined(run: Sequence[Received]) -> Received:
+    """Return one rollout of successive ones of an incarnation."""
+    if len(run) == 1:
+        return run[0]
+    parts = tuple((rollout.segment.counts.T, rollout.version) for rollout in run)
+    return replace(run[0], segment=_stitch([rollout.segment for rollout in run]), parts=parts)
+
+
 def _stitch(segments: Sequence[Segment]) -> Segment:
     """One segment of all rows. Final observations stay in row-major order, because time is the major axis."""
-    if len(segments) == 1:
-        return segments[0]
 
     def joined(of: Callable[[Segment], np.ndarray]) -> np.ndarray:
         return np.concatenate([of(segment) for segment in segments])

@@ -60,18 +60,26 @@ class FirstPass:
     plausible: np.ndarray  # [steps] bool: false where no policy of ours can have given the log-prob
 
 
-def first_pass(distribution: Distribution, rows: Rows, actor_of_row: np.ndarray, actors: Sequence[str]) -> FirstPass:
+def first_pass(
+    distribution: Distribution,
+    rows: Rows,
+    actor_of_row: np.ndarray,
+    actors: Sequence[str],
+    staleness: np.ndarray | None = None,
+) -> FirstPass:
     """Compare the rows' old log-probs with those of the distribution that they were sampled from.
 
-    actor_of_row: [steps] index into `actors`, the names.
+    actor_of_row: [steps] index into `actors`, the names. staleness: [steps] versions; older rows were sampled from
+    another distribution, and what they differ by is no error. None: there are none.
     """
     log_ratios = distribution.log_prob(rows.actions) - rows.old_log_probs
     explained = rounding(distribution, rows.actions)
     excesses = log_ratios.abs() / explained
     read = torch.stack([log_ratios.expm1().abs(), excesses]).nan_to_num(nan=math.inf).cpu().numpy()
     worst = np.zeros((2, len(actors)), np.float32)
+    newest = slice(None) if staleness is None else staleness == 0
     for figure, errors in zip(worst, read, strict=True):
-        np.maximum.at(figure, actor_of_row, errors)
+        np.maximum.at(figure, actor_of_row[newest], errors[newest])
     ratio_errors, of_rounding = (dict(zip(actors, figure.tolist(), strict=True)) for figure in worst)
     plausible = (
         (log_ratios.abs() <= explained.clamp(MOST_LOG_RATIO, 10 * MOST_LOG_RATIO)).cpu().numpy()

@@ -62,7 +62,9 @@ class UpdateReport:
     ratio_excess_actor: str = ""  # whose it is
     outliers: int = 0  # absurd numbers in the batch: how far they are believed is limited
     steps_left_out: int = 0  # of `steps`: no policy gave them, or the update was not finite with them
-    notes: tuple[tuple[str, str], ...] = ()  # about both, for people: of what kind, and what
+    staleness_mean: float = 0.0  # of the steps, in versions between the one that acted and the one that is trained on
+    staleness_max: int = 0
+    notes: tuple[tuple[str, str], ...] = ()  # about absurd numbers and such steps, for people: of what kind, and what
     reused_steps: float = math.nan  # of earlier batches, trained on besides `steps`; nan where there were none
 
 
@@ -138,6 +140,8 @@ def run_epochs(
         passes.cut(sizes)
         if normalise_minibatches:
             advantages = torch.cat([normalised(part) for part in torch.split_with_sizes(rows.advantages, passes.sizes)])
+            if rows.weights is not None:
+                advantages = advantages * rows.weights
             limits = rows.limits if penalised else surrogate_limits(advantages, clip_range)
             floors = None if rows.floors is None else surrogate_floors(advantages, dual_clip)
             rows = rows._replace(advantages=advantages, limits=limits, floors=floors)

@@ -37,7 +37,7 @@ def gae(
     rewards [T, E]; values [T + 1, E], row t is V(observations[t]), the last row is the bootstrap;
     final_values [finals], one for each truncated (t, e) in row-major order; terminated, truncated, valid [T, E] bool.
     """
-    _check(rewards, values, final_values, terminated, truncated, valid)
+    check_shapes(rewards, values, final_values, terminated, truncated, valid)
     values = values.astype(np.float32, copy=False)
     next_values = np.where(terminated, np.float32(0), values[1:])
     next_values[truncated] = final_values
@@ -55,7 +55,7 @@ def gae(
     return advantages, (advantages if traces is None else traces * advantages) + values[:-1]
 
 
-def _check(
+def check_shapes(
     rewards: np.ndarray,
     values: np.ndarray,
     final_values: np.ndarray,
@@ -63,6 +63,7 @@ def _check(
     truncated: np.ndarray,
     valid: np.ndarray,
 ) -> None:
+    """Raise ValueError where the arrays do not belong together."""
     T, E = rewards.shape
     if values.shape != (T + 1, E):
         raise ValueError(f"values of shape {values.shape} for rewards of {T, E}: one more row is needed, to bootstrap")

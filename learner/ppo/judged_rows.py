@@ -16,6 +16,7 @@ from dppo.learner.ppo.normalisation import Moments
 from dppo.learner.ppo.recurrence import Remembered
 from dppo.learner.ppo.reduce import Reduce
 from dppo.learner.ppo.rows import Leaves, Rows
+from dppo.learner.ppo.vtrace import vtrace
 from dppo.learner.ppo_config import PpoConfig
 
 
@@ -53,16 +54,21 @@ def estimated(
     ppo: PpoConfig,
     moments: Moments,
     traces: np.ndarray | None = None,
+    ratios: np.ndarray | None = None,
 ) -> Estimates:
     """Values, advantages and returns, in the units of rewards [T, N]. Raises DppoError where they are not finite.
 
-    outputs: [R] of the critic; traces: [T, N] as of `gae`.
+    outputs: [R] of the critic; traces: [T, N] as of `gae`; ratios: [steps], by which V-trace judges, not GAE.
     """
     values = moments.believed(moments.in_units_of_rewards(outputs) if ppo.normalise_values else outputs)
     spread, finals = grid.spread(values)
     flags = (grid.terminated, grid.truncated, grid.valid)
     limit = moments.error_limit(grid.flatten(rewards), values)
-    advantages, returns = gae(rewards, spread, finals, *flags, ppo.gamma, ppo.gae_lambda, limit, traces)
+    if ratios is None:
+        advantages, returns = gae(rewards, spread, finals, *flags, ppo.gamma, ppo.gae_lambda, limit, traces)
+    else:
+        cells = grid.cells(ratios)
+        advantages, returns = vtrace(rewards, spread, finals, *flags, cells, ppo.gamma, ppo.gae_lambda, limit)
     estimates = Estimates(*(grid.flatten(cells) for cells in (spread[:-1], advantages, returns)))
     refuse_what_is_not_finite(grid, estimates)
     return estimates

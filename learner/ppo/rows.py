@@ -33,6 +33,7 @@ class Rows(NamedTuple):
     legal: Tensor | None = None  # [n, k, m] or [n, k] bool, as of MaskLayout; None: all choices are
     floors: Tensor | None = None  # [n], losses.surrogate_floors of the advantages; None: no dual clip
     old_values: Tensor | None = None  # [n], normalised as targets, of the critic before; None: not clipped to
+    weights: Tensor | None = None  # [n], of the surrogate, for steps of older policies; None: 1
     sequences: Sequences | None = None  # that a memory runs over, one behind the other, in a batch
     packs: Sequence[Pack] | None = None  # the same in an epoch's order, a pack for each minibatch; None: without memory
 

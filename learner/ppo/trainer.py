@@ -21,6 +21,7 @@ from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
 from dppo.learner.ppo.checkpoint_fit import refuse_other_networks
 from dppo.learner.ppo.checks import first_pass
+from dppo.learner.ppo.corrections import correction_of, weighed
 from dppo.learner.ppo.divergence import mask_of
 from dppo.learner.ppo.encoder_statistics import derived, encode_by, moments_for
 from dppo.learner.ppo.epochs import (
@@ -29,7 +30,6 @@ from dppo.learner.ppo.epochs import (
     UpdateReport,
     diverged,
     minibatches,
-    normalised,
     run_critic_epochs,
     run_epochs,
 )
@@ -98,9 +98,10 @@ class Trainer:
         self._earlier = EarlierBatches(ppo.reuse)
 
     @torch.no_grad()
-    def update(self, rollouts: Sequence[Received]) -> UpdateReport:
+    def update(self, rollouts: Sequence[Received], version: int | None = None) -> UpdateReport:
         """Train on one batch. Raises DppoError where the batch or the training is not finite.
 
+        version: of the policy that is trained on; rollouts may be of older ones. None: all are of that.
         Steps that no policy gave are left out; so are those of an actor whose absurd numbers make the training not
         finite, and the update is done again without them. With `ppo.reuse`, earlier batches are trained on again.
         """
@@ -113,12 +114,15 @@ class Trainer:
         rewards = self._rewards.to_train_on(grid, new)
         rows = unjudged(grid, observations, features, past, self.policy)
         old = self._distribution(rows, past)
+        staleness = None if version is None else version - new.version_of_step
+        aged = correction_of(old, rows, staleness, self._ppo)
         reuse = traces = None
         if batch_of_step is not None:
             reuse = reused(old.log_prob(rows.actions), rows.old_log_probs, batch_of_step, self._ppo.reuse_kl)
             traces = reuse.traces(grid)
         seen = features if past is None else past.features
-        estimates = self._judged_by_critic(grid, rewards, observations, seen, traces)
+        ratios = None if aged is None else aged.ratios
+        estimates = self._judged_by_critic(grid, rewards, observations, seen, traces, ratios)
         of_new = Estimates(*(each[: new.steps] for each in estimates))
         outliers = self._moments.outliers(new)
         self._pace.set_for(self._steps_trained, 1.0 if reuse is None else reuse.mean_age)
@@ -130,7 +134,9 @@ class Trainer:
             advantages = reuse.normalised(estimates.advantages) if normal else estimates.advantages
             clip_range = self._pace.clip_range
             rows, trained_on, old = corrected(rows, grid, old, reuse, advantages, clip_range=clip_range)
-        first = first_pass(old, rows, trained_on.actor_of_step, trained_on.actors)
+        first = first_pass(old, rows, trained_on.actor_of_step, trained_on.actors, staleness)
+        if aged is not None:
+            rows = weighed(rows, aged, ppo=self._ppo, clip_range=self._pace.clip_range)
         if not self._pace.clips:
             rows = rows._replace(old=old.rows(), limits=torch.full_like(rows.limits, math.inf))
         done = train_or_take_back(
@@ -144,7 +150,8 @@ class Trainer:
             reduce=self._reduce,
         )
         parts = len(minibatches(rows, self._ppo.minibatch_steps))
-        report = report_of(of_new, done, first, outliers, ppo=self._ppo, schedules=self._pace, parts=parts)
+        pace = self._pace
+        report = report_of(of_new, done, first, outliers, staleness, ppo=self._ppo, schedules=pace, parts=parts)
         if math.isfinite(report.kl):
             self._pace.adapt_to(report.kl)
         self._moments.merge_rewards(new.flatten(new.rewards))
@@ -212,13 +219,15 @@ class Trainer:
         observations: Leaves,
         features: Tensor | None,
         traces: np.ndarray | None = None,
+        ratios: np.ndarray | None = None,
     ) -> Estimates:
         """Values of all observations in one pass, in the units of rewards; advantages and returns from them."""
         every = torch.arange(grid.rows, device=self._device)
         encode = critic_encode(self.policy, self.critic)
         parts = [features] if features is not None else encoded_in_parts(observations, every, encode)
         outputs = torch.cat([self.critic(part) for part in parts]).cpu().numpy()
-        return estimated(grid, rewards, outputs, ppo=self._ppo, moments=self._moments, traces=traces)
+        moments = self._moments
+        return estimated(grid, rewards, outputs, ppo=self._ppo, moments=moments, traces=traces, ratios=ratios)
 
     def _judged(self, rows: Rows, estimates: Estimates) -> Rows:
         return judged(
@@ -243,21 +252,15 @@ class Trainer:
             raise diverged("an epoch", "weights that are not finite", "ppo.learning_rate")
         past = remember(self.policy, grid, rows.observations, features, self._bptt_steps)
         features = features if past is None else past.features
-        estimates = self._judged_by_critic(grid, rewards, rows.observations, features)
-        targets = estimates.returns
-        if self._ppo.normalise_values:
-            targets = self._moments.normalised(targets)
-        advantages = torch.from_numpy(estimates.advantages).to(self._device)
-        if self._ppo.normalise_advantages == "batch":
-            advantages = normalised(advantages, self._reduce)
+        fresh = self._judged(rows, self._judged_by_critic(grid, rewards, rows.observations, features))
         step_of_row = torch.zeros(grid.rows, dtype=torch.int64)
         step_of_row[torch.from_numpy(grid.row_of_step)] = torch.arange(grid.steps)
         steps = step_of_row.to(self._device).index_select(0, rows.row_index)
-        advantages = advantages.index_select(0, steps)
+        advantages = fresh.advantages.index_select(0, steps)
         return rows._replace(
             advantages=advantages,
             limits=surrogate_limits(advantages, self._pace.clip_range) if self._pace.clips else rows.limits,
-            targets=torch.from_numpy(targets).to(self._device).index_select(0, steps),
+            targets=fresh.targets.index_select(0, steps),
             floors=None if rows.floors is None else surrogate_floors(advantages, self._ppo.dual_clip),
         )
 

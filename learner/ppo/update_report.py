@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from dppo.learner.models.beta import Beta
@@ -22,12 +23,16 @@ def report_of(
     done: Trained,
     first: FirstPass,
     outliers: Sequence[str],
+    staleness: np.ndarray | None,
     *,
     ppo: PpoConfig,
     schedules: Schedules,
     parts: int,
 ) -> UpdateReport:
-    """Return the report. schedules: as they were during the update; parts: minibatches of each epoch."""
+    """Return the report. schedules: as they were during the update; parts: minibatches of each epoch.
+
+    staleness: [steps] versions; None: all steps are of the newest one.
+    """
     epochs, policy = done.epochs, done.policy
     excess_actor, excess = max(first.excesses.items(), key=lambda item: item[1])
     values, returns = torch.from_numpy(estimates.values), torch.from_numpy(estimates.returns)
@@ -53,6 +58,8 @@ def report_of(
         ratio_excess_actor=excess_actor,
         outliers=len(outliers),
         steps_left_out=done.left_out,
+        staleness_mean=0.0 if staleness is None else float(staleness.mean()),
+        staleness_max=0 if staleness is None else int(staleness.max()),
         notes=(*((kind, outliers[0]) for kind in ["outlier"] if outliers), *done.notes),
     )
 
