@@ -1,5 +1,6 @@
 """Commands of the documentation have flags, settings and values that there are. Nothing is started."""
 
+import itertools
 import re
 import shlex
 
@@ -14,7 +15,7 @@ from dppo.settings.command_line import layered, plain
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(?:console|text)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(dppo (?:train|learner|evaluate|plot) [^`\n]+)`")
-PLACEHOLDERS = ("...", "NAME", "FILE", "RUN", "--config", "HOST")
+PLACEHOLDERS = ("...", "NAME", "FILE", "RUN", "--config", "HOST", " M")
 FAILS = re.compile(r"^\$ (dppo .*)\ndppo: error: ", re.MULTILINE)  # on purpose: the page shows the answer
 ARGUMENTS = {"evaluate": (configs.EvaluateArguments, "run"), "plot": (configs.PlotArguments, "runs")}
 
@@ -33,15 +34,17 @@ def commands() -> list[str]:
 
 def check(command: str) -> None:
     """Raise UsageError where the command line is wrong."""
-    _, name, *rest = shlex.split(command, comments=True)
+    words = shlex.shlex(command, posix=True, punctuation_chars=";&|")
+    words.whitespace_split = True
+    _, name, *rest = itertools.takewhile(lambda word: not set(word) <= set(";&|"), words)
     if name in ("train", "learner"):
         config = configs.TrainConfig if name == "train" else configs.LearnerProcessConfig
         layered(name, config, rest)
     elif name in ARGUMENTS:
         config, positional = ARGUMENTS[name]
         plain(name, config, rest, positional=positional)
-    else:
-        assert any(known.split()[0] == name for known in cli.COMMANDS), name
+    elif all(known.split()[0] != name for known in cli.COMMANDS):
+        raise UsageError(f"no command {name}")
 
 
 def test_commands_are_found() -> None:
