@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from dppo.learner.group.group import Group
 from dppo.learner.group.membership import Membership
-from dppo.learner.group.torch_stores import Store, prefixed, tcp_store
+from dppo.learner.group.torch_stores import Store, host_store, prefixed
 
 Answer = TypeVar("Answer")
 
@@ -28,7 +28,7 @@ def place(rank: int, ranks: int = 2) -> Membership:
 @contextmanager
 def store() -> Iterator[Store]:
     """A store of its own, on a port that the system chooses."""
-    yield tcp_store("127.0.0.1", 0, is_master=True, seconds=10)
+    yield host_store("127.0.0.1", 0, 10.0)
 
 
 def groups(of: Store, ranks: int = 2) -> list[Group]:

@@ -4,13 +4,17 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from group_threads import groups, on_all, place, store
+from processes import free_port
 from trainer_batches import CONTINUOUS, DISCRETE, PPO, SMALL, acted, assert_bit_equal
 
+from dppo.learner.config import LearnerConfig
 from dppo.learner.group import group as group_module
 from dppo.learner.group import store as group_store
 from dppo.learner.group.errors import GroupError, PartedError
@@ -21,8 +25,9 @@ from dppo.learner.group.torch_stores import Store, prefixed
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.signals import Interrupted
-from dppo.learner.storage import journal
+from dppo.learner.storage import checkpointer, journal
 from dppo.learner.storage.journal_records import Entry
+from dppo.learner.storage.run_directory import RunDirectory
 from dppo.protocol.errors import UsageError
 from dppo.protocol.rollout import Segment
 
@@ -149,8 +154,16 @@ def test_a_port_that_is_taken_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"^rank 0 cannot listen on MASTER_PORT {port}: .*Choose another.$"):
+        with pytest.raises(UsageError, match=f"^rank 0 cannot listen on .* 127.0.0.1:{port}: Address already in use. "):
             open_as(0, port)
+
+
+def test_the_store_listens_at_its_address_alone() -> None:
+    found = open_store(replace(place(0), port=free_port()), lambda: None)
+    found.set("word", b"x")
+    ours = [c.laddr for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert ours
+    assert {address.ip for address in ours} == {"127.0.0.1"}
 
 
 def test_a_rank_0_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +202,15 @@ def test_actors_of_other_spaces_are_refused(shared: Store) -> None:
             made[rank].same_spaces((CONTINUOUS, DISCRETE)[rank])
 
     on_all(2, compare)
+
+
+def test_a_run_keeps_its_number_of_learners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_two = SimpleNamespace(state={"ranks": [{}]})
+    monkeypatch.setattr(checkpointer, "newest_checkpoint", lambda directory: by_two)
+    with RunDirectory.open(tmp_path) as directory:
+        for ranks, would in ((1, "1 would"), (3, "3 would")):
+            with pytest.raises(UsageError, match=f"was trained by 2 learners, and now {would}: a run keeps"):
+                checkpointer.resume(directory, LearnerConfig(), ranks)
 
 
 def test_a_journal_whose_checkpoints_are_another_learners_keeps_its_newest_files(

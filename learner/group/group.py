@@ -81,7 +81,7 @@ class Group:
         The identity and the checkpoint are rank 0's; the checkpoint has the books of all. Raises as `resume`.
         """
         if not self.place.rank:
-            _, resumed = resume(directory, config)
+            _, resumed = resume(directory, config, self.place.ranks)
             state = b"" if resumed.state is None else msgspec.json.encode(resumed.state)
             own = Start(directory.run_id, directory.term, directory.start, tuple(directory.former_terms), state)
             self._words.exchange("checkpoint", msgspec.msgpack.encode(own))
@@ -96,13 +96,8 @@ class Group:
         )
         saved = msgspec.json.decode(start.state) if start.state else None
         if saved is not None:
-            ranks = saved.pop("ranks", [])
-            if len(ranks) != self.place.ranks - 1:
-                raise UsageError(
-                    f"the run was trained by {len(ranks) + 1} learners, and now they are {self.place.ranks}: a run "
-                    "keeps its number of learners"
-                )
-            saved |= {name: ranks[self.place.rank - 1][name] for name in ("ledger", "journal")}
+            own_books = saved["ranks"][self.place.rank - 1]
+            saved |= {name: own_books[name] for name in ("ledger", "journal")}
         return directory, resumed_from(directory, config, saved, None)
 
     def device(self, device: str) -> str:

@@ -5,6 +5,7 @@ Each wait has a deadline and names the ranks that did not come.
 
 import contextlib
 import itertools
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from datetime import timedelta
 
 from dppo.learner.group.errors import GroupError
 from dppo.learner.group.membership import Membership
-from dppo.learner.group.torch_stores import Store, StoreError, prefixed, tcp_store
+from dppo.learner.group.torch_stores import Store, StoreError, host_store, join_store, prefixed
 from dppo.protocol.errors import UsageError
 
 JOIN_SECONDS = 60.0  # until all ranks have been started
@@ -91,15 +92,17 @@ def open_store(place: Membership, check: Callable[[], None]) -> Store:
     where = f"{place.address}:{place.port}"
     if place.hosts_store:
         try:
-            store = tcp_store(place.address, place.port, is_master=True, seconds=JOIN_SECONDS)
-        except RuntimeError as error:
+            store = host_store(place.address, place.port, JOIN_SECONDS)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error
             raise UsageError(
-                f"rank 0 cannot listen on MASTER_PORT {place.port}: {str(error).splitlines()[0][:160]}. Choose another."
+                f"rank 0 cannot listen on MASTER_ADDR {where}: {why}. Choose another MASTER_PORT, or an address "
+                "of this host."
             ) from None
     else:
         _await_port(place, where, check)
         with lost_as(f"rank {place.rank} cannot reach the other learners at MASTER_ADDR {where}"):
-            store = tcp_store(place.address, place.port, is_master=False, seconds=JOIN_SECONDS)
+            store = join_store(place.address, place.port, JOIN_SECONDS)
     return prefixed(f"dppo/{place.attempt}", store)
 
 

@@ -4,6 +4,7 @@ Torch exports them at run time, and its stubs do not.
 """
 
 import importlib
+import socket
 from datetime import timedelta
 from typing import Any, Protocol, cast
 
@@ -61,10 +62,21 @@ def prefixed(prefix: str, store: Store) -> Store:
     return cast(Store, _distributed.PrefixStore(prefix, store))
 
 
-def tcp_store(address: str, port: int, *, is_master: bool, seconds: float) -> Store:
-    """Return the store at that address; is_master: it is here, and port may be 0. Raises RuntimeError."""
+def host_store(address: str, port: int, seconds: float) -> Store:
+    """Listen at that address alone (torch by itself does on all), and return the store there. Raises OSError."""
+    (family, *_), *_ = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    listener = socket.create_server((address, port), family=family)
+    return _tcp_store(address, listener.getsockname()[1], seconds, is_master=True, master_listen_fd=listener.detach())
+
+
+def join_store(address: str, port: int, seconds: float) -> Store:
+    """Return the store that another process has at that address. Raises RuntimeError."""
+    return _tcp_store(address, port, seconds, is_master=False)
+
+
+def _tcp_store(address: str, port: int, seconds: float, **how: int) -> Store:
     timeout = timedelta(seconds=seconds)
-    return cast(Store, _distributed.TCPStore(address, port, None, is_master, timeout=timeout, wait_for_workers=False))
+    return cast(Store, _distributed.TCPStore(address, port, None, timeout=timeout, wait_for_workers=False, **how))
 
 
 def gloo(store: Store, rank: int, ranks: int, timeout: timedelta) -> ProcessGroup:

@@ -84,14 +84,20 @@ class Resumed:
         return None if self.checkpoint is None else self.checkpoint.update
 
 
-def resume(directory: RunDirectory, config: LearnerConfig) -> tuple[RunDirectory, Resumed]:
-    """Return the directory, and the state that this start goes on from.
+def resume(directory: RunDirectory, config: LearnerConfig, ranks: int = 1) -> tuple[RunDirectory, Resumed]:
+    """Return the directory, and the state that this start goes on from. ranks: how many learners train the run.
 
     Raises UsageError where the checkpoint is of another environment or seed, CheckpointError where none of several can
     be read.
     """
     checkpoint = newest_checkpoint(directory)
-    return directory, resumed_from(directory, config, None if checkpoint is None else checkpoint.state, checkpoint)
+    state = None if checkpoint is None else checkpoint.state
+    if state is not None and (before := 1 + len(state.get("ranks", []))) != ranks:
+        raise UsageError(
+            f"{directory.path} was trained by {before} learner{'s' * (before > 1)}, and now {ranks} would: a run keeps "
+            "its number of learners"
+        )
+    return directory, resumed_from(directory, config, state, checkpoint)
 
 
 def resumed_from(
