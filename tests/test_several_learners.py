@@ -138,6 +138,7 @@ def test_each_rank_has_its_share_of_the_batch_and_its_own_port_and_directory() -
     [
         ("collect", "rule", "even_shares", "collect.rule=even_shares is for one learner, and there are 2"),
         ("collect", "stop_at_episode_end", True, "stop_at_episode_end=true is for one learner"),
+        ("collect", "max_staleness", 2, "collect.max_staleness=2 is for one learner"),
         ("ppo", "reuse", 2, "ppo.reuse=2 is for one learner"),
         ("run", "hooks", "mine:Hooks", "run.hooks=mine:Hooks is for one learner"),
         ("collect", "late_learners", 2, "late_learners=2 must be less than the 2 learners"),
