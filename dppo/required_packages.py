@@ -10,6 +10,7 @@ EXTRAS = {
     **dict.fromkeys(("imageio", "imageio_ffmpeg", "PIL"), "video"),
     "pygame": "render",
     "optuna": "tune",
+    **{service: service for service in ("wandb", "mlflow", "trackio")},
 }
 FILMING = ("PIL",)
 METRICS = ("prometheus_client",)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dppo.learner.config import LearnerConfig, settings_by_path
+from dppo.learner.config import LearnerConfig
 from dppo.learner.failpoints import reach
 from dppo.learner.gained import Gained
 from dppo.learner.hooks import HookCalls
@@ -30,7 +30,7 @@ from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.storage.settings_history import Change, Moment, note_changes
 from dppo.learner.storage.summary import durations, summary
 from dppo.learner.telemetry.log_backoff import LogBackoff
-from dppo.learner.telemetry.metrics import MetricsWriter, key_of
+from dppo.learner.telemetry.metrics import key_of, writer_of
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings
 from dppo.learner.telemetry.update_metrics import figures, unreported, warnings_of
@@ -87,7 +87,7 @@ class Run:
         best = (None, 0) if config.run.evaluate_seconds else (self.progress.best_mean_return, self.progress.best_update)
         self._best = BestPolicy(directory.path, self._failures, *best)  # where evaluations write it: never offered
         self._newest_graph = self._group_metadata = b""
-        self._writer = MetricsWriter(directory.path, config.run.tensorboard, log.warning, settings_by_path(config))
+        self._writer = writer_of(config, directory.path, log.warning)
         self._writer.resume_from(self.progress.updates)
         self.published: RunStatus  # the only thing here that other threads may read
         self._publish_status()

@@ -13,6 +13,7 @@ from dppo.protocol.transport.endpoints import host_and_port
 MAY_CHANGE = {"may_change": True}
 
 MOST_THREADS = 4096
+SERVICES = ("wandb", "mlflow", "trackio")  # of run.trackers, besides the user's own
 _HOOKS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -54,6 +55,11 @@ class RunConfig:
     """How many of the newest checkpoints to keep (the best one is kept besides)."""
     tensorboard: bool = field(default=True, metadata=MAY_CHANGE)
     """Write TensorBoard events into the run directory."""
+    trackers: tuple[str, ...] = field(default=(), metadata=MAY_CHANGE)
+    """Services that are told settings and curves too: wandb, mlflow, trackio, or a class of yours as module:Class
+    (docs/trackers.md)."""
+    project: str = field(default="dppo", metadata=MAY_CHANGE)
+    """What trackers keep the run under."""
     metrics_address: str = field(default="", metadata=MAY_CHANGE)
     """Where Prometheus may scrape the run, as host:port, for example 127.0.0.1:9464. No secrets are in it, and no
     encryption: whoever reaches the address can read. Empty: nowhere."""
@@ -88,6 +94,15 @@ class RunConfig:
             raise UsageError(f"run.metrics_address={self.metrics_address!r} must be host:port, such as 127.0.0.1:9464")
         if not self.device.strip():
             raise UsageError("run.device is empty: choose for example cpu or cuda")
+        for tracker in self.trackers:
+            if tracker not in SERVICES and not _HOOKS.fullmatch(tracker):
+                raise UsageError(
+                    f"run.trackers={tracker!r} must be one of {', '.join(SERVICES)}, or module:Class of yours"
+                )
+        if len(set(self.trackers)) < len(self.trackers):
+            raise UsageError("run.trackers names one twice")
+        if not self.project.strip():
+            raise UsageError("run.project is empty: name what trackers keep the run under")
         if self.hooks and not _HOOKS.fullmatch(self.hooks):
             raise UsageError(f"run.hooks={self.hooks!r} must be module:Class, for example my_hooks:StopWhenGood")
         at_least("run", self, 0, "seed", "checkpoint_seconds", "checkpoint_share", "video_seconds", "evaluate_seconds")

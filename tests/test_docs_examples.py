@@ -34,6 +34,7 @@ WITH_EXAMPLES = {
     "docs/python.md",
     "docs/sizing.md",
     "docs/spaces.md",
+    "docs/trackers.md",
 }
 LONG = {
     "docs/environments.md",
@@ -47,6 +48,7 @@ LONG = {
     "docs/python.md",
     "docs/sizing.md",
     "docs/spaces.md",
+    "docs/trackers.md",
 }  # run by the slow tests only, as it stands
 PSEUDO_CODE = {"docs/architecture.md"}
 NEEDS_A_RUN = {"docs/onnx.md", "docs/policy.md", "docs/sizing.md"}

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from dppo.learner.config import LearnerConfig
+from dppo.learner.run_config import SERVICES
 from dppo.local.actor_processes import actors_text
 from dppo.local.env_probe import probe
 from dppo.local.expected_spaces import expected_spaces
-from dppo.local.hooks_check import check_hooks
+from dppo.local.hooks_check import check_hooks, check_tracker
 from dppo.local.known_spaces import known_spaces
 from dppo.local.misfits import check_memory_length, check_spaces_before_start
 from dppo.local.network_check import NetworkTrial
@@ -29,6 +30,10 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
             raise UsageError(f"{lacking}; choose fewer --actors, or --force to try")
     if config.learner.run.hooks:
         check_hooks(config.learner.run.hooks)
+    services = config.learner.run.trackers
+    need(service for service in services if service in SERVICES)
+    for own in (service for service in services if service not in SERVICES):
+        check_tracker(own)
     env, device = env_settings(config.learner), config.learner.run.device
     same_as_before = expected_spaces(config.learner, env)
     check_memory_length(config.learner, config.actors)

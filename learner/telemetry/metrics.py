@@ -3,6 +3,7 @@
 Nothing here may stop a run: what cannot be written is reported once and left out.
 """
 
+import functools
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dppo.learner.appended_file import AppendedFile
+from dppo.learner.config import LearnerConfig, settings_by_path
 from dppo.learner.regular_files import open_own
 from dppo.learner.telemetry.status import OWN_METRICS
 from dppo.learner.telemetry.tags import tag_of
@@ -21,9 +23,19 @@ from dppo.learner.telemetry.tensorboard_records import (
     scalars_record,
     settings_record,
 )
+from dppo.learner.telemetry.trackers import TrackedRun
+from dppo.learner.telemetry.tracking import Tracking
 
 METRICS_FILE = "metrics.jsonl"
 EVENTS_DIRECTORY = "tb"
+
+
+def writer_of(config: LearnerConfig, directory: Path, warn: Callable[[str], None]) -> "MetricsWriter":
+    """Return the writer of a run in that directory, with its trackers."""
+    run, settings = config.run, settings_by_path(config)
+    told = functools.partial(TrackedRun, run.project, directory.name, directory, settings)
+    tracking = Tracking(run.trackers, told, warn) if run.trackers else None
+    return MetricsWriter(directory, run.tensorboard, warn, settings, tracking)
 
 
 def key_of(name: str) -> str:
@@ -44,8 +56,10 @@ class MetricsWriter:
         tensorboard: bool,
         warn: Callable[[str], None],
         settings: Mapping[str, Any] | None = None,
+        tracking: Tracking | None = None,
     ) -> None:
-        """settings: of the run, by path, for TensorBoard; None: it is not told them."""
+        """settings: of the run, by path, for TensorBoard; None: it is not told them. tracking: told the curves too."""
+        self._tracking = tracking
         self._settings = settings
         self._directory = run_directory
         self._lines = AppendedFile(run_directory / METRICS_FILE)
@@ -84,6 +98,8 @@ class MetricsWriter:
             self._report(METRICS_FILE, error)
         if self._tensorboard:
             self._write_events(steps, values)
+        if self._tracking is not None:
+            self._tracking.log(steps, {tag_of(name): float(value) for name, value in values.items()})
 
     def write_graph(self, graph: Callable[[], bytes]) -> None:
         """The networks for TensorBoard's Graphs tab: what `graph` returns, a serialised tensorflow.GraphDef."""
@@ -97,6 +113,8 @@ class MetricsWriter:
     def close(self) -> None:
         """Close the files; all is in them (as it is after every write)."""
         self._lines.close()
+        if self._tracking is not None:
+            self._tracking.close()
         if self._events is not None:
             self._events.close()
 
