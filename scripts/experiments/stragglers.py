@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=get_args(speeds.Kind), required=True)
     parser.add_argument("--rules", nargs="*", choices=list(RULES), default=list(RULES))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--batches", type=int, default=30)
+    parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--output", default="")
     arguments = parser.parse_args()
     about = {"experiment": "stragglers", "kind": arguments.kind, "batches": arguments.batches, **conditions()}
