@@ -203,6 +203,11 @@ class LearnerConfig:
             )
 
     @property
+    def may_reuse(self) -> bool:
+        """Whether `ppo.reuse` may be set beside the other settings."""
+        return not self.ppo.against_reuse and self.network.memory == "none" and not self.collect.max_staleness
+
+    @property
     def run_directory(self) -> Path:
         """Return the run directory: as set, else named after the environment."""
         return Path(self.run.directory or f"runs/{self.env.id.replace('/', '-').replace(':', '-')}")

@@ -21,7 +21,7 @@ from trainer_batches import (
 )
 
 from dppo.learner.batch_memory import update_bytes
-from dppo.learner.config import LearnerConfig, NetworkConfig, PpoConfig
+from dppo.learner.config import CollectConfig, LearnerConfig, NetworkConfig, PpoConfig
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.epochs import UpdateReport
 from dppo.learner.ppo.reuse import reused
@@ -263,3 +263,16 @@ def test_batches_may_be_of_any_length() -> None:
     trainer.update(longer)
     report = trainer.update(batch_for(trainer, 2))
     assert report.reused_steps == 13 * 4
+
+
+def test_reuse_is_offered_where_it_may_be_set() -> None:
+    assert LearnerConfig().may_reuse
+    for section, changed in (
+        ("ppo", PpoConfig(surrogate="kl_penalty")),
+        ("network", NetworkConfig(memory="gru")),
+        ("collect", CollectConfig(max_staleness=1)),
+    ):
+        config = replace(LearnerConfig(), **{section: changed})
+        assert not config.may_reuse
+        with pytest.raises(UsageError):
+            replace(config, ppo=replace(config.ppo, reuse=2))

@@ -21,7 +21,7 @@ def summary(
     return {
         "env": config.env.id,
         "batch_steps": config.collect.batch_steps,
-        "may_reuse": config.ppo.reuse == 1 and not config.ppo.against_reuse and config.network.memory == "none",
+        "may_reuse": config.ppo.reuse == 1 and config.may_reuse,
         "seed": config.run.seed,
         "updates": progress.updates,
         "steps": progress.steps,
