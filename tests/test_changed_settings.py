@@ -25,6 +25,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "collect.late_learners": {"learners": 2},
     "network.exploration_steps": {"network.exploration": "state"},
     "ppo.early_stop_per": {"ppo.early_stop_kl": 0.1},
+    "ppo.correction": {"collect.max_staleness": 1},
 }
 OTHER_RULE = {"minimum": "even_shares", "even_shares": "minimum"}
 DEFAULTS = values_of(TrainConfig())
@@ -47,6 +48,7 @@ OTHERS: dict[str, Any] = {
     "ppo.dual_clip": 3.0,
     "ppo.entropy_schedule": "linear",
     "ppo.early_stop_per": "minibatch",
+    "ppo.correction": "vtrace",
     "ppo.divergence": "total_variation",
     "ppo.surrogate": "kl_penalty",
     "ppo.normalise_advantages": "none",
