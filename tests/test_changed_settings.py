@@ -75,6 +75,8 @@ OTHERS: dict[str, Any] = {
     "env.action_mask": "none",
     "run.init_from": "elsewhere",
     "run.metrics_address": "127.0.0.1:9464",
+    "run.trackers": ("mlflow",),
+    "run.project": "another",
     "run.metrics": ("distance",),
     "run.step_metrics": ("speed",),
     "run.init_checkpoint": "best",
