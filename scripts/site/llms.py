@@ -53,7 +53,7 @@ def llms_text(config: Mapping[str, Any], pages: Mapping[str, str]) -> str:
 def about(markdown: str) -> str:
     """Return the first sentences of a page as plain text, at most ABOUT characters."""
     paragraphs = re.split(r"\n\s*\n", re.sub(r"```.*?```", "", markdown, flags=re.DOTALL))
-    first = next((text for text in paragraphs if re.match(r"[A-Z*`\[]", text)), "")
+    first = next((text for text in paragraphs if re.match(r"[A-Za-z*`\[]", text)), "")
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(first.split())).replace("**", "")
     text = ""
     for sentence in re.split(r"(?<=[.:!?]) ", plain):

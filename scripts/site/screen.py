@@ -1,7 +1,7 @@
 """docs/images/screen.svg: the live screen of a real run, as a moving picture. Knows the screen and rich's SVG.
 
-`python -m scripts.site.screen docs/images/screen.svg Pendulum-v1 --actors 4` trains, in a temporary directory, with the
-flags of `dppo train` that follow the file. Every frame is what the screen showed at that moment.
+`python -m scripts.site.screen docs/images/screen.svg Pendulum-v1` trains, in a temporary directory, with the flags of
+`dppo train` that follow the file. Every frame is what the screen showed at that moment.
 """
 
 import html
@@ -22,7 +22,7 @@ from dppo.local import drawing_thread
 from dppo.local.progress import Progress
 
 WIDTH, HEIGHT = 92, 20  # columns, lines
-EACH = 2  # one of so many is kept: a status comes twice a second
+EACH = 1  # one of so many is kept: a status comes twice a second
 FRAME_SECONDS = 0.5  # each is shown for
 LAST_SECONDS = 4.0
 # no font is loaded: rich's own format would fetch one from another host
