@@ -13,7 +13,7 @@ from dppo.deploy.engine import Deployment, Process
 from dppo.deploy.records import write_deployment
 from dppo.deploy.supervised import read_status
 from dppo.deploy.supervised_actors import LEAVING_SECONDS, SupervisedActors
-from dppo.deploy.supervisor import Supervisor
+from dppo.deploy.supervisor import Supervisor, actor_arguments, join_files, learners_of
 from dppo.protocol.process.lifeline import Lifeline
 
 
@@ -176,3 +176,16 @@ def test_a_number_of_actors_that_is_recorded_is_taken_over(
     monkeypatch.setattr("time.sleep", lambda seconds: record.pop(0)() if record else None)
     _, _, actors = supervised(deployment, [None, None, None, 0])
     assert actors.wanted == [2, 5, 5]
+
+
+def test_several_learners_are_ranks_and_actors_join_them_in_turn(tmp_path: Path) -> None:
+    made = Deployment("local", "x", str(tmp_path), 4, 2, 0.0, handle={"bind": "tcp://127.0.0.1:9", "advertise": ""})
+    with Lifeline() as lifeline:
+        children = learners_of(made, lifeline).children
+        assert [child.name for child in children] == ["learner", "learner-1"]
+        assert [child.environment["RANK"] for child in children] == ["0", "1"]
+        assert {child.environment["WORLD_SIZE"] for child in children} == {"2"}
+    joins = [tmp_path / "access" / "join", tmp_path / "ranks" / "1" / "access" / "join"]
+    assert join_files(made) == joins
+    chosen = [actor_arguments(made, f"actor-{number}") for number in range(4)]
+    assert [words[words.index("--join-file") + 1] for words in chosen] == [*map(str, joins), *map(str, joins)]

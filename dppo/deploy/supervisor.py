@@ -139,7 +139,7 @@ def main(run: Path) -> int:
     lock = os.open(run / FOLDER / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     with leaves_nothing(GRACE_SECONDS, sweeper=True), Lifeline() as lifeline:
-        return Supervisor(deployment, _learners(deployment, lifeline), _actors(deployment, lifeline)).run(stop)
+        return Supervisor(deployment, learners_of(deployment, lifeline), _actors(deployment, lifeline)).run(stop)
 
 
 def join_files(deployment: Deployment) -> list[Path]:
@@ -148,7 +148,8 @@ def join_files(deployment: Deployment) -> list[Path]:
     return [directory_of(deployment.path, rank) / "access" / "join" for rank in ranks]
 
 
-def _learners(deployment: Deployment, lifeline: Lifeline) -> LearnerGroup:
+def learners_of(deployment: Deployment, lifeline: Lifeline) -> LearnerGroup:
+    """Return the learners, not started: one, or the ranks of a group."""
     arguments, ranks = _learner_arguments(deployment), deployment.learners
     names = ["learner", *(f"learner-{rank}" for rank in range(1, ranks))]
     return LearnerGroup(
@@ -170,18 +171,18 @@ def _learner_arguments(deployment: Deployment) -> list[str]:
 
 
 def _actors(deployment: Deployment, lifeline: Lifeline) -> Actors:
-    joins = join_files(deployment)
     if deployment.engine == "ssh":
         from dppo.deploy.ssh_actors import Hosts, SshActors
 
         hosts = msgspec.json.decode((deployment.folder / HOSTS).read_bytes(), type=Hosts)
-        return SshActors(hosts, lambda: joins[0].read_text().strip())
+        return SshActors(hosts, lambda: join_files(deployment)[0].read_text().strip())
+    return SupervisedActors(lambda name: actor_arguments(deployment, name), deployment.path / "logs", lifeline)
 
-    def arguments(name: str) -> list[str]:
-        number = int(name.rpartition("-")[2])
-        return ["-m", "dppo", "actor", "--join-file", str(joins[number % len(joins)]), "--name", name]
 
-    return SupervisedActors(arguments, deployment.path / "logs", lifeline)
+def actor_arguments(deployment: Deployment, name: str) -> list[str]:
+    """Return the command of an actor on this machine: number i joins learner i mod M."""
+    joins, number = join_files(deployment), int(name.rpartition("-")[2])
+    return ["-m", "dppo", "actor", "--join-file", str(joins[number % len(joins)]), "--name", name]
 
 
 if __name__ == "__main__":
