@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from local_runs import RUN, assert_finished, start
+from local_runs import RUN, TOTAL_STEPS, assert_finished, start
 from processes import REPOSITORY, Place, RunFiles, assert_closes, drops, kill
 from snapshots import snapshot
 
@@ -152,8 +152,8 @@ def test_a_finished_run_that_is_started_again_changes_nothing(place: Place, file
     place.gate.touch()
     place.ends(start(place), code=0)
     before, steps = snapshot(files.path), place.counted_steps()
-    for arguments in ((), ("--actors", "0"), ("--run.total-steps", "1000")):
-        again = start(place, *arguments)
+    for arguments, total_steps in (((), TOTAL_STEPS), (("--actors", "0"), TOTAL_STEPS), ((), 1000)):
+        again = start(place, *arguments, total_steps=total_steps)
         place.ends(again, code=0)
         assert "run is finished; nothing was started and nothing changed" in again.said()
         assert "go on with it: a larger --run.total-steps" in again.said()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from local_runs import RUN, assert_curve_has_every_update_once, assert_finished, start
+from local_runs import RUN, TOTAL_STEPS, assert_curve_has_every_update_once, assert_finished, start
 from processes import Place, RunFiles, assert_closes, drops, kill
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
@@ -129,7 +129,7 @@ def test_an_actor_that_is_told_to_end_loses_nothing_and_is_started_again(place: 
 @pytest.mark.slow
 def test_a_run_survives_one_kill_after_the_other(place: Place, files: RunFiles) -> None:
     launched = time.monotonic()
-    command = start(place)
+    command = start(place, total_steps=2 * TOTAL_STEPS)
     for victim in ("actor-0", "learner", "actor-1", "learner", "actor-0"):
         updates, pid = files.updates(), files.learner_pid()
         # it has gone on after the previous kill: a new line in the curve, or fewer after a resume

@@ -16,6 +16,7 @@ from dppo.learner.storage.audit import audit
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 
 RUN = "run"
+TOTAL_STEPS = 6_000  # a quarter of a minute while the gate is shut, seconds once it is open
 RESUMED = re.compile(r"resuming .* after update (\d+)")
 
 
@@ -36,7 +37,7 @@ class Cluster:
     def learner(self, *arguments: str, **variables: str) -> Dppo:
         return self.place.start(
             *("learner", *SMALL, *self.place.gated, "--bind", self.endpoint, "--run.directory", RUN),
-            *("--run.total-steps", "12000", "--evaluation-episodes", "0", *arguments),
+            *("--run.total-steps", str(TOTAL_STEPS), "--evaluation-episodes", "0", *arguments),
             variables=variables,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from group_threads import place as place_of
-from local_runs import RUN, assert_curve_has_every_update_once, assert_finished, start
+from local_runs import RUN, TOTAL_STEPS, assert_curve_has_every_update_once, assert_finished, start
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, free_port, kill
 
 from dppo.learner.config import LearnerConfig
@@ -37,7 +37,7 @@ def learners(command: Dppo) -> dict[str, int]:
 @pytest.mark.timeout(300)
 def test_a_group_whose_learners_were_killed_goes_on_and_its_ledger_closes(place: Place) -> None:
     files, other = RunFiles(place.path / RUN), RunFiles(place.path / RUN / "ranks" / "1")
-    command = start(place, "--learners", "2")
+    command = start(place, "--learners", "2", total_steps=2 * TOTAL_STEPS)
     place.until(lambda: files.updates() >= 3, "the third update", during=command)
     actors = command.actors()
     for times, rank in enumerate(("1", "0"), start=1):
