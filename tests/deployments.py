@@ -60,6 +60,14 @@ class Deployed:
         """All processes that name this folder, or work in it."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
+    def shown_secrets(self) -> list[str]:
+        """Places where others could read the run's join line: arguments, logs, rendered files."""
+        run = self.folder / "runs" / "x"
+        line = (run / "access" / "join").read_text().strip()
+        files = [path for name in ("logs", "deploy") for path in (run / name).iterdir() if path.is_file()]
+        found = [str(path) for path in (*files, run / "deploy.json") if line in path.read_text(errors="replace")]
+        return found + [str(process.pid) for process in self.left() if line in " ".join(process.cmdline())]
+
     def kill_all(self) -> None:
         for process in self.left():
             process.kill()

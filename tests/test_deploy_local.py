@@ -21,6 +21,8 @@ def test_it_goes_on_by_itself_scales_replaces_the_dead_and_leaves_nothing(deploy
     assert "runs/x is up on local: 1 learner, 1 actor" in deployed.dppo("up", "run.yaml")
     eventually("it trains", lambda: deployed.updates() > 1)
 
+    assert deployed.shown_secrets() == []
+
     assert "1 -> 2 actors" in deployed.dppo("scale", "2")
     eventually("both run", lambda: deployed.running() == {"learner", "actor-0", "actor-1"})
 

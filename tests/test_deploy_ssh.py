@@ -39,6 +39,8 @@ def test_actors_of_a_host_that_is_cut_off_are_placed_on_another(deployed: Deploy
     eventually("one on each", lambda: deployed.running() >= {"learner", "h1.actor-0", "h2.actor-0"})
     eventually("it trains", lambda: deployed.updates() > 0)
 
+    assert deployed.shown_secrets() == []
+
     network.cut("h1")
     eventually("both are on the other", lambda: deployed.running() == {"learner", "h2.actor-0", "h2.actor-1"})
     assert "h1" in deployed.processes()["host"]["host"]

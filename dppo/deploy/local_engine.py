@@ -1,4 +1,4 @@
-"""Engine local: learner and actors on this machine, detached, under a supervisor process (supervisor.py).
+"""Engine local: learners and actors on this machine, detached, under a supervisor process (supervisor.py).
 
 Wishes go to the supervisor by deploy.json, which it looks at; SIGTERM ends it with all that it has started.
 """
@@ -27,19 +27,18 @@ from dppo.protocol.process.interpreter import SAFE_PATH
 START_SECONDS = 90.0  # for the learner to listen: PyTorch may come from a slow disk
 END_SECONDS = 60.0  # for a learner's update and its checkpoint
 LOOK_SECONDS = 0.05
+TRIES = 20
 SUPERVISOR_LOG = "supervisor.log"
 
 
 def render(plan: Plan) -> Rendered:
     """Return the learner's settings and the supervisor's command."""
-    if plan.learners > 1:
-        raise UsageError(f"learners={plan.learners}: the engine local starts one learner")
     return Rendered({SETTINGS: plan.settings}, [supervisor_command(plan.run)])
 
 
 def submit(plan: Plan, rendered: Rendered) -> Deployment:
     """Start the supervisor; return once the learner listens."""
-    bind = plan.bind or f"tcp://127.0.0.1:{_free_port()}"
+    bind = plan.bind or f"tcp://127.0.0.1:{_free_port(plan.learners)}"
     deployment = Deployment(
         engine="local",
         name=plan.name,
@@ -108,11 +107,15 @@ def supervisor_command(run: Path) -> list[str]:
     return [sys.executable, SAFE_PATH, "-m", "dppo.deploy.supervisor", str(run)]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_port(count: int) -> int:
+    """Return the first of so many ports in a row that are free. Raises UsageError."""
+    for _ in range(TRIES):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError, OverflowError):
+            first: int = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            for port in range(first + 1, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+    raise UsageError(f"there are no {count} free ports in a row on 127.0.0.1: give --bind")
 
 
 def _wait_for_learner(folder: Path, supervisor: subprocess.Popen[bytes]) -> None:

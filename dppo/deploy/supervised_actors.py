@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dppo.deploy.engine import Process
+from dppo.local.log_files import NO_TRACE
 from dppo.local.processes import Child, end
-from dppo.protocol.process.exit_codes import how_it_ended
+from dppo.protocol.process.heartbeat_pipe import with_heartbeat
 from dppo.protocol.process.lifeline import Lifeline
 
 LEAVING_SECONDS = 10.0  # for an actor to ship what it has collected
@@ -31,7 +32,7 @@ class SupervisedActors:
         self._logs = logs
         self._lifeline = lifeline
         self._prefix = prefix
-        self._variables = variables or {}
+        self._variables = {"OMP_NUM_THREADS": "1", **NO_TRACE, **(variables or {})}
         self._clock = clock
         self._children: list[Child] = []
         self._leaving: list[tuple[Child, float]] = []  # and when they are killed
@@ -48,7 +49,13 @@ class SupervisedActors:
             name = f"{self._prefix}{len(self._children)}"
             if name in leaving:  # the learner knows that name by another process; next time
                 return
-            child = Child(name, self._arguments(name), self._logs / f"{name}.log", self._lifeline, self._variables)
+            child = Child(
+                name,
+                self._arguments(name),
+                self._logs / f"{name}.log",
+                self._lifeline,
+                *with_heartbeat(self._variables),
+            )
             child.start()
             self._children.append(child)
 
@@ -83,9 +90,3 @@ def _process(child: Child, host: str) -> Process:
     if child.process is not None:
         return Process(child.name, "running", host, child.deaths)
     return Process(child.name, "waiting", host, child.deaths, child.last_error() or "to be started again")
-
-
-def ended_text(child: Child, code: int) -> str:
-    """Return how a process ended, in one line, with its last error."""
-    words = child.last_error()
-    return f"{child.name} {how_it_ended(code)}{f': {words}' if words else f' (log: {child.log})'}"

@@ -18,7 +18,9 @@ import msgspec
 from dppo.deploy.engine import FOLDER, Deployment, Process
 from dppo.deploy.records import read_deployment
 from dppo.deploy.supervised import HOSTS, LOCK, SETTINGS, Status, write_status
-from dppo.deploy.supervised_actors import SupervisedActors, ended_text
+from dppo.deploy.supervised_actors import SupervisedActors
+from dppo.learner.group.membership import SLOTS, directory_of
+from dppo.local.learner_group import LearnerGroup, rank_variables
 from dppo.local.processes import Child, end
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.household import leaves_nothing
@@ -52,11 +54,11 @@ class Actors(Protocol):
 class Supervisor:
     """Learner and actors of one deployment."""
 
-    def __init__(self, deployment: Deployment, learner: Child, actors: Actors) -> None:
+    def __init__(self, deployment: Deployment, learner: LearnerGroup, actors: Actors) -> None:
         self._deployment = deployment
         self._learner = learner
         self._actors = actors
-        self._join = deployment.path / "access" / "join"
+        self._joins = join_files(deployment)
         self._record = deployment.path / "deploy.json"
         self._record_stamp = (0, 0)
         self._wanted = deployment.actors
@@ -64,7 +66,8 @@ class Supervisor:
 
     def run(self, stop: "list[int]") -> int:
         """Go on until the run is over; returns the exit code. stop: signals that have come."""
-        self._join.unlink(missing_ok=True)  # its address may be that of an earlier learner
+        for join in self._joins:
+            join.unlink(missing_ok=True)  # its address may be that of an earlier learner
         self._learner.start()
         over, code = "", 0
         try:
@@ -76,7 +79,7 @@ class Supervisor:
                 self._wait_for_farewells()
         finally:
             self._actors.end()
-            end([self._learner], GRACE_SECONDS)
+            end(self._learner.children, GRACE_SECONDS)
             self._note(over or "dppo down ended it", code)
         return code
 
@@ -86,14 +89,19 @@ class Supervisor:
         if code == 0:
             return "the run is over", 0
         if code is not None and (code in FATAL or self._learner.hopeless or not self._status.listens):
-            return ended_text(self._learner, code), code if code > 0 else 1
+            words = self._learner.last_error() or f"(log: {self._learner.log})"
+            return f"{self._learner.how}: {words}", code if code > 0 else 1
         self._learner.restart_if_due()
-        if self._status.listens or self._join.exists():
+        if self._listens():
             self._read_wish()
             self._actors.want(self._wanted)
             self._actors.look()
         self._note()
         return "", 0
+
+    def _listens(self) -> bool:
+        """Whether all learners have listened once."""
+        return self._status.listens or all(join.exists() for join in self._joins)
 
     def _read_wish(self) -> None:
         status = self._record.stat()
@@ -110,10 +118,11 @@ class Supervisor:
             time.sleep(TICK_SECONDS)
 
     def _note(self, over: str = "", code: int = 0) -> None:
-        listens = self._status.listens or self._join.exists()
-        learner = self._learner
-        state = Process("learner", "running" if learner.process else "waiting", restarts=learner.deaths)
-        status = Status(os.getpid(), listens, [state, *self._actors.processes()], over, code)
+        learners = [
+            Process(child.name, "running" if child.process else "waiting", restarts=child.deaths)
+            for child in self._learner.children
+        ]
+        status = Status(os.getpid(), self._listens(), [*learners, *self._actors.processes()], over, code)
         if status != self._status:
             self._status = status
             write_status(self._deployment.folder, status)
@@ -130,8 +139,29 @@ def main(run: Path) -> int:
     lock = os.open(run / FOLDER / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     with leaves_nothing(GRACE_SECONDS, sweeper=True), Lifeline() as lifeline:
-        learner = Child("learner", _learner_arguments(deployment), run / "logs" / "learner.log", lifeline)
-        return Supervisor(deployment, learner, _actors(deployment, lifeline)).run(stop)
+        return Supervisor(deployment, learners_of(deployment, lifeline), _actors(deployment, lifeline)).run(stop)
+
+
+def join_files(deployment: Deployment) -> list[Path]:
+    """Return the files with the join lines of all learners, by rank."""
+    ranks = range(deployment.learners)
+    return [directory_of(deployment.path, rank) / "access" / "join" for rank in ranks]
+
+
+def learners_of(deployment: Deployment, lifeline: Lifeline) -> LearnerGroup:
+    """Return the learners, not started: one, or the ranks of a group."""
+    arguments, ranks = _learner_arguments(deployment), deployment.learners
+    names = ["learner", *(f"learner-{rank}" for rank in range(1, ranks))]
+    return LearnerGroup(
+        [
+            Child(name, arguments, _log(deployment, name), lifeline, rank_variables(rank, ranks, rank * SLOTS))
+            for rank, name in enumerate(names)
+        ]
+    )
+
+
+def _log(deployment: Deployment, name: str) -> Path:
+    return deployment.path / "logs" / f"{name}.log"
 
 
 def _learner_arguments(deployment: Deployment) -> list[str]:
@@ -141,15 +171,18 @@ def _learner_arguments(deployment: Deployment) -> list[str]:
 
 
 def _actors(deployment: Deployment, lifeline: Lifeline) -> Actors:
-    join = str(deployment.path / "access" / "join")
     if deployment.engine == "ssh":
         from dppo.deploy.ssh_actors import Hosts, SshActors
 
         hosts = msgspec.json.decode((deployment.folder / HOSTS).read_bytes(), type=Hosts)
-        return SshActors(hosts, lambda: Path(join).read_text().strip())
-    return SupervisedActors(
-        lambda name: ["-m", "dppo", "actor", "--join-file", join, "--name", name], deployment.path / "logs", lifeline
-    )
+        return SshActors(hosts, lambda: join_files(deployment)[0].read_text().strip())
+    return SupervisedActors(lambda name: actor_arguments(deployment, name), deployment.path / "logs", lifeline)
+
+
+def actor_arguments(deployment: Deployment, name: str) -> list[str]:
+    """Return the command of an actor on this machine: number i joins learner i mod M."""
+    joins, number = join_files(deployment), int(name.rpartition("-")[2])
+    return ["-m", "dppo", "actor", "--join-file", str(joins[number % len(joins)]), "--name", name]
 
 
 if __name__ == "__main__":

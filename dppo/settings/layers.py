@@ -36,7 +36,7 @@ OTHER_VARIABLES = {
         f"DPPO_{name}"
         for name in ("PRESET", "JOIN", "JOIN_FILE", "LEARNER", "INSECURE", "NAME", "ENVS", "COUNT", "CONFIG")
     ),
-    *(f"DPPO_{name}" for name in ("HEALTH_FILE", "FAILPOINT", "LAUNCHED_AT", "LIFELINE_FD", "STATUS_FD")),
+    *(f"DPPO_{name}" for name in ("HEALTH_FILE", "FAILPOINT", "LAUNCHED_AT", "LIFELINE_FD", "STATUS_FD", "FIRST_SLOT")),
     "DPPO_STATEFUL_EXAMPLES",  # of the tests
 }
 COMPOSE_VARIABLES = (  # docker-compose*.yml
