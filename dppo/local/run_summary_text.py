@@ -11,7 +11,7 @@ from dppo.number_text import numbers, return_number
 from dppo.watch.episode_results import RETURN, EvaluationResult
 
 IDLE = 0.8  # share of the learner's time; below, updates that are several times as long would cost time
-MEASURED = "Pendulum-v1 took 0.53 and CartPole-v1 0.80 times the steps to its target"
+MEASURED = "Pendulum-v1 (100 ms a step) took 0.70 times as long to its target, and CartPole-v1 gained nothing"
 FEW_UPDATES = 20  # after which an idle learner is worth a word
 REUSE = 4  # batches that measurements have been made with
 DIFFERENT = 0.1  # of the larger one: from here on the two ways to act are worth explaining

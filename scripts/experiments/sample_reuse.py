@@ -19,7 +19,6 @@ from scripts.experiments.learning import config_of, learned
 from scripts.experiments.row_files import write_rows
 
 ACTORS, SIMULATORS = 2, 16
-WINDOW = 20  # episodes whose mean must reach the target: few, so that it is known soon
 
 
 class Task(NamedTuple):
@@ -52,8 +51,8 @@ def variants(config: LearnerConfig) -> dict[str, Sequence[str]]:
     }
 
 
-def solved_steps(env: str, flags: Sequence[str], seed: int) -> float:
-    """Steps to the target; infinite where it was not reached."""
+def solved_steps(env: str, flags: Sequence[str], seed: int, window: int) -> float:
+    """Steps until the mean of so many episodes is at the target; infinite where it was not reached."""
     task = TASKS[env]
     own = (
         "--seed",
@@ -61,7 +60,7 @@ def solved_steps(env: str, flags: Sequence[str], seed: int) -> float:
         "--collect.envs-per-actor",
         str(SIMULATORS // ACTORS),
         "--run.return-window",
-        str(WINDOW),
+        str(window),
     )
     config = config_of(env, (*task.flags.split(), *flags, *own), task.preset)
     curve = learned(config, [SIMULATORS // ACTORS] * ACTORS, lambda slots: 0.001, message_seconds=2e-4)
@@ -73,15 +72,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("env", choices=list(TASKS))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--window", type=int, default=20, help="episodes whose mean must reach the target")
     parser.add_argument("--variants", nargs="*", default=None)
     parser.add_argument("--output", default="")
     arguments = parser.parse_args()
     task = TASKS[arguments.env]
     chosen = variants(config_of(arguments.env, task.flags.split(), task.preset))
-    about = {"experiment": "sample_reuse", "env": arguments.env, "flags": task.flags, **conditions()}
+    about = {
+        "experiment": "sample_reuse",
+        "env": arguments.env,
+        "window": arguments.window,
+        "flags": task.flags,
+        **conditions(),
+    }
     rows = {}
     for name in arguments.variants or chosen:
-        steps = [solved_steps(arguments.env, chosen[name], seed) for seed in range(1, arguments.seeds + 1)]
+        steps = [
+            solved_steps(arguments.env, chosen[name], seed, arguments.window) for seed in range(1, arguments.seeds + 1)
+        ]
         reached = [each for each in steps if each < math.inf]
         rows[name] = {
             "solved": len(reached),
