@@ -4,7 +4,7 @@ from pathlib import Path
 
 PRESETS = Path(__file__).parent.parent / "presets"
 CLASSICS = ("mujoco-classic", "box2d-classic")  # good for a family of environments, found by their names only
-METHODS = ("deepmind-dppo",)  # of papers, on an environment that they name themselves
+METHODS = ("deepmind-dppo", "asynchronous")  # of papers; the first one names its environment itself
 FAMILIES = {"ALE/": "atari"}  # good for all environments whose ids begin so, and found by them
 
 
