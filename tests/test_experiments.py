@@ -31,6 +31,7 @@ def test_in_simulated_time_a_slow_environment_has_the_share_of_its_speed_and_und
     assert free.seconds < 0.21, "the slow row that STOP finds is waited for"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_a_run_in_simulated_time_is_the_same_each_time() -> None:
     one, other = (
