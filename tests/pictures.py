@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 PIXEL = "pictures:Pixel-v0"
-BLIND = "pictures:Blind-v0"
+BLIND = "pictures:Invisible-v0"
 
 
 def read_gif(path: Path) -> tuple[list[np.ndarray], list[int], int]:
@@ -61,7 +61,7 @@ class Pixel(gym.Env[np.ndarray, int]):
         return np.full((8, 8, 3), 50 * self._step + 10 * self._episode, np.uint8) if self._picture == "good" else None
 
 
-class Blind(gym.Env[np.ndarray, int]):
+class Invisible(gym.Env[np.ndarray, int]):
     """Cannot be seen."""
 
     def __init__(self, render_mode: str | None = None) -> None:
@@ -69,4 +69,4 @@ class Blind(gym.Env[np.ndarray, int]):
 
 
 gym.register("Pixel-v0", entry_point="pictures:Pixel")
-gym.register("Blind-v0", entry_point="pictures:Blind")
+gym.register("Invisible-v0", entry_point="pictures:Invisible")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dppo.learner.transport.credentials import Access, _write_new
+from dppo.learner.transport.credentials import Access
+from dppo.learner.transport.private_files import write_new
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import Admitted, new_secret_key, public_key
 from dppo.protocol.security.join_line import JoinLine
@@ -49,7 +50,7 @@ def test_the_key_is_made_once(tmp_path: Path, access: Access) -> None:
 def test_a_file_that_is_there_is_never_taken_for_a_new_one(tmp_path: Path) -> None:
     (tmp_path / "server.key").write_bytes(b"old")
     with pytest.raises(FileExistsError):
-        _write_new(tmp_path / "server.key", b"new")
+        write_new(tmp_path / "server.key", b"new")
     assert (tmp_path / "server.key").read_bytes() == b"old"
 
 
