@@ -39,10 +39,11 @@ class SshHost:
             server_host_keys=[self._host_key],
             authorized_client_keys=str(self._keys),
             process_factory=self._run,
+            encoding=None,  # bytes, as sshd has it
         )
         return int(self.server.get_port())
 
-    async def _run(self, process: "asyncssh.SSHServerProcess[str]") -> None:
+    async def _run(self, process: "asyncssh.SSHServerProcess[bytes]") -> None:
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_shell(
             process.command or "true",
