@@ -112,7 +112,7 @@ def test_two_curves_are_one_series_exactly_when_no_setting_that_matters_differs(
 def test_every_setting_is_of_the_run_unless_it_is_listed() -> None:
     assert may_change(LearnerConfig) == {
         *("env.step_timeout_seconds", "collect.first_actors"),
-        *("run.trackers", "run.metrics_address"),
+        *("run.project", "run.trackers", "run.metrics_address"),
         *("collect.stop_grace_seconds", "collect.lease_seconds", "collect.max_rollout_bytes"),
         *("collect.max_ingress_bytes", "collect.max_actors", "collect.max_envs_per_actor"),
         *("run.directory", "run.total_steps", "run.target_return", "run.stop_at_target", "run.checkpoint_seconds"),
