@@ -12,6 +12,7 @@ from processes import SMALL, Dppo, Place, RunFiles, assert_closes, free_port, ki
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.group.membership import membership_in, refuse_with_several
+from dppo.learner.storage.audit import audit
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 
@@ -31,6 +32,16 @@ def learners(command: Dppo) -> dict[str, int]:
         if "dppo.learner" in child.cmdline():
             found[child.environ()["RANK"]] = child.pid
     return found
+
+
+def assert_books_close(files: RunFiles) -> None:
+    """`dppo ledger` reads checkpoint and journals of all learners, and finds what the run itself has written."""
+    found = audit(files.path)
+    assert found.problems == ()
+    total, written = found.ledger.to_state()["total"], files.ledger()["total"]
+    assert {name: total[name] for name in ("sealed", "trained", "dropped")} == {
+        name: written[name] for name in ("sealed", "trained", "dropped")
+    }
 
 
 @pytest.mark.slow
@@ -56,6 +67,7 @@ def test_a_group_whose_learners_were_killed_goes_on_and_its_ledger_closes(place:
     assert_curve_has_every_update_once(other)
     assert files.ledger()["total"]["sealed"] == place.counted_steps()
     assert files.summary()["ledger"] == files.ledger()["total"]
+    assert_books_close(files)
     assert files.summary()["environments"] == 8
     assert (files.path / "policy.onnx").read_bytes() == (other.path / "policy.onnx").read_bytes()
     assert not list((other.path / "checkpoints").iterdir())
@@ -79,6 +91,7 @@ def test_learners_with_the_variables_of_torchrun_train_together(place: Place) ->
         place.ends(command, code=0)
     place.leaves_nothing()
     assert_closes(files.ledger())
+    assert_books_close(files)
     assert files.ledger()["total"]["trained"] == files.summary()["steps"] >= 1500
     assert files.summary()["environments"] == 8
     assert (files.path / "policy.onnx").read_bytes() == (other.path / "policy.onnx").read_bytes()

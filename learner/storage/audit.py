@@ -1,5 +1,6 @@
 """Whether the books of a run close, read from its files as the next learner would read them. Imports no torch."""
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dppo.learner.storage.journal import Behind, Position, entries_behind
 from dppo.learner.storage.journal_records import Entry
 from dppo.learner.storage.journal_replay import Hole, Replayed, replay
 from dppo.protocol.errors import CheckpointError, UsageError
+from dppo.protocol.joint_ledger import joint
 from dppo.protocol.ledger import Ledger, imbalance
 
 
@@ -36,26 +38,58 @@ def audit(run: Path) -> Audit:
     try:
         path, document = _newest(run / "checkpoints")
         state: dict[str, Any] = document["state"] if document else {}
-        ledger = Ledger.from_state(state["ledger"]) if state else Ledger()
-        behind = entries_behind(run, Position.of(state.get("journal", (0,))))
+        parts = [_part(path, name, directory, part) for name, directory, part in _learners(run, state)]
     except OSError as error:
         raise CheckpointError(f"{error.filename or run} cannot be read: {error.strerror or error}") from None
     update = int(document["update"]) if document else 0
     steps = int(state["progress"]["steps"]) if state else 0
     problems = [
-        *_sums(path, state.get("ledger")),
+        *(problem for part in parts for problem in part.problems),
         *_sums("ledger.json", _json(run / "ledger.json")),
+        *_trained(path, sum(part.trained for part in parts), steps),
+        *_metrics(run / "metrics.jsonl", update, steps),
+    ]
+    ledger = parts[0].ledger
+    if len(parts) > 1:
+        ledger = Ledger.from_state(joint([part.ledger.to_state() for part in parts]))
+    closes = imbalance([ledger.closed, *ledger.accounts.values(), ledger.total()])
+    problems += [f"with the journal: {closes}"] if closes else []
+    replayed = functools.reduce(Replayed.plus, (part.replayed for part in parts))
+    return Audit(ledger, path, update, steps, replayed, tuple(problems))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Books of one learner."""
+
+    ledger: Ledger  # with its journal
+    trained: int  # as its checkpoint says
+    replayed: Replayed
+    problems: tuple[str, ...]
+
+
+def _learners(run: Path, state: dict[str, Any]) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """Name, directory and part of the checkpoint of each learner; there is one, with no name, where no group trains."""
+    yield "", run, state
+    ranks = state.get("ranks", [])
+    folders = run / "ranks"
+    there = [int(path.name) for path in folders.iterdir() if path.name.isdecimal()] if folders.is_dir() else []
+    for rank in range(1, 1 + max(len(ranks), *there, 0)):
+        yield f"learner {rank}: ", folders / str(rank), ranks[rank - 1] if rank <= len(ranks) else {}
+
+
+def _part(where: str, name: str, directory: Path, state: dict[str, Any]) -> _Part:
+    ledger = Ledger.from_state(state["ledger"]) if state else Ledger()
+    trained = ledger.total().trained
+    behind = entries_behind(directory, Position.of(state.get("journal", (0,))))
+    problems = [
+        *_sums(where, state.get("ledger")),
         *(f"journal: {problem}" for problem in (*_unnoticed(behind), *behind.problems)),
         *_gaps(ledger, behind.entries),
-        *_trained(path, ledger, steps),
-        *_metrics(run / "metrics.jsonl", update, steps),
     ]
     replayed = replay(ledger, behind.entries, behind.holes)
     problems += _unaccounted(ledger)
-    closes = imbalance([ledger.closed, *ledger.accounts.values(), ledger.total()])
-    return Audit(
-        ledger, path, update, steps, replayed, (*problems, *([f"with the journal: {closes}"] if closes else ()))
-    )
+    return _Part(ledger, trained, replayed, tuple(f"{name}{problem}" for problem in problems))
 
 
 def _newest(directory: Path) -> tuple[str, dict[str, Any] | None]:
@@ -120,8 +154,7 @@ def _unaccounted(ledger: Ledger) -> Iterator[str]:
         yield f"{bounds} steps were acknowledged and are in no account: a part of the journal is gone"
 
 
-def _trained(where: str, ledger: Ledger, steps: int) -> Iterator[str]:
-    trained = ledger.total().trained
+def _trained(where: str, trained: int, steps: int) -> Iterator[str]:
     if trained != steps:
         yield f"{where}: total: trained {trained} is not the {steps} steps that the trainer has counted"
 

@@ -53,6 +53,15 @@ class Replayed:
     version: int = 0  # the newest policy published
     found: int = 0  # steps of entries that are missing, as later ones show
 
+    def plus(self, other: "Replayed") -> "Replayed":
+        """Return the sums of this journal and another learner's."""
+        return Replayed(
+            self.rollouts + other.rollouts,
+            self.steps + other.steps,
+            max(self.version, other.version),
+            self.found + other.found,
+        )
+
 
 def replay(ledger: Ledger, entries: Iterable[Entry], holes: Sequence[Hole] = ()) -> Replayed:
     """Book what a dead learner did after its newest checkpoint; what it had accepted is lost with it.

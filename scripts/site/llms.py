@@ -21,7 +21,7 @@ _Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix
 def site_config() -> dict[str, Any]:
     """Return mkdocs.yml as plain values."""
     with CONFIG.open(encoding="utf-8") as file:
-        config: dict[str, Any] = yaml.load(file, _Loader)  # noqa: S506 -- derived from SafeLoader
+        config: dict[str, Any] = _Loader(file).get_single_data()
     return config
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,6 +23,8 @@ from dppo.ops.doctor.finding import Finding, verdict
 from dppo.protocol.specs import Spec
 from dppo.settings.check_arguments import CheckConfig
 
+TRACES = 8  # for which there should be time, of two environments that are made again
+FEWEST = 5  # steps, below which a comparison shows nothing
 OTHER_SEED = 1  # further on from the run's
 INFORMATION = ("actions are masked by",)  # what notes begin with that report nothing wrong
 
@@ -29,8 +32,13 @@ INFORMATION = ("actions are masked by",)  # what notes begin with that report no
 def check(config: CheckConfig) -> int:
     """Play and print; 1 where something is wrong, else 0. Raises UsageError where it cannot be made."""
     env = config.learner.env
-    with Deadline(env.id, env.step_timeout_seconds or math.inf) as deadline, kept_surroundings():
-        findings = examine(config, deadline)
+    announcement = f"playing {env.id} at random, for about {config.check_seconds:g} s (--check-seconds) ..."
+    ended_like_ctrl_c = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Deadline(env.id, env.step_timeout_seconds or math.inf, announcement) as deadline, kept_surroundings():
+            findings = examine(config, deadline)
+    finally:
+        signal.signal(signal.SIGTERM, ended_like_ctrl_c)
     wrong = sum(finding.level == "error" for finding in findings)
     doubtful = sum(finding.level == "warning" for finding in findings)
     if config.json:
@@ -56,8 +64,10 @@ def examine(config: CheckConfig, deadline: Deadline) -> list[Finding]:
         deadline.begin("")
         return Watched(made, deadline)
 
-    until = time.monotonic() + config.check_seconds
+    began = time.monotonic()
+    until = began + config.check_seconds
     with closing(make()) as environments:
+        making_seconds = time.monotonic() - began
         result = play(
             environments,
             seed=seed,
@@ -70,7 +80,15 @@ def examine(config: CheckConfig, deadline: Deadline) -> list[Finding]:
             *judge(result, config.learner, registered(settings.id).max_episode_steps),
         ]
         if not result.crashes:
-            found += _repeated(environments, make, seed, lambda: until - time.monotonic())
+            left = until - time.monotonic() - 2 * (making_seconds + result.reset_seconds)
+            steps = min(repeated_play.STEPS, int(left / (TRACES * max(result.step_seconds, 1e-9))))
+            if steps >= FEWEST:
+                found += _repeated(environments, make, seed, steps, lambda: until - time.monotonic())
+            else:
+                means = (
+                    f"not compared: {config.check_seconds:g} s are too short for steps of {result.step_seconds:.2g} s"
+                )
+                found.append(Finding("ok", "seed", means, "Give more: --check-seconds."))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     noted = [Finding("warning", "spaces", text) for text in notes if not text.startswith(INFORMATION)]
     return [*found, *noted, *speed(result, cores)]
@@ -84,27 +102,27 @@ def _spaces_text(spec: Spec) -> str:
 
 
 def _repeated(
-    used: Environments, make: Callable[[], Environments], seed: int, seconds_left: Callable[[], float]
+    used: Environments, make: Callable[[], Environments], seed: int, steps: int, seconds_left: Callable[[], float]
 ) -> list[Finding]:
     """Findings of playing the same twice. used: an environment that has played before."""
     with closing(make()) as one, closing(make()) as other:
         trace, actions = repeated_play.trace, repeated_play.random_actions
-        first = trace(one, seed, actions(seed))
-        again = trace(other, seed, actions(seed))
+        first = trace(one, seed, actions(seed), steps)
+        again = trace(other, seed, actions(seed), steps)
         found = list[Finding]()
         if parted := repeated_play.difference(first, again):
-            do = "Draw every random number from self.np_random, which reset(seed=...) seeds."
-            means = f"chooses not everything: {parted} differs between two environments with the same seed and actions"
+            do = "Draw random numbers from self.np_random, which reset(seed=...) seeds; read no clock, nothing global."
+            means = f"decides not everything: {parted} differs between two environments with the same seed and actions"
             found.append(Finding("warning", "seed", means, do))
-        elif parted := repeated_play.difference(first, trace(used, seed, actions(seed))):
+        elif parted := repeated_play.difference(first, trace(used, seed, actions(seed), steps)):
             means = f"leaks: {parted} differs from a new environment's after the same seed and actions"
             do = "Set everything in reset() that step() changes."
             found.append(Finding("error", "reset", means, do))
-        other_actions = trace(other, seed, actions(seed + OTHER_SEED))
+        other_actions = trace(other, seed, actions(seed + OTHER_SEED), steps)
         if not found and first.rewards and repeated_play.difference(first, other_actions) is None:
             means = f"change nothing: other actions give the same {len(first.rewards)} steps"
             found.append(Finding("error", "actions", means, "Is the action handed on to the simulator?"))
-        elif not found and (dead := repeated_play.dead_elements(one, seed, seconds_left)):
-            means = f"{', '.join(dead)}: from lowest to highest nothing changes in {repeated_play.STEPS} steps"
+        elif not found and (dead := repeated_play.dead_elements(one, seed, steps, seconds_left)):
+            means = f"{', '.join(dead)}: from lowest to highest nothing changes in {steps} steps"
             found.append(Finding("warning", "actions", means, "Leave it out, or connect it."))
     return found or [Finding("ok", "seed", "the same seed and actions give the same steps, before and after a reset")]

@@ -15,15 +15,18 @@ from dppo.protocol.process.descendants import descendants, kill
 from dppo.protocol.rollout import Leaves
 
 LOOK_SECONDS = 0.2
+ANNOUNCE_SECONDS = 2.0  # what takes longer is worth a line
 FAILED = 1
 
 
 class Deadline:
     """Ends this process where what was begun last takes too long."""
 
-    def __init__(self, name: str, seconds: float) -> None:
+    def __init__(self, name: str, seconds: float, announcement: str = "") -> None:
+        """announcement: printed where all of it takes a while."""
         self._name = name
         self._seconds = seconds
+        self._announcement = announcement
         self._began: tuple[str, float] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="deadline", daemon=True)
@@ -41,7 +44,11 @@ class Deadline:
         self._thread.join()
 
     def _run(self) -> None:
+        started = time.monotonic()
         while not self._over.wait(LOOK_SECONDS):
+            if self._announcement and time.monotonic() - started > ANNOUNCE_SECONDS:
+                print(fitted(self._announcement, sys.stderr), file=sys.stderr, flush=True)
+                self._announcement = ""
             began = self._began
             if began is not None and time.monotonic() - began[1] > self._seconds:
                 advice = "env.step_timeout_seconds is its limit here and in training, 0 for none"

@@ -26,7 +26,7 @@ def judge(play: Play, config: LearnerConfig, limit: int | None = None) -> list[F
     """All findings of a play, wrong ones and right ones. limit: steps after which its id truncates episodes."""
     found = crashes(play)
     for values in play.leaves:
-        found += observations(values, play, scaled=config.network.normalise_observations)
+        found += observations(values, play, scaled=config.network.normalise_observations, is_all=len(play.leaves) == 1)
     return [*found, *rewards(play, config), *episodes(play, config, limit)]
 
 
@@ -36,14 +36,20 @@ def crashes(play: Play) -> list[Finding]:
     return [Finding("error", "steps", text, "An actor would make it again, and lose the episode.") for text in once]
 
 
-def observations(values: LeafValues, play: Play, *, scaled: bool) -> list[Finding]:
-    """Numbers that never change, lie far from what a network takes, or jump. scaled: by running statistics."""
+def observations(values: LeafValues, play: Play, *, scaled: bool, is_all: bool) -> list[Finding]:
+    """Numbers that never change, lie far from what a network takes, or jump.
+
+    scaled: by running statistics. is_all: there is no other leaf.
+    """
     leaf, name = values.leaf, values.leaf.name
     spread = values.high - values.low
     if not spread.any():
         if play.steps < FEW_STEPS:
             return []
-        return [Finding("error", name, f"is the same in all {play.steps:,} steps", "Return what the task shows now.")]
+        do = "Return what the task shows now." if is_all else "Fill it in, or leave it out."
+        return [Finding("error" if is_all else "warning", name, f"is the same in all {play.steps:,} steps", do)]
+    if leaf.kind != "box":
+        return []
     found = []
     is_image = leaf.dtype == "|u1" and len(leaf.shape) >= 2
     still = np.flatnonzero(spread == 0)
@@ -109,7 +115,8 @@ def rewards(play: Play, config: LearnerConfig) -> list[Finding]:
     if len(np.unique(play.returns)) == 1 and len(play.returns) > 3 and len(set(play.rewards)) == 1:
         means = f"is {paid[0]:g} in every step, and all {len(play.returns)} episodes returned {play.returns[0]:g}"
         return [Finding("warning", "reward", means, "Random actions make no difference: pay for progress.")]
-    return [Finding("ok", "reward", f"{paid.min():g} to {paid.max():g} a step")]
+    low, high = paid.min() + 0.0, paid.max() + 0.0  # of -0 too
+    return [Finding("ok", "reward", f"{low:g} in every step" if low == high else f"{low:g} to {high:g} a step")]
 
 
 def episodes(play: Play, config: LearnerConfig, limit: int | None = None) -> list[Finding]:
@@ -117,7 +124,9 @@ def episodes(play: Play, config: LearnerConfig, limit: int | None = None) -> lis
     if not play.lengths:
         return _endless(play, limit)
     lengths = np.array(play.lengths)
-    text = f"{len(lengths)} of {lengths.min():,} to {lengths.max():,} steps, {np.mean(play.terminated):.0%} terminated"
+    least, most = lengths.min(), lengths.max()
+    sizes = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    text = f"{len(lengths)} of {sizes} steps, {np.mean(play.terminated):.0%} terminated"
     if lengths.max() == 1:
         return [Finding("warning", "episodes", "are over after their first step", "Is terminated True too early?")]
     found = [Finding("ok", "episodes", text)]

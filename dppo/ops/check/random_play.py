@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -21,7 +22,7 @@ ENVIRONMENT = 0  # the only column
 
 
 class LeafValues:
-    """Values of one box leaf over a play: extremes of each element, and some rows."""
+    """Values of one leaf over a play: extremes of each element, and some rows."""
 
     def __init__(self, leaf: Leaf) -> None:
         self.leaf = leaf
@@ -55,7 +56,7 @@ class Play:
     running: int = 0  # steps of the episode that had not ended
     crashes: list[str] = field(default_factory=list)
     step_seconds: float = 0.0  # mean of a step without what ours costs
-    cpu_share: float = 1.0  # CPU time by wall time of the steps: of a simulator elsewhere it is small
+    cpu_share: float = 1.0  # of the steps' time, without what this thread waited for a core: small where they wait
     reset_seconds: float = 0.0  # of the first reset
     grown_bytes: int = 0  # resident memory over the second half
 
@@ -83,7 +84,7 @@ class _Player:
         self.result = result
         self._clock = clock
         self._return, self._length = 0.0, 0
-        self._stepping, self._computing = 0.0, 0.0  # seconds of wall and of CPU time
+        self._stepping, self._computing, self._queued = 0.0, 0.0, 0.0  # seconds: all, on a core, waiting for one
         self._half_bytes = 0  # resident memory after half of the steps
         self._process = psutil.Process()
 
@@ -93,7 +94,7 @@ class _Player:
         began = self._clock()
         observations = environments.reset([seed])
         result.reset_seconds = self._clock() - began
-        result.leaves = [LeafValues(leaf) for leaf in environments.spec.observation if leaf.kind == "box"]
+        result.leaves = [LeafValues(leaf) for leaf in environments.spec.observation]
         actions = RandomActions(environments.spec, seed)  # the first reset shows whether there are masks
         finite = Finite(environments.spec, 1, indivisible=environments.indivisible)
         finite.refuse_first(observations, environments.given)
@@ -114,10 +115,11 @@ class _Player:
                 self._count(step)
 
     def _timed(self, action: np.ndarray | Leaves) -> Step:
-        before, cpu = self._clock(), time.process_time()
+        before, cpu, queued = self._clock(), time.process_time(), queued_seconds()
         step = self._environments.step(action)
         self._stepping += self._clock() - before
         self._computing += time.process_time() - cpu
+        self._queued += queued_seconds() - queued
         return step
 
     def _look(self, observations: Leaves) -> None:
@@ -139,6 +141,15 @@ class _Player:
         result = self.result
         result.running = self._length
         result.step_seconds = self._stepping / max(1, result.steps)
-        result.cpu_share = self._computing / self._stepping if self._stepping else 1.0
+        alone = self._stepping - self._queued
+        result.cpu_share = min(1.0, self._computing / alone) if alone > 0 else 1.0
         result.grown_bytes = self._process.memory_info().rss - self._half_bytes if self._half_bytes else 0
         return result
+
+
+def queued_seconds() -> float:
+    """Return how long this thread has waited for a core so far; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0

@@ -1,4 +1,4 @@
-"""Plays the same seeds and actions twice and compares: seeds that choose nothing, resets that leak, dead actions."""
+"""Plays the same seeds and actions twice and compares: seeds that decide nothing, resets that leak, dead actions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def random_actions(seed: int) -> MakeActions:
     return lambda spec: RandomActions(spec, seed).next
 
 
-def dead_elements(environments: Environments, seed: int, seconds_left: Callable[[], float]) -> list[str]:
+def dead_elements(environments: Environments, seed: int, steps: int, seconds_left: Callable[[], float]) -> list[str]:
     """Elements of box actions that change nothing from their lowest to their highest value, the others alike.
 
     Stops early, with what it has found, where the time is over.
@@ -90,7 +90,7 @@ def dead_elements(environments: Environments, seed: int, seconds_left: Callable[
             if seconds_left() <= 0:
                 return dead
             least, most = max(low[element], -1.0), min(high[element], 1.0)
-            traces = [trace(environments, seed, _with(leaf, element, value, seed)) for value in (least, most)]
+            traces = [trace(environments, seed, _with(leaf, element, value, seed), steps) for value in (least, most)]
             if least < most and difference(*traces) is None:
                 dead.append(f"{leaf.name}[{element}]" if leaf.shape else leaf.name)
     return dead
