@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from dppo.fitted_text import fitted
 from dppo.local.interrupts import interrupt_between_imports
 from dppo.local.process_end import leave, use_utf8
-from dppo.protocol.errors import DppoError
+from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.texts import MAX_ERROR, printable
 from dppo.required_packages import missing_text
@@ -21,6 +21,7 @@ from dppo.settings import commands as configs
 from dppo.settings import help_pages
 from dppo.settings.command_line import layered, plain
 from dppo.settings.fields import settings_of
+from dppo.settings.first_line import names_no_environment
 
 TRAIN_GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
 ACTOR_GRACE_SECONDS = 0.5  # for what a killed process's environments have started
@@ -155,6 +156,8 @@ def _tune(arguments: list[str]) -> int:
     resolved = layered("tune", TuneConfig, arguments)
     if resolved is None:
         return 0
+    if names_no_environment(resolved):
+        raise UsageError("env is missing: dppo tune CartPole-v1, for example; see dppo tune --help")
     from dppo.protocol.process.household import leaves_nothing
 
     with leaves_nothing(TRAIN_GRACE_SECONDS, sweeper=True):

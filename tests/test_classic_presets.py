@@ -7,7 +7,8 @@ from dppo.local.launch_texts import FirstLine
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import values_of
-from dppo.settings.layers import no_preset_text, preset_text, resolve
+from dppo.settings.first_line import no_preset_text, preset_text
+from dppo.settings.layers import resolve
 from dppo.settings.preset_files import CLASSICS
 
 

@@ -87,7 +87,7 @@ def named(history: History) -> dict[str, str]:
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_setting_is_named_and_nothing_else(fault: str, tmp_path: Path) -> None:
     env, steps, settings, expected = PLANTED[fault]
-    found = named(read_history(trained(tmp_path / "run", env, steps, settings)))
+    found = named(read_history(trained(tmp_path / "run", env, steps, {"run.target_return": None, **settings})))
     assert found.keys() == expected.keys()
     assert all(text in found[what] for what, text in expected.items())
 
@@ -96,7 +96,7 @@ def test_a_planted_setting_is_named_and_nothing_else(fault: str, tmp_path: Path)
 @pytest.mark.parametrize("run", HEALTHY)
 def test_nothing_is_named_in_a_run_that_learns(run: str, tmp_path: Path) -> None:
     env, steps, settings = HEALTHY[run]
-    assert named(read_history(trained(tmp_path / "run", env, steps, settings))) == {}
+    assert named(read_history(trained(tmp_path / "run", env, steps, {"run.target_return": None, **settings}))) == {}
 
 
 def history_of(updates: int = 20, ledger: Mapping[str, Any] | None = None, **columns: Any) -> History:
@@ -145,6 +145,25 @@ def test_what_rarely_happens_is_named(fault: str) -> None:
     found = named(history_of(**columns))
     assert [*found] == [what]
     assert text in found[what]
+
+
+def test_a_run_that_was_ended_while_it_grew_is_named() -> None:
+    history = history_of()
+    run = dataclasses.replace(history.config.run, target_return=475.0)
+    grown = dataclasses.replace(history, config=dataclasses.replace(history.config, run=run))
+    assert "Raise run.total_steps" in named(grown)["return"]
+    assert named(dataclasses.replace(grown, summary={})) == {}  # it goes on
+    assert named(history) == {}  # nothing is wanted
+
+
+def test_a_run_of_few_updates_is_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = map(json.dumps, history_of(updates=3, mean_return=None).rows)
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "config.yaml").write_text("env: {id: CartPole-v1}\n", encoding="utf-8")
+    assert diagnose(DiagnoseArguments(str(tmp_path))) == 0
+    out = capsys.readouterr().out
+    assert "3 updates, too few to judge" in out
+    assert "nothing is wrong" not in out
 
 
 def test_the_command_reads_a_run_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,6 +143,7 @@ def test_a_search_finds_checks_and_writes(
     written = resolve(TrainConfig, flags={}, file=str(folder / "best.yaml"), preset="none").config.learner
     assert written.ppo.learning_rate == best["settings"]["ppo.learning_rate"]
     assert (written.env.id, written.collect.envs_per_actor) == ("CartPole-v1", 16)  # as its preset says
+    assert (written.run.total_steps, written.run.target_return) == (1_000_000, 475)
     assert training.seeds[-6:] == [2, 3, 4, 2, 3, 4]  # none of which chose the settings
     out = capsys.readouterr().out
     assert "better than the settings it began with" in out or "not better than" in out
@@ -166,6 +167,10 @@ def test_a_search_goes_on_where_it_was_ended(
     assert not set(first) & set(training.rates[4:])  # no trial is drawn twice
     assert tune(config_of(folder, check_seeds=0, prune=False)) == 0
     assert len(training.rates) == 12
+    assert tune(config_of(folder, check_seeds=2, prune=False)) == 0
+    assert len(training.rates) == 16
+    assert tune(config_of(folder, check_seeds=2, prune=False)) == 0
+    assert len(training.rates) == 16  # what is over is not trained again
     with pytest.raises(UsageError, match=r"other settings \(ppo\.gamma\)"):
         tune(config_of(folder, check_seeds=0, prune=False, **{"ppo.gamma": 0.5}))
 
@@ -205,13 +210,19 @@ def test_where_nothing_works_the_search_ends_with_the_reason(tmp_path: Path, tra
 
 @pytest.mark.parametrize(
     ("flags", "why"),
-    [(["--trials", "0"], "trials=0"), (["--space", "none.yaml"], "cannot read"), (["--objective", "x"], "objective")],
+    [
+        (["CartPole-v1", "--trials", "0"], "trials=0"),
+        (["CartPol-v1"], "CartPole-v1"),
+        ([], "env is missing"),
+        (["CartPole-v1", "--space", "none.yaml"], "cannot read"),
+        (["CartPole-v1", "--objective", "x"], "objective"),
+    ],
 )
 def test_wrong_usage_writes_nothing(
     flags: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with contextlib.chdir(tmp_path), pytest.raises(SystemExit) as end:
-        main(["tune", "CartPole-v1", *flags])
+        main(["tune", *flags])
     assert end.value.code == 2
     assert why in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from dppo.local.launch_texts import LaunchTexts
 from dppo.local.launching import in_new_directory, placed, with_run
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
-from dppo.settings.layers import preset_text
+from dppo.settings.first_line import preset_text
 
 __all__ = ["Result", "train"]
 

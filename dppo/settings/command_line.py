@@ -9,8 +9,9 @@ from typing import Any
 from dppo.protocol.errors import UsageError
 from dppo.settings import commands as configs
 from dppo.settings.fields import REST, Config, build, settings_of
+from dppo.settings.first_line import preset_text
 from dppo.settings.flags import parse_flags, refuse_settings_of_runs
-from dppo.settings.layers import Resolved, dump_yaml, preset_text, resolve, resolve_file
+from dppo.settings.layers import Resolved, dump_yaml, resolve, resolve_file
 
 SWITCHES = {"train": ("run.new", "trace"), "learner": ("run.new",), "up": ("dry_run",)}  # beside print_config
 

@@ -24,7 +24,7 @@ from dppo.settings.fields import (
 )
 from dppo.settings.former_settings import translated, with_former
 from dppo.settings.idle_settings import refuse_idle
-from dppo.settings.preset_files import CLASSICS, PRESETS, preset_names, preset_of
+from dppo.settings.preset_files import PRESETS, preset_names, preset_of
 from dppo.settings.suggestions import suggestion
 
 DEFAULT = "default"
@@ -70,31 +70,6 @@ class Layer:
 
     source: str
     values: Mapping[str, Any]
-
-
-def no_preset_text(values: Mapping[str, Any]) -> str:
-    """Return the first line of a run whose environment has no preset: what it gets instead, and what else there is."""
-    return (
-        f"no preset for {values['env.id']}: {values['collect.batch_steps']:,} steps x {values['ppo.epochs']} epochs x "
-        f"minibatches of {values['ppo.minibatch_steps']}, learning rate {values['ppo.learning_rate']:g} "
-        f"{values['ppo.learning_rate_schedule']} (defaults where nothing is set); others: --preset {'|'.join(CLASSICS)}"
-    )
-
-
-def preset_text(resolved: "Resolved[Any]", *, is_off: bool) -> str:
-    """Return the line on the preset that was used, or was not found; "" where none was wanted (is_off).
-
-    Where no environment was named, the line says which one it is.
-    """
-    found = "" if resolved.preset_was_asked_for else f"preset {resolved.preset}"  # which names the environment too
-    if resolved.sources.get("env.id") in (DEFAULT, found):
-        used = f" and preset {resolved.preset}" if resolved.preset else ""
-        return f"no environment was named: {values_of(resolved.config)['env.id']}{used} by default (name one: --env ID)"
-    if resolved.preset and not resolved.preset_was_asked_for:
-        return f"preset {resolved.preset}, found by the environment's id (--preset none: without)"
-    if resolved.preset:
-        return f"preset {resolved.preset}"
-    return "" if is_off else no_preset_text(values_of(resolved.config))
 
 
 def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dppo.fitted_text import fitted
 from dppo.learner.storage.settings_history import has_begun
+from dppo.local.preflight import check_before_start
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.required_packages import need
 from dppo.settings.fields import values_of
@@ -17,15 +18,17 @@ from dppo.tune.objective import chance_of_luck
 from dppo.tune.search_space import Parameter, read_space
 
 INTERRUPTED = 130
+LONGER = 5  # times the steps of a trial, for the run that is suggested
 
 
 def tune(config: TuneConfig) -> int:
     """Search, check, write; returns the exit code. Raises UsageError before anything is started or written."""
+    need(("optuna",))
     space = read_space(config.space)
+    check_before_start(config.train, _print)
     folder = folder_of(config)
     if has_begun(folder):
         raise UsageError(f"{folder} holds a run: choose another --run.directory for the folder of a search")
-    need(("optuna",))
     from dppo.tune.study import Search
     from dppo.tune.trial_run import Interrupted
 
@@ -35,7 +38,9 @@ def tune(config: TuneConfig) -> int:
             search.run(_print)
             checks = _check(search)
         except Interrupted:
-            print(f"ended; the same command goes on with {folder}, after {len(search.done)} of {config.trials} trials")
+            where = f"after {len(search.done)} of {config.trials} trials"
+            where = "in the comparison at the end" if len(search.done) >= config.trials else where
+            print(f"ended {where}; the same command goes on with {folder}")
             return INTERRUPTED
     _finish(search, space, checks)
     return 0
@@ -55,12 +60,16 @@ def _check(search: Any) -> dict[str, list[float]]:
     first = config.train.learner.run.seed + config.trial_seeds
     seeds = range(first, first + config.check_seeds)
     numbers: dict[str, list[float]] = {}
-    for name, chosen in (("start", {}), ("best", best.params)) if seeds else ():
+    for name, kept, chosen in (("start", "start", {}), ("best", f"trial {best.number}", best.params)) if seeds else ():
         numbers[name] = []
         for seed in seeds:
-            run = search.settings_of(chosen)
-            numbers[name].append(search.train_one(run, f"check-{name}", seed, lambda curve: False))
-            _print(f"{name} settings, seed {seed}: {config.objective} {numbers[name][-1]:.4g}")
+            value = search.checked(kept, seed)
+            if value is None:
+                run = search.settings_of(chosen)
+                value = search.train_one(run, f"check-{name}", seed, lambda curve: False)
+                search.keep_check(kept, seed, value)
+            numbers[name].append(value)
+            _print(f"{name} settings, seed {seed}: {config.objective} {value:.4g}")
     return numbers
 
 
@@ -86,7 +95,8 @@ def _finish(search: Any, space: Sequence[Parameter], checks: dict[str, list[floa
     for path, value in best.params.items():
         print(f"  {path}: {value:.4g}" if isinstance(value, float) else f"  {path}: {value}")
     print("wrote " + ", ".join(str(file) for file in files if file is not None))
-    print(f"next: dppo train --config {files[0]} --preset none --run.new")
+    steps = LONGER * config.train.learner.run.total_steps
+    print(f"next: dppo train --config {files[0]} --preset none --run.new --steps {steps}")
 
 
 def verdict_of(checks: dict[str, list[float]], objective: str) -> str:

@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import TrialState
 
 from dppo.learner.atomic_files import replace_file
+from dppo.local.run_comparison import may_change
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import values_of
 from dppo.tune.search_space import Parameter
@@ -17,18 +18,18 @@ from dppo.tune.search_space import Parameter
 BEST = "best.yaml"
 TRIALS = "trials.json"
 PICTURE = "trials.png"
-NOT_KEPT = ("run.directory", "run.seed")
+KEPT = ("run.target_return",)  # of what says where and how long a run works, which is no result of a search
 COLUMNS = 3
 COMPLETE, PRUNED = "tab:blue", "0.7"
 
 
 def write_best(folder: Path, settings: Mapping[str, Any], head: Sequence[str]) -> Path:
     """Write what is not a default as a file for `dppo train --config`; head: lines of comment above it."""
-    defaults = values_of(TrainConfig())
+    defaults, left_out = values_of(TrainConfig()), {*may_change(TrainConfig), "run.seed"}
     sections: dict[str, dict[str, Any]] = {"": {}, "env": {"id": settings["env.id"]}}
     for path, value in settings.items():
         section, _, name = path.rpartition(".")
-        if path not in NOT_KEPT and value != defaults[path]:
+        if (path not in left_out or path in KEPT) and value != defaults[path]:
             sections.setdefault(section, {})[name] = value
     lines = [f"# {line}" for line in head]
     for section, values in sections.items():

@@ -25,6 +25,7 @@ from dppo.tune.trial_run import train
 JOURNAL = "journal.log"
 NAME = "tune"
 BASE = "base"  # user attribute: the settings that the search began with
+CHECKS = "checks"  # user attribute: numbers of the comparison at the end, by settings and seed
 WHY = "why"  # user attribute of a trial: why it has no value
 MOST_FAILURES = 3  # in a row, none having worked: the environment or the machine is at fault
 PARTS = 20  # of the budget, at whose ends returns are compared
@@ -106,6 +107,15 @@ class Search:
         run = with_run(config, seed=seed, directory=str(directory), stop_at_target=False)
         curve = train(run, directory, self.ended, is_hopeless)
         return value_of(curve, self.config.objective)
+
+    def checked(self, name: str, seed: int) -> float | None:
+        """Return what a training of the comparison gave that is over; None where it is not."""
+        value = self.study.user_attrs.get(CHECKS, {}).get(f"{name} {seed}")
+        return None if value is None else float(value)
+
+    def keep_check(self, name: str, seed: int, value: float) -> None:
+        """Keep the number of a training of the comparison: the same command does not train it again."""
+        self.study.set_user_attr(CHECKS, {**self.study.user_attrs.get(CHECKS, {}), f"{name} {seed}": value})
 
     def _value(self, trial: optuna.Trial) -> float:
         config = self.settings_of({parameter.path: parameter.suggest(trial) for parameter in self.space})

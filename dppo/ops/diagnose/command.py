@@ -12,7 +12,7 @@ from dppo.ops.diagnose.history import History, read_history
 from dppo.ops.doctor.finding import Finding, verdict
 from dppo.watch.run_list import check_run
 
-ALL = (rules.learning, rules.exploration, rules.critic, rules.batches, rules.returns, rules.workers)
+ALL = (rules.learning, rules.exploration, rules.critic, rules.batches, rules.returns, rules.steps, rules.workers)
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def diagnose(chosen: DiagnoseArguments) -> int:
         return verdict(findings)
     for finding in findings:
         print(fitted(finding.line))
-    if not wrong:
+    if not wrong and len(history.rows) >= rules.FEW_UPDATES:
         print("nothing is wrong; what the environment itself may do: dppo check " + history.config.env.id)
     return verdict(findings)
 
@@ -51,5 +51,6 @@ def _time(history: History) -> Finding:
     total = sum(seconds.values()) or 1.0
     shares = ", ".join(f"{what} {part / total:.0%}" for what, part in seconds.items())
     steps = float(history.column("steps")[-1])
-    means = f"{len(history.rows):,} updates, {steps:,.0f} steps; {shares} of the time"
+    few = ", too few to judge" * (len(history.rows) < rules.FEW_UPDATES)
+    means = f"{len(history.rows):,} updates{few}, {steps:,.0f} steps; {shares} of the time"
     return Finding("ok", "run", means)

@@ -27,6 +27,7 @@ SHORT_SEGMENT = 4  # steps of an environment in a batch
 LEFT_OUT = 0.001  # share of steps
 DROPPED = 0.1  # share of sealed steps
 FAR = 20  # horizons of gamma in an episode
+STILL_GAINING = 0.1  # of all that the return has gained, in the last third of the updates
 COLLAPSED = 0.5  # of what the return had gained
 STRAGGLER = 0.2  # times the median actor's steps
 FEW_EPISODES = 5
@@ -147,6 +148,20 @@ def returns(history: History) -> list[Finding]:
         means = f"has not grown: {first:.4g} at first, {last:.4g} now"
         found.append(Finding("warning", "return", means, "Look at the environment: dppo check ENV."))
     return found + _horizon(history)
+
+
+def steps(history: History) -> list[Finding]:
+    """Findings about a run that ended while it was still getting better."""
+    target, mean = history.config.run.target_return, history.column("mean_return")
+    known = mean[np.isfinite(mean)]
+    if target is None or _is_solved(history) or len(known) < 2 * FEW_UPDATES or not history.summary:
+        return []
+    before, last = known[-len(known) // 3], known[-1]
+    if last - before <= STILL_GAINING * (known.max() - known.min()):
+        return []
+    means = f"still grew when the run ended: {before:.4g} to {last:.4g} in its last third, and {target:g} is wanted"
+    do = f"Raise run.total_steps ({history.config.run.total_steps:,}): the same command goes on."
+    return [Finding("warning", "return", means, do)]
 
 
 def _horizon(history: History) -> list[Finding]:
