@@ -145,7 +145,7 @@ def nothing() -> None:
     ("before", "arguments", "said"),
     [
         (nothing, ("ps",), "nothing is deployed below"),
-        (nothing, ("scale", "3"), "0 deployments are up below runs: none"),
+        (nothing, ("scale", "3"), "nothing is deployed below"),
         (nothing, ("down", "runs/none"), "runs/none is not deployed: dppo up FILE does"),
         (nothing, ("scale", "runs/x", "many"), "'many' is not a whole number"),
         (nothing, ("scale", "100001"), "actors=100001 must be from 0 to 100,000"),

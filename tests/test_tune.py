@@ -54,8 +54,8 @@ def test_luck_is_judged_by_permutations() -> None:
 WRONG_SPACES = {
     "ppo.gama: {low: 0, high: 1}": "did you mean ppo.gamma",
     "ppo.gamma: 0.9": "needs",
-    "ppo.gamma: {low: 1, high: 0.5}": "no range",
-    "ppo.gamma: {low: 0, high: 0.5, log: true}": "no range of ratios",
+    "ppo.gamma: {low: 1, high: 0.5}": "low must be below high",
+    "ppo.gamma: {low: 0, high: 0.5, log: true}": "no range: low must be above 0",
     "ppo.epochs: {choices: []}": "list of values",
     "ppo.epochs: {choices: [many]}": "ppo.epochs",
     "env.id: {choices: [a, b]}": "not searched",

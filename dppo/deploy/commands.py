@@ -21,6 +21,7 @@ from dppo.local.failed_starts import removed_where_it_fails
 from dppo.local.launching import checked, placed, show_finished
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import LearnerProcessConfig
+from dppo.settings.first_line import names_no_environment
 from dppo.settings.layers import Resolved
 
 LOGS = "logs"  # in the run directory
@@ -29,6 +30,8 @@ DRY_RUN = "dry_run"  # the switch
 
 def up(resolved: Resolved[UpConfig]) -> int:
     """Start a deployment, or print what would be started; returns the exit code. Raises DppoError."""
+    if names_no_environment(resolved):  # nobody means a deployment in the background by a bare `dppo up`
+        raise UsageError("FILE is missing: dppo up run.yaml, or dppo up --env CartPole-v1; see dppo up --help")
     config = resolved.config
     learner = placed(LearnerProcessConfig(learner=config.learner))
     plan = plan_of(config, learner.learner)
@@ -159,8 +162,10 @@ def _chosen(run: str) -> Deployment:
             raise UsageError(f"{run} is down already; its logs: {found.path / LOGS}")
         return found
     there = [one for one in deployments() if not one.ended]
+    if not there:
+        raise UsageError(f"nothing is deployed below {ROOT.absolute()}: dppo up FILE starts a deployment")
     if len(there) != 1:
-        names = ", ".join(_shown(one) for one in there) or "none"
+        names = ", ".join(_shown(one) for one in there)
         raise UsageError(f"run is missing, and {len(there)} deployments are up below {ROOT}: {names}. Name one")
     return there[0]
 

@@ -101,5 +101,6 @@ def _parameter(path: str, values: Any, file: str) -> Parameter:
     low, high = (float(convert(setting, values[side], where=where, text=False)) for side in ("low", "high"))
     is_log = values.get("log", False) is True
     if not (low < high and math.isfinite(high)) or (is_log and low <= 0):
-        raise UsageError(f"{file}: {path} from {low:g} to {high:g} is no range{' of ratios' * is_log}")
+        must = "low must be above 0 where log is true" if low < high else "low must be below high"
+        raise UsageError(f"{file}: {path} from {low:g} to {high:g} is no range: {must}")
     return Parameter(path, low=low, high=high, log=is_log, is_whole=setting.type is int)
