@@ -96,9 +96,11 @@ def test_an_environment_that_fails_now_and_then_is_made_again_and_counted(
     assert 8 <= restarts < 5000 / 300 + 20
     assert files.metrics()[-1]["env_restarts"] > 0
     if actors:
-        log = (files.path / "logs" / "actor-0.log").read_text()
-        expected = (1, 2) if env == BREAKING else (0,)  # of the first, and of the tenth if there was one
-        assert log.count("Traceback") in expected
+        logs = [(files.path / "logs" / f"actor-{number}.log").read_text() for number in range(actors)]
+        tracebacks = sorted(log.count("Traceback") for log in logs)
+        # of the first, and of the tenth if there was one; an actor that starts late may have had no time to crash
+        assert tracebacks[-1] in ((1, 2) if env == BREAKING else (0,))
+        assert tracebacks[0] in (0, 1, 2)
 
 
 @pytest.mark.slow
