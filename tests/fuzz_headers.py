@@ -243,8 +243,7 @@ def fuzz(count: int, seed: int) -> Result:
     return target.result
 
 
-def _memory_bytes() -> int:
-    """The most that this process ever took."""
+def _memory_bytes() -> int:  # the most that this process ever took
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
