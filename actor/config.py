@@ -30,7 +30,7 @@ class ActorConfig:
     insecure: bool = False
     """Join without keys a learner on this machine that was started with --insecure."""
     name: str = ""
-    """What the learner calls this actor; empty: host name and process number. With count: what its actors' names begin
+    """Name of this actor at the learner; empty: host name and process number. With count: what its actors' names begin
     with, empty: host name."""
     count: int | Literal["auto"] = 1
     """Actors of this host, each a process, that this one starts, starts again when they die, and ends; they are called

@@ -59,7 +59,7 @@ class RunConfig:
     """Services that are told settings and curves too: wandb, mlflow, trackio, or a class of yours as module:Class
     (docs/trackers.md)."""
     project: str = field(default="dppo", metadata=MAY_CHANGE)
-    """What trackers keep the run under."""
+    """Name under which trackers keep the run."""
     metrics_address: str = field(default="", metadata=MAY_CHANGE)
     """Where Prometheus may scrape the run, as host:port, for example 127.0.0.1:9464. No secrets are in it, and no
     encryption: whoever reaches the address can read. Empty: nowhere."""

@@ -149,7 +149,7 @@ class UpConfig:
     learners: int = 1
     """Learner processes that train one policy."""
     bind: str = ""
-    """Where actors reach the learner, as of `dppo learner`; empty: a free port of this machine's loopback (local), else
+    """Endpoint by which actors reach the learner, as of `dppo learner`; empty: a free port of this machine's loopback (local), else
     every address of its host, port deploy.port."""
     advertise: str = ""
     """Host or host:port in the join line, where actors know the learner's host by another name; empty: found out."""

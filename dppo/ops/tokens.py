@@ -27,7 +27,7 @@ class TokenNew:
     """Make a run's keys and its first token before its first start, for engines that hand out secrets."""
 
     directory: str
-    """Where to write two files: learner.key (dppo learner --key-file) and join (dppo actor --join-file)."""
+    """Directory for two files: learner.key (dppo learner --key-file) and join (dppo actor --join-file)."""
     address: str = ""
     """Host:port by which actors will reach the learner."""
 

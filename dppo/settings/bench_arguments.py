@@ -54,7 +54,7 @@ class BenchThroughput:
     env: str
     """Gymnasium id, for example CartPole-v1."""
     seconds: float = 20.0
-    """How long to measure."""
+    """Seconds to measure for."""
     actors: int = 2
     """Actor processes."""
     output: str = ""
@@ -75,7 +75,7 @@ class BenchSlow:
     env: str
     """Gymnasium id, for example CartPole-v1."""
     milliseconds: tuple[float, ...] = (1.0, 10.0, 100.0)
-    """How long a step of the simulators takes, one after the other: a wrapper sleeps, which takes no CPU."""
+    """Milliseconds that a step of the simulators takes, one after the other: a wrapper sleeps, which takes no CPU."""
     reuse: tuple[int, ...] = (1,)
     """Values of ppo.reuse to compare, for example 1,4; with M the batch is 1/M of what it is without."""
     simulators: int = 16

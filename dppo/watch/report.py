@@ -40,7 +40,7 @@ class ReportArguments:
     run: str
     """Run directory."""
     output: str = ""
-    """Where to write it; empty: report.html in the run directory."""
+    """File to write; empty: report.html in the run directory."""
 
 
 def report(chosen: ReportArguments) -> int:

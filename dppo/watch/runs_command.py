@@ -26,7 +26,7 @@ class RunsArguments:
     """List the runs in a folder and the folders in it, newest first, with their states, steps and returns."""
 
     folder: str = str(ROOT)
-    """Where to look."""
+    """Folder to look in."""
     json: bool = False
     """Print a JSON array."""
 

@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 
-from dppo.learner.ppo.gae import check_shapes
+from dppo.learner.ppo.gae import gae
 
-MOST_RHO = 1.0  # rho-bar and c-bar of the paper
-MOST_C = 1.0
+MOST_RHO = 1.0  # rho-bar and c-bar of the paper, which are one here: gae's traces
 
 
 def vtrace(
@@ -34,23 +33,10 @@ def vtrace(
 
     ratios: [T, E] of the newest policy (pi) to the one that acted (mu); the others as in gae.
     """
-    check_shapes(rewards, values, final_values, terminated, truncated, valid)
     if ratios.shape != rewards.shape:
         raise ValueError(f"ratios of shape {ratios.shape} for rewards of {rewards.shape}")
-    values = values.astype(np.float32, copy=False)
-    next_values = np.where(terminated, np.float32(0), values[1:])
-    next_values[truncated] = final_values
-    deltas = rewards + np.float32(gamma) * next_values - values[:-1]
-    if error_limit < math.inf:
-        deltas = deltas.clip(-error_limit, error_limit)
-    deltas = np.where(valid, deltas, np.float32(0)).astype(np.float32, copy=False)
-    rho = np.minimum(ratios, MOST_RHO).astype(np.float32)
-    c = np.minimum(ratios, MOST_C).astype(np.float32)
-    decay = np.where(valid & ~terminated & ~truncated, np.float32(gamma * trace_lambda), np.float32(0))
-    following = np.zeros_like(deltas)  # decay_t (v_{t+1} - V(s_{t+1}))
-    beyond = np.zeros_like(deltas)  # v_t - V(s_t)
-    for t in range(len(deltas) - 1, -1, -1):
-        if t + 1 < len(deltas):
-            following[t] = decay[t] * beyond[t + 1]
-        beyond[t] = rho[t] * deltas[t] + c[t] * following[t]
-    return rho * (deltas + following), beyond + values[:-1]
+    traces = np.minimum(ratios, MOST_RHO).astype(np.float32)
+    advantages, targets = gae(
+        rewards, values, final_values, terminated, truncated, valid, gamma, trace_lambda, error_limit, traces
+    )
+    return traces * advantages, targets
