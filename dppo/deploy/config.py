@@ -149,8 +149,8 @@ class UpConfig:
     learners: int = 1
     """Learner processes that train one policy."""
     bind: str = ""
-    """Endpoint by which actors reach the learner, as of `dppo learner`; empty: a free port of this machine's loopback (local), else
-    every address of its host, port deploy.port."""
+    """Endpoint of the learner for its actors, as of `dppo learner`; empty: a free port of this machine's loopback
+    (local), else every address of its host, port deploy.port."""
     advertise: str = ""
     """Host or host:port in the join line, where actors know the learner's host by another name; empty: found out."""
     evaluation_episodes: int = 20
