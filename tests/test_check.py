@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dppo.actor.envs.make import make_environments
 from dppo.cli import main
+from dppo.ops.check import random_play
 from dppo.ops.check.command import check, examine
 from dppo.ops.check.deadline import Deadline
 from dppo.ops.check.random_actions import RandomActions
 from dppo.ops.check.random_play import Play
 from dppo.ops.check.speed import speed
 from dppo.ops.doctor.finding import Finding
+from dppo.protocol.messages import EnvSettings
 from dppo.protocol.specs import masked_spec, spec_of
 from dppo.settings.check_arguments import CheckConfig
 from dppo.settings.fields import build
@@ -180,6 +183,26 @@ def test_random_actions_are_legal_and_within_every_space() -> None:
         in_space = {name: drawn[f"env_action.{name}"][0].astype(action[name].dtype) for name in "acde"}
         assert all(action[name].contains(value) for name, value in in_space.items())
     assert seen == {1}
+
+
+class Ticking:
+    """A clock that goes on by a millisecond each time that it is read."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_a_busy_machine_is_no_environment_that_waits(is_busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_play, "queued_seconds", Ticking() if is_busy else lambda: 0.0)
+    environments = make_environments(EnvSettings("CartPole-v1", "{}", "sync"), 1)
+    result = random_play.play(environments, seed=1, steps=200, seconds=100.0, clock=Ticking())
+    text = speed(result, cores=2)[0].means
+    assert ("waits" in text) != is_busy  # a millisecond of each step passes, of which its own work is hardly anything
 
 
 def test_speeds_name_slow_resets_and_waiting() -> None:

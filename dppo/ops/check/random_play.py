@@ -55,7 +55,7 @@ class Play:
     returns: list[float] = field(default_factory=list)  # of these
     running: int = 0  # steps of the episode that had not ended
     crashes: list[str] = field(default_factory=list)
-    step_seconds: float = 0.0  # mean of a step without what ours costs
+    step_seconds: float = 0.0  # mean of a step, without what ours costs and without waiting for a core
     cpu_share: float = 1.0  # of the steps' time, without what this thread waited for a core: small where they wait
     reset_seconds: float = 0.0  # of the first reset
     grown_bytes: int = 0  # resident memory over the second half
@@ -115,7 +115,10 @@ class _Player:
                 self._count(step)
 
     def _timed(self, action: np.ndarray | Leaves) -> Step:
-        before, cpu, queued = self._clock(), time.process_time(), queued_seconds()
+        queued = (
+            queued_seconds()
+        )  # outside of the clock's readings: a wait between the two must not count as the step's
+        before, cpu = self._clock(), time.process_time()
         step = self._environments.step(action)
         self._stepping += self._clock() - before
         self._computing += time.process_time() - cpu
@@ -140,8 +143,8 @@ class _Player:
         """Return the result with its means."""
         result = self.result
         result.running = self._length
-        result.step_seconds = self._stepping / max(1, result.steps)
-        alone = self._stepping - self._queued
+        alone = max(self._stepping - self._queued, self._computing)
+        result.step_seconds = alone / max(1, result.steps)
         result.cpu_share = min(1.0, self._computing / alone) if alone > 0 else 1.0
         result.grown_bytes = self._process.memory_info().rss - self._half_bytes if self._half_bytes else 0
         return result
