@@ -4,6 +4,7 @@ One writer per file is assumed (the lock on the run directory sees to that), so 
 writer's is overwritten by the next.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -13,19 +14,23 @@ from dppo.learner.regular_files import open_own, write_own
 def replace_file(path: Path, content: bytes) -> None:
     """Atomic for readers and for a crash of this process, not for a power failure. Raises OSError."""
     temporary = _temporary(path)
-    write_own(temporary, content)
     try:
+        write_own(temporary, content)
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    except OSError:  # on a full disk, what could be written of it would keep the disk full
+        remove_unfinished(temporary)
         raise
 
 
 def replace_file_durably(path: Path, content: bytes) -> None:
     """Replace as replace_file does, and durably: costs two fsyncs. Raises OSError."""
     temporary = _temporary(path)
-    write_durably(temporary, content)
-    temporary.replace(path)
+    try:
+        write_durably(temporary, content)
+        temporary.replace(path)
+    except OSError:
+        remove_unfinished(temporary)
+        raise
     sync_directory(path.parent)
 
 
@@ -44,6 +49,13 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove_unfinished(temporary: Path) -> None:
+    """Remove what was written; not what others have laid there, which is why writing failed."""
+    with contextlib.suppress(OSError):
+        if temporary.is_file() and not temporary.is_symlink():
+            temporary.unlink()
 
 
 def _temporary(path: Path) -> Path:

@@ -184,6 +184,13 @@ def test_the_command_reads_a_run_that_goes_on(tmp_path: Path, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["ok"]
 
 
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match=f"name one of the runs in it: {tmp_path / 'a'}"):
+        diagnose(DiagnoseArguments(str(tmp_path)))
+
+
 def test_a_run_that_is_not_there_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["diagnose", "runs/nothing"])

@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import resource
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,6 +168,27 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_else_is_left(tmp_path: Path) 
         run.write_atomic("policy.onnx", b"second")
         assert run.policy.read_bytes() == b"second"
         assert {path.name for path in tmp_path.iterdir()} == before | {"policy.onnx"}
+
+
+@pytest.mark.parametrize("replace", [replacing_files.replace_file, replacing_files.replace_file_durably])
+def test_a_replacement_that_a_full_disk_cuts_off_leaves_nothing_of_itself(
+    tmp_path: Path, replace: "type[replacing_files.replace_file]"
+) -> None:
+    file = tmp_path / "file"
+    replace(file, b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (100, before[1])
+    )  # what a full disk does: a part is written, then an error
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            replace(file, bytes(1_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("replace", [replacing_files.replace_file, replacing_files.replace_file_durably])

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from dppo.learner.atomic_files import replace_file_durably, sync_directory, write_durably
+from dppo.learner.atomic_files import remove_unfinished, replace_file_durably, sync_directory, write_durably
 from dppo.learner.failpoints import reach
 from dppo.learner.regular_files import write_own
 from dppo.learner.storage.checkpoint_format import (
@@ -93,6 +93,7 @@ def save_recent(directory: Path, update: int, tensors: Mapping[str, torch.Tensor
         temporary.replace(directory / RECENT_FILE)
         reach("after-checkpoint-rename")
     except OSError as error:
+        remove_unfinished(temporary)
         raise CheckpointError(
             f"recent checkpoint {update} could not be written to {directory}: {error.strerror or error}. Free disk "
             "space or permissions: a learner that is killed before that loses more than its last update."

@@ -13,6 +13,7 @@ from dppo.local.run_comparison import recorded_settings
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import LearnerProcessConfig
 from dppo.settings.fields import build
+from dppo.watch.run_list import find_runs
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def read_history(directory: Path) -> History:
     """Read a run's files. Raises UsageError where it has no updates yet."""
     rows = [json.loads(line) for line in _text(directory / "metrics.jsonl").splitlines() if line.endswith("}")]
     if not rows:
-        raise UsageError(f"{directory} has no metrics.jsonl with an update: a run that has just begun, or none at all")
+        there = ", ".join(str(found.path) for found in find_runs(directory)[:3])
+        why = f"name one of the runs in it: {there}" if there else "a run that has just begun, or none at all"
+        raise UsageError(f"{directory} has no metrics.jsonl with an update: {why}")
     settings = recorded_settings(directory, LearnerProcessConfig)
     learner = build(LearnerProcessConfig, settings).learner
     return History(rows, learner, _json(directory / "ledger.json"), _json(directory / "summary.json"))
