@@ -89,6 +89,20 @@ def test_a_name_that_cannot_be_is_refused_before_anything_starts(monkeypatch: py
         actor_group.run(JoinOptions("ipc:///tmp/x"), ActorConfig(learner="ipc:///tmp/x", name="x" * 127, count=2))
 
 
+@pytest.mark.parametrize(("mode", "why"), [(0o644, "open to others"), (0o600, "join line")])
+def test_a_join_line_that_cannot_be_used_starts_nothing(
+    mode: int, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "join"
+    file.write_text("dppo1.nonsense@localhost:5555", encoding="utf-8")
+    file.chmod(mode)
+    assert run("actor", "--join-file", str(file), "--count", "2") == 2
+    error = capsys.readouterr().err
+    assert why in error
+    assert "starting" not in error
+    assert error.count("\n") == 1
+
+
 def test_one_that_the_learner_has_sent_away_is_not_started_again(group: _Group, actors: list[Child]) -> None:
     ended(group, actors[0], 3, "dppo: error: refused by the learner: its token was revoked")
     assert not group._actors.none_left

@@ -30,6 +30,7 @@ def run(resolved: Resolved[ActorConfig], entry: Callable[[str, str], Callable[..
     way = join_options(settings, resolved.sources)
     is_alone = LIFELINE_VARIABLE not in os.environ  # else our parent has a sweeper
     if settings.count != 1:
+        way.find()  # a line that cannot be used is said once, and before anything is started
         with leaves_nothing(GROUP_GRACE_SECONDS, sweeper=True):
             entry("dppo.local.actor_group", "run")(way, settings)
         return
