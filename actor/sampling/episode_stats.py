@@ -63,6 +63,10 @@ class Episodes:
         T, E = ended.shape
         for cell in broken:
             ended[cell] = True
+        if not np.count_nonzero(ended):  # most segments, where episodes are long
+            self._returns += rewards.sum(axis=0, dtype=np.float64)
+            self._lengths += np.count_nonzero(valid, axis=0)
+            return self._told()
         ends = np.flatnonzero(ended.T)  # column by column, so that an episode is one piece
         column_starts = np.arange(E) * T
         starts = np.union1d(column_starts, ends + 1)
@@ -80,10 +84,7 @@ class Episodes:
         if broken:
             order = order[[(rows[end], columns[end]) not in broken for end in order]]
         pieces = np.searchsorted(starts, ends[order], side="right") - 1
-        told, self._untold = self._untold, self._none
-        most = MAX_TOLD_LATER  # a rollout has a largest size
-        if len(told.returns) > most:
-            told, self._untold = Ended(*(array[:most] for array in told)), Ended(*(array[most:] for array in told))
+        told = self._told()
         return Ended(
             np.append(told.returns, returns[pieces].astype(np.float32)),
             np.append(told.lengths, lengths[pieces].astype(np.int32)),
@@ -91,6 +92,14 @@ class Episodes:
             np.append(told.successes, successes.T.reshape(-1)[ends[order]]),
             np.concatenate([told.metrics, self._metrics_at(rows[order], columns[order], metrics)]),
         )
+
+    def _told(self) -> Ended:
+        """Take those that are still to be reported, as many as a rollout may have, which has a largest size."""
+        told, self._untold = self._untold, self._none
+        most = MAX_TOLD_LATER
+        if len(told.returns) > most:
+            told, self._untold = Ended(*(array[:most] for array in told)), Ended(*(array[most:] for array in told))
+        return told
 
     def _metrics_at(
         self, rows: np.ndarray, columns: np.ndarray, metrics: Mapping[tuple[int, int], np.ndarray]

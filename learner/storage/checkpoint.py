@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.numpy
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -39,6 +40,8 @@ from dppo.protocol.errors import CheckpointError
 
 BEST_FILE = "best.json"
 
+# dtypes that NumPy has as well: bfloat16 and the like it has not
+_OF_NUMPY = frozenset({torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool})
 _TEMPORARY = re.compile(r"\.writing-([0-9a-f]+)-\d+")
 # random, not the pid: in a container a restarted learner gets the pid of the dead one
 _WRITER = secrets.token_hex(8)
@@ -54,6 +57,15 @@ class Checkpoint:
     state: dict[str, Any]  # plain JSON values, as saved
 
 
+def blob_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the tensors as safetensors writes them."""
+    own = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    if any(tensor.dtype not in _OF_NUMPY for tensor in own.values()):
+        return safetensors.torch.save(own)
+    # the same bytes in a quarter of the time, which training waits for after every update
+    return safetensors.numpy.save({name: tensor.numpy() for name, tensor in own.items()})
+
+
 def save(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> Path:
     """Write checkpoint `update` below `directory`; when this returns, it survives a power failure.
 
@@ -61,7 +73,7 @@ def save(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], stat
     Raises CheckpointError where the file system refuses (full, read-only): nothing is left behind, older checkpoints
     stay as they are, and the caller may go on, loudly.
     """
-    blob = safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+    blob = blob_of(tensors)
     document = document_of(update, blob, state)
     target = directory / f"{update:08d}"
     temporary = directory / f".writing-{_WRITER}-{update}"
@@ -85,7 +97,7 @@ def save(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], stat
 
 def save_recent(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
     """Replace `recent`: when this returns, it survives the death of this process. Raises as `save` does."""
-    blob = safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+    blob = blob_of(tensors)
     temporary = directory / f".{RECENT_FILE}.new"
     try:
         write_own(temporary, document_of(update, blob, state) + b"\n" + blob)
