@@ -94,6 +94,7 @@ class CrashRecovery:
             {name: array[truncating] for name, array in step.final_observations.items()},
             np.where(kept, step.successes, np.float32(np.nan)),
             {column: metrics for column, metrics in step.metrics.items() if kept[column]},
+            own_returns={column: number for column, number in step.own_returns.items() if kept[column]},
         )
         return mended, lost
 

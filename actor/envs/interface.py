@@ -13,6 +13,7 @@ from dppo.protocol.specs import Spec
 SUCCESS = "is_success"  # what the info of an episode's last step may say: whether the task was done
 
 NO_METRICS: Mapping[int, np.ndarray] = {}
+NO_RETURNS: Mapping[int, float] = {}
 
 
 class Crash(NamedTuple):
@@ -43,6 +44,7 @@ class Step(NamedTuple):
     successes: np.ndarray  # [E] float32; 1 or 0 where an episode ended and its environment says which, else NaN
     metrics: Mapping[int, np.ndarray] = NO_METRICS  # [K] float32 by column whose episode ended, NaN where not said
     crashes: Sequence[Crash] = ()  # those columns' observations mean nothing: `restart` them before the next step
+    own_returns: Mapping[int, float] = NO_RETURNS  # by column whose episode ended and whose environment says its return
 
 
 class Environments(Protocol):

@@ -26,6 +26,7 @@ from dppo.actor.envs.mask_reader import (
 )
 from dppo.actor.envs.masked_contract import MaskedContract
 from dppo.actor.envs.metrics import metrics_of
+from dppo.actor.envs.own_returns import EPISODE, TEXT, own_return
 from dppo.actor.envs.ranges import ranges_of
 from dppo.actor.envs.returned_values import Note
 from dppo.actor.envs.wrapping import keeping_statistics
@@ -65,6 +66,7 @@ class SyncLoop:
         self._make = make
         self._metrics = metrics
         self._note = note
+        self._has_noted_returns = False
         self._contract: Contract | MaskedContract = Contract(first.observation_space, self.spec.observation, note)
         self._ranges = ranges_of(first.observation_space, self.spec.observation, self.envs, note)
         self._actions = actions_for(first.action_space)
@@ -158,6 +160,7 @@ class SyncLoop:
         terminated = truncated = self._none_ended
         finals: list[list[np.ndarray]] = []
         reported: dict[int, Any] = {}
+        own_returns: dict[int, float] = {}
         metrics = NO_METRICS
         crashes: list[Crash] = []
         during: Literal["step", "reset"] = "step"
@@ -176,6 +179,8 @@ class SyncLoop:
                 if is_terminal or is_limit:
                     if SUCCESS in info:
                         reported[column] = info[SUCCESS]
+                    if EPISODE in info and (counted := own_return(info)) == counted:  # NaN is not
+                        own_returns[column] = counted
                     if self._metrics:
                         metrics = {**metrics, column: metrics_of(info, self._metrics)}
                     if not is_terminal:
@@ -198,10 +203,13 @@ class SyncLoop:
             rows[name] = array.copy()
         for name, ranges in self._ranges:
             ranges.look(rows[name])
-        successes = successes_of(reported, self._no_successes)
+        told = successes_of(reported, self._no_successes), metrics, crashes, own_returns
         valid = _done(crashes, self._valid, rewards) if crashes else self._valid
         final_observations = self._stacked(finals) if finals else self._no_finals
-        return Step(rows, rewards, terminated, truncated, valid, final_observations, successes, metrics, crashes)
+        if own_returns and not self._has_noted_returns:
+            self._has_noted_returns = True
+            self._note(TEXT)
+        return Step(rows, rewards, terminated, truncated, valid, final_observations, *told)
 
     def _write(self, column: int, observation: Any) -> None:
         """Copy what the contract made of an observation into its row."""

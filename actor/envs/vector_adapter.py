@@ -20,6 +20,7 @@ from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_actions import actions_for
 from dppo.actor.envs.interface import NO_METRICS, Crash, Step
 from dppo.actor.envs.mask_reader import check_source, look_for_masks, needed_method, source_text
+from dppo.actor.envs.own_returns import own_returns_in
 from dppo.actor.envs.ranges import ranges_of
 from dppo.actor.envs.returned_values import Note, row_of
 from dppo.actor.envs.subprocess_workers import Answers, end_vector, take_notes, tell_stack, worker_failure
@@ -203,10 +204,11 @@ class VectorEnvironments:
         last = infos.get("final_info", {}) if self._mode is AutoresetMode.SAME_STEP else infos  # of ended episodes
         successes = successes_in(last, terminated | truncated, self._no_successes)
         metrics = metrics_in(last, terminated | truncated, self._metrics) if self._metrics else NO_METRICS
+        own_returns = own_returns_in(last, infos, terminated | truncated, self._contract.note_once)
         if self._mode is AutoresetMode.DISABLED and np.count_nonzero(ended):
             observations, masks = self._reset_ended(observations, ended)
         leaves = self._leaves(observations, masks)
-        return Step(leaves, rewards, terminated, truncated, valid, finals, successes, metrics)
+        return Step(leaves, rewards, terminated, truncated, valid, finals, successes, metrics, (), own_returns)
 
     def _masks_after_step(
         self, masks: VectorMasks, observations: Leaves, infos: dict[str, Any], ended: np.ndarray

@@ -11,7 +11,7 @@ from dppo.protocol.rollout import MAX_TOLD_LATER, Segment
 class Ended(NamedTuple):
     """Ended episodes, in the order in which they ended."""
 
-    returns: np.ndarray  # float32
+    returns: np.ndarray  # float32; of rewards, or what the environment said
     lengths: np.ndarray  # int32
     columns: np.ndarray  # int32
     successes: np.ndarray  # float32, NaN where not reported
@@ -19,6 +19,7 @@ class Ended(NamedTuple):
 
 
 NO_METRICS: Mapping[tuple[int, int], np.ndarray] = {}
+NO_RETURNS: Mapping[tuple[int, int], float] = {}
 MAX_UNTOLD = 2**16  # episodes of segments that were thrown away
 
 
@@ -54,11 +55,13 @@ class Episodes:
         successes: np.ndarray,
         broken: Sequence[tuple[int, int]] = (),
         metrics: Mapping[tuple[int, int], np.ndarray] = NO_METRICS,
+        own_returns: Mapping[tuple[int, int], float] = NO_RETURNS,
     ) -> Ended:
         """Episodes that are still to be reported, some of them, then those that ended in these rows [T, E], by row.
 
         broken: cells (t, e) at which an episode ended because its environment crashed. It is no episode: not reported.
-        metrics: [K] by cell (t, e) that ended an episode.
+        metrics: [K] by cell (t, e) that ended an episode. own_returns: likewise returns that environments have said
+        themselves, which count in the place of the sums of rewards.
         """
         T, E = ended.shape
         for cell in broken:
@@ -84,9 +87,13 @@ class Episodes:
         if broken:
             order = order[[(rows[end], columns[end]) not in broken for end in order]]
         pieces = np.searchsorted(starts, ends[order], side="right") - 1
+        counted = returns[pieces]
+        if own_returns:
+            cells = zip(rows[order].tolist(), columns[order].tolist(), strict=True)
+            counted = np.array([own_returns.get(cell, of) for cell, of in zip(cells, counted, strict=True)])
         told = self._told()
         return Ended(
-            np.append(told.returns, returns[pieces].astype(np.float32)),
+            np.append(told.returns, counted.astype(np.float32)),
             np.append(told.lengths, lengths[pieces].astype(np.int32)),
             np.append(told.columns, columns[order].astype(np.int32)),
             np.append(told.successes, successes.T.reshape(-1)[ends[order]]),

@@ -24,6 +24,7 @@ class OpenSegment:
         self.terminated, self.truncated, self.valid = np.empty((3, capacity, envs), bool)
         self.finals: list[Leaves] = []  # [k, ...] of each step that truncated episodes
         self.metrics: dict[tuple[int, int], np.ndarray] = {}  # [K] by cell (t, e) that ended an episode
+        self.own_returns: dict[tuple[int, int], float] = {}  # likewise, where the environment says the episode's return
         self.broken: list[tuple[int, int]] = []  # cells (t, e) that ended an episode because its environment crashed
         self.states: Leaves = {}  # [E, ...] that the policy carries into the first row
         self._no_finals = {leaf.name: np.empty((0, *leaf.shape), leaf.dtype) for leaf in spec.observation}
@@ -37,7 +38,7 @@ class OpenSegment:
     def restart(self, observations: Leaves) -> None:
         """Begin again without rows, at these observations and masks [E, ...]."""
         self.rows = 0
-        self.finals, self.broken, self.metrics = [], [], {}
+        self.finals, self.broken, self.metrics, self.own_returns = [], [], {}, {}
         self._given = {**self.observations, **self.masks}  # what a step gives to act on, a row later than its actions
         for name, array in self._given.items():
             array[0] = observations[name]
@@ -81,6 +82,8 @@ class OpenSegment:
         self.successes[row] = step.successes
         if step.metrics:
             self.metrics |= {(row, column): numbers for column, numbers in step.metrics.items()}
+        if step.own_returns:
+            self.own_returns |= {(row, column): told for column, told in step.own_returns.items()}
         for array in step.final_observations.values():
             if len(array):
                 self.finals.append({name: final.copy() for name, final in step.final_observations.items()})
@@ -91,7 +94,8 @@ class OpenSegment:
         T = self.rows
         rewards, valid = self.rewards[:T], self.valid[:T]
         ends = self.terminated[:T] | self.truncated[:T]
-        ended = episodes.ended_in(rewards, ends, valid, self.successes[:T], self.broken, self.metrics)
+        told = self.broken, self.metrics, self.own_returns
+        ended = episodes.ended_in(rewards, ends, valid, self.successes[:T], *told)
         return Segment(
             observations={name: array[: T + 1] for name, array in self.observations.items()},
             actions={name: array[:T] for name, array in self.actions.items()},

@@ -229,7 +229,8 @@ class _Play:
             ended = playing & (step.terminated | step.truncated)
             for column in np.flatnonzero(ended).tolist():
                 success = None if np.isnan(step.successes[column]) else bool(step.successes[column])
-                tally.add(first + column, Played(float(returns[column]), int(lengths[column]), success))
+                told = step.own_returns.get(column, float(returns[column]))  # as in training
+                tally.add(first + column, Played(told, int(lengths[column]), success))
             playing &= ~ended
             observations = step.observations
 
