@@ -3,6 +3,7 @@ import pytest
 from graphs import categorical_graph, gaussian_graph, tabular_graph
 from onnx import TensorProto, helper
 
+from dppo.actor.sampling import policy_runner
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.protocol.errors import ProtocolError
 
@@ -117,3 +118,20 @@ def test_a_graph_that_lacks_what_an_actor_needs_is_the_peers_fault(
 ) -> None:
     with pytest.raises(ProtocolError, match=said):
         PolicyRunner(identity_graph(names, noise, metadata))
+
+
+@pytest.mark.parametrize("graph", [gaussian_graph(WEIGHTS, LOG_STD), categorical_graph(WEIGHTS)])
+def test_a_graph_that_is_made_ready_the_short_way_gives_the_same_numbers(
+    graph: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(graph) <= policy_runner.SMALL_GRAPH
+    short = PolicyRunner(graph)
+    monkeypatch.setattr(policy_runner, "SMALL_GRAPH", 0)
+    whole = PolicyRunner(graph)
+    for envs in (1, 7, 16):
+        given, noise = {"observation": normal(envs, 3)}, normal(envs, 2)
+        actions, env_action, log_prob = short.act(given, noise)
+        expected_actions, expected_env_action, expected_log_prob = whole.act(given, noise)
+        np.testing.assert_array_equal(actions["action"], expected_actions["action"])
+        np.testing.assert_array_equal(env_action, expected_env_action)
+        np.testing.assert_array_equal(log_prob, expected_log_prob)

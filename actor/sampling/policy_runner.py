@@ -23,6 +23,9 @@ from dppo.protocol.rollout import Leaves
 
 MAX_TENSOR_BYTES = 4 * 2**30  # of all policies in this process: weights, and what they compute in between
 MAX_GROUP_ROWS = 1024
+# Bytes of a graph that is made ready the short way, without looking for nodes to fuse: the same numbers as fast, and
+# 0.8 ms instead of 1.2 of every actor after every update (64x64; with a GRU 3.2 instead of 5.7). Convolutions need it.
+SMALL_GRAPH = 2**18
 ENV_ACTION = "env_action"
 
 
@@ -132,6 +135,8 @@ def _session(graph: bytes) -> Any:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors
+    if len(graph) <= SMALL_GRAPH and b"Conv" not in graph:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base class of their own
