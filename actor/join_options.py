@@ -18,6 +18,7 @@ class JoinOptions:
     join: str = field(default="", repr=False)  # the join line
     join_file: str = ""  # a file with the join line
     insecure: bool = False  # tcp without keys, to a learner on this machine
+    is_relay: bool = False  # that joins, for texts
 
     def __post_init__(self) -> None:
         if self.learner:
@@ -29,7 +30,8 @@ class JoinOptions:
                 raise UsageError("insecure is for a learner on this machine: give --learner tcp://127.0.0.1:PORT")
         elif not (self.join or self.join_file):
             raise UsageError(
-                "an actor needs the line that the learner printed: give --join LINE, --join-file FILE, or DPPO_JOIN "
+                f"{'a relay' if self.is_relay else 'an actor'} needs the line that the learner printed: "
+                "give --join LINE, --join-file FILE, or DPPO_JOIN "
                 "(on one machine --learner ipc://PATH does without)"
             )
         if self.join:

@@ -129,6 +129,18 @@ def _actor(arguments: list[str]) -> int:
     return 0
 
 
+def _relay(arguments: list[str]) -> int:
+    from dppo.relay.config import RelayConfig
+
+    resolved = layered("relay", RelayConfig, arguments)
+    if resolved is None:
+        return 0
+    from dppo.relay.command import run
+
+    run(resolved, _entry)
+    return 0
+
+
 def _evaluate(arguments: list[str]) -> int:
     chosen = plain("evaluate", configs.EvaluateArguments, arguments, positional="run")
     if chosen is None:
@@ -256,6 +268,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "learner": _learner,
     "actor": _actor,
+    "relay": _relay,
     "evaluate": _evaluate,
     "plot": _plot,
     "check": _check,

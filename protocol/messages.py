@@ -141,6 +141,15 @@ class Bye(_Message, frozen=True):
     tally: Tally = Tally()
 
 
+class RelayHello(_Message, frozen=True):
+    """Opens a connection that carries several actors, each by its envelope; again after every reconnect or WHO."""
+
+    protocol_min: Count
+    protocol_max: Count
+    release: Annotated[str, msgspec.Meta(max_length=64)]
+    relay: Name
+
+
 # From the learner
 
 
@@ -163,10 +172,22 @@ class Welcome(_Message, frozen=True):
     max_rollout_bytes: Count = 2**26  # the learner hangs up over a larger one
 
 
+class RelayWelcome(_Message, frozen=True):
+    """The answer to RELAYHELLO."""
+
+    protocol: Count
+    run_id: Annotated[str, msgspec.Meta(max_length=64)]
+    term: Count
+    actors: Count  # at most behind this relay
+    lease_seconds: Seconds  # as in WELCOME
+    heartbeat_seconds: Seconds
+    max_rollout_bytes: Count
+
+
 class Reject(_Message, frozen=True):
     """Refusal. Fatal: exit. Otherwise repeat HELLO after the given time."""
 
-    code: Literal["protocol", "spec", "run", "superseded", "full", "envs", "token"]
+    code: Literal["protocol", "spec", "run", "superseded", "full", "envs", "token", "relay"]
     text: Text
     fatal: bool
     retry_after_seconds: Seconds = 1.0
@@ -184,7 +205,10 @@ class Part(_Message, frozen=True):
 
 
 class Policy(_Message, frozen=True):
-    """A new policy, and the signal to go on under it; the ONNX graph follows in frame 1, or what PART left of it."""
+    """A new policy, and the signal to go on under it; the ONNX graph follows in frame 1, or what PART left of it.
+
+    To a relay that was sent the graph before, with another actor's POLICY, frame 1 is empty: the relay fills it in.
+    """
 
     term: Count
     version: Count
@@ -234,8 +258,8 @@ class Who(_Message, frozen=True):
     """Ask an unknown peer for HELLO: the learner may have restarted."""
 
 
-FromActor = Hello | Have | Rollout | Stopped | Ping | EnvFault | Bye
-FromLearner = Welcome | Reject | Part | Policy | Extend | Ack | Nack | Stop | Pong | Who | Bye
+FromActor = Hello | Have | Rollout | Stopped | Ping | EnvFault | Bye | RelayHello
+FromLearner = Welcome | RelayWelcome | Reject | Part | Policy | Extend | Ack | Nack | Stop | Pong | Who | Bye
 Message = FromActor | FromLearner
 
 WITH_BLOB = (Rollout, Part, Policy)

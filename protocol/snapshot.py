@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 PART_BYTES = 32768  # passes within the 3 s of the heartbeats at 11 KB/s
-MAX_PARTS = 512  # half of what libzmq queues for one peer
+MAX_PARTS = 512  # half of what libzmq queues for an actor
 
 
 @dataclass(frozen=True)

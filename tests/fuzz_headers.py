@@ -25,7 +25,7 @@ import msgpack
 from dppo.learner.session.records import PeerKey, Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
-from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol import PROTOCOL_VERSION, messages
 from dppo.protocol.codec import MAX_HEADER_BYTES, decode_from_actor, decode_from_learner, encode, enveloped, opened
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import Ledger, imbalance
@@ -64,7 +64,7 @@ HONEST: tuple[Message, ...] = (
     Rollout(1, 1, 1, 4, 2, 0, 0, 8), Stopped(1, 1, Tally(1, 8), 0.001), Ping(1.5, Tally(1, 8), TimeShares(0.1)),
     Bye("done", Tally(1, 8)), Ack(3, 8), Nack(3, "stale"), Pong(1.5), Who(), Stop(1, 1, 5.0),
     Part(1, 1, 0), Policy(1, 1, b"d" * 16, 64), Reject("full", "later", fatal=False),
-    Welcome(1, "run", 1, ENV, 2, 0, 1, 0, 0, 8, 10.0, 1.0, "keep"),
+    Welcome(1, "run", 1, ENV, 2, 0, 1, 0, 0, 8, 10.0, 1.0, "keep"), messages.RelayHello(*SPOKEN, "0.1", "relay-1"),
 )  # fmt: skip
 STRANGE: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 2**64 - 1, -(2**63), 1e308, float("nan"), float("inf"), "", "\ud7ff", "x" * 3000, b"",
@@ -73,7 +73,7 @@ STRANGE: tuple[Any, ...] = (
 NUMBERS = (0, 1, 1, 2, 2, 3, 4, 7, 8, 16, 255, 65536, 65537, 2**24, 2**31, 2**53)
 SETTINGS = Settings(
     run_id="run", term=1, env=ENV, envs_per_actor=2, batch_steps=16, segment_steps=4, seed=1, on_stop="keep",
-    lease_seconds=10.0, stop_grace_seconds=1.0, max_actors=8, incarnations_per_connection=2,
+    lease_seconds=10.0, stop_grace_seconds=1.0, max_actors=8, actors_per_relay=2,
 )  # fmt: skip
 
 

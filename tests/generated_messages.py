@@ -19,6 +19,8 @@ from dppo.protocol.messages import (
     Policy,
     Pong,
     Reject,
+    RelayHello,
+    RelayWelcome,
     Rollout,
     Stop,
     Stopped,
@@ -86,6 +88,7 @@ FROM_ACTOR: dict[type, st.SearchStrategy[Any]] = {
     Ping: st.builds(Ping, st.floats(allow_nan=False), tallies, st.builds(TimeShares, *[seconds] * 4)),
     EnvFault: st.builds(EnvFault, st.binary(min_size=8, max_size=8), st.sampled_from(["stuck", "crashed"]), texts(512)),
     Bye: st.builds(Bye, texts(512), tallies),
+    RelayHello: st.builds(RelayHello, counts, counts, texts(64), names),
 }
 FROM_LEARNER: dict[type, st.SearchStrategy[Any]] = {
     Welcome: st.builds(
@@ -123,6 +126,7 @@ FROM_LEARNER: dict[type, st.SearchStrategy[Any]] = {
     Stop: st.builds(Stop, counts, counts, seconds),
     Pong: st.builds(Pong, st.floats(allow_nan=False)),
     Who: st.just(Who()),
+    RelayWelcome: st.builds(RelayWelcome, counts, texts(64), counts, counts, seconds, seconds, counts),
     Bye: st.builds(Bye, texts(512), tallies),
 }
 HELLO = Hello(

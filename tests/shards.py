@@ -34,6 +34,7 @@ PROCESSES = {
     "test_notes_of_environments.py",
     "test_own_code_changed.py",
     "test_own_metrics.py",
+    "test_relay_processes.py",
     "test_restarts.py",
     "test_revoked_actors.py",
     "test_rude_environments.py",

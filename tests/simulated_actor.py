@@ -34,12 +34,21 @@ class Connection:
 
     id: bytes  # of the learner's connection, which those behind one relay share
     incarnation: Incarnation
-    is_relayed: bool = False
+    local: bytes = b""  # its id at the relay; b"": there is none in between
     up: deque[tuple[bytes, bytes | None]] = field(default_factory=deque)
     down: deque[tuple[bytes, bytes | None]] = field(default_factory=deque)
     open: bool = True  # at the actor's end
     noticed: bool = False  # the learner's transport knows that it is gone
     delivered: list[tuple[bytes, bytes | None]] = field(default_factory=list)  # to the learner
+
+    @property
+    def is_relayed(self) -> bool:
+        return bool(self.local)
+
+    @property
+    def place(self) -> PeerKey:
+        """By which the network knows it."""
+        return PeerKey(self.local) if self.local else self.key
 
     @property
     def key(self) -> PeerKey:

@@ -8,11 +8,12 @@ from typing import Any
 
 from onlooker import Books, Disposal, Withdrawn, called_invalid, check_end, check_ledger, check_shares, in_hand
 from simulated_actor import ENVS, Connection, Identity, Incarnation, Process, numbers_of
-from simulated_network import GONE, SimulatedNetwork, damaged
+from simulated_network import GONE, damaged
+from simulated_relay import RelayedNetwork
 
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.records import Action, Kick, Note, Send, Settings
+from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send, Settings
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.storage.journal_records import RECORD_BYTES, Entry, unpack
@@ -26,7 +27,6 @@ RUN_ID = "run-1"
 LEASE_SECONDS = 5.0
 GRACE_SECONDS = 1.0
 ROUND_SECONDS = 0.05
-RELAYED = 16  # actors behind the relay, at most
 SETTINGS = Settings(
     run_id=RUN_ID,
     term=0,
@@ -41,15 +41,14 @@ SETTINGS = Settings(
 )
 
 
-class SimulatedLearner(SimulatedNetwork):
+class SimulatedLearner(RelayedNetwork):
     """A learner and its actors. Faults are methods; nothing happens by itself."""
 
     def __init__(self, *, is_relayed: bool = False, **settings: Any) -> None:
         """settings: those that differ from SETTINGS."""
         super().__init__(is_relayed=is_relayed)
         self.has_bad_rollouts = False  # that are refused, on purpose
-        of_relay = {"incarnations_per_connection": RELAYED} if is_relayed else {}
-        self.settings = replace(SETTINGS, **of_relay | settings)
+        self.settings = replace(SETTINGS, **settings)
         self.term = 0
         self.former_terms: set[int] = set()  # that the run's directory remembers
         self.version = 0
@@ -109,6 +108,7 @@ class SimulatedLearner(SimulatedNetwork):
                 self.books.add_disposal(self.processes[disposal.incarnation], disposal)
         self.journal.append(b"")
         self._watermarks = {}
+        self.connect_relay()
 
     def damage_journal(self, which: int, records: int) -> None:
         """Make so many records unreadable, from one on that may be in any file."""
@@ -130,14 +130,12 @@ class SimulatedLearner(SimulatedNetwork):
     def crash_learner(self) -> None:
         """Kill the learner: everything in memory and in flight is lost."""
         self.learner = None
-        for connection in self.connections.values():
-            connection.up.clear()
-            connection.down.clear()
-            connection.open = False
-            connection.noticed = True
-        for process in self.processes.values():
-            process.connection = None
-        self.relays += 1
+        self.end_own_connections()
+        self.lose_uplink()
+
+    def hand_own_to_learner(self, key: PeerKey, header: bytes) -> None:
+        if self.learner is not None:
+            self._do(self.learner.receive(key, decode_from_actor(header, has_blob=False), None, self.now))
 
     def unreachable(self, connection: bytes) -> None:
         if self.learner is not None:
@@ -202,6 +200,7 @@ class SimulatedLearner(SimulatedNetwork):
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
         self.tick_learner()
+        self.tick_relay()
         for process in self.living:
             self.tick(process)
 
@@ -227,8 +226,9 @@ class SimulatedLearner(SimulatedNetwork):
                 self.kicked.append(action.connection)
                 continue
             self.sent.append(action)
-            connection = self.connections.get(action.peer)
-            if connection is None or connection.noticed:
+            if self.sink(action):
+                continue
+            if (connection := self.connections.get(action.peer)) is None or connection.noticed:
                 assert self.learner is not None
                 self._do(self.learner.unreachable(action.peer.connection, self.now))
             elif connection.open:

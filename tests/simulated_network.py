@@ -26,7 +26,7 @@ from dppo.learner.session.records import PeerKey
 from dppo.protocol.codec import decode_from_learner, encode
 
 DAMAGED = b"\xff"  # every byte of such a rollout
-GONE = (b"", None)  # on an envelope: a relay has lost that actor
+GONE = (b"", None)  # the end of an actor's connection to a relay, and on an envelope that of the actor
 
 
 class SimulatedNetwork(ABC):
@@ -54,9 +54,18 @@ class SimulatedNetwork(ABC):
         self._patch.start()
 
     @property
+    def uplink(self) -> bytes:
+        """The relay's connection to the learner."""
+        return b"relay-%d" % self.relays
+
+    @property
     @abstractmethod
     def is_up(self) -> bool:
         """Whether there is a learner to connect to."""
+
+    @abstractmethod
+    def arrive(self, connection: Connection, header: bytes, blob: bytes | None) -> None:
+        """Deliver one message to what is at the other end: the learner, or a relay."""
 
     @abstractmethod
     def hand_to_learner(self, connection: Connection, header: bytes, blob: bytes | None) -> None:
@@ -152,15 +161,12 @@ class SimulatedNetwork(ABC):
 
     def attach(self, process: Process) -> None:
         """Make a connection, as ZeroMQ does without the session."""
-        if not self.is_up or process.connection is not None:
+        if not (self.is_up or self.is_relayed) or process.connection is not None:
             return
-        name = b"relay-%d" % self.relays if self.is_relayed else b"peer-%d" % len(self.connections)
-        connection = Connection(name, process.incarnation, self.is_relayed)
-        before = self.connections.get(connection.key)
-        if before is not None:  # the relay hands on what it has of that actor, and that it was gone
-            connection.up.extend([*before.up, GONE])
-            before.up.clear()
-        self.connections[connection.key] = connection
+        number = len(self.connections)
+        name, local = (self.uplink, b"local-%d" % number) if self.is_relayed else (b"peer-%d" % number, b"")
+        connection = Connection(name, process.incarnation, local=local)
+        self.connections[connection.place] = connection
         process.connection = connection
 
     def cut(self, process: Process, *, lose_up: bool, noticed: bool) -> None:
@@ -169,31 +175,31 @@ class SimulatedNetwork(ABC):
         if connection is None:
             return
         connection.open = False
-        connection.noticed = noticed and not self.is_relayed
+        connection.noticed = noticed and not connection.is_relayed
         connection.down.clear()
         if lose_up:
             connection.up.clear()
-        if noticed and self.is_relayed:
+        if noticed and connection.is_relayed:
             connection.up.append(GONE)
 
-    def cut_relay(self, *, lose_up: bool) -> None:
-        """Lose the relay's connection to the learner, with all that was on its way down to any actor."""
+    def end_own_connections(self) -> None:
+        """End those that actors have to the learner itself, with all that was on its way."""
+        for connection in self.connections.values():
+            if not connection.is_relayed:
+                connection.up.clear()
+                connection.down.clear()
+                connection.open = False
+                connection.noticed = True
         for process in self.processes.values():
-            self.cut(process, lose_up=lose_up, noticed=False)
-        lost = b"relay-%d" % self.relays
-        self.relays += 1
-        self.unreachable(lost)
-
-    @abstractmethod
-    def unreachable(self, connection: bytes) -> None:
-        """Let the learner's transport notice that a connection is gone."""
+            if process.connection is not None and not process.connection.open:
+                process.connection = None
 
     def deliver_up(self, connection: Connection, messages: int = 1_000_000) -> None:
         while connection.up and messages:
             messages -= 1
             frames = connection.up.popleft()
             connection.delivered.append(frames)
-            self.hand_to_learner(connection, *frames)
+            self.arrive(connection, *frames)
 
     def deliver_down(self, connection: Connection, messages: int = 1_000_000) -> None:
         process = self.acting = self.processes[connection.incarnation]

@@ -101,10 +101,9 @@ def test_an_honest_actor_is_never_sent_away_many_times(
 def is_never_sent_away(
     events: list[tuple[str, int, float]], batch_steps: int, *, even: bool, lease: float, relayed: bool
 ) -> None:
-    """relayed: all three share one connection, which may carry three."""
-    most = 3 if relayed else 1
+    """relayed: all three come by a relay, which may carry three."""
     settings = {"batch_steps": batch_steps, "rule": "even_shares" if even else "minimum", "lease_seconds": lease}
-    with GuardedWorld(is_relayed=relayed, incarnations_per_connection=most, **settings) as world:
+    with GuardedWorld(is_relayed=relayed, actors_per_relay=3, **settings) as world:
         actors = running(world, "a", "b", "c")
         for what, which, duration in events:
             actor = actors[which]

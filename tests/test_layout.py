@@ -68,6 +68,7 @@ MAY_READ_THE_CLOCK = {
     "dppo/deploy/slurm_engine.py": "a shell: when jobs were submitted, how long they may take to end",
     "dppo/deploy/ssh_engine.py": "when a deployment was submitted",
     "dppo/deploy/supervisor.py": "a shell: how long actors may take to end",
+    "dppo/relay/service.py": "a shell",
     "dppo/local/inline.py": "the shell of a run in one process",
     "dppo/local/process_end.py": "a shell: how long the end of a process may take",
     "dppo/local/env_probe.py": "a shell: the deadline of a child process",

@@ -2,37 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import zmq
 from conversations import down, hear, hello
 from simulated_actor import ENVS
 from simulated_learner import SETTINGS
 from simulation import Simulation, learner_of, running
-from test_ingress_guard import PING, Bench
 
 from dppo.actor.session.states import State
 from dppo.learner.session.rate_limit import BURST_MESSAGES, MAX_STRIKES, PeerLimits
 from dppo.learner.session.records import Kick, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
-from dppo.learner.session.traced_session import TracedLearnerSession
-from dppo.protocol.codec import (
-    ENVELOPE,
-    decode_from_actor,
-    decode_from_learner,
-    encode,
-    enveloped,
-    opened,
-)
+from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.errors import HostileError, ProtocolError
 from dppo.protocol.ledger import Ledger
-from dppo.protocol.messages import Bye, Policy, Reject, Stop, Tally, Welcome, Who
-from dppo.protocol.trace import Record, Trace
+from dppo.protocol.messages import Bye, Policy, Reject, RelayHello, Stop, Tally, Welcome
 
 ONE, OTHER = b"one-----", b"other---"
 RELAY = b"relay"
+RELAY_HELLO = RelayHello(PROTOCOL_VERSION, PROTOCOL_VERSION, "test", "relay")
 
 
 @pytest.fixture
@@ -42,8 +31,10 @@ def relayed() -> Iterator[Simulation]:
 
 
 def session_for(most: int) -> LearnerSession:
-    """Return a learner that takes so many incarnations on one connection."""
-    return LearnerSession(replace(SETTINGS, incarnations_per_connection=most), Ledger(), SlotTable())
+    """Return a learner with a relay on the connection RELAY, which may carry so many actors."""
+    session = LearnerSession(replace(SETTINGS, actors_per_relay=most), Ledger(), SlotTable())
+    session.receive(PeerKey(RELAY), RELAY_HELLO, None, 0.0)
+    return session
 
 
 def rejects(actions: Sequence[object]) -> list[Reject]:
@@ -107,7 +98,8 @@ def test_the_end_of_the_connection_is_that_of_all_that_it_carries_and_they_come_
     relayed.cut_relay(lose_up=True)
     learner = learner_of(relayed)
     assert not learner.peer_table.peers
-    assert [note for note in relayed.notes if "is gone" in note] == [f"{n} is gone (connection lost)" for n in "ab"]
+    gone = [note for note in relayed.notes if "is gone" in note]
+    assert gone == [f"{name} is gone (connection lost)" for name in ("relay relay", "a", "b")]
     for actor in actors:
         relayed.attach(actor)
         actor.driver.connected()
@@ -163,7 +155,7 @@ def test_what_is_of_no_known_incarnation_ends_the_connection_with_all_that_it_ca
     assert not learner.peer_table.peers
 
 
-def test_a_connection_carries_one_incarnation_where_no_relay_is_allowed() -> None:
+def test_a_relay_carries_no_more_actors_than_it_may() -> None:
     session = session_for(1)
     session.receive(PeerKey(RELAY, ONE), hello(actor="one", incarnation=ONE), None, 0.0)
     (no,) = rejects(session.receive(PeerKey(RELAY, OTHER), hello(actor="other", incarnation=OTHER), None, 0.0))
@@ -185,7 +177,7 @@ def test_a_hello_in_the_envelope_of_another_process_ends_the_connection() -> Non
 def test_a_process_that_comes_by_another_way_takes_its_account_along() -> None:
     session = session_for(2)
     said = hello(actor="one", incarnation=ONE)
-    for key in (PeerKey(RELAY, ONE), PeerKey(RELAY), PeerKey(b"own"), PeerKey(RELAY, ONE)):
+    for key in (PeerKey(RELAY, ONE), PeerKey(b"own"), PeerKey(RELAY, ONE)):
         session.receive(key, said, None, 0.0)
         assert list(session.peer_table.peers) == [key]
         assert session.peer_table.peers[key].account is session.ledger.accounts[ONE]
@@ -193,6 +185,7 @@ def test_a_process_that_comes_by_another_way_takes_its_account_along() -> None:
 
 def test_a_flood_of_one_incarnation_costs_the_others_nothing() -> None:
     limits, one, other = PeerLimits(2), PeerKey(RELAY, ONE), PeerKey(RELAY, OTHER)
+    limits.attach(RELAY, 0.0)
     for _ in range(int(BURST_MESSAGES)):
         limits.spend(one, 0.0)
     limits.give_back(one, 1)
@@ -229,71 +222,6 @@ def test_the_bytes_of_a_connection_are_those_of_all_that_it_may_carry() -> None:
         session.receive(PeerKey(RELAY, ONE), hello(actor="one", incarnation=ONE, envs=2 * ENVS), None, 0.0)
     one, unknown = alone.budget.allowed_bytes(RELAY), alone.budget.allowed_bytes(None)
     assert relay.budget.allowed_bytes(RELAY) == one + 2 * unknown
-    assert relay.budget.allowed_bytes(None) == 3 * unknown
+    assert relay.budget.allowed_bytes(None) == relay.budget.allowed_bytes(b"another") == unknown
     relay.receive(PeerKey(RELAY, OTHER), hello(actor="other", incarnation=OTHER, envs=2 * ENVS), None, 0.0)
     assert relay.budget.allowed_bytes(RELAY) == 2 * one + unknown
-
-
-# The wire
-
-
-def test_an_envelope_is_a_prefix_that_no_message_begins_with() -> None:
-    header = encode(PING)
-    assert opened(header) == (b"", header)
-    assert enveloped(header, b"") == header
-    assert opened(enveloped(header, ONE)) == (ONE, header)
-    for torn in (ENVELOPE, ENVELOPE + ONE[:7]):
-        assert opened(torn) == (b"", torn)
-        with pytest.raises(ProtocolError):
-            decode_from_actor(torn, has_blob=False)
-    with pytest.raises(ProtocolError):  # one in another
-        decode_from_actor(opened(enveloped(enveloped(header, ONE), OTHER))[1], has_blob=False)
-
-
-def test_envelopes_go_both_ways_through_a_real_socket_and_an_empty_one_ends_a_peer(tmp_path: Path) -> None:
-    bench = Bench(f"ipc://{tmp_path}/l")
-    bench.session = bench.ingress_guard._session = session_for(2)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    relay = context.socket(zmq.DEALER)
-    relay.linger = 0
-    relay.connect(bench.router.endpoint)
-
-    def answers() -> dict[bytes, list[object]]:
-        found: dict[bytes, list[object]] = {}
-        for _ in range(200):
-            bench.turn()
-            while relay.poll(0):
-                incarnation, header = opened(relay.recv())
-                found.setdefault(incarnation, []).append(decode_from_learner(header, has_blob=False))
-            if found:
-                return found
-        raise AssertionError(bench.notes)
-
-    try:
-        for name, incarnation in (("one", ONE), ("other", OTHER)):
-            relay.send(enveloped(encode(hello(actor=name, incarnation=incarnation)), incarnation))
-            ((whose, (answer,)),) = answers().items()
-            assert whose == incarnation
-            assert isinstance(answer, Welcome)
-        relay.send(enveloped(b"", ONE))
-        relay.send(enveloped(encode(PING), ONE))  # which is unknown now
-        assert answers() == {ONE: [Who()]}
-        assert [peer.actor for peer in bench.session.peer_table.peers.values()] == ["other"]
-        assert "one is gone (connection lost)" in bench.notes
-    finally:
-        relay.close()
-        context.term()
-        bench.router.close()
-
-
-def test_a_trace_names_each_of_them() -> None:
-    records: list[Record] = []
-    settings = session_for(2).settings
-    session = TracedLearnerSession(settings, Ledger(), SlotTable(), trace=Trace(records.append, lambda: 0.0))
-    for name, incarnation in (("one", ONE), ("other", OTHER)):
-        session.receive(PeerKey(RELAY, incarnation), hello(actor=name, incarnation=incarnation), None, 0.0)
-    session.detached(PeerKey(RELAY, ONE), 0.0)
-    session.unreachable(RELAY, 0.0)
-    sent = [record["peer"] for record in records if record["event"] == "sent"]
-    gone = [record["peer"] for record in records if record["event"] == "gone"]
-    assert (sent, gone) == (["one", "other"], ["one", "other"])

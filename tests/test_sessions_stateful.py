@@ -62,7 +62,7 @@ class Faults(RuleBasedStateMachine):
         fills: dict[str, Any],
         is_relayed: bool,
     ) -> None:
-        """is_relayed: all actors share one connection to the learner, each by its incarnation."""
+        """is_relayed: all actors come by a relay, over one connection to the learner."""
         on_stop = "keep" if "max_staleness" in fills else on_stop  # drop is refused
         self.world = Simulation(is_relayed=is_relayed, batch_steps=batch_steps, on_stop=on_stop, **fills)
         self.pace = pace
@@ -174,7 +174,7 @@ class Faults(RuleBasedStateMachine):
             connection = old[which % len(old)]
             start = first % len(connection.delivered)
             for header, blob in connection.delivered[start : start + messages]:
-                self.world.hand_to_learner(connection, header, blob)
+                self.world.arrive(connection, header, blob)
 
     @rule(which=some)
     def something_unreadable_arrives(self, which: int) -> None:
@@ -200,9 +200,9 @@ class Faults(RuleBasedStateMachine):
             self.world.attach(process)
 
     @precondition(lambda self: self.world.is_relayed)
-    @rule(lose_up=st.booleans())
-    def the_relay_is_cut_off(self, lose_up: bool) -> None:
-        self.world.cut_relay(lose_up=lose_up)
+    @rule(is_killed=st.booleans(), lose_up=st.booleans())
+    def the_relay_is_killed_or_cut_off(self, is_killed: bool, lose_up: bool) -> None:
+        self.world.cut_relay(lose_up=lose_up) if is_killed else self.world.cut_uplink()
 
     @rule(which=some, lose_up=st.booleans(), noticed=st.booleans())
     def an_actor_is_killed(self, which: int, lose_up: bool, noticed: bool) -> None:

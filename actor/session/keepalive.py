@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from dppo.protocol.messages import Welcome
+from dppo.protocol.messages import RelayWelcome, Welcome
 
 HELLO_FIRST_SECONDS = 0.3  # repeat an unanswered HELLO after this, doubling
 HELLO_MAX_SECONDS = 2.0
@@ -46,7 +46,7 @@ class Keepalive:
         """Note a message from the learner."""
         self._heard = now
 
-    def welcomed(self, welcome: Welcome) -> None:
+    def welcomed(self, welcome: Welcome | RelayWelcome) -> None:
         """HELLO is answered."""
         self.unanswered = False
         self._lease_seconds = welcome.lease_seconds

@@ -28,6 +28,7 @@ from dppo.protocol.messages import (
     Policy,
     Pong,
     Reject,
+    RelayWelcome,
     Stop,
     Stopped,
     TimeShares,
@@ -66,8 +67,7 @@ class ActorSession:
         self._made: MakeEnvironments | None = None
         self._welcome: Welcome | None = None
         self._keepalive = Keepalive()
-        self._term = 0
-        self._version = 0
+        self._term, self._version = 0, 0
         self._parts = Parts()
         self._stopping: Stop | None = None
         self._drain_deadline = 0.0
@@ -186,7 +186,7 @@ class ActorSession:
                 return self._say_hello(now)
             case Bye():
                 return self._leave(message.reason)
-            case Pong():
+            case Pong() | RelayWelcome():
                 return []
 
     def _welcomed(self, welcome: Welcome) -> list[Action]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from dppo.actor.config import ActorConfig
 from dppo.deploy.config import DeployConfig, UpConfig
 from dppo.learner.run_config import MAY_CHANGE
+from dppo.relay.config import RelayConfig
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import FLATTENED
 from dppo.settings.help import field_texts
@@ -36,7 +37,12 @@ def page() -> str:
         _table(f"{field.name}: {hints[field.name].__doc__}", hints[field.name], f"{field.name}.")
         for field in dataclasses.fields(sections)
     ]
-    for command, config in (("train", TrainConfig), ("learner", LearnerProcessConfig), ("actor", ActorConfig)):
+    for command, config in (
+        ("train", TrainConfig),
+        ("learner", LearnerProcessConfig),
+        ("actor", ActorConfig),
+        ("relay", RelayConfig),
+    ):
         parts.append(_table(f"Only of `dppo {command}`", config, ""))
     parts.append(_table("Only of `dppo up`", UpConfig, ""))
     parts.append(_table("deploy: section of files for `dppo up` ([deploy.md](deploy.md))", DeployConfig, "deploy."))

@@ -19,6 +19,7 @@ commands:
   train             train on this machine: learner, actors, live table, evaluation
   learner           run the learner alone; actors join it from anywhere
   actor             run one actor that joins a learner
+  relay             stand between a host's actors and the learner: one copy of each policy per host
   up                start a run with an engine: local, docker, ssh, slurm, k8s; then: ps, logs, scale, down
   tune              search for settings that learn faster
   evaluate          play a trained policy on episodes it never saw
@@ -122,6 +123,7 @@ WORDS_OF_OTHERS = {  # what other projects call their commands; letters alone wo
     **dict.fromkeys(("top", "monitor", "attach"), "dppo watch RUN"),
     **dict.fromkeys(("server", "serve", "master", "head"), "dppo learner"),
     **dict.fromkeys(("worker", "client", "collector", "join"), "dppo actor"),
+    **dict.fromkeys(("proxy", "gateway", "broker", "forward"), "dppo relay"),
     "tensorboard": "tensorboard --logdir runs",
     **dict.fromkeys(("deploy", "launch", "submit"), "dppo up"),
     **dict.fromkeys(("stop", "kill"), "dppo down, for what dppo up has started"),

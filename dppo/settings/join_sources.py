@@ -1,4 +1,4 @@
-"""Choice among the ways to an actor's learner, when several were given. Knows layers and standard input."""
+"""Choice among the ways of an actor or relay to its learner, when several were given. Knows layers and stdin."""
 
 import os
 import sys
@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dppo.actor.config import ActorConfig
 from dppo.actor.join_options import JoinOptions
 from dppo.protocol.errors import UsageError
+from dppo.relay.config import RelayConfig
 
 STDIN = "-"
 _LAYERS = ("flag", "environment")  # the first one counts most; a file comes last
 
 
-def join_options(settings: ActorConfig, sources: Mapping[str, str]) -> JoinOptions:
+def join_options(settings: ActorConfig | RelayConfig, sources: Mapping[str, str]) -> JoinOptions:
     """The way that the settings describe. Reads the join line from standard input where they say so.
 
     sources: where each setting comes from. Raises UsageError where they contradict each other.
@@ -28,7 +29,8 @@ def join_options(settings: ActorConfig, sources: Mapping[str, str]) -> JoinOptio
         join = sys.stdin.readline().strip() if sys.stdin is not None else ""
         if not join:
             raise UsageError("there is no join line on standard input")
-    return JoinOptions(settings.learner, join, join_file, insecure=settings.insecure)
+    is_relay = isinstance(settings, RelayConfig)
+    return JoinOptions(settings.learner, join, join_file, insecure=settings.insecure, is_relay=is_relay)
 
 
 def _rank(source: str) -> int:

@@ -1,6 +1,7 @@
 """Rules of admission: the answer to a HELLO. Pure."""
 
 from collections.abc import Container
+from typing import Literal
 
 from dppo.learner.session.flow_control import ENCRYPTION_BYTES, why_no_row_fits
 from dppo.learner.session.records import Peer, Settings
@@ -18,10 +19,9 @@ PROOF_SECONDS = 0.05
 
 def refusal(hello: Hello, *, run_id: str, superseded: Container[bytes], max_envs: int = MAX_ENVS) -> Reject | None:
     """Return why this actor may not join, None if it may. `superseded` holds incarnations whose time is over."""
-    if not hello.protocol_min <= PROTOCOL_VERSION <= hello.protocol_max:
-        spoken = f"{hello.protocol_min}..{hello.protocol_max}"
-        text = f"this learner speaks protocol {PROTOCOL_VERSION}, the actor {spoken}: install the same release on both"
-        return Reject("protocol", text, fatal=True)
+    no = of_other_protocol(hello.protocol_min, hello.protocol_max, "actor")
+    if no is not None:
+        return no
     if hello.run_id not in ("", run_id):
         text = f"this is run {run_id}, the actor belongs to run {hello.run_id}: start a new actor"
         return Reject("run", text, fatal=True)
@@ -35,6 +35,14 @@ def refusal(hello: Hello, *, run_id: str, superseded: Container[bytes], max_envs
     if hello.spec_hash != spec_hash(hello.spec):
         return Reject("spec", "the spec and its hash disagree", fatal=True)
     return None
+
+
+def of_other_protocol(oldest: int, newest: int, peer: Literal["actor", "relay"]) -> Reject | None:
+    """The answer to a peer that does not understand this learner's protocol, else None."""
+    if oldest <= PROTOCOL_VERSION <= newest:
+        return None
+    text = f"this learner speaks protocol {PROTOCOL_VERSION}, the {peer} {oldest}..{newest}"
+    return Reject("protocol", f"{text}: install the same release on both", fatal=True)
 
 
 def too_large(settings: Settings, hello: Hello) -> Reject | None:

@@ -29,7 +29,7 @@ class Budget:
 
     def allowed_bytes(self, connection: bytes | None) -> int:
         """Return how many unread bytes that connection may have sent; None: a connection that has sent nothing yet."""
-        most = self._settings.incarnations_per_connection
+        most = self._peer_table.relays.most_carried(connection)
         if self._peer_table.spec is None:
             return UNKNOWN_PEER_BYTES * most
         allowed = 0

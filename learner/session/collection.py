@@ -243,14 +243,14 @@ class CollectionCycle:
         if peer.sent_version > peer.have_version:
             peer.policy_due = True
             return []
-        if not self._peer_table.fetches.begin(peer, self.snapshot, now):
+        if not self._peer_table.may_fetch(peer, self.snapshot, now):
             return []
         peer.policy_due = peer.stopped = False
         peer.sent_version, peer.policy_sent_at = self.snapshot.version, now
         peer.idle_policies += 1
-        gone = self._take_quota(peer, share, now)
+        gone, parts = self._take_quota(peer, share, now), self._peer_table.relays.parts(peer.key, self.snapshot)
         cuts, on_stop = self.rule.cuts_at_episode_end, self._settings.on_stop
-        return [*gone, *policy_messages(peer, self.snapshot, cuts_at_episode_end=cuts, on_stop=on_stop)]
+        return [*gone, *policy_messages(peer, self.snapshot, parts, cuts_at_episode_end=cuts, on_stop=on_stop)]
 
     def _take_quota(self, peer: Peer, share: int, now: float) -> list[Action]:
         """Give the peer its quota under the newest policy; the same again if it was sent one before."""

@@ -21,12 +21,14 @@ from dppo.learner.session.plausibility import Plausibility, check_tally
 from dppo.learner.session.policy_fetches import Fetches
 from dppo.learner.session.rate_limit import PeerLimits
 from dppo.learner.session.records import Action, Kick, Note, Peer, PeerKey, Send, Settings
+from dppo.learner.session.relays import Relays
 from dppo.learner.session.run_spaces import Spaces
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.storage.journal_records import Entry
 from dppo.protocol.errors import HostileError, ProtocolError
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import Hello, Reject
+from dppo.protocol.snapshot import Snapshot
 from dppo.protocol.specs import Spec
 
 ABSENT_SECONDS = 60.0  # without a connection, after which an account is written off
@@ -45,7 +47,8 @@ class PeerTable:
         self.spaces = Spaces(spec, is_settled=is_settled, why_not=settings.why_not_trained)
         self._settings = settings
         self.ledger = ledger
-        self.peer_limits = PeerLimits(settings.incarnations_per_connection)
+        self.peer_limits = PeerLimits(settings.actors_per_relay)
+        self.relays = Relays(settings, self.peer_limits, self.index)
         self.fetches = Fetches()
         self.plausibility = Plausibility(settings, ledger)
         self._gone: list[Peer] = []  # from `peers`, since they were taken
@@ -80,7 +83,7 @@ class PeerTable:
             notes = [] if no.challenge else [Note(f"{hello.actor} was refused: {no.text}")]
             return None, [Send(key, no), *notes]
         if self._is_crowded(key, hello):
-            return None, [Send(key, crowded(self._settings.incarnations_per_connection))]
+            return None, [Send(key, crowded(self.relays.most_carried(key.connection)))]
         room = self._make_room(hello, now)
         if room is None:
             return None, [Send(key, full(self._settings.max_actors))]
@@ -117,7 +120,7 @@ class PeerTable:
         """Whether the connection carries enough others; a process before this one makes room for it."""
         carried = self.index.of_connection(key.connection)
         others = [peer for peer in carried if peer.key != key and peer.actor != hello.actor]
-        return len(others) >= self._settings.incarnations_per_connection
+        return len(others) >= self.relays.most_carried(key.connection)
 
     def _make_room(self, hello: Hello, now: float) -> list[Action] | None:
         """None where all places are taken by actors that work. An idle one loses its place to one that wants in."""
@@ -178,6 +181,11 @@ class PeerTable:
         for peer in gone:
             self.fetches.end(peer)
         return gone
+
+    def may_fetch(self, peer: Peer, snapshot: Snapshot, now: float) -> bool:
+        """Whether to send the peer that policy now; if not, it waits. The first one is free if its relay holds it."""
+        is_free = not peer.sent_version and self.relays.holds(peer.key, snapshot)
+        return is_free or self.fetches.begin(peer, snapshot, now)
 
     def take_gone(self) -> list[Peer]:
         """Return once each peer that has left the table."""

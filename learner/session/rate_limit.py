@@ -1,9 +1,9 @@
 """Limits of each peer: messages beyond what it was asked for, violations, questions put to unknown peers.
 
 Part of the learner's session, without I/O. The limits hold before anything is parsed: for each incarnation that has
-joined by an envelope, and for each connection in all else, times the incarnations that it may carry. An honest
-actor sends PING once a second, HELLO every 0.3 s at most without an answer, and otherwise only what it was asked for:
-that is given back to it. So the allowance is for what comes on top, and what a minute's standstill piles up fits in.
+joined by an envelope, and for each connection in all else, a relay's times the incarnations that it may carry. An
+honest actor sends PING once a second, HELLO every 0.3 s at most without an answer, and otherwise only what it was asked
+for: that is given back to it. So the allowance is for what comes on top; what a minute's standstill piles up fits in.
 """
 
 import math
@@ -40,7 +40,7 @@ class PeerLimits:
     """Limits of all peers, kept until `forget` is called. A key without an incarnation names the connection itself."""
 
     def __init__(self, most_carried: int = 1) -> None:
-        """most_carried: incarnations on one connection at once."""
+        """most_carried: incarnations on a relay's connection at once."""
         self._most_carried = most_carried
         self._records: dict[bytes, _Record] = {}  # by connection
         self._looked_at: float | None = None
@@ -65,6 +65,12 @@ class PeerLimits:
                     burst = BURST_MESSAGES * record.actors
                     record.allowance = min(record.allowance, burst) + self._piled_up * record.actors
                     record.counted_at = now
+
+    def attach(self, connection: bytes, now: float) -> None:
+        """Note that the connection is a relay's: from now on it stands for all that it may carry."""
+        record = self._of_connection(connection, now)
+        record.allowance += BURST_MESSAGES * (self._most_carried - record.actors)
+        record.actors = self._most_carried
 
     def spend(self, peer: PeerKey, now: float, messages: float = 1.0) -> None:
         """A message has come. Raises HostileError where it is one too many."""
@@ -137,7 +143,7 @@ class PeerLimits:
     def _of_connection(self, connection: bytes, now: float) -> _Record:
         record = self._records.get(connection)
         if record is None:
-            record = self._records[connection] = self._new(self._most_carried, now)
+            record = self._records[connection] = self._new(1, now)
             while len(self._records) > MAX_RECORDS:
                 del self._records[next(iter(self._records))]
         return record

@@ -14,6 +14,8 @@ from dppo.protocol.messages import EnvSettings, FromLearner, TimeShares
 from dppo.protocol.rollout import Blob
 from dppo.protocol.specs import Spec
 
+MAX_ACTORS_OF_RELAY = 512  # POLICY, ACK and PONG of all of them fit into what libzmq queues for one connection
+
 
 class PeerKey(NamedTuple):
     """Names one peer: an incarnation on a connection. What belongs to the socket is named by the connection alone."""
@@ -65,7 +67,7 @@ class Settings:
     max_ingress_bytes: int = 0  # 0: derive
     max_actors: int = 10_000
     max_envs_per_actor: int = 4096
-    incarnations_per_connection: int = 1  # at most, at once; more are for relays, of which there is none yet
+    actors_per_relay: int = MAX_ACTORS_OF_RELAY
     why_not_trained: Callable[[Spec], str] = lambda spec: ""  # why spaces cannot be trained on, "" where they can
     stop_at_episode_end: bool = False
     rule: RuleName = "minimum"

@@ -32,6 +32,7 @@ from dppo.protocol.messages import (
     Hello,
     Ping,
     Pong,
+    RelayHello,
     Rollout,
     Stopped,
     Tally,
@@ -70,6 +71,13 @@ class LearnerSession:
         """One message from one peer. `token` is what a HELLO came by, "" where none is needed."""
         if self._left and self.cycle.phase is Phase.STOPPED:
             return []  # the next learner answers
+        try:
+            of_relay = self.peer_table.relays.answer(key, message, self._heartbeat_seconds, now)
+        except HostileError as error:
+            return self.violation(key, error, now)
+        if of_relay is not None:
+            is_late = self.cycle.phase is Phase.STOPPED and isinstance(message, RelayHello)
+            return [*of_relay, Send(key, Bye(OVER))] if is_late else of_relay
         if isinstance(message, Hello):
             return self._hello(key, message, now, token)
         if isinstance(message, EnvFault):
@@ -117,7 +125,7 @@ class LearnerSession:
     def unreachable(self, connection: bytes, now: float) -> list[Action]:
         """The transport says that this connection is gone, with all that it carries."""
         self.peer_table.peer_limits.forget(connection)
-        return self._without(self.peer_table.lose(connection), now)
+        return [*self.peer_table.relays.forget(connection), *self._without(self.peer_table.lose(connection), now)]
 
     def detached(self, key: PeerKey, now: float) -> list[Action]:
         """Forget an actor that its relay has lost: nothing of it follows."""
@@ -177,7 +185,7 @@ class LearnerSession:
         self.ledger.drop_pending(drop)
         self._farewells = (reason, OVER)
         self.peer_table.forget_lost()  # those lost from now on may have sent BYE first
-        return self.cycle.finish(reason, now)
+        return [*self.cycle.finish(reason, now), *self.peer_table.relays.farewell(reason)]
 
     def leave(self, now: float) -> list[Action]:
         """The learner ends and its run does not: STOP to all, who then wait for the next learner; so there is no BYE.
@@ -261,8 +269,11 @@ class LearnerSession:
 
     def _welcome(self, peer: Peer) -> Welcome:
         credit = begin(peer, is_wanted=self.cycle.wants_from(peer), most=self.settings.credit)
-        heartbeat = min(HEARTBEAT_SECONDS, self.settings.lease_seconds / LEASE_HEARTBEATS)
-        return welcome(self.settings, peer, credit=credit, heartbeat_seconds=heartbeat)
+        return welcome(self.settings, peer, credit=credit, heartbeat_seconds=self._heartbeat_seconds)
+
+    @property
+    def _heartbeat_seconds(self) -> float:
+        return min(HEARTBEAT_SECONDS, self.settings.lease_seconds / LEASE_HEARTBEATS)
 
     def _rollout(self, peer: Peer, header: Rollout, blob: Blob, now: float) -> list[Action]:
         if header.seq > peer.account.watermark + 1 or not peer.ready:

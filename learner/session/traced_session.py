@@ -7,7 +7,7 @@ from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import DropReason
-from dppo.protocol.messages import EnvFault, FromActor, Hello
+from dppo.protocol.messages import EnvFault, FromActor, Hello, RelayHello
 from dppo.protocol.rollout import Blob
 from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace, TracedCalls
@@ -49,8 +49,8 @@ class TracedLearnerSession(LearnerSession):
 
     def receive(self, key: PeerKey, message: FromActor, blob: Blob | None, now: float, token: str = "") -> list[Action]:
         """Record a message from one peer."""
-        if isinstance(message, Hello):
-            self._note_name(key, message.actor)
+        if isinstance(message, Hello | RelayHello):
+            self._note_name(key, message.actor if isinstance(message, Hello) else message.relay)
         name = self._name_of(key)
         if isinstance(message, EnvFault):  # names an incarnation, and may come by a connection of its own
             account = self.ledger.accounts.get(message.incarnation)

@@ -13,7 +13,7 @@ from dppo.learner.session.session import LearnerSession
 from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.protocol.codec import decode_from_actor, opened
 from dppo.protocol.errors import ProtocolError
-from dppo.protocol.messages import FromActor, Hello, Policy
+from dppo.protocol.messages import FromActor, Hello, Policy, RelayHello
 from dppo.protocol.rollout import Blob
 from dppo.protocol.transport.fd_limits import actors_that_fit, raise_limit
 from dppo.protocol.transport.router import Router
@@ -62,8 +62,8 @@ class IngressGuard:
             yield session.unreachable(connection, clock())
 
     def _handed_on(self, key: PeerKey, message: FromActor, blob: Blob | None, now: float) -> Sequence[Action]:
-        """Let the session answer a message, unless it is a HELLO by a token that has ended."""
-        token = self._router.user if isinstance(message, Hello) else ""
+        """Let the session answer a message, unless it is an actor's or a relay's HELLO by a token that has ended."""
+        token = self._router.user if isinstance(message, Hello | RelayHello) else ""
         if token and self._authenticator is not None and not self._authenticator.is_valid(token):
             return [Send(key, ENDED), Kick(key.connection)]
         return self._session.receive(key, message, blob, now, token)

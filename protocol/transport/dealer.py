@@ -10,7 +10,7 @@ from dppo.protocol.security.curve import ClientSecurity, check_library, public_k
 from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.endpoints import wants_ipv6
 from dppo.protocol.transport.monitor import Monitor
-from dppo.protocol.transport.router import common_options
+from dppo.protocol.transport.router import Router, common_options
 
 
 class Dealer:
@@ -56,6 +56,17 @@ class Dealer:
     def wait(self, seconds: float) -> None:
         """Return when something arrived or after that long."""
         self._socket.poll(int(seconds * 1000))
+
+    def wait_beside(self, router: Router, seconds: float, *, for_room: bool) -> None:
+        """Return when something arrived here or at the router, or after that long.
+
+        for_room: wait here only, and for room to send as well.
+        """
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN | zmq.POLLOUT if for_room else zmq.POLLIN)
+        if not for_room:
+            router.be_watched(poller)
+        poller.poll(int(seconds * 1000))
 
     def read(self) -> Iterator[tuple[bytes, memoryview | None]]:
         """Yield all that has arrived, as (header, blob). Raises ProtocolError for any other number of frames."""

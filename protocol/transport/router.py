@@ -29,6 +29,7 @@ HANDSHAKE_MILLISECONDS = 2000  # libzmq's 30 s lets idle clients use up the file
 MESSAGES_AT_ONCE = 1000  # read before other work has its turn
 COPIED_BYTES = 65536  # up to here a copy is cheaper than none (docs/decisions.md)
 FRAMES_AT_ONCE = 10_000  # of a message that is thrown away
+QUEUED_MESSAGES = 4096  # for one connection: a policy in parts, and what a relay's actors are sent at once
 BACKLOG = 4096  # the default of 100 makes 1,000 joining actors retry for a second
 
 
@@ -54,6 +55,7 @@ class Router:
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS)
         socket.setsockopt(zmq.BACKLOG, BACKLOG)
         common_options(socket)
+        socket.setsockopt(zmq.SNDHWM, QUEUED_MESSAGES)
         socket.setsockopt(zmq.IPV6, wants_ipv6(endpoint))
         self._connections = Connections()
         self._all_read = True  # by the newest `receive`
@@ -98,6 +100,10 @@ class Router:
         for ready, _ in self._poller.poll(int(seconds * 1000)):
             if ready != self._socket:
                 self._wake_read.recv(4096)
+
+    def be_watched(self, poller: zmq.Poller) -> None:
+        """Have that poller look for messages here as well."""
+        poller.register(self._socket, zmq.POLLIN)
 
     def wake(self) -> None:
         """End a `wait` in another thread."""
