@@ -17,7 +17,8 @@ MOST_LOG_STD = 20.0  # e**20 is 5e8
 MOST_LAYERS = 64
 MOST_WIDTH = 65_536
 MOST_FRAMES = 64
-OF_GAUSSIANS = {"mean", "mean_scale", "std", "std_floor", "initial_log_std", "exploration"}
+LEAST_COLOUR, MOST_COLOUR = 0.01, 2.0  # from nearly white to red
+OF_GAUSSIANS = {"mean", "mean_scale", "std", "std_floor", "initial_log_std", "exploration", "noise_colour"}
 ENCODERS = ("auto", "flat", "nature_cnn", "impala_cnn")
 STATES = {"none": 0, "gru": 1, "lstm": 2}  # numbers of a memory's state for each that it gives on
 _OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -55,6 +56,10 @@ class NetworkConfig:
     keeps for exploration_steps steps (gSDE, docs/options.md)."""
     exploration_steps: int = 4
     """Steps for which exploration=state keeps one function; 0: for a whole episode."""
+    noise_colour: float = 0.0
+    """Colour of the noise of exploration=independent: its power falls with the frequency f as 1 / f^colour, so that
+    actions of neighbouring steps lean the same way. 0: white, drawn anew in every step; 0.5: between; 1: pink
+    (docs/options.md)."""
     action_bounds: Literal["clip", "rescale", "squash"] = "clip"
     """Way of a continuous action to the environment's bounds: clip it, map -1..1 onto the bounds and clip, or squash it
     by a tanh and map that onto the bounds, with exact log-probabilities. Stored and trained on is the action before, in
@@ -187,6 +192,7 @@ def _check_numbers(network: NetworkConfig) -> None:
         "network.action_bounds=squash": network.action_bounds == "squash",
         "network.distribution=beta": network.distribution == "beta",
         "network.exploration=state": network.exploration == "state",
+        f"network.noise_colour={network.noise_colour:g}": bool(network.noise_colour),
     }
     for setting in (setting for setting, is_set in options.items() if is_set):
         if network.head or network.policy:
@@ -198,6 +204,16 @@ def _check_numbers(network: NetworkConfig) -> None:
             raise UsageError(
                 f"network.{field.name}={value} is of Gaussians, and network.distribution=beta has none: leave out one"
             )
+    if network.noise_colour and not LEAST_COLOUR <= network.noise_colour <= MOST_COLOUR:
+        raise UsageError(
+            f"network.noise_colour={network.noise_colour:g} must be 0, which is white, or from {LEAST_COLOUR:g} to "
+            f"{MOST_COLOUR:g}: choose for example 0.5"
+        )
+    if network.noise_colour and network.exploration == "state":
+        raise UsageError(
+            f"network.noise_colour={network.noise_colour:g} is of noise of every step, and network.exploration=state "
+            "keeps its noise for some steps: leave out one"
+        )
     if network.exploration == "state" and network.std == "state":
         raise UsageError("network.exploration=state makes a std of every state: leave out network.std=state")
     if network.exploration != "state" and network.exploration_steps != NetworkConfig.exploration_steps:

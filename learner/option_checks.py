@@ -13,6 +13,7 @@ MOST_COMBINATIONS = 256  # of choices, whose probabilities are summed one by one
 
 
 MOST_NOISE = 2**16  # numbers, of one environment in one step
+MOST_COLOURED = 2**12  # as many as actors make coloured
 
 
 def check_fit(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
@@ -36,6 +37,8 @@ def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
             "network.exploration=state is of numbers, and these actions are choices, which have noise of their own: "
             "leave it out"
         )
+    if network.noise_colour:
+        _check_colour(spec, network.noise_colour)
     if network.exploration == "state" and network.policy_hidden:
         numbers = sum(leaf.elements for leaf in spec.action if leaf.kind == "box")
         check_noise("network.exploration=state", (network.policy_hidden[-1] + 1) * numbers)
@@ -53,6 +56,21 @@ def check_options(spec: Spec, network: NetworkConfig, ppo: PpoConfig) -> None:
                 "ppo.divergence=kl, which has one"
             )
         _check_closed_form(spec)
+
+
+def _check_colour(spec: Spec, colour: float) -> None:
+    """Raise UsageError where an action has no numbers, or more than an actor keeps the past of."""
+    numbers = sum(leaf.elements for leaf in spec.action if leaf.kind == "box")
+    if not numbers:
+        raise UsageError(
+            f"network.noise_colour={colour:g} is of numbers, and these actions are choices, whose noise is white: "
+            "leave it out"
+        )
+    if numbers > MOST_COLOURED:
+        raise UsageError(
+            f"network.noise_colour={colour:g} keeps the past of each number of an action, at most {MOST_COLOURED:,}, "
+            f"and there are {numbers:,}: leave it out"
+        )
 
 
 def check_noise(setting: str, numbers: int) -> None:

@@ -43,10 +43,18 @@ class DividedRun:
     """One learner of real parts; the order in which actors step and messages arrive is that of a seed."""
 
     def __init__(
-        self, divisions: Mapping[str, int], *, seed: int, env: str = "CartPole-v1", memory: str = "none"
+        self,
+        divisions: Mapping[str, int],
+        *,
+        seed: int,
+        env: str = "CartPole-v1",
+        memory: str = "none",
+        noise_colour: float = 0.0,
     ) -> None:
         """divisions: environments of each actor, by its name."""
-        self._network = NetworkConfig(policy_hidden=(16,), critic_hidden=(16,), memory=memory)
+        self._network = NetworkConfig(
+            policy_hidden=(16,), critic_hidden=(16,), memory=memory, noise_colour=noise_colour
+        )
         self.now = 0.0
         self._random = random.Random(seed)
         self._numbers = itertools.count()

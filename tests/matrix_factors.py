@@ -29,6 +29,7 @@ EXPLORATIONS: dict[str, dict[str, Any]] = {
     "squash": {"action_bounds": "squash"},
     "beta": {"distribution": "beta"},
     "state": {"exploration": "state", "exploration_steps": 4},
+    "coloured": {"noise_colour": 0.5},
 }
 FACTORS: dict[str, list[str]] = {
     "observation": list(OBSERVATIONS),
@@ -69,6 +70,10 @@ REFUSED: dict[str, tuple[Callable[[Combination], bool], str]] = {
     "noise of states for choices": (
         lambda of: of["exploration"] == "state" and of["action"] not in {*BOUNDED, "endless box"},
         "network.exploration=state",
+    ),
+    "coloured noise for choices": (
+        lambda of: of["exploration"] == "coloured" and of["action"] not in {*BOUNDED, "endless box"},
+        "network.noise_colour=0.5",
     ),
     "a memory behind one of two trunks": (
         lambda of: of["network"] == "two trunks" and of["memory"] != "forgets",

@@ -33,6 +33,7 @@ OPTIONS: dict[str, tuple[gym.Space[Any], dict[str, Any], dict[str, Any]]] = {
     "squash": (PLACES, {}, {"action_bounds": "squash"}),
     "beta": (PLACES, {}, {"distribution": "beta"}),
     "exploration": (PLACES, {}, {"exploration": "state"}),
+    "coloured noise": (PLACES, {}, {"noise_colour": 0.5}),
     "mask by KL": (PLACES, {"surrogate": "divergence_mask"}, {}),
     "mask by total variation": (PLACE, {"surrogate": "divergence_mask", "divergence": "total_variation"}, {}),
 }

@@ -236,6 +236,7 @@ BARRED = {
     "a tanh without bounds": {"action": "endless box", "exploration": "squash"},
     "a Beta without bounds": {"action": "tuple", "exploration": "beta"},
     "noise of states for choices": {"action": "flags", "exploration": "state"},
+    "coloured noise for choices": {"action": "discrete", "exploration": "coloured"},
     "a memory behind one of two trunks": {"network": "two trunks", "memory": "gru"},
 }
 

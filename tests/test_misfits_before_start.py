@@ -24,6 +24,7 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
     "CNN of numbers": ({"network.encoder": "nature_cnn"}, "is for images"),
     "squashed choices": ({"network.action_bounds": "squash"}, "has nothing to squash"),
     "Beta of choices": ({"network.distribution": "beta"}, "is of numbers, and these actions are choices"),
+    "coloured choices": ({"network.noise_colour": 1.0}, "is of numbers, and these actions are choices"),
     "exploring choices": ({"network.exploration": "state"}, "is of numbers, and these actions are choices"),
     "embedded numbers": ({"network.embedding": 8}, "embeds Discrete leaves of observations, and there is none"),
     "long memory": (

@@ -11,6 +11,7 @@ from dppo.actor.sampling.noise import (
     BLOCK_STEPS,
     EPISODE,
     NoiseKind,
+    NoisePart,
     NoiseStream,
     drawn,
     environment_seeds,
@@ -96,7 +97,7 @@ def test_wide_noise_is_drawn_in_smaller_blocks() -> None:
 
 def test_a_graph_may_take_both_kinds_side_by_side() -> None:
     parts = noise_parts("normal:2 gumbel:3", 5)
-    assert parts == (("normal", 2, 1), ("gumbel", 3, 1))
+    assert parts == (NoisePart("normal", 2), NoisePart("gumbel", 3))
     rows = drawn(np.random.default_rng(1), parts, 50_000)
     assert (rows.shape, rows.dtype) == ((50_000, 5), np.float32)
     np.testing.assert_allclose(rows.mean(0), [0, 0, *[0.5772] * 3], atol=0.03)
@@ -110,7 +111,7 @@ def test_a_graph_may_take_both_kinds_side_by_side() -> None:
 
 def test_the_first_numbers_may_stay_the_same_for_some_steps() -> None:
     kind = "normal:2:16 gumbel:3"
-    assert noise_parts(kind, 5) == (("normal", 2, 16), ("gumbel", 3, 1))
+    assert noise_parts(kind, 5) == (NoisePart("normal", 2, 16), NoisePart("gumbel", 3))
     both = NoiseStream(1, first_slot=3, envs=2, life=0, kind=kind, size=5)
     alone = NoiseStream(1, first_slot=4, envs=1, life=0, kind=kind, size=5)
     rows = steps(both, 16 * 20)
@@ -125,7 +126,7 @@ def test_the_first_numbers_may_stay_the_same_for_some_steps() -> None:
 
 def test_the_first_numbers_may_stay_the_same_for_an_episode() -> None:
     kind = "normal:2:episode gumbel:3"
-    assert noise_parts(kind, 5) == (("normal", 2, EPISODE), ("gumbel", 3, 1))
+    assert noise_parts(kind, 5) == (NoisePart("normal", 2, EPISODE), NoisePart("gumbel", 3))
     both = NoiseStream(1, first_slot=3, envs=2, life=0, kind=kind, size=5)
     alone = NoiseStream(1, first_slot=4, envs=1, life=0, kind=kind, size=5)
     ends = {2: (True, False, True), 4: (False, True, True), 5: (False, False, False)}  # terminated, truncated, valid
@@ -161,6 +162,15 @@ def step_of(terminated: list[bool], truncated: list[bool], valid: list[bool]) ->
         "normal:2 gumbel:3:4",
         "normal:5:4:1",
         "normal:5:-4",
+        "normal:5:colour",
+        "normal:5:colour0",
+        "normal:5:colour0.0",
+        "normal:5:colour-1",
+        "normal:5:colour2.1",
+        "normal:5:colourinf",
+        "normal:5:colour0.5:4",
+        "normal:2 gumbel:3:colour0.5",
+        "gumbel:5:colour0.5",
         "",
         "uniform",
         "normal:",

@@ -62,6 +62,11 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "exploration behind a tanh": ({"surrogate": "kl_penalty"}, {"exploration": "state", "action_bounds": "squash"}),
     "exploration and a mask": ({"surrogate": "divergence_mask", "divergence_limit": 1e-3}, {"exploration": "state"}),
     "exploration with a memory": ({}, {"exploration": "state", "memory": "gru", "memory_width": 8}),
+    "coloured noise": ({}, {"noise_colour": 0.5}),
+    "coloured noise behind a tanh with a memory": (
+        {},
+        {"noise_colour": 1.0, "action_bounds": "squash", "memory": "gru", "memory_width": 8},
+    ),
     "beta with a memory": ({"surrogate": "kl_penalty"}, {"distribution": "beta", "memory": "lstm", "memory_width": 8}),
     "a memory and several": (
         {"dual_clip": 3.0, "value_clip_range": 0.2, "recompute_advantages": True, "normalise_rewards": True},
@@ -98,6 +103,8 @@ FITS = {
     "beta with a memory": BOUNDED,
     "exploration behind a tanh": NUMBERS,
     "exploration and a mask": NUMBERS,
+    "coloured noise": NUMBERS,
+    "coloured noise behind a tanh with a memory": NUMBERS,
 }
 
 

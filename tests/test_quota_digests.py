@@ -13,9 +13,14 @@ DIVISIONS = [{"a": 4, "b": 4}, {"a": 2, "b": 2, "c": 2, "d": 2}, {"a": 1, "b": 5
 
 
 def digests(
-    divisions: Mapping[str, int], *, seed: int = 0, env: str = "CartPole-v1", memory: str = "none"
+    divisions: Mapping[str, int],
+    *,
+    seed: int = 0,
+    env: str = "CartPole-v1",
+    memory: str = "none",
+    noise_colour: float = 0.0,
 ) -> list[str]:
-    return DividedRun(divisions, seed=seed, env=env, memory=memory).digests(VERSIONS)
+    return DividedRun(divisions, seed=seed, env=env, memory=memory, noise_colour=noise_colour).digests(VERSIONS)
 
 
 @pytest.fixture(scope="module")

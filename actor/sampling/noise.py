@@ -5,12 +5,14 @@ numbers that a slot sees are the same however the slots are grouped into actors,
 crash (its next life) does not repeat itself.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from dppo.actor.envs.interface import Step
+from dppo.actor.sampling.coloured_noise import MOST_COLOUR, MOST_COLOURED, ColouredNoise
 from dppo.protocol.errors import ProtocolError
 
 NoiseKind = Literal["normal", "gumbel"]
@@ -18,11 +20,13 @@ NoiseKind = Literal["normal", "gumbel"]
 EXPLORATION_STREAM = 0
 ENVIRONMENT_STREAM = 1
 HELD_STREAM = 2
+COLOURED_STREAM = 3
 
 KINDS: dict[str, NoiseKind] = {"normal": "normal", "gumbel": "gumbel"}
 
 EPISODE = 0  # in the place of steps: as long as an episode
 OF_AN_EPISODE = "episode"  # its word in a graph
+_COLOUR = re.compile(r"colour(\d(?:\.\d{1,6})?)")
 
 BLOCK_STEPS = 256  # drawn at once; one call a slot and step would cost more than a small policy
 BLOCK_NUMBERS = 2**16  # and at most so many numbers a slot, for wide actions
@@ -34,6 +38,7 @@ class NoisePart(NamedTuple):
     kind: NoiseKind
     size: int
     steps: int = 1  # for which they stay the same; EPISODE: until the episode ends
+    colour: float = 0.0  # of normal ones: their power falls as 1 / f^colour; 0: white
 
 
 class NoiseStream:
@@ -45,15 +50,19 @@ class NoiseStream:
         self.size = size
         first, *others = noise_parts(kind, size)
         slots = range(first_slot, first_slot + envs)
-        self._held: _Held | None = None
+        self._held: _Held | _Coloured | None = None
         self._of_episodes: _HeldForEpisodes | None = None
-        if first.steps != 1:
+        is_plain = first.steps == 1 and not first.colour
+        if first.colour:
+            generators = [np.random.default_rng(_sequence(seed, slot, life, COLOURED_STREAM)) for slot in slots]
+            self._held = _Coloured(first, generators)
+        elif first.steps != 1:
             generators = [np.random.default_rng(_sequence(seed, slot, life, HELD_STREAM)) for slot in slots]
             if first.steps == EPISODE:
                 self._of_episodes = _HeldForEpisodes(first, generators)
             else:
                 self._held = _Held(first, generators)
-        self._parts = (first, *others) if first.steps == 1 else tuple(others)
+        self._parts = (first, *others) if is_plain else tuple(others)
         size = sum(part.size for part in self._parts)
         self._generators = [np.random.default_rng(_sequence(seed, slot, life, EXPLORATION_STREAM)) for slot in slots]
         # must not depend on E: a slot's numbers would then depend on its actor
@@ -104,6 +113,24 @@ class _Held:
         return np.concatenate([self._kept, noise], 1)
 
 
+class _Coloured:
+    """Noise of which each step depends on those before, of several slots. It goes on over episodes and versions."""
+
+    def __init__(self, part: NoisePart, generators: Sequence[np.random.Generator]) -> None:
+        self._slots = [ColouredNoise(generator, part.size, part.colour) for generator in generators]
+        self._block = np.empty((0, len(generators), part.size), np.float32)
+        self._step = 0
+
+    def beside(self, noise: np.ndarray) -> np.ndarray:
+        """Return the numbers of this step, [E, size], and the others [E, n] behind them."""
+        if self._step == len(self._block):
+            self._block = np.stack([slot.block() for slot in self._slots], axis=1)
+            self._step = 0
+        numbers = self._block[self._step]
+        self._step += 1
+        return np.concatenate([numbers, noise], 1)
+
+
 class _HeldForEpisodes:
     """Noise that stays the same for an episode, of several slots."""
 
@@ -125,8 +152,8 @@ class _HeldForEpisodes:
 def noise_parts(kind: str, size: int) -> tuple[NoisePart, ...]:
     """Return the parts in their order, of "normal", "gumbel" or "normal:2 gumbel:6": how many numbers of which kind.
 
-    "normal:2:16": the same for 16 steps, which only the first part can be; "normal:2:episode": for an episode. Raises
-    ProtocolError for what is no such text, or for another size in all.
+    "normal:2:16": the same for 16 steps, which only the first part can be; "normal:2:episode": for an episode;
+    "normal:2:colour0.5": of that colour. Raises ProtocolError for what is no such text, or for another size in all.
     """
     if kind in KINDS:
         return (NoisePart(KINDS[kind], size),)
@@ -134,7 +161,12 @@ def noise_parts(kind: str, size: int) -> tuple[NoisePart, ...]:
     allowed = [len(text) == 2 or (len(text) == 3 and not place) for place, text in enumerate(texts)]
     if not all(allowed) or not all(name in KINDS and _are_counts(*counts) for name, *counts in texts):
         raise ProtocolError(f"the policy graph asks for noise of kind {kind[:64]!r}; known are {', '.join(KINDS)}")
-    parts = tuple(NoisePart(KINDS[name], int(size), *map(_steps, steps)) for name, size, *steps in texts)
+    parts = tuple(NoisePart(KINDS[name], int(size), *_manner(*steps)) for name, size, *steps in texts)
+    if parts[0].colour and (parts[0].kind != "normal" or parts[0].size > MOST_COLOURED):
+        raise ProtocolError(
+            f"the policy graph asks for coloured noise as {kind[:64]!r}, which is for up to {MOST_COLOURED} normal "
+            "numbers"
+        )
     if sum(part.size for part in parts) != size:
         raise ProtocolError(
             f"the policy graph asks for {size} numbers of noise, and for {sum(part.size for part in parts)} as "
@@ -143,12 +175,23 @@ def noise_parts(kind: str, size: int) -> tuple[NoisePart, ...]:
     return parts
 
 
-def _are_counts(size: str, *steps: str) -> bool:
-    return _is_count(size) and all(text == OF_AN_EPISODE or _is_count(text) for text in steps)
+def _are_counts(size: str, *manner: str) -> bool:
+    return _is_count(size) and all(
+        text == OF_AN_EPISODE or _is_count(text) or 0 < _colour(text) <= MOST_COLOUR for text in manner
+    )
 
 
-def _steps(text: str) -> int:
-    return EPISODE if text == OF_AN_EPISODE else int(text)
+def _manner(text: str = "1") -> tuple[int, float]:
+    """Steps for which numbers stay the same, and their colour."""
+    if colour := _colour(text):
+        return 1, colour
+    return EPISODE if text == OF_AN_EPISODE else int(text), 0.0
+
+
+def _colour(text: str) -> float:
+    """Return the colour that the text names; 0 for one that names none."""
+    found = _COLOUR.fullmatch(text)
+    return float(found[1]) if found else 0.0
 
 
 def _is_count(text: str) -> bool:
@@ -162,7 +205,7 @@ def drawn(generator: np.random.Generator, parts: Sequence[NoisePart], rows: int)
         if kind == "normal"
         # numpy draws again where the logarithm would be infinite; in float32 we would have to
         else generator.gumbel(size=(rows, size)).astype(np.float32)
-        for kind, size, _ in parts
+        for kind, size, *_ in parts
     ]
     return columns[0] if len(columns) == 1 else np.concatenate(columns or [np.empty((rows, 0), np.float32)], 1)
 

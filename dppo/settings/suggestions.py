@@ -51,6 +51,7 @@ _TABLE = (
     ("network.action_bounds", "squash", "squash_output tanh_squash"),
     ("network.exploration", "state", "use_sde gsde sde"),
     ("network.exploration_steps", "", "sde_sample_freq"),
+    ("network.noise_colour", "", "noise_color color colour colored_noise noise_color_beta noise_beta"),
     ("network.policy_hidden and network.critic_hidden", "", "net_arch hidden hidden_size hidden_sizes"),
     (
         "network.policy_hidden and network.critic_hidden",

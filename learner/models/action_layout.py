@@ -32,11 +32,16 @@ class ActionLayout:
     """Layout of the leaves of one spec. Rows of actions hold the numbers first, then the choices."""
 
     def __init__(
-        self, leaves: Sequence[Leaf], noise_of_a_number: tuple[int, int] = (1, 0), held_steps: int = 1
+        self,
+        leaves: Sequence[Leaf],
+        noise_of_a_number: tuple[int, int] = (1, 0),
+        held_steps: int = 1,
+        noise_colour: float = 0.0,
     ) -> None:
         """noise_of_a_number: how many normal and Gumbel numbers of noise a sample takes for each number.
 
-        held_steps: for which the noise of numbers stays the same; 0: for an episode.
+        held_steps: for which the noise of numbers stays the same; 0: for an episode. noise_colour: of the noise of
+        numbers; 0: white.
         """
         self.leaves = tuple(leaves)
         self.boxes = tuple(leaf for leaf in leaves if leaf.kind == "box")
@@ -44,7 +49,9 @@ class ActionLayout:
         self.numbers = sum(leaf.elements for leaf in self.boxes)  # n
         self.choices = tuple(count for leaf in self.chosen for count in leaf.choices)  # values of each of k elements
         self.most = max(self.choices, default=0)  # m
-        self._held_steps = held_steps
+        self._manner = "" if held_steps == 1 else f":{held_steps or 'episode'}"
+        if noise_colour:
+            self._manner = f":colour{noise_colour:.6f}".rstrip("0").rstrip(".")
         self._normals, self._gumbels = (self.numbers * of_each for of_each in noise_of_a_number)
         self.kind: Kind = "joint" if self.boxes else "multi_categorical"
         if not self.chosen:
@@ -66,13 +73,12 @@ class ActionLayout:
     def noise(self) -> str:
         """Kinds of noise in order: "normal", "gumbel", or both with how many of each, "normal:2 gumbel:6".
 
-        "normal:2:16" stays the same for 16 steps, "normal:2:episode" for an episode.
+        "normal:2:16" stays the same for 16 steps, "normal:2:episode" for an episode, "normal:2:colour0.5" is coloured.
         """
         gumbels = self.noise_size - self._normals
-        if not (self._normals and gumbels) and self._held_steps == 1:
+        if not (self._normals and gumbels) and not self._manner:
             return "normal" if self._normals else "gumbel"
-        held = "" if self._held_steps == 1 else f":{self._held_steps or 'episode'}"
-        parts = {f"normal:{self._normals}{held}": self._normals, f"gumbel:{gumbels}": gumbels}
+        parts = {f"normal:{self._normals}{self._manner}": self._normals, f"gumbel:{gumbels}": gumbels}
         return " ".join(part for part, size in parts.items() if size)
 
     def bounds(self) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ def _of_numbers(network: NetworkConfig, features: int) -> NumbersHead:
     """Return what the outputs for numbers mean. features: of the encoder, or of the memory."""
     if network.distribution == "beta":
         return BetaHead()
-    gaussian = GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor)
+    gaussian = GaussianHead(network.mean, network.mean_scale, network.std, network.std_floor, network.noise_colour)
     if network.exploration == "independent":
         return gaussian
     return ExplorationHead(gaussian, (features, *network.policy_hidden)[-1], network.exploration_steps)
@@ -187,7 +187,7 @@ def perceptron_policy(
     frames: Sequence[Leaf] = (),
 ) -> PolicyNetwork:
     """A perceptron on the encoder's features [N, features], or on the memory's, with the built-in head."""
-    layout = ActionLayout(spec.action, numbers.noise_of_a_number, numbers.held_steps)
+    layout = ActionLayout(spec.action, numbers.noise_of_a_number, numbers.held_steps, numbers.noise_colour)
     check_noise(_setting_of(numbers), layout.noise_of_numbers)
     head = ActionHead(layout, numbers, float(initial_log_std), squashes=action_bounds == "squash")
     kept = numbers.hidden if isinstance(numbers, ExplorationHead) else 0  # of the inputs of the last layer

@@ -34,6 +34,7 @@ class GaussianHead:
     mean_scale: float = 1.0  # of tanh
     std: Std = "free"
     std_floor: float = 1e-3  # of state
+    noise_colour: float = 0.0  # 0: white
     noise_of_a_number: ClassVar[tuple[int, int]] = (1, 0)  # normal and Gumbel
     held_steps: ClassVar[int] = 1  # for which it stays the same
 
@@ -77,6 +78,7 @@ class BetaHead:
 
     noise_of_a_number: ClassVar[tuple[int, int]] = NOISE
     held_steps: ClassVar[int] = 1
+    noise_colour: ClassVar[float] = 0.0
 
     def outputs(self, actions: int) -> int:
         """Return how many outputs a Beta distribution of so many dimensions takes."""
@@ -95,6 +97,7 @@ class ExplorationHead:
     gaussian: GaussianHead  # with a free std
     hidden: int  # outputs of the last hidden layer
     held_steps: int  # for which the noise stays the same; 0: for an episode
+    noise_colour: ClassVar[float] = 0.0
 
     @property
     def noise_of_a_number(self) -> tuple[int, int]:
