@@ -9,7 +9,7 @@ import pytest
 from scripts.experiments import actor_counts, speeds, stragglers
 from scripts.experiments.intervals import interval
 from scripts.experiments.learning import Curve, Point
-from scripts.experiments.row_files import write_rows
+from scripts.experiments.row_files import line, write_rows, write_runs
 
 
 @pytest.fixture
@@ -60,7 +60,10 @@ def test_an_interval_holds_the_mean_and_widens_with_the_spread() -> None:
 
 def test_a_curve_is_averaged_over_the_steps_that_it_took() -> None:
     points = [Point(100, 1.0, float("nan"), 100), Point(200, 2.0, 50.0, 100), Point(400, 3.0, 100.0, 200)]
-    assert Curve(points, None).return_up_to(300) == pytest.approx((50 * 100 + 100 * 100) / 300)
+    curve = Curve(points, None)
+    assert curve.return_up_to(300) == pytest.approx((50 * 100 + 100 * 100) / 200), "from the first return on"
+    assert curve.return_within(2.5) == pytest.approx((50 * 1 + 100 * 0.5) / 1.5)
+    assert np.isnan(Curve(points[:1], None).return_up_to(300))
 
 
 def test_sixteen_environments_are_divided_among_any_number_of_actors() -> None:
@@ -75,3 +78,17 @@ def test_rows_of_an_experiment_stay_where_others_are_run_again(tmp_path: Path) -
     assert written == {"kind": "states", "date": "today", "rows": {"quota": 1, "minimum": 3}}
     write_rows(output, {"kind": "steps", "date": "today"}, {"minimum": 4})
     assert json.loads(Path(output).read_bytes())["rows"] == {"minimum": 4}
+
+
+def test_runs_of_other_seeds_are_beside_those_that_the_file_has(tmp_path: Path) -> None:
+    output = str(tmp_path / "runs.json")
+    write_runs(output, {"env": "A", "date": "yesterday"}, "white", {2: {"steps": 3.0, "best": None}})
+    row = write_runs(output, {"env": "A", "date": "today"}, "white", {1: {"steps": 1.0, "best": 5.0}})
+    assert (row["seeds"], row["steps"]["mean"], row["steps"]["seeds"]) == (2, 2.0, [1.0, 3.0])
+    assert (row["best"]["of"], row["best"]["mean"]) == (1, 5.0)
+    write_runs(output, {"env": "A", "date": "today"}, "pink", {1: {"steps": None, "best": None}})
+    written = json.loads(Path(output).read_bytes())
+    assert written["rows"]["white"] == row
+    assert written["rows"]["pink"] == {"seeds": 1, "steps": None, "best": None}
+    assert line("pink", written["rows"]["pink"]).endswith("(1 seeds): steps -, best -")
+    assert list(written["runs"]["white"]) == ["1", "2"]

@@ -6,15 +6,48 @@ from pathlib import Path
 from typing import Any
 
 from dppo.bench.result_file import write_result
+from scripts.experiments.intervals import interval, text_of
 
 CHANGES = ("date", "load_before")  # from piece to piece
+
+Figures = Mapping[str, float | None]  # of one run; None: it has none
 
 
 def write_rows(output: str, about: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
     """Write the rows beside those that the file has, if they are of the same experiment; "" is no file."""
+    write_result({**about, "rows": {**_kept(output, about, "rows"), **rows}}, output)
+
+
+def write_runs(output: str, about: Mapping[str, Any], name: str, runs: Mapping[int, Figures]) -> dict[str, Any]:
+    """Write runs of a row, by seed, beside those that the file has, of other seeds too. Return the row of all seeds."""
+    before = _kept(output, about, "runs")
+    own: dict[str, Figures] = {**before.get(name, {}), **{str(seed): figures for seed, figures in runs.items()}}
+    kept = {**before, name: {seed: own[seed] for seed in sorted(own, key=int)}}
+    rows = {each: row_of(list(of_seeds.values())) for each, of_seeds in kept.items()}
+    write_result({**about, "rows": rows, "runs": kept}, output)
+    return rows[name]
+
+
+def row_of(runs: list[Figures]) -> dict[str, Any]:
+    """Return the interval of each figure over the runs that have it, and how many those are; None: no run has it."""
+    row: dict[str, Any] = {"seeds": len(runs)}
+    for figure in runs[0]:
+        found = [value for run in runs if (value := run[figure]) is not None]
+        row[figure] = {"of": len(found), **interval(found)} if found else None
+    return row
+
+
+def line(name: str, row: Mapping[str, Any]) -> str:
+    """Return one row as text."""
+    figures = {figure: found for figure, found in row.items() if figure != "seeds"}
+    texts = [f"{figure} {'-' if found is None else text_of(found, 1)}" for figure, found in figures.items()]
+    return f"{name:>14} ({row['seeds']} seeds): " + ", ".join(texts)
+
+
+def _kept(output: str, about: Mapping[str, Any], part: str) -> dict[str, Any]:
     before: dict[str, Any] = {}
     if output and Path(output).exists():
         before = json.loads(Path(output).read_bytes())
     same = {name: value for name, value in about.items() if name not in CHANGES}
-    kept = before.get("rows", {}) if same.items() <= before.items() else {}
-    write_result({**about, "rows": {**kept, **rows}}, output)
+    kept: dict[str, Any] = before.get(part, {}) if same.items() <= before.items() else {}
+    return kept

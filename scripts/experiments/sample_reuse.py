@@ -1,24 +1,24 @@
-"""Sample reuse: steps to the target with and without earlier batches.
+"""Sample reuse: steps to the target with and without earlier batches, and minutes with slow simulators.
 
     python -m scripts.experiments.sample_reuse CartPole-v1 --output benchmarks/reuse-CartPole-v1.json
 
-Steps do not depend on how slow simulators are; where the learner is idle, minutes are as many times fewer as steps are.
-`dppo bench slow` measures minutes.
+Which steps are made does not depend on how slow simulators are: all step at the same time, and stand still for updates.
+So minutes follow from one run: rows of so many milliseconds, messages, and updates of the CPU time that they took here.
+`dppo bench slow` measures minutes of real processes.
 """
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import NamedTuple
 
 from dppo.bench.observed_run import conditions
 from dppo.learner.config import LearnerConfig
-from scripts.experiments.intervals import interval
 from scripts.experiments.learning import config_of, learned
-from scripts.experiments.row_files import write_rows
+from scripts.experiments.row_files import Figures, line, write_runs
 
 ACTORS, SIMULATORS = 2, 16
+MESSAGE_SECONDS = 2e-4
+MILLISECONDS = (1, 10, 100)  # of a step of a simulator
 
 
 class Task(NamedTuple):
@@ -28,12 +28,35 @@ class Task(NamedTuple):
     flags: str
 
 
+class Reached(NamedTuple):
+    """A run that reached its target."""
+
+    steps: int
+    rows: int  # of all simulators, one behind the other
+    updates: int
+    update_seconds: float  # CPU time of an update
+
+    def minutes(self, milliseconds: float) -> float:
+        """From the first step to the target; for an update actors stop and get the next policy."""
+        rows = self.rows * milliseconds / 1000
+        return (rows + self.updates * (self.update_seconds + 2 * MESSAGE_SECONDS)) / 60
+
+    def idle(self, milliseconds: float) -> float:
+        """Share of the time in which the learner waits for a batch."""
+        return 1 - self.updates * self.update_seconds / 60 / self.minutes(milliseconds)
+
+
 LUNAR = "--run.target-return 200 --run.total-steps 400000 --ppo.learning-rate 1e-3 --ppo.minibatch-steps 256"
+MOUNTAIN = (
+    "--run.target-return 90 --run.total-steps 200000 --ppo.learning-rate 1e-3 --ppo.gamma 0.999 "
+    "--collect.batch-steps 4096 --network.noise-colour 1"
+)
 TASKS: Mapping[str, Task] = {
     "CartPole-v1": Task("", ""),
     "Pendulum-v1": Task("", ""),
     "Acrobot-v1": Task("", "--run.target-return -100 --run.total-steps 200000 --ppo.learning-rate 1e-3"),
     "LunarLander-v3": Task("box2d-classic", f"{LUNAR} --ppo.normalise-advantages batch"),
+    "MountainCarContinuous-v0": Task("", MOUNTAIN),
 }
 
 
@@ -51,27 +74,39 @@ def variants(config: LearnerConfig) -> dict[str, Sequence[str]]:
     }
 
 
-def solved_steps(env: str, flags: Sequence[str], seed: int, window: int) -> float:
-    """Steps until the mean of so many episodes is at the target; infinite where it was not reached."""
-    task = TASKS[env]
-    own = (
-        "--seed",
-        str(seed),
-        "--collect.envs-per-actor",
-        str(SIMULATORS // ACTORS),
-        "--run.return-window",
-        str(window),
-    )
+def reached(env: str, flags: Sequence[str], seed: int, window: int) -> Reached | None:
+    """Train until the mean of so many episodes is at the target; None where it was not reached."""
+    task, each = TASKS[env], SIMULATORS // ACTORS
+    own = ("--seed", str(seed), "--collect.envs-per-actor", str(each), "--run.return-window", str(window))
     config = config_of(env, (*task.flags.split(), *flags, *own), task.preset)
-    curve = learned(config, [SIMULATORS // ACTORS] * ACTORS, lambda slots: 0.001, message_seconds=2e-4)
-    return float(curve.solved.steps) if curve.solved else math.inf
+    rows = 0
+
+    def seconds(slots: range) -> float:
+        nonlocal rows
+        rows += slots.start == 0
+        return 0.001
+
+    curve = learned(config, [each] * ACTORS, seconds, message_seconds=MESSAGE_SECONDS)
+    if curve.solved is None:
+        return None
+    updates = len(curve.points)
+    return Reached(curve.solved.steps, rows, updates, sum(point.update_seconds for point in curve.points) / updates)
+
+
+def figures(run: Reached | None) -> Figures:
+    """Figures of one run: none where it did not reach the target."""
+    minutes = {f"minutes_{ms}": None if run is None else run.minutes(ms) for ms in MILLISECONDS}
+    idle = {f"idle_{ms}": None if run is None else run.idle(ms) for ms in MILLISECONDS}
+    if run is None:
+        return {"steps": None, "updates": None, "update_seconds": None, **minutes, **idle}
+    return {"steps": run.steps, "updates": run.updates, "update_seconds": run.update_seconds, **minutes, **idle}
 
 
 def main() -> None:
     """Run all variants of a task with all seeds; print and write a row a variant."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("env", choices=list(TASKS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
     parser.add_argument("--window", type=int, default=20, help="episodes whose mean must reach the target")
     parser.add_argument("--variants", nargs="*", default=None)
     parser.add_argument("--output", default="")
@@ -83,21 +118,14 @@ def main() -> None:
         "env": arguments.env,
         "window": arguments.window,
         "flags": task.flags,
+        "simulators": SIMULATORS,
         **conditions(),
     }
-    rows = {}
     for name in arguments.variants or chosen:
-        steps = [
-            solved_steps(arguments.env, chosen[name], seed, arguments.window) for seed in range(1, arguments.seeds + 1)
-        ]
-        reached = [each for each in steps if each < math.inf]
-        rows[name] = {
-            "solved": len(reached),
-            "median_steps": median(steps) if len(reached) == len(steps) else None,
-            "steps": interval(reached) if reached else None,
-        }
-        print(f"{arguments.env}, {name}: solved {len(reached)} of {len(steps)}, steps {sorted(steps)}", flush=True)
-        write_rows(arguments.output, {**about, "simulators": SIMULATORS}, rows)
+        for seed in arguments.seeds:
+            run = reached(arguments.env, chosen[name], seed, arguments.window)
+            row = write_runs(arguments.output, about, name, {seed: figures(run)})
+        print(line(name, row), flush=True)
 
 
 if __name__ == "__main__":

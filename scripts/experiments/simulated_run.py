@@ -51,16 +51,19 @@ class SimulatedRun:
         seconds: Seconds,
         *,
         message_seconds: float = 0.0,
-        update_seconds: float = 0.0,
+        update_step_seconds: float = 0.0,
     ) -> None:
-        """divisions: environments of each actor. message_seconds: from a message of the learner to its arrival."""
+        """divisions: environments of each actor. message_seconds: from a message of the learner to its arrival.
+
+        update_step_seconds: of an update, for each step of its batch.
+        """
         self.now = 0.0
         self._config, self._seconds = config, seconds
-        self._message_seconds, self._update_seconds = message_seconds, update_seconds
+        self._message_seconds, self._update_step_seconds = message_seconds, update_step_seconds
         self._session = LearnerSession(_settings(config, sum(divisions)), Ledger(), SlotTable(1, limit=sum(divisions)))
         self._events: list[tuple[float, int, Actor | None]] = [(0.0, 0, None)]
         self._order = itertools.count(1)
-        self._version = 0
+        self.version = 0  # of the newest policy
         self._actors: dict[PeerKey, Actor] = {}
         for number in range(len(divisions)):
             self._start(number, range(sum(divisions[:number]), sum(divisions[: number + 1])))
@@ -75,9 +78,10 @@ class SimulatedRun:
         self._exchange(actor)  # HELLO: slots are handed out in the order of starts
 
     def _prepared(self) -> Trainer:
-        session = self._session
-        while session.peer_table.spec is None or len(session.peer_table.peers) < len(self._actors):
+        session, peers = self._session, self._session.peer_table.peers
+        while len(peers) < len(self._actors) or not all(peer.ready for peer in peers.values()):
             self._turn()
+        assert session.peer_table.spec is not None, "that is what makes peers ready"
         config = self._config
         return Trainer(
             session.peer_table.spec,
@@ -89,18 +93,21 @@ class SimulatedRun:
 
     def publish(self) -> None:
         """Publish the trainer's policy."""
-        self._version += 1
-        graph = self.trainer.graph_bytes(self._version)
+        self.version += 1
+        graph = self.trainer.graph_bytes(self.version)
         if self._config.collect.rule == "quota":
             graph += group_metadata()
-        self._do(self._session.publish(self._version, graph, self.now))
+        self._do(self._session.publish(self.version, graph, self.now))
 
     def next_batch(self) -> list[Received]:
-        """Let time go on until a batch is full."""
+        """Let time go on until a batch is full, and by an update on it, during which actors go on if they may."""
         while self._session.cycle.phase is not Phase.UPDATING:
             self._turn()
-        batch = list(self._session.cycle.batch.rollouts)
-        self.now += self._update_seconds
+        batch = list(self._session.cycle.taken.rollouts)
+        updated_at = self.now + self._update_step_seconds * sum(rollout.segment.steps for rollout in batch)
+        while self._config.collect.max_staleness and self._events[0][0] <= updated_at:
+            self._turn()
+        self.now = updated_at
         return batch
 
     def close(self) -> None:
@@ -171,4 +178,5 @@ def _settings(config: LearnerConfig, slots: int) -> Settings:
         collect.stop_grace_seconds,
         rule=collect.rule,
         slots=slots if collect.rule == "quota" else 0,
+        max_staleness=collect.max_staleness,
     )

@@ -1,0 +1,125 @@
+"""Staleness and its corrections: what is learned by step and by simulated second while actors go on during updates.
+
+    python -m scripts.experiments.staleness CartPole-v1 --output benchmarks/staleness-CartPole-v1.json
+
+An update takes twice as long as collecting a batch: actors fill all batches in hand, so that steps become as old as
+they may. Without staleness both take turns, and a batch takes three parts of time in place of two.
+"""
+
+import argparse
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, NamedTuple
+
+from dppo.bench.observed_run import conditions
+from scripts.experiments.learning import Curve, config_of, learned
+from scripts.experiments.row_files import line, write_runs
+
+ACTORS = 2
+ROW_SECONDS, MESSAGE_SECONDS = 1e-3, 2e-4
+UPDATE_BATCHES = 2.0  # duration of an update, in durations of collecting a batch
+STALENESSES = (0, 1, 2, 4, 8)
+CORRECTIONS = ("none", "decoupled", "vtrace")
+
+
+class Task(NamedTuple):
+    """A task, and how far it is trained."""
+
+    preset: str  # "": the one of its name
+    flags: str
+    simulators: int
+    steps: int
+
+
+TASKS: Mapping[str, Task] = {
+    "CartPole-v1": Task("", "--run.return-window 20", 16, 30_000),
+    "Pendulum-v1": Task("", "--run.return-window 20", 16, 40_000),
+    "HalfCheetah-v5": Task(
+        "mujoco-classic", "--run.return-window 8 --run.total-steps 60000 --ppo.minibatch-steps 256", 8, 60_000
+    ),
+}
+
+
+class Way(NamedTuple):
+    """One way to go on during updates."""
+
+    staleness: int  # collect.max_staleness
+    correction: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Settings of it."""
+        return ("--collect.max-staleness", str(self.staleness), "--ppo.correction", self.correction)
+
+
+def ways(stalenesses: list[int], corrections: list[str]) -> list[Way]:
+    """All of them; without staleness there is nothing to correct."""
+    return [
+        Way(staleness, correction)
+        for staleness, correction in product(stalenesses, corrections)
+        if staleness or correction == "none"
+    ]
+
+
+def trained(env: str, way: Way, seed: int, steps: int) -> tuple[Curve, float]:
+    """Train so many steps. Return the curve, and the simulated seconds that a learner that never waits takes."""
+    task = TASKS[env]
+    each = task.simulators // ACTORS
+    own = ("--seed", str(seed), "--collect.envs-per-actor", str(each))
+    config = config_of(env, (*task.flags.split(), *way.flags, *own), task.preset)
+    update_step_seconds = UPDATE_BATCHES * ROW_SECONDS / task.simulators
+    curve = learned(
+        config,
+        [each] * ACTORS,
+        lambda slots: ROW_SECONDS,
+        message_seconds=MESSAGE_SECONDS,
+        update_step_seconds=update_step_seconds,
+        stop_at_target=False,
+        until_steps=steps,
+    )
+    return curve, update_step_seconds * steps
+
+
+def figures(env: str, way: Way, seed: int, steps: int) -> dict[str, float]:
+    """Figures of one run."""
+    curve, seconds = trained(env, way, seed, steps)
+    return {
+        "return_up_to_steps": curve.return_up_to(steps),
+        "return_within_seconds": curve.return_within(seconds),
+        "last_return": curve.points[-1].mean_return,
+        "seconds": curve.points[-1].seconds,
+        "batch_steps": sum(point.batch_steps for point in curve.points) / len(curve.points),
+        "staleness": sum(point.staleness for point in curve.points) / len(curve.points),
+    }
+
+
+def main() -> None:
+    """Run all ways with all seeds; print and write a row a way."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("env", choices=list(TASKS))
+    parser.add_argument("--staleness", type=int, nargs="*", default=list(STALENESSES))
+    parser.add_argument("--corrections", nargs="*", choices=CORRECTIONS, default=list(CORRECTIONS))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--steps", type=int, default=0, help="0: those of the task")
+    parser.add_argument("--output", default="")
+    arguments = parser.parse_args()
+    task = TASKS[arguments.env]
+    steps = arguments.steps or task.steps
+    about: dict[str, Any] = {
+        "experiment": "staleness",
+        "env": arguments.env,
+        "flags": task.flags,
+        "simulators": task.simulators,
+        "steps": steps,
+        "update_batches": UPDATE_BATCHES,
+        **conditions(),
+    }
+    for way in ways(arguments.staleness, arguments.corrections):
+        name = f"{way.staleness} {way.correction}"
+        for seed in arguments.seeds:
+            row = write_runs(arguments.output, about, name, {seed: figures(arguments.env, way, seed, steps)})
+        print(line(name, row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Stragglers' scores: steps and simulated seconds to CartPole-v1's target under each collection rule.
+
+    python -m scripts.experiments.straggler_scores --kind steps --output benchmarks/straggler-scores-steps.json
+
+32 environments, each with an actor of its own; a step takes 10 ms, a slow one ten times as long. What is slow does not
+depend on the state, so a rule costs time, and steps only by the form of its batches.
+"""
+
+import argparse
+from collections.abc import Mapping
+from typing import get_args
+
+from dppo.bench.observed_run import conditions
+from scripts.experiments import speeds
+from scripts.experiments.learning import Curve, config_of, learned
+from scripts.experiments.row_files import Figures, line, write_runs
+
+ENVIRONMENTS = 32
+WINDOW = 20  # episodes whose mean must reach the target
+STEPS = 150_000  # at most
+RULES: Mapping[str, str] = {
+    "minimum": "--collect.rule minimum",
+    "minimum, drop": "--collect.rule minimum --collect.on-stop drop",
+    "even_shares": "--collect.rule even_shares",
+    "quorum": "--collect.rule quorum",
+    "quorum, drop": "--collect.rule quorum --collect.on-stop drop",
+    "quota": "--collect.rule quota",
+}
+
+
+def trained(rule: str, kind: speeds.Kind, seed: int, *, environments: int = ENVIRONMENTS, steps: int = STEPS) -> Curve:
+    """Train to the target, one environment an actor."""
+    own = f"--seed {seed} --actors {environments} --collect.envs-per-actor 1 --run.return-window {WINDOW}"
+    config = config_of("CartPole-v1", (*RULES[rule].split(), *own.split()))
+    of_slots = [speeds.Speed(slot, kind, seed) for slot in range(environments)]
+
+    def seconds(slots: range) -> float:
+        found = max(of_slots[slot].seconds for slot in slots)
+        for slot in slots:
+            of_slots[slot].advance()
+        return found
+
+    return learned(config, [1] * environments, seconds, message_seconds=2e-4, until_steps=steps)
+
+
+def figures(curve: Curve) -> Figures:
+    """Figures of one run."""
+    return {
+        "steps": curve.solved.steps if curve.solved else None,
+        "seconds": curve.solved.seconds if curve.solved else None,
+        "return_up_to_25000": curve.return_up_to(25_000),
+        "batch_steps": sum(point.batch_steps for point in curve.points) / len(curve.points),
+        "steps_a_second": curve.points[-1].steps / curve.points[-1].seconds,
+    }
+
+
+def main() -> None:
+    """Run all rules with all seeds on one kind of stragglers; print and write a row a rule."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", choices=get_args(speeds.Kind), required=True)
+    parser.add_argument("--rules", nargs="*", choices=list(RULES), default=list(RULES))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--output", default="")
+    arguments = parser.parse_args()
+    about = {"experiment": "straggler_scores", "kind": arguments.kind, "window": WINDOW, **conditions()}
+    about = {**about, "environments": ENVIRONMENTS, "most_steps": STEPS}
+    for rule in arguments.rules:
+        for seed in arguments.seeds:
+            curve = trained(rule, arguments.kind, seed)
+            row = write_runs(arguments.output, about, rule, {seed: figures(curve)})
+        print(line(rule, row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
