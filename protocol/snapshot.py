@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 PART_BYTES = 32768  # passes within the 3 s of the heartbeats at 11 KB/s
+SMALL_PART_BYTES = 4096  # ... at 1.4 KB/s; for a peer that has lost a connection over a policy
 MAX_PARTS = 512  # half of what libzmq queues for an actor
 
 
@@ -25,8 +26,16 @@ class Snapshot:
     @cached_property
     def parts(self) -> tuple[memoryview, ...]:
         """The graph in order, in pieces that a slow connection can take; most graphs are one piece."""
+        return self._cut(PART_BYTES)
+
+    @cached_property
+    def small_parts(self) -> tuple[memoryview, ...]:
+        """The same in smaller pieces, for a peer that those were too large for."""
+        return self._cut(SMALL_PART_BYTES)
+
+    def _cut(self, part_bytes: int) -> tuple[memoryview, ...]:
         graph = memoryview(self.graph)
-        size = max(PART_BYTES, math.ceil(len(graph) / MAX_PARTS))
+        size = max(part_bytes, math.ceil(len(graph) / MAX_PARTS))
         return tuple(graph[start : start + size] for start in range(0, max(len(graph), 1), size))
 
 

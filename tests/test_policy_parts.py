@@ -54,6 +54,40 @@ def test_an_actor_loads_the_policy_with_its_last_part(world: Simulation) -> None
     assert actor.session.policy == (1, 1)
 
 
+def test_after_a_connection_that_was_lost_over_a_policy_they_come_in_smaller_parts(
+    world: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "PART_BYTES", 2)
+    monkeypatch.setattr(snapshot, "SMALL_PART_BYTES", 1)
+    slow, other = world.start("slow"), world.start("other")
+    world.exchange()
+    world.train()
+    assert largest_part(world, slow) == largest_part(world, other) == 2
+    for actor in (other, slow):  # one has read its policy when its connection ends, the other has not
+        assert actor.connection is not None
+        world.deliver_down(actor.connection, 2 if actor is other else 1)
+        world.deliver_up(actor.connection)
+        connect_again(world, actor)
+    world.run_until_updates(2)
+    assert (largest_part(world, slow), largest_part(world, other)) == (1, 2), "of each policy on that connection"
+    connect_again(world, slow)
+    world.run_until_updates(2)
+    assert largest_part(world, slow) == 1, "of those on later connections, too"
+    world.end()
+
+
+def connect_again(world: Simulation, actor: Process) -> None:
+    world.cut(actor, lose_up=False, noticed=True)
+    world.attach(actor)
+
+
+def largest_part(world: Simulation, actor: Process) -> int:
+    """Bytes of the largest piece of a policy that was sent to the actor on the connection that it has now."""
+    assert actor.connection is not None
+    blobs = [send.blob for send in world.sent if send.peer == actor.connection.key and send.blob is not None]
+    return max(map(len, blobs))
+
+
 def test_on_a_new_connection_a_policy_begins_anew(world: Simulation) -> None:
     actor = world.start("a")
     world.exchange()

@@ -248,7 +248,7 @@ class CollectionCycle:
         peer.policy_due = peer.stopped = False
         peer.sent_version, peer.policy_sent_at = self.snapshot.version, now
         peer.idle_policies += 1
-        gone, parts = self._take_quota(peer, share, now), self._peer_table.relays.parts(peer.key, self.snapshot)
+        gone, parts = self._take_quota(peer, share, now), self._peer_table.relays.parts(peer, self.snapshot)
         cuts, on_stop = self.rule.cuts_at_episode_end, self._settings.on_stop
         return [*gone, *policy_messages(peer, self.snapshot, parts, cuts_at_episode_end=cuts, on_stop=on_stop)]
 

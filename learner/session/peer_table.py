@@ -93,6 +93,7 @@ class PeerTable:
         lost = account.reconcile(self.plausibility.joining(account, hello, envs))
         self.ledger.unaccounted.add(least=-lost, most=-lost)
         is_slow = self._left_unread(key, hello)
+        takes_small_parts = any(peer.takes_small_parts for peer in self._connections_of(hello))
         actions = [*room, *self._supersede(key, hello)]
         if lost:
             actions.append(Entry.of(account, hello.incarnation, "learner_crash", lost))
@@ -109,6 +110,7 @@ class PeerTable:
         # what was sent on this connection arrives, so all that is known of the peer still holds
         peer.slots, peer.account, peer.heard, peer.ready, peer.token = slots, account, now, ready, token
         peer.is_slow, peer.active_at = is_slow, active_at
+        peer.takes_small_parts |= is_slow or takes_small_parts
         self.index.add(peer)
         if lost:
             actions.append(Note(f"{hello.actor}: {lost} steps had been accepted by a learner that died; booked"))
@@ -147,11 +149,11 @@ class PeerTable:
 
     def _left_unread(self, key: PeerKey, hello: Hello) -> bool:
         """Whether this process's connections before this one ended over a policy that it had not read to its end."""
-        return any(
-            peer.incarnation == hello.incarnation
-            and (peer.is_slow or (peer.key != key and peer.have_version < peer.sent_version))
-            for peer in self.index.of_actor(hello.actor)
-        )
+        return any(p.is_slow or (p.key != key and p.have_version < p.sent_version) for p in self._connections_of(hello))
+
+    def _connections_of(self, hello: Hello) -> list[Peer]:
+        """Return the connections of this process that are known."""
+        return [peer for peer in self.index.of_actor(hello.actor) if peer.incarnation == hello.incarnation]
 
     def check_identity(self, key: PeerKey, hello: Hello) -> None:
         """Raises HostileError where a connection or an incarnation changes hands, which no process can do."""

@@ -129,6 +129,7 @@ class Peer:
     policy_sent_at: float = 0.0
     load_seconds: float = 0.0  # from policies sent to HAVE: the longest, of which others wear off
     is_slow: bool = False  # lost its connection while reading a policy: not waited for before HAVE
+    takes_small_parts: bool = False  # of policies: it has been slow on this connection or on one before it
     have_at: float = 0.0
     stopped: bool = True  # runs only after a POLICY
     steps: int = 0  # accepted

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dppo.learner.session.admission import of_other_protocol
 from dppo.learner.session.peer_index import PeerIndex
 from dppo.learner.session.rate_limit import HELLO_MESSAGES, PeerLimits
-from dppo.learner.session.records import Action, Note, PeerKey, Send, Settings
+from dppo.learner.session.records import Action, Note, Peer, PeerKey, Send, Settings
 from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.errors import HostileError
 from dppo.protocol.messages import Bye, FromActor, Ping, Pong, RelayHello, RelayWelcome, Who
@@ -82,15 +82,14 @@ class Relays:
         relay = self._relays.get(key.connection)
         return relay is not None and relay.holds == (snapshot.term, snapshot.version)
 
-    def parts(self, key: PeerKey, snapshot: Snapshot) -> tuple[Blob, ...]:
+    def parts(self, peer: Peer, snapshot: Snapshot) -> tuple[Blob, ...]:
         """Return the parts of the graph that are to be sent now: an empty one where the actor's relay has it."""
-        relay = self._relays.get(key.connection)
-        if relay is None:
-            return snapshot.parts
-        if self.holds(key, snapshot):
+        if self.holds(peer.key, snapshot):
             return (b"",)
-        relay.holds = snapshot.term, snapshot.version
-        return snapshot.parts
+        relay = self._relays.get(peer.key.connection)
+        if relay is not None:
+            relay.holds = snapshot.term, snapshot.version
+        return snapshot.small_parts if peer.takes_small_parts else snapshot.parts
 
     def farewell(self, reason: str) -> list[Action]:
         """Return what tells all relays that the run is over. Their actors are told by messages of their own."""
