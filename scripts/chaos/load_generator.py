@@ -155,12 +155,12 @@ def _segment() -> Segment:
 SEGMENT = _segment()
 
 
-def act(join_file: Path, first: int, count: int, pause: float, endpoint: str) -> None:
+def act(join_file: Path, first: int, count: int, pause: float, endpoint: str, nice: int) -> None:
     """Run `count` actors in one thread until standard input ends. endpoint: "" for the one in the line."""
     raise_limit()
     line = JoinLine.parse(join_file.read_text())
     security = ClientSecurity(line.server_key, line.secret)
-    os.nice(NICE)
+    os.nice(nice)
     print("ready", flush=True)
     sys.stdin.readline()
     ending = _end_of_input()
@@ -194,12 +194,13 @@ def main() -> None:
     actors.add_argument("count", type=int)
     actors.add_argument("--pause", type=float, default=0.0, help="seconds from one rollout of an actor to its next")
     actors.add_argument("--learner", default="", help="another address than the one in the line: a relay's")
+    actors.add_argument("--nice", type=int, default=NICE, help="what is added to the niceness")
     given = parser.parse_args()
     watch_parent()
     if given.side == "learner":
         serve(given.endpoint, given.directory, given.policy_bytes, given.batch_steps)
     else:
-        act(given.join_file, given.first, given.count, given.pause, given.learner)
+        act(given.join_file, given.first, given.count, given.pause, given.learner, given.nice)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from dppo.cli import main
 from dppo.protocol.process.lifeline import Lifeline
 from scripts.chaos.figures import Outcome, at_least, at_most, holds, none_of, reported
-from scripts.chaos.relays import Relay
+from scripts.chaos.relays import BURST_SECONDS, Budget, Passage, Relay
 from scripts.chaos.samples import slope
 from scripts.chaos.watching import RunWatch, open_accounts
 from scripts.chaos.workers import Worker
@@ -149,3 +149,22 @@ def test_a_relay_passes_bytes_on_both_ways_and_keeps_what_was_said() -> None:
     assert relay.sent == b"hello"
     assert relay.received_bytes == 7
     assert relay.connections == 1
+
+
+def test_a_slow_link_keeps_its_rate_however_late_it_is_served() -> None:
+    rate, now, passed = 20_000, 0.0, 0
+    budget = Budget(rate, now)
+    budget.spend(budget.left(now))
+    for delay in (0.1, 0.17, 0.1, 0.4, 0.3) * 20:
+        now += delay
+        left = budget.left(now)
+        passed += left
+        budget.spend(left)
+    assert passed == pytest.approx(rate * now, abs=1)
+    assert budget.left(now + 60) == rate * BURST_SECONDS, "no more than what a link would have in its queue"
+
+
+def test_a_connection_says_how_much_was_read_on_it_and_how_it_ended() -> None:
+    assert str(Passage(1.0, received_bytes=32_000)) == "32,000 bytes read, still open"
+    assert str(Passage(1.0, 1_234, 4.5, "the actor")) == "1,234 bytes read, ended by the actor after 3.5 s"
+    assert str(Passage(1.0, 0, 1.5)) == "0 bytes read, ended by an error after 0.5 s"
