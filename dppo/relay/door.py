@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -75,6 +76,7 @@ class Door:
 
 def _locked(endpoint: str) -> int:
     """Lock the path of a socket: a second one bound there would silently take its place. Raises UsageError."""
+    check_endpoint(endpoint)
     path = Path(endpoint.removeprefix("ipc://"))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,4 +88,16 @@ def _locked(endpoint: str) -> int:
     except OSError:
         os.close(lock)
         raise UsageError(f"another relay listens on {endpoint}: choose another address with --bind") from None
+    if _is_listened_on(path):
+        os.close(lock)
+        raise UsageError(f"another program, a learner perhaps, listens on {endpoint}: choose another with --bind")
     return lock
+
+
+def _is_listened_on(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

@@ -66,7 +66,7 @@ class RelaySession:
         return self._say_hello(now)
 
     def lost(self) -> None:
-        """There is no connection to the learner any more."""
+        """Hand nothing on: the connection to the learner has ended."""
         self.is_attached = False
         self.carried.unbind_all()
         self._welcomed.clear()
