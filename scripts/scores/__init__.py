@@ -1,0 +1,1 @@
+"""Scores of the presets that are found by the environment's id: measured, and put beside published ones."""
