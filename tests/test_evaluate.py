@@ -17,6 +17,7 @@ from dppo.actor.sampling.noise import environment_seeds
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.cli import main
 from dppo.protocol.errors import DppoError, UsageError
+from dppo.watch.episode_results import Tally
 from dppo.watch.evaluate import ViewOptions, evaluate, evaluation_seeds
 from dppo.watch.rendering import Shown, WindowClosed
 
@@ -39,6 +40,12 @@ def test_every_seed_gets_exactly_one_episode_however_many_environments_there_are
     assert all(result == results[0] for result in results)
     assert (results[0].episodes, len(results[0].returns), results[0].policy_version) == (5, 5, 7)
     assert results[0].lengths == results[0].returns  # CartPole pays 1 a step
+
+
+def test_environments_to_spare_in_the_last_round_are_not_waited_for(tmp_path: Path) -> None:
+    run, tally = run_directory(tmp_path / "run", categorical_graph(np.zeros((4, 2)))), Tally()
+    assert evaluate(run, episodes=5, envs=3, tally=tally).episodes == 5
+    assert sorted(tally.played) == [0, 1, 2, 3, 4]  # of another one a command that waits for five would count the end
 
 
 def test_a_sampled_evaluation_does_not_depend_on_the_number_of_environments_either(tmp_path: Path) -> None:

@@ -191,16 +191,16 @@ class _Play:
         if isinstance(environments, Games):
             self._tally.measures(SCORE)
         for number in range(first, end, environments.envs):
-            self._round(environments, number)
+            self._round(environments, number, end)
             if self.is_late:
                 return
             self._tally.round_over(min(number + environments.envs, self._tally.asked))
 
-    def _round(self, environments: Environments, first: int) -> None:
-        """Episodes first .. first + E - 1, one a column; what a column does after its end is ignored."""
+    def _round(self, environments: Environments, first: int, end: int) -> None:
+        """Episodes first .. first + E - 1, one a column; after its own end, and from `end` on, a column is ignored."""
         columns, runner, tally = environments.envs, self._runner, self._tally
         returns, lengths = np.zeros(columns), np.zeros(columns, np.int64)
-        playing = np.ones(columns, bool)
+        playing = np.arange(first, first + columns) < end  # the last round may have columns to spare
         zero = np.zeros((columns, runner.noise_size), np.float32)
         noise = None if self._deterministic else _noise(runner, self._seed, first, columns)
         carried = CarriedState(columns, runner.carried) if runner.carried else None
