@@ -57,7 +57,8 @@ def test_a_first_update_is_made(task: str, tmp_path: Path) -> None:
     needs = TASKS[task].needs
     if task not in gym.registry or (needs and importlib.util.find_spec(needs) is None):
         pytest.skip(f"{task} cannot be made here")
-    steps = 1024 if task == "Blackjack-v1" else 256  # a minibatch at least
+    ppo = resolve(TrainConfig, flags={"env.id": task}, environ={}).config.learner.ppo
+    steps = max(256, ppo.minibatch_steps)
     settings = {"collect.batch_steps": steps, "total_steps": steps, "run.tensorboard": False, "evaluation_episodes": 0}
     result = dppo.train(env=task, actors=0, directory=str(tmp_path / "run"), verbose=False, **settings)
     assert (result.updates, result.env) == (1, task)

@@ -38,7 +38,9 @@ def measure(task: str, seed: int, folder: Path, extra: list[str]) -> None:
     _dppo("train", task, *flags, *extra)
     evaluations = {}
     for way, flag in WAYS.items():
-        text = _dppo("evaluate", str(run), "--episodes", str(TASKS[task].episodes), "--json", flag)
+        text = _dppo(
+            "evaluate", str(run), "--episodes", str(TASKS[task].episodes), "--max-seconds", "0", "--json", flag
+        )
         result = json.loads(text.splitlines()[-1])
         evaluations[way] = {name: result[name] for name in KEPT}
         print(f"{task}, seed {seed}, {way}: {result['mean']:.4g} +- {result['std']:.4g}", flush=True)
