@@ -178,8 +178,11 @@ class LearnerConfig:
                 f"env.vectorization={self.env.vectorization}: under collect.rule=quota environments are stepped one "
                 "after the other (sync): each has a generator of its own then, and no row is only a reset"
             )
-        if self.collect.max_staleness:
-            self._check_staleness()
+        if self.collect.max_staleness and self.ppo.reuse > 1:
+            raise UsageError(
+                f"collect.max_staleness={self.collect.max_staleness} mixes steps of several policies in a batch, and "
+                f"ppo.reuse={self.ppo.reuse} takes them for those of one: leave out one"
+            )
         if self.ppo.reuse > 1 and self.network.memory != "none":
             raise UsageError(
                 f"ppo.reuse={self.ppo.reuse} would need states of network.memory={self.network.memory} that the newest "
@@ -190,16 +193,6 @@ class LearnerConfig:
                 f"ppo.minibatch_steps={self.ppo.minibatch_steps} exceeds collect.batch_steps="
                 f"{self.collect.batch_steps}: "
                 "a minibatch cannot be larger than the batch. Lower the one or raise the other."
-            )
-
-    def _check_staleness(self) -> None:
-        """Raise UsageError for what has no meaning for steps of older policies."""
-        others = {f"ppo.reuse={self.ppo.reuse}": self.ppo.reuse > 1}
-        others[f"network.memory={self.network.memory}"] = self.network.memory != "none"
-        for other in [name for name, is_set in others.items() if is_set]:
-            raise UsageError(
-                f"collect.max_staleness={self.collect.max_staleness} mixes steps of several policies in a batch, and "
-                f"{other} takes them for those of one: leave out one"
             )
 
     @property

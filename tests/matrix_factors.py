@@ -23,6 +23,12 @@ MEMORIES: dict[str, dict[str, Any]] = {
     "lstm": {"memory": "lstm", "memory_width": 4, "memory_layers": 2, "bptt_steps": 0},
     "own memory": {"memory": "memory_nets:make_memory", "memory_width": 5},
 }
+STALENESS: dict[str, tuple[int, str]] = {  # versions that steps are behind, and ppo.correction
+    "fresh": (0, "none"),
+    "stale": (1, "none"),
+    "decoupled": (2, "decoupled"),
+    "v-trace": (2, "vtrace"),
+}
 EXPLORATIONS: dict[str, dict[str, Any]] = {
     "clip": {},
     "rescale": {"action_bounds": "rescale"},
@@ -38,6 +44,7 @@ FACTORS: dict[str, list[str]] = {
     "network": list(NETWORKS),
     "memory": list(MEMORIES),
     "exploration": list(EXPLORATIONS),
+    "staleness": list(STALENESS),
     "vectorisation": ["sync", "async", *MODES],
 }
 RARE = {"async": 6, "own": 4, "own memory": 4}  # combinations at most: these start processes that import much

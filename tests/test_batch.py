@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dppo.learner.ppo.batch import Grid, Received, assemble, lay_out
+from dppo.learner.ppo.batch import Grid, Received, lay_out
 from dppo.learner.ppo.gae import gae
+from dppo.learner.ppo.stitching import assemble
 from dppo.protocol.rollout import Leaves, Segment
 
 

@@ -16,7 +16,8 @@ from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.learner.config import NetworkConfig, PpoConfig
 from dppo.learner.frame_stacks import rollout_spec
-from dppo.learner.ppo.batch import Grid, Received, assemble, lay_out
+from dppo.learner.ppo.batch import Grid, Received, lay_out
+from dppo.learner.ppo.stitching import assemble
 from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.session.rollout_validation import checked_segment
 from dppo.protocol.messages import Rollout

@@ -1,5 +1,5 @@
-"""Observations x actions x masks x networks x memories x vectorisations, combined: everything that no listed rule
-refuses trains, resumes to the same bits, is evaluated, and loses no step of any environment.
+"""Observations x actions x masks x networks x memories x staleness x vectorisations, combined: everything that no
+listed rule refuses trains, resumes to the same bits, is evaluated, and loses no step of any environment.
 """
 
 import itertools
@@ -23,6 +23,7 @@ from matrix_factors import (
     RARE,
     REFUSED,
     STACKED,
+    STALENESS,
     Combination,
     refusal,
 )
@@ -190,11 +191,14 @@ class Sides:
     def __init__(self, of: Combination) -> None:
         self._environments = environments(of)
         self._network = NetworkConfig(**network_settings(of))
+        _, self._correction = STALENESS[of["staleness"]]
         self.spec = rollout_spec(self._environments.spec, self._network)
         self._collector = Collector(self._environments, seed=1, first_slot=0, life=0)
+        self._sent = 0
 
     def trainer(self) -> Trainer:
-        ppo = PpoConfig(minibatch_steps=16, epochs=2, entropy_coefficient=0.01)
+        correction: Any = self._correction
+        ppo = PpoConfig(minibatch_steps=16, epochs=2, entropy_coefficient=0.01, correction=correction)
         return Trainer(self._environments.spec, ppo=ppo, network=self._network, seed=1, total_steps=1000)
 
     def collected(self, graph: bytes, version: int) -> Received:
@@ -204,28 +208,41 @@ class Sides:
             self._collector.step()
         segment = self._collector.cut()
         assert segment is not None
+        self._sent += 1
         counts = segment.counts
-        header = Rollout(version, 1, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
+        header = Rollout(self._sent, 1, version, counts.T, counts.E, counts.finals, counts.episodes, segment.steps)
         accepted = checked_segment(self.spec, header, bytes(pack(self.spec, segment)), envs=ENVS)
-        return Received("actor", b"12345678", version, 0, accepted)
+        return Received("actor", b"12345678", self._sent, 0, accepted, 1, version)
 
 
 def _same_bits_after_resuming(of: Combination, folder: Path) -> None:
-    """A trainer that was saved and loaded after its first update does in its second what the saved one does."""
+    """A trainer that was saved and loaded does in its next update what the saved one does, with the batch in hand: with
+    staleness, rollouts of older policies and of the newest, one behind the other.
+    """
     sides = Sides(of)
+    most, _ = STALENESS[of["staleness"]]
     first, second = sides.trainer(), sides.trainer()
-    first.update([sides.collected(first.graph_bytes(1), 1)])
+    in_hand: list[Received] = []
+    for version in range(1, max(most, 1) + 1):
+        graph = first.graph_bytes(version)
+        batch = sides.collected(graph, version)
+        if most:
+            in_hand.append(sides.collected(graph, version))
+        first.update([batch], version)
+    newest = max(most, 1) + 1
     checkpoint.save(folder, 1, first.tensors(), {"trainer": first.counters()})
     found = checkpoint.newest(folder, pytest.fail)
     assert found is not None
     second.load(found.tensors, found.state["trainer"])
-    batch = sides.collected(first.graph_bytes(2), 2)
+    in_hand.append(sides.collected(first.graph_bytes(newest), newest))
     for trainer in (first, second):
-        report = trainer.update([batch])
+        report = trainer.update(in_hand, newest)
         assert report.ratio_excess <= 1, report.first_pass_ratio_error
+        assert report.staleness_max == most
+        assert report.steps_left_out == 0
     assert_bit_equal(first.tensors(), second.tensors())
-    graph = first.graph_bytes(3)
-    assert graph == second.graph_bytes(3)
+    graph = first.graph_bytes(newest + 1)
+    assert graph == second.graph_bytes(newest + 1)
     check_graph(graph, first.policy, sides.spec)
 
 

@@ -7,7 +7,7 @@ import pytest
 from simulated_actor import Process
 from simulation import Simulation, learner_of, running
 
-from dppo.learner.config import CollectConfig, LearnerConfig, NetworkConfig, PpoConfig
+from dppo.learner.config import CollectConfig, LearnerConfig, PpoConfig
 from dppo.learner.group.membership import refuse_with_several
 from dppo.learner.session.asynchronous import AsynchronousCycle
 from dppo.learner.session.flow_control import CREDIT_GOING_ON
@@ -96,7 +96,7 @@ def test_the_newest_policy_is_taken_as_soon_as_it_arrives(world: Simulation) -> 
     assert actor.session.policy == (world.term, version + 1)
     assert actor.driver._collector is not None
     assert not actor.driver._collector.rows, "what was begun under the older one is on its way"
-    assert actor.session.outbox == 0
+    assert len(actor.session.sealed) == 0
     assert actor.driver.may_step
 
 
@@ -257,7 +257,6 @@ def test_a_run_in_one_process_where_both_sides_take_turns_has_none() -> None:
     ("other", "named"),
     [
         ({"ppo": PpoConfig(reuse=4)}, r"ppo\.reuse=4"),
-        ({"network": NetworkConfig(memory="gru")}, r"network\.memory=gru"),
     ],
 )
 def test_what_takes_a_batch_for_one_policys_is_refused_in_a_line(other: dict[str, Any], named: str) -> None:

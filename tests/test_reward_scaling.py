@@ -10,8 +10,9 @@ import torch
 from trainer_batches import CONTINUOUS, PPO, acted, assert_bit_equal, make_trainer
 
 from dppo.learner.config import PpoConfig
-from dppo.learner.ppo.batch import Received, assemble, lay_out
+from dppo.learner.ppo.batch import Received, lay_out
 from dppo.learner.ppo.reward_scaling import Rewards
+from dppo.learner.ppo.stitching import assemble
 from dppo.learner.storage import checkpoint
 from dppo.learner.storage.initial_weights import Source, begin_from
 from dppo.protocol.errors import UsageError

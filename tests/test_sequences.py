@@ -1,6 +1,7 @@
 """A batch as sequences of a memory, against a memory that is run step by step."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dppo.learner.models.memory import Memory
-from dppo.learner.ppo.batch import Grid, Received, assemble, lay_out
+from dppo.learner.ppo.batch import Grid, Received, lay_out
 from dppo.learner.ppo.recurrence import run_over
 from dppo.learner.ppo.sequences import Sequences
+from dppo.learner.ppo.stitching import assemble
 from dppo.protocol.rollout import Segment
 
 FEATURES, WIDTH = 3, 4
@@ -174,10 +176,43 @@ def test_a_pack_has_first_steps_first_and_the_longest_sequences_first() -> None:
     assert pack.starts.tolist() == [[2.0], [0.0], [1.0]]
 
 
-def test_segments_of_other_versions_are_not_stitched_where_there_is_a_memory() -> None:
+@torch.no_grad()
+@pytest.mark.parametrize("bptt_steps", [0, 3])
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("seed", range(4))
+def test_where_the_policy_changes_a_sequence_goes_on_with_the_actors_own_state(
+    kind: str, bptt_steps: int, seed: int
+) -> None:
+    memory, rng = memory_of(kind), np.random.default_rng(seed)
+    segments = [segment_of(rng, memory, T, 3) for T in (6, 4, 5)]
+    for earlier, later in pairwise(segments):
+        later.observations["observation"][0] = earlier.observations["observation"][-1]
+        over = earlier.terminated[-1] | earlier.truncated[-1] | ~earlier.valid[-1]
+        later.states["state"][over] = 0.0
+    versions = (7, 8, 9)
+    batch = [Received("a", b"1", n, 0, s, 1, v) for n, (s, v) in enumerate(zip(segments, versions, strict=True), 1)]
+    (whole,) = assemble(batch[::-1])
+    assert [row for row, _ in whole.restarts] == [6, 10]
+    grid = lay_out([whole])
+    past = run_over(grid, memory, torch.from_numpy(grid.observations["observation"]), bptt_steps)
+    values, _ = grid.spread(past.features.sum(1).numpy())
+    first = 0
+    for segment in segments:
+        expected, _, _ = step_by_step(segment, memory)
+        steps = segment.counts.T
+        where = segment.valid
+        np.testing.assert_allclose(
+            values[first : first + steps][where], expected.sum(2)[:steps].numpy()[where], rtol=1e-5, atol=1e-5
+        )
+        first += steps
+    assert past.sequences.lengths.sum() == grid.steps
+
+
+def test_where_the_policy_stays_a_sequence_goes_on_with_the_learners_own_state() -> None:
     memory, rng = memory_of(), np.random.default_rng(1)
     first, second = segment_of(rng, memory, 4, 2), segment_of(rng, memory, 4, 2)
     second.observations["observation"][0] = first.observations["observation"][-1]
-    for version, runs in ((1, 1), (2, 2)):
-        batch = [Received("a", b"1", 1, 0, first, 1, 1), Received("a", b"1", 2, 0, second, 1, version)]
-        assert len(assemble(batch)) == runs
+    for policy, starts in (((1, 1), 2), ((1, 2), 4), ((2, 1), 4)):
+        batch = [Received("a", b"1", 1, 0, first, 1, 1), Received("a", b"1", 2, 0, second, *policy)]
+        (whole,) = assemble(batch)
+        assert len(lay_out([whole]).states) == starts

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from trainer_batches import PPO, acted, assert_bit_equal, make_trainer, weights
 
-from dppo.learner.ppo.batch import Received, assemble, lay_out
+from dppo.learner.ppo.batch import Received, lay_out
+from dppo.learner.ppo.stitching import assemble
 from dppo.learner.ppo.trainer import Trainer
 
 

@@ -78,3 +78,14 @@ def function(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
 
 
 gym.register("Wrapping-v0", entry_point=Counting)
+
+
+class HiddenVelocities(gym.ObservationWrapper[Any, Any, Any]):
+    """CartPole that shows where cart and pole are, and not how fast they move."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,))
+
+    def observation(self, observation: Any) -> Any:
+        return observation[[0, 2]]

@@ -1,17 +1,17 @@
 """Received rollouts to one batch, the same for every arrival order and every division of slots among actors.
 
-Rollouts are sorted, stitched along time where they are contiguous, and laid side by side in one grid with a column per
-environment slot. Every array of steps runs by column, then by time. Knows numpy; knows no network and no loss.
+Rollouts, sorted and stitched along time (`stitching`), are laid side by side in one grid with a column per environment
+slot. Every array of steps runs by column, then by time. Knows numpy; knows no network and no loss.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from dppo.learner.ppo.frames import ended, frame_rows, frames_before, goes_on
+from dppo.learner.ppo.frames import ended, frame_rows, frames_before
 from dppo.protocol.recurrent_state import STATE
 from dppo.protocol.rollout import Leaves, Segment
 
@@ -29,6 +29,8 @@ class Received:
     version: int = 0  # of that policy
     life: int = 0  # of its slots
     parts: tuple[tuple[int, int], ...] = ()  # (rows, version) along time, where it is stitched of several
+    # (row, [E, size]) where a stitched one goes on under another policy: the memory's state that came with it
+    restarts: tuple[tuple[int, np.ndarray], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Grid:
     env_of_column: np.ndarray  # [N] which of its actor's environments
     slot_of_column: np.ndarray  # [N] int64
     life_of_column: np.ndarray  # [N] int64, one number for each incarnation
-    states: np.ndarray  # [N, size] float32 of the memory at each column's first row; [N, 0] without memory
+    # [S, size] float32 of the memory: at each column's first row, then where the policy changes; [N, 0] without memory
+    states: np.ndarray
+    state_cells: np.ndarray  # [S, 2] int64: row and column in which each of them is the state before the step
     version_of_step: np.ndarray  # [steps] int64: of the policy that acted
 
     @property
@@ -94,20 +98,8 @@ class Estimates(NamedTuple):
     returns: np.ndarray  # [steps] float32
 
 
-def assemble(rollouts: Sequence[Received]) -> list[Received]:
-    """Sort by (first slot, incarnation, seq) and stitch what is contiguous, so that GAE sees whole traces."""
-    ordered = sorted(rollouts, key=lambda rollout: (rollout.first_slot, rollout.incarnation, rollout.seq))
-    runs: list[list[Received]] = []
-    for rollout in ordered:
-        if runs and _continues(runs[-1][-1], rollout):
-            runs[-1].append(rollout)
-        else:
-            runs.append([rollout])
-    return [_joined(run) for run in runs]
-
-
 def lay_out(rollouts: Sequence[Received]) -> Grid:
-    """Rollouts side by side, as `assemble` returns them."""
+    """Rollouts side by side, as `stitching.assemble` returns them."""
     if not rollouts:
         raise ValueError("a batch of no rollouts: an update needs at least one")
     segments = [rollout.segment for rollout in rollouts]
@@ -121,6 +113,7 @@ def lay_out(rollouts: Sequence[Received]) -> Grid:
     first_rows = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])  # of every column
     observed = np.arange(T + 1)[:, None] <= lengths
     truncated = _side_by_side(segments, T, lambda s: s.truncated)
+    states, state_cells = _states(rollouts)
     return Grid(
         observations={name: _observations(segments, name) for name in segments[0].observations},
         frame_rows=_frame_rows(segments, truncated, observed),
@@ -141,9 +134,28 @@ def lay_out(rollouts: Sequence[Received]) -> Grid:
             [rollout.first_slot + np.arange(width) for rollout, width in zip(rollouts, widths, strict=True)]
         ),
         life_of_column=np.repeat(np.array([_life_of(rollout.incarnation) for rollout in rollouts], np.int64), widths),
-        states=np.concatenate([s.states.get(STATE, np.empty((s.counts.E, 0), np.float32)) for s in segments]),
+        states=states,
+        state_cells=state_cells,
         version_of_step=np.concatenate([_versions_of_steps(rollout) for rollout in rollouts]),
     )
+
+
+def _states(rollouts: Sequence[Received]) -> tuple[np.ndarray, np.ndarray]:
+    """Return Grid.states and Grid.state_cells."""
+    starts: list[np.ndarray] = []
+    others: list[np.ndarray] = []
+    cells: list[tuple[int, int]] = []
+    first = 0
+    for rollout in rollouts:
+        segment = rollout.segment
+        envs = segment.counts.E
+        starts.append(segment.states.get(STATE, np.empty((envs, 0), np.float32)))
+        for row, states in rollout.restarts:
+            others.append(states)
+            cells += [(row, first + column) for column in range(envs)]
+        first += envs
+    every = [(0, column) for column in range(first)] + cells
+    return np.concatenate([*starts, *others]), np.array(every, np.int64)
 
 
 def _versions_of_steps(rollout: Received) -> np.ndarray:
@@ -159,63 +171,6 @@ def _versions_of_steps(rollout: Received) -> np.ndarray:
 def _life_of(incarnation: bytes) -> int:
     """A number for one life of an actor's process, int64."""
     return int.from_bytes(hashlib.blake2b(incarnation, digest_size=8).digest(), "little", signed=True)
-
-
-def _continues(earlier: Received, later: Received) -> bool:
-    """Whether `later` goes on where `earlier` stopped.
-
-    Successive numbers alone do not say so: an actor that drops a segment at STOP numbers the next one on. A memory's
-    state that another policy made is none that this one would have: it is taken as it came. Frames are the same
-    whichever policy looks at them.
-    """
-    if (later.incarnation, later.first_slot) != (earlier.incarnation, earlier.first_slot):
-        return False
-    if later.seq == earlier.seq:
-        raise ValueError(f"rollout {later.seq} of {later.actor} is in the batch twice: no step may be trained twice")
-    if STATE in earlier.segment.states and (later.term, later.version) != (earlier.term, earlier.version):
-        return False
-    ends, starts = earlier.segment.observations, later.segment.observations
-    if later.seq != earlier.seq + 1 or not all(np.array_equal(ends[name][-1], starts[name][0]) for name in ends):
-        return False
-    return goes_on(earlier.segment, later.segment)
-
-
-def _joined(run: Sequence[Received]) -> Received:
-    """Return one rollout of successive ones of an incarnation."""
-    if len(run) == 1:
-        return run[0]
-    parts = tuple((rollout.segment.counts.T, rollout.version) for rollout in run)
-    return replace(run[0], segment=_stitch([rollout.segment for rollout in run]), parts=parts)
-
-
-def _stitch(segments: Sequence[Segment]) -> Segment:
-    """One segment of all rows. Final observations stay in row-major order, because time is the major axis."""
-
-    def joined(of: Callable[[Segment], np.ndarray]) -> np.ndarray:
-        return np.concatenate([of(segment) for segment in segments])
-
-    def joined_leaves(of: Callable[[Segment], Leaves]) -> Leaves:
-        return {name: np.concatenate([of(segment)[name] for segment in segments]) for name in of(segments[0])}
-
-    last = {name: array[-1:] for name, array in segments[-1].observations.items()}
-    without_last = {name: [s.observations[name][:-1] for s in segments] for name in last}
-    return Segment(
-        observations={name: np.concatenate([*without_last[name], last[name]]) for name in last},
-        actions=joined_leaves(lambda s: s.actions),
-        masks=joined_leaves(lambda s: s.masks),
-        states=segments[0].states,
-        behaviour_log_probs=joined(lambda s: s.behaviour_log_probs),
-        rewards=joined(lambda s: s.rewards),
-        terminated=joined(lambda s: s.terminated),
-        truncated=joined(lambda s: s.truncated),
-        valid=joined(lambda s: s.valid),
-        final_observations=joined_leaves(lambda s: s.final_observations),
-        episode_returns=joined(lambda s: s.episode_returns),
-        episode_lengths=joined(lambda s: s.episode_lengths),
-        episode_columns=joined(lambda s: s.episode_columns),
-        episode_successes=joined(lambda s: s.episode_successes),
-        episode_metrics=joined(lambda s: s.episode_metrics),
-    )
 
 
 def _observations(segments: Sequence[Segment], name: str) -> np.ndarray:

@@ -40,10 +40,10 @@ def run_over(grid: Grid, memory: AnyMemory, features: Tensor, bptt_steps: int) -
 
     Final observations and those after the last step follow the steps before them, as the critic's estimates need it.
     """
-    order, firsts, columns = _episodes(grid)
+    order, firsts, owners = _episodes(grid)
     lengths = np.diff(firsts, append=len(order))
     given = torch.from_numpy(np.concatenate([grid.states, np.zeros_like(grid.states[:1])])).to(features)
-    starts = given[_index(columns, features)]  # columns of -1: the zeros
+    starts = given[_index(owners, features)]  # of -1: the zeros
     rows, pack = Sequences(lengths, starts).packed(np.arange(len(lengths)))
     place = _index(order[rows], features)
     made, states = memory.states_over(features.index_select(0, place), pack.starts, pack.sizes)
@@ -64,7 +64,10 @@ def run_over(grid: Grid, memory: AnyMemory, features: Tensor, bptt_steps: int) -
 
 def _episodes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (rows of observations, column by column, with final ones behind the steps that they end; where in them
-    each sequence begins; whose state it begins with: its column, or -1 for zeros).
+    each sequence begins; which of the grid's states it begins with, -1: zeros).
+
+    A sequence begins with the state that its actor had there: where a column begins, and where another policy took over
+    within an episode. In between, states are those of the policy that is asked now.
     """
     T, N = grid.valid.shape
     cut = np.ones((T + 1, N), bool)  # whether a sequence begins with that row
@@ -72,17 +75,18 @@ def _episodes(grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cut[1:] = ended
     # a reset is no step of any episode; the observation behind a column's last step is none either, and goes on
     cut[1:T] |= ~grid.valid[1:] & grid.observed[2:]
+    owner = np.full((T + 1, N), -1)
+    owner[tuple(grid.state_cells.T)] = np.arange(len(grid.state_cells))
+    cut |= owner >= 0
     rows_of_column = grid.observed.sum(axis=0)
     first_rows = np.cumsum(rows_of_column) - rows_of_column
     begins = cut.T[grid.observed.T]
     count = len(begins)
-    owner = np.full(count, -1)
-    owner[first_rows] = np.arange(N)
     times, columns = np.nonzero(grid.truncated)
     behind = first_rows[columns] + times + 1
     order = np.insert(np.arange(count), behind, count + np.arange(len(behind)))
     firsts = np.flatnonzero(np.insert(begins, behind, False))
-    return order, firsts, owner[order[firsts]]
+    return order, firsts, owner.T[grid.observed.T][order[firsts]]
 
 
 def _index(numbers: np.ndarray, like: Tensor) -> Tensor:

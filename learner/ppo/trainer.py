@@ -18,7 +18,7 @@ from dppo.learner.models.graph_check import check_export
 from dppo.learner.models.networks import critic_encode
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.network_config import NetworkConfig
-from dppo.learner.ppo.batch import Estimates, Grid, Received, assemble, lay_out
+from dppo.learner.ppo.batch import Estimates, Grid, Received, lay_out
 from dppo.learner.ppo.checkpoint_fit import refuse_other_networks
 from dppo.learner.ppo.checks import first_pass
 from dppo.learner.ppo.corrections import correction_of, weighed
@@ -44,6 +44,7 @@ from dppo.learner.ppo.reuse import EarlierBatches, corrected, reused
 from dppo.learner.ppo.reward_scaling import Rewards
 from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
+from dppo.learner.ppo.stitching import assemble
 from dppo.learner.ppo.update_report import report_of
 from dppo.learner.ppo_config import PpoConfig
 from dppo.protocol.errors import UsageError
