@@ -14,7 +14,7 @@ from dppo.actor.envs.interface import Crash
 from dppo.actor.envs.make import Environments, make_environments
 from dppo.actor.sampling.collector import Collector
 from dppo.actor.sampling.policy_runner import PolicyRunner
-from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send
+from dppo.actor.session.actions import Action, Connect, Cut, Exit, Finish, Load, MakeEnvironments, Note, Reconnect, Send
 from dppo.actor.session.session import ActorSession
 from dppo.actor.session.states import State
 from dppo.actor.session.task import MAX_UNREADABLE
@@ -47,6 +47,7 @@ class ActorDriver:
         self.outgoing: list[Send] = []
         self.exit: Exit | None = None
         self.reconnect_wanted = False
+        self.connect_wanted: Connect | None = None  # to another learner
         self.send_seconds = 0.0
         self.idle_seconds = 0.0
         self.activity = Activity()  # of this thread, for who watches it from another
@@ -63,7 +64,7 @@ class ActorDriver:
 
     def connected(self) -> None:
         """Introduce the actor on a connection that the service opened."""
-        self.reconnect_wanted = False
+        self.reconnect_wanted, self.connect_wanted = False, None
         self._do(self.session.connected(self._clock()))
 
     def handle(self, message: FromLearner, blob: Blob | None) -> None:
@@ -131,7 +132,7 @@ class ActorDriver:
 
     def obey(self, actions: Sequence[Action]) -> None:
         """Carry out what the service's view of the connection asks for."""
-        self._do(actions)
+        self._do(self.session.redirects.instead(actions))
 
     # What the session asks for
 
@@ -151,6 +152,8 @@ class ActorDriver:
                     self._do(self.session.left(action.reason))
                 case Reconnect():
                     self.reconnect_wanted = True
+                case Connect():
+                    self.connect_wanted = action
                 case Exit():
                     self.exit = action
                 case Note():

@@ -14,6 +14,7 @@ from dppo.actor.join_options import JoinOptions
 from dppo.actor.leave_reasons import STOPPED, reason_for_learner
 from dppo.actor.session.actions import Exit
 from dppo.actor.session.connection_status import SILENT_SECONDS, Handshake
+from dppo.actor.session.redirects import Redirects
 from dppo.actor.session.traced_session import new_session
 from dppo.actor.watchdog.thread import Watchdog
 from dppo.protocol.codec import decode_from_learner, encode
@@ -66,9 +67,11 @@ def run(
     endpoint, security = found
     session = new_session(trace, actor=name, envs=envs, learner=endpoint)
     session.allowed_envs = allow_env
+    is_elsewhere = bool(join_options.learner) and security is not None  # than its line says: behind a tunnel
+    session.redirects = Redirects(endpoint, has_token=security is not None, stays=is_elsewhere)
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)
-    connection = _WatchdogConnection(session.incarnation, lambda: Dealer(endpoint, security))
+    connection = _WatchdogConnection(session.incarnation, lambda: Dealer(dealer.endpoint, dealer.security))
     heartbeat = Heartbeat()
     watchdog = Watchdog(
         driver.activity,
@@ -81,8 +84,7 @@ def run(
     farewell, code = f"{name} ends", 0
     try:
         driver.connected()
-        handshake = Handshake(endpoint, has_token=security is not None, now=time.monotonic())
-        _loop(driver, dealer, handshake, health, stop)
+        _Exchange(driver, dealer).run(health, stop)
         _raise_for(driver.exit)
         farewell = f"{name} ends: {driver.exit.reason if driver.exit else STOPPED}"
     except Exception as error:
@@ -160,54 +162,81 @@ def _find(join_options: JoinOptions, health: HealthFile, stop: EndSignals) -> tu
     return None
 
 
-def _loop(driver: ActorDriver, dealer: Dealer, handshake: Handshake, health: HealthFile, stop: EndSignals) -> None:
-    tick_at = 0.0
-    while driver.exit is None:
-        if driver.may_step:
-            driver.step()
+class _Exchange:
+    """A driver and its socket, to whichever learner it has joined."""
+
+    def __init__(self, driver: ActorDriver, dealer: Dealer) -> None:
+        self._driver, self._dealer = driver, dealer
+        self._home = dealer.endpoint, dealer.security
+        self._handshake = self._new_handshake()
+
+    def _new_handshake(self) -> Handshake:
+        dealer = self._dealer
+        return Handshake(dealer.endpoint, has_token=dealer.security is not None, now=time.monotonic())
+
+    def run(self, health: HealthFile, stop: EndSignals) -> None:
+        """Step and exchange messages until the driver is to end."""
+        driver = self._driver
+        tick_at = 0.0
+        while driver.exit is None:
+            if driver.may_step:
+                driver.step()
+            else:
+                start = time.monotonic()
+                self._dealer.wait(TICK_SECONDS if not driver.outgoing else 0)
+                driver.idle_seconds += time.monotonic() - start
+            self._exchange()
+            now = time.monotonic()
+            if now >= tick_at:
+                tick_at = now + TICK_SECONDS
+                stop.keep()
+                driver.activity.loops += 1
+                if stop:
+                    driver.drain()
+                driver.tick()
+                self._watch_connection(now)
+                health.touch(now)
+                self._connect_as_wanted(now)
+                self._exchange()
+
+    def _connect_as_wanted(self, now: float) -> None:
+        driver, dealer, wanted = self._driver, self._dealer, self._driver.connect_wanted
+        if wanted is None and not driver.reconnect_wanted:
+            return
+        if wanted is None:
+            dealer.reconnect()
+            self._handshake.saw(ConnectionEvent.DISCONNECTED, now)  # what the old socket had to say is lost with it
         else:
-            start = time.monotonic()
-            dealer.wait(TICK_SECONDS if not driver.outgoing else 0)
-            driver.idle_seconds += time.monotonic() - start
-        _exchange(driver, dealer)
-        now = time.monotonic()
-        if now >= tick_at:
-            tick_at = now + TICK_SECONDS
-            stop.keep()
-            driver.activity.loops += 1
-            if stop:
-                driver.drain()
-            driver.tick()
-            _watch_connection(driver, dealer, handshake, now)
-            health.touch(now)
-            if driver.reconnect_wanted:
-                dealer.reconnect()
-                handshake.saw(ConnectionEvent.DISCONNECTED, now)  # what the old socket had to say is lost with it
-                driver.outgoing.clear()
-                driver.connected()
-            _exchange(driver, dealer)
+            endpoint, own = self._home
+            if wanted.endpoint:
+                endpoint = wanted.endpoint
+                own = None if own is None else ClientSecurity(wanted.server_key, own.secret_key)
+            dealer.connect(endpoint, own)
+            self._handshake = self._new_handshake()
+        driver.outgoing.clear()
+        driver.connected()
 
+    def _watch_connection(self, now: float) -> None:
+        driver, handshake = self._driver, self._handshake
+        for seen in self._dealer.events():
+            driver.obey(handshake.saw(seen, time.monotonic()))  # not before it happened
+        if handshake.wants_greeting:
+            driver.obey(handshake.greeted(mechanism_at(self._dealer.endpoint, GREETING_SECONDS), now))
+        driver.obey(handshake.tick(now))
+        driver.session.is_reached = handshake.is_through
 
-def _watch_connection(driver: ActorDriver, dealer: Dealer, handshake: Handshake, now: float) -> None:
-    for seen in dealer.events():
-        driver.obey(handshake.saw(seen, time.monotonic()))  # not before it happened
-    if handshake.wants_greeting:
-        driver.obey(handshake.greeted(mechanism_at(dealer.endpoint, GREETING_SECONDS), now))
-    driver.obey(handshake.tick(now))
-    driver.session.is_reached = handshake.is_through
-
-
-def _exchange(driver: ActorDriver, dealer: Dealer) -> None:
-    """Hand over what has arrived, send what is due."""
-    try:
-        for header, blob in dealer.read():
-            driver.handle(decode_from_learner(header, blob is not None), blob)
-    except ProtocolError as error:
-        driver.unreadable(error)
-    if not driver.outgoing:
-        return
-    start = time.monotonic()
-    outgoing, driver.outgoing = driver.outgoing, []
-    for send in outgoing:
-        dealer.send(encode(send.message), send.blob)  # unsent is as good as lost on the way: the session repeats it
-    driver.send_seconds += time.monotonic() - start
+    def _exchange(self) -> None:
+        """Hand over what has arrived, send what is due."""
+        driver, dealer = self._driver, self._dealer
+        try:
+            for header, blob in dealer.read():
+                driver.handle(decode_from_learner(header, blob is not None), blob)
+        except ProtocolError as error:
+            driver.unreadable(error)
+        if not driver.outgoing:
+            return
+        start = time.monotonic()
+        outgoing, driver.outgoing = driver.outgoing, []
+        for send in outgoing:
+            dealer.send(encode(send.message), send.blob)  # unsent is as good as lost on the way: the session repeats it
+        driver.send_seconds += time.monotonic() - start

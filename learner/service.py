@@ -88,7 +88,8 @@ def run(
         directory = this_run.directory
         stack.callback(directory.close)
         reporter = Reporter(this_run)
-        router, authenticator = open_listener(listening, config.collect.max_rollout_bytes, directory.path)
+        opened = open_listener if together is None else together.open_listener
+        router, authenticator = opened(listening, config.collect.max_rollout_bytes, directory.path)
         session = this_run.session(trace=trace)
         network = Network(
             router,
@@ -97,7 +98,7 @@ def run(
             authenticator,
             collected=None if together is None else together.collected,
             status=reporter.status,
-            observe=observe,
+            observe=observe if together is None else together.observing(observe),
         )
         stack.callback(network.close)
         if together is not None:
@@ -117,11 +118,12 @@ def run(
             network.leave()
         else:
             network.finish(reason or "interrupted", "shutdown")
-        observe(network.ask(lambda session: reporter.status(session, time.monotonic())))
+        status = network.ask(lambda session: reporter.status(session, time.monotonic()))
         unbalanced = network.ask(lambda session: imbalance([session.ledger.closed, *session.ledger.accounts.values()]))
         if unbalanced:
             log.error("the ledger does not close: %s", unbalanced)
         books = this_run.of_all_learners(network.ask(this_run.books))
+        observe(status if together is None else together.last(status))
         this_run.close(reason or "interrupted", books, time.monotonic())
         if failure is not None:
             raise failure

@@ -78,6 +78,7 @@ class Hello(_Message, frozen=True):
     spec_hash: Digest = b""  # b"" while the environment is unknown: WELCOME names it
     spec: Spec | None = None
     answer: Count = 0  # the number of a REJECT that asked for it: this process is alive
+    stays: bool = False  # a REDIRECT has brought it here, or none can be followed: let it stay
 
     @property
     def policy(self) -> tuple[int, int]:
@@ -194,6 +195,13 @@ class Reject(_Message, frozen=True):
     challenge: Count = 0  # to be returned in the next HELLO
 
 
+class Redirect(_Message, frozen=True):
+    """The answer to a first HELLO where another learner of the same run has fewer actors: join that one."""
+
+    endpoint: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    server_key: Annotated[bytes, msgspec.Meta(max_length=32)] = b""  # its public key; b"": none is needed there
+
+
 class Part(_Message, frozen=True):
     """The beginning of a policy's graph, in frame 1: a large one comes in parts, the last with POLICY. Without them a
     slow connection would carry nothing else for so long that both ends took it for dead.
@@ -259,7 +267,7 @@ class Who(_Message, frozen=True):
 
 
 FromActor = Hello | Have | Rollout | Stopped | Ping | EnvFault | Bye | RelayHello
-FromLearner = Welcome | RelayWelcome | Reject | Part | Policy | Extend | Ack | Nack | Stop | Pong | Who | Bye
+FromLearner = Welcome | RelayWelcome | Reject | Redirect | Part | Policy | Extend | Ack | Nack | Stop | Pong | Who | Bye
 Message = FromActor | FromLearner
 
 WITH_BLOB = (Rollout, Part, Policy)

@@ -285,7 +285,7 @@ class SimulatedLearner(RelayedNetwork):
     def check(self) -> None:
         """Compare the ledger with the books, for each incarnation and in sum."""
         for process in self.living:
-            assert process.session.outbox <= self.settings.credit + 1, "the outbox is not bounded by credit"
+            assert len(process.session.sealed) <= self.settings.credit + 1, "the outbox is not bounded by credit"
         if self.learner is not None:
             check_ledger(self.learner, self.books, self.processes, self._watermarks, is_torn=self.is_torn)
 

@@ -6,6 +6,7 @@ import pytest
 
 from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.credentials import Access
+from dppo.learner.transport.token_list import TokenBook
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import Admitted, Denied, new_secret_key, public_key
 
@@ -128,3 +129,29 @@ def test_a_failed_check_is_told_with_its_reason(
 ) -> None:
     authenticator.failed(ZeroDivisionError("oh"))
     assert "ZeroDivisionError: oh" in caplog.records[0].getMessage()
+
+
+def test_tokens_of_another_learner_are_valid_here_as_long_as_they_are_there(
+    authenticator: TokenAuthenticator, tmp_path: Path
+) -> None:
+    first = Access.open(tmp_path / "first", NOW)
+    secret = new_secret_key()
+    key = public_key(secret)
+    assert authenticator.admit(key) == Denied("unknown key")
+    authenticator.shared = first.change(lambda book: book.add("laptop", key, NOW))
+    admitted = authenticator.admit(key)
+    assert isinstance(admitted, Admitted)
+    assert authenticator.is_valid(admitted.user)
+    authenticator.shared = first.change(lambda book: book.revoke("laptop", NOW))
+    denied = authenticator.admit(key)
+    assert isinstance(denied, Denied)
+    assert "is revoked" in denied.reason
+    assert not authenticator.is_valid(admitted.user)
+
+
+def test_own_tokens_stay_valid_beside_those_of_another_learner(
+    access: Access, authenticator: TokenAuthenticator
+) -> None:
+    key = first_key(access)
+    authenticator.shared = TokenBook.from_json(authenticator.tokens()).revoke("default", NOW)
+    assert isinstance(authenticator.admit(key), Admitted)

@@ -212,7 +212,7 @@ def test_a_message_of_the_own_side_is_refused() -> None:
 
 def test_a_spec_that_no_honest_peer_sends_is_refused_with_its_hello() -> None:
     fields = array(HELLO)
-    fields[-2][0][0][2] = [2**40, 2**40]
+    fields[-3][0][0][2] = [2**40, 2**40]
     refused(msgpack.packb(fields))
 
 

@@ -49,6 +49,7 @@ MAY_READ_THE_CLOCK = {
     "actor/watchdog/thread.py": "the shell's thread that watches the main one; stall_detector.py judges what it sees",
     "learner/service.py": "a shell",
     "learner/group/store.py": "the shell's part that waits for other learners to be started",
+    "learner/group/together.py": "how long actors that were sent on are counted; around the session",
     "learner/hooks.py": "measures how long a user's code takes; the clock can be handed in",
     "learner/farewell.py": "a shell: how long it listens",
     "learner/transport/listener.py": "the shell's part that opens the port: tokens expire by the time of day",

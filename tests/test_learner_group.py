@@ -4,12 +4,14 @@ import signal
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 
+from dppo.learner.telemetry.joint_status import joint_status
 from dppo.learner.telemetry.status import ActorStatus, LedgerStatus, Status
 from dppo.local import learner_group
 from dppo.local.child_process import ChildProcess
-from dppo.local.learner_group import LearnerGroup, joint_status, rank_variables
+from dppo.local.learner_group import LearnerGroup, rank_variables
 from dppo.local.processes import Child
 from dppo.protocol.process.lifeline import Lifeline
 
@@ -135,3 +137,15 @@ def test_the_status_of_a_group_has_the_actors_and_the_ledger_of_all() -> None:
     assert [row.name for row in joint.actors] == ["actor-0", "actor-1"]
     assert (joint.ledger.sealed, joint.ledger.trained, joint.ledger.dropped) == (50, 44, {"stale": 2})
     assert (joint.steps, joint.steps_per_second, joint.waiting_for) == (50, 20.0, "learner 1: actor-1 to stop")
+
+
+def test_a_run_has_stopped_once_all_of_its_learners_have() -> None:
+    statuses = [status_of("actor-0", 30), status_of("actor-1", 20)]
+    for phases, joint in (
+        (("STOPPED", "DRAINING"), "DRAINING"),
+        (("DRAINING", "STOPPED"), "DRAINING"),
+        (("STOPPED", "STOPPED"), "STOPPED"),
+        (("COLLECTING", "UPDATING"), "COLLECTING"),
+    ):
+        each = [msgspec.structs.replace(one, phase=phase) for one, phase in zip(statuses, phases, strict=True)]
+        assert joint_status(each).phase == joint

@@ -17,7 +17,7 @@ def test_a_learner_that_leaves_stops_its_actors_and_says_no_bye(world: Simulatio
     learner = learner_of(world)
     world.leave_learner()
     assert [type(send.message) for send in world.sent if isinstance(send.message, (Stop, Bye))] == [Stop, Stop]
-    assert all(actor.alive and actor.session.outbox == 0 for actor in actors)
+    assert all(actor.alive and len(actor.session.sealed) == 0 for actor in actors)
     total = learner.ledger.total()
     assert total.sealed == sum(actor.sealed_steps for actor in actors) == total.dropped["shutdown"] > 0
     assert total.in_flight == total.pending == 0

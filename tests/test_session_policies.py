@@ -33,7 +33,7 @@ def test_nothing_is_sent_beyond_credit_and_the_actor_waits_with_a_full_segment(w
     (actor,) = running(world, "a")
     world.step(actor, 1000)
     assert [type(message) for message in up(actor)] == [Rollout] * CREDIT
-    assert actor.session.outbox == CREDIT
+    assert len(actor.session.sealed) == CREDIT
     assert actor.driver._collector is not None
     assert actor.driver._collector.rows == actor.session.task.segment_steps
     assert not actor.driver.may_step
@@ -71,7 +71,7 @@ def test_reconnecting_again_and_again_without_getting_through_does_not_fill_the_
             assert actor.connection is not None
             world.deliver_up(actor.connection, 1)
             hear(world, actor)
-    assert actor.session.outbox <= CREDIT + 1
+    assert len(actor.session.sealed) <= CREDIT + 1
     world.run_until_updates(3)
     world.end()
 

@@ -1,5 +1,6 @@
 """Several learners as processes: one policy, one ledger, and a group that starts again where one of them is killed."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from dppo.learner.group.membership import membership_in, refuse_with_several
 from dppo.learner.storage.audit import audit
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
+from dppo.watch.status_file import read_status
 
 BY_TORCHRUN = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "host", "MASTER_PORT": "29500", "LOCAL_RANK": "1"}
 
@@ -44,6 +46,20 @@ def assert_books_close(files: RunFiles) -> None:
     }
 
 
+def assert_last_lines_are_of_all(files: RunFiles, command: Dppo) -> None:
+    """Last line, status.json and `dppo watch` have the steps and actors of all learners, not those of one."""
+    total = files.ledger()["total"]
+    dropped = sum(total["dropped"].values())
+    line = f"ledger: {total['sealed']:,} sealed = {total['trained']:,} trained + 0 pending + 0 in flight + {dropped:,}"
+    assert line in command.said().rpartition("stopped |")[2]
+    dated = read_status(files.path)
+    assert dated is not None
+    status = dated.status
+    assert status.phase == "STOPPED"
+    assert (status.ledger.sealed, status.ledger.trained) == (total["sealed"], total["trained"])
+    assert sum(row.envs for row in status.actors) == 8
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_group_whose_learners_were_killed_goes_on_and_its_ledger_closes(place: Place) -> None:
@@ -63,6 +79,8 @@ def test_a_group_whose_learners_were_killed_goes_on_and_its_ledger_closes(place:
     place.gate.touch()
     place.ends(command, code=0)
     place.leaves_nothing()
+    assert not re.search(r"actor-\d is back", command.said()), "those that ended with the run"
+    assert_last_lines_are_of_all(files, command)
     assert_finished(files)
     assert_curve_has_every_update_once(other)
     assert files.ledger()["total"]["sealed"] == place.counted_steps()
@@ -90,11 +108,63 @@ def test_learners_with_the_variables_of_torchrun_train_together(place: Place) ->
     for command in commands:
         place.ends(command, code=0)
     place.leaves_nothing()
+    assert_last_lines_are_of_all(files, commands[0])
     assert_closes(files.ledger())
     assert_books_close(files)
     assert files.ledger()["total"]["trained"] == files.summary()["steps"] >= 1500
     assert files.summary()["environments"] == 8
     assert (files.path / "policy.onnx").read_bytes() == (other.path / "policy.onnx").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_one_join_line_brings_actors_to_all_learners_in_even_shares(place: Place) -> None:
+    """Over tcp with keys; an actor without a supervisor that is killed is made up for by the next one that comes."""
+    files = RunFiles(place.path / RUN)
+    port, master = free_port(), str(free_port())
+    settings = ("--run.directory", RUN, "--run.total-steps", "6000", *place.gated)
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": master}
+    learners = [
+        place.start(
+            "learner",
+            *(*SMALL, *settings, "--bind", f"tcp://127.0.0.1:{port}", "--evaluation-episodes", "0"),
+            variables={**group, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    line = str(files.path / "access" / "join")  # of rank 0, the only one that people paste
+    actors = [place.start("actor", "--join-file", line, "--name", f"actor-{number}") for number in range(5)]
+
+    def at(rank: int) -> list[Dppo]:
+        """Actors that have a connection to that learner, as the kernel sees it."""
+        found = []
+        for actor in actors:
+            with contextlib.suppress(psutil.Error):
+                ports = [one.raddr.port for one in psutil.Process(actor.pid).net_connections() if one.raddr]
+                found += [actor] if port + rank in ports else []
+        return found
+
+    def shares() -> list[int]:
+        return sorted([len(at(0)), len(at(1))])
+
+    place.until(lambda: shares() == [2, 3] and files.updates() >= 1, "shares are even", during=learners[0])
+    sent_on = at(1)
+    for actor in sent_on:
+        assert f"has more actors than the one at tcp://127.0.0.1:{port + 1}: joining that" in actor.complained()
+    killed = sent_on[:2]
+    for actor in killed:
+        kill(actor.pid)
+    place.until(lambda: sum(shares()) == 3, "two are gone")
+    actors += [place.start("actor", "--join-file", line, "--name", f"actor-{number}") for number in (5, 6)]
+    place.until(lambda: shares() == [2, 3], "those that came make up for them", during=learners[0])
+    done = files.updates()
+    place.until(lambda: files.updates() > done + 2, "they train", during=learners[0])
+    place.gate.touch()
+    for command in [*learners, *(actor for actor in actors if actor not in killed)]:
+        place.ends(command, code=0)
+    place.leaves_nothing()
+    assert_closes(files.ledger())
+    assert_books_close(files)
 
 
 def test_the_place_of_a_learner_is_read_from_the_variables_of_torchrun() -> None:

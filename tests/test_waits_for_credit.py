@@ -60,7 +60,7 @@ def test_an_actor_that_waits_with_a_full_segment_reports_that_it_has_no_credit(w
     (actor,) = running(world, "a")
     acks = without_acks(world, actor, FIRST_SECONDS_FOR_WORK, steps=20)
     assert actor.session.state is State.RUNNING
-    assert actor.session.outbox == CREDIT
+    assert len(actor.session.sealed) == CREDIT
     assert actor.session.may_open, "there is room for what STOP would cut"
     assert not actor.driver.may_step
     without_acks(world, actor, 2.0, steps=20)

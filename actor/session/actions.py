@@ -24,14 +24,14 @@ class MakeEnvironments:
     first_slot: int
     life: int
 
-    def change(self, wanted: Welcome) -> str:
+    def refusal(self, wanted: Welcome) -> str:
         """Return what a learner wants of its actors now that is not what was made here; "" where it is the same."""
         # not the limit of a step's time, which may change
         fields = ("id", "kwargs_json", "vectorization", "wrappers_json", "metrics", "step_metrics", "action_mask")
         named = [(f"env.{f.removesuffix('_json')}", getattr(self.env, f), getattr(wanted.env, f)) for f in fields]
         named = [("environments", self.envs, wanted.envs), *named]
-        changes = [f"{name} {new} (here {old})" for name, old, new in named if new != old]
-        return ", ".join(changes)
+        changes = ", ".join(f"{name} {new} (here {old})" for name, old, new in named if new != old)
+        return f"the learner now wants {changes}: start a new actor for it" if changes else ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,14 @@ class Reconnect:
 
 
 @dataclass(frozen=True)
+class Connect:
+    """Close the connection and open one to another learner, then call `connected`."""
+
+    endpoint: str  # "": back to the one that the user named
+    server_key: bytes  # its public key; b"": as its endpoint says, none is needed
+
+
+@dataclass(frozen=True)
 class Exit:
     """End the process."""
 
@@ -75,4 +83,4 @@ class Note:
     text: str
 
 
-Action = Send | MakeEnvironments | Load | Cut | Finish | Reconnect | Exit | Note
+Action = Send | MakeEnvironments | Load | Cut | Finish | Reconnect | Connect | Exit | Note

@@ -11,9 +11,10 @@ from dppo.actor.session.actions import Action, Cut, Exit, Finish, Load, MakeEnvi
 from dppo.actor.session.keepalive import Due, Keepalive
 from dppo.actor.session.outbox import Outbox, TooLargeError
 from dppo.actor.session.policy_parts import Parts
+from dppo.actor.session.redirects import Redirects
 from dppo.actor.session.states import TABLE, Event, State
 from dppo.actor.session.task import MAX_DAMAGED, Failures, Task
-from dppo.actor.session.wait_report import WaitReporter
+from dppo.actor.session.wait_report import WaitReporter, refused
 from dppo.protocol import PROTOCOL_VERSION
 from dppo.protocol.messages import (
     Ack,
@@ -27,6 +28,7 @@ from dppo.protocol.messages import (
     Ping,
     Policy,
     Pong,
+    Redirect,
     Reject,
     RelayWelcome,
     Stop,
@@ -59,6 +61,7 @@ class ActorSession:
         self.step_timeout_seconds = 0.0  # as the newest WELCOME says
         self.is_reached = True  # there is a connection; the service knows, and logs why there is none
         self.holds_full_segment = False  # that cannot be sealed without credit; the driver knows
+        self.redirects = Redirects(learner)
         self._answer = 0  # to the learner's newest challenge
         self._waits = WaitReporter(learner)
         self._envs = envs
@@ -92,16 +95,12 @@ class ActorSession:
         """Whether there is room for what a stop would cut: one segment beyond credit, so that no step is wasted."""
         return self.sealed.has_room
 
-    @property
-    def outbox(self) -> int:
-        """Rollouts not yet acknowledged."""
-        return len(self.sealed)
-
     # The connection
 
     def connected(self, now: float) -> list[Action]:
         """A fresh connection: introduce ourselves."""
         self._keepalive.connected(now)
+        self._waits.asks(self.redirects.learner)
         self.sealed.send_again_after(0)
         return self._say_hello(now)
 
@@ -114,6 +113,7 @@ class ActorSession:
             PROTOCOL_VERSION, PROTOCOL_VERSION, self._release, self.actor, self.incarnation, self._envs,
             self.sealed.tally, run_id=self._welcome.run_id if self._welcome else "", term=self._term,
             version=self._version, spec_hash=spec_hash(spec) if spec else b"", spec=spec, answer=self._answer,
+            stays=self.redirects.stays,
         )  # fmt: skip
         return [Send(hello)]
 
@@ -123,7 +123,10 @@ class ActorSession:
             return []
         if self.state is State.DRAINING and (not self.sealed or now >= self._drain_deadline):
             return self._leave("the time to deliver ended" if self.sealed else "stopped, everything delivered")
-        return [*self._waits.tick(self._lack, self.is_reached, now), *self._keep_in_touch(now, shares, open_steps)]
+        return self.redirects.tick(now) or [
+            *self._waits.tick(self._lack, self.is_reached, now),
+            *self._contact(now, shares, open_steps),
+        ]
 
     @property
     def _lack(self) -> str:
@@ -133,9 +136,7 @@ class ActorSession:
         is_held = self.holds_full_segment or (self.task.rows_left and not self.may_open)
         return "no credit" if self.state is State.RUNNING and is_held else ""
 
-    def _keep_in_touch(
-        self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int]
-    ) -> list[Action]:
+    def _contact(self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int]) -> list[Action]:
         match self._keepalive.due(now):
             case Due.RECONNECT:
                 return [Reconnect()]
@@ -153,7 +154,10 @@ class ActorSession:
             return []
         self._keepalive.heard(now)
         self._waits.heard(now)
+        self.redirects.heard(message)
         match message:
+            case Redirect():
+                return self._ended_by(self.redirects.take(message, now))
             case Welcome():
                 return [*self._waits.welcomed(), *self._welcomed(message)]
             case Reject():
@@ -174,8 +178,7 @@ class ActorSession:
             case Ack():
                 return self._acknowledged(message.upto, message.credit)
             case Nack():
-                expected = message.reason.startswith(("stale", "shutdown"))  # an honest actor's too
-                return [] if expected else [Note(f"rollout {message.seq} was refused: {message.reason}")]
+                return refused(message)
             case Stop():
                 self._stopping = message
                 return [Cut()]
@@ -190,14 +193,9 @@ class ActorSession:
                 return []
 
     def _welcomed(self, welcome: Welcome) -> list[Action]:
-        wrong = unreasonable(welcome, self.allowed_envs)
+        wrong = unreasonable(welcome, self.allowed_envs) or (self._made.refusal(welcome) if self._made else "")
         if wrong:
-            self._move(Event.END)
-            return [Exit(3, wrong)]
-        changed = self._made.change(welcome) if self._made is not None else ""
-        if changed:
-            self._move(Event.END)
-            return [Exit(3, f"the learner now wants {changed}: start a new actor for it")]
+            return self._ended_by([Exit(3, wrong)])
         self.step_timeout_seconds = welcome.env.step_timeout_seconds  # the one thing that may change on the way
         self._keepalive.welcomed(welcome)
         self._welcome = welcome
@@ -218,8 +216,7 @@ class ActorSession:
 
     def _rejected(self, reject: Reject, now: float) -> list[Action]:
         if reject.fatal:
-            self._move(Event.END)
-            return [Exit(3, f"refused by the learner: {reject.text}")]
+            return self._ended_by([Exit(3, f"refused by the learner: {reject.text}")])
         self._keepalive.refused_for_now(reject.retry_after_seconds, now)
         self._answer = reject.challenge
         return [] if reject.challenge else [*self._waits.put_off(reject.text)]
@@ -230,8 +227,7 @@ class ActorSession:
 
     def left(self, reason: str) -> list[Action]:
         """Send the last message, once all is sealed."""
-        self._move(Event.END)
-        return [Send(Bye(reason, self.sealed.tally)), Exit(0, reason + self.sealed.undelivered)]
+        return self._ended_by([Send(Bye(reason, self.sealed.tally)), Exit(0, reason + self.sealed.undelivered)])
 
     # Policy and stop
 
@@ -253,8 +249,12 @@ class ActorSession:
         return [Note(f"{what}; connecting again in {seconds:g} s")]
 
     def _fail(self, why: str) -> list[Action]:
-        self._move(Event.END)
-        return [Send(Bye(why[:512], self.sealed.tally)), Exit(1, why)]
+        return self._ended_by([Send(Bye(why[:512], self.sealed.tally)), Exit(1, why)])
+
+    def _ended_by(self, actions: list[Action]) -> list[Action]:
+        if any(isinstance(action, Exit) for action in actions):
+            self._move(Event.END)
+        return actions
 
     def loaded(self, load: Load, load_seconds: float) -> list[Action]:
         """The policy is in place: go on under it."""
@@ -266,8 +266,7 @@ class ActorSession:
     def stopped(self, first_step_seconds: float) -> list[Action]:
         """The open segment is cut: answer STOP and wait for the next policy."""
         stop, self._stopping = self._stopping, None
-        if stop is None:
-            raise RuntimeError("stopped without a STOP")
+        assert stop is not None, "stopped without a STOP"
         self._move(Event.STOPPED)
         return [Send(Stopped(stop.term, stop.version, self.sealed.tally, first_step_seconds))]
 
@@ -275,8 +274,7 @@ class ActorSession:
 
     def deliver(self, segment: Segment) -> list[Action]:
         """Seal the segment, send it, keep it until it is acknowledged. Ask `may_seal` for credit before."""
-        if self._spec is None:
-            raise RuntimeError("a segment before the environments")
+        assert self._spec is not None, "a segment before the environments"
         try:
             self.sealed.seal(segment, spec=self._spec, term=self._term, version=self._version)
         except TooLargeError as error:

@@ -1,6 +1,7 @@
-"""Report what an actor waits for. Decides nothing; part of the session, without I/O."""
+"""Report what an actor waits for, and what was refused. Decides nothing; part of the session, without I/O."""
 
-from dppo.actor.session.actions import Note
+from dppo.actor.session.actions import Action, Note
+from dppo.protocol.messages import Nack
 from dppo.protocol.process.wait_backoff import WaitBackoff
 
 FIRST_SECONDS = 3.0  # heartbeats are a second apart
@@ -8,18 +9,28 @@ IN_A_NOTE = {"no credit": "it asks for no more steps at the moment"}  # the prot
 FIRST_SECONDS_FOR_WORK = 5.0  # a policy is due after every update: the usual length of those is learned
 
 
+def refused(nack: Nack) -> list[Action]:
+    """Return the note on a rollout that was refused; none where an honest actor's may be."""
+    expected = nack.reason.startswith(("stale", "shutdown"))
+    return [] if expected else [Note(f"rollout {nack.seq} was refused: {nack.reason}")]
+
+
 class WaitReporter:
     """Reports waits that last, and once a learner that is gone."""
 
     def __init__(self, learner: str) -> None:
         """learner: its address, "" where it has none."""
-        self._learner = f"the learner at {learner}" if learner else "the learner"
+        self.asks(learner)
         self._for_learner = WaitBackoff(FIRST_SECONDS)
         self._for_work = WaitBackoff(FIRST_SECONDS_FOR_WORK)
         self._asked_at: float | None = None  # the first question since the learner's last message
         self._heard_at: float | None = None
         self._gone = False
         self._put_off = ""
+
+    def asks(self, learner: str) -> None:
+        """Note the address of the learner that is asked from now on."""
+        self._learner = f"the learner at {learner}" if learner else "the learner"
 
     def asked(self, now: float) -> None:
         """A HELLO or a PING has left."""

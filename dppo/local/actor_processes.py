@@ -56,12 +56,17 @@ class ActorProcesses:
             child.start()
             self.started.append(child)
 
-    def revive(self) -> None:
-        """Look which have ended, and start those again whose delay is over."""
+    def look(self) -> None:
+        """Look which have ended."""
         for child in self.started:
             code = child.died()
             if code is not None:
                 self._ended(child, code)
+
+    def revive(self) -> None:
+        """Look which have ended, and start those again whose delay is over."""
+        self.look()
+        for child in self.started:
             if child.name not in self._given_up and child.restart_if_due():
                 self._note(f"{child.name} is back")
 

@@ -38,7 +38,8 @@ def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
         os.environ.setdefault(*TORCH_LOG)  # before torch is imported
     if place is not None and place.local_rank:
         join_file = f"{listening.join_file}-{place.local_rank}" if listening.join_file else ""
-        listening = dataclasses.replace(listening, bind=place.bind_of(listening.bind), join_file=join_file)
+        bind, advertise = place.bind_of(listening.bind), place.advertise_of(listening.advertise)
+        listening = dataclasses.replace(listening, bind=bind, advertise=advertise, join_file=join_file)
     with tracing(resolved.config.trace, "learner") as trace:
         reports = reports_from_environment()
         if reports is not None:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from dppo.fitted_text import fitted, wrapped
-from dppo.learner.telemetry.status import Status
+from dppo.learner.telemetry.status import LAST_PHASE, Status
 from dppo.local.return_curve import ReturnCurve, TimeShares, earlier_returns
 from dppo.local.status_text import batch_text, ledger_line, left_out_text, own_metrics_text
 from dppo.number_text import absurd_text, return_number
@@ -24,7 +24,6 @@ TABLE_SECONDS = 0.25  # a refresh takes 3 ms with 8 actors, 22 ms with 64
 LINE_SECONDS = 2.0  # at first
 MOST_LINE_SECONDS = 60.0
 RARER = 15  # a line for every 15th of the time that has passed: 20 s after 5 minutes, 60 s after 15
-LAST_PHASE = "STOPPED"
 METRICS_FILE = "metrics.jsonl"
 
 

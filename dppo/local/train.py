@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from dppo.actor.leave_reasons import MUST_CHANGE
+from dppo.learner.telemetry.joint_status import joint_status
 from dppo.learner.telemetry.status import Status
 from dppo.local.actor_processes import ActorProcesses
 from dppo.local.drawing_thread import Screen
@@ -16,7 +17,7 @@ from dppo.local.exit_diagnosis import how_an_actor_ended
 from dppo.local.failed_starts import removed_where_it_fails
 from dppo.local.launch_texts import FirstLine, LaunchTexts
 from dppo.local.launching import check_hooks_of_finished, checked, show_finished
-from dppo.local.learner_group import LearnerGroup, joint_status, rank_variables
+from dppo.local.learner_group import LearnerGroup, rank_variables
 from dppo.local.log_files import NO_TRACE, made_logs, trace_of
 from dppo.local.metrics_server import serving_metrics
 from dppo.local.preflight import check_before_start
@@ -37,6 +38,7 @@ LEARNER_GRACE_SECONDS = 15.0  # for the actors' last messages and a checkpoint
 ACTOR_GRACE_SECONDS = 5.0
 GOODBYE_SECONDS = 1.0  # for actors that got BYE; one that had not joined yet got none
 AT_ONCE_SECONDS = 1.0
+ENDING = ("DRAINING", "STOPPED")  # phases in which the run is over
 
 
 def run(
@@ -161,6 +163,7 @@ class _Supervisor:
         self._before = children(os.getpid())
         self._interrupts: list[int] = []
         self._newest: dict[int, Status] = {}  # of each learner
+        self._is_ending = False
         self._delivered: dict[str, int] = {}  # steps of every actor, in the newest status
 
     def run(self) -> Ending:
@@ -228,7 +231,10 @@ class _Supervisor:
     def _revive(self) -> None:
         if self._learner.restart_if_due():
             self._progress.note("the learner is back" if len(self._reports) == 1 else "the learners are back")
-        self._actors.revive()
+        if self._is_ending:  # actors have been told to end, and several learners take a while to do so
+            self._actors.look()
+        else:
+            self._actors.revive()
 
     def _actor_ended(self, child: Child, code: int) -> None:
         """Say how; raise DppoError where there is no point in another one."""
@@ -272,6 +278,7 @@ class _Supervisor:
         self._newest[rank] = report.status
         if 0 in self._newest:
             status = joint_status([self._newest[known] for known in sorted(self._newest)])
+            self._is_ending = status.phase in ENDING
             self._note_work(status)
             self._progress.show(status)
             self._sides.look(status)

@@ -8,11 +8,10 @@ from pathlib import Path
 import msgspec
 
 from dppo.learner.atomic_files import replace_file
-from dppo.learner.telemetry.status import Status
+from dppo.learner.telemetry.status import LAST_PHASE, Status
 
 NAME = "status.json"
 WRITE_SECONDS = 1.0
-LAST_PHASE = "STOPPED"
 
 
 class DatedStatus(msgspec.Struct, frozen=True):

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dppo.local.progress import LAST_PHASE, Progress
+from dppo.learner.telemetry.status import LAST_PHASE
+from dppo.local.progress import Progress
 from dppo.protocol.errors import UsageError
 from dppo.watch.run_list import FoundRun, ago, check_run, look_at
 from dppo.watch.status_file import DatedStatus, read_status

@@ -27,6 +27,8 @@ from dppo.learner.signals import Interrupted
 from dppo.learner.storage.books import Books
 from dppo.learner.storage.checkpointer import Resumed, resume, resumed_from
 from dppo.learner.storage.run_directory import RunDirectory
+from dppo.learner.telemetry.joint_status import joint_status
+from dppo.learner.telemetry.status import Status
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Spec
 
@@ -99,6 +101,12 @@ class Group:
             own_books = saved["ranks"][self.place.rank - 1]
             saved |= {name: own_books[name] for name in ("ledger", "journal")}
         return directory, resumed_from(directory, config, saved, None)
+
+    def tokens_of_first(self, own: Callable[[], bytes]) -> bytes:
+        """Return rank 0's list of tokens, b"" at rank 0: it has them. own: reads that of this rank."""
+        is_first = not self.place.rank
+        found = self._words.exchange("tokens", own() if is_first else b"")
+        return b"" if is_first else found[0]
 
     def device(self, device: str) -> str:
         """Return the device of this rank: of several GPUs of its host, cuda is the one of its number there."""
@@ -177,6 +185,13 @@ class Group:
         words = self._words.exchange("books", msgspec.json.encode(books))
         first, *others = (msgspec.json.decode(word, type=Books) for word in words)
         return replace(first, others=tuple(others))
+
+    def joint(self, status: Status) -> Status:
+        """Return the last status of the run from those of all ranks; that of this rank where they lack a start."""
+        if not self.began:
+            return status
+        words = self._words.exchange("status", msgspec.json.encode(status))
+        return joint_status([msgspec.json.decode(word, type=Status) for word in words])
 
 
 def digest_of(trainer: Trainer) -> bytes:

@@ -29,6 +29,7 @@ class Membership:
     hosts_store: bool  # rank 0 does, unless torchrun has one
     attempt: str  # of the group's start: keys of an earlier one do not count
     first_slot: int  # of its environments: no two of a run have the same
+    is_placed: bool = False  # whether its launcher gives each learner its actors: none is sent on to another one
 
     def config_of(self, config: LearnerConfig) -> LearnerConfig:
         """Return the settings of this rank: its share of the batch and of each minibatch; but for rank 0, a directory
@@ -52,6 +53,13 @@ class Membership:
 
     def _share(self, steps: int) -> int:
         return -(-steps // self.ranks)
+
+    def advertise_of(self, advertise: str) -> str:
+        """Return the address that this rank's join line names, of that of the first one on its host."""
+        head, colon, port = advertise.rpartition(":")
+        if not self.local_rank or not colon or not port.isdecimal() or advertise.endswith("]"):
+            return advertise
+        return f"{head}:{int(port) + self.local_rank}"
 
     def bind_of(self, bind: str) -> str:
         """Return the endpoint of this rank on its host: the next ports, or names, after that of its first one."""
@@ -92,6 +100,7 @@ def membership_in(environment: Mapping[str, str]) -> Membership | None:
         hosts_store=rank == 0 and not has_agent,
         attempt=environment.get(ATTEMPT, "0"),
         first_slot=_number({FIRST_SLOT: str(rank * SLOTS), **environment}, FIRST_SLOT, 0, 2**31),
+        is_placed=bool(environment.get(FIRST_SLOT)),
     )
 
 

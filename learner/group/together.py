@@ -6,18 +6,28 @@ Around the group (words, weights) and the call that ends collecting. Knows the n
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from dppo.learner.config import CollectConfig, LearnerConfig
 from dppo.learner.group.batch_call import BatchCall
 from dppo.learner.group.group import Group
 from dppo.learner.group.membership import Membership, refuse_with_several
+from dppo.learner.group.notices import Notice, Notices
 from dppo.learner.group.store import GROUP_SECONDS
 from dppo.learner.ppo.batch import Received
+from dppo.learner.session.placement import OtherLearner
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.signals import Interrupted
+from dppo.learner.telemetry.joint_status import joint_status
+from dppo.learner.telemetry.status import Status
+from dppo.learner.transport.authenticator import TokenAuthenticator
+from dppo.learner.transport.listener import Listening, open_listener, reached_at, tokens_of
 from dppo.learner.transport.network_thread import Network
+from dppo.learner.transport.token_list import TokenBook
 from dppo.protocol.specs import Spec
+from dppo.protocol.transport.router import Router
 
 ENDING_SECONDS = 10.0  # after a signal: who sent it kills soon, and another learner may be dead
 
@@ -32,7 +42,11 @@ class Together:
         self._grace_seconds = collect.stop_grace_seconds
         self._check = check
         self._call: BatchCall | None = None  # once started
+        self._notices: Notices | None = None  # likewise, where actors may be sent from one learner to another
         self._network: Network | None = None
+        self._authenticator: TokenAuthenticator | None = None
+        self._reached_at = ("", b"")
+        self._tokens: Callable[[], bytes] = bytes
 
     @classmethod
     def found(cls, config: LearnerConfig, place: Membership, check: Callable[[], None]) -> "Together":
@@ -43,9 +57,28 @@ class Together:
         group = Group.open(place, check, settings)
         return cls(group, config.collect, check)
 
+    def open_listener(
+        self, listening: Listening, max_blob_bytes: int, run_directory: Path
+    ) -> tuple[Router, TokenAuthenticator | None]:
+        """Listen, as `listener.open_listener`; where actors may be sent on, the tokens of rank 0 are valid at all."""
+        if self.group.place.is_placed:
+            return open_listener(listening, max_blob_bytes, run_directory)
+        shared = self.group.tokens_of_first(lambda: tokens_of(listening, run_directory))
+        router, authenticator = open_listener(listening, max_blob_bytes, run_directory, shared)
+        self._reached_at = reached_at(listening, router, run_directory)
+        self._authenticator = authenticator
+        if not self.group.place.rank and authenticator is not None:
+            self._tokens = authenticator.tokens
+        return router, authenticator
+
     def start(self, network: Network) -> None:
-        """Begin to count what is collected, and to listen for the end of each batch."""
+        """Begin to count what is collected, to listen for the end of each batch, and to share actors evenly."""
         self._network = network
+        place = self.group.place
+        if not place.is_placed:
+            network.ask(lambda session: session.peer_table.placement.expect(place.ranks - 1))
+            self._notices = Notices(self.group.store, place.rank, place.ranks, own=self._notice, take=self._take)
+            self._notices.start()
         self._call = BatchCall(
             self.group.store,
             ranks=self.group.place.ranks,
@@ -55,6 +88,43 @@ class Together:
             failed=network.fail,
         )
         self._call.start()
+
+    def observing(self, observe: Callable[[Status], None]) -> Callable[[Status], None]:
+        """Return what to call with each status of this rank: rank 0 observes the whole run, the others tell it theirs.
+
+        Where the launcher hears each rank by itself, it makes one of them.
+        """
+        if self.group.place.is_placed:
+            return observe
+        return self._tell if self.group.place.rank else lambda status: observe(self._joint(status))
+
+    def _tell(self, status: Status) -> None:
+        if self._notices is not None:
+            self._notices.post(status)
+
+    def _joint(self, status: Status) -> Status:
+        return joint_status([status, *(self._notices.statuses if self._notices is not None else [])])
+
+    def last(self, status: Status) -> Status:
+        """Return the last status of the run, of all ranks, from that of this one. All call this together."""
+        return status if self.group.place.is_placed else self.group.joint(status)
+
+    def _notice(self) -> Notice:
+        assert self._network is not None, "start comes first"
+        actors, newcomers = self._network.ask(
+            lambda session: (len(session.peer_table.peers), session.peer_table.placement.newcomers(time.monotonic()))
+        )
+        return Notice(*self._reached_at, actors, newcomers, self._tokens())
+
+    def _take(self, notices: Mapping[int, Notice]) -> None:
+        assert self._network is not None, "start comes first"
+        others = {
+            rank: OtherLearner(notice.endpoint, notice.server_key, notice.actors, frozenset(notice.newcomers))
+            for rank, notice in notices.items()
+        }
+        self._network.ask(lambda session: session.peer_table.placement.learn(others, time.monotonic()))
+        if self._authenticator is not None and 0 in notices:
+            self._authenticator.shared = TokenBook.from_json(notices[0].tokens)
 
     def collected(self, version: int, steps: int) -> None:
         """Note how many steps are collected here under that version. For the network thread: returns at once."""
@@ -88,5 +158,6 @@ class Together:
 
     def close(self) -> None:
         """End the threads."""
-        if self._call is not None:
-            self._call.close()
+        for thread in (self._notices, self._call):
+            if thread is not None:
+                thread.close()

@@ -17,6 +17,7 @@ from dppo.learner.session.admission import (
 )
 from dppo.learner.session.name_owners import Names
 from dppo.learner.session.peer_index import PeerIndex
+from dppo.learner.session.placement import Placement
 from dppo.learner.session.plausibility import Plausibility, check_tally
 from dppo.learner.session.policy_fetches import Fetches
 from dppo.learner.session.rate_limit import PeerLimits
@@ -49,7 +50,7 @@ class PeerTable:
         self.ledger = ledger
         self.peer_limits = PeerLimits(settings.actors_per_relay)
         self.relays = Relays(settings, self.peer_limits, self.index)
-        self.fetches = Fetches()
+        self.fetches, self.placement = Fetches(), Placement()
         self.plausibility = Plausibility(settings, ledger)
         self._gone: list[Peer] = []  # from `peers`, since they were taken
         self._owners = Names(ledger, settings.term)

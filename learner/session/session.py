@@ -218,6 +218,9 @@ class LearnerSession:
             return self.violation(key, error, now)
         if self.cycle.phase in (Phase.STOPPED, Phase.LEAVING):  # while it leaves, the next learner answers
             return [Send(key, Bye(OVER))] if self.cycle.phase is Phase.STOPPED else []
+        elsewhere = self.peer_table.placement.answer(key, hello, self.peer_table.peers, now)
+        if elsewhere is not None and self.cycle.phase is not Phase.DRAINING:
+            return elsewhere
         spec = self.peer_table.spec
         changed = self._change_spaces(hello, now, token) if spec and hello.spec not in (None, spec) else []
         peer, actions = self.peer_table.admit(key, hello, now, token)

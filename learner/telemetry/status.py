@@ -3,6 +3,7 @@
 import msgspec
 
 SUMMARY = "summary.json"  # in the run directory, at the end
+LAST_PHASE = "STOPPED"  # of Status.phase
 OWN_METRICS = "metrics/"  # in front of names that are the user's, in the JSON line too: they hide none of ours
 
 

@@ -11,7 +11,7 @@ from dppo.learner.transport.credentials import Access
 from dppo.learner.transport.token_list import TokenBook
 from dppo.protocol.errors import UsageError
 from dppo.protocol.log_throttle import LogThrottle
-from dppo.protocol.security.curve import Denied, ServerSecurity, Verdict, fingerprint
+from dppo.protocol.security.curve import Admitted, Denied, ServerSecurity, Verdict, fingerprint
 
 log = logging.getLogger("dppo.security")
 
@@ -24,9 +24,13 @@ Clock = Callable[[], float]
 class TokenAuthenticator:
     """The tokens of a running learner."""
 
-    def __init__(self, access: Access, *, wall: Clock, monotonic: Clock) -> None:
-        """wall: seconds since 1970, for expiry. Raises UsageError where the files cannot be used."""
+    def __init__(self, access: Access, *, wall: Clock, monotonic: Clock, shared: TokenBook = TokenBook()) -> None:
+        """wall: seconds since 1970, for expiry. shared: tokens of another learner of the run, which are valid here too.
+
+        Raises UsageError where the files cannot be used.
+        """
         self.refused = 0
+        self.shared = shared  # replaced as a whole, by another thread
         self._lock = threading.Lock()  # both threads may notice a change
         self._access = access
         self._wall = wall
@@ -42,6 +46,10 @@ class TokenAuthenticator:
         """Return what the Router needs."""
         return ServerSecurity(self._access.secret_key(), self.admit, self.denied, self.failed)
 
+    def tokens(self) -> bytes:
+        """Return the list of tokens as another learner of the run takes it."""
+        return self._known.to_json()
+
     def admit(self, key: bytes) -> Verdict:
         """Return whether to accept that public key. Raises UsageError while the tokens cannot be read."""
         verdict = self._verdict(key)
@@ -52,9 +60,13 @@ class TokenAuthenticator:
 
     def _verdict(self, key: bytes) -> Verdict:
         book = self._book
+        shared = self.shared.verdict(key, self._wall())
+        if isinstance(shared, Admitted):
+            return shared
         if book is None:
             raise UsageError(self._problem)
-        return book.verdict(key, self._wall())
+        own = book.verdict(key, self._wall())
+        return own if isinstance(own, Admitted) or not self.shared.knows(key) else shared
 
     def denied(self, address: str, key: bytes, reason: str) -> None:
         """Count and log a client that was refused."""
@@ -72,7 +84,7 @@ class TokenAuthenticator:
 
     def is_valid(self, label: str) -> bool:
         """Whether those who came by this token may stay; by the newest list that could be read."""
-        return self._known.is_valid(label, self._wall())
+        return any(book.is_valid(label, self._wall()) for book in (self._known, self.shared))
 
     def refresh(self) -> None:
         """Take note of changed tokens. While they cannot be read no new client is accepted, and that is logged."""

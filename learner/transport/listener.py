@@ -14,6 +14,7 @@ from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.credentials import DIRECTORY as ACCESS_DIRECTORY
 from dppo.learner.transport.credentials import JOIN_FILE, Access
 from dppo.learner.transport.run_keys import RunKeys
+from dppo.learner.transport.token_list import TokenBook
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import public_key
 from dppo.protocol.security.join_line import JoinLine
@@ -77,11 +78,27 @@ def check_address(listening: Listening) -> None:
         raise UsageError(f"write_join_file={listening.join_file} cannot be written: {why}")
 
 
+def tokens_of(listening: Listening, run_directory: Path) -> bytes:
+    """Return the list of tokens of a learner that is about to listen, b"" where it needs none. Raises UsageError."""
+    if listening.bind.startswith("ipc://") or listening.insecure:
+        return b""
+    return Access.open(run_directory, time.time(), listening.keys()).book().to_json()
+
+
+def reached_at(listening: Listening, router: Router, run_directory: Path) -> tuple[str, bytes]:
+    """Return the endpoint by which actors reach a learner that listens, and its public key; b"": they need none."""
+    if listening.bind.startswith("ipc://") or listening.insecure:
+        return router.endpoint, b""
+    access = Access(run_directory)
+    return f"tcp://{access.address()}", public_key(access.secret_key())
+
+
 def open_listener(
-    listening: Listening, max_blob_bytes: int, run_directory: Path
+    listening: Listening, max_blob_bytes: int, run_directory: Path, shared: bytes = b""
 ) -> tuple[Router, TokenAuthenticator | None]:
     """Listen. Over tcp only to those with a token, after a test that unknown keys are refused.
 
+    shared: tokens of another learner of the run, as `tokens_of` returns them.
     Raises UsageError where the address or the files of the keys cannot be used, DppoError where the test fails.
     """
     if listening.bind.startswith("ipc://") or listening.insecure:
@@ -93,7 +110,8 @@ def open_listener(
     keys = listening.keys()
     access = Access.open(run_directory, time.time(), keys)
     advertise = listening.advertise or (keys.address if keys is not None else "")
-    authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic)
+    book = TokenBook.from_json(shared) if shared else TokenBook()
+    authenticator = TokenAuthenticator(access, wall=time.time, monotonic=time.monotonic, shared=book)
     router = Router(listening.bind, max_blob_bytes, authenticator.security())
     try:
         check_that_unknown_keys_are_refused(router, public_key(access.secret_key()))

@@ -70,6 +70,10 @@ class TokenBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         why_not = token.why_not(now)
         return Denied(f"token {token.label} is {why_not}") if why_not else Admitted(token.label)
 
+    def knows(self, key: bytes) -> bool:
+        """Whether it is a token's public key, valid or not."""
+        return key in self.__dict__["_by_key"]
+
     def is_valid(self, label: str, now: float) -> bool:
         """Whether those who came by this token may stay."""
         token: Token | None = self.__dict__["_by_label"].get(label)

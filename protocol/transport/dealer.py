@@ -22,14 +22,14 @@ class Dealer:
         """sibling: share its threads, and be closed before it."""
         check_library()
         self.endpoint = endpoint
-        self._security = security
+        self.security = security
         self._is_sibling = sibling is not None
         self._context: zmq.Context[zmq.Socket[bytes]] = sibling._context if sibling is not None else zmq.Context()
         self._open()
 
     def sibling(self) -> "Dealer":
         """Another connection to the same place, in the same threads."""
-        return Dealer(self.endpoint, self._security, sibling=self)
+        return Dealer(self.endpoint, self.security, sibling=self)
 
     def _open(self) -> None:
         socket = self._context.socket(zmq.DEALER)
@@ -40,11 +40,11 @@ class Dealer:
         socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)  # longer than the learner's own: it is the one that is busy
         common_options(socket)
         socket.setsockopt(zmq.IPV6, wants_ipv6(self.endpoint))
-        if self._security is not None:
-            secret_key = self._security.secret_key
+        if self.security is not None:
+            secret_key = self.security.secret_key
             socket.setsockopt(zmq.CURVE_PUBLICKEY, public_key(secret_key))
             socket.setsockopt(zmq.CURVE_SECRETKEY, secret_key)
-            socket.setsockopt(zmq.CURVE_SERVERKEY, self._security.server_key)
+            socket.setsockopt(zmq.CURVE_SERVERKEY, self.security.server_key)
         self._monitor = Monitor(socket)
         socket.connect(self.endpoint)
         self._socket = socket
@@ -91,6 +91,11 @@ class Dealer:
         self._monitor.close()
         self._socket.close(linger=0)
         self._open()
+
+    def connect(self, endpoint: str, security: ClientSecurity | None) -> None:
+        """A new socket, to another learner."""
+        self.endpoint, self.security = endpoint, security
+        self.reconnect()
 
     def close(self) -> None:
         """Close the socket, giving what was sent last half a second to leave."""
