@@ -230,7 +230,9 @@ def common_options(socket: zmq.Socket[bytes]) -> None:
     """Set the options that both ends need."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.SNDHWM, 1000)  # counts messages, roughly; credit is what bounds bytes
-    socket.setsockopt(zmq.RCVHWM, 1000)
+    # none: at a limit libzmq stops reading a connection, heartbeats too, and aborts the process with the next heartbeat
+    # where that one has ended (4.3.5, `!_io_error`). Credit, rates and `end_excess` bound what is unread
+    socket.setsockopt(zmq.RCVHWM, 0)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MILLISECONDS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MILLISECONDS)
 
