@@ -1,6 +1,8 @@
 """The experiments' simulated time, their stragglers and their intervals."""
 
+import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from scripts.experiments import actor_counts, speeds, stragglers
 from scripts.experiments.intervals import interval
 from scripts.experiments.learning import Curve, Point
-from scripts.experiments.row_files import line, write_rows, write_runs
+from scripts.experiments.row_files import Figures, add_options, fill, line, write_rows, write_runs
 
 
 @pytest.fixture
@@ -92,3 +94,25 @@ def test_runs_of_other_seeds_are_beside_those_that_the_file_has(tmp_path: Path) 
     assert written["rows"]["pink"] == {"seeds": 1, "steps": None, "best": None}
     assert line("pink", written["rows"]["pink"]).endswith("(1 seeds): steps -, best -")
     assert list(written["runs"]["white"]) == ["1", "2"]
+
+
+def test_what_a_file_has_is_not_run_again_and_seeds_come_one_after_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    made = list[tuple[str, int]]()
+
+    def run(name: str, seed: int) -> Figures:
+        made.append((name, seed))
+        return {"steps": float(seed)}
+
+    rows = {"white": partial(run, "white"), "pink": partial(run, "pink")}
+    output = str(tmp_path / "runs.json")
+    for given in (["--seeds", "1"], ["--seeds", "1", "2"], ["--seeds", "3", "--seconds", "-1"]):
+        fill(parser.parse_args([*given, "--output", output]), {"env": "A", "date": given[-1]}, rows)
+    assert made == [("white", 1), ("pink", 1), ("white", 2), ("pink", 2)]
+    assert json.loads(Path(output).read_bytes())["rows"]["pink"]["steps"]["seeds"] == [1.0, 2.0]
+    assert "2 of 2 runs are left" in capsys.readouterr().out
+    fill(parser.parse_args(["--seeds", "1", "--output", output]), {"env": "B"}, rows)
+    assert made[4:] == [("white", 1), ("pink", 1)], "another experiment"

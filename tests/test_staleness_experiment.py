@@ -62,10 +62,10 @@ def test_minutes_are_rows_messages_and_updates() -> None:
     run = Reached(steps=16_000, rows=1_000, updates=10, update_seconds=0.5)
     assert run.minutes(100) * 60 == pytest.approx(100 + 10 * 0.5 + 10 * 2 * sample_reuse.MESSAGE_SECONDS)
     assert run.idle(1) == pytest.approx(1 - 5 / 6.004)
-    found = sample_reuse.figures(run)
+    found = sample_reuse.figures_of(run)
     assert (found["steps"], found["minutes_1"]) == (16_000, run.minutes(1))
-    assert set(sample_reuse.figures(None)) == set(found)
-    assert set(sample_reuse.figures(None).values()) == {None}
+    assert set(sample_reuse.figures_of(None)) == set(found)
+    assert set(sample_reuse.figures_of(None).values()) == {None}
 
 
 def values(mean: float) -> dict[str, Any]:

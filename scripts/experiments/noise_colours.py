@@ -5,11 +5,12 @@ python -m scripts.experiments.noise_colours Pendulum-v1 --output benchmarks/nois
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from dppo.bench.observed_run import conditions
 from scripts.experiments.learning import config_of, learned
-from scripts.experiments.row_files import Figures, line, write_runs
+from scripts.experiments.row_files import Figures, add_options, fill
 
 ACTORS = 2
 COLOURS = (0.0, 0.5, 1.0)
@@ -24,10 +25,10 @@ class Task(NamedTuple):
     steps: int
 
 
-MOUNTAIN = "--run.target-return 90 --run.total-steps 200000 --ppo.learning-rate 1e-3 --ppo.gamma 0.999"
+INDEPENDENT = "--network.exploration independent --network.exploration-steps 4"  # in place of the preset's
 TASKS: Mapping[str, Task] = {
     "Pendulum-v1": Task("", "", 16, 40_000),
-    "MountainCarContinuous-v0": Task("", f"{MOUNTAIN} --collect.batch-steps 4096", 16, 80_000),
+    "MountainCarContinuous-v0": Task("", f"--run.target-return 90 {INDEPENDENT}", 16, 80_000),
     "HalfCheetah-v5": Task("mujoco-classic", "--run.total-steps 60000 --ppo.minibatch-steps 256", 8, 60_000),
 }
 
@@ -58,8 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("env", choices=list(TASKS))
     parser.add_argument("--colours", type=float, nargs="*", default=list(COLOURS))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--output", default="")
+    add_options(parser)
     arguments = parser.parse_args()
     task = TASKS[arguments.env]
     about: dict[str, Any] = {
@@ -70,10 +70,7 @@ def main() -> None:
         "steps": task.steps,
         **conditions(),
     }
-    for colour in arguments.colours:
-        for seed in arguments.seeds:
-            row = write_runs(arguments.output, about, f"{colour:g}", {seed: figures(arguments.env, colour, seed)})
-        print(line(f"{colour:g}", row), flush=True)
+    fill(arguments, about, {f"{colour:g}": partial(figures, arguments.env, colour) for colour in arguments.colours})
 
 
 if __name__ == "__main__":

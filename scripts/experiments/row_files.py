@@ -1,7 +1,10 @@
-"""JSON files of experiments that are run piece by piece: rows that are not run again stay. Knows files only."""
+"""JSON files of experiments that are run piece by piece: rows that are not run again stay. Knows files, and a clock."""
 
+import argparse
 import json
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,33 @@ def write_runs(output: str, about: Mapping[str, Any], name: str, runs: Mapping[i
     rows = {each: row_of(list(of_seeds.values())) for each, of_seeds in kept.items()}
     write_result({**about, "rows": rows, "runs": kept}, output)
     return rows[name]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `fill` takes."""
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no run later than this")
+    parser.add_argument("--output", default="", help="runs that this file has are not run again")
+
+
+def fill(arguments: argparse.Namespace, about: Mapping[str, Any], rows: Mapping[str, Callable[[int], Figures]]) -> None:
+    """Run what the file lacks, all rows with one seed before the next; write and print each row as it comes.
+
+    rows: for each row's name what makes the run of a seed.
+    """
+    ends = time.monotonic() + arguments.seconds
+    missing = [
+        (seed, name)
+        for seed in arguments.seeds
+        for name in rows
+        if str(seed) not in _kept(arguments.output, about, "runs").get(name, {})
+    ]
+    for place, (seed, name) in enumerate(missing):
+        if time.monotonic() > ends:
+            print(f"{len(missing) - place} of {len(missing)} runs are left: the same command goes on with them")
+            return
+        row = write_runs(arguments.output, about, name, {seed: rows[name](seed)})
+        print(line(name, row), flush=True)
 
 
 def row_of(runs: list[Figures]) -> dict[str, Any]:

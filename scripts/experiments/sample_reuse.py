@@ -9,12 +9,13 @@ So minutes follow from one run: rows of so many milliseconds, messages, and upda
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from dppo.bench.observed_run import conditions
 from dppo.learner.config import LearnerConfig
 from scripts.experiments.learning import config_of, learned
-from scripts.experiments.row_files import Figures, line, write_runs
+from scripts.experiments.row_files import Figures, add_options, fill
 
 ACTORS, SIMULATORS = 2, 16
 MESSAGE_SECONDS = 2e-4
@@ -46,17 +47,12 @@ class Reached(NamedTuple):
         return 1 - self.updates * self.update_seconds / 60 / self.minutes(milliseconds)
 
 
-LUNAR = "--run.target-return 200 --run.total-steps 400000 --ppo.learning-rate 1e-3 --ppo.minibatch-steps 256"
-MOUNTAIN = (
-    "--run.target-return 90 --run.total-steps 200000 --ppo.learning-rate 1e-3 --ppo.gamma 0.999 "
-    "--collect.batch-steps 4096 --network.noise-colour 1"
-)
 TASKS: Mapping[str, Task] = {
     "CartPole-v1": Task("", ""),
     "Pendulum-v1": Task("", ""),
-    "Acrobot-v1": Task("", "--run.target-return -100 --run.total-steps 200000 --ppo.learning-rate 1e-3"),
-    "LunarLander-v3": Task("box2d-classic", f"{LUNAR} --ppo.normalise-advantages batch"),
-    "MountainCarContinuous-v0": Task("", MOUNTAIN),
+    "Acrobot-v1": Task("", "--run.target-return -100"),
+    "LunarLander-v3": Task("", "--run.target-return 200"),
+    "MountainCarContinuous-v0": Task("", "--run.target-return 90"),
 }
 
 
@@ -93,8 +89,13 @@ def reached(env: str, flags: Sequence[str], seed: int, window: int) -> Reached |
     return Reached(curve.solved.steps, rows, updates, sum(point.update_seconds for point in curve.points) / updates)
 
 
-def figures(run: Reached | None) -> Figures:
-    """Figures of one run: none where it did not reach the target."""
+def figures(env: str, flags: Sequence[str], window: int, seed: int) -> Figures:
+    """Figures of one run."""
+    return figures_of(reached(env, flags, seed, window))
+
+
+def figures_of(run: Reached | None) -> Figures:
+    """Figures of a run: none where it did not reach the target."""
     minutes = {f"minutes_{ms}": None if run is None else run.minutes(ms) for ms in MILLISECONDS}
     idle = {f"idle_{ms}": None if run is None else run.idle(ms) for ms in MILLISECONDS}
     if run is None:
@@ -106,10 +107,9 @@ def main() -> None:
     """Run all variants of a task with all seeds; print and write a row a variant."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("env", choices=list(TASKS))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
+    add_options(parser)
     parser.add_argument("--window", type=int, default=20, help="episodes whose mean must reach the target")
     parser.add_argument("--variants", nargs="*", default=None)
-    parser.add_argument("--output", default="")
     arguments = parser.parse_args()
     task = TASKS[arguments.env]
     chosen = variants(config_of(arguments.env, task.flags.split(), task.preset))
@@ -121,11 +121,14 @@ def main() -> None:
         "simulators": SIMULATORS,
         **conditions(),
     }
-    for name in arguments.variants or chosen:
-        for seed in arguments.seeds:
-            run = reached(arguments.env, chosen[name], seed, arguments.window)
-            row = write_runs(arguments.output, about, name, {seed: figures(run)})
-        print(line(name, row), flush=True)
+    fill(
+        arguments,
+        about,
+        {
+            name: partial(figures, arguments.env, chosen[name], arguments.window)
+            for name in arguments.variants or chosen
+        },
+    )
 
 
 if __name__ == "__main__":

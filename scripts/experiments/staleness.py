@@ -7,13 +7,14 @@ they may. Without staleness both take turns, and a batch takes three parts of ti
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
 from dppo.bench.observed_run import conditions
 from scripts.experiments.learning import Curve, config_of, learned
-from scripts.experiments.row_files import line, write_runs
+from scripts.experiments.row_files import Figures, add_options, fill
 
 ACTORS = 2
 ROW_SECONDS, MESSAGE_SECONDS = 1e-3, 2e-4
@@ -80,7 +81,7 @@ def trained(env: str, way: Way, seed: int, steps: int) -> tuple[Curve, float]:
     return curve, update_step_seconds * steps
 
 
-def figures(env: str, way: Way, seed: int, steps: int) -> dict[str, float]:
+def figures(env: str, way: Way, steps: int, seed: int) -> Figures:
     """Figures of one run."""
     curve, seconds = trained(env, way, seed, steps)
     return {
@@ -99,9 +100,8 @@ def main() -> None:
     parser.add_argument("env", choices=list(TASKS))
     parser.add_argument("--staleness", type=int, nargs="*", default=list(STALENESSES))
     parser.add_argument("--corrections", nargs="*", choices=CORRECTIONS, default=list(CORRECTIONS))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
+    add_options(parser)
     parser.add_argument("--steps", type=int, default=0, help="0: those of the task")
-    parser.add_argument("--output", default="")
     arguments = parser.parse_args()
     task = TASKS[arguments.env]
     steps = arguments.steps or task.steps
@@ -114,11 +114,11 @@ def main() -> None:
         "update_batches": UPDATE_BATCHES,
         **conditions(),
     }
-    for way in ways(arguments.staleness, arguments.corrections):
-        name = f"{way.staleness} {way.correction}"
-        for seed in arguments.seeds:
-            row = write_runs(arguments.output, about, name, {seed: figures(arguments.env, way, seed, steps)})
-        print(line(name, row), flush=True)
+    rows: dict[str, Callable[[int], Figures]] = {
+        f"{way.staleness} {way.correction}": partial(figures, arguments.env, way, steps)
+        for way in ways(arguments.staleness, arguments.corrections)
+    }
+    fill(arguments, about, rows)
 
 
 if __name__ == "__main__":

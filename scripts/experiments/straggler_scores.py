@@ -8,12 +8,13 @@ depend on the state, so a rule costs time, and steps only by the form of its bat
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from typing import get_args
 
 from dppo.bench.observed_run import conditions
 from scripts.experiments import speeds
 from scripts.experiments.learning import Curve, config_of, learned
-from scripts.experiments.row_files import Figures, line, write_runs
+from scripts.experiments.row_files import Figures, add_options, fill
 
 ENVIRONMENTS = 32
 WINDOW = 20  # episodes whose mean must reach the target
@@ -43,8 +44,9 @@ def trained(rule: str, kind: speeds.Kind, seed: int, *, environments: int = ENVI
     return learned(config, [1] * environments, seconds, message_seconds=2e-4, until_steps=steps)
 
 
-def figures(curve: Curve) -> Figures:
+def figures(rule: str, kind: speeds.Kind, seed: int) -> Figures:
     """Figures of one run."""
+    curve = trained(rule, kind, seed)
     return {
         "steps": curve.solved.steps if curve.solved else None,
         "seconds": curve.solved.seconds if curve.solved else None,
@@ -59,16 +61,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", choices=get_args(speeds.Kind), required=True)
     parser.add_argument("--rules", nargs="*", choices=list(RULES), default=list(RULES))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--output", default="")
+    add_options(parser)
     arguments = parser.parse_args()
     about = {"experiment": "straggler_scores", "kind": arguments.kind, "window": WINDOW, **conditions()}
     about = {**about, "environments": ENVIRONMENTS, "most_steps": STEPS}
-    for rule in arguments.rules:
-        for seed in arguments.seeds:
-            curve = trained(rule, arguments.kind, seed)
-            row = write_runs(arguments.output, about, rule, {seed: figures(curve)})
-        print(line(rule, row), flush=True)
+    fill(arguments, about, {rule: partial(figures, rule, arguments.kind) for rule in arguments.rules})
 
 
 if __name__ == "__main__":
