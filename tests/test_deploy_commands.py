@@ -96,6 +96,12 @@ def test_a_deployment_is_recorded_for_its_owner_only_and_needs_only_the_run(
     assert "is down already" in failed_after(capsys, "down", "runs/x")
 
 
+def test_a_learner_is_not_left_without_actors(engine: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("up", "run.yaml", "--learners", "2") == 0
+    assert "actors=1 must be at least the 2 learners" in failed_after(capsys, "scale", "1")
+    assert run("scale", "2") == 0
+
+
 def failed_after(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     capsys.readouterr()
     return failed(capsys, *arguments)
@@ -154,6 +160,7 @@ def nothing() -> None:
         (nothing, ("up", "none.yaml"), "cannot read none.yaml"),
         (nothing, ("up", "run.yaml", "--actors", "-1"), "actors=-1 must be at least 0"),
         (nothing, ("up", "run.yaml", "--on", "dokcer"), "did you mean docker?"),
+        (nothing, ("up", "run.yaml", "--learners", "2", "--advertise", "h1:5555"), "give the host only"),
         (nothing, ("up", "run.yaml", "--bind", "5555"), "5555"),
         (two_deployments, ("down",), "2 deployments are up below runs: "),
         (damage, ("ps", "runs/x"), "runs/x/deploy.json cannot be read"),
@@ -204,3 +211,39 @@ def test_the_command_line_does_not_import_engines() -> None:
     code = "import sys, dppo.cli; print([name for name in sys.modules if name.startswith('dppo.deploy')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def records(name: str, *, ended: bool, submitted: float = 1.0, logs: tuple[str, ...] = (), on: str = "docker") -> None:
+    made = Deployment(on, "dppo-x", f"runs/{name}", 1, 1, submitted, ended, logs=list(logs))
+    (Path("runs") / name / "logs").mkdir(parents=True)
+    write_deployment(made)
+    (Path("runs") / name / "logs" / "learner.log").write_text(f"{name}: one\n{name}: two\n")
+
+
+def test_a_deployment_that_is_down_has_its_logs_though_its_engine_has_none_any_more(
+    engine: StandIn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    records("x", ended=True, logs=("false",))
+    assert run("logs", "runs/x", "--lines", "1", "--follow") == 0
+    printed = capfd.readouterr()
+    assert printed.out == "x: two\n"
+    assert "runs/x is down" in printed.err
+
+
+def test_where_none_is_up_the_newest_one_is_read(engine: StandIn, capfd: pytest.CaptureFixture[str]) -> None:
+    records("old", ended=True, submitted=1.0)
+    records("new", ended=True, submitted=2.0)
+    assert run("logs", "--lines", "1") == 0
+    assert capfd.readouterr().out == "new: two\n"
+    records("up", ended=False, submitted=0.0)
+    assert run("logs", "--lines", "1") == 0
+    assert capfd.readouterr().out == "up: two\n"
+
+
+def test_a_log_that_is_not_here_is_one_line(engine: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    records("x", ended=False, on="ssh")
+    said = failed(capsys, "logs", "--process", "h1.actor-0")
+    assert "process=h1.actor-0 has no log" in said
+    assert "there are learner; those of actors are on their hosts, in ~/.dppo/dppo-x/logs" in said
+    (Path("runs/x/logs/learner.log")).unlink()
+    assert "there are no logs in" in failed(capsys, "logs")

@@ -185,3 +185,29 @@ def test_a_docker_project_that_does_not_start_is_taken_down_and_its_learner_quot
     with pytest.raises(UsageError, match=r"unhealthy; the learner: dppo: error: no such environment"):
         submitted(wanted(engine="docker"))
     assert programs.calls()[-1].endswith(" down --volumes")
+
+
+def test_docker_keeps_the_logs_of_containers_and_says_which_are_not_whole(programs: Programs, tmp_path: Path) -> None:
+    containers = [{"Service": name, "Name": f"dppo-x-{name}-1", "State": "exited"} for name in ("learner", "actor")]
+    rows = "\n".join(map(json.dumps, containers))
+    programs.answer(
+        "docker",
+        f'case "$*" in *" ps "*) echo \'{rows}\' ;; '
+        '*"logs"*"learner-1") echo "trained" ;; *"logs"*"actor-1") echo "half"; exit 3 ;; esac',
+    )
+    run_directory = tmp_path / "runs" / "x"
+    run_directory.mkdir(parents=True)
+    handle = {"compose_file": "/x/docker-compose.yml"}
+    engine_of("docker").stop(Deployment("docker", "dppo-x", str(run_directory), 1, 1, 0.0, handle=handle))
+    assert (run_directory / "logs" / "learner-1.log").read_text() == "trained\n"
+    cut = (run_directory / "logs" / "actor-1.log").read_text()
+    assert cut == "half\ndppo down: this log is not whole: docker ended with code 3\n"
+    asked = [next(word for word in call.split() if word in ("stop", "logs", "down", "ps")) for call in programs.calls()]
+    assert asked == ["stop", "ps", "logs", "logs", "down"], "what it logs at its end is kept, too"
+
+
+def test_kubernetes_keeps_the_logs_of_pods(programs: Programs, tmp_path: Path) -> None:
+    programs.answer("kubectl", 'case "$*" in *"get pods"*) echo pod/dppo-x-learner-0 ;; *logs*) echo "trained" ;; esac')
+    handle = {"namespace": "lab", "workload": "statefulset"}
+    engine_of("k8s").stop(Deployment("k8s", "dppo-x", str(tmp_path), 1, 1, 0.0, handle=handle))
+    assert (tmp_path / "logs" / "learner-0.log").read_text() == "trained\n"

@@ -53,6 +53,20 @@ def test_a_heterogeneous_job_goes_to_the_end_of_its_run(deployed: Deployed) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("layout", ["heterogeneous", "elastic"])
+def test_two_learners_of_a_job_train_one_policy_to_the_end_of_the_run(deployed: Deployed, layout: str) -> None:
+    wanted = ("--learners", "2", "--actors", "2", "--run.total-steps", "4096", "--deploy.slurm-layout", layout)
+    deployed.dppo("up", "run.yaml", *wanted)
+    run = deployed.folder / "runs" / "x"
+    eventually("the run is over", (run / "summary.json").exists)
+    eventually("its jobs have ended", lambda: "no job of it is queued" in deployed.dppo("ps", "runs/x"))
+    assert "joined the learner" in (run / "logs" / "actor-1.log").read_text()
+    assert (run / "ranks" / "1" / "access" / "join").exists()
+    for actor in ("actor-0", "actor-1"):
+        assert actor in (run / "ledger.json").read_text()
+
+
+@pytest.mark.slow
 def test_an_unknown_partition_is_one_line_and_nothing_stays(deployed: Deployed) -> None:
     said = deployed.dppo("up", "run.yaml", "--deploy.partition", "none", code=2)
     assert "sbatch" in said

@@ -50,6 +50,21 @@ def test_actors_of_a_host_that_is_cut_off_are_placed_on_another(deployed: Deploy
 
 
 @pytest.mark.slow
+def test_two_learners_here_have_an_actor_each_on_another_host(deployed: Deployed) -> None:
+    deployed.dppo("up", "run.yaml", "--learners", "2")
+    names = {"learner", "learner-1", "h1.actor-0", "h2.learner-1.actor-0"}
+    eventually("one on each host, of one learner each", lambda: deployed.running() == names)
+    eventually("both train", lambda: deployed.updates() > 1)
+    accounts = (deployed.folder / "runs" / "x" / "ledger.json").read_text()
+    assert deployed.shown_secrets() == []
+    assert "must be at least the 2 learners" in deployed.dppo("scale", "1", code=2)
+    deployed.dppo("down")
+    eventually("nothing is left", lambda: deployed.left() == [])
+    assert "h2.learner-1.actor-0" in accounts + (deployed.folder / "runs" / "x" / "ledger.json").read_text()
+    assert "learner-1" in deployed.dppo("logs", "runs/x", "--lines", "2")
+
+
+@pytest.mark.slow
 def test_a_host_whose_key_is_not_known_is_one_line_and_nothing_stays(deployed: Deployed, network: "Network") -> None:
     before = sorted(deployed.folder.iterdir())
     (network.folder / "known_hosts").write_text("")

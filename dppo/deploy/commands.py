@@ -1,8 +1,6 @@
 """`dppo up`, `ps`, `logs`, `scale` and `down`. Knows the records of deployments; engines do the rest."""
 
-import functools
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -10,12 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from dppo.deploy.config import DownArguments, LogsArguments, PsArguments, ScaleArguments, UpConfig
+from dppo.deploy.choosing import named, shown, the_one_up
+from dppo.deploy.config import DownArguments, PsArguments, ScaleArguments, UpConfig
+from dppo.deploy.doing import with_doing
 from dppo.deploy.engine import Deployment, Engine, Plan, Process, Rendered, Report
 from dppo.deploy.engines import engine_of
+from dppo.deploy.logs_command import logs
 from dppo.deploy.plans import plan_of
 from dppo.deploy.records import ROOT, deployments, read_deployment, remove_records, write_deployment, write_private
-from dppo.deploy.tools import find
 from dppo.fitted_text import fitted
 from dppo.local.failed_starts import removed_where_it_fails
 from dppo.local.launching import checked, placed, show_finished
@@ -24,7 +24,8 @@ from dppo.settings.commands import LearnerProcessConfig
 from dppo.settings.first_line import names_no_environment
 from dppo.settings.layers import Resolved
 
-LOGS = "logs"  # in the run directory
+__all__ = ["down", "logs", "ps", "scale", "up"]
+
 DRY_RUN = "dry_run"  # the switch
 
 
@@ -55,9 +56,9 @@ def up(resolved: Resolved[UpConfig]) -> int:
             raise
     if resolved.first_line:
         print(fitted(resolved.first_line, sys.stderr), file=sys.stderr, flush=True)
-    shown = os.path.relpath(plan.run)
-    print(f"{shown} is up on {deployment.engine}: {_count(plan.learners, 'learner')}, {_count(plan.actors, 'actor')}")
-    print(f"look: dppo ps {shown}; dppo logs {shown}; more actors: dppo scale {shown} N; end: dppo down {shown}")
+    run = shown(deployment)
+    print(f"{run} is up on {deployment.engine}: {_count(plan.learners, 'learner')}, {_count(plan.actors, 'actor')}")
+    print(f"look: dppo ps {run}; dppo logs {run}; more actors: dppo scale {run} N; end: dppo down {run}")
     return 0
 
 
@@ -75,10 +76,12 @@ def _submitted(engine: Engine, plan: Plan, rendered: Rendered) -> Deployment:
 
 def ps(chosen: PsArguments) -> int:
     """Print deployments with their processes."""
-    found = [_deployment(chosen.run)] if chosen.run else [one for one in deployments() if not one.ended]
+    found = [named(chosen.run)] if chosen.run else [one for one in deployments() if not one.ended]
     if not found:
         raise UsageError(f"nothing is deployed below {ROOT.absolute()}: dppo up FILE starts a deployment")
-    reports = [(one, Report(over="dppo down ended it") if one.ended else _status(one)) for one in found]
+    reports = [
+        (one, Report(over="dppo down ended it") if one.ended else with_doing(one, _status(one))) for one in found
+    ]
     if chosen.json:
         print(msgspec.json.format(msgspec.json.encode([_plain(*pair) for pair in reports])).decode())
         return 0
@@ -87,47 +90,28 @@ def ps(chosen: PsArguments) -> int:
     return 0
 
 
-def logs(chosen: LogsArguments) -> int:
-    """Print the ends of logs; returns the exit code."""
-    deployment = _chosen(chosen.run)
-    if deployment.logs:
-        command = deployment.logs_of_one if chosen.process else deployment.logs
-        values = {"{lines}": str(chosen.lines), "{process}": chosen.process}
-        command = [functools.reduce(lambda text, pair: text.replace(*pair), values.items(), word) for word in command]
-        find(command[0])
-        command += ["--follow"] if chosen.follow else []
-        sys.stdout.flush()
-        return subprocess.run(command, stderr=subprocess.STDOUT, check=False).returncode  # what was logged is there
-    folder = deployment.path / LOGS
-    names = sorted(path.stem for path in folder.glob("*.log"))
-    if chosen.process and chosen.process not in names:
-        raise UsageError(f"process={chosen.process} has no log: there are {', '.join(names) or 'none yet'}")
-    files = [str(folder / f"{name}.log") for name in names if chosen.process in ("", name)]
-    if not files:
-        raise UsageError(f"there are no logs in {folder} yet")
-    command = ["tail", "-n", str(chosen.lines), *(("-F",) if chosen.follow else ()), "--", *files]
-    sys.stdout.flush()
-    return subprocess.run(command, check=False).returncode
-
-
 def scale(chosen: ScaleArguments) -> int:
     """Change the number of actors."""
-    deployment = _chosen(chosen.run)
+    deployment = the_one_up(chosen.run)
     report = _status(deployment)
     if report.over:
-        raise UsageError(f"{_shown(deployment)} is over ({report.over}): dppo up starts it again")
+        raise UsageError(f"{shown(deployment)} is over ({report.over}): dppo up starts it again")
+    if deployment.learners > 1 and chosen.actors < deployment.learners:
+        raise UsageError(
+            f"actors={chosen.actors} must be at least the {deployment.learners} learners: each has actors of its own"
+        )
     engine_of(deployment.engine).scale(deployment, chosen.actors)
     write_deployment(msgspec.structs.replace(deployment, actors=chosen.actors))
-    print(f"{_shown(deployment)}: {deployment.actors} -> {_count(chosen.actors, 'actor')}")
+    print(f"{shown(deployment)}: {deployment.actors} -> {_count(chosen.actors, 'actor')}")
     return 0
 
 
 def down(chosen: DownArguments) -> int:
     """End a deployment."""
-    deployment = _chosen(chosen.run)
+    deployment = the_one_up(chosen.run)
     engine_of(deployment.engine).stop(deployment)
     write_deployment(msgspec.structs.replace(deployment, ended=True))
-    print(f"{_shown(deployment)} is down; what it has trained is kept: the same dppo up goes on with it")
+    print(f"{shown(deployment)} is down; what it has trained is kept: the same dppo up goes on with it")
     return 0
 
 
@@ -139,43 +123,15 @@ def _refuse_where_it_is_up(run: Path) -> None:
     report = _status(before)
     if report.over:
         return
-    shown = os.path.relpath(run)
+    name = os.path.relpath(run)
     raise UsageError(
-        f"{shown} is up already ({before.engine}, {_count(before.actors, 'actor')}): dppo ps {shown}, "
-        f"dppo scale {shown} N, dppo down {shown}"
+        f"{name} is up already ({before.engine}, {_count(before.actors, 'actor')}): dppo ps {name}, "
+        f"dppo scale {name} N, dppo down {name}"
     )
-
-
-def _deployment(run: str) -> Deployment:
-    found = read_deployment(Path(run))
-    if found is None:
-        others = ", ".join(_shown(one) for one in deployments()[:3])
-        raise UsageError(f"{run} is not deployed{f': there are {others}' if others else ': dppo up FILE does'}")
-    return found
-
-
-def _chosen(run: str) -> Deployment:
-    """Return the one deployment that a command is about: the named one, or the only one. Raises UsageError."""
-    if run:
-        found = _deployment(run)
-        if found.ended:
-            raise UsageError(f"{run} is down already; its logs: {found.path / LOGS}")
-        return found
-    there = [one for one in deployments() if not one.ended]
-    if not there:
-        raise UsageError(f"nothing is deployed below {ROOT.absolute()}: dppo up FILE starts a deployment")
-    if len(there) != 1:
-        names = ", ".join(_shown(one) for one in there)
-        raise UsageError(f"run is missing, and {len(there)} deployments are up below {ROOT}: {names}. Name one")
-    return there[0]
 
 
 def _status(deployment: Deployment) -> Report:
     return engine_of(deployment.engine).status(deployment)
-
-
-def _shown(deployment: Deployment) -> str:
-    return os.path.relpath(deployment.run)
 
 
 def _count(number: int, what: str) -> str:
@@ -189,10 +145,10 @@ def _plain(deployment: Deployment, report: Report) -> dict[str, object]:
 def _table(deployment: Deployment, report: Report) -> Iterator[str]:
     """Give the lines on one deployment."""
     running = sum(process.state == "running" for process in report.processes)
-    wanted = deployment.actors + deployment.learners
+    wanted = report.wanted or deployment.actors + deployment.learners
     minutes = (time.time() - deployment.submitted) / 60
     state = f"over: {report.over}" if report.over else f"{running} of {wanted} processes run"
-    yield f"{_shown(deployment)}  {deployment.engine}, up since {minutes:,.0f} min, {state}"
+    yield f"{shown(deployment)}  {deployment.engine}, up since {minutes:,.0f} min, {state}"
     yield from (f"  {note}" for note in report.notes)
     yield from _rows(report.processes)
 

@@ -10,17 +10,18 @@ from typing import Any, Literal
 from dppo.learner.config import LearnerConfig
 from dppo.learner.setting_checks import at_least, at_most, positive
 from dppo.protocol.errors import UsageError
-from dppo.protocol.transport.endpoints import check_endpoint
+from dppo.protocol.transport.endpoints import check_endpoint, host_and_port
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import FLATTENED
 
-EngineName = Literal["local", "docker", "ssh", "slurm", "k8s"]
+EngineName = Literal["local", "docker", "ssh", "slurm", "k8s", "ray"]
 MAX_NAME = 40  # of 63 that a DNS label may have: pods add their own endings
 MAX_ACTORS = 100_000
 MAX_PORT = 65_535
 _NAME = re.compile(rf"[a-z]([a-z0-9-]{{0,{MAX_NAME - 2}}}[a-z0-9])?")
 SLOTS = 8  # of a host that names none
 _HOST = re.compile(r"([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.:_-]{0,252}")
+_ADDRESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}:\d{1,5}")
 _QUANTITY = re.compile(r"([1-9]\d*)([KMGT]?)")
 
 
@@ -62,16 +63,16 @@ class DeployConfig:
     """Engine that places and supervises the processes of `dppo up`, and what it needs to know."""
 
     engine: EngineName = "local"
-    """Engine: local (this machine), docker (compose), ssh, slurm or k8s; `--on` is short for it."""
+    """Engine: local (this machine), docker (compose), ssh, slurm, k8s or ray; `--on` is short for it."""
     name: str = ""
     """Name of the project, job or objects: up to 40 lower-case letters, digits and dashes; empty: dppo- and the run
     directory's name."""
     learner_cpus: int = 0
-    """Cores reserved for the learner; 0: as the engine does by itself."""
+    """Cores reserved for each learner; 0: as the engine does by itself."""
     learner_memory: str = ""
-    """Memory of the learner, for example 4G; empty: as the engine does by itself."""
+    """Memory of each learner, for example 4G; empty: as the engine does by itself."""
     learner_gpus: int = 0
-    """GPUs of the learner; run.device has to name one, too."""
+    """GPUs of each learner; run.device has to name one, too."""
     actor_cpus: int = 1
     """Cores reserved for each actor, where the engine reserves any."""
     actor_memory: str = ""
@@ -90,7 +91,8 @@ class DeployConfig:
     ssh_config: str = ""
     """ssh: configuration file; empty: ~/.ssh/config. Host keys must be known."""
     directory: str = ""
-    """ssh: working directory on the hosts, where modules of environments are; empty: the user's home."""
+    """ssh, ray: working directory on the hosts, where modules of environments are; empty: the user's home (ssh), the
+    same directory as here where there is one (ray)."""
     install: str = ""
     """ssh: a wheel of dppo to copy to the hosts and to install there, without PyTorch, in an environment of its own
     (~/.dppo/venv); empty: dppo is there already."""
@@ -108,7 +110,9 @@ class DeployConfig:
     """slurm: heterogeneous is one job with learner and actors, all or nothing; elastic is a job for the learner and an
     array of actors, which come and go, are requeued when their node dies, and can be scaled."""
     port: int = 5555
-    """ssh, slurm, k8s: port of the learner."""
+    """ssh, slurm, k8s, ray: port of the learner; with several, of the first one on a host, and the next ones follow."""
+    ray_address: str = "auto"
+    """ray: host:port of a running cluster, of which this machine must be a node; auto: the one of this machine."""
     namespace: str = "default"
     """k8s: namespace, which must be there."""
     storage: str = "5G"
@@ -131,6 +135,11 @@ class DeployConfig:
                 "digits and dashes, a letter first"
             )
         parse_hosts(self.hosts)
+        if self.ray_address != "auto" and not _ADDRESS.fullmatch(self.ray_address):
+            raise UsageError(
+                f"deploy.ray_address={self.ray_address!r} is no host:port: name the head's, for example 10.0.0.5:6379, "
+                "or auto (this machine must be a node of the cluster, so ray:// is not for this)"
+            )
         for name in ("learner_memory", "actor_memory", "storage"):
             if getattr(self, name) and not _QUANTITY.fullmatch(getattr(self, name)):
                 raise UsageError(f"deploy.{name}={getattr(self, name)!r} is no size: write for example 512M or 4G")
@@ -170,6 +179,10 @@ class UpConfig:
         check_count(self.actors)
         if self.bind:
             check_endpoint(self.bind)
+        if self.learners > 1 and self.advertise and host_and_port(f"tcp://{self.advertise}")[1]:
+            raise UsageError(
+                f"advertise={self.advertise}: each of {self.learners} learners has its own port: give the host only"
+            )
 
 
 def check_count(actors: int) -> None:

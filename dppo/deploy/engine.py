@@ -89,7 +89,7 @@ class Process(msgspec.Struct, frozen=True):
     state: State
     host: str = ""
     restarts: int = 0
-    note: str = ""  # why it is not running
+    note: str = ""  # why it is not running, or what it does
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Report:
 
     processes: Sequence[Process] = ()
     over: str = ""  # why nothing runs any more; "" while something does
+    wanted: int = 0  # how many there are where all run; 0: each learner and actor is one of them
     notes: Sequence[str] = field(default_factory=tuple)
 
 

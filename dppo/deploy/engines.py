@@ -12,12 +12,13 @@ MODULES: dict[EngineName, str] = {
     "ssh": "dppo.deploy.ssh_engine",
     "slurm": "dppo.deploy.slurm_engine",
     "k8s": "dppo.deploy.k8s_engine",
+    "ray": "dppo.deploy.ray_engine",
 }
 
 if TYPE_CHECKING:  # each of them has the five functions
-    from dppo.deploy import docker_engine, k8s_engine, local_engine, slurm_engine, ssh_engine
+    from dppo.deploy import docker_engine, k8s_engine, local_engine, ray_engine, slurm_engine, ssh_engine
 
-    _ENGINES: tuple[Engine, ...] = (local_engine, docker_engine, ssh_engine, slurm_engine, k8s_engine)
+    _ENGINES: tuple[Engine, ...] = (local_engine, docker_engine, ssh_engine, slurm_engine, k8s_engine, ray_engine)
 
 
 def engine_of(name: EngineName) -> Engine:

@@ -1,8 +1,8 @@
 """Actors of one host for a supervisor on another: `python -m dppo.deploy.guest`, over ssh.
 
-Standard input has JSON lines: first the join line and a prefix of names, then wishes, several in a second. The actors
-end with the input, or when nothing has come for SILENT_SECONDS: a host that is cut off ends its own. Standard output
-has a JSON line with the processes whenever they change. The join line reaches actors by their environment.
+Standard input has JSON lines: first the learners' join lines and a prefix of names, then wishes, several in a second.
+The actors end with the input, or when nothing has come for SILENT_SECONDS: a host that is cut off ends its own.
+Standard output has a JSON line with the processes whenever they change. Join lines reach actors by their environment.
 """
 
 import json
@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -30,7 +31,7 @@ class Wishes:
     """Newest wish of the other side, read by a thread of its own."""
 
     def __init__(self, lines: TextIO) -> None:
-        self.actors = 0
+        self.actors: list[int] = []  # by the learner that they join; []: none
         self.is_farewell = False  # the run is over: actors end by themselves, and none is started again
         self.is_over = False
         self.heard_at = time.monotonic()
@@ -58,32 +59,39 @@ def main() -> int:
         signal.signal(number, lambda number, frame: stop.append(number))
     wishes = Wishes(sys.stdin)
     with leaves_nothing(GRACE_SECONDS, sweeper=True), Lifeline() as lifeline:
-        group = SupervisedActors(
-            lambda name: ["-m", "dppo", "actor", "--name", name],
-            logs,
-            lifeline,
-            prefix=first["prefix"],
-            variables={"DPPO_JOIN": first["join"]},
-        )
+        groups = [
+            SupervisedActors(
+                lambda name: ["-m", "dppo", "actor", "--name", name],
+                logs,
+                lifeline,
+                prefix=f"{first['prefix']}{f'learner-{rank}.' if rank else ''}actor-",
+                variables={"DPPO_JOIN": join},
+            )
+            for rank, join in enumerate(first["joins"])
+        ]
         try:
             while not stop and not wishes.must_end():
-                if wishes.is_farewell:
-                    group.all_ended()
-                else:
-                    group.want(wishes.actors)
-                    group.look()
-                _tell(group)
+                for rank, group in enumerate(groups):
+                    if wishes.is_farewell:
+                        group.all_ended()
+                    else:
+                        group.want(wishes.actors[rank] if wishes.actors else 0)
+                        group.look()
+                _tell(groups)
                 time.sleep(TICK_SECONDS)
         finally:
-            group.end()
+            for group in groups:
+                group.want(0)  # all leave at the same time
+            for group in groups:
+                group.end()
     return 0
 
 
 _told: list[bytes] = [b""]  # the newest report
 
 
-def _tell(group: SupervisedActors) -> None:
-    report = msgspec.json.encode(group.processes())
+def _tell(groups: Sequence[SupervisedActors]) -> None:
+    report = msgspec.json.encode([process for group in groups for process in group.processes()])
     if report != _told[0]:
         _told[0] = report
         os.write(sys.stdout.fileno(), report + b"\n")

@@ -6,14 +6,19 @@ from there. No manifest and no argument holds a secret.
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dppo.deploy import k8s_manifests as manifests
 from dppo.deploy.engine import Deployment, Plan, Process, Rendered, Report, State
+from dppo.deploy.k8s_learners import access_of, actor_of, address, line_of
+from dppo.deploy.kept_logs import MOST_LINES, keep_logs
+from dppo.deploy.placement import shares_of
 from dppo.deploy.plans import refuse_bind, refuse_initial_weights
 from dppo.deploy.tools import run_tool, undone_where_it_fails
+from dppo.learner.group.membership import directory_of
 from dppo.learner.transport.credentials import Access
 from dppo.protocol.errors import UsageError
 
@@ -29,13 +34,11 @@ def render(plan: Plan) -> Rendered:
     """Return the manifests, the learner's settings and the commands of kubectl."""
     refuse_bind(plan)
     refuse_initial_weights(plan)
-    if plan.learners > 1:
-        raise UsageError(f"learners={plan.learners}: the engine k8s starts one learner")
     objects: dict[str, list[manifests.Manifest]] = {"service.yaml": [manifests.service(plan)]}
     if plan.deploy.workload == JOB_SET:
         objects["jobset.yaml"] = [manifests.job_set(plan)]
     else:
-        objects |= {"learner.yaml": manifests.learner(plan), "actors.yaml": [manifests.actors(plan)]}
+        objects |= {"learner.yaml": manifests.learner(plan), "actors.yaml": manifests.actors(plan)}
     objects["network-policies.yaml"] = manifests.network_policies(plan)
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -54,15 +57,17 @@ def submit(plan: Plan, rendered: Rendered) -> Deployment:
     """Make the keys, the secrets and the objects: all of them, or none."""
     kubectl = _kubectl(plan.deploy.namespace)
     selector = f"--selector={manifests.INSTANCE}={plan.name}"
-    secrets = [f"{plan.name}-access", f"{plan.name}-join"]
+    secrets = _secrets(plan.name, plan.learners)
     pods = run_tool([*kubectl, "get", "pods", selector, "--output=name"])
     if pods.strip() or run_tool([*kubectl, "get", "secrets", *secrets, "--ignore-not-found", "--output=name"]).strip():
         raise UsageError(f"namespace {plan.deploy.namespace} has {plan.name} already: choose another deploy.name")
-    access = Access.open(plan.run, time.time())
-    if access.announce(manifests.address(plan), time.time()) is None:
-        raise UsageError(f"the first token of {plan.run} is no longer valid: dppo token rotate {plan.run}")
+    for rank in range(plan.learners):
+        run = directory_of(plan.run, rank)
+        run.mkdir(parents=True, exist_ok=True)
+        if Access.open(run, time.time()).announce(address(plan, rank), time.time()) is None:
+            raise UsageError(f"the first token of {run} is no longer valid: dppo token rotate {run}")
     volume_is_new = not run_tool([*kubectl, "get", "pvc", f"{plan.name}-runs", "--ignore-not-found", "--output=name"])
-    undo = _removal(plan.deploy.namespace, plan.name, str(plan.folder))
+    undo = _removal(plan.deploy.namespace, plan.name, str(plan.folder), plan.learners)
     if volume_is_new:
         undo.append([*kubectl, "delete", "pvc", f"{plan.name}-runs", "--ignore-not-found", "--wait=false"])
     with undone_where_it_fails(*undo):
@@ -73,7 +78,7 @@ def submit(plan: Plan, rendered: Rendered) -> Deployment:
         name=plan.name,
         run=str(plan.run),
         actors=plan.actors,
-        learners=1,
+        learners=plan.learners,
         submitted=time.time(),
         handle={"namespace": plan.deploy.namespace, "workload": plan.deploy.workload},
         logs_of_one=[*kubectl, "logs", f"{plan.name}-{{process}}", "--tail={lines}"],
@@ -91,7 +96,8 @@ def status(deployment: Deployment) -> Report:
     if not pods:
         return Report((), "it has no pods")
     over = "the learner has ended" if learners and all(process.state == "ended" for process in learners) else ""
-    return Report(sorted(processes, key=lambda process: (process.name.startswith("actor"), process.name)), over)
+    ordered = sorted(processes, key=lambda process: (process.name.startswith("actor"), process.name))
+    return Report(ordered, over, wanted=deployment.actors + 1)  # all learners are in one pod
 
 
 def scale(deployment: Deployment, actors: int) -> None:
@@ -99,32 +105,49 @@ def scale(deployment: Deployment, actors: int) -> None:
     if deployment.handle["workload"] == JOB_SET:
         raise UsageError("a JobSet has the actors that it was made with: dppo down, then dppo up with another number")
     kubectl = _kubectl(deployment.handle["namespace"])
-    run_tool([*kubectl, "scale", f"deployment/{deployment.name}-actor", f"--replicas={actors}"])
+    for rank, count in enumerate(shares_of(actors, deployment.learners)):
+        run_tool([*kubectl, "scale", f"deployment/{deployment.name}-{actor_of(rank)}", f"--replicas={count}"])
 
 
 def stop(deployment: Deployment) -> None:
-    """Delete the objects and secrets; the volume with the results stays."""
-    for command in _removal(deployment.handle["namespace"], deployment.name, str(deployment.folder)):
+    """Delete the objects and secrets, after the pods' logs are here; the volume with the results stays."""
+    kubectl, selector = _kubectl(deployment.handle["namespace"]), f"--selector={manifests.INSTANCE}={deployment.name}"
+    pods = run_tool([*kubectl, "get", "pods", selector, "--output=name"]).split()
+    ends = ("--all-containers", f"--tail={MOST_LINES}")
+    keep_logs(
+        deployment,
+        {pod.removeprefix("pod/").removeprefix(f"{deployment.name}-"): [*kubectl, "logs", pod, *ends] for pod in pods},
+    )
+    folder, learners = str(deployment.folder), deployment.learners
+    for command in _removal(deployment.handle["namespace"], deployment.name, folder, learners):
         run_tool(command, seconds=END_SECONDS)
 
 
 def _commands(plan: Plan) -> list[list[str]]:
-    kubectl, access = _kubectl(plan.deploy.namespace), plan.run / "access"
-    generic = ["create", "secret", "generic"]
-    keys = [f"--from-file={access / name}" for name in KEY_FILES]
+    kubectl, generic = _kubectl(plan.deploy.namespace), ["create", "secret", "generic"]
+    places = [directory_of(plan.run, rank) / "access" for rank in range(plan.learners)]
+    lines = [f"--from-file={line_of(rank)}={access / 'join'}" for rank, access in enumerate(places)]
     return [
         [*kubectl, "apply", f"--filename={plan.folder / VOLUME}"],
-        [*kubectl, *generic, f"{plan.name}-access", *keys],
-        [*kubectl, *generic, f"{plan.name}-join", f"--from-file=line={access / 'join'}"],
+        *([*kubectl, *generic, f"{plan.name}-{access_of(rank)}", *_keys(access)] for rank, access in enumerate(places)),
+        [*kubectl, *generic, f"{plan.name}-join", *lines],
         [*kubectl, "apply", f"--kustomize={plan.folder}"],
     ]
 
 
-def _removal(namespace: str, name: str, folder: str) -> list[list[str]]:
+def _keys(access: Path) -> list[str]:
+    return [f"--from-file={access / name}" for name in KEY_FILES]
+
+
+def _secrets(name: str, learners: int) -> list[str]:
+    return [*(f"{name}-{access_of(rank)}" for rank in range(learners)), f"{name}-join"]
+
+
+def _removal(namespace: str, name: str, folder: str, learners: int) -> list[list[str]]:
     kubectl = _kubectl(namespace)
     return [
         [*kubectl, "delete", f"--kustomize={folder}", "--ignore-not-found"],
-        [*kubectl, "delete", "secret", f"{name}-access", f"{name}-join", "--ignore-not-found"],
+        [*kubectl, "delete", "secret", *_secrets(name, learners), "--ignore-not-found"],
     ]
 
 

@@ -1,16 +1,23 @@
 """Kubernetes objects of a deployment, as plain values. Knows Kubernetes' fields; runs nothing.
 
-Two secrets hold the keys; kubectl makes them from files, and they are in no manifest: NAME-access (keys and tokens,
-which only the learner mounts) and NAME-join (the join line, which actors mount).
+Secrets hold the keys; kubectl makes them from files, and they are in no manifest: NAME-access (keys and tokens, which
+only the learner mounts) and NAME-join (the join line, which actors mount).
+
+Several learners are processes of one pod, under torchrun, each with its port, its secret NAME-access-R, its line in
+NAME-join, and a Deployment of actors: pods of their own could not be started again together, and would share a volume.
 """
 
+from pathlib import Path
 from typing import Any
 
 from dppo.deploy.engine import Plan
+from dppo.deploy.k8s_learners import access_of, access_path, actor_of, address, host, line_of, of_learner, ports
+from dppo.deploy.placement import shares_of
+from dppo.deploy.plans import learner_command, times
+from dppo.learner.group.membership import directory_of
 
 SETTINGS = "run.yaml"
 RUNS = "/dppo/runs"
-ACCESS = "/dppo/access"
 JOIN = "/dppo/join"
 USER = 1000  # of the images
 INSTANCE = "app.kubernetes.io/instance"
@@ -50,7 +57,7 @@ def service(plan: Plan) -> Manifest:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": _selector(plan, "learner"),
-            "ports": [{"name": "dppo", "port": plan.deploy.port}],
+            "ports": [{"name": name, "port": port} for name, port in ports(plan).items()],
         },
     }
 
@@ -80,25 +87,29 @@ def learner(plan: Plan) -> list[Manifest]:
     ]
 
 
-def actors(plan: Plan) -> Manifest:
-    """Return the Deployment of the actors, which keep nothing and are spread over the nodes."""
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(plan, f"{plan.name}-actor", "actor"),
-        "spec": {
-            "replicas": plan.actors,
-            "selector": {"matchLabels": _selector(plan, "actor")},
-            "template": _actor_pod(plan, "Always"),
-        },
-    }
+def actors(plan: Plan) -> list[Manifest]:
+    """Return the Deployments of the actors, one a learner, which keep nothing and are spread over the nodes."""
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": _metadata(plan, f"{plan.name}-{actor_of(rank)}", "actor"),
+            "spec": {
+                "replicas": count,
+                "selector": {"matchLabels": _selector(plan, "actor") | of_learner(plan, rank)},
+                "template": _actor_pod(plan, "Always", rank),
+            },
+        }
+        for rank, count in enumerate(shares_of(plan.actors, plan.learners))
+    ]
 
 
 def job_set(plan: Plan) -> Manifest:
     """Return the JobSet: done when the learner is, whatever becomes of actors."""
     jobs = [_replicated("learner", 1, 10, _learner_pod(plan, "OnFailure"))]
-    if plan.actors:
-        jobs.append(_replicated("actor", plan.actors, 1000, _actor_pod(plan, "OnFailure")))
+    for rank, count in enumerate(shares_of(plan.actors, plan.learners)):
+        if count:
+            jobs.append(_replicated(actor_of(rank), count, 1000, _actor_pod(plan, "OnFailure", rank)))
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
@@ -110,7 +121,7 @@ def job_set(plan: Plan) -> Manifest:
 def network_policies(plan: Plan) -> list[Manifest]:
     """Return who may reach whom: only actors the learner's port, nobody the actors."""
     from_actors = {"podSelector": {"matchLabels": _selector(plan, "actor")}}
-    to_learner = {"from": [from_actors], "ports": [{"protocol": "TCP", "port": plan.deploy.port}]}
+    to_learner = {"from": [from_actors], "ports": [{"protocol": "TCP", "port": port} for port in ports(plan).values()]}
     return [
         {
             "apiVersion": "networking.k8s.io/v1",
@@ -133,31 +144,35 @@ def _replicated(name: str, count: int, backoff: int, pod: Manifest) -> Manifest:
 
 def _learner_pod(plan: Plan, restart: str) -> Manifest:
     run, deploy = f"{RUNS}/{plan.run.name}", plan.deploy
-    access = f"{run}/access"
-    command = ["dppo", "learner", "--config", f"/dppo/settings/{SETTINGS}", "--preset", "none"]
+    ranks = range(plan.learners)
+    command = [*learner_command(plan.learners), "--config", f"/dppo/settings/{SETTINGS}", "--preset", "none"]
     command += ["--run.directory", f"runs/{plan.run.name}", "--bind", f"tcp://0.0.0.0:{deploy.port}"]
-    command += ["--advertise", address(plan)]
+    command += ["--advertise", address(plan) if plan.learners == 1 else host(plan)]
     image, runs = deploy.learner_image or "dppo-learner:latest", {"name": "runs", "mountPath": RUNS}
     keys = {
         "name": "keys",
         "image": image,
         "command": ["sh", "-c"],
-        "args": [
-            f'umask 077; [ -e "{access}/server.key" ] || {{ mkdir -p "{access}" && cp {ACCESS}/* "{access}/"; }}; '
-            f'chmod -R go= "{access}"'  # a new mount gives all files to the group
-        ],
-        "volumeMounts": [runs, {"name": "access", "mountPath": ACCESS, "readOnly": True}],
+        "args": ["umask 077; " + "; ".join(_copied_keys(f"{directory_of(Path(run), rank)}", rank) for rank in ranks)],
+        "volumeMounts": [runs, *(_mount(access_of(rank), access_path(rank)) for rank in ranks)],
         "securityContext": _confined(),
     }
     main = {
         **_container("learner", image, command),
-        "ports": [{"name": "dppo", "containerPort": deploy.port}],
+        "ports": [{"name": name, "containerPort": port} for name, port in ports(plan).items()],
         "volumeMounts": [runs, _mount("settings", "/dppo/settings"), {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
-        **_resources(deploy.learner_cpus, deploy.learner_memory, deploy.learner_gpus),
+        **_resources(
+            deploy.learner_cpus * plan.learners,
+            times(deploy.learner_memory, plan.learners),
+            deploy.learner_gpus * plan.learners,
+        ),
     }
     volumes = [
         {"name": "runs", "persistentVolumeClaim": {"claimName": f"{plan.name}-runs"}},
-        {"name": "access", "secret": {"secretName": f"{plan.name}-access", "defaultMode": 0o440}},
+        *(
+            {"name": name, "secret": {"secretName": f"{plan.name}-{name}", "defaultMode": 0o440}}
+            for name in map(access_of, ranks)
+        ),
         {"name": "settings", "configMap": {"name": f"{plan.name}-settings"}},
         {"name": "tmp", "emptyDir": {}},
     ]
@@ -165,9 +180,18 @@ def _learner_pod(plan: Plan, restart: str) -> Manifest:
     return _pod(plan, "learner", restart, LEARNER_GRACE_SECONDS, spec)
 
 
-def _actor_pod(plan: Plan, restart: str) -> Manifest:
+def _copied_keys(run: str, rank: int) -> str:
+    """Return the shell that gives a learner its keys, once."""
+    access = f"{run}/access"
+    return (
+        f'[ -e "{access}/server.key" ] || {{ mkdir -p "{access}" && cp {access_path(rank)}/* "{access}/"; }}; '
+        f'chmod -R go= "{access}"'  # a new mount gives all files to the group
+    )
+
+
+def _actor_pod(plan: Plan, restart: str, rank: int) -> Manifest:
     deploy = plan.deploy
-    command = ["dppo", "actor", "--join-file", f"{JOIN}/line", "--name", "$(POD_NAME)"]
+    command = ["dppo", "actor", "--join-file", f"{JOIN}/{line_of(rank)}", "--name", "$(POD_NAME)"]
     main = {
         **_container("actor", deploy.actor_image or "dppo-actor:latest", command),
         "volumeMounts": [_mount("join", JOIN), {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
@@ -185,12 +209,9 @@ def _actor_pod(plan: Plan, restart: str) -> Manifest:
         {"name": "tmp", "emptyDir": {}},
     ]
     spec = {"topologySpreadConstraints": [spread], "containers": [main], "volumes": volumes}
-    return _pod(plan, "actor", restart, ACTOR_GRACE_SECONDS, spec)
-
-
-def address(plan: Plan) -> str:
-    """Return host:port where actors reach the learner."""
-    return plan.advertise or f"{plan.name}-learner.{plan.deploy.namespace}.svc:{plan.deploy.port}"
+    pod = _pod(plan, "actor", restart, ACTOR_GRACE_SECONDS, spec)
+    pod["metadata"]["labels"] |= of_learner(plan, rank)
+    return pod
 
 
 def _pod(plan: Plan, component: str, restart: str, grace_seconds: int, spec: Manifest) -> Manifest:

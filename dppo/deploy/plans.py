@@ -13,6 +13,7 @@ from dppo.protocol.process.interpreter import SAFE_PATH
 from dppo.settings.commands import LearnerProcessConfig
 from dppo.settings.layers import dump_yaml
 
+GROUP_RESTARTS = 10  # by torchrun, before its container is started again
 _OF_THE_LEARNER = ("evaluation_episodes", "evaluation_seconds")
 _BY_ENGINES = ("bind:", "advertise:", "write_join_file:", "key_file:", "insecure:", "trace:")  # they go by flags
 
@@ -58,6 +59,25 @@ def refuse_initial_weights(plan: Plan) -> None:
             f"run.init_from={plan.init_from} is not in the containers of the engine {plan.deploy.engine}: begin the "
             "run here (dppo train --init-from, then Ctrl-C), and go on with it there"
         )
+
+
+def learner_command(learners: int) -> list[str]:
+    """Return the beginning of the command of all learners in one container: torchrun starts them again together."""
+    if learners == 1:
+        return ["dppo", "learner"]
+    group = ["torchrun", "--standalone", "--nproc-per-node", str(learners), "--max-restarts", str(GROUP_RESTARTS)]
+    return [*group, "-m", "dppo.learner"]
+
+
+def times(size: str, count: int) -> str:
+    """Return so many times a size such as 4G."""
+    return f"{int(size.rstrip('KMGT')) * count}{size.lstrip('0123456789')}" if size and count > 1 else size
+
+
+def megabytes(size: str) -> int:
+    """Return a size such as 4G in MiB, rounded up."""
+    units = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    return -(-int(size.rstrip("KMGT")) * units[size.lstrip("0123456789")] // 2**20)
 
 
 def python_of(plan: Plan) -> list[str]:

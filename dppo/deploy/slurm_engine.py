@@ -24,8 +24,6 @@ _HETEROGENEOUS = re.compile(r"\d+\+(\d+)")
 
 def render(plan: Plan) -> Rendered:
     """Return the job scripts, the learner's settings and the commands of sbatch."""
-    if plan.learners > 1:
-        raise UsageError(f"learners={plan.learners}: the engine slurm starts one learner")
     for name in ("partition", "account", "time_limit"):
         if not _PLAIN.fullmatch(getattr(plan.deploy, name)):
             raise UsageError(f"deploy.{name}={getattr(plan.deploy, name)!r} is no name that Slurm takes")
@@ -55,7 +53,7 @@ def submit(plan: Plan, rendered: Rendered) -> Deployment:
         name=plan.name,
         run=str(plan.run),
         actors=plan.actors,
-        learners=1,
+        learners=plan.learners,
         submitted=time.time(),
         handle={"learner": learner, "layout": plan.deploy.slurm_layout},
     )
@@ -65,7 +63,9 @@ def status(deployment: Deployment) -> Report:
     """Ask for the jobs that are queued or run."""
     jobs = _queue(deployment.name)
     processes = [_process(*job) for job in jobs]
-    return Report(processes, "" if jobs else "no job of it is queued")
+    is_elastic = deployment.handle["layout"] == ELASTIC
+    wanted = 1 + (deployment.actors if is_elastic else bool(deployment.actors))  # components of the job
+    return Report(processes, "" if jobs else "no job of it is queued", wanted)
 
 
 def scale(deployment: Deployment, actors: int) -> None:

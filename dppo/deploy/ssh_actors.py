@@ -8,8 +8,9 @@ import asyncio
 import json
 import shlex
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -17,7 +18,7 @@ import msgspec
 
 from dppo.deploy.config import Host
 from dppo.deploy.engine import Process
-from dppo.deploy.placement import placed
+from dppo.deploy.placement import divided, placed
 from dppo.protocol.texts import printable
 
 WISH_SECONDS = 0.5  # the guest ends its actors after 10 s of silence
@@ -44,7 +45,7 @@ class _Station:
 
     host: Host
     is_up: bool = False
-    share: int = 0  # actors that it is to have
+    shares: list[int] = field(default_factory=list)  # actors that it is to have, by the learner that they join
     note: str = "not reached yet"
     processes: list[Process] = field(default_factory=list)
 
@@ -52,10 +53,10 @@ class _Station:
 class SshActors:
     """Actors on several hosts."""
 
-    def __init__(self, hosts: Hosts, read_join: Callable[[], str]) -> None:
-        """read_join: gives the join line; called once the learner listens."""
+    def __init__(self, hosts: Hosts, joins: Sequence[Path]) -> None:
+        """joins: files with the join line of each learner, read once all of them listen."""
         self._hosts = hosts
-        self._read_join = read_join
+        self._joins = joins
         self._stations = [_Station(host) for host in hosts.hosts]
         self._thread: threading.Thread | None = None
         self._wanted = 0
@@ -72,9 +73,9 @@ class SshActors:
     def look(self) -> None:
         """Place the actors anew where a host has come or gone."""
         up = {station.host.name: station.host.slots for station in self._stations if station.is_up}
-        shares = placed(self._wanted, up)
+        shares = divided(placed(self._wanted, up), len(self._joins))
         for station in self._stations:
-            station.share = shares.get(station.host.name, 0)
+            station.shares = shares.get(station.host.name, [])
 
     def all_ended(self) -> bool:
         """Whether all have ended by themselves; none is started again."""
@@ -110,12 +111,13 @@ class SshActors:
 
     async def _have_guest(self, station: _Station, connection: asyncssh.SSHClientConnection) -> None:
         guest = await connection.create_process(command_of(self._hosts, "dppo.deploy.guest"))
-        first = {"name": self._hosts.name, "prefix": f"{station.host.label}.actor-", "join": self._read_join()}
+        joins = [join.read_text().strip() for join in self._joins]
+        first = {"name": self._hosts.name, "prefix": f"{station.host.label}.", "joins": joins}
         guest.stdin.write(json.dumps(first) + "\n")
         reader = asyncio.create_task(_read(station, guest))
         station.is_up, station.note = True, ""
         while not self._closing.is_set() and not reader.done():
-            guest.stdin.write(json.dumps({"actors": station.share, "farewell": self._is_farewell}) + "\n")
+            guest.stdin.write(json.dumps({"actors": station.shares, "farewell": self._is_farewell}) + "\n")
             await asyncio.wait([reader], timeout=WISH_SECONDS)
         if self._closing.is_set():
             guest.stdin.write_eof()  # it ends, and then its output does

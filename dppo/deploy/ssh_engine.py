@@ -1,4 +1,4 @@
-"""Engine ssh: the learner on this machine, actors on hosts that ssh reaches, under a supervisor here.
+"""Engine ssh: the learners on this machine, actors on hosts that ssh reaches, under a supervisor here.
 
 Supervision is ours here, as no other engine's: supervisor.py with ssh_actors.py on this machine, guest.py on each host.
 The join line goes over the encrypted connection to the guest's standard input, and is in no argument and no file.
@@ -26,8 +26,6 @@ INSTALL_SECONDS = 900.0
 
 def render(plan: Plan) -> Rendered:
     """Return the learner's settings, the list of hosts and the supervisor's command."""
-    if plan.learners > 1:
-        raise UsageError(f"learners={plan.learners}: the engine ssh starts one learner")
     hosts = parse_hosts(plan.deploy.hosts)
     if not hosts:
         raise UsageError("deploy.hosts is empty: name the hosts for actors, for example [h1, user@h2, {h3: 16}]")
@@ -57,7 +55,7 @@ def submit(plan: Plan, rendered: Rendered) -> Deployment:
         name=plan.name,
         run=str(plan.run),
         actors=plan.actors,
-        learners=1,
+        learners=plan.learners,
         submitted=time.time(),
         handle={"bind": plan.bind or f"tcp://0.0.0.0:{plan.deploy.port}", "advertise": plan.advertise},
     )

@@ -11,6 +11,7 @@ LOCK = "lock"  # held by the supervisor while it lives
 STATUS = "status.json"
 SETTINGS = "run.yaml"
 HOSTS = "hosts.json"  # of the engine ssh
+STARTS = "ray-starts.json"  # of the engine ray: how often each has been started
 
 
 class Status(msgspec.Struct, frozen=True):

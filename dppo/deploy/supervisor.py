@@ -175,7 +175,7 @@ def _actors(deployment: Deployment, lifeline: Lifeline) -> Actors:
         from dppo.deploy.ssh_actors import Hosts, SshActors
 
         hosts = msgspec.json.decode((deployment.folder / HOSTS).read_bytes(), type=Hosts)
-        return SshActors(hosts, lambda: join_files(deployment)[0].read_text().strip())
+        return SshActors(hosts, join_files(deployment))
     return SupervisedActors(lambda name: actor_arguments(deployment, name), deployment.path / "logs", lifeline)
 
 

@@ -12,19 +12,23 @@ SECONDS = 60.0
 MAX_WORDS = 300  # of a tool's error
 
 
-def run_tool(command: Sequence[str], *, seconds: float = SECONDS) -> str:
-    """Run it; return its standard output. Raises UsageError where it is not installed, fails, or takes too long."""
+def run_tool(command: Sequence[str], *, seconds: float = SECONDS, name: str = "") -> str:
+    """Run it; return its standard output. Raises UsageError where it is not installed, fails, or takes too long.
+
+    name: for errors; "": the program's and its first argument.
+    """
     find(command[0])
+    program, action = name or command[0], name or " ".join(command[:2])
     try:
         done = subprocess.run(
             list(command), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        raise UsageError(f"{command[0]} has not answered in {seconds:.0f} s") from None
+        raise UsageError(f"{program} has not answered in {seconds:.0f} s") from None
     except OSError as error:
-        raise UsageError(f"{command[0]} cannot be run: {error.strerror or error}") from None
+        raise UsageError(f"{program} cannot be run: {error.strerror or error}") from None
     if done.returncode != 0:
-        raise UsageError(f"{' '.join(command[:2])} failed: {last_line(done.stderr) or last_line(done.stdout)}")
+        raise UsageError(f"{action} failed: {last_line(done.stderr) or last_line(done.stdout)}")
     return done.stdout
 
 

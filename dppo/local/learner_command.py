@@ -176,7 +176,7 @@ def _train_alone(
                 check_that_episodes_ended(directory)
                 if evaluate_the_last_policy(directory, sides.evaluator):
                     return
-                film(sides.recorder)
+                film(directory, sides.recorder)
                 say_what_is_next(directory, seeds="")
             elif interrupted and again:
                 print(f"\n{again}", flush=True)

@@ -33,7 +33,7 @@ def close(config: TrainConfig, directory: Path, sides: SideProcesses, *, shows_c
     run_summary.check_that_episodes_ended(directory)
     if interrupted or run_summary.evaluate_the_last_policy(directory, sides.evaluator):
         return INTERRUPTED
-    run_summary.film(sides.recorder)
+    run_summary.film(directory, sides.recorder)
     if shows_commands:
         seeds = "--run.new --seeds 5" if config.learner.run.directory else "--seeds 5"
         run_summary.say_what_is_next(directory, seeds=seeds)

@@ -22,6 +22,7 @@ from dppo.protocol.errors import DppoError
 from dppo.protocol.process.lifeline import has_parent
 from dppo.watch.evaluator import Evaluator
 from dppo.watch.recorder import LAST_VIDEO_SECONDS, Recorder
+from dppo.watch.status_file import note_afterwards
 
 LEAST_SECONDS = 1.0  # that must be left for the second half of the evaluation
 NO_EPISODE = (
@@ -96,6 +97,7 @@ def say_what_is_next(directory: Path, *, seeds: str) -> None:
 
     seeds: as next_steps takes it.
     """
+    note_afterwards(directory, "")
     if has_parent():
         return
     with contextlib.suppress(OSError, ValueError):
@@ -133,6 +135,7 @@ def evaluate_the_last_policy(directory: Path, evaluator: Evaluator) -> bool:
         return False
     text = f"is the last policy the best? Evaluating it, for at most {evaluator.max_seconds:g} s (Ctrl-C ends it) ..."
     print(fitted(text), flush=True)
+    note_afterwards(directory, "it evaluates whether the last policy is the best")
     with collected_signals() as signals:
         evaluator.evaluate_the_end(lambda: bool(signals))
     return bool(signals)
@@ -146,10 +149,11 @@ def _has_episodes(directory: Path) -> bool:
         return False
 
 
-def film(recorder: Recorder) -> None:
+def film(directory: Path, recorder: Recorder) -> None:
     """Film an episode of the last policy, if the run wants videos."""
     if recorder.may_film:
         print(f"filming an episode, for at most {LAST_VIDEO_SECONDS:.0f} s (Ctrl-C ends it) ...", flush=True)
+        note_afterwards(directory, "it films an episode")
         recorder.film_the_end()
 
 
@@ -165,6 +169,7 @@ def _evaluated(directory: Path, summary: dict[str, Any], episodes: int, envs: in
     began = time.monotonic()
 
     print(f"evaluating {episodes} episodes, for at most {max_seconds:g} s (Ctrl-C ends it) ...", flush=True)
+    note_afterwards(directory, f"it evaluates {episodes} episodes of the last policy, for at most {max_seconds:g} s")
     evaluated = evaluate_at_the_end(directory, episodes=episodes, envs=min(envs, episodes), max_seconds=max_seconds)
     result = evaluated.result
     if result is None:

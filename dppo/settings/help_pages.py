@@ -20,7 +20,7 @@ commands:
   learner           run the learner alone; actors join it from anywhere
   actor             run one actor that joins a learner
   relay             stand between a host's actors and the learner: one copy of each policy per host
-  up                start a run with an engine: local, docker, ssh, slurm, k8s; then: ps, logs, scale, down
+  up                start a run with an engine: local, docker, ssh, slurm, k8s, ray; then: ps, logs, scale, down
   tune              search for settings that learn faster
   evaluate          play a trained policy on episodes it never saw
   watch             the live screen of a run that goes on elsewhere

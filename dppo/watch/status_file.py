@@ -19,6 +19,7 @@ class DatedStatus(msgspec.Struct, frozen=True):
 
     at: float  # seconds since 1970
     status: Status
+    afterwards: str = ""  # what the learner's process does when training is over
 
 
 class StatusFile:
@@ -48,3 +49,11 @@ def read_status(directory: Path) -> DatedStatus | None:
         return msgspec.json.decode((directory / NAME).read_bytes(), type=DatedStatus)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def note_afterwards(directory: Path, doing: str) -> None:
+    """Note beside the newest status what goes on when training is over. Where it cannot be written it is left out."""
+    dated = read_status(directory)
+    if dated is not None:
+        with suppress(OSError):
+            replace_file(directory / NAME, msgspec.json.encode(msgspec.structs.replace(dated, afterwards=doing)))
