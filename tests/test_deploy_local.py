@@ -35,6 +35,17 @@ def test_it_goes_on_by_itself_scales_replaces_the_dead_and_leaves_nothing(deploy
     assert "is down" in deployed.dppo("down")
     assert deployed.left() == []
     assert "is down already" in deployed.dppo("scale", "runs/x", "3", code=2)
+    assert "joined the learner" in deployed.dppo("logs", "--process", "actor-0", "--lines", "1000")
+
+
+@pytest.mark.slow
+def test_what_follows_training_is_told_while_it_goes_on(deployed: Deployed) -> None:
+    more = ("--run.total-steps", "512", "--evaluation-episodes", "1000000", "--evaluation-seconds", "1000")
+    deployed.dppo("up", "run.yaml", *more)
+    eventually("it evaluates", lambda: "it evaluates 1000000 episodes" in deployed.dppo("ps", "runs/x"))
+    assert "training has ended at" in deployed.dppo("ps", "runs/x")
+    deployed.dppo("down")
+    assert deployed.left() == []
 
 
 @pytest.mark.slow
