@@ -1,5 +1,6 @@
 """`dppo up --on ray` on a real cluster of three nodes, all on this machine; skipped where ray is not installed."""
 
+import json
 import shutil
 import signal
 import socket
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def nodes() -> "Iterator[Nodes]":
+def nodes(request: pytest.FixtureRequest) -> "Iterator[Nodes]":
+    """As many nodes as the test's parameter says."""
     pytest.importorskip("ray", reason="needs ray (extra ray)")
     from ray_nodes import Nodes
 
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets have short names only
-    made = Nodes(folder, 3)
+    made = Nodes(folder, request.param)
     yield made
     made.close()
     shutil.rmtree(folder, ignore_errors=True)
@@ -48,6 +50,7 @@ def hosts(deployed: Deployed) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("nodes", [3], indirect=True)
 def test_ray_spreads_actors_over_the_nodes_and_starts_again_what_is_killed(deployed: Deployed) -> None:
     assert "6 cores free" in deployed.dppo("up", "run.yaml", "--actors", "9", code=2)
     assert deployed.left() == []
@@ -77,7 +80,12 @@ def test_ray_spreads_actors_over_the_nodes_and_starts_again_what_is_killed(deplo
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_run_that_is_over_leaves_the_cluster(deployed: Deployed) -> None:
-    deployed.dppo("up", "run.yaml", "--actors", "2", "--run.total-steps", "4096")
+@pytest.mark.parametrize("nodes", [1], indirect=True)
+def test_two_learners_train_to_the_end_of_a_run_which_leaves_the_cluster(deployed: Deployed) -> None:
+    wanted = ("--actors", "2", "--learners", "2", "--run.total-steps", "4096", "--deploy.actor-cpus", "0")
+    deployed.dppo("up", "run.yaml", *wanted)
     eventually("it is over", lambda: "the run is over" in deployed.dppo("ps", "runs/x"))
     eventually("nothing is left", lambda: deployed.left() == [])
+    assert json.loads((deployed.folder / "runs" / "x" / "ledger.json").read_bytes())["closed_incarnations"] == 2
+    assert "actor-1 ends" in deployed.dppo("logs", "runs/x", "--process", "actor-1")
+    deployed.dppo("down")

@@ -55,12 +55,10 @@ def test_two_learners_here_have_an_actor_each_on_another_host(deployed: Deployed
     names = {"learner", "learner-1", "h1.actor-0", "h2.learner-1.actor-0"}
     eventually("one on each host, of one learner each", lambda: deployed.running() == names)
     eventually("both train", lambda: deployed.updates() > 1)
-    accounts = (deployed.folder / "runs" / "x" / "ledger.json").read_text()
     assert deployed.shown_secrets() == []
     assert "must be at least the 2 learners" in deployed.dppo("scale", "1", code=2)
     deployed.dppo("down")
     eventually("nothing is left", lambda: deployed.left() == [])
-    assert "h2.learner-1.actor-0" in accounts + (deployed.folder / "runs" / "x" / "ledger.json").read_text()
     assert "learner-1" in deployed.dppo("logs", "runs/x", "--lines", "2")
 
 

@@ -94,7 +94,7 @@ def status(deployment: Deployment) -> Report:
     except ClusterGoneError as error:
         return Report((), f"its cluster is gone: {error}")
     processes = [msgspec.convert(process, Process) for process in found]
-    return Report(processes, "" if processes else "its cluster has none of its actors any more", deployment.actors + 1)
+    return Report(processes, "" if processes else "its cluster has none of its actors any more")
 
 
 def scale(deployment: Deployment, actors: int) -> None:
