@@ -6,7 +6,8 @@ from dataclasses import replace
 import msgspec
 
 from dppo.deploy.engine import Deployment, Process, Report
-from dppo.watch.status_file import LAST_PHASE, DatedStatus, read_status
+from dppo.learner.telemetry.status import LAST_PHASE
+from dppo.watch.status_file import DatedStatus, read_status
 
 NEWS_SECONDS = 15.0  # status.json is written once a second
 LEARNER = "learner"
