@@ -83,8 +83,8 @@ class Deployed:
             return False
 
 
-def eventually(what: str, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+def eventually(what: str, condition: Callable[[], object], seconds: float = DEADLINE_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not in time: {what}"
         time.sleep(0.1)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -165,27 +166,34 @@ class Place:
         if kind is None:
             assert not left, f"processes left behind: {left}"
 
-    def start(self, *arguments: str, variables: Mapping[str, str] | None = None) -> Dppo:
-        """`dppo <arguments>`, with tests/ on the path so that it finds simulators.py."""
+    def start(self, *arguments: str, variables: Mapping[str, str] | None = None, through: Sequence[str] = ()) -> Dppo:
+        """`dppo <arguments>`, with tests/ on the path so that it finds simulators.py.
+
+        through: a command that gives its last word to the shell of another host, which sees our files.
+        """
         number = len(self._commands)
         stdout, stderr = self.path / f"stdout-{number}", self.path / f"stderr-{number}"
         temporary = self.path / "tmp"
         temporary.mkdir(exist_ok=True)
         own = {name: value for name, value in os.environ.items() if not name.startswith("DPPO_")}
-        environment = own | {
+        added = {
             MARK_VARIABLE: self._mark,
             "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests"))),
             "TMPDIR": str(temporary),
             **(variables or {}),
         }
+        words = [sys.executable, "-m", "dppo.cli", *arguments]
+        if through:
+            there = ["exec", "env", "-C", str(self.path), *(f"{name}={value}" for name, value in added.items())]
+            words = [*through, shlex.join([*there, *words])]
         with stdout.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dppo.cli", *arguments],
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 cwd=self.path,
-                env=environment,
+                env=own | added,
             )
         command = Dppo(process, stdout, stderr)
         self._commands.append(command)

@@ -53,6 +53,7 @@ TIMED = {
     "test_bench_update.py",
     "test_child_process.py",
     "test_compose.py",
+    "test_deploy_hosts.py",
     "test_deploy_ray.py",
     "test_deploy_slurm.py",
     "test_deploy_ssh.py",

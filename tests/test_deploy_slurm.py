@@ -1,20 +1,73 @@
 """`dppo up --on slurm` on a real Slurm; skipped where there is none."""
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from deployments import SETTINGS, Deployed, eventually
+
+REQUEUE_SECONDS = 240.0  # SlurmdTimeout, until the node counts as dead; then cred_expire, until the job may start again
+NODE_VARIABLE = "SLURMD_NODENAME"  # in the environment of every process of a job
+
+
+class Node:
+    """A node whose slurmd runs on this machine."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def kill(self) -> None:
+        """End all at once that runs on it, as when its power fails: nothing is reported to Slurm."""
+        tasks = [process for process in psutil.process_iter() if self._is_task(process)]
+        steps = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.name() == "slurmstepd" and any(child in tasks for child in process.children()):
+                    steps.append(process)
+        # in this order: the former would report the end of the latter
+        for process in (*self._daemons(), *steps, *tasks):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def start(self) -> None:
+        """Have it back, if it is not there."""
+        if not self._daemons():
+            subprocess.run(["slurmd", "-N", self.name], capture_output=True, timeout=20, check=True)
+
+    def is_idle(self) -> bool:
+        """Whether it takes jobs."""
+        said = subprocess.run(
+            ["sinfo", "--noheader", f"--nodes={self.name}", "--format=%T"], capture_output=True, text=True, check=True
+        )
+        return said.stdout.strip() == "idle"
+
+    def _daemons(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                if process.name() == "slurmd" and process.cmdline()[-2:] == ["-N", self.name]:
+                    found.append(process)
+        return found
+
+    def _is_task(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get(NODE_VARIABLE) == self.name
+        except (psutil.Error, OSError):
+            return False
 
 
 def why_not() -> str:
     if shutil.which("sinfo") is None:
         return "needs Slurm (no sinfo on PATH)"
     done = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=20, check=False)
-    return "" if done.returncode == 0 and done.stdout else f"needs Slurm ({done.stderr.strip() or 'no partition'})"
+    why = (done.stderr.strip().splitlines() or ["no partition"])[-1]
+    return "" if done.returncode == 0 and done.stdout else f"needs Slurm ({why})"
 
 
 @pytest.fixture
@@ -41,6 +94,60 @@ def test_an_array_of_actors_trains_and_is_scaled(deployed: Deployed) -> None:
 
     deployed.dppo("down")
     eventually("nothing is left", lambda: deployed.left() == [])
+
+
+@pytest.fixture
+def nodes() -> Iterator[dict[str, Node]]:
+    """The cluster's nodes by name, all of which take jobs; those that a test has killed come back."""
+    if why := why_not():
+        pytest.skip(why)
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to kill a node")
+    done = subprocess.run(
+        ["sinfo", "--noheader", "--Node", "--format=%N"], capture_output=True, text=True, timeout=20, check=True
+    )
+    found = {name: Node(name) for name in sorted(set(done.stdout.split()))}
+    if len(found) < 3 or not all(node._daemons() for node in found.values()):
+        pytest.skip("needs a cluster of three nodes on this machine, as .ci/run brings up")
+    yield found
+    for node in found.values():
+        node.start()
+        eventually(f"{node.name} is back", node.is_idle, REQUEUE_SECONDS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_actors_of_a_node_that_dies_are_requeued_on_others_and_the_run_goes_on(
+    nodes: dict[str, Node], deployed: Deployed
+) -> None:
+    sizes = ("--deploy.learner-cpus", "1", "--deploy.actor-cpus", "2")  # so that they do not all fit on one node
+    actors = {"actor-0", "actor-1", "actor-2"}
+    deployed.dppo("up", "run.yaml", "--deploy.slurm-layout", "elastic", "--actors", "3", *sizes)
+    eventually("all run", lambda: deployed.running() == {"learner", *actors}, REQUEUE_SECONDS)
+    eventually("it trains", lambda: deployed.updates() > 0)
+
+    place = {name: process["host"] for name, process in deployed.processes().items()}
+    victim = next(host for name, host in sorted(place.items()) if host != place["learner"])
+    moved = {name for name in actors if place[name] == victim}
+    assert moved < actors, "one goes on meanwhile"
+    before = deployed.updates()
+    nodes[victim].kill()
+    eventually("it trains without them", lambda: deployed.updates() > before + 1)
+
+    def are_moved() -> bool:
+        now = deployed.processes()
+        return now.keys() >= moved and all(now[name]["host"] != victim for name in moved)
+
+    eventually("all run again", lambda: deployed.running() == {"learner", *actors} and are_moved(), REQUEUE_SECONDS)
+    logs = deployed.folder / "runs" / "x" / "logs"
+    joined = f"{min(moved)} joined"
+    eventually("the learner has them back", lambda: (logs / "learner.log").read_text().count(joined) == 2)
+    before = deployed.updates()
+    eventually("it trains with them", lambda: deployed.updates() > before)
+
+    deployed.dppo("down")
+    eventually("nothing is left", lambda: deployed.left() == [])
+    assert "in flight: closed" in deployed.dppo("ledger", "runs/x")
 
 
 @pytest.mark.slow
