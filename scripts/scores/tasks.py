@@ -78,20 +78,5 @@ TASKS: Mapping[str, Task] = {
         ),
         needs="Box2D",
     ),
-    "BipedalWalker-v3": Task((Reference(213.3, ZOO, "5,000,000 steps, 1 seed"),), needs="Box2D"),
-    "Swimmer-v5": Task((Reference(281.6, ZOO, "v3, 1,000,000 steps, 1 seed"),), needs="mujoco"),
     "Hopper-v5": Task((Reference(2382.9, CLEANRL, "v4, 1,000,000 steps, 3 seeds, training"),), needs="mujoco"),
-    "Walker2d-v5": Task(
-        (Reference(2288.0, CLEANRL, "v4 (other friction), 1,000,000 steps, 3 seeds, training"),),
-        needs="mujoco",
-    ),
-    "HalfCheetah-v5": Task(
-        (
-            Reference(1442.6, CLEANRL, "v4, 1,000,000 steps, 3 seeds, training"),
-            Reference(5819.1, ZOO, "v3, 1,000,000 steps, 1 seed"),
-        ),
-        needs="mujoco",
-    ),
-    "Ant-v5": Task((Reference(1327.2, ZOO, "v3, 1,000,000 steps, 1 seed"),), needs="mujoco"),
-    "Pusher-v5": Task((Reference(-49.6, SLM, "4,000,000 steps, 4 seeds, training"),), needs="mujoco"),
 }
