@@ -39,6 +39,7 @@ PROCESSES = {
     "test_revoked_actors.py",
     "test_rude_environments.py",
     "test_same_parameters.py",
+    "test_scaling.py",
     "test_seeds.py",
     "test_several_learners.py",
     "test_slots_of_environments.py",

@@ -3,7 +3,7 @@
     python -m scripts.chaos.load_generator learner ENDPOINT DIRECTORY    prints a line of figures as JSON, ten a second
     python -m scripts.chaos.load_generator actors JOIN_FILE FIRST COUNT    from a line on standard input to its end
 
-Keys, sockets, sessions, codec and ledger are the real ones. A rollout is one step; a version follows on a full batch.
+Keys, sockets, sessions, codec and ledger are the real ones. A version follows on a full batch.
 """
 
 import argparse
@@ -30,12 +30,13 @@ from dppo.protocol.codec import decode_from_learner, encode
 from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import EnvSettings, TimeShares
 from dppo.protocol.process.lifeline import watch_parent
-from dppo.protocol.rollout import Segment
+from dppo.protocol.rollout import Blob, Segment
 from dppo.protocol.security.curve import ClientSecurity
 from dppo.protocol.security.join_line import JoinLine
 from dppo.protocol.specs import Leaf, Spec
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.fd_limits import raise_limit
+from dppo.protocol.transport.router import Router
 
 SPEC = Spec(
     observation=(Leaf("observation", "<f4", (4,), "box"),),
@@ -50,18 +51,41 @@ REST_SECONDS = 0.01  # between turns: credit for several rollouts comes together
 NICE = 10  # of the actors: they stand for a thousand other machines, and must not take the learner's cores
 
 
-def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -> None:
-    """The learner, until standard input ends."""
+class _CountedRouter:
+    """Bytes that the learner's router has been given to send. Read without a lock: the figures are for people."""
+
+    def __init__(self, router: Router) -> None:
+        self.policy_bytes = self.other_bytes = 0
+        self._send = router.send
+        router.send = self.send  # type: ignore[method-assign]
+
+    def send(self, peer: bytes, header: bytes, blob: Blob | None = None) -> bool:
+        """Send as the router does."""
+        self.policy_bytes += 0 if blob is None else len(blob)
+        self.other_bytes += len(header)
+        return self._send(peer, header, blob)
+
+
+def _cpu_of(name: str) -> float:
+    """Return the CPU seconds of the thread of that name in this process."""
+    thread = next(thread for thread in threading.enumerate() if thread.name == name)
+    assert thread.ident is not None, "it has been started"
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+
+
+def serve(endpoint: str, directory: Path, *, policy_bytes: int, batch_steps: int, rows: int) -> None:
+    """The learner, until standard input ends. rows: steps of a rollout."""
     logging.basicConfig(level=logging.WARNING)
     raise_limit()
     settings = Settings(
         run_id="crowd", term=int(time.time()), env=EnvSettings("none"), envs_per_actor=1, batch_steps=batch_steps,
-        segment_steps=1, seed=1, on_stop="keep", lease_seconds=10.0, stop_grace_seconds=5.0,
+        segment_steps=rows, seed=1, on_stop="keep", lease_seconds=10.0, stop_grace_seconds=5.0,
     )  # fmt: skip
     session = LearnerSession(settings, Ledger(), SlotTable(settings.term % 1000 + 1), SPEC)
     router, authenticator = open_listener(
         Listening(endpoint, join_file=str(directory / "join")), MAX_BLOB_BYTES, directory
     )
+    counted, stops = _CountedRouter(router), list[float]()
     network = Network(router, session, lambda entry: None, authenticator)
     network.start()
     ending = _end_of_input()
@@ -70,6 +94,7 @@ def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -
     network.publish_and_wait(version, graph)
     while not ending.is_set():
         if network.batch(REPORT_SECONDS) is not None:
+            stops.append(network.ask(lambda session: session.cycle.latencies.stop))
             version += 1
             network.publish_and_wait(version, graph)
         now = time.monotonic()
@@ -81,6 +106,9 @@ def serve(endpoint: str, directory: Path, policy_bytes: int, batch_steps: int) -
             memory = process.memory_info().rss
             figures = {"at": now, "ready": ready, "accepted": accepted, "version": version, "memory": memory}
             figures |= {"cpu": sum(process.cpu_times()[:2]), "refused": session.refused_messages}
+            figures |= {"network_cpu": _cpu_of("network"), "policy_sent": counted.policy_bytes}
+            figures |= {"other_sent": counted.other_bytes, "stops": stops[:]}
+            stops.clear()
             print(json.dumps(figures), flush=True)
     network.close()
 
@@ -100,10 +128,10 @@ def _end_of_input() -> threading.Event:
 class Simulated:
     """One actor: the real session; its environments and its policy are nothing."""
 
-    def __init__(self, dealer: Dealer, name: str, pause: float, now: float) -> None:
+    def __init__(self, dealer: Dealer, name: str, pause: float, segment: Segment, now: float) -> None:
         """pause: seconds from one rollout to the next."""
         self._dealer = dealer
-        self._pause = pause
+        self._pause, self._segment = pause, segment
         self._seal_at = now
         self._session = ActorSession(actor=name, incarnation=os.urandom(8), envs=1, release="crowd")
         self._tick_at = now
@@ -115,7 +143,7 @@ class Simulated:
             self._do(self._session.receive(decode_from_learner(header, blob is not None), blob, now), now)
         while self._session.state is State.RUNNING and self._session.may_seal and now >= self._seal_at:
             self._seal_at = now + self._pause
-            self._do(self._session.deliver(SEGMENT), now)
+            self._do(self._session.deliver(self._segment), now)
         if now >= self._tick_at:
             self._tick_at = now + TICK_SECONDS
             list(self._dealer.events())
@@ -140,26 +168,24 @@ class Simulated:
                     pass
 
 
-def _segment() -> Segment:
-    one = np.zeros((1, 1), bool)
+def _segment(rows: int) -> Segment:
+    none = np.zeros((rows, 1), bool)
     return Segment(
-        observations={"observation": np.zeros((2, 1, 4), np.float32)}, actions={"action": np.zeros((1, 1), np.int64)},
-        masks={}, states={}, behaviour_log_probs=np.full((1, 1), -0.7, np.float32),
-        rewards=np.ones((1, 1), np.float32), terminated=one, truncated=one, valid=~one,
+        observations={"observation": np.zeros((rows + 1, 1, 4), np.float32)},
+        actions={"action": np.zeros((rows, 1), np.int64)},
+        masks={}, states={}, behaviour_log_probs=np.full((rows, 1), -0.7, np.float32),
+        rewards=np.ones((rows, 1), np.float32), terminated=none, truncated=none, valid=~none,
         final_observations={"observation": np.zeros((0, 4), np.float32)},
         episode_returns=np.zeros(0, np.float32), episode_lengths=np.zeros(0, np.int32),
         episode_columns=np.zeros(0, np.int32), episode_successes=np.zeros(0, np.float32),
     )  # fmt: skip
 
 
-SEGMENT = _segment()
-
-
-def act(join_file: Path, first: int, count: int, pause: float, endpoint: str, nice: int) -> None:
+def act(join_file: Path, first: int, count: int, *, pause: float, endpoint: str, rows: int, nice: int) -> None:
     """Run `count` actors in one thread until standard input ends. endpoint: "" for the one in the line."""
     raise_limit()
     line = JoinLine.parse(join_file.read_text())
-    security = ClientSecurity(line.server_key, line.secret)
+    security = None if endpoint.startswith("ipc://") else ClientSecurity(line.server_key, line.secret)
     os.nice(nice)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -167,7 +193,8 @@ def act(join_file: Path, first: int, count: int, pause: float, endpoint: str, ni
     dealers = [Dealer(endpoint or line.endpoint, security)]
     dealers += [dealers[0].sibling() for _ in range(count - 1)]
     now = time.monotonic()
-    actors = [Simulated(dealer, f"a{first + number}", pause, now) for number, dealer in enumerate(dealers)]
+    segment = _segment(rows)
+    actors = [Simulated(dealer, f"a{first + number}", pause, segment, now) for number, dealer in enumerate(dealers)]
     while not ending.is_set():
         now = time.monotonic()
         for actor in actors:
@@ -195,12 +222,28 @@ def main() -> None:
     actors.add_argument("--pause", type=float, default=0.0, help="seconds from one rollout of an actor to its next")
     actors.add_argument("--learner", default="", help="another address than the one in the line: a relay's")
     actors.add_argument("--nice", type=int, default=NICE, help="what is added to the niceness")
+    for side in (learner, actors):
+        side.add_argument("--rows", type=int, default=1, help="steps of a rollout")
     given = parser.parse_args()
     watch_parent()
     if given.side == "learner":
-        serve(given.endpoint, given.directory, given.policy_bytes, given.batch_steps)
+        serve(
+            given.endpoint,
+            given.directory,
+            policy_bytes=given.policy_bytes,
+            batch_steps=given.batch_steps,
+            rows=given.rows,
+        )
     else:
-        act(given.join_file, given.first, given.count, given.pause, given.learner, given.nice)
+        act(
+            given.join_file,
+            given.first,
+            given.count,
+            pause=given.pause,
+            endpoint=given.learner,
+            rows=given.rows,
+            nice=given.nice,
+        )
 
 
 if __name__ == "__main__":
