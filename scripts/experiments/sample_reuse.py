@@ -38,7 +38,7 @@ class Reached(NamedTuple):
     update_seconds: float  # CPU time of an update
 
     def minutes(self, milliseconds: float) -> float:
-        """From the first step to the target; for an update actors stop and get the next policy."""
+        """Minutes from the first step to the target; for an update actors stop and get the next policy."""
         rows = self.rows * milliseconds / 1000
         return (rows + self.updates * (self.update_seconds + 2 * MESSAGE_SECONDS)) / 60
 
