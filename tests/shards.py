@@ -19,6 +19,7 @@ PROCESSES = {
     "test_both_die.py",
     "test_deploy_local.py",
     "test_docs_example_files.py",
+    "test_docs_typed.py",
     "test_doctor.py",
     "test_envs_by_name.py",
     "test_evaluations.py",
@@ -45,6 +46,7 @@ PROCESSES = {
     "test_slots_of_environments.py",
     "test_spaces_of_runs.py",
     "test_tcp_run.py",
+    "test_tune_fleet.py",
 }
 TIMED = {
     "chaos/test_faults.py",

@@ -32,11 +32,17 @@ def commands() -> list[str]:
     return sorted(found)
 
 
-def check(command: str) -> None:
-    """Raise UsageError where the command line is wrong."""
+def parts(command: str) -> list[list[str]]:
+    """Return the words of each command in a line of a shell."""
     words = shlex.shlex(command, posix=True, punctuation_chars=";&|")
     words.whitespace_split = True
-    _, name, *rest = itertools.takewhile(lambda word: not set(word) <= set(";&|"), words)
+    grouped = itertools.groupby(words, key=lambda word: set(word) <= set(";&|"))
+    return [list(group) for is_separator, group in grouped if not is_separator]
+
+
+def check(command: str) -> None:
+    """Raise UsageError where the command line is wrong."""
+    _, name, *rest = parts(command)[0]
     if name in ("train", "learner"):
         config = configs.TrainConfig if name == "train" else configs.LearnerProcessConfig
         layered(name, config, rest)
