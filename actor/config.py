@@ -40,6 +40,9 @@ class ActorConfig:
     allow_env: tuple[str, ...] = ()
     """Patterns of environment ids and wrappers (module:Class) that a learner may have this actor make, for example
     my_robot:*; with none it may name any, and so import any module of this host."""
+    stay_seconds: float = 0.0
+    """Seconds to wait, when a run is over, for the learner of another one at the same address (`dppo tune --bind`); 0:
+    end with the run."""
     trace: str = ""
     """Write every event of the session (messages, states, waits) to this file, as JSON lines; empty: no trace."""
 
@@ -56,5 +59,7 @@ class ActorConfig:
             raise UsageError(f"count={self.count} must be at least 1, or auto")
         if self.count != 1 and self.trace:
             raise UsageError("trace is of one actor: leave out count, or trace")
+        if self.stay_seconds < 0:
+            raise UsageError(f"stay_seconds={self.stay_seconds:g} must be at least 0 (0: end with the run)")
         if self.envs < 0:
             raise UsageError(f"envs={self.envs} must be at least 0 (0: as many as the learner says)")

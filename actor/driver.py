@@ -95,6 +95,11 @@ class ActorDriver:
         self._do(self.session.drain(self._clock()))
 
     @property
+    def has_joined(self) -> bool:
+        """Whether a learner has said which environments to make."""
+        return self._environments is not None
+
+    @property
     def may_step(self) -> bool:
         """Whether there is a policy to act with and room for the step."""
         collector = self._collector

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from dppo.actor.driver import ActorDriver
 from dppo.actor.endings import EndSignals, close_environments
@@ -35,8 +36,23 @@ log = logging.getLogger("dppo.actor")
 TICK_SECONDS = 0.05
 GREETING_SECONDS = 1.0
 CONNECTING_SECONDS = 0.2  # for the watchdog's connection
+BETWEEN_RUNS_SECONDS = 1.0
 LAST_WORD_TRIES = 5  # of CONNECTING_SECONDS each
 QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for the log
+
+
+@dataclass(frozen=True)
+class _Process:
+    """What an actor's process has, shared by the actors that it is one after the other."""
+
+    name: str
+    envs: int
+    allow_env: Sequence[str]
+    trace: Trace | None
+    stop: EndSignals
+    health: HealthFile
+    heartbeat: Heartbeat
+    is_elsewhere: bool  # than its line says: behind a tunnel
 
 
 def run(
@@ -45,11 +61,13 @@ def run(
     name: str = "",
     envs: int = 0,
     allow_env: Sequence[str] = (),
+    stay_seconds: float = 0.0,
     trace: Trace | None = None,
 ) -> None:
     """Step environments for the learner until it says that the run is over.
 
     name: "" takes host name and process id; envs: 0 as the learner says; allow_env: as in ActorConfig.
+    stay_seconds: wait so long for the learner of another run at the same address, and serve that one too; 0: end.
     trace: of the session's events; None: nothing is recorded.
     Raises RefusedError when the learner refuses this actor, UsageError when the join line cannot be used, DppoError
     when environments cannot be made.
@@ -58,21 +76,41 @@ def run(
     faulthandler.enable()  # an environment's segmentation fault leaves its stack in the log
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # the sweeper asks for it where the interpreter is held
     name = name or f"{os.uname().nodename}-{os.getpid()}"
-    stop = EndSignals()
-    health = HealthFile()
+    stop, health = EndSignals(), HealthFile()
     found = _find(join_options, health, stop)
     if found is None:
         log.info("%s ends: %s", name, STOPPED)
         return
-    endpoint, security = found
-    session = new_session(trace, actor=name, envs=envs, learner=endpoint)
-    session.allowed_envs = allow_env
-    is_elsewhere = bool(join_options.learner) and security is not None  # than its line says: behind a tunnel
-    session.redirects = Redirects(endpoint, has_token=security is not None, stays=is_elsewhere)
+    is_elsewhere = bool(join_options.learner) and found[1] is not None
+    process = _Process(name, envs, allow_env, trace, stop, health, Heartbeat(), is_elsewhere)
+    give_up_at = math.inf
+    try:
+        while True:
+            has_joined = _serve(process, *found, give_up_at=give_up_at, stays=stay_seconds > 0)
+            if has_joined is None:
+                return
+            if has_joined:
+                log.info("%s waits up to %g s for the learner of another run at %s", name, stay_seconds, found[0])
+                give_up_at = time.monotonic() + stay_seconds
+            _pause(process)
+    finally:
+        stop.close()
+
+
+def _serve(
+    process: _Process, endpoint: str, security: ClientSecurity | None, *, give_up_at: float, stays: bool
+) -> bool | None:
+    """Be an actor of one run; return whether it has joined, None where the process is to end.
+
+    give_up_at: on the clock, where no learner has let it join. stays: whether another run may follow.
+    """
+    name, stop, heartbeat = process.name, process.stop, process.heartbeat
+    session = new_session(process.trace, actor=name, envs=process.envs, learner=endpoint)
+    session.allowed_envs = process.allow_env
+    session.redirects = Redirects(endpoint, has_token=security is not None, stays=process.is_elsewhere)
     driver = ActorDriver(session, note=log.info)
     dealer = Dealer(endpoint, security)
     connection = _WatchdogConnection(session.incarnation, lambda: Dealer(dealer.endpoint, dealer.security))
-    heartbeat = Heartbeat()
     watchdog = Watchdog(
         driver.activity,
         tell=connection.say,
@@ -81,12 +119,14 @@ def run(
         beat=lambda limit: heartbeat.beat(limit, told=bool(stop), signals_fd=stop.fd),
     )
     watchdog.start()
-    farewell, code = f"{name} ends", 0
+    farewell, code, goes_on = f"{name} ends", 0, False
     try:
         driver.connected()
-        _Exchange(driver, dealer).run(health, stop)
-        _raise_for(driver.exit)
-        farewell = f"{name} ends: {driver.exit.reason if driver.exit else STOPPED}"
+        _Exchange(driver, dealer).run(process.health, stop, give_up_at)
+        goes_on = stays and not stop and driver.exit is not None and driver.exit.is_of_run
+        if not goes_on:
+            _raise_for(driver.exit)
+        farewell = f"{name} {'is done' if goes_on else 'ends'}: {driver.exit.reason if driver.exit else STOPPED}"
     except Exception as error:
         farewell, code = str(error), error.exit_code if isinstance(error, DppoError) else 1
         dealer.send(encode(EnvFault(session.incarnation, "left", reason_for_learner(error))))
@@ -96,8 +136,17 @@ def run(
         watchdog.close()
         dealer.close()
         connection.close()
-        stop.close()
-    log.info(farewell)
+    if not goes_on or driver.has_joined:  # a learner that is ending answers each try
+        log.info(farewell)
+    return driver.has_joined if goes_on else None
+
+
+def _pause(process: _Process) -> None:
+    """Let the learner whose run is over end, and the next one begin."""
+    until = time.monotonic() + BETWEEN_RUNS_SECONDS
+    while not process.stop and (now := time.monotonic()) < until:
+        process.health.touch(now)
+        time.sleep(TICK_SECONDS)
 
 
 def _raise_for(exit_: Exit | None) -> None:
@@ -174,8 +223,8 @@ class _Exchange:
         dealer = self._dealer
         return Handshake(dealer.endpoint, has_token=dealer.security is not None, now=time.monotonic())
 
-    def run(self, health: HealthFile, stop: EndSignals) -> None:
-        """Step and exchange messages until the driver is to end."""
+    def run(self, health: HealthFile, stop: EndSignals, give_up_at: float) -> None:
+        """Step and exchange messages until the driver is to end, or until that time where it has not joined."""
         driver = self._driver
         tick_at = 0.0
         while driver.exit is None:
@@ -196,6 +245,8 @@ class _Exchange:
                 driver.tick()
                 self._watch_connection(now)
                 health.touch(now)
+                if now >= give_up_at and not driver.has_joined and driver.exit is None:
+                    driver.exit = Exit(0, "the learner of no other run has come")
                 self._connect_as_wanted(now)
                 self._exchange()
 

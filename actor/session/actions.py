@@ -74,6 +74,7 @@ class Exit:
 
     code: int
     reason: str
+    is_of_run: bool = False  # the run is over, or the learner is another run's: a new session may join the next one
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ class ActorSession:
 
     def _rejected(self, reject: Reject, now: float) -> list[Action]:
         if reject.fatal:
-            return self._ended_by([Exit(3, f"refused by the learner: {reject.text}")])
+            return self._ended_by([Exit(3, f"refused by the learner: {reject.text}", is_of_run=reject.code == "run")])
         self._keepalive.refused_for_now(reject.retry_after_seconds, now)
         self._answer = reject.challenge
         return [] if reject.challenge else [*self._waits.put_off(reject.text)]
@@ -227,7 +227,8 @@ class ActorSession:
 
     def left(self, reason: str) -> list[Action]:
         """Send the last message, once all is sealed."""
-        return self._ended_by([Send(Bye(reason, self.sealed.tally)), Exit(0, reason + self.sealed.undelivered)])
+        ending = Exit(0, reason + self.sealed.undelivered, is_of_run=True)
+        return self._ended_by([Send(Bye(reason, self.sealed.tally)), ending])
 
     # Policy and stop
 

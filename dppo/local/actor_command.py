@@ -35,6 +35,7 @@ def run(resolved: Resolved[ActorConfig], entry: Callable[[str, str], Callable[..
             entry("dppo.local.actor_group", "run")(way, settings)
         return
     bounds = {"allow_env": settings.allow_env} if settings.allow_env else {}
+    stay = {"stay_seconds": settings.stay_seconds} if settings.stay_seconds else {}
     swept = leaves_nothing(GRACE_SECONDS, sweeper=is_alone)
     with tracing(settings.trace, "actor") as trace, swept, logged_if_killed("its work"), kept_surroundings():
-        entry("dppo.actor.service", "run")(way, name=settings.name, envs=settings.envs, trace=trace, **bounds)
+        entry("dppo.actor.service", "run")(way, name=settings.name, envs=settings.envs, trace=trace, **bounds, **stay)

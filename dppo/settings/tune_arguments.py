@@ -35,7 +35,22 @@ class TuneConfig:
     prune: bool = True
     """End trials early whose returns are below the median of the others' at the same number of steps."""
 
+    jobs: int = 1
+    """Trials at the same time, each with actors of its own."""
+    bind: str = ""
+    """Address on which actors of any host join, tcp://address:port (0.0.0.0: all networks): a standing fleet, started
+    once by a line that is printed, serves all trials. With jobs, the ports after it as well. Empty: each trial starts
+    `actors` on this machine."""
+    advertise: str = ""
+    """Host in the printed join line, where other hosts know this one by another name; empty: found out."""
+
     def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise UsageError(f"jobs={self.jobs} must be at least 1")
+        if self.bind and not (self.bind.startswith("tcp://") and self.bind.rpartition(":")[2].isdigit()):
+            raise UsageError(f"bind={self.bind!r} is no address with a port: choose for example tcp://0.0.0.0:5555")
+        if self.advertise and not self.bind:
+            raise UsageError("advertise is for a search that other hosts join: add --bind tcp://0.0.0.0:5555")
         if self.trials < 1 or self.trial_seeds < 1 or self.check_seeds < 0:
             raise UsageError(
                 f"trials={self.trials} and trial_seeds={self.trial_seeds} must be at least 1, "

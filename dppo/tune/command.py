@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
@@ -14,6 +15,7 @@ from dppo.protocol.errors import DppoError, UsageError
 from dppo.required_packages import need
 from dppo.settings.fields import values_of
 from dppo.settings.tune_arguments import TuneConfig
+from dppo.tune.fleet import invitation, places
 from dppo.tune.objective import chance_of_luck
 from dppo.tune.search_space import Parameter, read_space
 
@@ -32,7 +34,9 @@ def tune(config: TuneConfig) -> int:
     from dppo.tune.study import Search
     from dppo.tune.trial_run import Interrupted
 
-    search = Search(config, space, folder)
+    search = Search(config, space, folder, standing := places(config, folder))
+    for line in invitation(standing, shows_secrets=sys.stdout.isatty()) if standing else ():
+        print(line, flush=True)  # a line to paste is not broken
     with _ended_by_signals(search.ended):
         try:
             search.run(_print)

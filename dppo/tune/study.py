@@ -4,7 +4,8 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from dppo.protocol.errors import DppoError, UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import build, values_of
 from dppo.settings.tune_arguments import TuneConfig
+from dppo.tune.fleet import Place
 from dppo.tune.objective import Curve, value_of
 from dppo.tune.search_space import Parameter
-from dppo.tune.trial_run import train
+from dppo.tune.trial_run import Interrupted, train
 
 JOURNAL = "journal.log"
 NAME = "tune"
@@ -35,10 +37,17 @@ FEW_TRIALS = 5  # before which none is ended early
 class Search:
     """A search in a folder; the same settings go on with it."""
 
-    def __init__(self, config: TuneConfig, space: tuple[Parameter, ...], folder: Path) -> None:
-        """Raises UsageError where the folder holds a search of other settings."""
-        self.config, self.space, self.folder = config, space, folder
+    def __init__(
+        self, config: TuneConfig, space: tuple[Parameter, ...], folder: Path, places: Sequence[Place] = ()
+    ) -> None:
+        """Raises UsageError where the folder holds a search of other settings.
+
+        places: where standing actors join, one for each job; none: each trial has its own actors.
+        """
+        self.config, self.space, self.folder, self.places = config, space, folder, places
         self.ended = threading.Event()
+        self._lock = threading.Lock()  # of what jobs share: the study, and what is kept of trials
+        self._under_way = self._failures = 0
         optuna.logging.set_verbosity(logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
@@ -46,7 +55,7 @@ class Search:
             storage=storage, study_name=NAME, load_if_exists=True, direction="maximize", pruner=_pruner(config)
         )
         seed = config.train.learner.run.seed + len(self.study.get_trials(deepcopy=False))  # a search that goes on
-        self.study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True)
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=config.jobs > 1)
         self._keep_base()
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):  # of a search that was killed
             self.study.tell(trial.number, state=TrialState.FAIL)
@@ -76,23 +85,58 @@ class Search:
 
     def run(self, note: Callable[[str], None]) -> None:
         """Try until there are enough trials. Raises DppoError where nothing works, Interrupted by the user."""
-        failures = 0
-        while len(self.done) < self.config.trials:
-            trial = self.study.ask()
+        if self.config.jobs == 1:
+            self._work(0, note)
+            return
+        with ThreadPoolExecutor(self.config.jobs) as pool:
+            working = [pool.submit(self._work, job, note) for job in range(self.config.jobs)]
+            failed = [error for one in as_completed(working) if (error := self._ended_by(one)) is not None]
+        if failed:
+            raise next((error for error in failed if not isinstance(error, Interrupted)), failed[0])
+
+    def _ended_by(self, job: Future[None]) -> BaseException | None:
+        """Return what a job has ended by; the others end too."""
+        error = job.exception()
+        if error is not None:
+            self.ended.set()
+        return error
+
+    def _work(self, job: int, note: Callable[[str], None]) -> None:
+        """Try one after the other, at the same time as the other jobs."""
+        while True:
+            with self._lock:
+                if len(self.done) + self._under_way >= self.config.trials:
+                    return
+                self._under_way += 1
+                trial = self.study.ask()
             try:
-                value = self._value(trial)
-            except optuna.TrialPruned as pruned:
+                self._try(trial, job, note)
+            finally:
+                with self._lock:
+                    self._under_way -= 1
+
+    def _try(self, trial: optuna.Trial, job: int, note: Callable[[str], None]) -> None:
+        try:
+            value = self._value(trial, job)
+        except optuna.TrialPruned as pruned:
+            with self._lock:
                 self.study.tell(trial, state=TrialState.PRUNED)
                 note(self._line(trial, str(pruned)))
-            except (DppoError, ValueError) as error:
+        except (DppoError, ValueError) as error:
+            with self._lock:
                 self._fail(trial, str(error))
-                failures += 1
-                if failures >= MOST_FAILURES and self.best is None:
-                    raise DppoError(f"{failures} trials failed and none has worked; the newest: {error}") from None
+                self._failures += 1
+                if self._failures >= MOST_FAILURES and self.best is None:
+                    why = f"{self._failures} trials failed and none has worked; the newest: {error}"
+                    raise DppoError(why) from None
                 note(self._line(trial, f"failed: {error}"))
-            else:
+        else:
+            with self._lock:
+                if self.best is not None:  # runs of many trials would fill the disk
+                    is_worse = value < (self.best.value or 0.0)
+                    self._forget(f"trial-{trial.number if is_worse else self.best.number}")
                 self.study.tell(trial, value)
-                failures = 0
+                self._failures = 0
                 note(self._line(trial, f"{self.config.objective} {value:.4g}{self._is_best(trial, value)}"))
 
     def settings_of(self, chosen: Mapping[str, Any]) -> TrainConfig:
@@ -100,12 +144,15 @@ class Search:
         values = {one.path: one.value(chosen[one.path]) for one in self.space if one.path in chosen}
         return build(TrainConfig, values_of(self.config.train) | values)
 
-    def train_one(self, config: TrainConfig, name: str, seed: int, is_hopeless: Callable[[Curve], bool]) -> float:
+    def train_one(
+        self, config: TrainConfig, name: str, seed: int, is_hopeless: Callable[[Curve], bool], job: int = 0
+    ) -> float:
         """Train with that seed in a directory of that name; return its number. Raises ValueError without an episode."""
         directory = self.folder / name / f"seed-{seed}"
         # to the end of the steps: of a run that stops at its target, less would count
         run = with_run(config, seed=seed, directory=str(directory), stop_at_target=False)
-        curve = train(run, directory, self.ended, is_hopeless)
+        where = (self.places[job],) if self.places else ()
+        curve = train(run, directory, self.ended, is_hopeless, *where)
         return value_of(curve, self.config.objective)
 
     def checked(self, name: str, seed: int) -> float | None:
@@ -117,7 +164,7 @@ class Search:
         """Keep the number of a training of the comparison: the same command does not train it again."""
         self.study.set_user_attr(CHECKS, {**self.study.user_attrs.get(CHECKS, {}), f"{name} {seed}": value})
 
-    def _value(self, trial: optuna.Trial) -> float:
+    def _value(self, trial: optuna.Trial, job: int) -> float:
         config = self.settings_of({parameter.path: parameter.suggest(trial) for parameter in self.space})
         first, total = config.learner.run.seed, config.learner.run.total_steps
         name, values = f"trial-{trial.number}", list[float]()
@@ -134,14 +181,11 @@ class Search:
                 trial.report(mean, part)
                 return trial.should_prune()
 
-            values.append(self.train_one(config, name, first + place, is_hopeless))
+            values.append(self.train_one(config, name, first + place, is_hopeless, job))
             if not place and compared and trial.should_prune():
                 self._forget(name)
                 raise optuna.TrialPruned(f"ended after {compared / PARTS:.0%}: below the median")
-        value = sum(values) / len(values)
-        if self.best is not None:  # runs of many trials would fill the disk
-            self._forget(name if value < (self.best.value or 0.0) else f"trial-{self.best.number}")
-        return value
+        return sum(values) / len(values)
 
     def _forget(self, name: str) -> None:
         """Remove the runs of a trial that is not the best."""

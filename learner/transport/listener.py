@@ -115,7 +115,7 @@ def open_listener(
     router = Router(listening.bind, max_blob_bytes, authenticator.security())
     try:
         check_that_unknown_keys_are_refused(router, public_key(access.secret_key()))
-        line = access.announce(_address(advertise, router.address), time.time())
+        line = access.announce(advertised(advertise, router.address), time.time())
         log.info("listening on %s", router.endpoint)
         _tell(line, listening, run_directory)
         if line is not None and not advertise:
@@ -219,7 +219,7 @@ def write_join_file(path: Path, line: JoinLine) -> None:
         raise UsageError(f"write_join_file={path} cannot be written: {error.strerror or error}") from None
 
 
-def _address(advertise: str, bound: str) -> str:
+def advertised(advertise: str, bound: str) -> str:
     """host:port for the join line; `bound` is the endpoint in numbers."""
     host, port = host_and_port(bound)
     if advertise:
