@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Literal
 
 from dppo.learner.setting_checks import at_least, at_most, positive
@@ -96,8 +97,10 @@ class RunConfig:
             raise UsageError("run.device is empty: choose for example cpu or cuda")
         for tracker in self.trackers:
             if tracker not in SERVICES and not _HOOKS.fullmatch(tracker):
+                near = get_close_matches(tracker.lower(), SERVICES, n=1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
                 raise UsageError(
-                    f"run.trackers={tracker!r} must be one of {', '.join(SERVICES)}, or module:Class of yours"
+                    f"run.trackers={tracker!r} must be one of {', '.join(SERVICES)}{hint}, or module:Class of yours"
                 )
         if len(set(self.trackers)) < len(self.trackers):
             raise UsageError("run.trackers names one twice")

@@ -2,11 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from command_line import let_nothing_run
 
+from dppo.actor.config import ActorConfig
 from dppo.cli import main
+from dppo.deploy.config import UpConfig
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import (
     EvaluateArguments,
@@ -15,6 +18,7 @@ from dppo.settings.commands import (
 from dppo.settings.fields import settings_of
 from dppo.settings.layers import environment_values, load_config_file
 from dppo.settings.suggestions import _ABSENT, _OURS, suggestion
+from dppo.settings.tune_arguments import TuneConfig
 
 
 @pytest.fixture(autouse=True)
@@ -254,3 +258,38 @@ def test_help_is_where_people_look_for_it(
     assert caught.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
     assert all(word in out for word in words)
+
+
+def typing_errors() -> list[tuple[str, str, str]]:
+    """Return command, flag and word of every setting whose value is a word of a list."""
+    found = {
+        (command, f"--{path.replace('_', '-')}", str(word))
+        for command, config in (("train", TrainConfig), ("actor", ActorConfig), ("tune", TuneConfig), ("up", UpConfig))
+        for path, setting in settings_of(config).items()
+        for word in words_of(setting.type)
+        if len(str(word)) > 3
+    }
+    return sorted({(flag, word): (command, flag, word) for command, flag, word in sorted(found)}.values())
+
+
+def words_of(kind: Any) -> list[str]:
+    """Return the words that a type has beside its numbers."""
+    if get_origin(kind) is Literal:
+        return [word for word in get_args(kind) if isinstance(word, str)]
+    return [word for part in get_args(kind) for word in words_of(part)]
+
+
+OWN_LISTS = [
+    *(("train", "--run.trackers", word) for word in ("wandb", "mlflow", "trackio")),
+    *(("train", "--network.encoder", word) for word in ("flat", "nature_cnn", "impala_cnn")),
+    ("train", "--network.memory", "lstm"),
+    ("train", "--preset", "mujoco-classic"),
+]
+
+
+def test_a_mistyped_word_of_a_list_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    found = typing_errors()
+    assert len(found) > 40
+    for command, flag, word in (*found, *OWN_LISTS):
+        line = refused(capsys, command, *(["CartPole-v1"] if command == "train" else []), flag, word[:-2] + word[-1])
+        assert f"(did you mean {word}?)" in line, line

@@ -181,7 +181,8 @@ def _number_or_word(kind: Any, value: Any) -> Any:
     try:
         return from_value(number, value)
     except ValueError as error:
-        raise ValueError(f"{error}, nor {' or '.join(get_args(words))}") from None
+        near = nearest(str(value), get_args(words))
+        raise ValueError(f"{error}, nor {' or '.join(get_args(words))}{near}") from None
 
 
 def _optional(kind: Any) -> Any:
