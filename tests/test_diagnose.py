@@ -147,6 +147,11 @@ def test_what_rarely_happens_is_named(fault: str) -> None:
     assert text in found[what]
 
 
+def test_noise_is_no_return_that_was_lost_again() -> None:
+    jumping = history_of(updates=21, mean_return=lambda number: -0.25 if number == 1 else -0.06 - 0.1 * (number % 2))
+    assert named(jumping) == {}
+
+
 def test_a_run_that_was_ended_while_it_grew_is_named() -> None:
     history = history_of()
     run = dataclasses.replace(history.config.run, target_return=475.0)

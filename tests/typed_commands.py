@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from typed_lists import AS_LONG_AS_THEY_LAST, BEFORE, BEHIND, CHECKOUT, FILES, NOT_TYPED, SHORTER, STEPS
+from typed_lists import AS_LONG_AS_THEY_LAST, BEFORE, BEHIND, CHECKOUT, FILES, MORE, NOT_TYPED, SHORTER, STEPS
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = ("README.md", *sorted(path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("docs/*.md")))
@@ -98,7 +98,13 @@ class Newcomer:
         own = {name: value for name, value in os.environ.items() if not name.startswith(("DPPO_", "PYTHON"))}
         steps = {} if page in AS_LONG_AS_THEY_LAST else STEPS
         window = {"SDL_VIDEODRIVER": "dummy", "MPLBACKEND": "agg", "NO_COLOR": "1"}
-        self.surroundings = {**own, **steps, **window, "PATH": os.pathsep.join((str(bin), own.get("PATH", "")))}
+        self.surroundings = {
+            **own,
+            **steps,
+            **MORE.get(page, {}),
+            **window,
+            "PATH": os.pathsep.join((str(bin), own.get("PATH", ""))),
+        }
         for name in CHECKOUT:
             (folder / name).symlink_to(REPOSITORY / name)
         for name, text in (_written(page) | FILES.get(page, {})).items():
@@ -184,7 +190,7 @@ class Newcomer:
                 code = process.wait(0.1 if lasts else END_SECONDS)
             except subprocess.TimeoutExpired:
                 code = _end(process)
-            fault = _fault(code, _text(output), (0, 130, -signal.SIGINT))
+            fault = _fault(code, _text(output), (0, 130, -signal.SIGINT, *((-signal.SIGKILL,) if lasts else ())))
             if fault:
                 yield f"{typed.place}: {typed.command}\n{fault}"
 

@@ -29,6 +29,7 @@ DROPPED = 0.1  # share of sealed steps
 FAR = 20  # horizons of gamma in an episode
 STILL_GAINING = 0.1  # of all that the return has gained, in the last third of the updates
 COLLAPSED = 0.5  # of what the return had gained
+NOISE = 4.0  # times the median change of the return from one update to the next
 STRAGGLER = 0.2  # times the median actor's steps
 FEW_EPISODES = 5
 LONG_EPISODE = 250  # steps of each environment, before which none needs to have ended
@@ -140,7 +141,8 @@ def returns(history: History) -> list[Finding]:
     if len(known) < 2 * FEW_UPDATES:
         return _horizon(history)
     first, best, last = mean[known[0]], float(np.nanmax(mean)), mean[known[-1]]
-    if best > first and best - last > COLLAPSED * (best - first) and best - first > abs(first) * 0.5:
+    noise = NOISE * float(np.median(np.abs(np.diff(mean[known]))))
+    if best - last > max(noise, COLLAPSED * (best - first)) and best - first > abs(first) * 0.5:
         means = f"was {best:.4g} after update {history.rows[int(np.nanargmax(mean))]['update']}, and is {last:.4g} now"
         do = "Set ppo.learning_rate_schedule: linear, or lower it; the best policy is kept: dppo evaluate RUN --best."
         found.append(Finding("error", "return", means, do))
