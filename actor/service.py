@@ -43,7 +43,7 @@ QUIET_SECONDS = 10.0  # without a stuck thread: then the next one is news for th
 
 @dataclass(frozen=True)
 class _Process:
-    """What an actor's process has, shared by the actors that it is one after the other."""
+    """Belongings of an actor's process, shared by the actors that it is one after the other."""
 
     name: str
     envs: int

@@ -115,7 +115,8 @@ def test_a_learner_that_wants_other_environments_is_answered_with_the_difference
 
     def change(envs: int, *settings: object) -> str:
         values = dict.fromkeys(Welcome.__struct_fields__, 0) | {"env": EnvSettings(*settings), "envs": envs}
-        return made.change(Welcome(**values))
+        refusal = made.refusal(Welcome(**values))
+        return refusal.removeprefix("the learner now wants ").removesuffix(": start a new actor for it")
 
     assert change(8, "CartPole-v1", '{"a": 2}') == 'env.kwargs {"a": 2} (here {"a": 1})'
     assert change(4, "Other-v0", '{"a": 1}') == "environments 4 (here 8), env.id Other-v0 (here CartPole-v1)"

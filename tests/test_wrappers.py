@@ -210,7 +210,7 @@ def test_every_side_gets_the_wrappers_of_the_configuration() -> None:
     class Wanted:
         env, envs = EnvSettings(COUNTING), 1
 
-    assert made.change(Wanted()).startswith("env.wrappers [] (here [")
+    assert made.refusal(Wanted()).startswith("the learner now wants env.wrappers [] (here [")
 
 
 def test_they_are_tried_before_anything_starts() -> None:

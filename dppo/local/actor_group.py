@@ -74,7 +74,8 @@ def run(way: "JoinOptions", settings: ActorConfig) -> None:
 def _arguments(settings: ActorConfig, name: str) -> tuple[str, ...]:
     """Return the command of one actor, without its secret."""
     rest = [*(("--learner", settings.learner) if settings.learner else ()), "--envs", str(settings.envs)]
-    rest += ["--stay-seconds", str(settings.stay_seconds)]
+    if settings.stay_seconds:
+        rest += ["--stay-seconds", str(settings.stay_seconds)]
     allowed = [word for pattern in settings.allow_env for word in ("--allow-env", pattern)]
     insecure = "--insecure" if settings.insecure else "--no-insecure"
     return ("-m", "dppo.actor", "--count", "1", "--name", name, insecure, *rest, *allowed)

@@ -22,7 +22,7 @@ STAY_SECONDS = 600  # that actors wait for the next learner: a search that has e
 
 @dataclass(frozen=True)
 class Place:
-    """Where the learners of one trial after the other listen."""
+    """Address at which the learners of one trial after the other listen."""
 
     bind: str
     key_file: Path
