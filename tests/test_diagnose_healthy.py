@@ -1,5 +1,6 @@
 """`dppo diagnose` names nothing in runs that learn: tasks, presets, spaces, seeds beyond tests/test_diagnose.py."""
 
+import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ class Healthy:
     env: str
     steps: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    needs: str = ""  # package of an extra
 
 
 HEALTHY = {
@@ -35,11 +37,15 @@ HEALTHY = {
     "board with masks": Healthy("my_board:Board", 14_000, {"seed": 7}),
     "pictures": Healthy("my_catch:Catch", 16_000, {**SHORT_BATCH, "seed": 8}),
     "pole with a memory": Healthy("CartPole-v1", 14_000, {"network.memory": "gru", "seed": 9}),
-    "classic recipe, several numbers": Healthy("Swimmer-v5", 24_000, {"preset": "mujoco-classic", "seed": 10}),
-    "classic recipe, an episode that ends": Healthy("Hopper-v5", 24_000, {"preset": "mujoco-classic", "seed": 11}),
-    "classic recipe, a lander": Healthy("LunarLander-v3", 40_000, {"preset": "box2d-classic", "seed": 12}),
+    "classic recipe, several numbers": Healthy(
+        "Swimmer-v5", 24_000, {"preset": "mujoco-classic", "seed": 10}, "mujoco"
+    ),
+    "classic recipe, an episode that ends": Healthy(
+        "Hopper-v5", 24_000, {"preset": "mujoco-classic", "seed": 11}, "mujoco"
+    ),
+    "classic recipe, a lander": Healthy("LunarLander-v3", 40_000, {"preset": "box2d-classic", "seed": 12}, "Box2D"),
     "recipe of the tutorial": Healthy("Pendulum-v1", 24_000, {"preset": "tutorial-tuned/simple-clip", "seed": 13}),
-    "pole on a slider": Healthy("InvertedPendulum-v5", 24_000, {"seed": 14}),
+    "pole on a slider": Healthy("InvertedPendulum-v5", 24_000, {"seed": 14}, "mujoco"),
 }
 
 
@@ -48,6 +54,8 @@ HEALTHY = {
 @pytest.mark.parametrize("run", HEALTHY)
 def test_nothing_is_named_in_a_run_that_learns(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     healthy = HEALTHY[run]
+    if healthy.needs and importlib.util.find_spec(healthy.needs) is None:
+        pytest.skip(f"needs {healthy.needs}: pip install 'dppo[{healthy.needs.lower()}]'")
     module = healthy.env.partition(":")[0]
     if module in PAGES:
         (tmp_path / f"{module}.py").write_text(blocks(PAGES[module])[0], encoding="utf-8")
