@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,24 @@ providers.is_local_module_file = lambda path: False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--shard`."""
+    """Add `--shard` and `--brief`."""
     parser.addoption("--shard", choices=SHARDS, help="only the files of this shard of the slow tests")
+    parser.addoption("--brief", action="store_true", help="only every n-th case of tests that are marked `thin(n)`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out cases of large families where `--brief` says so: always the same ones, the first one never."""
+    if not config.getoption("brief"):
+        return
+    kept, left_out = [], []
+    cases: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("thin")
+        family = item.nodeid.partition("[")[0]
+        (left_out if marker and cases[family] % marker.args[0] else kept).append(item)
+        cases[family] += 1
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -49,6 +49,7 @@ HEALTHY = {
 }
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("run", HEALTHY)

@@ -95,6 +95,7 @@ def test_numbers_become_smaller_and_words_stay() -> None:
     assert shortened("dppo up a.yaml --on k8s") == "dppo up a.yaml --on k8s --dry-run"
 
 
+@pytest.mark.thin(4)
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", TYPED)

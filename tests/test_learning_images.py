@@ -74,6 +74,7 @@ def test_a_picture_and_a_number_are_learned_together_within_thirty_six_thousand_
     assert share_caught("my_mirror:Mirrored", MIRRORED_STEPS) > 0.75
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("leaf", ["picture", "sign"])

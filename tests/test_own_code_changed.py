@@ -114,6 +114,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CHANGES)
 def test_code_that_computes_otherwise_is_refused_in_one_line(case: str, code: Any, tmp_path: Path) -> None:
@@ -138,6 +139,7 @@ SAME = {
 }  # fmt: skip
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SAME)
 def test_code_that_computes_the_same_goes_on_to_the_bit(case: str, code: Any, tmp_path: Path) -> None:

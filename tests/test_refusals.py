@@ -169,6 +169,7 @@ def test_what_only_another_process_finds_changes_nothing(
     check(copies, place, capsys, ("train", *arguments), code)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.slow  # the same checks, from another command
 @pytest.mark.parametrize("name", sorted(TRAIN.keys() - NOT_OF_ONE_PROCESS))
 def test_a_run_in_one_process_refuses_and_changes_nothing(
@@ -178,6 +179,7 @@ def test_a_run_in_one_process_refuses_and_changes_nothing(
     check(copies, place, capsys, ("train", *arguments, "--actors", "0"), code)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.slow  # the same checks, from another command
 @pytest.mark.parametrize("name", sorted(LEARNER))
 def test_a_learner_refuses_and_changes_nothing(

@@ -218,6 +218,7 @@ def test_observations_stay_within_their_bounds() -> None:
             assert vector.observation_space.contains(vector.step(np.ones((200, 2)))[0])
 
 
+@pytest.mark.thin(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("leave", [1, 5, 20, 45, 50, 51, 52, 75, 100, 200])

@@ -2,7 +2,10 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import conftest
+import pytest
 from shards import PROCESSES, SHARDS, TESTS, TIMED, shard_of
 
 
@@ -25,3 +28,26 @@ def test_all_that_needs_the_machine_to_itself_is_in_one_shard() -> None:
 def test_the_whole_check_runs_every_shard() -> None:
     script = (TESTS.parent / ".ci" / "run").read_text()
     assert set(re.findall(r"^slow (\w+)", script, re.MULTILINE)) == set(SHARDS)
+
+
+class Item:
+    """A test, as far as `--brief` looks at it."""
+
+    def __init__(self, nodeid: str, n: int = 0) -> None:
+        self.nodeid, self._n = nodeid, n
+
+    def get_closest_marker(self, name: str) -> object:
+        return SimpleNamespace(args=(self._n,)) if self._n and name == "thin" else None
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_brief_leaves_out_cases_of_large_families_only_and_always_the_same(brief: bool) -> None:
+    items = [Item(f"a.py::test_family[{case}]", 2) for case in range(5)] + [Item(f"a.py::test_x[{n}]") for n in (0, 1)]
+    left_out: list[Item] = []
+    hook = SimpleNamespace(pytest_deselected=lambda items: left_out.extend(items))
+    config = SimpleNamespace(getoption=lambda name: brief, hook=hook)
+    conftest.pytest_collection_modifyitems(config, items)
+    assert [item.nodeid[-3:] for item in items] == (
+        ["[0]", "[2]", "[4]", "[0]", "[1]"] if brief else ["[0]", "[1]", "[2]", "[3]", "[4]", "[0]", "[1]"]
+    )
+    assert [item.nodeid[-3:] for item in left_out] == (["[1]", "[3]"] if brief else [])
