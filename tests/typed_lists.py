@@ -12,6 +12,8 @@ NOT_TYPED = {
     r"docker (?:build|push)": "needs a container engine and a registry: tests/test_compose.py builds these images",
     r"ray start": "needs ray, which is no package of these tests' environment",
     r"dppo relay |dppo actor --learner ipc": "is in a folder named after the reader's user",
+    r"python -m scripts\.": "is of a checkout, not of what is installed: tests of scripts/ run these",
+    r"dppo train HalfCheetah": "needs the extra mujoco",
     r"torchrun ": "needs actors of other hosts: tests/test_several_learners.py has the variables that it sets",
     r"dppo train \S+ --run.device cuda": "needs a GPU",
     r"dppo train \S+ --run.trackers wandb": "needs a package and an account: tests/test_trackers.py",
