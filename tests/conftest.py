@@ -5,14 +5,13 @@ import gc
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
-from shards import SHARDS, shard_of
+from shards import SHARDS, brief, shard_of
 from simulation import Simulation
 
 from dppo.learner.storage import run_directory
@@ -42,14 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out cases of large families where `--brief` says so: always the same ones, the first one never."""
     if not config.getoption("brief"):
         return
-    kept, left_out = [], []
-    cases: Counter[str] = Counter()
-    for item in items:
-        marker = item.get_closest_marker("thin")
-        family = item.nodeid.partition("[")[0]
-        (left_out if marker and cases[family] % marker.args[0] else kept).append(item)
-        cases[family] += 1
-    items[:] = kept
+    items[:], left_out = brief(items)
     config.hook.pytest_deselected(items=left_out)
 
 

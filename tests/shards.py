@@ -5,7 +5,10 @@ process after the other; the latter starts several and mostly waits. What `timed
 takes, takes all cores, or uses the container engine and network namespaces of the machine: alone.
 """
 
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 SHARDS = ("computing", "processes", "timed")
 TESTS = Path(__file__).parent
@@ -82,3 +85,14 @@ def shard_of(path: Path) -> str:
     """Name of the shard that the tests of this file are of."""
     name = path.relative_to(TESTS).as_posix()
     return "timed" if name in TIMED else "processes" if name in PROCESSES else "computing"
+
+
+def brief(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the tests that run with `--brief`, and cases that it leaves out: always the same ones, the first never."""
+    kept, left_out = [], []
+    cases: Counter[str] = Counter()
+    for item in items:
+        marker, family = item.get_closest_marker("thin"), item.nodeid.partition("[")[0]
+        (left_out if marker and cases[family] % marker.args[0] else kept).append(item)
+        cases[family] += 1
+    return kept, left_out

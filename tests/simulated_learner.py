@@ -187,7 +187,7 @@ class SimulatedLearner(RelayedNetwork):
                 assert 0 <= age <= self.settings.max_staleness, f"{number} is trained on off policy"
             self.ever_trained.update(numbers)
             self.books.put(numbers, "trained", from_="pending")
-        self.staleness.append(max(self.version - received.version for received in self.handed))
+        self.staleness.append(max((self.version - of.version for of in self.handed), default=0))  # 0: others filled it
         left = "pending" in self.books.place.values()
         assert self.settings.max_staleness or not left, "the batch misses accepted steps"
         self.handed = []

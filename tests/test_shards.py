@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-import conftest
-import pytest
-from shards import PROCESSES, SHARDS, TESTS, TIMED, shard_of
+from shards import PROCESSES, SHARDS, TESTS, TIMED, brief, shard_of
 
 
 def test_every_file_that_is_named_exists_and_is_in_one_shard() -> None:
@@ -40,14 +38,8 @@ class Item:
         return SimpleNamespace(args=(self._n,)) if self._n and name == "thin" else None
 
 
-@pytest.mark.parametrize("brief", [False, True])
-def test_brief_leaves_out_cases_of_large_families_only_and_always_the_same(brief: bool) -> None:
+def test_brief_leaves_out_cases_of_large_families_only_and_always_the_same() -> None:
     items = [Item(f"a.py::test_family[{case}]", 2) for case in range(5)] + [Item(f"a.py::test_x[{n}]") for n in (0, 1)]
-    left_out: list[Item] = []
-    hook = SimpleNamespace(pytest_deselected=lambda items: left_out.extend(items))
-    config = SimpleNamespace(getoption=lambda name: brief, hook=hook)
-    conftest.pytest_collection_modifyitems(config, items)
-    assert [item.nodeid[-3:] for item in items] == (
-        ["[0]", "[2]", "[4]", "[0]", "[1]"] if brief else ["[0]", "[1]", "[2]", "[3]", "[4]", "[0]", "[1]"]
-    )
-    assert [item.nodeid[-3:] for item in left_out] == (["[1]", "[3]"] if brief else [])
+    kept, left_out = brief(items)
+    assert [item.nodeid[-3:] for item in kept] == ["[0]", "[2]", "[4]", "[0]", "[1]"]
+    assert [item.nodeid[-3:] for item in left_out] == ["[1]", "[3]"]
