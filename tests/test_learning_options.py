@@ -68,6 +68,7 @@ class Places(gym.Env[np.ndarray, np.ndarray]):
         return self._observe(), reward, False, self._steps == EPISODE_STEPS, {}
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 def test_a_moving_target_is_learned_within_sixteen_thousand_steps(option: str) -> None:

@@ -113,7 +113,7 @@ def environments_of(action: gym.Space[Any]) -> SyncLoop:
     return SyncLoop([Masked(action) if Masked(action).size else Acts(action) for _ in range(2)])
 
 
-@pytest.mark.thin(2)
+@pytest.mark.thin(3)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ACTIONS)
