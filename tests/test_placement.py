@@ -125,7 +125,7 @@ class Group:
             self.exchange(self.start(home))
 
     def shares(self) -> list[int]:
-        """How many actors each learner has."""
+        """Numbers of actors, by learner."""
         counts = Counter(actor.rank for actor in self.actors if actor.rank is not None)
         assert [len(one.peer_table.peers) if one is not None else 0 for one in self.learners] == [
             counts[rank] for rank in range(len(self.learners))

@@ -1,4 +1,4 @@
-"""Where a relay listens: not where another program does, and not where others could."""
+"""Addresses that a relay listens on: not where another program does, and not where others could."""
 
 import os
 import socket

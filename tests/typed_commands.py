@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from typed_lists import AS_LONG_AS_THEY_LAST, BEFORE, BEHIND, CHECKOUT, FILES, MORE, NOT_TYPED, SHORTER, STEPS
 
@@ -157,13 +158,13 @@ class Newcomer:
             return f"{ready!r} was not printed\n{_text(output)}"
         return ""
 
-    def _started(self, command: str, output: object) -> subprocess.Popen[bytes]:
+    def _started(self, command: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             ["bash", "-c", command],
             cwd=self.folder,
             env=self.surroundings,
             stdin=subprocess.DEVNULL,
-            stdout=output,  # type: ignore[arg-type]
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )

@@ -27,8 +27,8 @@ class RelayConfig:
     insecure: bool = False
     """Join without keys a learner on this machine that was started with --insecure."""
     bind: str = ""
-    """Where actors reach this relay: ipc://path, for the same user on this host; or tcp://address:port, encrypted and
-    only with a token of the relay's own. Empty: a socket in a directory of this user, which is printed."""
+    """Address for its actors: ipc://path, for the same user on this host; or tcp://address:port, encrypted and only
+    with a token of the relay's own. Empty: a socket in a directory of this user, which is printed."""
     directory: str = "relay"
     """Directory for the keys of a relay that listens on tcp; `dppo token add DIRECTORY NAME` makes more lines."""
     advertise: str = ""

@@ -93,8 +93,8 @@ class LearnerProcessConfig:
 
     learner: LearnerConfig = field(default=LearnerConfig(), metadata=FLATTENED)
     bind: str = field(default="tcp://127.0.0.1:5555", metadata=MAY_CHANGE)
-    """Where actors reach the learner: tcp://address:port (0.0.0.0: all networks), encrypted and only with a token; or
-    ipc://path on one machine."""
+    """Address for its actors: tcp://address:port (0.0.0.0: all networks), encrypted and only with a token; or ipc://path
+    on one machine."""
     advertise: str = field(default="", metadata=MAY_CHANGE)
     """Host or host:port in the printed join line, where other hosts know this one by another name; empty: found out."""
     write_join_file: str = field(default="", metadata=MAY_CHANGE)
