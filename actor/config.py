@@ -7,10 +7,8 @@ help.
 from dataclasses import dataclass, field
 from typing import Literal
 
-import msgspec
-
+from dppo.actor.setting_checks import check_endpoint_setting, check_name_setting
 from dppo.protocol.errors import UsageError
-from dppo.protocol.messages import Name
 
 SECRET = {"secret": True}  # metadata of a field that is never printed
 
@@ -47,14 +45,8 @@ class ActorConfig:
     """Write every event of the session (messages, states, waits) to this file, as JSON lines; empty: no trace."""
 
     def __post_init__(self) -> None:
-        if self.learner and not self.learner.startswith(("tcp://", "ipc://")):
-            raise UsageError(f"learner={self.learner!r} is no endpoint: give for example tcp://host:5555 or ipc://path")
-        try:
-            msgspec.convert(self.name or "unnamed", Name)
-        except msgspec.ValidationError:
-            raise UsageError(
-                f"name={self.name!r} cannot be used: take up to 128 letters, digits and any of . _ : @ -"
-            ) from None
+        check_endpoint_setting("learner", self.learner)
+        check_name_setting(self.name)
         if self.count != "auto" and self.count < 1:
             raise UsageError(f"count={self.count} must be at least 1, or auto")
         if self.count != 1 and self.trace:

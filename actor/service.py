@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from dppo.actor.driver import ActorDriver
 from dppo.actor.endings import EndSignals, close_environments
 from dppo.actor.join_options import JoinOptions
+from dppo.actor.joining import learner_found
 from dppo.actor.leave_reasons import STOPPED, reason_for_learner
 from dppo.actor.session.actions import Exit
-from dppo.actor.session.connection_status import SILENT_SECONDS, Handshake
+from dppo.actor.session.connection_status import Handshake
 from dppo.actor.session.redirects import Redirects
 from dppo.actor.session.traced_session import new_session
 from dppo.actor.watchdog.thread import Watchdog
@@ -77,7 +78,7 @@ def run(
     faulthandler.register(signal.SIGUSR1, all_threads=True)  # the sweeper asks for it where the interpreter is held
     name = name or f"{os.uname().nodename}-{os.getpid()}"
     stop, health = EndSignals(), HealthFile()
-    found = _find(join_options, health, stop)
+    found = learner_found(join_options, health, lambda: bool(stop))
     if found is None:
         log.info("%s ends: %s", name, STOPPED)
         return
@@ -192,23 +193,6 @@ class _WatchdogConnection:
         """Hang up."""
         if self._dealer is not None:
             self._dealer.close()
-
-
-def _find(join_options: JoinOptions, health: HealthFile, stop: EndSignals) -> tuple[str, ClientSecurity | None] | None:
-    """Endpoint and keys, as soon as the file with the join line is there; None after a signal to end."""
-    since = time.monotonic()
-    told = False
-    while not stop:
-        found = join_options.find()
-        if found is not None:
-            return found
-        now = time.monotonic()
-        if now - since > SILENT_SECONDS and not told:
-            told = True
-            log.info("%s is not there yet: waiting for the learner to write it", join_options.join_file)
-        health.touch(now)
-        time.sleep(TICK_SECONDS)
-    return None
 
 
 class _Exchange:

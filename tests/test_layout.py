@@ -44,6 +44,7 @@ VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "manager", "manag
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time"}
 MAY_READ_THE_CLOCK = {
     "actor/service.py": "a shell",
+    "actor/joining.py": "a shell",
     "actor/driver.py": "measures where an actor's time goes; the clock can be handed in",
     "actor/sampling/collector.py": "measures environments and policy in every step; decides nothing by it",
     "actor/watchdog/thread.py": "the shell's thread that watches the main one; stall_detector.py judges what it sees",

@@ -5,11 +5,9 @@ The text below a field is its help.
 
 from dataclasses import dataclass, field
 
-import msgspec
-
 from dppo.actor.config import SECRET
+from dppo.actor.setting_checks import check_endpoint_setting, check_name_setting
 from dppo.protocol.errors import UsageError
-from dppo.protocol.messages import Name
 
 
 @dataclass(frozen=True)
@@ -40,18 +38,12 @@ class RelayConfig:
     """Name of this relay at the learner; empty: host name and process number."""
 
     def __post_init__(self) -> None:
-        for setting, value in (("learner", self.learner), ("bind", self.bind)):
-            if value and not value.startswith(("tcp://", "ipc://")):
-                raise UsageError(f"{setting}={value!r} is no endpoint: give for example tcp://host:5555 or ipc://path")
+        check_endpoint_setting("learner", self.learner)
+        check_endpoint_setting("bind", self.bind)
         if self.bind and self.bind == self.learner:
             raise UsageError(f"bind={self.bind} is the learner's address: a relay needs one of its own")
         if not self.bind.startswith("tcp://"):
             for setting, value in (("advertise", self.advertise), ("write_join_file", self.write_join_file)):
                 if value:
                     raise UsageError(f"{setting} is for a relay on tcp: add --bind tcp://ADDRESS:PORT, or leave it out")
-        try:
-            msgspec.convert(self.name or "unnamed", Name)
-        except msgspec.ValidationError:
-            raise UsageError(
-                f"name={self.name!r} cannot be used: take up to 128 letters, digits and any of . _ : @ -"
-            ) from None
+        check_name_setting(self.name)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dppo.actor.join_options import JoinOptions
+from dppo.actor.joining import learner_found
 from dppo.actor.session.actions import Action as ConnectionAction
 from dppo.actor.session.actions import Exit, Note, Reconnect
-from dppo.actor.session.connection_status import SILENT_SECONDS, Handshake
+from dppo.actor.session.connection_status import Handshake
 from dppo.learner.transport.listener import Listening
 from dppo.protocol.codec import enveloped
 from dppo.protocol.errors import DppoError, ProtocolError, RefusedError
@@ -56,7 +57,7 @@ def run(way: JoinOptions, config: RelayConfig) -> None:
     )
     door = Door(listening, Path(config.directory))
     try:
-        found = _find(way, stop)
+        found = learner_found(way, HealthFile(), lambda: bool(stop))
         if found is not None:
             _Relay(name, door, *found).serve(stop)
     finally:
@@ -78,22 +79,6 @@ class _EndSignals:
 
     def __bool__(self) -> bool:
         return self._came
-
-
-def _find(way: JoinOptions, stop: _EndSignals) -> tuple[str, ClientSecurity | None] | None:
-    """Endpoint and keys, as soon as the file with the join line is there; None after a signal to end."""
-    health, since, is_noted = HealthFile(), time.monotonic(), False
-    while not stop:
-        found = way.find()
-        if found is not None:
-            return found
-        now = time.monotonic()
-        if now - since > SILENT_SECONDS and not is_noted:
-            is_noted = True
-            log.info("%s is not there yet: waiting for the learner to write it", way.join_file)
-        health.touch(now)
-        time.sleep(TICK_SECONDS)
-    return None
 
 
 class _Relay:
