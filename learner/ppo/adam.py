@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 BETAS = (0.9, 0.999)
 
@@ -39,14 +38,15 @@ class FlatAdam:
 
     def step(self, learning_rate: float) -> None:
         """One step along the gradient."""
-        adam(
+        self.steps.add_(1.0)
+        # what torch.optim.adam.adam(fused=True) ends in: 13 us for 9,000 parameters, 31 with its way there
+        torch._fused_adam_(
             [self.values],
             [self.gradient],
             [self.first_moment],
             [self.second_moment],
             [],
             [self.steps],
-            fused=True,
             amsgrad=False,
             beta1=BETAS[0],
             beta2=BETAS[1],

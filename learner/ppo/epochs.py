@@ -204,7 +204,7 @@ class _Passes:
         """One step on each minibatch, in order. False: it ended early, with a minibatch on which none was made."""
         self.steps = self.rows = 0
         for part, said, norm in zip(rows.split(self.sizes), self._output_parts, self._norm_parts, strict=True):
-            self.rows += len(said.values)
+            self.rows += said.values.size(0)
             if not step(part, said, norm):
                 return False
             self.steps += 1

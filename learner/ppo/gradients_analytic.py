@@ -6,6 +6,8 @@ that is used again, and gradients go straight to their place in the flat gradien
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,17 @@ from dppo.learner.ppo.sequences import Pack
 
 KEPT_SIZES = 64  # minibatches of one batch have at most two sizes, but of whole sequences many
 
+Activate = Callable[[], object]  # replaces a tensor by its activation
+
+
+class _Buffers(NamedTuple):
+    """Views of a network's buffers for one number of rows, with what is done to them in every minibatch."""
+
+    outputs: list[Tensor]  # [rows, width] of each layer
+    activate: list[Activate]  # of each hidden layer's outputs
+    slopes: list[Tensor]  # [rows, width] of each hidden layer
+    transposed: list[Tensor]  # the slopes, [width, rows]
+
 
 def _tanh_backward(slope: Tensor, output: Tensor) -> None:
     torch.ops.aten.tanh_backward.grad_input(slope, output, grad_input=slope)
@@ -36,11 +49,12 @@ def _elu_backward(slope: Tensor, output: Tensor) -> None:
     torch.ops.aten.elu_backward.grad_input(slope, 1.0, 1.0, 1.0, True, output, grad_input=slope)
 
 
-# in-place activation, and the in-place product of a slope with the derivative, from the activation's output
-_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], object], Callable[[Tensor, Tensor], None]]] = {
+# what makes the activation of a tensor in place, and the in-place product of a slope with the derivative, from the
+# activation's output
+_ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Activate], Callable[[Tensor, Tensor], None]]] = {
     Tanh: (tanh_in_place, _tanh_backward),
-    nn.ReLU: (torch.relu_, _relu_backward),
-    nn.ELU: (nn.functional.elu_, _elu_backward),
+    nn.ReLU: (lambda tensor: partial(torch.relu_, tensor), _relu_backward),
+    nn.ELU: (lambda tensor: partial(nn.functional.elu_, tensor), _elu_backward),
 }
 
 
@@ -71,18 +85,18 @@ class WrittenMlp:
         self._biases = [layer.bias.detach() for layer in linears]
         self._weight_slopes = [_gradient(layer.weight) for layer in linears]
         self._bias_slopes = [_gradient(layer.bias) for layer in linears]
-        self._activate, self._deactivate = _ACTIVATIONS[type(body[1]) if len(body) > 1 else Tanh]
+        self._activation, self._deactivate = _ACTIVATIONS[type(body[1]) if len(body) > 1 else Tanh]
         self._most, self._outputs, self._slopes = 0, list[Tensor](), list[Tensor]()
-        self._buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}  # their first rows, by how many
+        self._buffers: dict[int, _Buffers] = {}  # their first rows, by how many
 
     def forward(self, features: Tensor) -> Tensor:
         """Outputs [n, o] of features [n, f]; valid until the next call with as many rows."""
-        outputs, _ = self._buffers_for(len(features))
-        inputs, last = features, len(outputs) - 1
-        for index, output in enumerate(outputs):
+        buffers = self._buffers_for(features.size(0))
+        inputs, last = features, len(buffers.activate)
+        for index, output in enumerate(buffers.outputs):
             torch.addmm(self._biases[index], inputs, self._transposed[index], out=output)
             if index < last:
-                self._activate(output)
+                buffers.activate[index]()
             inputs = output
         return inputs
 
@@ -91,20 +105,21 @@ class WrittenMlp:
 
         into [n, f]: the derivative by the features is added to it.
         """
-        outputs, slopes = self._buffers_for(len(features))
-        for index in range(len(outputs) - 1, -1, -1):
-            inputs = outputs[index - 1] if index else features
-            torch.mm(slope.t(), inputs, out=self._weight_slopes[index])
+        buffers = self._buffers_for(features.size(0))
+        transposed = slope.t()
+        for index in range(len(buffers.outputs) - 1, -1, -1):
+            inputs = buffers.outputs[index - 1] if index else features
+            torch.mm(transposed, inputs, out=self._weight_slopes[index])
             torch.sum(slope, 0, out=self._bias_slopes[index])
             if index:
-                torch.mm(slope, self._weights[index], out=slopes[index - 1])
-                slope = slopes[index - 1]
+                below, transposed = buffers.slopes[index - 1], buffers.transposed[index - 1]
+                torch.mm(slope, self._weights[index], out=below)
+                slope = below
                 self._deactivate(slope, inputs)
         if into is not None:
             into.addmm_(slope, self._weights[0])
 
-    def _buffers_for(self, rows: int) -> tuple[list[Tensor], list[Tensor]]:
-        """(layer outputs, slopes of the hidden ones), [rows, width] each."""
+    def _buffers_for(self, rows: int) -> _Buffers:
         if rows not in self._buffers:
             if len(self._buffers) >= KEPT_SIZES:
                 self._buffers.clear()
@@ -113,7 +128,9 @@ class WrittenMlp:
                 self._outputs = [weight.new_empty(rows, len(weight)) for weight in self._weights]
                 self._slopes = [torch.empty_like(output) for output in self._outputs[:-1]]
                 self._buffers.clear()
-            self._buffers[rows] = [whole[:rows] for whole in self._outputs], [whole[:rows] for whole in self._slopes]
+            outputs, slopes = ([whole[:rows] for whole in wholes] for wholes in (self._outputs, self._slopes))
+            activate = [self._activation(output) for output in outputs[:-1]]
+            self._buffers[rows] = _Buffers(outputs, activate, slopes, [slope.t() for slope in slopes])
         return self._buffers[rows]
 
 
@@ -211,7 +228,7 @@ class AnalyticGradients:
     def _critic_part(self, features: Tensor, rows: Rows, outputs: Outputs, into: Tensor | None) -> None:
         values = self._critic.forward(features)
         outputs.values.copy_(values.squeeze(-1))
-        slope = (outputs.values - rows.targets).mul_(self._value_coefficient / len(rows.targets))
+        slope = (outputs.values - rows.targets).mul_(self._value_coefficient / rows.targets.size(0))
         if rows.old_values is not None:
             slope.masked_fill_(
                 is_value_clipped(outputs.values, rows.targets, rows.old_values, self._value_clip_range), 0.0

@@ -45,9 +45,10 @@ class FreeGaussianSlope:
         z = (rows.actions - mean).mul_(precision)
         squares = z.square()
         log_stds = self._log_std.sum()
-        constant = len(self._log_std) * HALF_LOG_TWO_PI
+        actions = self._log_std.size(0)
+        constant = actions * HALF_LOG_TWO_PI
         torch.add(-(log_stds + constant), squares.sum(-1), alpha=-0.5, out=said.log_probs)
-        said.entropies.copy_(log_stds + (constant + 0.5 * len(self._log_std)))
+        said.entropies.copy_(log_stds + (constant + 0.5 * actions))
         weights = _log_prob_slope(rows, said)
         torch.mv(squares.t(), weights, out=self._log_std_slope)
         self._log_std_slope.sub_(weights.sum()).sub_(self.entropy_coefficient)
@@ -114,7 +115,7 @@ class CategoricalSlope:
             torch.sum((rows.old - log_probs).mul_(old_probs), -1, out=said.kls)
             towards_old = (probs - old_probs).mul_(_row_weight(said, penalty))
         if self.entropy_coefficient:
-            log_probs.add_(said.entropies.unsqueeze(-1)).mul_(self.entropy_coefficient / len(rows.actions))
+            log_probs.add_(said.entropies.unsqueeze(-1)).mul_(self.entropy_coefficient / rows.actions.size(0))
             slope = probs.mul_(log_probs.sub_(weights))
         else:
             slope = probs.mul_(-weights)
@@ -128,7 +129,7 @@ def _log_prob_slope(rows: Rows, said: Outputs) -> Tensor:
     beyond = products > rows.limits
     if rows.floors is not None:
         beyond.logical_or_(products < rows.floors)
-    return products.masked_fill_(beyond, 0.0).mul_(-1.0 / len(products))
+    return products.masked_fill_(beyond, 0.0).mul_(-1.0 / products.size(0))
 
 
 def _kl_slope(growth: Tensor, spread: Tensor, said: Outputs, penalty: KlPenalty) -> Tensor:

@@ -5,15 +5,36 @@ Knows numpy and grids; knows no network and no optimizer.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from dppo.learner.ppo.batch import Grid
-from dppo.learner.ppo.outliers import DEVIATIONS, Outlier, Scale, merge_clipped, outliers_of, scale_of
+from dppo.learner.ppo.outliers import (
+    DEVIATIONS,
+    Extremes,
+    Outlier,
+    Scale,
+    extremes_of,
+    merge_clipped,
+    outliers_of,
+    scale_of,
+)
 from dppo.learner.ppo.reduce import Reduce
 from dppo.learner.ppo.running_moments import RunningMoments
 
 EPSILON = 1e-8
+ARRAYS = ("count", "mean", "squares")
+
+
+class _Acted(NamedTuple):
+    """Observations of a batch that were acted on, side by side."""
+
+    grid: Grid
+    samples: np.ndarray  # [n, f]
+    extremes: Extremes | None  # None of none
+
+
 ARRAYS = ("count", "mean", "squares")
 
 
@@ -26,6 +47,7 @@ class Moments:
         self.values = RunningMoments(())
         self.rewards = RunningMoments(())
         self._leaves, self._reduce = leaves, reduce
+        self._looked_at: _Acted | None = None
 
     def in_units_of_rewards(self, outputs: np.ndarray) -> np.ndarray:
         """Values [R] float32 from a critic's normalised outputs [R]."""
@@ -68,8 +90,9 @@ class Moments:
     def merge_observations(self, grid: Grid) -> None:
         """Observations that were acted on."""
         if self._leaves:
-            flat = self._side_by_side(grid, grid.row_of_step)
-            merge_clipped(self.observations, flat, scale_of(self.observations, flat), self._reduce)
+            acted, self._looked_at = self._acted(grid), None
+            scale = scale_of(self.observations, acted.samples)
+            merge_clipped(self.observations, acted.samples, scale, self._reduce, acted.extremes)
 
     def outliers(self, grid: Grid) -> list[str]:
         """The absurd numbers of a batch that is not merged yet, one text each, the worst of each kind first."""
@@ -83,13 +106,20 @@ class Moments:
     def _absurd_observations(self, grid: Grid, columns: np.ndarray) -> list[str]:
         """Return texts on absurd observations: of the rows that are acted on, and of episodes' final observations."""
         finals = np.arange(int(grid.observed.sum()), grid.rows)
-        acted = self._side_by_side(grid, grid.row_of_step)
-        scale: Scale = scale_of(self.observations, acted)
-        found = self._named(grid, outliers_of(acted, scale), columns)
+        acted = self._looked_at = self._acted(grid)
+        scale: Scale = scale_of(self.observations, acted.samples)
+        found = self._named(grid, outliers_of(acted.samples, scale, acted.extremes), columns)
         if len(finals):
             ended = np.nonzero(grid.truncated)[1]
             found += self._named(grid, outliers_of(self._side_by_side(grid, finals), scale), ended)
         return found
+
+    def _acted(self, grid: Grid) -> "_Acted":
+        """Observations that were acted on; those of the batch that was looked at last are at hand."""
+        if self._looked_at is not None and self._looked_at.grid is grid:
+            return self._looked_at
+        samples = self._side_by_side(grid, grid.row_of_step)
+        return _Acted(grid, samples, extremes_of(samples) if len(samples) else None)
 
     def _side_by_side(self, grid: Grid, rows: np.ndarray) -> np.ndarray:
         """[n, f] of the rows of observations."""

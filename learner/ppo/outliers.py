@@ -22,6 +22,9 @@ RARE_SHARE = 0.1  # of a batch's samples; what is more frequent is not an outlie
 FLAT = 1e-6  # a std below this part of the mean is none: what never changed has no scale of its own
 
 
+Extremes = tuple[np.ndarray, np.ndarray]  # least and greatest of samples, [*shape] each
+
+
 class Scale(NamedTuple):
     """Center and deviation that samples are compared with before they are merged."""
 
@@ -62,23 +65,35 @@ def scale_of(moments: RunningMoments, samples: np.ndarray) -> Scale:
     return Scale(center, np.where(flat, np.maximum(1.0, magnitude), deviation), believed)
 
 
-def merge_clipped(moments: RunningMoments, samples: np.ndarray, scale: Scale, reduce: Reduce | None = None) -> None:
-    """Merge samples [n, *shape], each clipped to what is believed, and those of all other ranks."""
+def merge_clipped(
+    moments: RunningMoments,
+    samples: np.ndarray,
+    scale: Scale,
+    reduce: Reduce | None = None,
+    extremes: Extremes | None = None,
+) -> None:
+    """Merge samples [n, *shape], each clipped to what is believed, and those of all other ranks.
+
+    extremes: of the samples, where they are known.
+    """
     if len(samples):
         low, high = scale.limits()
-        least, most = _extremes(samples)
+        least, most = extremes or extremes_of(samples)
         if (least < low).any() or (most > high).any():
             samples = np.clip(np.asarray(samples, np.float64), low, high)
     moments.update(samples, reduce)
 
 
-def outliers_of(samples: np.ndarray, scale: Scale) -> list[Outlier]:
-    """All of samples [n, f] that are absurd and rare, the worst first. scale: of shape [f], or [] where f is 1."""
+def outliers_of(samples: np.ndarray, scale: Scale, extremes: Extremes | None = None) -> list[Outlier]:
+    """All of samples [n, f] that are absurd and rare, the worst first. scale: of shape [f], or [] where f is 1.
+
+    extremes: of the samples, where they are known.
+    """
     center, deviation = np.atleast_1d(scale.center, scale.deviation)
     low, high = center - ABSURD_DEVIATIONS * deviation, center + ABSURD_DEVIATIONS * deviation
     if not len(samples):
         return []
-    least, most = _extremes(samples)
+    least, most = extremes or extremes_of(samples)
     if not ((least < low).any() or (most > high).any()):
         return []
     wide = np.asarray(samples, np.float64)
@@ -94,7 +109,7 @@ def outliers_of(samples: np.ndarray, scale: Scale) -> list[Outlier]:
     return sorted(found, key=lambda outlier: -outlier.deviations)
 
 
-def _extremes(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def extremes_of(samples: np.ndarray) -> Extremes:
     """Least and greatest of samples [n, *shape], at least one; [*shape] each.
 
     NumPy reduces the long axis of narrow rows without vector instructions: 16,384 x 4 take 970 us, turned around 60.
