@@ -176,6 +176,11 @@ class ActorDriver:
         self._environments = make_environments(
             action.env, action.envs, activity.begin, place=place, note=self._note_about_environments
         )
+        if (made := self._environments.envs) != action.envs:
+            raise UsageError(
+                f"{action.env.id}: its native vector environment is of {made} environments, where num_envs="
+                f"{action.envs} were asked for: give --collect.envs-per-actor {made}, or --env.vectorization sync"
+            )
         activity.environments = self._environments
         self._collector = Collector(
             self._environments,

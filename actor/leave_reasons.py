@@ -1,8 +1,8 @@
 """Reason, in one line for the learner's screen, why an actor ends by itself. Pure: an error in, text out."""
 
-from dppo.actor.watchdog.traceback_location import place_of_error
+from dppo.actor.watchdog.traceback_location import with_place
 from dppo.protocol.errors import DppoError
-from dppo.protocol.texts import MAX_TEXT
+from dppo.protocol.texts import MAX_TEXT, error_text
 
 STOPPED = "stopped"  # by a signal, before it has joined
 STOPPED_WHILE_JOINED = ("stopped, everything delivered", "the time to deliver ended")  # session/session.py, likewise
@@ -11,10 +11,7 @@ MUST_CHANGE = "the environment must be changed: "  # how an error begins that an
 
 def reason_for_learner(error: BaseException) -> str:
     """Return what went wrong, as it reads on another machine: `here` is there."""
-    text = " ".join(str(error).split())
-    if not isinstance(error, DppoError):
-        place = place_of_error(error)
-        text = f"{type(error).__name__}{f': {text}' if text else ''}{f' ({place})' if place else ''}"
+    text = error_text(error) if isinstance(error, DppoError) else with_place(error)
     for words in ("installed here", "registered here"):
         text = text.replace(words, words.replace("here", "there"))
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."

@@ -83,10 +83,17 @@ def leaf_spaces(space: "gym.Space[Any]", group: str, path: Path = ()) -> Iterato
     if isinstance(space, gym.spaces.Dict):
         for key, inner in space.spaces.items():
             if not isinstance(key, str):
-                raise UsageError(f"{where}: the key {key!r} of its Dict is not supported: keys must be texts")
+                raise UsageError(
+                    f"{where}: the key {key!r} of its Dict is not supported: keys must be texts, such as {str(key)!r}"
+                )
             yield from leaf_spaces(inner, group, (*path, key))
     elif isinstance(space, gym.spaces.Tuple):
         for place, inner in enumerate(space.spaces):
             yield from leaf_spaces(inner, group, (*path, place))
+    elif not isinstance(space, gym.Space):
+        raise UsageError(
+            f"{where}: {' '.join(repr(space).split())[:60]} is no Gymnasium space: set {group}_space in __init__ to "
+            "one, such as a Box"
+        )
     else:
         yield path, space

@@ -99,6 +99,8 @@ def check_spec(spec: Spec) -> Spec:
     for leaf in spec.leaves:
         if not NAME.fullmatch(leaf.name):
             raise ProtocolError(f"leaf name {leaf.name[:64]!r} is not allowed")
+        if 0 in leaf.shape:
+            raise ProtocolError(f"leaf {leaf.name}: there is nothing in an array of shape {leaf.shape}")
         if len(leaf.shape) > MAX_DIMENSIONS or any(size <= 0 for size in leaf.shape) or leaf.elements > MAX_ELEMENTS:
             raise ProtocolError(f"leaf {leaf.name}: shape {leaf.shape} is not allowed")
         if len(leaf.low) not in (0, 1, leaf.elements) or len(leaf.high) != len(leaf.low):
@@ -135,7 +137,10 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
     try:
         check_spec(spec)
     except ProtocolError as error:
-        raise UsageError(f"these spaces are not supported: {error}") from None
+        raise UsageError(
+            f"these spaces are not supported: {error}. Change that in the environment, or in a wrapper that is "
+            "named in env.wrappers"
+        ) from None
     if (size := len(msgspec.msgpack.encode(spec))) > MAX_SPEC_BYTES:
         largest = max(spec.leaves, key=lambda leaf: len(msgspec.msgpack.encode(leaf)))
         others = f" and {len(spec.leaves) - 1} more leaves" * (len(spec.leaves) > 2)

@@ -14,3 +14,11 @@ def printable(text: str, limit: int = MAX_TEXT) -> str:
         text = "".join(c if c.isprintable() else " " for c in text)
     line = " ".join(text.split())
     return line if len(line) <= limit else f"{line[: max(0, limit - 3)]}..."
+
+
+def error_text(error: BaseException) -> str:
+    """Return the text of an error of a user's code in one line, in traceback's words where it has none to give."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 -- a user's class may raise whatever it likes
+        return "<exception str() failed>"

@@ -5,6 +5,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from test_api_policy import graph_of
 
 import dppo
@@ -32,3 +33,18 @@ def test_pictures_of_another_scale_are_named() -> None:
         policy = Policy(graph)
         for frame in (np.zeros((2, 2)), np.eye(2, dtype=np.uint8), 255 * np.eye(2), np.full((2, 2), 2.0)):
             policy.predict(frame)
+
+
+def test_tensors_are_taken_with_and_without_gradients() -> None:
+    policy = Policy(graph_of(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(3)))
+    expected, _ = policy.predict(np.array([0.5, -0.5]))
+    for observation in (torch.tensor([0.5, -0.5]), torch.tensor([0.5, -0.5], requires_grad=True)):
+        assert policy.predict(observation)[0] == expected
+
+
+@pytest.mark.parametrize("value", [None, "ab", {"a": 1}, object(), [[0, 0], [0]], np.zeros(2, complex), [None, None]])
+def test_what_holds_no_numbers_is_one_line(value: object) -> None:
+    policy = Policy(graph_of(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(3)))
+    with pytest.raises(dppo.UsageError, match=r"the observation is a \w+ .*: this policy takes shape \(2,\)") as caught:
+        policy.predict(value)
+    assert "\n" not in str(caught.value)

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from graphs import categorical_graph
 from gymnasium.wrappers import TimeLimit
 from saying_env import BYTES, FLOATS, ZEROS, Answer, Says, saying
@@ -62,6 +63,7 @@ BAD_STEPS: dict[str, tuple[Any, Answer, str]] = {
     "observation dict": (FLOATS, saying({"x": 1}), "dict"),
     "ragged": (FLOATS, saying([[1], [1, 2]]), "list"),
     "complex": (FLOATS, saying(np.zeros(2, complex)), "complex"),
+    "declared to be no value": (FLOATS, saying(np.ma.masked_array(np.zeros(2), [0, 1])), "masked_array"),
     "floats as bytes": (
         BYTES,
         saying(np.full(2, 0.5, np.float32)),
@@ -115,6 +117,8 @@ GOOD_STEPS: dict[str, tuple[Any, Answer, Any, float]] = {
     "a list": (FLOATS, saying([0.5, 1]), [0.5, 1], 1.0),
     "integers": (FLOATS, saying(np.array([0, 1])), [0, 1], 1.0),
     "bools": (FLOATS, saying(np.array([True, False])), [1, 0], 1.0),
+    "a tensor with gradients": (FLOATS, saying(torch.tensor([0.5, 1], requires_grad=True)), [0.5, 1], 1.0),
+    "a narrow reward": (FLOATS, saying(reward=np.float16(3)), [0, 0], 3.0),
     "narrow floats": (FLOATS, saying(np.array([0.5, 1], np.float16)), [0.5, 1], 1.0),
     "whole floats as bytes": (BYTES, saying(np.array([3.0, 255.0])), [3, 255], 1.0),
     "wide integers as bytes": (BYTES, saying(np.array([3, 255])), [3, 255], 1.0),

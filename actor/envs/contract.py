@@ -27,7 +27,8 @@ from dppo.protocol.limits import LARGEST_NUMBER
 
 STEP = "step() must return (observation, reward, terminated, truncated, info)"
 RESET = "reset() must return (observation, info)"
-_REWARDS = frozenset((float, int, bool, np.float64, np.float32, np.float16, np.int64, np.int32, np.bool_))
+# float16 is none of them: the bound would overflow in it, with a warning
+_REWARDS = frozenset((float, int, bool, np.float64, np.float32, np.int64, np.int32, np.bool_))
 _FLAGS = frozenset((bool, np.bool_))
 
 
@@ -163,7 +164,7 @@ class Contract:
                 raise BrokenContract(
                     f"step() returned the reward {short(value)} ({kind_of(value)}{shape}): expected one real number"
                 )
-            number = array[()]
+            number = array[()] if array.dtype.char != "e" else array.item()
         if -LARGEST_NUMBER <= number <= LARGEST_NUMBER:
             return number
         if not np.isfinite(number if type(number) is not int else 0):

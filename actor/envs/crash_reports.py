@@ -3,7 +3,7 @@
 import traceback
 
 from dppo.actor.envs.interface import Crash
-from dppo.actor.envs.returned_values import BrokenContract
+from dppo.actor.envs.returned_values import BrokenContract, RaisedInProcess
 from dppo.actor.watchdog.traceback_location import place_of_error
 from dppo.protocol.log_throttle import LogThrottle
 from dppo.protocol.texts import MAX_TEXT
@@ -19,8 +19,7 @@ class CrashReports:
 
     def line_for(self, crash: Crash) -> str:
         """Return the line for the user, "" where it is nothing new."""
-        # by type and place: texts may hold numbers that differ
-        times = self._throttle.count(f"{type(crash.error).__name__} {place_of_error(crash.error)}")
+        times = self._throttle.count(_kind(crash.error))
         if not times:
             return ""
         count = f"; {times} times so far" if times > 1 else ""
@@ -29,6 +28,14 @@ class CrashReports:
 
     def traceback_of(self, crash: Crash) -> str:
         """Return the traceback, for the log; "" of what was found out here, whose line says all."""
-        if isinstance(crash.error, BrokenContract):
+        if isinstance(crash.error, BrokenContract | RaisedInProcess):  # of the latter Gymnasium has logged its stack
             return ""
         return "".join(traceback.format_exception(crash.error)).rstrip()
+
+
+def _kind(error: BaseException) -> str:
+    """Return type and place: texts may hold numbers that differ."""
+    if isinstance(error, RaisedInProcess):
+        line = str(error)
+        return f"{line.partition(':')[0]} {line.rpartition('(')[2]}"
+    return f"{type(error).__name__} {place_of_error(error)}"

@@ -13,6 +13,7 @@ from dppo.actor.watchdog.traceback_location import place_of_error
 from dppo.protocol.env_wrappers import EnvWrapper
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.own_names import hidden_from
+from dppo.protocol.texts import error_text
 
 # what installs a module that environments miss
 _EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "ale_py": "atari", "cv2": "atari", "pygame": "render"}
@@ -141,7 +142,7 @@ def _what_is_missing(error: BaseException) -> str:
             extra = _EXTRAS.get(root)
             how = f"pip install 'dppo[{extra}]'" if extra else "install the package that brings it"
             return f"it needs the module {cause.name}, which is not installed here: {how}"
-    text = " ".join(str(error).split())
+    text = error_text(error)
     found = _GYMNASIUM_EXTRA.search(text)
     if isinstance(error, ImportError | gym.error.DependencyNotInstalled) and found:
         extra = _GYMNASIUM_EXTRAS.get(found[1])
@@ -161,7 +162,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _reason(error: BaseException) -> str:
     """Return an error's kind, text and place in one line."""
-    text = " ".join(_BY_GYMNASIUM.sub("", str(error)).split())
+    text = " ".join(_BY_GYMNASIUM.sub("", error_text(error)).split())
     if isinstance(error, SystemExit):
         return f"it called sys.exit({text!r}), which would have ended this process{_place(error)}"
     if isinstance(error, gym.error.Error | DppoError) or (isinstance(error, TypeError) and "argument" in text):
@@ -170,7 +171,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _argument_advice(error: BaseException) -> str:
-    lacks = _LACKS.search(str(error))
+    lacks = _LACKS.search(error_text(error))
     return f": give it with --env.kwargs '{{{lacks[1]}: VALUE}}'" if isinstance(error, TypeError) and lacks else ""
 
 

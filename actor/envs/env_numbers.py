@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from dppo.protocol.errors import DppoError
 from dppo.protocol.placeholders import Numbers
+from dppo.protocol.texts import error_text
 
 VARIABLES = ("DPPO_SLOT", "DPPO_ACTOR", "DPPO_COLUMN")
 FIRST_IN_USE_SECONDS = 2.0  # for what should be free: then another program has it
@@ -74,7 +75,7 @@ def is_in_use(error: BaseException | None) -> bool:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if (isinstance(error, OSError) and error.errno in _IN_USE) or "already in use" in str(error).lower():
+        if (isinstance(error, OSError) and error.errno in _IN_USE) or "already in use" in error_text(error).lower():
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -26,6 +26,7 @@ from dppo.actor.envs.wrapping import NotWrapped, wrapped
 from dppo.protocol.env_wrappers import EnvWrapper, differ_by_environment
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.placeholders import filled, has_placeholder
+from dppo.protocol.texts import error_text
 
 # what gymnasium.make raises for a wrong keyword argument, a missing package, a missing file
 _NOT_MADE = (gym.error.Error, ImportError, TypeError, ValueError, OSError)
@@ -49,7 +50,7 @@ class Maker:
         step_metrics: Sequence[str] = (),
         action_mask: str = "auto",
     ) -> None:
-        self._id = env_id
+        self.env_id = env_id
         self._action_mask = action_mask
         self._kwargs = kwargs
         self._place = place
@@ -62,7 +63,7 @@ class Maker:
         numbers = self._place.of(column)
         kwargs = filled(self._kwargs, numbers)
         with self._at(column):
-            environment = make_single(self._id, kwargs)
+            environment = make_single(self.env_id, kwargs)
             check_first_calls(environment)
             environment = wrapped(environment, self._wrappers, numbers)
         return StepMetrics(environment, self._step_metrics) if self._step_metrics else environment
@@ -72,22 +73,26 @@ class Maker:
         kwargs = filled(self._kwargs, self._place.of(0))
         with self._at(0):
             # make_vec passes the registered time limit on as max_episode_steps
-            return gym.make_vec(self._id, num_envs=envs, vectorization_mode="vector_entry_point", **kwargs)
+            return gym.make_vec(self.env_id, num_envs=envs, vectorization_mode="vector_entry_point", **kwargs)
 
-    def processes(self, envs: int) -> VectorEnv[Any, Any, Any]:
-        """A process for each; SAME_STEP, because the process can reset without another message."""
+    def processes(self, envs: int, metrics: Sequence[str] = ()) -> VectorEnv[Any, Any, Any]:
+        """A process for each; SAME_STEP, because the process can reset without another message.
+
+        metrics: names of all of them, those of steps included.
+        """
         numbers = [self._place.of(column) for column in range(envs)]
         with self._at(0):
             return AsyncVectorEnv(
                 [
                     functools.partial(
                         make_in_worker,
-                        self._id,
+                        self.env_id,
                         filled(self._kwargs, own),
                         own,
                         self._wrappers,
                         self._step_metrics,
                         self._action_mask,
+                        metrics,
                     )
                     for own in numbers
                 ],
@@ -108,7 +113,7 @@ class Maker:
                 advice += OWN_NUMBER_ADVICE
             if isinstance(error, NotWrapped):
                 raise UsageError(f"{error}{advice}") from error
-            raise kind(f"{why_not_made(f'{of}{self._id}', self._kwargs, error)}{advice}") from error
+            raise kind(f"{why_not_made(f'{of}{self.env_id}', self._kwargs, error)}{advice}") from error
 
     def again(self, make: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
         """Return `make` for what could be made before: whatever goes wrong now ends the actor."""
@@ -120,7 +125,7 @@ class Maker:
                 raise
             except BaseException as error:
                 raise DppoError(
-                    f"the environment crashed and cannot be made again: {type(error).__name__}: {error}"
+                    f"the environment crashed and cannot be made again: {type(error).__name__}: {error_text(error)}"
                 ) from error
 
         return make_again

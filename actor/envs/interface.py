@@ -5,8 +5,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from dppo.actor.envs.returned_values import BrokenContract
-from dppo.actor.watchdog.traceback_location import place_of_error
+from dppo.actor.envs.returned_values import BrokenContract, RaisedInProcess
+from dppo.actor.watchdog.traceback_location import with_place
 from dppo.protocol.rollout import Leaves
 from dppo.protocol.specs import Spec
 
@@ -25,11 +25,9 @@ class Crash(NamedTuple):
 
     def __str__(self) -> str:
         whose = "the vector environment" if self.column is None else f"environment {self.column}"
-        if isinstance(self.error, BrokenContract):  # found out here: neither its class nor its place is the user's
+        if isinstance(self.error, BrokenContract | RaisedInProcess):  # neither class nor place is the user's
             return f"{whose} failed in {self.during}: {self.error}"
-        place = place_of_error(self.error)
-        what = f"{type(self.error).__name__}: {self.error}"
-        return f"{whose} failed in {self.during}: {what}{f' ({place})' * bool(place)}"
+        return f"{whose} failed in {self.during}: {with_place(self.error)}"
 
 
 class Step(NamedTuple):
@@ -95,11 +93,11 @@ def successes_of(reported: Mapping[int, Any], none: np.ndarray) -> np.ndarray:
         return none
     successes = none.copy()
     for column, value in reported.items():
-        successes[column] = _as_number(value)
+        successes[column] = as_success(value)
     return successes
 
 
-def _as_number(value: Any) -> float:
+def as_success(value: Any) -> float:
     """1 or 0; NaN for None and for whatever is neither true nor false."""
     try:
         number = float(value)

@@ -4,9 +4,10 @@ Which implementation steps them is chosen here and named in `description`: a nat
 one, else our loop over single environments, else processes if asked for.
 """
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dppo.actor.envs.env_numbers import Place
@@ -17,8 +18,9 @@ from dppo.actor.envs.returned_values import Note
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.envs.vector_adapter import Seeding, VectorEnvironments
 from dppo.actor.envs.wrapping import wrapper_class
+from dppo.actor.watchdog.traceback_location import with_place
 from dppo.protocol.env_wrappers import read_wrappers, refuse_native
-from dppo.protocol.errors import UsageError
+from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.placeholders import check_placeholders
 
@@ -72,22 +74,41 @@ def make_environments(
         if column:
             begin(f"making {settings.id}, environment {column}")
         environments.append(maker.first(functools.partial(maker.single, column)))
-    return SyncLoop(environments, maker.again(maker.single), note, metrics, settings.action_mask)
+    again = maker.again(maker.single)
+    with _spaces_read(settings.id):
+        return SyncLoop(environments, again, note, metrics, settings.action_mask)
 
 
 def _make_native(maker: Maker, envs: int, note: Note, metrics: tuple[str, ...], action_mask: str) -> Environments:
     vector = maker.first(lambda: maker.native(envs), of="the native vector environment of ", advice=NATIVE_ADVICE)
     # our own can give each column a generator; Gymnasium has no word for that
-    seeding: Seeding = "per_column" if vector.metadata.get("seed_per_column") else "first_column"
+    is_own = isinstance(vector.metadata, Mapping) and vector.metadata.get("seed_per_column")
+    seeding: Seeding = "per_column" if is_own else "first_column"
     again = maker.again(lambda: maker.native(envs))
-    return VectorEnvironments(vector, "native", seeding, again, note, metrics, action_mask)
+    with _spaces_read(maker.env_id):
+        return VectorEnvironments(vector, "native", seeding, again, note, metrics, action_mask)
 
 
 def _make_async(maker: Maker, envs: int, note: Note, metrics: tuple[str, ...], action_mask: str) -> Environments:
     """One process an environment."""
-    vector = maker.first(lambda: maker.processes(envs))
-    again = maker.again(lambda: maker.processes(envs))
-    return VectorEnvironments(vector, "async", "per_column", again, note, metrics, action_mask)
+    vector = maker.first(lambda: maker.processes(envs, metrics))
+    again = maker.again(lambda: maker.processes(envs, metrics))
+    with _spaces_read(maker.env_id):
+        return VectorEnvironments(vector, "async", "per_column", again, note, metrics, action_mask)
+
+
+@contextlib.contextmanager
+def _spaces_read(env_id: str) -> Iterator[None]:
+    """Raise UsageError where the spaces of an environment that was made are not there, or raise."""
+    try:
+        yield
+    except (DppoError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{env_id} was made, and its observation_space and action_space cannot be read: {with_place(error)}; "
+            "set both in __init__"
+        ) from error
 
 
 def _kwargs(kwargs_json: str) -> dict[str, Any]:

@@ -25,6 +25,10 @@ class MasksInWorker:
         if self._is_settled:
             self._mask_by("" if action_mask == "none" else action_mask)
 
+    def told(self, info: Any) -> dict[str, Any]:
+        """Return what the actor reads of an info about masks, a new dict: the flat mask that was put into it."""
+        return {MASK: info[MASK]} if self.reader is not None and not self.reader.leaf else {}
+
     def after_reset(self, observation: Any, info: Any, note: Note) -> dict[str, Any]:
         """The info of a reset with the mask in it. note: called with the line about a mask that is found."""
         if not self._is_settled:

@@ -7,6 +7,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from dppo.actor.envs.first_calls import given_to_reset
+
 
 def metrics_of(info: Mapping[str, Any], names: Sequence[str]) -> np.ndarray:
     """[K] float32: the values under these names in the info of an episode's last step, NaN where there is no number."""
@@ -38,7 +40,7 @@ class StepMetrics(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset as Env.reset does."""
         self._forget()
-        return self.env.reset(seed=seed, options=options)
+        return self.env.reset(**given_to_reset(seed, options))
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step as Env.step does."""

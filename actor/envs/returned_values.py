@@ -20,13 +20,30 @@ class BrokenForGood(BrokenContract):
     """Likewise, where making the environment again would only repeat it: the run cannot go on as it began."""
 
 
+class RaisedInProcess(Exception):
+    """An error of an environment in a process of its own, as a line with its kind, text and place.
+
+    The error itself may be nothing that a message carries, or nothing that can be made again from its text.
+    """
+
+
 def array_of(value: Any) -> np.ndarray | None:
     """The value as an array; None where it is none of numbers or flags."""
     if value is None or isinstance(value, str | bytes | Mapping):
         return None
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        return None  # an element that is declared to be no value
     try:
         return np.asarray(value)
-    except Exception:  # noqa: BLE001 -- ragged lists, tensors of a device, whatever has an __array__ of its own
+    except Exception:  # noqa: BLE001 -- ragged lists, whatever has an __array__ of its own
+        return _of_tensor(value)
+
+
+def _of_tensor(value: Any) -> np.ndarray | None:
+    """The numbers of a tensor that requires gradients, or is on a device; None where it is none."""
+    try:
+        return np.asarray(value.detach().cpu())
+    except Exception:  # noqa: BLE001 -- as above
         return None
 
 

@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -23,12 +23,16 @@ from gymnasium.vector import AsyncVectorEnv, VectorEnv
 
 from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_numbers import set_variables
-from dppo.actor.envs.first_calls import check_first_calls
+from dppo.actor.envs.first_calls import check_first_calls, given_to_reset
 from dppo.actor.envs.lookup import make_single
 from dppo.actor.envs.masks_in_worker import MasksInWorker
 from dppo.actor.envs.metrics import StepMetrics
+from dppo.actor.envs.returned_values import BrokenContract, RaisedInProcess
+from dppo.actor.envs.vector_infos import told_at_the_end
 from dppo.actor.envs.wrapping import wrapped
+from dppo.actor.watchdog.traceback_location import with_place
 from dppo.protocol.env_wrappers import EnvWrapper
+from dppo.protocol.errors import DppoError
 from dppo.protocol.placeholders import Numbers
 from dppo.protocol.process.exit_codes import how_it_ended
 from dppo.protocol.specs import spec_of
@@ -46,8 +50,12 @@ def make_in_worker(
     wrappers: Sequence[EnvWrapper] = (),
     step_metrics: Sequence[str] = (),
     action_mask: str = "auto",
+    metrics: Sequence[str] = (),
 ) -> gym.Env[Any, Any]:
-    """Called in the new process. (Gymnasium also calls it once in the actor's, to look at the spaces.)"""
+    """Called in the new process. (Gymnasium also calls it once in the actor's, to look at the spaces.)
+
+    metrics: names of all of them, those of steps included.
+    """
     if multiprocessing.parent_process() is not None:
         _end_with_actor()
         faulthandler.enable()
@@ -57,17 +65,18 @@ def make_in_worker(
         environment = make_single(env_id, kwargs)
         check_first_calls(environment)
         environment = wrapped(environment, wrappers, numbers)
-    return _InWorker(StepMetrics(environment, step_metrics) if step_metrics else environment, action_mask)
+    return _InWorker(StepMetrics(environment, step_metrics) if step_metrics else environment, action_mask, metrics)
 
 
 class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
-    """Checks what the environment returns before Gymnasium writes it into memory of the space's dtype, in silence; and
-    seeds the action space, in the process where the environment is.
+    """Checks what the environment returns before Gymnasium writes it into memory of the space's dtype, in silence;
+    seeds the action space, in the process where the environment is; lets only what is read of infos leave it.
     """
 
-    def __init__(self, environment: gym.Env[Any, Any], action_mask: str = "auto") -> None:
+    def __init__(self, environment: gym.Env[Any, Any], action_mask: str = "auto", metrics: Sequence[str] = ()) -> None:
         super().__init__(environment)
         space, spec = environment.observation_space, spec_of(environment.observation_space, environment.action_space)
+        self._metrics = metrics
         self._notes: list[str] = []  # to be handed over with the next info
         self._contract = Contract(space, spec.observation, self._notes.append)
         self._masks = MasksInWorker(environment, spec, action_mask, self._contract)
@@ -76,25 +85,26 @@ class _InWorker(gym.Wrapper[Any, Any, Any, Any]):
         """Reset as Env.reset does."""
         if seed is not None:
             self.action_space.seed(seed)
-        with _ends_told():
-            observation, info = self._contract.reset(self.env.reset(seed=seed, options=options))
+        with _errors_told():
+            observation, info = self._contract.reset(self.env.reset(**given_to_reset(seed, options)))
             info = self._masks.after_reset(observation, info, self._notes.append)
-        return self._contract.given(observation), self._with_notes(info)
+        return self._contract.given(observation), self._with_notes(self._masks.told(info))
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step as Env.step does."""
-        with _ends_told():
+        with _errors_told():
             result: tuple[Any, Any, bool, bool, dict[str, Any]] = self._contract.step(self.env.step(action))
             if self._masks.reader is not None:
                 result = self._masks.after_step(self._masks.reader, result)
-        observation = self._contract.given(result[0])
+        observation, info = self._contract.given(result[0]), self._masks.told(result[4])
         if result[2] or result[3]:  # Gymnasium resets before it sends it, and an environment may reuse its arrays
             observation = copy.deepcopy(observation)
-        return (observation, *result[1:4], self._with_notes(result[4]) if self._notes else result[4])
+            info |= told_at_the_end(result[4], self._metrics)
+        return (observation, *result[1:4], self._with_notes(info))
 
-    def _with_notes(self, info: Mapping[str, Any]) -> dict[str, Any]:
+    def _with_notes(self, info: dict[str, Any]) -> dict[str, Any]:
         if not self._notes:
-            return dict(info)
+            return info
         text = "\n".join(self._notes)
         self._notes.clear()
         return {**info, NOTES: text}
@@ -119,6 +129,21 @@ def _ends_told() -> Iterator[None]:
         raise
     except BaseException as error:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _errors_told() -> Iterator[None]:
+    """Raise whatever an environment raises as its text, which Gymnasium's queue carries.
+
+    An error of a user's own class may not fit in there, and then its actor would wait for ever; or only its text
+    arrives, from which Gymnasium cannot make one whose class takes other arguments.
+    """
+    try:
+        yield
+    except (BrokenContract, DppoError):  # ours, made of a text
+        raise
+    except BaseException as error:
+        raise RaisedInProcess(with_place(error)) from error
 
 
 def _end_with_actor() -> None:

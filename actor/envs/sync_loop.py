@@ -15,7 +15,7 @@ import numpy as np
 
 from dppo.actor.envs.contract import Contract
 from dppo.actor.envs.env_actions import actions_for
-from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, successes_of
+from dppo.actor.envs.interface import NO_METRICS, SUCCESS, Crash, Step, as_success, successes_of
 from dppo.actor.envs.mask_reader import (
     MaskReader,
     Method,
@@ -159,7 +159,7 @@ class SyncLoop:
         rewards = np.empty(self.envs, np.float32)
         terminated = truncated = self._none_ended
         finals: list[list[np.ndarray]] = []
-        reported: dict[int, Any] = {}
+        reported: dict[int, float] = {}
         own_returns: dict[int, float] = {}
         metrics = NO_METRICS
         crashes: list[Crash] = []
@@ -178,7 +178,7 @@ class SyncLoop:
                 rewards[column] = reward
                 if is_terminal or is_limit:
                     if SUCCESS in info:
-                        reported[column] = info[SUCCESS]
+                        reported[column] = as_success(info[SUCCESS])  # the reset may write over it
                     if EPISODE in info and (counted := own_return(info)) == counted:  # NaN is not
                         own_returns[column] = counted
                     if self._metrics:

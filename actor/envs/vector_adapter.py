@@ -206,7 +206,8 @@ class VectorEnvironments:
         metrics = metrics_in(last, terminated | truncated, self._metrics) if self._metrics else NO_METRICS
         own_returns = own_returns_in(last, infos, terminated | truncated, self._contract.note_once)
         if self._mode is AutoresetMode.DISABLED and np.count_nonzero(ended):
-            observations, masks = self._reset_ended(observations, ended)
+            rewards, terminated = rewards.copy(), terminated.copy()  # the reset may write into what the step returned
+            observations, masks = self._reset_ended({n: np.array(of) for n, of in observations.items()}, ended)
         leaves = self._leaves(observations, masks)
         return Step(leaves, rewards, terminated, truncated, valid, finals, successes, metrics, (), own_returns)
 
@@ -253,9 +254,7 @@ class VectorEnvironments:
         if self._mode is not AutoresetMode.SAME_STEP:
             # indexing copies, so a later reset cannot write over it
             rows = {name: np.asarray(observations[name])[columns] for name, _ in self._taken}
-            return {
-                name: rows[name].astype(dtype, copy=False) for name, dtype in self._taken if name in self._no_finals
-            }
+            return {n: rows[n].astype(dtype, copy=False) for n, dtype in self._taken if n in self._no_finals}
         # two formats: an object array with None where no episode ended, and dense arrays (AtariVectorEnv), which are
         # nested as observations are
         final = infos.get("final_obs")
@@ -292,7 +291,7 @@ def _answers(vector: VectorEnv[Any, Any, Any]) -> Answers | None:
 def _autoreset_mode(vector: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     try:
         return AutoresetMode(vector.metadata["autoreset_mode"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, TypeError):
         raise UsageError(
             f"{type(vector.unwrapped).__name__} does not say in metadata['autoreset_mode'] how its episodes restart, "
             "so resets cannot be told from transitions. Use vectorization 'sync'."

@@ -5,6 +5,8 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
+from dppo.protocol.texts import error_text
+
 _LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
 _PACKAGES = ("site-packages", "dist-packages")  # installed below the library's folder, and not part of it
 
@@ -12,6 +14,12 @@ _PACKAGES = ("site-packages", "dist-packages")  # installed below the library's 
 def place_of_error(error: BaseException) -> str:
     """Return where it was raised, as "reacher.py:44 in step"; "" where the error has none."""
     return _place([(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)])
+
+
+def with_place(error: BaseException) -> str:
+    """Return an error's kind, text and place in one line."""
+    place, text = place_of_error(error), error_text(error)
+    return f"{type(error).__name__}{f': {text}' if text else ''}{f' ({place})' if place else ''}"
 
 
 def place_of_frame(frame: FrameType | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from dppo.actor.envs.returned_values import array_of
 from dppo.protocol.errors import UsageError
 from dppo.protocol.leaf_paths import Misplaced, Nest
 from dppo.protocol.rollout import Leaves
@@ -65,10 +66,9 @@ class _LeafRows:
 
     def of(self, value: Any) -> tuple[np.ndarray, bool]:
         """Rows [N, *shape] in the graph's dtype, and whether it was a batch; of one observation [1, *shape]."""
-        try:
-            array = np.asarray(value)
-        except ValueError:  # rows of different lengths
-            self._refuse(value, f"a {type(value).__name__} that is no array")
+        array = array_of(value)
+        if array is None:
+            self._refuse(value, f"a {type(value).__name__} that is no array of numbers")
         if array.dtype.kind not in "fiub":
             self._refuse(value, f"a {type(value).__name__} of dtype {array.dtype}")
         shape = self._leaf.shape
