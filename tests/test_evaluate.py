@@ -229,6 +229,10 @@ def test_an_episode_that_is_over_is_not_lost_to_a_window_closed_right_after_it()
         (f"id: '{BLIND}'", "Invisible-v0 cannot be watched: it has no render_mode rgb_array .it offers: none"),
         (f"id: '{PIXEL}', kwargs: {{picture: broken}}", "Pixel-v0 cannot be watched: no GL context"),
         (f"id: '{PIXEL}', kwargs: {{picture: none}}", "gave NoneType, not a picture"),
+        (
+            f"id: '{PIXEL}', kwargs: {{picture: grey}}",
+            r"gave uint8 of shape \(8, 8\), not a picture of shape \(height,",
+        ),
         (f"id: '{PIXEL}', kwargs: {{colour: 1}}", "unexpected keyword argument 'colour'"),
         ("id: Pixl-v0", "no environment 'Pixl-v0' is registered: did you mean Pixel-v0"),
     ],

@@ -198,6 +198,11 @@ def test_labels_make_series_and_a_curve_without_an_environment_joins_the_only_on
     assert [curve.env for curve in curves] == ["Pendulum-v1", "CartPole-v1", "the original"]
 
 
+def test_a_path_that_looks_like_a_pattern_is_a_path_where_it_is_there(tmp_path: Path) -> None:
+    run_directory(tmp_path / "a1", [1.0])
+    assert read_curve(run_directory(tmp_path / "a[1]", [2.0])).values.tolist() == [2.0]
+
+
 def test_a_path_with_an_equals_sign_is_a_path(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "lr=3e-4", [1.0])
     assert [(curve.label, curve.name) for curve in read_curves([run], "return")] == [("", "lr=3e-4")]

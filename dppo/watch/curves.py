@@ -85,7 +85,8 @@ def _named_paths(arguments: Sequence[str]) -> list[tuple[str, Path]]:
         label, equals, pattern = argument.partition("=")
         if Path(argument).exists() or not equals:
             label, pattern = "", argument
-        matches = _matches(pattern) if glob.has_magic(pattern) else [pattern]
+        # a folder may have such a name itself: run[1]
+        matches = [pattern] if Path(pattern).exists() or not glob.has_magic(pattern) else _matches(pattern)
         if not matches:
             raise UsageError(f"nothing matches {pattern}: give run directories such as runs/CartPole-v1")
         found += [(label, path) for match in matches for path in _runs_of(Path(match))]

@@ -17,7 +17,7 @@ import numpy as np
 
 from dppo.actor.envs.env_numbers import Place
 from dppo.actor.envs.finite import Finite
-from dppo.actor.envs.interface import Crash
+from dppo.actor.envs.interface import Crash, Step
 from dppo.actor.envs.make import Environments, make_environments
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.sampling.carried_state import CarriedState
@@ -28,6 +28,7 @@ from dppo.learner.config import EnvConfig
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.rollout import Leaves
+from dppo.protocol.texts import error_text
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import build
 from dppo.settings.layers import load_config_file
@@ -121,7 +122,7 @@ def close(environments: Closes) -> None:
     try:
         environments.close()
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises: it is not needed any more
-        print(f"closing the environments failed: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"closing the environments failed: {type(error).__name__}: {error_text(error)}", file=sys.stderr)
 
 
 def _unwatched(env: EnvConfig, width: int, place: Place) -> Environments:
@@ -222,6 +223,8 @@ class _Play:
             for crash in crashes:  # an episode that breaks off has no return: there is nothing to report
                 if isinstance(crash.error, WindowClosed):
                     raise crash.error
+                if _is_of_no_episode(crash, environments, playing, step):
+                    continue
                 raise DppoError(f"{crash}; so its episode cannot be played to its end") from crash.error
             counted = playing & step.valid
             returns[counted] += step.rewards[counted]
@@ -244,6 +247,17 @@ class _Play:
         except BaseException as error:  # whatever a simulator raises
             raise DppoError(f"{Crash(environments.column, 'reset', error)}; so no episode can be played") from error
         return observations
+
+
+def _is_of_no_episode(crash: Crash, environments: Environments, playing: np.ndarray, step: Step) -> bool:
+    """Whether it costs no episode that counts: its column's is over, in this step or before, or was not asked for.
+
+    playing: [E] columns whose episodes count and are not over.
+    """
+    column = crash.column
+    if environments.indivisible or column is None:
+        return False
+    return not playing[column] or bool(step.terminated[column] or step.truncated[column])
 
 
 def _settings(directory: Path) -> dict[str, object]:

@@ -57,6 +57,10 @@ def run(chosen: EvaluateArguments) -> int:
             if tally.played:
                 _show(chosen, tally, _result(chosen, tally, "interrupted"))
             return INTERRUPTED
+        except DppoError:
+            if tally.played:
+                _show(chosen, tally, _result(chosen, tally, "broken off"))
+            raise
     if result.episodes < chosen.episodes and not result.stopped:
         print(f"the window was closed after {result.episodes} of {chosen.episodes} episodes", file=sys.stderr)
     _show(chosen, tally, result)

@@ -14,12 +14,15 @@ import numpy as np
 
 from dppo.actor.envs.env_numbers import FIRST_IN_USE_SECONDS, Place, made_once_free
 from dppo.actor.envs.factory import Maker
+from dppo.actor.envs.first_calls import given_to_reset
 from dppo.actor.envs.make import registered
 from dppo.actor.envs.mask_reader import method_of
+from dppo.actor.envs.metrics import as_real
 from dppo.learner.config import EnvConfig
 from dppo.protocol.action_masks import MASK
 from dppo.protocol.env_wrappers import parse_wrappers
-from dppo.protocol.errors import UsageError
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.texts import error_text
 from dppo.watch.atari_games import make_filmed_game
 from dppo.watch.video_file import Film
 
@@ -55,10 +58,11 @@ class Filmed(gym.Wrapper[Any, Any, Any, Any]):
         self._began = 0.0
         self._frames = 0  # of this episode
         self._rolling = False
+        self._shape: tuple[int, ...] = ()  # of a frame
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset as Env.reset does."""
-        result = self.env.reset(seed=seed, options=options)
+        result = self.env.reset(**given_to_reset(seed, options))
         self._rolling, self._frames, self._began = seed is not None, 0, time.monotonic()
         self._shoot()
         return result
@@ -77,7 +81,14 @@ class Filmed(gym.Wrapper[Any, Any, Any, Any]):
     def _shoot(self) -> None:
         if self._rolling:
             self._frames += 1
-            self._film.add(np.asarray(self.env.render()))
+            frame = np.asarray(self.env.render())
+            self._shape = self._shape or frame.shape
+            if not _is_picture(frame) or frame.shape != self._shape:
+                raise DppoError(
+                    f"render() returned {_looks(frame)} as frame {self._frames} of an episode, and the film began with "
+                    f"{self._shape} uint8: return pictures of one size"
+                )
+            self._film.add(frame)
 
 
 class Shown(gym.Wrapper[Any, Any, Any, Any]):
@@ -104,7 +115,7 @@ class Shown(gym.Wrapper[Any, Any, Any, Any]):
         if self._is_over:
             return self._first
         with _until_closed():
-            result = self.env.reset(seed=seed, options=options)
+            result = self.env.reset(**given_to_reset(seed, options))
         if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
             method = method_of(self.env)
             masks = {MASK: result[1][MASK]} if MASK in result[1] else {} if method is None else {MASK: method()}
@@ -171,13 +182,18 @@ def make_watched(
         raise UsageError(f"{settings.id} cannot be watched: {_reason(error)}") from error
     if mode == "rgb_array" and not _is_picture(frame):
         environment.close()
-        raise UsageError(f"{settings.id} cannot be watched: render() gave {type(frame).__name__}, not a picture")
+        raise UsageError(
+            f"{settings.id} cannot be watched: render() gave {_looks(frame)}, not a picture of shape (height, width, "
+            "3) in uint8"
+        )
     return environment
 
 
 def frames_per_second(environment: gym.Env[Any, Any]) -> float:
-    """At which the environment's own clock runs, as its metadata says."""
-    return float(environment.metadata.get("render_fps") or DEFAULT_FRAMES_PER_SECOND)
+    """At which the environment's own clock runs, as its metadata says; 30 where they name no such number."""
+    metadata: Any = environment.metadata
+    told = as_real(metadata.get("render_fps")) if isinstance(metadata, Mapping) else math.nan
+    return told if told > 0 else DEFAULT_FRAMES_PER_SECOND
 
 
 def _need_display() -> None:
@@ -208,7 +224,11 @@ def _render_modes(env_id: str) -> list[str]:
     creator = gym.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     metadata = getattr(creator, "metadata", None)
     # a function that makes environments does not say: only a try shows it
-    return ["rgb_array", "human"] if metadata is None else list(metadata.get("render_modes", []))
+    return list(metadata.get("render_modes") or []) if isinstance(metadata, Mapping) else ["rgb_array", "human"]
+
+
+def _looks(frame: Any) -> str:
+    return f"{frame.dtype} of shape {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
 
 
 def _is_picture(frame: Any) -> bool:
@@ -216,7 +236,7 @@ def _is_picture(frame: Any) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = error_text(error) or type(error).__name__
     missing = isinstance(error, ImportError | gym.error.DependencyNotInstalled)
     if missing and "pygame" in text:
         return "pygame is not installed: pip install 'dppo[render]'"
