@@ -7,7 +7,7 @@ from typing import Any
 
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.own_names import advice, hidden_by_ours
-from dppo.protocol.texts import printable
+from dppo.protocol.texts import error_text, printable
 
 MOST_CHARACTERS = 300  # of an error in a line
 
@@ -49,5 +49,5 @@ def find_function(setting: str, name: str) -> Callable[..., Any]:
 
 def in_a_line(error: BaseException) -> str:
     """Return an error's type and text, shortened."""
-    text = printable(" ".join(str(error).split()), MOST_CHARACTERS)
+    text = printable(error_text(error), MOST_CHARACTERS)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

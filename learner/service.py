@@ -14,6 +14,7 @@ from dppo.learner.failpoints import check as check_failpoint
 from dppo.learner.failpoints import reach
 from dppo.learner.group.membership import Membership
 from dppo.learner.hooks import HookError, hook_calls
+from dppo.learner.numerics import own_numerics
 from dppo.learner.opening import open_run
 from dppo.learner.own_code import find_function
 from dppo.learner.ppo.batch import Received
@@ -157,12 +158,12 @@ def _train(
         spec = _await_spaces(run, network, stop)
         if together is not None:
             together.same_spaces(spec)
-        version, graph = run.prepare(spec)
+        version, graph = _prepared(run, spec)
         _await_first_actors(network, run.config.collect.first_actors, stop)
         collecting = _Collecting(run, network, stop, time.monotonic(), together)
         while (current := network.ask(lambda session: session.peer_table.spec)) not in (None, run.spec):
             assert current is not None
-            version, graph = run.prepare(current)
+            version, graph = _prepared(run, current)
         if not run.over:
             network.publish_and_wait(version, graph)
         train(run, collecting, time.monotonic)
@@ -174,6 +175,12 @@ def _train(
             together.end(run.progress.version)
         return None
     return run.over
+
+
+def _prepared(run: Run, spec: Spec) -> tuple[int, bytes]:
+    """Return the first version and its graph; the module of a user's network may have changed what a process shares."""
+    with own_numerics():
+        return run.prepare(spec)
 
 
 class _Collecting:
@@ -194,7 +201,7 @@ class _Collecting:
             # before anything was trained on, most actors turned out to have other spaces
             spec = self._network.ask(lambda session: session.peer_table.spec) or self._run.spec
             assert spec is not None, "a policy was published for some"
-            self._network.publish_and_wait(*self._run.prepare(spec))
+            self._network.publish_and_wait(*_prepared(self._run, spec))
         if self._together is not None:
             self._together.join(batch, self._run.progress.version)
         return batch

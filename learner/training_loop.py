@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from dppo.learner.numerics import own_numerics
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
 from dppo.learner.session.records import Latencies
@@ -49,28 +50,40 @@ def train(run: Run, collecting: Collecting, clock: Callable[[], float]) -> None:
     versions = VersionLog(run.directory.path) if run.config.collect.rule == "quota" else None
     while not run.over:
         batch = collecting.next_batch()
-        full_at = clock()
-        with collecting.cutting():
-            report = run.update(batch)
-        run.commit(batch, report, full_at)
-        latencies, env_restarts = collecting.figures()
-        updated_at = clock()
-        timing = {
-            "collect": full_at - collecting.collecting_since,
-            "update": updated_at - full_at,
-            "stop": latencies.stop,
-            "policy": latencies.policy,
-        }
-        version, graph = run.next_graph()
-        if versions is not None:
-            versions.add(version, graph, batch)
-        if run.over:
-            collecting.mark_trained()
-        else:
-            collecting.publish_next(version, graph)
-        run.record(report, timing, env_restarts, updated_at)
-        if run.checkpoint_due(updated_at):
-            saving_since = clock()
-            run.save(collecting.books(), updated_at)
-            run.saving_took(clock() - saving_since)
+        with own_numerics():
+            _train_on(batch, run, collecting, clock, versions)
         run.call_hooks(batch)
+
+
+def _train_on(
+    batch: list[Received],
+    run: Run,
+    collecting: Collecting,
+    clock: Callable[[], float],
+    versions: VersionLog | None,
+) -> None:
+    """Update, publish, record, save."""
+    full_at = clock()
+    with collecting.cutting():
+        report = run.update(batch)
+    run.commit(batch, report, full_at)
+    latencies, env_restarts = collecting.figures()
+    updated_at = clock()
+    timing = {
+        "collect": full_at - collecting.collecting_since,
+        "update": updated_at - full_at,
+        "stop": latencies.stop,
+        "policy": latencies.policy,
+    }
+    version, graph = run.next_graph()
+    if versions is not None:
+        versions.add(version, graph, batch)
+    if run.over:
+        collecting.mark_trained()
+    else:
+        collecting.publish_next(version, graph)
+    run.record(report, timing, env_restarts, updated_at)
+    if run.checkpoint_due(updated_at):
+        saving_since = clock()
+        run.save(collecting.books(), updated_at)
+        run.saving_took(clock() - saving_since)

@@ -69,6 +69,7 @@ WRONG: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "softmax over rows": (lambda: Layer(lambda x: x.softmax(0)), "no row may depend on others"),
     "squeezed": (lambda: Layer(squeezed), r"cannot take one observation alone.*squeeze\(\)"),
     "not a number": (lambda: Layer(lambda x: (x - x) / (x - x)), "not a number .NaN.*division by 0"),
+    "infinite": (lambda: Layer(lambda x: x / (x - x).abs()), r"not finite|not a number"),
     "detached": (
         lambda: Layer(lambda x: x.detach()),
         r"no gradient reaches encoder\.layer\.weight, encoder\.layer\.bias",

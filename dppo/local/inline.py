@@ -6,12 +6,14 @@ import functools
 import signal
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.traced_session import new_session
 from dppo.actor.watchdog.thread import Watchdog
 from dppo.learner.hooks import HookError, hook_calls
+from dppo.learner.numerics import own_numerics
 from dppo.learner.opening import open_run
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
@@ -31,6 +33,7 @@ from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
 from dppo.protocol.errors import DppoError, RefusedError
 from dppo.protocol.process.household import handle_here_only, logged_if_killed
 from dppo.protocol.process.launch_time import launched_at
+from dppo.protocol.texts import error_text
 from dppo.protocol.trace import Trace
 from dppo.settings.commands import TrainConfig
 from dppo.watch.recorder import Recorder
@@ -65,8 +68,13 @@ def run_inline(
         progress.note("ending after this step or update (again to end at once)")
 
     previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    for n in previous:
-        handle_here_only(n, end)
+
+    def keep_signals() -> None:
+        for n in previous:
+            if signal.getsignal(n) != end:  # an environment has taken it for itself
+                handle_here_only(n, end)
+
+    keep_signals()
     try:
         settings = functools.partial(kept_settings, config)
         run = open_run(
@@ -83,7 +91,7 @@ def run_inline(
                 files.enter_context(tracing(trace_of(logs, name) if logs is not None else None, side))
                 for name, side in (("learner", "learner"), ("actor-0", "actor"))
             ]
-            Inline(run, progress, recorder, stop, *traces).train()
+            Inline(run, progress, recorder, stop, *traces, keep_signals=keep_signals).train()
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -101,8 +109,12 @@ class Inline:
         stop: list[int],
         learner_trace: Trace | None = None,
         actor_trace: Trace | None = None,
+        *,
+        keep_signals: Callable[[], None] = lambda: None,
     ) -> None:
+        """keep_signals: called now and then, because an environment may handle signals itself."""
         self._run = run
+        self._keep_signals = keep_signals
         self._progress = progress
         self._recorder = recorder
         self._stop = stop
@@ -137,7 +149,8 @@ class Inline:
         self._driver.connected()
         while session.peer_table.spec is None:
             self._turn()
-        version, graph = run.prepare(session.peer_table.spec)
+        with own_numerics():
+            version, graph = run.prepare(session.peer_table.spec)
         if not run.over:
             self.publish_next(version, graph)
         failure: HookError | None = None
@@ -170,7 +183,7 @@ class Inline:
         try:
             self._driver.close()
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a simulator raises: it is not needed any more
-            self._progress.note(f"closing the environments failed: {type(error).__name__}: {error}")
+            self._progress.note(f"closing the environments failed: {type(error).__name__}: {error_text(error)}")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
@@ -227,6 +240,7 @@ class Inline:
         now = time.monotonic()
         if now - self._shown_at > STATUS_SECONDS:
             self._shown_at = now
+            self._keep_signals()
             driver.tick()
             self._do(session.tick(now))
             self._show(now)

@@ -14,6 +14,7 @@ import msgspec
 
 from dppo.learner.config import LearnerConfig, PpoConfig
 from dppo.learner.network_config import NetworkConfig
+from dppo.learner.numerics import own_numerics
 from dppo.learner.own_code import find_function
 from dppo.learner.storage.network_record import load_same
 from dppo.local.own_code_check import CheckElsewhere, checked
@@ -81,8 +82,9 @@ def _try(task: Task) -> None:
 
     if task.spec is None:
         return
-    trainer = Trainer(task.spec, ppo=task.ppo, network=task.network, seed=task.seed, total_steps=1)
-    trainer.check_graph()
+    with own_numerics():
+        trainer = Trainer(task.spec, ppo=task.ppo, network=task.network, seed=task.seed, total_steps=1)
+        trainer.check_graph()
     directory = Path(task.directory)
     checkpoint = newest(directory / "checkpoints", log.warning) if task.directory else None
     if checkpoint is not None and checkpoint.state["progress"]["updates"]:

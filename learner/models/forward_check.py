@@ -31,11 +31,21 @@ def check_forward(policy: PolicyNetwork, inputs: Sequence[Tensor]) -> None:
         distribution = policy.distribution_of(given)
         rows = distribution.sample(noise).detach()
         log_prob = distribution.log_prob(rows)
+    _check_finite(log_prob.detach())
     _check_repeated(policy, given, rows, log_prob.detach())
     _check_alone(policy, given, rows, log_prob.detach())
     if isinstance(policy.memory, StepwiseMemory):
         check_memory(policy.memory, policy.features)
     _check_trainable(policy, log_prob)
+
+
+def _check_finite(log_prob: Tensor) -> None:
+    if not bool(torch.isfinite(log_prob).all()):
+        raise UsageError(
+            f"the policy computes log-probs that are not finite ({log_prob[~torch.isfinite(log_prob)][0]:g}) before "
+            "anything is trained: look for parameters that are not initialised (torch.empty), and for log, sqrt or a "
+            "division of 0"
+        )
 
 
 def _check_repeated(policy: PolicyNetwork, given: Sequence[Tensor], rows: Tensor, expected: Tensor) -> None:

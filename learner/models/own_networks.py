@@ -16,6 +16,7 @@ from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.encoders import example_leaf
 from dppo.learner.models.memory import StepwiseMemory
 from dppo.learner.models.networks import PolicyNetwork
+from dppo.learner.numerics import own_numerics
 from dppo.learner.own_code import find_function, in_a_line
 from dppo.protocol.errors import UsageError
 from dppo.protocol.specs import Leaf, Spec
@@ -57,7 +58,7 @@ class Head(Protocol):
 def own_encoder(name: str, leaves: Sequence[Leaf], seed: int) -> tuple[nn.Module, int]:
     """Return the encoder of network.encoder=name, and how many features it makes. Raises UsageError."""
     setting = f"network.encoder={name}"
-    encoder = _module(setting, _called(setting, find_function("network.encoder", name), seed, tuple(leaves)))
+    encoder = _module(setting, _called(setting, _function("network.encoder", name), seed, tuple(leaves)))
     examples = [example_leaf(leaf, ROWS) for leaf in leaves]
     features = _tried(setting, encoder, examples)
     shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -73,7 +74,7 @@ def own_encoder(name: str, leaves: Sequence[Leaf], seed: int) -> tuple[nn.Module
 def own_memory(name: str, features: int, size: int, seed: int) -> StepwiseMemory:
     """Return the memory of network.memory=name, of features [N, features] and states [N, size]. Raises UsageError."""
     setting = f"network.memory={name}"
-    memory = _module(setting, _called(setting, find_function("network.memory", name), seed, features, size))
+    memory = _module(setting, _called(setting, _function("network.memory", name), seed, features, size))
     made = _tried(setting, memory, [torch.zeros(ROWS, features), torch.zeros(ROWS, size)])
     is_pair = isinstance(made, tuple) and len(made) == 2 and all(isinstance(part, Tensor) for part in made)
     if not is_pair:
@@ -92,7 +93,7 @@ def own_memory(name: str, features: int, size: int, seed: int) -> StepwiseMemory
 def own_head(name: str, layout: ActionLayout, inputs: int, seed: int) -> nn.Module:
     """Return the head of network.head=name for outputs [N, inputs] of the last hidden layer. Raises UsageError."""
     setting = f"network.head={name}"
-    head = _module(setting, _called(setting, find_function("network.head", name), seed, layout, inputs))
+    head = _module(setting, _called(setting, _function("network.head", name), seed, layout, inputs))
     _check_distribution(setting, _tried(setting, head, [torch.zeros(ROWS, inputs)]), layout)
     return head
 
@@ -100,7 +101,7 @@ def own_head(name: str, layout: ActionLayout, inputs: int, seed: int) -> nn.Modu
 def own_policy(name: str, spec: Spec, seed: int) -> PolicyNetwork:
     """Return the policy of network.policy=name. Raises UsageError."""
     setting = f"network.policy={name}"
-    policy = _module(setting, _called(setting, find_function("network.policy", name), seed, spec))
+    policy = _module(setting, _called(setting, _function("network.policy", name), seed, spec))
     if not isinstance(policy, PolicyNetwork):
         raise UsageError(f"{setting} returned a {type(policy).__name__}: return a PolicyNetwork of dppo.networks")
     examples = [example_leaf(leaf, ROWS) for leaf in spec.observation]
@@ -136,8 +137,14 @@ def _is_fresh(norm: nn.modules.batchnorm._BatchNorm) -> bool:
     return mean is not None and variance is not None and not mean.any() and bool((variance == 1).all())
 
 
+def _function(setting: str, name: str) -> Callable[..., Any]:
+    """Return the function of that name. Its module may change what a process shares when it is imported."""
+    with own_numerics():
+        return find_function(setting, name)
+
+
 def _called(setting: str, function: Callable[..., Any], seed: int, *arguments: object) -> Any:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), own_numerics():
         torch.manual_seed(seed)
         with _reported(f"{setting}: making it"):
             return function(*arguments)
