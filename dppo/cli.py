@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 
 from dppo.fitted_text import fitted
 from dppo.local.interrupts import interrupt_between_imports
-from dppo.local.process_end import leave, use_utf8
+from dppo.local.process_end import drop_output, is_of_output, leave, use_utf8
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.texts import MAX_ERROR, printable
@@ -61,7 +60,7 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:  # `dppo ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         if arguments[0] in LONG_COMMANDS:  # users know why the others end
             with contextlib.suppress(OSError):  # `dppo ... 2>&1 | head`
                 _fail(OUTPUT_GONE, 1)
@@ -71,6 +70,11 @@ def run_command(arguments: list[str]) -> int:
         if not text:
             raise
         code = _fail(text, 2)
+    except OSError as error:
+        if not is_of_output(error):
+            raise
+        drop_output()
+        code = _fail(f"the output cannot be written: {error.strerror or error}", 1)
     return code
 
 

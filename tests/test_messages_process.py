@@ -62,6 +62,59 @@ def test_text_that_would_break_files_or_terminals_is_refused(text: str) -> None:
             convert(str, text)
 
 
+WRITES = """
+import os, socket, sys
+import dppo.local.process_end
+dppo.local.process_end.use_utf8()
+taken = socket.socket()
+print("a line for nobody")
+print("another", file=sys.stderr)
+os.write(1, b"and one from C")
+with open("result", "w") as file:
+    print(taken.fileno(), sys.stdin.read() == "", os.get_inheritable(0), os.get_inheritable(2), file=file)
+sys.stdout.flush()
+dppo.local.process_end.leave(7)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_lead_nowhere_and_no_socket_gets_their_numbers(tmp_path: Path, closed: str) -> None:
+    command = f'"$0" -c "$1" {closed}'
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, WRITES],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=tmp_path,
+        env=environ,
+        check=False,
+        timeout=60,
+    )
+    number, *others = (tmp_path / "result").read_text().split()
+    assert (done.returncode, others) == (7, ["True"] * 3)
+    assert int(number) > 2
+
+
+@pytest.mark.parametrize("arguments", [("runs",), ("train", "--print-config"), ("--help",)], ids=" ".join)
+def test_an_output_that_takes_nothing_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / "runs/a").mkdir(parents=True)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dppo.cli", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+            timeout=60,
+        )
+    assert done.stderr.splitlines()[-1:] == ["dppo: error: the output cannot be written: No space left on device"]
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 LEFT_BEHIND = """
 import sys, threading, time, multiprocessing
 sys.path.insert(0, {root!r})

@@ -4,6 +4,7 @@ Reads checkpoints; makes an environment only to find the cause of a refusal.
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,8 @@ def expected_spaces(config: LearnerConfig, env: EnvSettings) -> Check | None:
 
 def differ_within_a_run(env: EnvSettings) -> bool:
     """Whether placeholders may give each environment spaces of its own, so that one does not show those of all."""
-    return has_placeholder(msgspec.json.decode(env.kwargs_json)) or differ_by_environment(
-        read_wrappers(env.wrappers_json)
-    )
+    # by Python's own reader, which knows NaN and infinity
+    return has_placeholder(json.loads(env.kwargs_json)) or differ_by_environment(read_wrappers(env.wrappers_json))
 
 
 def refuse_changed(directory: Path, spec: Spec, trained: Spec) -> None:

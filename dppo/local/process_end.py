@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import errno
 import locale
 import os
 import sys
@@ -24,9 +25,42 @@ def use_utf8() -> None:
         if encoding != "ascii":  # of the C locale, which says nothing of the terminal
             os.environ.setdefault("PYTHONIOENCODING", f"{encoding}:backslashreplace")
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 -- the same program once more
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _open_what_is_closed() -> None:
+    """Have standard input, output and error lead nowhere where they are closed (`>&-`, some daemons).
+
+    Else the next file or socket gets one of their numbers, and what Python or a library prints goes into it.
+    """
+    closed = [(number, name) for number, name in enumerate(("stdin", "stdout", "stderr")) if getattr(sys, name) is None]
+    for number, _ in closed:
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # by now the lowest number that is free
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)  # for our own processes
+    for number, name in closed:
+        mode = "w" if number else "r"
+        setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for as long as the process
+
+
+def is_of_output(error: OSError) -> bool:
+    """Whether what is printed cannot be written: the disk is full, for example. Errors of files name the file."""
+    return error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def drop_output() -> None:
+    """Let what is printed go nowhere from here on: Python would try again at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def leave(code: int) -> NoReturn:

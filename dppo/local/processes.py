@@ -20,6 +20,8 @@ FIRST_DELAY_SECONDS = 0.1
 CLEAN_END_SECONDS = 3.0  # an actor that ended well got BYE, and its learner is about to end too
 MAX_DELAY_SECONDS = 5.0
 LOG_BYTES = 100_000  # from its end, enough for the stacks of many threads
+MOST_LOG_BYTES = 64_000_000  # an environment that prints in every step writes gigabytes an hour
+KEPT_LOG_BYTES = 1_000_000  # of a log above that, its newest
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Child:
         """Return the exit code if it has ended since the last look (negative: the signal), else None."""
         code = None if self.process is None else self.process.poll()
         if code is None:
+            self._shorten_log()
             return None
         self.process = None
         self.words = self._read_words()
@@ -113,6 +116,23 @@ class Child:
     def last_error(self) -> str:
         """Return the process's last error in one line, without the program's name; "" where it printed none."""
         return last_error(self.words)
+
+    def _shorten_log(self) -> None:
+        """Keep the newest part of the log alone where it is too long, and note in it how much was left out."""
+        with contextlib.suppress(OSError):
+            size = self.log.stat().st_size
+            if size <= MOST_LOG_BYTES:
+                return
+            descriptor = open_own(self.log, os.O_RDWR | os.O_APPEND)  # as its writer appends, which goes on
+            try:
+                kept = os.pread(descriptor, KEPT_LOG_BYTES, size - KEPT_LOG_BYTES)
+                kept += os.pread(descriptor, KEPT_LOG_BYTES, size)  # written meanwhile
+                os.ftruncate(descriptor, 0)
+                left_out = f"({size - KEPT_LOG_BYTES:,} bytes are left out here: a log is cut at {MOST_LOG_BYTES:,})\n"
+                os.write(descriptor, left_out.encode() + kept)
+            finally:
+                os.close(descriptor)
+            self.log_was_emptied()
 
     def _read_words(self) -> str:
         with contextlib.suppress(OSError), self.log.open("rb") as log:

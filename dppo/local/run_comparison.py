@@ -112,7 +112,8 @@ def same(old: Any, new: Any) -> bool:
         return old.keys() == new.keys() and all(same(old[key], new[key]) for key in old)
     if isinstance(old, list | tuple) and isinstance(new, list | tuple):
         return len(old) == len(new) and all(same(*pair) for pair in zip(old, new, strict=True))
-    return isinstance(old, bool) == isinstance(new, bool) and bool(old == new)
+    are_nan = old != old and new != new
+    return isinstance(old, bool) == isinstance(new, bool) and bool(old == new or are_nan)
 
 
 def _changes(config: Launch, directory: Path) -> list[Change]:

@@ -5,6 +5,7 @@ cannot be made, or others may have other spaces, the spaces are those of the act
 """
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -61,7 +62,7 @@ def check_same_spaces(directory: Path, here: Future[SpacesHere]) -> None:
 
 
 def _look(env: EnvSettings, slot: int, future: Future[SpacesHere], given_up: threading.Event) -> None:
-    of_kwargs = has_placeholder(msgspec.json.decode(env.kwargs_json))
+    of_kwargs = has_placeholder(json.loads(env.kwargs_json))
     if of_kwargs or differ_by_environment(read_wrappers(env.wrappers_json)):
         setting = "env.kwargs" if of_kwargs else "env.wrappers"
         why = f"{setting} has placeholders, so one environment does not show the spaces of all"

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import os
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -129,7 +130,8 @@ def from_text(kind: Any, text: str) -> Any:
             value = load(text)
         except YAMLError as error:
             example = "mapping such as {max_episode_steps: 100}" if origin is dict else "list such as [module:Wrapper]"
-            raise ValueError(f"{text!r} is not a {example}") from error
+            problem = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise ValueError(f"{text!r} is not a {example} ({problem})") from error
         return from_value(kind, value)
     return _choice(kind, text)
 
@@ -193,12 +195,14 @@ def _optional(kind: Any) -> Any:
 
 
 def _text(text: str) -> str:
-    """Return the text, which goes into file names and files. Raises ValueError where it cannot.
+    """Return the text, which goes into file names and files; ~/ is the home. Raises ValueError where it cannot.
 
     A join line may have been copied with its line end; it is a secret and never repeated.
     """
     is_join_line = PREFIX in text
     text = text.strip("\r\n") if is_join_line else text
+    if text.startswith("~/"):  # no shell has seen it in a file, in a variable, or behind an =
+        text = os.path.expanduser(text)
     if not text.isprintable():
         raise ValueError(f"{'the line' if is_join_line else repr(text)} has control characters, or is no UTF-8")
     return text

@@ -78,7 +78,7 @@ def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> di
     Settings that only a sibling command has (`actors` in a learner's file) are left out.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(os.path.expanduser(path)).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise UsageError(f"cannot read {path}: {reason}") from None

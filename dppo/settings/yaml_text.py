@@ -21,6 +21,14 @@ class Yaml(yaml.SafeLoader):
             seen.add(str(key.value))
         return super().construct_mapping(node, deep=deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Like the parent, except that a date or number that is none (2026-02-30, 0x_) is an error of YAML."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, ArithmeticError, AttributeError, IndexError, TypeError) as error:
+            what = f"{node.value if isinstance(node, yaml.ScalarNode) else 'this'} cannot be read ({error}): quote it"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
+
 
 class YamlDumper(yaml.SafeDumper):
     """Quotes text that `Yaml` would read as a number."""
@@ -37,7 +45,10 @@ for _class in (Yaml, YamlDumper):
 
 def load(text: str) -> Any:
     """Return what a text stands for. Raises YAMLError."""
-    return yaml.load(text, Loader=Yaml)  # noqa: S506  a SafeLoader
+    try:
+        return yaml.load(text, Loader=Yaml)  # noqa: S506  a SafeLoader
+    except RecursionError:
+        raise YAMLError("it is nested too deeply") from None
 
 
 def one_line(value: Any) -> str:
