@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import dppo
+from dppo.api.evaluation import checked
+from dppo.settings.commands import EvaluateArguments
 
 unchecked: Any = dppo  # what a type checker would not let through
 
@@ -47,12 +49,20 @@ def test_what_is_no_path_is_one_line(
         (lambda: unchecked.train(run={"new": True}), "unknown key run.new (it is no setting, and stands outside of"),
         (lambda: unchecked.train(run={"new": True}), "them: give new=True)"),
         (lambda: unchecked.train(env="CartPole-v1", policy_kwargs={}), "(here it is network.policy_hidden and"),
+        (lambda: unchecked.train("CartPole-v1", preset=3), "preset=3: give its name as a text"),
         (lambda: unchecked.train("MlpPolicy"), "env.id='MlpPolicy' is a class of Stable-Baselines3: leave it out"),
     ],
 )
 def test_arguments_of_other_libraries_are_answered_by_calls(call: Callable[[], object], words: str) -> None:
     with pytest.raises(dppo.UsageError, match=re.escape(words)):
         call()
+
+
+@pytest.mark.parametrize("number", [2, np.int64(2), np.uint8(2), np.float32(2), "2"])
+def test_numbers_of_numpy_are_numbers(number: Any) -> None:
+    arguments = checked(EvaluateArguments, {"episodes": number, "best": np.True_}, "dppo.evaluate")
+    assert arguments == {"episodes": 2, "best": True}
+    assert {type(value) for value in arguments.values()} == {int, bool}
 
 
 def test_a_seed_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

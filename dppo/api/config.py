@@ -88,6 +88,8 @@ def resolved_settings(
 ) -> Resolved[TrainConfig]:
     """Return settings out of all layers: defaults < preset < config < environment < keywords. Raises UsageError."""
     flags = values_from(keywords, "dppo.train")
+    if not isinstance(preset, str | None):
+        raise UsageError(f"preset={preset!r}: give its name as a text, for example 'CartPole-v1', or 'none'")
     if isinstance(config, TrainConfig):
         if preset not in ("", "none"):
             raise UsageError(f"preset={preset!r}: a Config has all settings already; leave one of them out")
@@ -107,7 +109,7 @@ def values_from(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         path = "env" if name == "env" and isinstance(value, Mapping) else KEYWORDS.get(name, name)
         if path in tree:
             raise UsageError(f"{where}: {path} is given twice")
-        tree[path] = name_of(value) if path == "env.id" and not isinstance(value, str) else _plain(value)
+        tree[path] = name_of(value) if path == "env.id" and not isinstance(value, str) else plain_value(value)
     if isinstance(tree.get("env"), dict) and "id" in tree["env"] and not isinstance(tree["env"]["id"], str):
         tree["env"]["id"] = name_of(tree["env"]["id"])
     for section, name, by_name in BY_NAME:
@@ -117,12 +119,12 @@ def values_from(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     return read_tree(tree, TrainConfig, where)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return the value as YAML would have it: numbers of numpy as Python's, paths as text."""
     if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain_value(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain_value(entry) for entry in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():

@@ -3,6 +3,7 @@
 import os
 from typing import Any, Literal
 
+from dppo.api.config import plain_value
 from dppo.api.paths import path_text
 from dppo.api.run_here import path_of_modules
 from dppo.api.wording import python_words
@@ -56,7 +57,10 @@ def evaluate(
 def checked(arguments: type[object], given: dict[str, Any], where: str) -> dict[str, Any]:
     """Return the values, made to fit the types of a command's arguments. Raises UsageError."""
     settings = settings_of(arguments)
-    return {name: convert(settings[name], value, where=f"{where}: {name}", text=False) for name, value in given.items()}
+    return {
+        name: convert(settings[name], plain_value(value), where=f"{where}: {name}", text=False)
+        for name, value in given.items()
+    }
 
 
 def _play(chosen: EvaluateArguments) -> EvaluationResult:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.traced_session import new_session
 from dppo.actor.watchdog.thread import Watchdog
+from dppo.actor.watchdog.traceback_location import with_place
 from dppo.learner.hooks import HookError, hook_calls
 from dppo.learner.numerics import own_numerics
 from dppo.learner.opening import open_run
@@ -92,6 +93,12 @@ def run_inline(
                 for name, side in (("learner", "learner"), ("actor-0", "actor"))
             ]
             Inline(run, progress, recorder, stop, *traces, keep_signals=keep_signals).train()
+    except KeyboardInterrupt as error:
+        if stop:
+            raise
+        raise DppoError(
+            f"KeyboardInterrupt was raised and no Ctrl-C came, so by code of yours: {with_place(error)}"
+        ) from error
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
