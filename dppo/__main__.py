@@ -1,14 +1,13 @@
 """Start the command line: `python -m dppo`, and the entry point of `dppo`."""
 
-import sys
 from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Run one command and exit."""
+    """Run one command, as what this process is for, and exit."""
     from dppo.cli import main as run
 
-    run(sys.argv[1:])
+    run()
 
 
 if __name__ == "__main__":

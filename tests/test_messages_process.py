@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dppo.__main__ import main as command
 from dppo.protocol.errors import UsageError
 from dppo.settings.fields import from_text, from_value
 
@@ -18,7 +19,7 @@ C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 def dppo(*arguments: str, cwd: Path, **environ: str) -> "subprocess.CompletedProcess[bytes]":
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DPPO_", "LC_", "LANG"))}
     return subprocess.run(
-        [sys.executable, "-m", "dppo.actor" if arguments[0] == "actor" else "dppo.cli", *arguments],
+        [sys.executable, "-m", "dppo.actor" if arguments[0] == "actor" else "dppo", *arguments],
         capture_output=True,
         cwd=cwd,
         env={**kept, "PYTHONPATH": str(ROOT), **environ},
@@ -42,6 +43,21 @@ def test_names_that_are_not_ascii_in_the_c_locale(tmp_path: Path, environ: dict[
     assert done.stderr.count(b"\n") == 1
     printed = dppo("train", "--run.directory", "läufe/ü", "--print-config", cwd=tmp_path, **environ)
     assert printed.returncode == 0, printed.stderr
+
+
+def test_the_installed_command_is_what_its_process_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text encoding, Ctrl-C and threads that environments leave are looked after."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr("sys.argv", ["/bin/dppo", "runs", "there"])
+
+    def process(arguments: list[str]) -> None:
+        calls.append(arguments)
+        raise SystemExit(0)
+
+    monkeypatch.setattr("dppo.cli.process", process)
+    with pytest.raises(SystemExit):
+        command()
+    assert calls == [["runs", "there"]]
 
 
 def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
@@ -100,7 +116,7 @@ def test_an_output_that_takes_nothing_is_one_line(tmp_path: Path, arguments: tup
     (tmp_path / "runs/a").mkdir(parents=True)
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "dppo.cli", *arguments],
+            [sys.executable, "-m", "dppo", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
