@@ -184,10 +184,9 @@ def _plot(arguments: list[str]) -> int:
     chosen = plain("plot", configs.PlotArguments, arguments, positional="runs")
     if chosen is None:
         return 0
-    from dppo.watch.plot import plot
+    from dppo.watch.plot_command import run
 
-    print(f"wrote {plot(chosen.runs, chosen.output, x=chosen.x, y=chosen.y)}")
-    return 0
+    return run(chosen)
 
 
 def _about_run(command: str, arguments: list[str]) -> int:

@@ -1,13 +1,13 @@
 """Events of one session as plain records: messages, states, waits. Knows messages; knows no files and no threads.
 
-A record holds numbers and printable texts only: no blob, no nested record (an environment's arguments may be private),
-no challenge and no answer to one.
+A record holds numbers and printable texts only: no blob, no nested record (an environment's arguments may be private)
+but the seconds of an actor's tasks, no challenge and no answer to one.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from dppo.protocol.messages import Message
+from dppo.protocol.messages import Message, TimeShares
 from dppo.protocol.rollout import Blob
 from dppo.protocol.texts import printable
 
@@ -38,6 +38,9 @@ class Trace:
                 fields[name] = value
             elif name == "incarnation":
                 fields[name] = value.hex()
+            elif isinstance(value, TimeShares):
+                tasks = {"env": value.env, "policy": value.policy, "send": value.send, "idle": value.idle}
+                fields |= {f"{task}_seconds": round(seconds, 6) for task, seconds in tasks.items()}
         if blob is not None:
             fields["blob_bytes"] = memoryview(blob).nbytes
         self._record(event, state, peer, {"message": type(message).__name__}, fields)

@@ -49,6 +49,7 @@ PROCESSES = {
     "test_slots_of_environments.py",
     "test_spaces_of_runs.py",
     "test_tcp_run.py",
+    "test_timeline_of_run.py",
     "test_tune_fleet.py",
 }
 TIMED = {

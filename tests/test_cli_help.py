@@ -80,7 +80,7 @@ def test_help_mentions_every_setting_with_text(capsys: pytest.CaptureFixture[str
         (("token", "revoke"), ("NAME", "or id")),
         (("token", "show"), ("Run directory",)),
         (("evaluate",), ("--episodes", "--json", "Run directory")),
-        (("plot",), ("--output", "{steps,time}")),
+        (("plot",), ("--output", "{steps,time,both}", "--from", "--timeline")),
         (("bench", "solve"), ("--seeds", "--actors")),
         (("bench", "preset"), ("--seeds", "--output")),
         (("bench", "throughput"), ("--seconds", "--output")),

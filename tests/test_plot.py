@@ -88,9 +88,9 @@ def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:
         read_curve(tutorial_curve(tmp_path / "x.json"), "kl")
 
 
-@pytest.mark.parametrize("x", ["steps", "time"])
+@pytest.mark.parametrize("x", ["steps", "time", "both"])
 def test_several_runs_become_one_picture_and_keep_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: Literal["steps", "time"]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, x: Literal["steps", "time", "both"]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     runs = [run_directory(tmp_path / name, [-900.0, -500.0, -190.0]) for name in "ab"]
@@ -231,6 +231,26 @@ def test_every_environment_has_its_own_panel(tmp_path: Path, panels: int, monkey
     runs = [run_directory(tmp_path / f"{seed}-{i}", [1.0, 2.0], env=f"E{i}-v0") for seed in "ab" for i in range(panels)]
     plot(runs, str(tmp_path / "a.png"))
     assert titles == [f"E{i}-v0" for i in range(panels)]
+
+
+def test_steps_and_time_side_by_side_share_the_height_of_their_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.figure import Figure
+
+    shown: list[tuple[str, str, tuple[float, float]]] = []
+    save = Figure.savefig
+
+    def saved(figure: Figure, *arguments: Any, **others: Any) -> None:
+        shown.extend((axes.get_title(), axes.get_xlabel(), axes.get_ylim()) for axes in figure.axes)
+        save(figure, *arguments, **others)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    runs = [run_directory(tmp_path / env, [1.0, 2.0 * len(env)], env=env) for env in ("A-v0", "Longer-v0")]
+    plot(runs, str(tmp_path / "a.png"), x="both")
+    steps, seconds = "environment steps", "seconds since the run began"
+    assert [cell[:2] for cell in shown] == [(env, x) for env in ("A-v0", "Longer-v0") for x in (steps, seconds)]
+    assert shown[0][2] == shown[1][2] != shown[2][2] == shown[3][2]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_actor import Process, WatchedSession
 from simulation import Simulation, learner_of
+from traced_worlds import World
 
 from dppo.actor.session.session import ActorSession
-from dppo.actor.session.traced_session import TracedActorSession, new_session
+from dppo.actor.session.traced_session import new_session
 from dppo.cli import main
 from dppo.learner.session.records import PeerKey
-from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.local.log_files import tracing
 from dppo.ops.doctor.run_files import traces
 from dppo.ops.trace_reader import TraceEvent, events_of, expect, figures_of
@@ -28,37 +27,6 @@ from dppo.protocol.trace import Record, Trace
 WELCOME = Welcome(
     *(5, "run", 1, EnvSettings("X-v0", '{"key": "private"}'), 2, 0, 1, 0, 0, 0, 10.0, 1.0, "keep"),
 )
-
-
-class Traced(WatchedSession, TracedActorSession):
-    """The simulated world's actor, traced."""
-
-
-class World:
-    """A simulated world whose sessions are traced, and what they have recorded."""
-
-    def __init__(self, world: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.world = world
-        self.learner: list[Record] = []
-        self.actors: dict[str, list[Record]] = {}
-
-        def actor(**of_session: Any) -> Traced:
-            records = self.actors.setdefault(of_session["actor"], [])
-            return Traced(trace=Trace(records.append, lambda: world.now), **of_session)
-
-        def learner(*of_session: Any) -> TracedLearnerSession:
-            return TracedLearnerSession(*of_session, trace=Trace(self.learner.append, lambda: world.now))
-
-        monkeypatch.setattr("simulated_network.WatchedSession", actor)
-        monkeypatch.setattr("simulated_learner.LearnerSession", learner)
-        world.crash_learner()
-        world.start_learner()
-
-    def of_learner(self) -> list[TraceEvent]:
-        return [TraceEvent(**record) for record in self.learner]
-
-    def of(self, process: Process) -> list[TraceEvent]:
-        return [TraceEvent(**record) for record in self.actors[process.name]]
 
 
 @pytest.fixture

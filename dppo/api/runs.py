@@ -58,15 +58,15 @@ def runs(folder: str | os.PathLike[str] = ROOT) -> list[RunRecord]:
 def plot(
     *runs: str | os.PathLike[str],
     output: str | os.PathLike[str] = "",
-    x: Literal["steps", "time"] = "steps",
+    x: Literal["steps", "time", "both"] = "steps",
     y: str = "return",
 ) -> Path:
     """Draw the learning curves of runs, seeds as median and band, and return the picture's file.
 
     runs: run directories, "LABEL=PATH", patterns, or what dppo.train and dppo.runs return. output: .png, .svg or .pdf;
-    "": curve.png in the run, or curves.png in the working directory where several are named. y: "return", "length",
-    "success", a name out of run.metrics and run.step_metrics, or another number of metrics.jsonl. Needs matplotlib.
-    Raises UsageError where there is nothing to draw.
+    "": curve.png in the run, or curves.png in the working directory where several are named. x: "both" draws two panels
+    side by side. y: "return", "length", "success", a name out of run.metrics and run.step_metrics, or another number of
+    metrics.jsonl. Needs matplotlib. Raises UsageError where there is nothing to draw.
     """
     given: dict[str, Any] = {
         "runs": tuple(path_text(run, "run") for run in runs),

@@ -1,6 +1,6 @@
 """One line on what a run waits for most, and what would help: measured shares of time, in words. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dppo.learner.telemetry.status import ActorStatus, Status
 
@@ -15,7 +15,12 @@ FEW_UPDATES = 5  # before which nothing is measured well
 def verdict(status: Status, shares: Mapping[str, float]) -> str:
     """Return the line; "" where there is not enough to judge. shares: of the learner's time, by part."""
     actors = [actor for actor in status.actors if actor.state in ("running", "stopped")]
-    if status.updates < FEW_UPDATES or not actors or not shares:
+    return verdict_on(status.updates, actors, shares)
+
+
+def verdict_on(updates: int, actors: Sequence[ActorStatus], shares: Mapping[str, float]) -> str:
+    """Return the line on actors that work, as `verdict`."""
+    if updates < FEW_UPDATES or not actors or not shares:
         return ""
     env, policy, send, idle = (
         _mean(actors, name) for name in ("env_share", "policy_share", "send_share", "idle_share")
@@ -36,13 +41,13 @@ def verdict(status: Status, shares: Mapping[str, float]) -> str:
     return f"balanced: actors spend {env:.0%} in their environments, {idle:.0%} waiting"
 
 
-def _mean(actors: list[ActorStatus], name: str) -> float:
+def _mean(actors: Sequence[ActorStatus], name: str) -> float:
     """Return the mean share, each actor counted by its environments."""
     envs = sum(actor.envs for actor in actors)
     return sum(getattr(actor, name) * actor.envs for actor in actors) / envs if envs else 0.0
 
 
-def _straggler(actors: list[ActorStatus]) -> str:
+def _straggler(actors: Sequence[ActorStatus]) -> str:
     """Return a line on the actor that others wait for: it works while they idle."""
     if len(actors) < 2:
         return ""

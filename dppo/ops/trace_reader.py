@@ -1,16 +1,16 @@
 """Read traces of sessions: as events, as an expected sequence, and in figures. Knows files; knows no sessions."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dppo.local.log_files import SUFFIX
 
 
-@dataclass(frozen=True)
-class TraceEvent:
+class TraceEvent(msgspec.Struct, frozen=True):
     """One line of a trace."""
 
     time: float  # seconds; of the process that wrote it
@@ -18,13 +18,16 @@ class TraceEvent:
     state: str
     peer: str = ""
     message: str = ""
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = {}  # a dictionary of its own for each event: msgspec copies what is empty
 
     @property
     def text(self) -> str:
         """Return the words that `expect` compares: `sent Hello`, `state running`, `waits no credit`, `connected`."""
         what = self.message or {"state": self.state, "waits": self.fields.get("for")}.get(self.event, "")
         return f"{self.event} {what}" if what else self.event
+
+
+_DECODER = msgspec.json.Decoder(TraceEvent)
 
 
 def events_of(path: Path) -> Iterator[TraceEvent]:
@@ -38,9 +41,10 @@ def events_of(path: Path) -> Iterator[TraceEvent]:
         with part.open("rb") as lines:
             for line in lines:
                 try:
-                    yield TraceEvent(**json.loads(line))
-                except (ValueError, TypeError):
+                    event = _DECODER.decode(line)
+                except msgspec.DecodeError:
                     continue
+                yield event
 
 
 def expect(events: Sequence[TraceEvent], *texts: str, peer: str = "") -> list[TraceEvent]:
@@ -103,7 +107,7 @@ def figures_of(path: Path) -> TraceFigures:
             case "received Hello":
                 said_bye.discard(event.peer)
             case "gone":
-                figures.lost += event.peer not in said_bye
+                figures.lost += event.peer not in said_bye and "relay" not in event.fields
             case "received Reject" | "sent Reject":
                 figures.rejects += bool(event.fields.get("fatal"))
             case "received Nack" | "sent Nack":

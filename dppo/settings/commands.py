@@ -13,6 +13,8 @@ from dppo.protocol.errors import UsageError
 from dppo.protocol.process.own_names import refuse_hidden
 from dppo.settings.fields import FLATTENED
 
+WINDOW = ("updates", "from_seconds", "to_seconds")  # of PlotArguments: part of a timeline
+
 
 def at_least(config: object, minimum: int, *names: str) -> None:
     """Reject values below the minimum."""
@@ -164,7 +166,9 @@ class EvaluateArguments:
 
 @dataclass(frozen=True)
 class PlotArguments:
-    """Draw learning curves, a panel an environment; several runs become their median and a band."""
+    """Draw learning curves, a panel an environment; several runs become their median and a band. Or, with --timeline,
+    who stepped, waited and updated in one run, host by host.
+    """
 
     runs: tuple[str, ...]
     """Run directories, or JSON files: of `dppo bench preset`, or curves of the tutorial's programs. LABEL=PATH puts it
@@ -172,10 +176,34 @@ class PlotArguments:
     "original=curves/DPPO_*.json"."""
     output: str = ""
     """Picture to write (png, svg or pdf); empty: curve.png in the run directory, or curves.png here where several are
-    named."""
-    x: Literal["steps", "time"] = "steps"
-    """Horizontal axis: environment steps, or seconds since the run began."""
+    named; timeline.png of a timeline."""
+    x: Literal["steps", "time", "both"] = "steps"
+    """Horizontal axis: environment steps, or seconds since the run began; both: two panels side by side."""
     y: str = "return"
     """Vertical axis, over recent training episodes: their mean return, their mean length in steps (length), how many
     succeeded (success, where the environment says so), or a name out of run.metrics and run.step_metrics; or another
     number of metrics.jsonl, for example entropy."""
+    timeline: bool = False
+    """Instead of curves: a lane for each actor, by host, and one for the learner, out of the trace of one run that was
+    started with --trace; and a summary in words."""
+    updates: int | None = None
+    """Of a timeline: the last so many updates; empty: 10; 0: all that is in the trace."""
+    from_seconds: float | None = field(default=None, metadata={"flag": "from"})
+    """Of a timeline: begin so many seconds after the first start; below 0: so many before the end."""
+    to_seconds: float | None = field(default=None, metadata={"flag": "to"})
+    """Of a timeline: end so many seconds after the first start; below 0: so many before the end."""
+
+    def __post_init__(self) -> None:
+        given = [f"--{name.removesuffix('_seconds')}" for name in WINDOW if getattr(self, name) is not None]
+        if not self.timeline:
+            if given:
+                raise UsageError(f"{given[0]} chooses a part of a timeline, and this draws curves: add --timeline")
+            return
+        if len(self.runs) != 1:
+            raise UsageError(f"a timeline is of one run, and {len(self.runs)} are named: draw them one after the other")
+        if (self.x, self.y) != ("steps", "return"):
+            raise UsageError("--x and --y are of curves: leave them out, or --timeline")
+        if self.updates is not None:
+            at_least(self, 0, "updates")
+            if len(given) > 1:
+                raise UsageError(f"--updates and {given[1]} choose different parts of the timeline: leave one out")

@@ -21,6 +21,7 @@ SHORT_FORMS = {
     "init_from": "run.init_from",
     "on": "deploy.engine",
 }
+OF_TIMELINES = {"from": "from_seconds", "to": "to_seconds"}  # `from` cannot be the name of a field
 
 
 def flag_of(path: str) -> str:
@@ -107,6 +108,7 @@ def _read_flag(
 ) -> None:
     name = shown[2:].replace("-", "_")
     path = name if name in settings else SHORT_FORMS.get(name, name)
+    path = OF_TIMELINES[name] if OF_TIMELINES.get(name) in settings else path
     if name in switches and attached is not None:
         raise UsageError(f"{shown} takes no value: leave ={attached[0]} out")
     if name in switches:
@@ -121,7 +123,8 @@ def _read_flag(
         flags.values[negated] = False
         return
     if path not in settings:
-        known = [*settings, *extra, *switches, *(short for short in SHORT_FORMS if SHORT_FORMS[short] in settings)]
+        forms = SHORT_FORMS | OF_TIMELINES
+        known = [*settings, *extra, *switches, *(short for short in forms if forms[short] in settings)]
         raise UsageError(f"unknown flag {shown}{suggestion(path, known, flag_of)}")
     setting = settings[path]
     if setting.type is bool and attached is None and (not queue or queue[0].lower() not in ("true", "false")):

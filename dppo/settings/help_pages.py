@@ -25,7 +25,7 @@ commands:
   evaluate          play a trained policy on episodes it never saw
   watch             the live screen of a run that goes on elsewhere
   runs              list runs with their states, steps and returns
-  plot              draw learning curves
+  plot              draw learning curves; --timeline: who stepped, waited and updated
   check             play an environment at random: what would keep PPO from learning it
   report            one HTML file about a run, to keep or to send
   diagnose          what kept a run from learning, with the setting to change
@@ -121,6 +121,7 @@ WORDS_OF_OTHERS = {  # what other projects call their commands; letters alone wo
     **dict.fromkeys(("run", "fit", "learn", "start"), "dppo train ENV"),
     **dict.fromkeys(("list", "ls", "status"), "dppo runs"),
     **dict.fromkeys(("top", "monitor", "attach"), "dppo watch RUN"),
+    **dict.fromkeys(("timeline", "gantt", "profile"), "dppo plot RUN --timeline"),
     **dict.fromkeys(("server", "serve", "master", "head"), "dppo learner"),
     **dict.fromkeys(("worker", "client", "collector", "join"), "dppo actor"),
     **dict.fromkeys(("proxy", "gateway", "broker", "forward"), "dppo relay"),

@@ -20,6 +20,7 @@ from dppo.settings.fields import nearest
 from dppo.watch.run_list import meant
 
 XAxis = Literal["steps", "time"]
+XAxes = Literal["steps", "time", "both"]
 YAxis = str  # return, length, success; a metric of the user's own; or another number of metrics.jsonl
 
 WINDOW_EPISODES = 100  # of the means, as run.return_window has it

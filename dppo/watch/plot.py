@@ -10,7 +10,7 @@ import numpy as np
 from dppo.fitted_text import fitted
 from dppo.learner.atomic_files import replace_file
 from dppo.protocol.errors import UsageError
-from dppo.watch.curves import Curve, XAxis, YAxis, read_curves
+from dppo.watch.curves import Curve, XAxes, XAxis, YAxis, read_curves
 from dppo.watch.series import Series, series_of, told_apart
 
 GRID_POINTS = 400
@@ -30,11 +30,11 @@ def plot(
     runs: Sequence[str],
     output: str = "",
     *,
-    x: XAxis = "steps",
+    x: XAxes = "steps",
     y: YAxis = "return",
     note: Callable[[str], None] = print,
 ) -> Path:
-    """Draw what read_curves finds: a panel an environment, a colour a series; return the file written.
+    """Draw what read_curves finds: a panel an environment, two with x="both"; a colour a series. Return the file.
 
     Several runs of a series become their median and the band from the worst to the best one. Runs of different settings
     are never one series; where they would have been by their label, `note` gets a line. Raises UsageError.
@@ -53,19 +53,24 @@ def plot(
     # slow to import, so only when there is something to draw; without pyplot, whose state belongs to the caller
     from matplotlib.figure import Figure
 
-    columns = min(len(panels), PANELS_A_ROW)
-    rows = -(-len(panels) // columns)
-    size = (8.0, 4.5) if len(panels) == 1 else (5.2 * columns, 3.9 * rows)
+    axes_of_x: tuple[XAxis, ...] = ("steps", "time") if x == "both" else (x,)
+    cells = [(env, series, axis) for env, series in panels.items() for axis in axes_of_x]
+    columns = len(axes_of_x) if x == "both" else min(len(cells), PANELS_A_ROW)
+    rows = -(-len(cells) // columns)
+    size = (8.0, 4.5) if len(cells) == 1 else (5.2 * columns, 3.9 * rows)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey="row" if x == "both" else False)
     try:
         names = list(dict.fromkeys(group.name for series in panels.values() for group in series))
-        for axes, (env, series) in zip(grid.flat, panels.items(), strict=False):
-            _draw(axes, series, names, x)
-            _dress(axes, env, x, y)
-        for axes in grid.flat[len(panels) :]:
+        for axes, (env, series, axis) in zip(grid.flat, cells, strict=False):
+            _draw(axes, series, names, axis)
+            _dress(axes, env, axis, y)
+            if x == "both":
+                axes.set_xlabel(_X_LABELS[axis])
+        for axes in grid.flat[len(cells) :]:
             axes.set_visible(False)
-        figure.supxlabel(_X_LABELS[x], fontsize="medium")
+        if x != "both":
+            figure.supxlabel(_X_LABELS[x], fontsize="medium")
         figure.supylabel(_Y_LABELS.get(y, y), fontsize="medium")
         picture = io.BytesIO()
         figure.savefig(picture, format=path.suffix[1:], dpi=150)

@@ -20,6 +20,7 @@ from dppo.protocol.errors import UsageError
 from dppo.protocol.release import RELEASE
 from dppo.watch.report_pictures import is_number, returns_picture, updates_picture
 from dppo.watch.run_list import check_run, look_at
+from dppo.watch.timeline.command import section_of_report
 
 MOST_FILM_BYTES = 12 * 2**20
 FILMS = {".mp4": "video/mp4", ".gif": "image/gif"}
@@ -28,6 +29,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff }
 body { max-width: 64rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.15rem; margin-top: 2rem; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse } td, th { text-align: left; padding: .15rem .8rem .15rem 0; vertical-align: top }
+pre { overflow-x: auto; font-size: .8rem }
 svg, video, img { max-width: 100%; height: auto } td:last-child { overflow-wrap: anywhere }
 .error { color: #b00020; font-weight: 600 } .warning { color: #9a6700; font-weight: 600 } .ok { color: #1a7f37 }
 """
@@ -67,6 +69,7 @@ def page(directory: Path, history: History) -> str:
         _section("Returns", returns_picture(history.rows, history.config.run.target_return)),
         _section("What to change", _findings(examine(history))),
         _section("Updates", updates_picture(history.rows)),
+        _section("Timeline of the last updates", section_of_report(directory)),
         _section("Film", _film(directory / "videos")),
         _section("Where every step went", _table(_ledger(history.ledger.get("total", {})))),
         _section("Settings that are not the defaults", _table(_changed(history.config))),

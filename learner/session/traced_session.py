@@ -64,15 +64,27 @@ class TracedLearnerSession(LearnerSession):
         return self._calls.run(lambda: super(TracedLearnerSession, self).violation(key, error, now))
 
     def unreachable(self, connection: bytes, now: float) -> list[Action]:
-        """Record a connection that has ended."""
-        self._trace.event("gone", self.cycle.phase.value, peer=self._names_on(connection))
+        """Record a connection that has ended, and each actor that a relay has brought by it."""
+        names = self._names.get(connection, {})
+        own = names.get(b"") or connection.hex()
+        self._gone(PeerKey(connection), own)
+        for incarnation, name in names.items():
+            if incarnation:
+                self._gone(PeerKey(connection, incarnation), name, relay=own)
         actions = self._calls.run(lambda: super(TracedLearnerSession, self).unreachable(connection, now))
         self._names.pop(connection, None)
         return actions
 
+    def _gone(self, key: PeerKey, name: str, **fields: Any) -> None:
+        """Record the end of one way to the learner, and whether the actor has taken another one before."""
+        others = (peer.key for peer in self.peer_table.index.of_actor(name) if peer.key != key)
+        if any(other in self.peer_table.peers for other in others):
+            fields["replaced"] = True
+        self._trace.event("gone", self.cycle.phase.value, peer=name, fields=fields)
+
     def detached(self, key: PeerKey, now: float) -> list[Action]:
         """Record an actor that a relay has lost."""
-        self._trace.event("gone", self.cycle.phase.value, peer=self._name_of(key))
+        self._gone(key, self._name_of(key))
         actions = self._calls.run(lambda: super(TracedLearnerSession, self).detached(key, now))
         self._names.get(key.connection, {}).pop(key.incarnation, None)
         return actions
@@ -82,7 +94,11 @@ class TracedLearnerSession(LearnerSession):
         return self._calls.run(lambda: super(TracedLearnerSession, self).expel(may_stay, now))
 
     def tick(self, now: float) -> list[Action]:
-        """Record what the clock brings."""
+        """Record what the clock brings; first, actors that have been silent for so long that they are given up."""
+        peers, lease_seconds = self.peer_table.peers.values(), self.settings.lease_seconds
+        for peer in [peer for peer in peers if now - peer.heard > lease_seconds]:
+            fields = {"seconds": round(now - peer.heard, 6)}
+            self._trace.event("silent", self.cycle.phase.value, peer=peer.actor, fields=fields)
         return self._calls.run(lambda: super(TracedLearnerSession, self).tick(now))
 
     def publish(self, version: int, graph: bytes, now: float) -> list[Action]:

@@ -80,6 +80,7 @@ class TraceFile:
             "release": RELEASE,
             "protocol": PROTOCOL_VERSION,
             "pid": os.getpid(),
+            "host": os.uname().nodename,
         }
         return _line_of(event, about)
 
