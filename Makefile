@@ -19,7 +19,7 @@ FUZZ    := $(VENV)/.installed-fuzz-$(PLACE)
 DOCS    := $(VENV)/.installed-docs-$(PLACE)
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint fuzz bench docs clean
+.PHONY: help train test lint fuzz bench docs clean ready
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -43,6 +43,8 @@ train: $(LEARNER) ## train one learner with its actors (ENV=Pendulum-v1, ARGS=..
 
 test: $(DEV) ## the tests that need no docker and little time
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+ready: $(DEV) $(FUZZ) ## install what test, lint and fuzz need
 
 lint: $(DEV) ## ruff and mypy
 	$(BIN)/python -m ruff check .

@@ -71,6 +71,7 @@ class Check:
         for tool in TOOLS:
             self._program(f"shared/tools/{tool}.sh", TOOL)
         self._program("bin/make", 'echo "make $1" >>"$CALLS"')
+        self._program("bin/docker", 'echo "docker $1" >>"$CALLS"')
         self._program("clone/.venv/bin/pytest", PYTEST)
 
     def _program(self, name: str, text: str) -> None:
@@ -115,10 +116,15 @@ def test_engines_come_up_before_the_slow_tests_and_go_down_after_them(check: Che
     ups, downs = [f"{tool} up" for tool in TOOLS], [f"{tool} down" for tool in TOOLS]
     assert [call for call in calls if call in ups] == ups, "one after the other: each may install packages"
     assert calls[-len(TOOLS) :] == downs
-    shards = [call for call in calls if call.startswith("shard")]
-    assert len(shards) == 3
-    assert all("slurm.conf" in shard and "/clone/../shared/tools/ssh_hosts.sh" in shard for shard in shards)
-    assert max(map(calls.index, ups)) < min(map(calls.index, shards))
+    assert calls.index("docker compose") > calls.index("docker_up up")
+    shards = {call.split(":")[0].removeprefix("shard "): call for call in calls if call.startswith("shard")}
+    assert shards.keys() == {"computing", "processes", "timed"}
+    assert calls.index("make ready") < min(map(calls.index, shards.values())), "pip replaces what tests start"
+    timed = shards["timed"]
+    assert "slurm.conf" in timed
+    assert "/clone/../shared/tools/ssh_hosts.sh" in timed
+    before = {*ups, "docker compose", "make lint", "make fuzz", *shards.values()} - {timed}
+    assert calls.index(timed) > max(map(calls.index, before))
     assert check.leaves_no_files()
 
 
@@ -127,8 +133,8 @@ def test_an_engine_that_does_not_come_up_is_one_line_and_no_failure(check: Check
     assert check.process is not None
     assert check.process.returncode == 0, said
     assert "ci: no Slurm, its tests skip: no such package\n" in said
-    shards = [call for call in check.calls() if call.startswith("shard")]
-    assert all("no Slurm, /" in shard for shard in shards)
+    (timed,) = [call for call in check.calls() if call.startswith("shard timed")]
+    assert "no Slurm, /" in timed
     assert "slurm_up down" in check.calls(), "it may be there by half"
 
 
