@@ -66,6 +66,17 @@ def _one_provenance() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_trace() -> Iterator[None]:
+    """Trace policies of the same spec and settings once, where the tests that were collected import PyTorch."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "dppo.learner.ppo.trainer" in sys.modules:
+            from traced_once import trace_once
+
+            trace_once(patch)
+        yield
+
+
 @pytest.fixture
 def world() -> Iterator[Simulation]:
     """A learner and no actors; some modules have another one."""
