@@ -69,13 +69,28 @@ def test_a_process_films_the_end_of_a_run(run: Path, monkeypatch: pytest.MonkeyP
     assert [step for step, _ in images(run)] == [200]
 
 
-def test_a_process_that_films_gives_way_to_everybody() -> None:
+@pytest.mark.parametrize("own_session", [True, False])
+def test_a_process_that_films_gives_way_to_everybody_and_slows_down_no_session_but_its_own(own_session: bool) -> None:
     code = (
-        "import os; from dppo.watch.record_episode import yield_to_everybody as y; y();"
-        "print(os.getpriority(os.PRIO_PROCESS, 0))"
+        "import os, pathlib; from dppo.watch.record_episode import yield_to_everybody as y; y();"
+        "group = pathlib.Path('/proc/self/autogroup');"
+        "print(os.getpriority(os.PRIO_PROCESS, 0), group.read_text() if group.exists() else '')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
-    assert int(done.stdout) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 19)
+    group = Path("/proc/self/autogroup")
+    before = group.read_text() if group.exists() else ""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        check=True,
+        start_new_session=own_session,
+    )
+    priority, _, of_group = done.stdout.strip().partition(" ")
+    assert int(priority) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 19)
+    assert before == (group.read_text() if group.exists() else "")
+    if "autogroup-" in before:
+        assert of_group.endswith(" nice 19") if own_session else of_group == before.strip()
 
 
 def test_what_cannot_be_filmed_is_noted_once_and_not_tried_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def yield_to_everybody() -> None:
-    """Lowest priority, among sessions too: Linux shares cores between them first, whatever their processes' nice."""
+    """Lowest priority, among sessions too: Linux shares cores between them first, whatever their processes' nice.
+
+    A session that others began is left alone: all that its shell runs would get no time on a busy machine.
+    """
     os.nice(LOWEST_PRIORITY)
+    if os.getsid(0) != os.getpid():
+        return
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(LOWEST_PRIORITY))
 
