@@ -43,6 +43,8 @@ ARG PACKAGES=""
 RUN [ -z "$PACKAGES" ] || pip --python /venv/bin/python install --no-cache-dir $PACKAGES
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/mnt \
     pip --python /venv/bin/python install --no-cache-dir --no-deps /mnt/*.whl
+COPY scripts/docker-actor-entrypoint.sh /usr/local/bin/dppo-entrypoint
+ENTRYPOINT ["/bin/sh", "/usr/local/bin/dppo-entrypoint"]
 USER dppo
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "dppo.ops.healthcheck"]
 CMD ["dppo", "actor", "--help"]
