@@ -149,6 +149,10 @@ def _port(plan: Plan) -> int:
     return plan.deploy.tensorboard_port
 
 
+def _tensorboard(plan: Plan) -> str:
+    return f"http://localhost:{_port(plan)}" if _port(plan) else ""
+
+
 def _adapted(plan: Plan) -> dict[str, Any]:
     runs = {"type": "bind", "source": str(plan.run.parent), "target": "/dppo/runs"}
     settings = {"type": "bind", "source": str(plan.folder / SETTINGS), "target": f"/dppo/{SETTINGS}", "read_only": True}
@@ -156,8 +160,10 @@ def _adapted(plan: Plan) -> dict[str, Any]:
     command = [*learner_command(learners), "--config", f"/dppo/{SETTINGS}", "--preset", "none"]
     command += ["--run.directory", f"runs/{plan.run.name}", "--bind", "tcp://0.0.0.0:5555"]
     command += ["--advertise", plan.advertise or "learner", "--write-join-file", "/dppo/join/line"]
+    host = {"RUNS": str(plan.run.parent), "COMPOSE": "", "TENSORBOARD": _tensorboard(plan)}
     learner: dict[str, Any] = {
         "command": command,
+        "environment": {f"DPPO_HOST_{name}": value for name, value in host.items()},  # for what it prints
         "volumes": [runs, settings],
         **_resources(
             deploy.learner_cpus * learners, times(deploy.learner_memory, learners), deploy.learner_gpus * learners

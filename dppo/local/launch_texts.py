@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dppo.fitted_text import fitted
+from dppo.local.host_view import host_view
 from dppo.protocol.process.lifeline import has_parent
 
 NEW_FLAG = "--run.new"
@@ -46,6 +47,8 @@ def again_text(command: str, arguments: Sequence[str], directory: Path) -> str:
     """
     if has_parent():
         return ""
+    if start := host_view().start:
+        return f"the same command goes on with it: {start}"
     words = [word for word in arguments if word != NEW_FLAG]
     is_new = len(words) < len(arguments)
     words = ["dppo", command, *words, *(("--run.directory", str(directory)) if is_new else ())]

@@ -14,6 +14,7 @@ from dppo.learner.storage.run_lock import refuse_if_held
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.local.expected_spaces import refuse_source_of_other_spaces
 from dppo.local.hooks_check import check_hooks
+from dppo.local.host_view import host_view
 from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import Launch, Standing, free_directory, newest_progress, recorded_settings, same, stand
 from dppo.local.run_summary import closing_text, saved_evaluation
@@ -120,13 +121,15 @@ def check_hooks_of_finished(name: str, hooks: object | None = None) -> None:
 
 def show_finished(standing: Standing) -> None:
     """Print how a run went that is over, and how to go on."""
-    directory = standing.directory
+    directory, view = standing.directory, host_view()
     summary = json.loads((directory / SUMMARY).read_bytes())
-    print(f"{directory} is finished; nothing was started and nothing changed")
+    print(f"{view.path(directory)} is finished; nothing was started and nothing changed")
     print(fitted(closing_text({**summary, "reason": standing.over})))
     evaluation, progress = saved_evaluation(directory), newest_progress(directory)
     if evaluation is not None and progress is not None and evaluation.policy_version == progress.version:
         print(fitted(evaluation.summary()))
     solved = standing.over.startswith("solved")
     on = "--run.stop-at-target false or a higher --run.target-return" if solved else "a larger --run.total-steps"
-    print(fitted(f"go on with it: {on}; begin another one: --run.new ({free_directory(directory)}), --seeds"))
+    flags, free = " (in DPPO_ARGS)" if view.compose else "", view.path(free_directory(directory))
+    another = f"another DPPO_RUNS for {view.start}" if view.compose else f"--run.new ({free}), --seeds"
+    print(fitted(f"go on with it{flags}: {on}; begin another one: {another}"))

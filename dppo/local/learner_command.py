@@ -15,6 +15,7 @@ from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.storage.settings_history import KeptSettings
 from dppo.learner.telemetry.status import Status
 from dppo.learner.transport.listener import Listening, check_address
+from dppo.local.host_view import host_view
 from dppo.local.known_spaces import known_spaces
 from dppo.local.launch_texts import FirstLine, LaunchTexts, again_text
 from dppo.local.launching import NEW, check_hooks_of_finished, checked, in_new_directory, placed, show_finished
@@ -126,8 +127,11 @@ def _run_alone(
         serving_metrics(config.learner.run.metrics_address) as publish,
         looking_for_spaces(env, collect.envs_per_actor) as spaces_here,
     ):
-        FirstLine(texts.first_line).show()
+        first_line = FirstLine(texts.first_line)
+        first_line.show()
         check_address(listening)
+        if places := host_view().places(standing.directory):
+            first_line.note(places)
         _train_alone(config, listening, standing.directory, spaces_here, trace, texts.again, place, publish)
     return 0
 

@@ -15,6 +15,7 @@ from dppo.fitted_text import fitted, terminal_width
 from dppo.learner.atomic_files import replace_file
 from dppo.learner.storage.best_policy import BEST_POLICY_FILE
 from dppo.learner.telemetry.status import SUMMARY
+from dppo.local.host_view import host_view
 from dppo.local.run_summary_text import idle_text, next_steps, sampled_text, training_text
 from dppo.local.status_text import metrics_text
 from dppo.number_text import absurd_text
@@ -66,7 +67,7 @@ def close_run(directory: Path, episodes: int, *, envs: int = 8, max_seconds: flo
         print(fitted(f"no learning curve: {error if summary['updates'] else 'no update is done yet'}"))
     for path in written:
         if path.exists():
-            print(f"  {_shown(path)}")
+            print(f"  {host_view().path(_shown(path))}")
     if not episodes or not (directory / "policy.onnx").exists():
         return False
     if not summary["episodes"]:
@@ -110,6 +111,7 @@ def say_what_is_next(directory: Path, *, seeds: str) -> None:
             columns=terminal_width(),
             place=place_of_programs(),
             seeds=seeds,
+            view=host_view(),
         )
         print(f"\n{steps}", flush=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dppo.learner.session.space_remarks import INSTEAD
+from dppo.local.host_view import NO_HOST, HostView
 from dppo.number_text import numbers, return_number
 from dppo.watch.episode_results import RETURN, EvaluationResult
 
@@ -14,6 +15,8 @@ IDLE = 0.8  # share of the learner's time; below, updates that are several times
 MEASURED = "Pendulum-v1 (100 ms a step) took 0.70 times as long to its target, and CartPole-v1 gained nothing"
 FEW_UPDATES = 20  # after which an idle learner is worth a word
 REUSE = 4  # batches that measurements have been made with
+VIDEO = "--video episode.mp4"
+TRAINS_ON = "the same command with this trains on"
 DIFFERENT = 0.1  # of the larger one: from here on the two ways to act are worth explaining
 
 
@@ -94,23 +97,25 @@ def next_steps(
     columns: int | None = None,
     place: str = "",
     seeds: str = "--seeds 5",
+    view: HostView = NO_HOST,
 ) -> str:
     """Return a few commands that people want now, one a line.
 
     columns: of the terminal; where they are too few, what a command is for is in a line of its own. place: what is to
     be typed before the name of a program that the shell does not find, for example ".venv/bin/". seeds: flags that
-    train several seeds, "" where the command cannot.
+    train several seeds, "" where the command cannot. view: of the host, where people type them.
     """
-    run, at = shlex.quote(str(directory)), shlex.quote(place) if place else ""
+    directory = directory if view.compose else view.path(directory)  # compose runs them in a container
+    run, at = shlex.quote(str(directory)), view.dppo or (shlex.quote(place) if place else "")
     solved = str(summary.get("reason")).startswith("solved")  # it may have solved, gone on, and used up its steps
     larger = _round_up(2 * int(summary.get("steps") or 0))
     more = "--run.stop-at-target false" if solved else f"--run.total-steps {larger}"
     steps = [
-        (f"{at}dppo evaluate {run} --video episode.mp4", "watch it"),
+        (f"{at}dppo evaluate {run}", "play it") if view.compose else (f"{at}dppo evaluate {run} {VIDEO}", "watch it"),
         (f"{at}dppo evaluate {run} --best", "its best policy") if has_best else ("", ""),
         (f"{at}dppo diagnose {run}", "what keeps it from its target?") if _is_short(summary) else ("", ""),
-        (f"{at}tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
-        (f"... {more}", "the same command with this trains on"),
+        (view.tensorboard or f"{at}tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
+        (f"DPPO_ARGS='... {more}' {view.start}", "trains on") if view.compose else (f"... {more}", TRAINS_ON),
         (f"... {seeds}", "the same command with this trains five seeds: how much is luck?") if seeds else ("", ""),
     ]
     shown = [(command, why) for command, why in steps if command]

@@ -37,6 +37,7 @@ OTHER_VARIABLES = {
         for name in ("PRESET", "JOIN", "JOIN_FILE", "LEARNER", "INSECURE", "NAME", "ENVS", "COUNT", "CONFIG")
     ),
     *(f"DPPO_{name}" for name in ("HEALTH_FILE", "FAILPOINT", "LAUNCHED_AT", "LIFELINE_FD", "STATUS_FD", "FIRST_SLOT")),
+    *(f"DPPO_HOST_{name}" for name in ("RUNS", "COMPOSE", "TENSORBOARD")),
     "DPPO_STATEFUL_EXAMPLES",  # of the tests
 }
 COMPOSE_VARIABLES = (  # docker-compose*.yml
