@@ -60,6 +60,7 @@ TIMED = {
     "test_bench_update.py",
     "test_child_process.py",
     "test_compose.py",
+    "test_compose_kills.py",
     "test_deploy_hosts.py",
     "test_deploy_ray.py",
     "test_deploy_slurm.py",

@@ -15,7 +15,7 @@ def test_every_file_that_is_named_exists_and_is_in_one_shard() -> None:
 
 def test_all_that_needs_the_machine_to_itself_is_in_one_shard() -> None:
     """The rules of iptables, which one process at a time may change, of engine and namespaces; Slurm's queue."""
-    helpers = "ssh_servers|real_hosts"
+    helpers = "compose_projects|ssh_servers|real_hosts"
     marks = re.compile(rf'"docker", |chaos\.registry|(import|from) ({helpers})|sbatch')
     users = [path for path in TESTS.rglob("test_*.py") if marks.search(path.read_text())]
     users = [path for path in users if "mark.slow" in path.read_text() or "mark.chaos" in path.read_text()]
