@@ -67,10 +67,10 @@ HEALTHY: dict[str, tuple[str, int, dict[str, Any]]] = {
 }
 
 
-def trained(directory: Path, env: str, steps: int, settings: Mapping[str, Any]) -> Path:
+def trained(directory: Path, env: str, steps: int, settings: Mapping[str, Any], actors: int = 0) -> Path:
     dppo.train(
         env,
-        actors=0,
+        actors=actors,
         total_steps=steps,
         evaluation_episodes=0,
         verbose=False,
@@ -152,10 +152,31 @@ def test_noise_is_no_return_that_was_lost_again() -> None:
     assert named(jumping) == {}
 
 
+def of_run(history: History, **settings: Any) -> History:
+    run = dataclasses.replace(history.config.run, **settings)
+    return dataclasses.replace(history, config=dataclasses.replace(history.config, run=run))
+
+
+def test_a_run_that_begins_with_what_another_has_learnt_need_not_get_better() -> None:
+    steady, lost = history_of(mean_return=500.0), history_of(mean_return=lambda number: 500.0 - 20.0 * (number - 1))
+    assert "has not grown" in named(steady)["return"]
+    assert named(of_run(steady, init_from="runs/other")) == {}
+    assert "lower than that of the weights" in named(of_run(lost, init_from="runs/other"))["return"]
+
+
+def test_certain_actions_are_usual_once_most_is_learnt() -> None:
+    certain = history_of(
+        entropy=lambda number: 0.6 if number < 10 else 1e-4, mean_return=lambda number: min(1.0, number / 10)
+    )
+    assert named(certain) == {}
+    assert "before the task was solved" in named(of_run(certain, target_return=2.0))["exploration"]
+    never = history_of(entropy=lambda number: 0.6 if number < 10 else 1e-4, mean_return=0.0)
+    assert "exploration" in named(never)
+
+
 def test_a_run_that_was_ended_while_it_grew_is_named() -> None:
     history = history_of()
-    run = dataclasses.replace(history.config.run, target_return=475.0)
-    grown = dataclasses.replace(history, config=dataclasses.replace(history.config, run=run))
+    grown = of_run(history, target_return=475.0)
     assert "Raise run.total_steps" in named(grown)["return"]
     assert named(dataclasses.replace(grown, summary={})) == {}  # it goes on
     assert named(history) == {}  # nothing is wanted

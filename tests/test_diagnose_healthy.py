@@ -25,6 +25,8 @@ class Healthy:
     steps: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     needs: str = ""  # package of an extra
+    actors: int = 0
+    begins_with: str = ""  # another of these runs, whose weights it takes
 
 
 HEALTHY = {
@@ -46,7 +48,15 @@ HEALTHY = {
     "classic recipe, a lander": Healthy("LunarLander-v3", 40_000, {"preset": "box2d-classic", "seed": 12}, "Box2D"),
     "recipe of the tutorial": Healthy("Pendulum-v1", 24_000, {"preset": "tutorial-tuned/simple-clip", "seed": 13}),
     "pole on a slider": Healthy("InvertedPendulum-v5", 24_000, {"seed": 14}, "mujoco"),
+    "pole, of weights that balance it": Healthy("CartPole-v1", 14_000, {"seed": 15}, begins_with="pole, balanced"),
+    "actors that go on during updates": Healthy(
+        "CartPole-v1", 20_000, {"collect.max_staleness": 1, "seed": 16}, actors=3
+    ),
+    "runner without an end": Healthy("healthy_envs:Runner", 24_000, {"preset": "mujoco-classic", "seed": 17}),
+    "reward that is rare": Healthy("healthy_envs:Corridor", 20_000, {**SHORT_BATCH, "seed": 18}),
 }
+SOLVED = {"run.target_return": 475, "run.stop_at_target": True}
+SOURCES = {"pole, balanced": Healthy("CartPole-v1", 80_000, {**SOLVED, "seed": 19})}
 
 
 @pytest.mark.thin(2)
@@ -63,4 +73,9 @@ def test_nothing_is_named_in_a_run_that_learns(run: str, tmp_path: Path, monkeyp
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, module, raising=False)
     settings = {"run.target_return": None, **healthy.settings}
-    assert named(read_history(trained(tmp_path / "run", healthy.env, healthy.steps, settings))) == {}
+    if healthy.begins_with:
+        source = SOURCES[healthy.begins_with]
+        trained(tmp_path / "source", source.env, source.steps, {"run.target_return": None, **source.settings})
+        settings["init_from"] = str(tmp_path / "source")
+    run = trained(tmp_path / "run", healthy.env, healthy.steps, settings, actors=healthy.actors)
+    assert named(read_history(run)) == {}

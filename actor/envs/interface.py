@@ -77,6 +77,9 @@ class Environments(Protocol):
     def given(self, column: int, name: str) -> Any:
         """Return that leaf of a column's newest observation as its environment gave it, in its dtype; for messages."""
 
+    def single(self, column: int) -> Any:
+        """Return that column's gymnasium.Env; None where it is not an object of this process. For messages."""
+
     def waiting_for(self) -> Sequence[int]:
         """Columns whose processes have not answered yet. May be called from another thread."""
 

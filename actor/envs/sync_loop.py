@@ -153,6 +153,10 @@ class SyncLoop:
         given = self._given[column]
         return given if self._row_of is not None or given is None else given[list(self._rows).index(name)]
 
+    def single(self, column: int) -> gym.Env[Any, Any]:
+        """Return that column's environment."""
+        return self._environments[column]
+
     def step(self, env_action: np.ndarray | Leaves) -> Step:
         """Do env_action [E, ...] in column order."""
         row_of, given = self._row_of, self._given

@@ -59,15 +59,13 @@ class VectorEnvironments:
         """
         spaces = spec_of(vector.single_observation_space, vector.single_action_space)
         self.spec = msgspec.structs.replace(spaces, metrics=metrics)
-        self._metrics = metrics
-        self.envs = vector.num_envs
+        self._metrics, self.envs = metrics, vector.num_envs
         self._mode = _autoreset_mode(vector)
         self.description = (
             f"{kind}: {type(vector.unwrapped).__name__} of {self.envs} environments, {self._mode.name} autoreset, "
             + ("a seed for each" if seeding == "per_column" else "one seed for all of them")
         )
-        self._vector = vector
-        self._make = make
+        self._vector, self._make = vector, make
         self._answers = _answers(vector)
         self._seeding = seeding
         space, leaves = vector.single_observation_space, self.spec.observation
@@ -134,6 +132,9 @@ class VectorEnvironments:
     def given(self, column: int, name: str) -> Any:
         """Return that leaf of a column's newest observation before its conversion to the wire's dtype; for messages."""
         return self._given[name][column] if self._given else None
+
+    def single(self, column: int) -> None:
+        """Return None: a column of a vector environment is no environment of its own, or is in another process."""
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
         """Make the whole vector again and start E episodes; leaf name -> [E, ...]."""

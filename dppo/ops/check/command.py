@@ -17,6 +17,7 @@ from dppo.local.surroundings import kept_surroundings
 from dppo.ops.check import repeated_play
 from dppo.ops.check.deadline import Deadline, Watched
 from dppo.ops.check.judgements import judge
+from dppo.ops.check.kept_state import kept_after_reset
 from dppo.ops.check.random_play import play
 from dppo.ops.check.speed import speed
 from dppo.ops.doctor.finding import Finding, verdict
@@ -115,9 +116,7 @@ def _repeated(
             means = f"decides not everything: {parted} differs between two environments with the same seed and actions"
             found.append(Finding("warning", "seed", means, do))
         elif parted := repeated_play.difference(first, trace(used, seed, actions(seed), steps)):
-            means = f"leaks: {parted} differs from a new environment's after the same seed and actions"
-            do = "Set everything in reset() that step() changes."
-            found.append(Finding("error", "reset", means, do))
+            found.append(_leak(parted, used, one, seed))
         other_actions = trace(other, seed, actions(seed + OTHER_SEED), steps)
         if not found and first.rewards and repeated_play.difference(first, other_actions) is None:
             means = f"change nothing: other actions give the same {len(first.rewards)} steps"
@@ -126,3 +125,15 @@ def _repeated(
             means = f"{', '.join(dead)}: from lowest to highest nothing changes in {steps} steps"
             found.append(Finding("warning", "actions", means, "Leave it out, or connect it."))
     return found or [Finding("ok", "seed", "the same seed and actions give the same steps, before and after a reset")]
+
+
+def _leak(parted: repeated_play.Difference, used: Environments, new: Environments, seed: int) -> Finding:
+    """Return what a reset keeps of the episodes before, by name where it is an attribute of the environment."""
+    means = f"{parted} differs from a new environment's after the same seed and actions"
+    kept = kept_after_reset(used, new, seed)
+    if kept is not None and kept.is_order_of_contacts and parted.step:
+        means += f"; bodies and first observation are the same: Box2D keeps the order of contacts in self.{kept.world}"
+        do = f"Training does not depend on it; for exact repeats, make self.{kept.world} anew in reset()."
+        return Finding("ok", "reset", means, do)
+    means += f"; after reset(), {kept.shown}" if kept is not None and kept.shown else ""
+    return Finding("error", "reset", f"leaks: {means}", "Set everything in reset() that step() changes.")

@@ -93,6 +93,10 @@ class Watched:
         """Return that leaf as its environment gave it."""
         return self._inner.given(column, name)
 
+    def single(self, column: int) -> Any:
+        """Return that column's environment."""
+        return self._inner.single(column)
+
     def waiting_for(self) -> Sequence[int]:
         """Columns whose processes have not answered yet."""
         return self._inner.waiting_for()

@@ -36,7 +36,7 @@ class Difference:
     what: str  # a leaf, "reward", "terminated", "truncated"
 
     def __str__(self) -> str:
-        where = "the first observation" if not self.step else f"step {self.step}"
+        where = "the first reset()" if not self.step else f"step {self.step}"
         return f"{self.what} of {where}"
 
 

@@ -30,6 +30,8 @@ FAR = 20  # horizons of gamma in an episode
 STILL_GAINING = 0.1  # of all that the return has gained, in the last third of the updates
 COLLAPSED = 0.5  # of what the return had gained
 NOISE = 4.0  # times the median change of the return from one update to the next
+FORGOTTEN = 0.3  # of the first return, by which a run that began with weights of another is below it
+LEARNT = 0.5  # of what the return has gained, before which actions that became certain are too early
 STRAGGLER = 0.2  # times the median actor's steps
 FEW_EPISODES = 5
 LONG_EPISODE = 250  # steps of each environment, before which none needs to have ended
@@ -80,8 +82,9 @@ def exploration(history: History) -> list[Finding]:
         found.append(Finding("warning", "exploration", means, f"Raise {weight}, or lower ppo.learning_rate."))
     if not np.isfinite(std).any() and entropy[0] > 0 and not _is_solved(history):
         left = entropy[-1] / entropy[0]
-        if left < ENTROPY_GONE:
-            means = f"actions became certain (entropy {entropy[0]:.2g} to {entropy[-1]:.1g}) before the task was solved"
+        if left < ENTROPY_GONE and _certain_too_early(history):
+            what = "the task was solved" if history.config.run.target_return is not None else "most was learnt"
+            means = f"actions became certain (entropy {entropy[0]:.2g} to {entropy[-1]:.1g}) before {what}"
             found.append(Finding("warning", "exploration", means, f"Raise {weight}, or lower ppo.learning_rate."))
         elif left > ENTROPY_KEPT and ppo.entropy_coefficient > HEAVY_ENTROPY:
             means = f"actions are as random as at first (entropy {entropy[-1]:.2g})"
@@ -146,7 +149,13 @@ def returns(history: History) -> list[Finding]:
         means = f"was {best:.4g} after update {history.rows[int(np.nanargmax(mean))]['update']}, and is {last:.4g} now"
         do = "Set ppo.learning_rate_schedule: linear, or lower it; the best policy is kept: dppo evaluate RUN --best."
         found.append(Finding("error", "return", means, do))
-    elif _gained(history) <= 0 and not _is_solved(history):
+    elif history.config.run.init_from and first - last > max(noise, FORGOTTEN * abs(first)):
+        means = f"is lower than that of the weights it began with: {first:.4g} at first, {last:.4g} now"
+        do = (
+            f"Lower ppo.learning_rate ({history.config.ppo.learning_rate:g}): the first updates forget what was learnt."
+        )
+        found.append(Finding("warning", "return", means, do))
+    elif not history.config.run.init_from and _gained(history) <= 0 and not _is_solved(history):
         means = f"has not grown: {first:.4g} at first, {last:.4g} now"
         found.append(Finding("warning", "return", means, "Look at the environment: dppo check ENV."))
     return found + _horizon(history)
@@ -206,6 +215,22 @@ def _is_solved(history: History) -> bool:
     target = history.config.run.target_return
     best = np.nanmax(np.append(history.column("mean_return"), -np.inf))
     return target is not None and best >= target
+
+
+def _certain_too_early(history: History) -> bool:
+    """Whether the entropy was gone before the target was reached; without one, before most of the gain was there.
+
+    Where no target is known, a policy that ends certain is usual: the best one of most tasks is.
+    """
+    if history.config.run.target_return is not None:
+        return True  # of a run that has not reached it
+    entropy, mean = history.column("entropy"), history.column("mean_return")
+    known = mean[np.isfinite(mean)]
+    before = mean[: int(np.argmax(entropy < ENTROPY_GONE * entropy[0])) + 1]
+    if not len(known) or not np.isfinite(before).any():
+        return True
+    gained = known.max() - known[0]
+    return bool(gained <= 0 or np.nanmax(before) - known[0] < LEARNT * gained)
 
 
 def _gained(history: History) -> float:
