@@ -25,7 +25,8 @@ from dppo.settings.first_line import names_no_environment
 TRAIN_GRACE_SECONDS = 25.0  # for the processes of a killed run to end by themselves, with a checkpoint
 ACTOR_GRACE_SECONDS = 0.5  # for what a killed process's environments have started
 INTERRUPTED = 130  # 128 + SIGINT, what shells expect
-LONG_COMMANDS = ("train", "learner")  # whose end matters to people who have stopped reading
+LONG_COMMANDS = ("train", "learner", "tune")  # whose end matters to people who have stopped reading
+PRINT_ONLY = ("-h", "--help", "--print-config")  # flags with which they train nothing
 OUTPUT_GONE = (
     "nobody reads the output any more (`| head`, or a `| tee` that Ctrl-C ended), so this command has ended, "
     "with what it had trained kept: the same command goes on with it. `> FILE` needs no reader"
@@ -61,7 +62,7 @@ def run_command(arguments: list[str]) -> int:
         code = INTERRUPTED
     except BrokenPipeError:  # `dppo ... | head`
         drop_output()
-        if arguments[0] in LONG_COMMANDS:  # users know why the others end
+        if arguments[0] in LONG_COMMANDS and not set(PRINT_ONLY) & set(arguments):  # users know why the others end
             with contextlib.suppress(OSError):  # `dppo ... 2>&1 | head`
                 _fail(OUTPUT_GONE, 1)
         code = 1

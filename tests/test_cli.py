@@ -212,7 +212,16 @@ def test_evaluate_prints_one_object(capsys: pytest.CaptureFixture[str], monkeypa
     assert "return 1.0 +- 0.0" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("command", "says"), [(("train", "CartPole-v1"), True), (("plot", "runs/x"), False)])
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("train", "CartPole-v1"), True),
+        (("tune", "CartPole-v1"), True),
+        (("plot", "runs/x"), False),
+        (("learner", "--help"), False),
+        (("train", "CartPole-v1", "--print-config"), False),
+    ],
+)
 def test_a_run_whose_output_nobody_reads_ends_with_a_word(
     command: tuple[str, ...], says: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

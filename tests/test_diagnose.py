@@ -164,6 +164,19 @@ def test_a_run_that_begins_with_what_another_has_learnt_need_not_get_better() ->
     assert "lower than that of the weights" in named(of_run(lost, init_from="runs/other"))["return"]
 
 
+def with_collect(history: History, **settings: Any) -> History:
+    collect = dataclasses.replace(history.config.collect, **settings)
+    return dataclasses.replace(history, config=dataclasses.replace(history.config, collect=collect))
+
+
+def test_batches_of_actors_that_go_on_may_hold_more_and_no_setting_is_advised_that_is_refused() -> None:
+    large, huge = history_of(batch_steps=1_950), history_of(batch_steps=4_000)
+    assert "even_shares" in named(large)["batches"]
+    assert named(with_collect(large, max_staleness=1)) == {}
+    assert "or take fewer actors" in named(with_collect(huge, max_staleness=1))["batches"]
+    assert "or take fewer actors" in named(with_collect(huge, rule="even_shares"))["batches"]
+
+
 def test_certain_actions_are_usual_once_most_is_learnt() -> None:
     certain = history_of(
         entropy=lambda number: 0.6 if number < 10 else 1e-4, mean_return=lambda number: min(1.0, number / 10)

@@ -175,6 +175,37 @@ def test_a_search_goes_on_where_it_was_ended(
         tune(config_of(folder, check_seeds=0, prune=False, **{"ppo.gamma": 0.5}))
 
 
+def test_a_trial_that_was_cut_off_is_tried_again_and_leaves_no_folder(tmp_path: Path, training: FakeTraining) -> None:
+    folder = tmp_path / "search"
+    training.fail_at = 2
+    assert tune(config_of(folder, check_seeds=0, prune=False)) == 130
+    cut_off = folder / "trial-2" / "seed-1"
+    cut_off.mkdir(parents=True)  # as a run that was ended leaves it
+    training.fail_at = -1
+    assert tune(config_of(folder, check_seeds=0, prune=False)) == 0
+    records = trials(folder)
+    assert [record["state"] for record in records[:4]] == ["complete", "complete", "fail", "complete"]
+    assert records[3]["settings"] == records[2]["settings"]
+    assert len(training.rates) == 12
+    assert not cut_off.exists()
+
+
+def test_jobs_share_the_comparison_at_the_end(
+    tmp_path: Path, training: FakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting = threading.Barrier(2, timeout=60)
+    one_after_the_other = training.__call__
+
+    def together(config: TrainConfig, directory: Path, *others: Any) -> Curve:
+        if directory.parent.name.startswith("check-"):
+            meeting.wait()  # breaks where one job trains them all
+        return one_after_the_other(config, directory, *others)
+
+    monkeypatch.setattr("dppo.tune.study.train", together)
+    assert tune(config_of(tmp_path / "search", trials=4, check_seeds=3, jobs=2)) == 0
+    assert sorted(training.seeds[4:]) == [2, 2, 3, 3, 4, 4]
+
+
 def test_choices_may_be_lists(tmp_path: Path, training: FakeTraining) -> None:
     config = config_of(tmp_path / "search", trials=3, check_seeds=1)
     Path(config.space).write_text("network.policy_hidden: {choices: [[64, 64], [256]]}\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
@@ -63,18 +64,24 @@ def _check(search: Any) -> dict[str, list[float]]:
         raise DppoError("no trial has a value: each was ended early or has failed")
     first = config.train.learner.run.seed + config.trial_seeds
     seeds = range(first, first + config.check_seeds)
-    numbers: dict[str, list[float]] = {}
-    for name, kept, chosen in (("start", "start", {}), ("best", f"trial {best.number}", best.params)) if seeds else ():
-        numbers[name] = []
-        for seed in seeds:
-            value = search.checked(kept, seed)
+    kept = {"start": "start", "best": f"trial {best.number}"} if seeds else {}
+    left = deque((name, seed) for name in kept for seed in seeds)
+
+    def work(job: int) -> None:
+        while True:
+            try:
+                name, seed = left.popleft()
+            except IndexError:
+                return
+            value = search.checked(kept[name], seed)
             if value is None:
-                run = search.settings_of(chosen)
-                value = search.train_one(run, f"check-{name}", seed, lambda curve: False)
-                search.keep_check(kept, seed, value)
-            numbers[name].append(value)
+                run = search.settings_of(best.params if name == "best" else {})
+                value = search.train_one(run, f"check-{name}", seed, lambda curve: False, job)
+                search.keep_check(kept[name], seed, value)
             _print(f"{name} settings, seed {seed}: {config.objective} {value:.4g}")
-    return numbers
+
+    search.in_jobs(work)
+    return {name: [search.checked(kept[name], seed) for seed in seeds] for name in kept}
 
 
 def _finish(search: Any, space: Sequence[Parameter], checks: dict[str, list[float]]) -> None:

@@ -57,8 +57,15 @@ class Search:
         seed = config.train.learner.run.seed + len(self.study.get_trials(deepcopy=False))  # a search that goes on
         self.study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=config.jobs > 1)
         self._keep_base()
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):  # of a search that was killed
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Have trials that a search left unfinished, ended or killed, tried again with the same settings."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(trial.number, state=TrialState.FAIL)
+            self._forget(f"trial-{trial.number}")
+            if len(trial.params) == len(self.space):
+                self.study.enqueue_trial(trial.params)
 
     def _keep_base(self) -> None:
         base = json.loads(json.dumps(_base(self.config, self.space), default=str))
@@ -85,11 +92,15 @@ class Search:
 
     def run(self, note: Callable[[str], None]) -> None:
         """Try until there are enough trials. Raises DppoError where nothing works, Interrupted by the user."""
+        self.in_jobs(lambda job: self._work(job, note))
+
+    def in_jobs(self, work: Callable[[int], None]) -> None:
+        """Call `work` with the number of each job, at the same time. Where one raises, all end, and it is raised."""
         if self.config.jobs == 1:
-            self._work(0, note)
+            work(0)
             return
         with ThreadPoolExecutor(self.config.jobs) as pool:
-            working = [pool.submit(self._work, job, note) for job in range(self.config.jobs)]
+            working = [pool.submit(work, job) for job in range(self.config.jobs)]
             failed = [error for one in as_completed(working) if (error := self._ended_by(one)) is not None]
         if failed:
             raise next((error for error in failed if not isinstance(error, Interrupted)), failed[0])
@@ -162,7 +173,8 @@ class Search:
 
     def keep_check(self, name: str, seed: int, value: float) -> None:
         """Keep the number of a training of the comparison: the same command does not train it again."""
-        self.study.set_user_attr(CHECKS, {**self.study.user_attrs.get(CHECKS, {}), f"{name} {seed}": value})
+        with self._lock:
+            self.study.set_user_attr(CHECKS, {**self.study.user_attrs.get(CHECKS, {}), f"{name} {seed}": value})
 
     def _value(self, trial: optuna.Trial, job: int) -> float:
         config = self.settings_of({parameter.path: parameter.suggest(trial) for parameter in self.space})

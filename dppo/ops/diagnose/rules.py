@@ -23,6 +23,7 @@ BLIND_CRITIC = 0.15  # explained variance; from 0.3 on
 POOR_VALUES = 0.25  # loss of normalised values; below 0.1 after the first updates
 GRADIENT = 100.0  # times max_grad_norm; up to 10
 OVERSHOT = 1.5  # times batch_steps; up to 1.17
+OVERSHOT_GOING_ON = 3.0  # likewise, where actors go on during updates and a batch takes what they have made; up to 1.9
 SHORT_SEGMENT = 4  # steps of an environment in a batch
 LEFT_OUT = 0.001  # share of steps
 DROPPED = 0.1  # share of sealed steps
@@ -113,9 +114,10 @@ def batches(history: History) -> list[Finding]:
     collect, found = history.config.collect, list[Finding]()
     size = history.median("batch_steps")
     environments = int(history.summary.get("environments") or 0)
-    if size > OVERSHOT * collect.batch_steps:
+    if size > (OVERSHOT_GOING_ON if collect.max_staleness else OVERSHOT) * collect.batch_steps:
         means = f"hold {size:,.0f} steps (median), and {collect.batch_steps:,} were asked for"
-        do = "Raise collect.batch_steps, or set collect.rule: even_shares."
+        may_share = collect.rule == "minimum" and not collect.max_staleness
+        do = f"Raise collect.batch_steps, or {'set collect.rule: even_shares' if may_share else 'take fewer actors'}."
         found.append(Finding("warning", "batches", means, do))
     if environments and size / environments < SHORT_SEGMENT:
         means = (
