@@ -82,7 +82,7 @@ def combinations() -> Iterator[Combination]:
     seen: set[Any] = set()
     left = Counter(RARE)
     for _ in range(COMBINATIONS):
-        drawn = [{name: str(random.choice(values)) for name, values in FACTORS.items()} for _ in range(400)]
+        drawn = [{name: values[random.integers(len(values))] for name, values in FACTORS.items()} for _ in range(400)]
         allowed = [of for of in drawn if not refusal(of) and all(left[value] for value in RARE if value in of.values())]
         best = max(allowed, key=lambda of: len(pairs(of) - seen))
         seen |= pairs(best)
