@@ -12,9 +12,9 @@ from dppo.ops.trace_reader import TraceEvent
 from dppo.protocol.errors import UsageError
 from dppo.watch.timeline.clock import RunClock
 from dppo.watch.timeline.command import plot_timeline, read_timeline, section_of_report
-from dppo.watch.timeline.drawing import figure_of
+from dppo.watch.timeline.drawing import HEIGHT, figure_of
 from dppo.watch.timeline.lanes import Board, Doing
-from dppo.watch.timeline.rows import MOST_NAMED, MOST_ROWS, rows_of, slowest_of
+from dppo.watch.timeline.rows import MOST_ROWS, rows_of, slowest_of
 from dppo.watch.timeline.summary import summary, verdict_of
 from dppo.watch.timeline.traces import Extent, chosen_window
 
@@ -174,7 +174,7 @@ def crowd(hosts: int, actors: int) -> Board:
     return board
 
 
-@pytest.mark.parametrize(("hosts", "actors", "rows"), [(3, 4, 12), (10, 30, 10 + MOST_NAMED), (300, 1, 1 + MOST_NAMED)])
+@pytest.mark.parametrize(("hosts", "actors", "rows"), [(3, 4, 12), (10, 30, 11), (300, 1, 2)])
 def test_actors_that_do_not_fit_are_shown_by_host_and_the_worst_by_name(hosts: int, actors: int, rows: int) -> None:
     board = crowd(hosts, actors)
     found = rows_of(board.actors)
@@ -187,6 +187,20 @@ def test_actors_that_do_not_fit_are_shown_by_host_and_the_worst_by_name(hosts: i
     slowest = slowest_of(board.actors)
     assert slowest is not None
     assert (slowest[0].name, slowest[1]) == (slow, pytest.approx(10.0))
+
+
+@pytest.mark.parametrize("updates", [0, 7, 100_000])
+def test_shares_of_merged_columns_add_up_to_the_height_of_their_lane(updates: int) -> None:
+    board = crowd(3, 20)
+    board.updates = updates
+    board.is_fine = False
+    (axes,) = figure_of(board, title="", lines=(), origin=None).axes
+    green, grey = (axes.collections[0], axes.collections[1])
+    (of_green,), (of_grey,) = green.get_paths(), grey.get_paths()
+    assert of_green.vertices[:, 1].max() == pytest.approx(HEIGHT / 2)
+    assert of_grey.vertices[:, 1].min() == pytest.approx(-HEIGHT / 2, abs=1e-3)
+    assert of_green.vertices[:, 0].min() == 0.0
+    assert of_grey.vertices[:, 0].max() == pytest.approx(10.0)
 
 
 def test_the_verdict_is_the_one_of_the_live_screen() -> None:

@@ -11,8 +11,8 @@ from dppo.local.log_files import SUFFIX
 from dppo.protocol.errors import UsageError
 from dppo.watch.timeline.drawing import figure_of, picture_of
 from dppo.watch.timeline.lanes import Board
-from dppo.watch.timeline.rows import slowest_of
-from dppo.watch.timeline.summary import ALIKE, summary, verdict_of
+from dppo.watch.timeline.rows import ALIKE, slowest_of
+from dppo.watch.timeline.summary import summary, verdict_of
 from dppo.watch.timeline.traces import Extent, board_of, chosen_window, extent_of, learner_traces
 
 TIMELINE_FILE = "timeline.png"

@@ -34,6 +34,8 @@ HEIGHT = 0.72  # of a lane, of its row
 MOST_SPANS_A_LANE = 400  # beyond it they are narrower than what can be seen
 MOST_TICKS_A_LANE = 400
 GAP = 0.5  # rows between groups
+UPDATES_A_COLUMN = 3
+FEWEST_DRAWN = 25  # columns
 ABOVE = 0.8  # rows between figures and what is above them
 SMALL = 8.0  # points
 
@@ -49,15 +51,17 @@ def figure_of(board: Board, *, title: str, lines: Sequence[str], origin: float |
     figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     axes = figure.subplots()
     is_fine = board.is_fine and all(len(lane.spans) <= MOST_SPANS_A_LANE for row in rows for lane in row.lanes)
+    merged = _merged(board)
     for row, place in zip(rows, places, strict=True):
         if is_fine and len(row.lanes) == 1:
             _spans(axes, row.lanes[0], place)
         else:
-            _shares(axes, row, place, board)
+            _shares(axes, row, place, board, merged=1 if is_fine else merged)
         _figures(axes, row, place)
     _heads(axes, rows, places)
     _marks(axes, board, {lane.name: place for row, place in zip(rows, places, strict=True) for lane in row.lanes})
-    _dress(axes, board, rows, places, origin=origin, is_fine=is_fine)
+    mean_seconds = 0.0 if is_fine else merged * board.column_seconds
+    _dress(axes, board, rows, places, origin=origin, mean_seconds=mean_seconds)
     axes.set_title("\n".join(lines), loc="left", fontsize=SMALL + 1, pad=16.0 if board.starts else 6.0)
     figure.suptitle(title, x=0.01, ha="left", fontsize="large", fontweight="bold")
     _legend(figure, board, rows)
@@ -89,10 +93,18 @@ def _spans(axes: Any, lane: Lane, place: float) -> None:
         axes.vlines(lane.rollouts, place + HEIGHT / 6, place + HEIGHT / 2, color="black", linewidth=0.6, alpha=0.7)
 
 
-def _shares(axes: Any, row: Row, place: float, board: Board) -> None:
-    """Draw the shares of activities in each column, one above the other."""
-    columns = row.columns / board.column_seconds  # [activities, columns]
-    edges = np.linspace(*board.window, columns.shape[1] + 1)
+def _merged(board: Board) -> int:
+    """Return how many columns to draw as one, so that each has some updates in it: else they look like a comb."""
+    columns = board.columns
+    an_update = columns / max(1, board.updates)
+    return max(1, min(round(UPDATES_A_COLUMN * an_update), columns // FEWEST_DRAWN))
+
+
+def _shares(axes: Any, row: Row, place: float, board: Board, *, merged: int) -> None:
+    """Draw the shares of activities in each column, one above the other. merged: columns that are drawn as one."""
+    starts = np.arange(0, row.columns.shape[1], merged)
+    edges = board.window[0] + board.column_seconds * np.append(starts, row.columns.shape[1])
+    columns = np.add.reduceat(row.columns, starts, axis=1) / np.diff(edges)  # [activities, columns]
     bottom = np.full(columns.shape[1], place + HEIGHT / 2)
     for doing, colour in COLOURS.items():
         top = bottom - HEIGHT * columns[PLACES[doing]]
@@ -135,7 +147,7 @@ def _marks(axes: Any, board: Board, places: dict[str, float]) -> None:
 
 
 def _dress(
-    axes: Any, board: Board, rows: Sequence[Row], places: Sequence[float], *, origin: float | None, is_fine: bool
+    axes: Any, board: Board, rows: Sequence[Row], places: Sequence[float], *, origin: float | None, mean_seconds: float
 ) -> None:
     axes.set_xlim(*board.window)
     axes.set_ylim(places[-1] + 0.7, -0.7)
@@ -147,7 +159,7 @@ def _dress(
     since = "" if origin is None else f" ({datetime.fromtimestamp(origin, UTC):%Y-%m-%d %H:%M:%S} UTC)"
     one = len(board.learners) == 1
     clock = "the learner's clock" if one else "the learners' clocks, compared by their times of day"
-    columns = "" if is_fine else f"; a column is the mean of {board.column_seconds:.2g} s"
+    columns = f"; a column is the mean of {mean_seconds:.2g} s" if mean_seconds else ""
     axes.set_xlabel(f"seconds since the first start{since}, by {clock}{columns}", fontsize=SMALL + 1)
 
 

@@ -152,13 +152,13 @@ class Board:
         self.updates = 0  # in the window, of the first learner
         self.left_out = 0  # records that the traces lack
         columns = MOST_CELLS // max(1, lanes)
-        self._columns = max(FEWEST_COLUMNS, min(MOST_COLUMNS, columns))
+        self.columns = max(FEWEST_COLUMNS, min(MOST_COLUMNS, columns))
         self._spans = 0
 
     @property
     def column_seconds(self) -> float:
         """Return the width of a column."""
-        return (self.window[1] - self.window[0]) / self._columns
+        return (self.window[1] - self.window[0]) / self.columns
 
     @property
     def actors(self) -> list[Lane]:
@@ -174,7 +174,7 @@ class Board:
         """Return the lane of that name, made where there is none yet."""
         key = f"learner {name}" if is_learner else name
         if key not in self.lanes:
-            self.lanes[key] = Lane(name, is_learner, np.zeros((len(Doing), self._columns), np.float32))
+            self.lanes[key] = Lane(name, is_learner, np.zeros((len(Doing), self.columns), np.float32))
         return self.lanes[key]
 
     def covers(self, seconds: float) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -13,6 +13,9 @@ from dppo.watch.timeline.lanes import Doing, Lane
 MOST_ROWS = 40
 MOST_HOSTS = 24
 MOST_NAMED = 10  # actors by name, beside hosts
+ALIKE = 1.25  # times slower than the median actor, below which no actor is called slow
+ALONE = 0.05  # of all that learners waited for single actors, below which one is not worth a name
+ABSENT = 0.5  # share of the longest presence of any, below which an actor is called absent
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def rows_of(actors: Sequence[Lane]) -> list[Row]:
     """Return an actor a row; where they do not fit, hosts (or all actors as one), then the actors that stand out."""
     if len(actors) <= MOST_ROWS:
         return [Row(lane.name, lane.host, (lane,)) for lane in in_order_of_hosts(actors)]
-    hosts = hosts_of(actors)
+    hosts = [replace(row, group="") for row in hosts_of(actors)]
     if len(hosts) > MOST_HOSTS:
         hosts = [Row(f"all actors ({len(actors)})", "", tuple(actors))]
     worst = [Row(lane.name, "\0by name", (lane,)) for lane in standing_out(actors)[:MOST_NAMED]]
@@ -68,12 +71,21 @@ def in_order_of_hosts(actors: Sequence[Lane]) -> list[Lane]:
 
 
 def standing_out(actors: Sequence[Lane]) -> list[Lane]:
-    """Return the actors, first those for which learners waited longest, then the slowest, then the absent."""
+    """Return actors for which learners waited, the longest first, then slow and absent ones."""
+    speeds = [lane.speed for lane in actors if math.isfinite(lane.speed)]
+    usual = median(speeds) if speeds else math.nan
+    waited = sum(lane.lost_seconds for lane in actors)
+    longest = max((lane.here_seconds for lane in actors), default=0.0)
+
+    def is_odd(lane: Lane) -> bool:
+        is_slow = usual / lane.speed >= ALIKE if math.isfinite(lane.speed) else lane.here_seconds > 0
+        is_absent = lane.here_seconds < ABSENT * longest
+        return lane.lost_seconds > ALONE * waited or is_slow or is_absent
 
     def badness(lane: Lane) -> tuple[float, float, float]:
         return -lane.lost_seconds, lane.speed if math.isfinite(lane.speed) else 0.0, lane.here_seconds
 
-    return sorted(actors, key=badness)
+    return sorted(filter(is_odd, actors), key=badness)
 
 
 def slowest_of(actors: Sequence[Lane]) -> tuple[Lane, float] | None:

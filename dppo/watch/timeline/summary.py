@@ -9,14 +9,12 @@ from statistics import median
 from dppo.learner.telemetry.status import ActorStatus
 from dppo.local.verdict import verdict_on
 from dppo.watch.timeline.lanes import TASKS, Board, Doing, Happening, Lane, StopWait
-from dppo.watch.timeline.rows import Row, hosts_of, in_order_of_hosts, slowest_of
+from dppo.watch.timeline.rows import ALIKE, ALONE, Row, hosts_of, in_order_of_hosts, slowest_of
 
 MOST_ACTORS = 12  # a line each; with more, only hosts have one
 MOST_HOST_LINES = 20
 MOST_STOPS = 10
 MOST_NAMES = 4
-ALIKE = 1.25  # times slower than the median actor, below which no actor is called slow
-ALONE = 0.05  # of all waits, below which what an actor costs alone is not worth a name
 ALIKE_ANSWERS = 0.8  # of a wait: where the last but one answers so late, the last one did not cause it
 QUIET_SECONDS = 0.05  # a wait after STOP that is not worth a line
 PARTS = {Doing.WORKING: "collect", Doing.UPDATING: "update", Doing.STOPPING: "stop", Doing.PUBLISHING: "publish"}
@@ -119,7 +117,7 @@ def _stops(stops: Sequence[StopWait]) -> list[str]:
     shown = heapq.nlargest(MOST_STOPS, worth, key=lambda stop: stop.seconds)
     lines += [f"  {_stop(stop)}" for stop in sorted(shown, key=lambda stop: stop.began)]
     if len(worth) > len(shown):
-        lines.append(f"  and {len(worth) - len(shown)} shorter ones")
+        lines.append(f"  and {len(worth) - len(shown)} shorter")
     return lines
 
 
