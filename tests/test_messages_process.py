@@ -111,6 +111,27 @@ def test_streams_that_are_closed_lead_nowhere_and_no_socket_gets_their_numbers(t
     assert int(number) > 2
 
 
+CALLS = """
+import os, sys
+from dppo.api import run_process, training
+def run(*arguments, **rest):
+    with open("result", "w") as file:
+        print(*os.pipe(), sys.stdout, file=file)
+    return 130
+run_process.run_process = run
+training.train("CartPole-v1", actors=1, directory="run", preset="none")
+"""
+
+
+def test_a_run_that_a_program_without_streams_starts_has_pipes_of_other_numbers(tmp_path: Path) -> None:
+    command = ["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, CALLS]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=environ, check=False, timeout=60)
+    reading, writing, stream = (tmp_path / "result").read_text().split()
+    assert min(int(reading), int(writing)) > 2
+    assert stream == "None"  # the program's own stay as they are
+
+
 @pytest.mark.parametrize("arguments", [("runs",), ("train", "--print-config"), ("--help",)], ids=" ".join)
 def test_an_output_that_takes_nothing_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     (tmp_path / "runs/a").mkdir(parents=True)

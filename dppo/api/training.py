@@ -11,6 +11,7 @@ from dppo.api.results import Result, read_result
 from dppo.api.wording import in_python_words, python_words
 from dppo.local.launch_texts import LaunchTexts
 from dppo.local.launching import in_new_directory, placed, with_run
+from dppo.local.process_end import hold_standard_descriptors
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.settings.first_line import preset_text
@@ -69,6 +70,7 @@ def train(
 
 def _run(chosen: TrainConfig, *, verbose: bool, hooks: object | None, texts: LaunchTexts) -> int:
     """Train, in a process of its own or here; returns the exit code of `dppo train`."""
+    hold_standard_descriptors()
     if chosen.actors:
         from dppo.api.run_process import run_process
 

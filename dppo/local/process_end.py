@@ -31,13 +31,13 @@ def use_utf8() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _open_what_is_closed() -> None:
+def hold_standard_descriptors() -> None:
     """Have standard input, output and error lead nowhere where they are closed (`>&-`, some daemons).
 
-    Else the next file or socket gets one of their numbers, and what Python or a library prints goes into it.
+    Else the next file or pipe gets one of their numbers: what Python or a library prints goes into it, and a process
+    that is to inherit it gets its own output in its place.
     """
-    closed = [(number, name) for number, name in enumerate(("stdin", "stdout", "stderr")) if getattr(sys, name) is None]
-    for number, _ in closed:
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
@@ -46,9 +46,14 @@ def _open_what_is_closed() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
             os.set_inheritable(number, True)  # for our own processes
-    for number, name in closed:
-        mode = "w" if number else "r"
-        setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for as long as the process
+
+
+def _open_what_is_closed() -> None:
+    """Do that, and give Python a stream for each that it found closed at its start."""
+    hold_standard_descriptors()
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- for as long as the process
 
 
 def is_of_output(error: OSError) -> bool:
