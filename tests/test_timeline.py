@@ -187,6 +187,18 @@ def test_an_actor_that_may_send_nothing_more_waits(monkeypatch: pytest.MonkeyPat
     assert board.lane("b").seconds[Doing.WORKING] == pytest.approx(2.0)
 
 
+def test_updates_without_stop_are_counted_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Simulation(max_staleness=2) as world:
+        traced = World(world, monkeypatch)
+        world.start("a")
+        world.start("b")
+        world.run_until_updates(6)
+        board = board_from(traced, tmp_path)
+    assert board.updates == world.updates
+    assert not board.stops  # nobody is sent STOP
+    assert all(lane.seconds[Doing.STOPPING] == 0 for lane in board.actors)
+
+
 def test_the_actors_of_a_lost_relay_are_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with Simulation(is_relayed=True) as world:
         traced = World(world, monkeypatch)

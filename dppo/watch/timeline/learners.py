@@ -20,9 +20,11 @@ OF_PUBLISHING = ("publish", "state", "sent")  # events by which a policy leaves
 SEPARATOR = ", "  # between the names of one record
 
 
-def is_update(was_updating: bool, state: str) -> bool:
-    """Whether the next phase says that an update is done: a policy follows, or the end of the run."""
-    return was_updating and state in ("collecting", "draining")
+def is_update(event: TraceEvent) -> bool:
+    """Whether the event says that an update is done: a policy follows, or the end of the run."""
+    if event.event == "publish":
+        return event.state == "updating"
+    return event.event == "state" and event.state == "draining" and event.fields.get("before") == "updating"
 
 
 class LearnerView:
@@ -50,10 +52,9 @@ class LearnerView:
         elif self._doing is Doing.AWAY and event.state in PHASES:  # the file begins in the middle
             self._has_begun, self._since, self._doing = True, now, PHASES[event.state]
             self._phase = self._doing
+        self._board.updates += is_update(event) and self._is_first and self._board.covers(now)
         match event.event:
             case "state":
-                is_trained = is_update(self._phase is Doing.UPDATING, event.state)
-                self._board.updates += is_trained and self._is_first and self._board.covers(now)
                 self._enter(PHASES.get(event.state, Doing.WAITING), now)
             case "publish":
                 self._version = int(number(event.fields, "version"))

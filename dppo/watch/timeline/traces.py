@@ -94,17 +94,17 @@ def _measure(path: Path, clock: RunClock, extent: Extent, *, is_first: bool) -> 
     phase = ""
     for event in events_of(path):
         now = clock.at(event)
+        if is_first and is_update(event):
+            extent.updates.append(now)
         if event.event == "state":
-            if is_first and is_update(phase == "updating", event.state):
-                extent.updates.append(now)
-            if is_first and not extent.first_policy and event.state == "collecting":
-                extent.first_policy = now
             if is_first and event.state in ENDS and phase not in ENDS:
                 extent.ended = now
             phase = event.state
         elif event.event == "begin":
             phase = ""
             extent.ended = math.inf if is_first else extent.ended
+        elif event.event == "publish" and not extent.first_policy:
+            extent.first_policy = now
         elif event.message == "Hello" or (event.message in TOLD and event.peer):
             extent.lanes.add(event.peer)
     extent.seconds = max(extent.seconds, clock.now)
