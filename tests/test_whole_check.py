@@ -119,6 +119,8 @@ def test_engines_come_up_before_the_slow_tests_and_go_down_after_them(check: Che
     assert calls.index("docker compose") > calls.index("docker_up up")
     shards = {call.split(":")[0].removeprefix("shard "): call for call in calls if call.startswith("shard")}
     assert shards.keys() == {"computing", "processes", "timed"}
+    makes = [call for call in calls if call.startswith("make")]
+    assert makes[0] == "make test", "as README.md says"
     assert calls.index("make ready") < min(map(calls.index, shards.values())), "pip replaces what tests start"
     timed = shards["timed"]
     assert "slurm.conf" in timed
