@@ -187,6 +187,22 @@ def test_a_docker_project_that_does_not_start_is_taken_down_and_its_learner_quot
     assert programs.calls()[-1].endswith(" down --volumes")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that the learner of another user could not read")
+def test_what_root_makes_in_a_users_directory_belongs_to_that_user_as_whom_the_learner_runs(
+    programs: Programs, wanted: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "docker-compose.yml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    programs.answer("docker", "")
+    made = wanted(engine="docker")
+    made.folder.mkdir(parents=True, exist_ok=True)
+    made.folder.joinpath("run.yaml").touch(mode=0o600)
+    os.chown(made.run.parent, 4321, 4322)
+    submitted(made)
+    for path in (made.run, made.folder, made.folder / "run.yaml"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (4321, 4322)
+
+
 def test_docker_keeps_the_logs_of_containers_and_says_which_are_not_whole(programs: Programs, tmp_path: Path) -> None:
     containers = [{"Service": name, "Name": f"dppo-x-{name}-1", "State": "exited"} for name in ("learner", "actor")]
     rows = "\n".join(map(json.dumps, containers))

@@ -5,6 +5,7 @@ Compose starts again what dies. The join line is in the project's volume `join`,
 
 import copy
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def submit(plan: Plan, rendered: Rendered) -> Deployment:
     compose = _compose(plan.name, str(compose_file.absolute()), plan.folder)
     if json_lines(run_tool([*compose, "ps", "--all", "--format", "json"])):
         raise UsageError(f"there is a compose project {plan.name} already: choose another deploy.name")
+    _hand_over(plan)
     with undone_where_it_fails([*compose, "down", "--volumes"]):
         try:
             run_tool(rendered.commands[0], seconds=START_SECONDS)
@@ -120,6 +122,16 @@ def actor_service(rank: int) -> str:
 def _scale(actors: int, learners: int) -> list[str]:
     counts = enumerate(shares_of(actors, learners))
     return [word for rank, count in counts for word in ("--scale", f"{actor_service(rank)}={count}")]
+
+
+def _hand_over(plan: Plan) -> None:
+    """Give what root has made here to the owner of the directory of runs, as whom the learner reads and writes."""
+    owner = plan.run.parent.stat() if plan.run.parent.exists() else None
+    if os.geteuid() or owner is None or not owner.st_uid:  # root's directory the container gives away as a whole
+        return
+    for path in (plan.run, plan.folder, plan.folder / SETTINGS):
+        if path.exists() and not path.is_symlink():
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _error_in(log: str) -> str:
