@@ -188,6 +188,10 @@ def test_a_trial_that_was_cut_off_is_tried_again_and_leaves_no_folder(tmp_path: 
     assert records[3]["settings"] == records[2]["settings"]
     assert len(training.rates) == 12
     assert not cut_off.exists()
+    training.fail_at = 12
+    assert tune(config_of(folder, trials=14, check_seeds=0, prune=False)) == 130
+    assert tune(config_of(folder, check_seeds=0, prune=False)) == 0  # with a trial that is not tried again
+    assert {record["state"] for record in trials(folder)} == {"complete", "fail"}
 
 
 def test_jobs_share_the_comparison_at_the_end(

@@ -88,11 +88,11 @@ def _finish(search: Any, space: Sequence[Parameter], checks: dict[str, list[floa
     from dppo.tune.results import draw_trials, write_best, write_trials
 
     best, config = search.best, search.config
-    trials = search.study.get_trials(deepcopy=False)
+    trials = [trial for trial in search.study.get_trials(deepcopy=False) if trial.params]  # others have not begun
     verdict = verdict_of(checks, config.objective)
     env = config.train.learner.env.id
     head = [
-        f"{env}: trial {best.number} of {len(trials)}, {config.objective} {best.value:.4g}",
+        f"{env}: trial {best.number}, the best of {len(search.done)}, {config.objective} {best.value:.4g}",
         *filter(None, [verdict]),
     ]
     files = [
