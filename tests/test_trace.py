@@ -11,9 +11,11 @@ from simulation import Simulation, learner_of
 from traced_worlds import World
 
 from dppo.actor.session.session import ActorSession
-from dppo.actor.session.traced_session import new_session
+from dppo.actor.session.traced_session import TracedActorSession, new_session
 from dppo.cli import main
 from dppo.learner.session.records import PeerKey
+from dppo.learner.session.session import LearnerSession
+from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.local.log_files import tracing
 from dppo.ops.doctor.run_files import traces
 from dppo.ops.trace_reader import TraceEvent, events_of, expect, figures_of
@@ -263,3 +265,25 @@ def test_a_run_in_one_process_writes_both_traces(tmp_path: Path, capfd: pytest.C
     actor = list(events_of(tmp_path / "run" / "logs" / "actor-0.trace.jsonl"))
     expect(learner, "begin", "received Hello", "publish", "state updating", "finish", "received Bye", "end")
     expect(actor, "begin", "connected", "sent Rollout", "received Bye", "state over", "sent Bye", "exit", "end")
+
+
+@pytest.mark.parametrize(
+    ("plain", "recording"), [(LearnerSession, TracedLearnerSession), (ActorSession, TracedActorSession)]
+)
+def test_whatever_makes_a_session_act_is_recorded(plain: type[Any], recording: type[Any]) -> None:
+    acts = plain.tick.__annotations__["return"]
+    methods = {
+        name
+        for name, method in vars(plain).items()
+        if not name.startswith("_") and getattr(method, "__annotations__", {}).get("return") == acts
+    }
+    assert {"tick", "receive"} <= methods
+    assert methods - vars(recording).keys() == set()
+
+
+def test_a_stop_of_several_learners_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Simulation(learners=2) as world:
+        traced = World(world, monkeypatch)
+        world.start("a")
+        world.run_until_updates(2)
+        expect(traced.of_learner(), "publish", "state collecting", "sent Stop", "received Stopped", "publish")

@@ -106,6 +106,10 @@ class TracedLearnerSession(LearnerSession):
         self._trace.event("publish", self.cycle.phase.value, fields={"version": version, "graph_bytes": len(graph)})
         return self._calls.run(lambda: super(TracedLearnerSession, self).publish(version, graph, now))
 
+    def end_collecting(self, version: int, now: float) -> list[Action]:
+        """Record that several learners have their batch together."""
+        return self._calls.run(lambda: super(TracedLearnerSession, self).end_collecting(version, now))
+
     def settle_spaces(self, spec: Spec) -> list[Action]:
         """Record that the spaces are fixed."""
         self._trace.event("settle spaces", self.cycle.phase.value)
