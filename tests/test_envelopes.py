@@ -89,4 +89,4 @@ def test_a_trace_names_each_of_them() -> None:
     session.unreachable(RELAY, 0.0)
     sent = [record["peer"] for record in records if record["event"] == "sent"]
     gone = [record["peer"] for record in records if record["event"] == "gone"]
-    assert (sent, gone) == (["relay", "one", "other"], ["one", "relay, other"])
+    assert (sent, gone) == (["relay", "one", "other"], ["one", "relay", "other"])

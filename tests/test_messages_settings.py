@@ -31,6 +31,7 @@ MAY_BE_NEGATIVE = {
     "ppo.terminal_reward",
     "network.initial_log_std",
     "run.target_return",
+    *("from_seconds", "to_seconds"),  # from the end on
 }
 MAY_BE_EMPTY = {  # text whose default is empty
     *("run.directory", "run.init_from", "run.hooks", "advertise", "write_join_file", "join", "join_file", "learner"),
