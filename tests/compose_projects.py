@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -141,9 +143,15 @@ def taken_down(stack: Stack) -> Iterator[Stack]:
 
 
 @contextmanager
-def built_images(builder: Stack) -> Iterator[str]:
-    """Build the images; yield their tag. They are removed at the end, the build cache stays."""
-    named = replace(builder, tag=f"test-{uuid.uuid4().hex[:8]}")
+def images_or_skip(places: pytest.TempPathFactory) -> Iterator[str]:
+    """Build the images, or skip where docker cannot be used; yield their tag.
+
+    They are removed at the end, the build cache stays.
+    """
+    reason = why_docker_cannot_be_used()
+    if reason:
+        pytest.skip(reason)
+    named = replace(Stack(new_project(), places.mktemp("build"), ""), tag=f"test-{uuid.uuid4().hex[:8]}")
     try:
         named.compose("build", "learner", "actor", timeout_seconds=1500)
         yield named.tag

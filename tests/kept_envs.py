@@ -24,7 +24,7 @@ b2World.__module__ = "Box2D.Box2D"
 
 
 class Body:
-    """What a world shows of a body."""
+    """A body, as its world shows it."""
 
     def __init__(self, position: float) -> None:
         self.position = position

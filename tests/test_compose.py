@@ -14,13 +14,12 @@ import pytest
 from compose_projects import (
     Stack,
     answers,
-    built_images,
     docker,
     eventually,
+    images_or_skip,
     inspect,
     new_project,
     taken_down,
-    why_docker_cannot_be_used,
 )
 
 BASE_IMAGE = "python:3.11-slim"
@@ -37,10 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def tag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    reason = why_docker_cannot_be_used()
-    if reason:
-        pytest.skip(reason)
-    with built_images(Stack(new_project(), tmp_path_factory.mktemp("build"), "")) as name:
+    with images_or_skip(tmp_path_factory) as name:
         yield name
 
 

@@ -18,14 +18,13 @@ import pytest
 from compose_projects import (
     REPOSITORY,
     Stack,
-    built_images,
     docker,
     eventually,
     free_port,
+    images_or_skip,
     kill_main_process,
     new_project,
     taken_down,
-    why_docker_cannot_be_used,
 )
 
 from dppo.protocol.security.join_line import JoinLine
@@ -49,16 +48,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def tag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    reason = why_docker_cannot_be_used()
-    if reason:
-        pytest.skip(reason)
-    with built_images(Stack(new_project(), tmp_path_factory.mktemp("build"), "")) as name:
+    with images_or_skip(tmp_path_factory) as name:
         yield name
 
 
 @pytest.fixture(scope="module")
 def address() -> str:
-    """Where the learner's port is published: on the host's side of another network, the engine's own."""
+    """Address of the learner's published port: on the host's side of another network, the engine's own."""
     return f"{docker('network', 'inspect', 'bridge', '--format', '{{(index .IPAM.Config 0).Gateway}}')}:{free_port()}"
 
 

@@ -1,4 +1,4 @@
-"""What `dppo check` says of a reset after which an environment is not as new: names of attributes, Box2D's worlds."""
+"""Findings of `dppo check` on a reset after which an environment is not as new: attributes' names, Box2D's worlds."""
 
 import gymnasium as gym
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a user's code changes in PyTorch and NumPy for its whole process changes nothing in the learner's arithmetic."""
+"""Settings of PyTorch and NumPy that a user's code changes for its process leave the learner's arithmetic as it is."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,7 @@ def looks() -> Looks:
 
 @pytest.fixture
 def changed() -> Iterator[Looks]:
-    """Everything is as a user's code may leave it."""
+    """Change all settings as a user's code may; put them back after the test."""
     before = np.geterr()
     torch.set_default_dtype(torch.float64)
     torch.set_default_device("meta")

@@ -187,11 +187,11 @@ class PlotArguments:
     """Instead of curves: a lane for each actor, by host, and one for the learner, out of the trace of one run that was
     started with --trace; and a summary in words."""
     updates: int | None = None
-    """Of a timeline: the last so many updates; empty: 10; 0: all that is in the trace."""
+    """Updates of a timeline, the last ones; empty: 10; 0: all that is in the trace."""
     from_seconds: float | None = field(default=None, metadata={"flag": "from"})
-    """Of a timeline: begin so many seconds after the first start; below 0: so many before the end."""
+    """Begin of a timeline, in seconds after the first start; below 0: before the end."""
     to_seconds: float | None = field(default=None, metadata={"flag": "to"})
-    """Of a timeline: end so many seconds after the first start; below 0: so many before the end."""
+    """End of a timeline, in seconds after the first start; below 0: before the end."""
 
     def __post_init__(self) -> None:
         given = [f"--{name.removesuffix('_seconds')}" for name in WINDOW if getattr(self, name) is not None]

@@ -81,9 +81,9 @@ def _values(environment: gym.Env[Any, Any]) -> Iterator[tuple[str, Any]]:
             left -= 1
             if not left:
                 return
-        if layer is environment.unwrapped:
+        if not isinstance(layer, gym.Wrapper):
             return
-        layer = layer.env  # type: ignore[attr-defined]
+        layer = layer.env
 
 
 def _below(holder: Any, prefix: str, seen: set[int], depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
