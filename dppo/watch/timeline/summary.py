@@ -96,7 +96,8 @@ def _slowest(actors: Sequence[Lane]) -> list[str]:
     if found is None:
         return []
     lane, times = found
-    speed = f"{lane.name}, {lane.speed:,.3g} steps/s in each environment"
+    rate = f"{lane.speed:,.0f}" if lane.speed >= 100 else f"{lane.speed:.3g}"
+    speed = f"{lane.name}, {rate} steps/s in each environment"
     if times < ALIKE:
         return [f"no actor is slow: the slowest is {speed}, {times:.2f}x slower than the median"]
     return [f"slowest: {speed}, {times:.1f}x slower than the median actor"]
@@ -132,7 +133,7 @@ def _last_to_stop(stops: Sequence[StopWait]) -> str:
     if not worth:
         return "no actor alone kept it waiting: all answer at about the same time"
     first = sorted(worth, key=lambda name: -lost[name])[:MOST_NAMES]
-    named = [f"{name} {counts[name]} times, {_seconds(lost[name])} after all others" for name in first]
+    named = [f"{name} {counts[name]} times, by {_seconds(lost[name])} in all" for name in first]
     return f"last to stop: {'; '.join(named)}"
 
 
