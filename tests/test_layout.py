@@ -255,13 +255,24 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
 def test_importing_what_an_actor_needs_imports_nothing_of_the_learner(package: str) -> None:
     modules = [dotted(path) for path in sources(package) if path.name != "__main__.py"]
     assert len(modules) > 5
+    assert imported_with(modules, LEARNING_LIBRARIES | {"dppo.learner", "dppo.cli"}) == []
+
+
+def test_a_learner_listens_before_it_imports_pytorch() -> None:
+    """For which it takes seconds: its actors make their environments meanwhile."""
+    modules = ["dppo.cli", "dppo.local.train", "dppo.local.learner_command", "dppo.learner.service"]
+    assert imported_with(modules, LEARNING_LIBRARIES - {"safetensors"}) == []
+
+
+def imported_with(modules: list[str], names: set[str]) -> list[str]:
+    """Return those of the names that a process has imported with these modules."""
     program = "\n".join(
         [
             "import importlib, sys",
             f"for module in {modules}: importlib.import_module(module)",
-            f"print(sorted({LEARNING_LIBRARIES | {'dppo.learner', 'dppo.cli'}} & sys.modules.keys()))",
+            f"print(*sorted({names} & sys.modules.keys()))",
         ]
     )
     printed = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
     assert printed.stderr == ""
-    assert printed.stdout.strip() == "[]"
+    return printed.stdout.split()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dppo.learner.models.memory import AnyMemory
-from dppo.learner.ppo.frames import Frames
+from dppo.learner.ppo.frame_tensors import Frames
 from dppo.learner.ppo.sequences import Pack, Sequences
 
 PART_ROWS = 4096  # that are encoded at a time where features are not kept

@@ -33,7 +33,7 @@ from dppo.learner.ppo.epochs import (
     run_critic_epochs,
     run_epochs,
 )
-from dppo.learner.ppo.frames import tensors_of, whole
+from dppo.learner.ppo.frame_tensors import tensors_of, whole
 from dppo.learner.ppo.guarded_update import train_or_take_back
 from dppo.learner.ppo.judged_rows import estimated, judged, unjudged
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
