@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 import pytest
-from group_threads import store
+from group_threads import groups, store
 from test_learner_group import status_of
 
+from dppo.learner.group.errors import GroupError
 from dppo.learner.group.notices import Notice, Notices
 from dppo.learner.group.torch_stores import Store
 
@@ -65,6 +66,27 @@ def test_each_rank_is_told_of_the_others_and_rank_0_of_their_status(shared: Stor
     assert ranks[1].notices.statuses == []
     for rank in ranks:
         rank.notices.close()
+
+
+def test_silence_grows_for_a_rank_that_is_gone_and_for_no_other(shared: Store) -> None:
+    ranks = [Rank(shared, rank) for rank in range(3)]
+    assert ranks[0].wait_for({1: 0, 2: 0})
+    ranks[2].notices.close()
+    assert in_a_while(lambda: ranks[0].notices.silence[2] >= 1.0)
+    assert ranks[0].notices.silence[1] < ranks[0].notices.silence[2]
+    for rank in ranks[:2]:
+        rank.notices.close()
+
+
+def test_a_wait_ends_where_the_one_that_is_waited_for_is_gone(shared: Store) -> None:
+    waiting = groups(shared)[0]
+
+    def gone() -> None:
+        raise GroupError("rank 1 gave no sign of life")
+
+    waiting.watch(gone)
+    with pytest.raises(GroupError, match="rank 1 gave no sign of life"):
+        waiting.join(5)
 
 
 def test_a_notice_is_small(shared: Store) -> None:

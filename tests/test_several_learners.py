@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+import signal
 from collections.abc import Iterator
 
 import psutil
@@ -12,6 +13,7 @@ from local_runs import RUN, TOTAL_STEPS, assert_curve_has_every_update_once, ass
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, free_port, kill
 
 from dppo.learner.config import LearnerConfig
+from dppo.learner.group.errors import GroupError
 from dppo.learner.group.membership import membership_in, refuse_with_several
 from dppo.learner.storage.audit import audit
 from dppo.protocol.errors import UsageError
@@ -114,6 +116,30 @@ def test_learners_with_the_variables_of_torchrun_train_together(place: Place) ->
     assert files.ledger()["total"]["trained"] == files.summary()["steps"] >= 1500
     assert files.summary()["environments"] == 8
     assert (files.path / "policy.onnx").read_bytes() == (other.path / "policy.onnx").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_who_is_left_of_a_group_ends_by_itself_once_its_launcher_ends_it(place: Place) -> None:
+    """As torchrun does where one is killed: SIGTERM for the others, which it waits for before it starts all again."""
+    files = RunFiles(place.path / RUN)
+    endpoint, port = f"ipc://{place.path}/learner", str(free_port())
+    settings = ("--env", "CartPole-v1", "--run.directory", RUN, "--run.total-steps", "1000000", *place.gated)
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    first, second = (
+        place.start(
+            "learner", *SMALL, *settings, "--bind", endpoint, variables={**group, "RANK": rank, "LOCAL_RANK": rank}
+        )
+        for rank in "01"
+    )
+    actors = [place.start("actor", "--learner", at, "--name", at[-4:]) for at in (endpoint, f"{endpoint}-1")]
+    place.until(lambda: files.updates() >= 2, "the second update", during=first)
+    kill(second.pid)
+    first.process.send_signal(signal.SIGTERM)
+    place.ends(first, code=GroupError.exit_code)
+    assert "rank 1 gave no sign of life for 3 s: killed, or out of reach" in first.complained()
+    for actor in actors:
+        kill(actor.pid)
 
 
 @pytest.mark.slow

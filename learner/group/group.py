@@ -77,6 +77,10 @@ class Group:
         group.reduce.among(range(place.ranks))
         return group
 
+    def watch(self, call: Callable[[], None]) -> None:
+        """Have `call` be called in each wait for others. It raises GroupError where one of them is gone."""
+        self._words.watch = call
+
     def resume(self, directory: RunDirectory, config: LearnerConfig) -> tuple[RunDirectory, Resumed]:
         """Return the directory with the identity of the run, and the state that this rank goes on from.
 

@@ -23,6 +23,7 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     actors: int  # connected
     newcomers: list[bytes]  # incarnations that have joined it a moment ago
     tokens: bytes = b""  # of rank 0: the list of tokens that are valid at all learners
+    number: int = 0  # of notices that it has made: one that stays the same is of a learner that is gone
 
 
 class Notices:
@@ -43,6 +44,9 @@ class Notices:
         self._own, self._take = own, take
         self._status: Status | None = None
         self._statuses: dict[int, Status] = {}
+        self._number = 0  # of the newest notice of this rank
+        self._numbers: dict[int, int] = {}  # of the others' newest ones
+        self._looks: dict[int, int] = {}  # since a new one came
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="group notices", daemon=True)
 
@@ -54,6 +58,14 @@ class Notices:
     def statuses(self) -> list[Status]:
         """The newest states of the others, by rank; known to rank 0."""
         return [self._statuses[rank] for rank in sorted(self._statuses)]
+
+    @property
+    def silence(self) -> dict[int, float]:
+        """Seconds at least that this rank has looked at each other's notices in vain; of those that ever had one.
+
+        Looks are counted, not time: a rank that was itself stopped for a while has not looked.
+        """
+        return {rank: looks * LOOK_SECONDS for rank, looks in self._looks.copy().items()}
 
     def start(self) -> None:
         """Start the thread."""
@@ -74,9 +86,16 @@ class Notices:
             pass
 
     def _exchange(self) -> None:
-        self._store.set(f"notice/{self._rank}", msgspec.msgpack.encode(self._own()))
+        self._number += 1
+        own = msgspec.structs.replace(self._own(), number=self._number)
+        self._store.set(f"notice/{self._rank}", msgspec.msgpack.encode(own))
         there = [other for other in self._others if self._store.check([f"notice/{other}"])]
-        self._take({other: self._of(other) for other in there})
+        found = {other: self._of(other) for other in there}
+        for other, notice in found.items():
+            is_new = self._numbers.get(other) != notice.number
+            self._looks[other] = 0 if is_new else self._looks[other] + 1
+            self._numbers[other] = notice.number
+        self._take(found)
         if self._rank:
             self._put_status()
         else:

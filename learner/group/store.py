@@ -28,6 +28,7 @@ class Words:
 
     def __init__(self, store: Store, rank: int, ranks: int) -> None:
         self.rank, self.ranks = rank, ranks
+        self.watch: Callable[[], None] = lambda: None  # called in each wait: raises GroupError where a rank is gone
         self._store = store
         self._number = 0
         self._mine: list[list[str]] = []  # keys of the newest exchanges
@@ -37,7 +38,7 @@ class Words:
     ) -> list[bytes]:
         """Return every rank's word, in their order. All ranks call this with the same `what`, in the same order.
 
-        check: called while it waits. Raises GroupError where ranks do not come in time.
+        check: called while it waits. Raises GroupError where ranks do not come in time, or are gone (`watch`).
         """
         self._number += 1
         prefix = f"{self._number}/{what}"
@@ -48,9 +49,10 @@ class Words:
                 if self._are_there(list(names.values())):
                     break
                 check()
+                self.watch()
                 if look * LOOK_SECONDS >= seconds:
                     late = [rank for rank, name in names.items() if not self._store.check([name])]
-                    raise GroupError(f"{what}: {_ranks(late)} did not come within {seconds:g} s")
+                    raise GroupError(f"{what}: {ranks_text(late)} did not come within {seconds:g} s")
             words = [word if rank == self.rank else self._get(names[rank]) for rank in range(self.ranks)]
             if len(self._mine) > 2:  # all have come to the exchange after that one, so they have read it
                 for key in self._mine.pop(0):
@@ -121,5 +123,6 @@ def _await_port(place: Membership, where: str, check: Callable[[], None]) -> Non
     raise GroupError(f"rank 0 did not come: nothing listens at MASTER_ADDR {where} within {JOIN_SECONDS:g} s ({why})")
 
 
-def _ranks(ranks: Sequence[int]) -> str:
+def ranks_text(ranks: Sequence[int]) -> str:
+    """Return their numbers as words."""
     return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"

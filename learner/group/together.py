@@ -12,10 +12,11 @@ from pathlib import Path
 
 from dppo.learner.config import CollectConfig, LearnerConfig
 from dppo.learner.group.batch_call import BatchCall
+from dppo.learner.group.errors import GroupError
 from dppo.learner.group.group import Group
 from dppo.learner.group.membership import Membership, refuse_with_several
 from dppo.learner.group.notices import Notice, Notices
-from dppo.learner.group.store import GROUP_SECONDS
+from dppo.learner.group.store import GROUP_SECONDS, ranks_text
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.placement import OtherLearner
 from dppo.learner.session.session import LearnerSession
@@ -30,6 +31,8 @@ from dppo.protocol.specs import Spec
 from dppo.protocol.transport.router import Router
 
 ENDING_SECONDS = 10.0  # after a signal: who sent it kills soon, and another learner may be dead
+SILENT_SECONDS = 30.0  # after which another learner is gone: killed, or out of reach
+ENDING_SILENT_SECONDS = 3.0  # after a signal, which is often due to that
 
 
 class Together:
@@ -79,6 +82,7 @@ class Together:
             network.ask(lambda session: session.peer_table.placement.expect(place.ranks - 1))
             self._notices = Notices(self.group.store, place.rank, place.ranks, own=self._notice, take=self._take)
             self._notices.start()
+            self.group.watch(self._watch)
         self._call = BatchCall(
             self.group.store,
             ranks=self.group.place.ranks,
@@ -125,6 +129,21 @@ class Together:
         self._network.ask(lambda session: session.peer_table.placement.learn(others, time.monotonic()))
         if self._authenticator is not None and 0 in notices:
             self._authenticator.shared = TokenBook.from_json(notices[0].tokens)
+
+    def _watch(self) -> None:
+        """Raise GroupError where another learner has given no sign of life. Called while others are waited for."""
+        assert self._notices is not None, "start comes first"
+        seconds = ENDING_SILENT_SECONDS if self._is_asked_to_end() else SILENT_SECONDS
+        gone = [rank for rank, silence in self._notices.silence.items() if silence >= seconds]
+        if gone:
+            raise GroupError(f"{ranks_text(gone)} gave no sign of life for {seconds:g} s: killed, or out of reach")
+
+    def _is_asked_to_end(self) -> bool:
+        try:
+            self._check()
+        except Interrupted:
+            return True
+        return False
 
     def collected(self, version: int, steps: int) -> None:
         """Note how many steps are collected here under that version. For the network thread: returns at once."""
