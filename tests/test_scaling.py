@@ -102,7 +102,9 @@ def test_in_the_measured_runs_a_policy_leaves_the_learner_once_for_each_relay(
     for name in measured:
         load = LOADS[name]
         copies = load.relays or load.actors
-        assert measured[name]["policy_bytes_per_version"] == pytest.approx(copies * load.policy_bytes, rel=0.35), name
+        of_one_more = 1 / measured[name]["versions"]  # of which a part was sent within the run's seconds
+        about = pytest.approx(copies * load.policy_bytes, rel=of_one_more)
+        assert measured[name]["policy_bytes_per_version"] == about, name
 
 
 def test_the_page_shows_what_the_file_says(measured: dict[str, dict[str, Any]]) -> None:
