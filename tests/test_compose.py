@@ -3,9 +3,7 @@
 Everything belongs to a project of its own and is removed afterwards. Needs an engine with compose v2.
 """
 
-import json
 import os
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 from compose_projects import (
     Stack,
-    answers,
+    answer_of,
     docker,
     eventually,
     images_or_skip,
@@ -89,9 +87,7 @@ def test_a_project_trains_to_the_target_and_shows_its_curves(stack: Stack) -> No
     assert said.count("in flight: closed") == 1
     assert (stack.run / "policy.onnx").stat().st_size > 0
     url = f"http://127.0.0.1:{stack.variables['TENSORBOARD_PORT']}"
-    assert answers(url)
-    with urllib.request.urlopen(f"{url}/data/runs", timeout=5) as response:
-        assert "CartPole-v1/tb" in json.load(response)
+    eventually("the curves are read", lambda: "CartPole-v1/tb" in answer_of(f"{url}/data/runs"))
 
 
 def test_a_second_up_says_at_once_that_the_run_is_over(stack: Stack) -> None:

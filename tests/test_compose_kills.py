@@ -34,7 +34,12 @@ ACTOR_BACK_SECONDS = 5.0  # after it was killed
 ALL_BACK_SECONDS = 10.0  # after the learner was
 ACTOR_STARTS_SECONDS = 1.5  # a container that imports what an actor does and ends, on a machine that has time
 LEARNER_STARTS_SECONDS = 4.0
-ASK = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())"
+ASK = """import sys, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())
+except OSError:  # it has not read its files yet
+    print('{"data": {"result": []}}')
+"""
 PROMETHEUS = "prom/prometheus"
 STAND_IN = """FROM python:3.11-slim
 COPY prometheus /bin/prometheus
