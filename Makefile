@@ -42,7 +42,7 @@ train: $(LEARNER) ## train one learner with its actors (ENV=Pendulum-v1, ARGS=..
 	@exec $(BIN)/python -c "$$MAKE_DPPO" train --env $(ENV) $(ARGS)
 
 test: $(DEV) ## the tests that need no docker and little time
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
 ready: $(DEV) $(FUZZ) ## install what test, lint and fuzz need
 

@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-from shards import PROCESSES, SHARDS, TESTS, TIMED, brief, shard_of
+from shards import SHARDS, TESTS, TIMED, brief, shard_of
 
 
-def test_every_file_that_is_named_exists_and_is_in_one_shard() -> None:
-    assert not PROCESSES & TIMED
-    assert [name for name in PROCESSES | TIMED if not (TESTS / name).is_file()] == []
+def test_every_file_that_is_named_exists() -> None:
+    assert [name for name in TIMED if not (TESTS / name).is_file()] == []
     assert {shard_of(path) for path in TESTS.rglob("test_*.py")} == set(SHARDS)
 
 

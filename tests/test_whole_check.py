@@ -118,7 +118,7 @@ def test_engines_come_up_before_the_slow_tests_and_go_down_after_them(check: Che
     assert calls[-len(TOOLS) :] == downs
     assert calls.index("docker compose") > calls.index("docker_up up")
     shards = {call.split(":")[0].removeprefix("shard "): call for call in calls if call.startswith("shard")}
-    assert shards.keys() == {"computing", "processes", "timed"}
+    assert shards.keys() == {"untimed", "timed"}
     makes = [call for call in calls if call.startswith("make")]
     assert makes[0] == "make test", "as README.md says"
     assert calls.index("make ready") < min(map(calls.index, shards.values())), "pip replaces what tests start"
@@ -148,7 +148,7 @@ def test_without_root_no_engine_is_asked_for(check: Check) -> None:
     assert all(call.endswith(": no Slurm, no hosts") for call in check.calls() if call.startswith("shard"))
 
 
-@pytest.mark.parametrize(("hangs", "reached"), [("ssh_hosts", "ssh_hosts up"), ("processes", "shard processes")])
+@pytest.mark.parametrize(("hangs", "reached"), [("ssh_hosts", "ssh_hosts up"), ("untimed", "shard untimed")])
 def test_a_signal_takes_down_what_is_up_and_what_comes_up(check: Check, hangs: str, reached: str) -> None:
     process = check.start(hangs=hangs)
     check.until_it_calls(reached)
