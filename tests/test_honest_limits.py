@@ -81,6 +81,7 @@ any_life = given(
 )
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=20)
 @any_life
 def test_an_honest_actor_is_never_sent_away_and_burns_few_steps(

@@ -93,6 +93,7 @@ def figures(files: RunFiles) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if not key.endswith(timed)} for line in files.metrics()]
 
 
+@pytest.mark.slow
 def test_cartpole_is_learned_in_fifty_thousand_steps(train: Train) -> None:
     files = train(cartpole(total_steps=50_000))
     metrics = files.metrics()

@@ -112,6 +112,7 @@ def test_it_is_noted_once() -> None:
     assert notes == [TEXT]
 
 
+@pytest.mark.slow
 def test_learner_and_evaluation_report_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     env = {"id": TELLING.id, "wrappers": [RECORD, HALVED]}

@@ -16,6 +16,7 @@ def test_without_staleness_there_is_nothing_to_correct() -> None:
     assert found == [Way(0, "none"), Way(2, "none"), Way(2, "vtrace")]
 
 
+@pytest.mark.slow
 def test_steps_are_as_old_as_they_may_be_and_time_is_saved() -> None:
     waits, _ = staleness.trained("CartPole-v1", Way(0, "none"), 1, 4_000)
     goes_on, seconds = staleness.trained("CartPole-v1", Way(2, "none"), 1, 4_000)

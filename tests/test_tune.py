@@ -153,6 +153,7 @@ def test_a_search_finds_checks_and_writes(
     assert kept == [f"trial-{best['number']}"]
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_was_ended(
     tmp_path: Path, training: FakeTraining, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_search_goes_on_where_it_was_ended(
         tune(config_of(folder, check_seeds=0, prune=False, **{"ppo.gamma": 0.5}))
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_cut_off_is_tried_again_and_leaves_no_folder(tmp_path: Path, training: FakeTraining) -> None:
     folder = tmp_path / "search"
     training.fail_at = 2
