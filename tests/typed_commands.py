@@ -2,7 +2,8 @@
 
 A block ```` ```console ```` is what is typed: `$ ` before each command, `host1$ ` where a page has several hosts, which
 are one here. Knows no pytest, so that `python tests/typed_commands.py BIN [PAGE ...]` types them with the commands of
-any virtual environment.
+any virtual environment, and `python tests/typed_commands.py fresh [PAGE ...]` with those of new ones, made by
+tests/fresh_install.py with the extras that a page has its reader install.
 """
 
 import os
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from fresh_install import LEARNER, FreshInstalls
 from typed_lists import AS_LONG_AS_THEY_LAST, BEFORE, BEHIND, CHECKOUT, FILES, MORE, NOT_TYPED, SHORTER, STEPS
 
 REPOSITORY = Path(__file__).parent.parent
@@ -27,6 +29,9 @@ CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ANY_BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT = re.compile(r"(?:host\d)?\$ ")
 COMMENT = re.compile(r"\s{2,}#\s.*$|\s#\s.*$")
+INLINE = re.compile(r"`(dppo [a-z]+ [^`\n]+)`")
+NAME_OF_COMMAND = re.compile(r"dppo(?: [a-z]+)+(?: --[a-z-]+)?")
+INSTALL = re.compile(r"pip install (?:-e )?'?(?:\.|dppo)\[([\w,]+)\]")
 A_COMMAND = re.compile(r"(?:\w+=\S+ )*(?:dppo|pip|python3?|docker|make|kubectl|tensorboard|torchrun|curl) ")
 
 SECONDS = 300.0  # for one command on a busy machine
@@ -69,6 +74,17 @@ def commands(page: str) -> list[Typed]:
     return found
 
 
+def mentioned(page: str) -> list[Typed]:
+    """Return the commands within the text of a page; not their names, and what stands for several (`add|revoke`)."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    text = ANY_BLOCK.sub(lambda block: "\n" * block[0].count("\n"), text)
+    return [
+        Typed(page, text[: found.start()].count("\n") + 1, re.sub(r" M\b", " 2", found[1]))
+        for found in INLINE.finditer(text)
+        if not re.search(r"\.\.\.|…|\w\|\w", found[1]) and not NAME_OF_COMMAND.fullmatch(found[1])
+    ]
+
+
 def unmarked(page: str) -> list[str]:
     """Return lines that look like commands, in blocks that are not marked as `console`, or without a prompt there."""
     text = (REPOSITORY / page).read_text(encoding="utf-8")
@@ -80,6 +96,12 @@ def unmarked(page: str) -> list[str]:
         if A_COMMAND.match(line.removeprefix("$ ") if language != "console" else line)
         and not (language == "console" and line.startswith("dppo actor --join"))  # what a learner prints
     ]
+
+
+def extras_of(page: str) -> tuple[str, ...]:
+    """Return the extras that the reader of a page has: those of the install line, and those that it says to install."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    return tuple(sorted({*LEARNER, *(extra for found in INSTALL.findall(text) for extra in found.split(","))}))
 
 
 def shortened(command: str) -> str:
@@ -98,13 +120,14 @@ class Newcomer:
         self.port = _free_port()
         own = {name: value for name, value in os.environ.items() if not name.startswith(("DPPO_", "PYTHON"))}
         steps = {} if page in AS_LONG_AS_THEY_LAST else STEPS
+        others = (path for path in own.get("PATH", "").split(os.pathsep) if path != str(Path(sys.executable).parent))
         window = {"SDL_VIDEODRIVER": "dummy", "MPLBACKEND": "agg", "NO_COLOR": "1"}
         self.surroundings = {
             **own,
             **steps,
             **MORE.get(page, {}),
             **window,
-            "PATH": os.pathsep.join((str(bin), own.get("PATH", ""))),
+            "PATH": os.pathsep.join((str(bin), *others)),
         }
         for name in CHECKOUT:
             (folder / name).symlink_to(REPOSITORY / name)
@@ -251,12 +274,18 @@ def type_page(page: str, bin: Path, note: Callable[[str], None]) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Type the pages with the commands of a folder; return 1 where something went wrong."""
     bin, *pages = arguments
-    wrong = [fault for page in pages or PAGES for fault in type_page(page, Path(bin).absolute(), print)]
+    with tempfile.TemporaryDirectory(prefix="fresh-") as name:
+        fresh = FreshInstalls(Path(name))
+        wrong = [
+            fault
+            for page in pages or PAGES
+            for fault in type_page(page, fresh.bin(extras_of(page)) if bin == "fresh" else Path(bin).absolute(), print)
+        ]
     print("\n\n".join(["", *wrong]) if wrong else "all of them work")
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not shutil.which("dppo", path=sys.argv[1]):
-        sys.exit("usage: python tests/typed_commands.py BIN [PAGE ...]: BIN is the folder that has `dppo`")
+    if len(sys.argv) < 2 or not (sys.argv[1] == "fresh" or shutil.which("dppo", path=sys.argv[1])):
+        sys.exit("usage: python tests/typed_commands.py BIN [PAGE ...]: BIN is the folder that has `dppo`, or `fresh`")
     sys.exit(main(sys.argv[1:]))
