@@ -130,6 +130,13 @@ class ActorDriver:
             return rows > 0
         return task.cut_at_episode_end and collector.ended_episode
 
+    def waited(self, seconds: float) -> None:
+        """Count time in which it stood still: time of sending as long as rollouts are not acknowledged."""
+        if self.session.is_delivering:
+            self.send_seconds += seconds
+        else:
+            self.idle_seconds += seconds
+
     def close(self) -> None:
         """End the environments."""
         if self._environments is not None:

@@ -217,7 +217,7 @@ class _Exchange:
             else:
                 start = time.monotonic()
                 self._dealer.wait(TICK_SECONDS if not driver.outgoing else 0)
-                driver.idle_seconds += time.monotonic() - start
+                driver.waited(time.monotonic() - start)
             self._exchange()
             now = time.monotonic()
             if now >= tick_at:

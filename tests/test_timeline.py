@@ -7,26 +7,18 @@ import numpy as np
 import pytest
 from simulated_actor import Connection, Process
 from simulation import Simulation, learner_of, running
-from traced_worlds import World
+from traced_worlds import World, board_from
 
 from dppo.ops.trace_reader import events_of
 from dppo.watch.timeline import lanes
 from dppo.watch.timeline.lanes import Board, Doing, Happening, Lane
 from dppo.watch.timeline.summary import summary
-from dppo.watch.timeline.traces import board_of, chosen_window, extent_of, learner_traces
+from dppo.watch.timeline.traces import board_of, extent_of, learner_traces
 
 
 @pytest.fixture
 def traced(world: Simulation, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(world, monkeypatch)
-
-
-def board_from(traced: World, run: Path, begin: float | None = None, end: float | None = None) -> Board:
-    """Write the trace, and read the timeline of all of it, or of that window."""
-    traced.write(run)
-    files = learner_traces(str(run))
-    extent = extent_of(files)
-    return board_of(files, extent, chosen_window(extent, begin, end, 0))
 
 
 def happenings(board: Board) -> list[tuple[str, Happening]]:

@@ -73,7 +73,8 @@ def test_the_file_of_a_trace_may_be_named_instead_of_a_run(run: Path) -> None:
 def test_the_summary_has_shares_by_host_the_slowest_actor_and_the_waits(run: Path) -> None:
     lines = summary(read_timeline(str(run), updates=0).board)
     (head,) = [line.split() for line in lines if "steps/s" in line and "slow" not in line]
-    assert head == ["stepping", "STOP", "policy", "waiting", "joining", "steps/s", "env", "policy", "send", "idle"]
+    shares = ["stepping", "sending", "STOP", "policy", "waiting", "joining"]
+    assert head == [*shares, "steps/s", "env", "policy", "send", "idle"]
     rows = [line.split("  ")[0].strip() or line.split()[0] for line in lines if line.count("%") >= 5]
     assert rows == ["h1 (2)", "h1-0", "h1-1", "h2-0"]
     assert any(line.startswith(("slowest: ", "no actor is slow: ")) for line in lines)

@@ -72,6 +72,26 @@ def test_an_actor_that_waits_with_a_full_segment_reports_that_it_has_no_credit(w
     assert learner_of(world).ledger.total().pending > 0
 
 
+def test_standing_still_is_sending_until_all_is_acknowledged_and_idle_then(world: Simulation) -> None:
+    (actor,) = running(world, "a")
+    driver = actor.driver
+    driver.waited(1.0)
+    assert (driver.send_seconds, driver.idle_seconds) == (0.0, 1.0)
+    acks = without_acks(world, actor, TICK_SECONDS, steps=200)
+    driver.send_seconds = driver.idle_seconds = 0.0
+    driver.waited(2.0)
+    assert (driver.send_seconds, driver.idle_seconds) == (2.0, 0.0)
+    actor.session.is_reached = False  # it waits for a connection, and nothing is on its way
+    driver.waited(0.5)
+    assert (driver.send_seconds, driver.idle_seconds) == (2.0, 0.5)
+    actor.session.is_reached = True
+    release(world, actor, acks)
+    deliver(world, actor)  # what it had held back
+    hear(world, actor)
+    driver.waited(0.25)
+    assert (driver.send_seconds, driver.idle_seconds) == (2.0, 0.75)
+
+
 def test_an_actor_that_steps_with_its_last_credit_used_up_reports_no_wait(world: Simulation) -> None:
     """Fill the segment that a STOP would cut."""
     (actor,) = running(world, "a")

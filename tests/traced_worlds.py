@@ -12,6 +12,8 @@ from dppo.actor.session.traced_session import TracedActorSession
 from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.ops.trace_reader import TraceEvent
 from dppo.protocol.trace import Record, Trace
+from dppo.watch.timeline.lanes import Board
+from dppo.watch.timeline.traces import board_of, chosen_window, extent_of, learner_traces
 
 NOON = 1_790_000_000.0  # time of day at the world's 0 s
 
@@ -54,3 +56,11 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(record) + "\n" for record in self.learner))
         return path
+
+
+def board_from(traced: World, run: Path, begin: float | None = None, end: float | None = None) -> Board:
+    """Write the trace, and read the timeline of all of it, or of that window."""
+    traced.write(run)
+    files = learner_traces(str(run))
+    extent = extent_of(files)
+    return board_of(files, extent, chosen_window(extent, begin, end, 0))

@@ -95,6 +95,11 @@ class ActorSession:
         """Whether there is room for what a stop would cut: one segment beyond credit, so that no step is wasted."""
         return self.sealed.has_room
 
+    @property
+    def is_delivering(self) -> bool:
+        """Whether rollouts are on their way to a learner that is reached."""
+        return bool(self.sealed) and self.is_reached and not self._keepalive.unanswered
+
     # The connection
 
     def connected(self, now: float) -> list[Action]:
@@ -108,14 +113,12 @@ class ActorSession:
         self._keepalive.said_hello(now)
         self._move(Event.HELLO_SENT)
         self._waits.asked(now)
-        spec = self._spec
-        hello = Hello(
+        return [Send(Hello(
             PROTOCOL_VERSION, PROTOCOL_VERSION, self._release, self.actor, self.incarnation, self._envs,
             self.sealed.tally, run_id=self._welcome.run_id if self._welcome else "", term=self._term,
-            version=self._version, spec_hash=spec_hash(spec) if spec else b"", spec=spec, answer=self._answer,
-            stays=self.redirects.stays,
-        )  # fmt: skip
-        return [Send(hello)]
+            version=self._version, spec_hash=spec_hash(self._spec) if self._spec else b"", spec=self._spec,
+            answer=self._answer, stays=self.redirects.stays,
+        ))]  # fmt: skip
 
     def tick(self, now: float, shares: Callable[[], TimeShares], open_steps: Callable[[], int] = int) -> list[Action]:
         """Time passed: unanswered HELLO, silence, heartbeat, the end of draining. PING alone asks for the counts."""
@@ -145,8 +148,7 @@ class ActorSession:
             case Due.PING:
                 self._waits.asked(now)
                 return [Send(Ping(now, self.sealed.tally, shares(), open_steps()))]
-            case Due.NOTHING:
-                return []
+        return []
 
     def receive(self, message: FromLearner, blob: Blob | None, now: float) -> list[Action]:
         """One message from the learner."""
@@ -290,9 +292,8 @@ class ActorSession:
         return []
 
     def _flush(self) -> list[Action]:
-        if self._welcome is None or self._keepalive.unanswered:
-            return []
-        return [Send(rollout.header, rollout.blob) for rollout in self.sealed.take_unsent()]
+        is_due = self._welcome is not None and not self._keepalive.unanswered
+        return [Send(rollout.header, rollout.blob) for rollout in self.sealed.take_unsent()] if is_due else []
 
     def _acknowledged(self, upto: int, credit: int) -> list[Action]:
         self.sealed.acknowledged(upto, credit)

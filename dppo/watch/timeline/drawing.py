@@ -12,6 +12,7 @@ from dppo.watch.timeline.rows import Row, rows_of
 
 COLOURS: dict[Doing, str] = {  # the live screen's, where it has them
     Doing.WORKING: "#4caf72",
+    Doing.SENDING: "#8e7cc3",
     Doing.STOPPING: "#c2417c",
     Doing.UPDATING: "#3f78c4",
     Doing.PUBLISHING: "#35b6c4",

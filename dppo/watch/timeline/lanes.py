@@ -25,6 +25,7 @@ class Doing(Enum):
     """Activity of an actor or a learner, as a learner's trace has it."""
 
     WORKING = "stepping, collecting"
+    SENDING = "sending, not acknowledged"
     STOPPING = "from STOP to the answer"
     UPDATING = "updating"
     PUBLISHING = "policy under way"
@@ -133,8 +134,8 @@ class Lane:
 
     @property
     def speed(self) -> float:
-        """Return steps a second in each environment while it steps; NaN where it did not."""
-        seconds = self.seconds[Doing.WORKING] + self.seconds[Doing.STOPPING]
+        """Return steps a second in each environment while it steps and sends; NaN where it did not."""
+        seconds = sum(self.seconds[doing] for doing in (Doing.WORKING, Doing.SENDING, Doing.STOPPING))
         return self.steps / seconds / self.envs if seconds > 0 and self.steps else math.nan
 
 

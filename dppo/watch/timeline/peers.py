@@ -8,13 +8,23 @@
 | STOP sent | STOPPED | from STOP to the answer: it finishes a step, sends what it has |
 | STOPPED, its share delivered, no credit left | POLICY, EXTEND, credit | waiting |
 | BYE, a lost connection, a refusal, silence | HELLO | away |
+
+No message says when an actor stands still because of what is under way, and each PING says for how long it did since
+the one before: that part of its stepping and of its answers to STOP is sending. A PING comes behind what is under way,
+so the moment up to which it counts is by the actor's clock.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from dppo.ops.trace_reader import TraceEvent
 from dppo.watch.timeline.lanes import TASKS, Board, Doing, Happening, Lane
+
+Span = tuple[float, float, Doing]  # start, end
+BUSY = (Doing.WORKING, Doing.STOPPING)  # activities in which it sends, too
+LEAST_SENDING = 0.05  # of the busy time: less is what packing costs, and no wait
+MOST_SPANS_A_PING = 1_000  # a heartbeat is a second
 
 
 def number(fields: Mapping[str, Any], name: str) -> float:
@@ -35,6 +45,8 @@ class ActorView:
         self.incarnation = ""
         self._board = board
         self._since = seconds
+        self._spans: list[Span] = []  # since its newest PING, whose next one says how much of them was sending
+        self._behind = math.inf  # its clock, as far as is known: behind the learner's, and the shortest way of a PING
         self._is_idle_by_itself = False  # waits without STOP: share delivered, or no credit
         self._policy: tuple[float, float] = (0, 0)  # term and version that it was sent last
         self._rows = 0.0  # made under it, in every environment
@@ -50,14 +62,31 @@ class ActorView:
     def become(self, doing: Doing, seconds: float) -> None:
         """End an activity and begin another."""
         if doing is not self.doing:
-            self._board.span(self.lane, self._since, seconds, self.doing)
-            self.doing, self._since = doing, seconds
+            self._end_span(seconds)
+            self.doing = doing
             self._is_idle_by_itself = False
 
     def close(self, seconds: float) -> None:
         """End the newest activity: nothing more is known."""
-        self._board.span(self.lane, self._since, seconds, self.doing)
+        self._end_span(seconds)
+        self._hand_over(seconds)
+
+    def _end_span(self, seconds: float) -> None:
+        self._spans.append((self._since, seconds, self.doing))
         self._since = seconds
+        if len(self._spans) > MOST_SPANS_A_PING:
+            self._hand_over(seconds)
+
+    def _hand_over(self, until: float, send_seconds: float = 0.0) -> None:
+        """Put the spans up to that moment on the board; send_seconds: of the busy ones, drawn at the end of each."""
+        over = [(start, min(end, until), doing) for start, end, doing in self._spans if start < until]
+        self._spans = [(max(start, until), end, doing) for start, end, doing in self._spans if end > until]
+        busy = sum(end - start for start, end, doing in over if doing in BUSY)
+        share = min(1.0, send_seconds / busy) if busy > 0 else 0.0
+        for start, end, doing in over:
+            sends = share * (end - start) if doing in BUSY and share >= LEAST_SENDING else 0.0
+            self._board.span(self.lane, start, end - sends, doing)
+            self._board.span(self.lane, end - sends, end, Doing.SENDING)
 
     def gone(self, seconds: float, happening: Happening | None) -> None:
         """Note that it is not there any more."""
@@ -65,6 +94,7 @@ class ActorView:
             self._board.mark(seconds, self.lane, happening)
         self.stop_at, self.owes_answer = None, False
         self.become(Doing.AWAY, seconds)
+        self._hand_over(seconds)
 
     # What it sent
 
@@ -79,6 +109,7 @@ class ActorView:
             self._board.mark(seconds, self.lane, Happening.RECONNECTED)
         if incarnation != self.incarnation:
             self._policy, self._rows, self._most_rows, self._newest_seq, self._granted_seq = (0, 0), 0, 0, 0, 0
+            self._behind = math.inf
         self.incarnation = incarnation
         self.stop_at, self.owes_answer = None, False
         self.become(Doing.JOINING, seconds)
@@ -113,9 +144,14 @@ class ActorView:
 
     def ping(self, fields: Mapping[str, Any], seconds: float) -> None:
         """Add up its own measurements of its time: lengths by its clock, and no moments."""
-        if self._board.covers(seconds) and self.doing not in (Doing.JOINING, Doing.AWAY):
+        if self.doing in (Doing.JOINING, Doing.AWAY):
+            return
+        if self._board.covers(seconds):
             for task in TASKS:
                 self.lane.task_seconds[task] += number(fields, f"{task}_seconds")
+        self._end_span(seconds)
+        self._behind = min(self._behind, seconds - number(fields, "time"))
+        self._hand_over(number(fields, "time") + self._behind, number(fields, "send_seconds"))
 
     # What it was sent
 

@@ -20,6 +20,7 @@ QUIET_SECONDS = 0.05  # a wait after STOP that is not worth a line
 PARTS = {Doing.WORKING: "collect", Doing.UPDATING: "update", Doing.STOPPING: "stop", Doing.PUBLISHING: "publish"}
 COLUMNS = (
     (Doing.WORKING, "stepping"),
+    (Doing.SENDING, "sending"),
     (Doing.STOPPING, "STOP"),
     (Doing.PUBLISHING, "policy"),
     (Doing.WAITING, "waiting"),
