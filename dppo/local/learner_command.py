@@ -41,7 +41,7 @@ def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
         join_file = f"{listening.join_file}-{place.local_rank}" if listening.join_file else ""
         bind, advertise = place.bind_of(listening.bind), place.advertise_of(listening.advertise)
         listening = dataclasses.replace(listening, bind=bind, advertise=advertise, join_file=join_file)
-    with tracing(resolved.config.trace, "learner") as trace:
+    with tracing(resolved.config.trace, "learner", resolved.config.learner.run_directory) as trace:
         reports = reports_from_environment()
         if reports is not None:
             return _run_for_local_run(resolved.config, listening, reports, trace, place)

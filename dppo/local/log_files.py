@@ -1,11 +1,11 @@
 """Files of a run's processes in its logs/: the directory, and traces of sessions. Knows no processes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dppo.protocol.errors import UsageError
+from dppo.protocol.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
     from dppo.protocol.trace import Trace
@@ -32,12 +32,28 @@ def trace_of(logs: Path, name: str) -> Path:
 
 
 @contextmanager
-def tracing(path: Path | str | None, side: str) -> "Iterator[Trace | None]":
-    """Give the trace that is written to that file; None where there is none. Raises UsageError."""
+def tracing(path: Path | str | None, side: str, run_directory: Path | str = "") -> "Iterator[Trace | None]":
+    """Give the trace that is written to that file; None where there is none. Raises UsageError.
+
+    run_directory: the trace may be in its logs before there is such a run. A start that is refused leaves neither.
+    """
     if not path:
         yield None
         return
     from dppo.protocol.process.trace_file import TraceFile
 
-    with TraceFile(Path(path), side) as file:
-        yield file.trace
+    path = Path(path)
+    is_of_run = bool(run_directory) and path.absolute().parent == Path(run_directory).absolute() / "logs"
+    missing = [folder for folder in path.absolute().parents if is_of_run and not folder.exists()]  # innermost first
+    if missing:
+        made_logs(Path(run_directory))
+    try:
+        with TraceFile(path, side) as file:
+            yield file.trace
+    except (UsageError, RefusedError):
+        if missing:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in it by now
+                for folder in missing:
+                    folder.rmdir()
+        raise
