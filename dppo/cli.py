@@ -15,8 +15,6 @@ from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.texts import MAX_ERROR, printable
 from dppo.required_packages import missing_text
-from dppo.settings import bench_arguments as benches
-from dppo.settings import commands as configs
 from dppo.settings import help_pages
 from dppo.settings.command_line import layered, plain
 from dppo.settings.fields import settings_of
@@ -93,7 +91,9 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    resolved = layered("train", configs.TrainConfig, arguments)
+    from dppo.settings.commands import TrainConfig
+
+    resolved = layered("train", TrainConfig, arguments)
     if resolved is None:
         return 0
     from dppo.protocol.process.household import leaves_nothing
@@ -105,7 +105,9 @@ def _train(arguments: list[str]) -> int:
 
 
 def _learner(arguments: list[str]) -> int:
-    resolved = layered("learner", configs.LearnerProcessConfig, arguments)
+    from dppo.settings.commands import LearnerProcessConfig
+
+    resolved = layered("learner", LearnerProcessConfig, arguments)
     if resolved is None:
         return 0
     from dppo.learner.transport.listener import Listening
@@ -147,7 +149,9 @@ def _relay(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    chosen = plain("evaluate", configs.EvaluateArguments, arguments, positional="run")
+    from dppo.settings.commands import EvaluateArguments
+
+    chosen = plain("evaluate", EvaluateArguments, arguments, positional="run")
     if chosen is None:
         return 0
     from dppo.watch.evaluate_command import run
@@ -182,7 +186,9 @@ def _tune(arguments: list[str]) -> int:
 
 
 def _plot(arguments: list[str]) -> int:
-    chosen = plain("plot", configs.PlotArguments, arguments, positional="runs")
+    from dppo.settings.commands import PlotArguments
+
+    chosen = plain("plot", PlotArguments, arguments, positional="runs")
     if chosen is None:
         return 0
     from dppo.watch.plot_command import run
@@ -204,7 +210,8 @@ def _runs(arguments: list[str]) -> int:
 
 
 def _bench(what: str, arguments: list[str]) -> int:
-    module, config, positional = BENCHES[what]
+    module, name, positional = BENCHES[what]
+    config = getattr(importlib.import_module("dppo.settings.bench_arguments"), name)
     chosen = plain(f"bench {what}", config, arguments, positional=positional)
     if chosen is None:
         return 0
@@ -257,13 +264,13 @@ OF_RUNS = {
     "replay": ("dppo.local.replay", "ReplayArguments", "replay"),
 }
 
-BENCHES: dict[str, tuple[str, type[Any], str]] = {
-    "solve": ("dppo.bench.runs", benches.BenchSolve, "env"),
-    "preset": ("dppo.bench.runs", benches.BenchPreset, "preset"),
-    "throughput": ("dppo.bench.runs", benches.BenchThroughput, "env"),
-    "slow": ("dppo.bench.slow", benches.BenchSlow, "env"),
-    "update": ("dppo.bench.update", benches.BenchUpdate, "env"),
-    "chaos": ("scripts.chaos.bench", benches.BenchChaos, ""),
+BENCHES = {
+    "solve": ("dppo.bench.runs", "BenchSolve", "env"),
+    "preset": ("dppo.bench.runs", "BenchPreset", "preset"),
+    "throughput": ("dppo.bench.runs", "BenchThroughput", "env"),
+    "slow": ("dppo.bench.slow", "BenchSlow", "env"),
+    "update": ("dppo.bench.update", "BenchUpdate", "env"),
+    "chaos": ("scripts.chaos.bench", "BenchChaos", ""),
 }
 
 TOKEN_ACTIONS = ("new", "list", "add", "rotate", "revoke", "show")

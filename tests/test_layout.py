@@ -264,6 +264,21 @@ def test_a_learner_listens_before_it_imports_pytorch() -> None:
     assert imported_with(modules, LEARNING_LIBRARIES - {"safetensors"}) == []
 
 
+LATE = {"asyncio", "http.server", "psutil", "matplotlib", "dppo.settings.bench_arguments"}  # tens of milliseconds each
+
+
+@pytest.mark.parametrize(
+    ("modules", "late"),
+    [
+        (["dppo.cli", "dppo.local.train_command", "dppo.local.train"], LATE),
+        (["dppo.cli", "dppo.local.learner_command", "dppo.learner.service"], LATE),
+        (["dppo.cli", "dppo.local.actor_command", "dppo.actor.service"], {*LATE, "dppo.settings.commands"}),
+    ],
+)
+def test_a_process_of_a_run_starts_without_what_it_may_never_need(modules: list[str], late: set[str]) -> None:
+    assert imported_with(modules, late) == []
+
+
 def imported_with(modules: list[str], names: set[str]) -> list[str]:
     """Return those of the names that a process has imported with these modules."""
     program = "\n".join(

@@ -25,7 +25,7 @@ from test_progress import STATUS, actor
 from dppo.learner.telemetry.prometheus import MOST_ACTORS, rendered
 from dppo.learner.telemetry.status import OWN_METRICS, Status
 from dppo.learner.telemetry.timings import Timings
-from dppo.local import metrics_server
+from dppo.local import metrics_http
 from dppo.local.drawing_thread import Screen
 from dppo.local.metrics_server import serving_metrics
 from dppo.protocol.errors import UsageError
@@ -170,7 +170,7 @@ def test_a_status_is_rendered_once_however_often_it_is_asked_for(port: int, monk
 def test_a_client_that_stands_still_holds_up_neither_the_run_nor_others_for_long(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_server._Handler, "timeout", 0.2)
+    monkeypatch.setattr(metrics_http._Handler, "timeout", 0.2)
     with serving_metrics(f"127.0.0.1:{port}") as take, socket.create_connection(("127.0.0.1", port)):
         began = time.monotonic()
         take(FULL)

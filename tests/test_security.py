@@ -9,12 +9,14 @@ import pytest
 import zmq
 from doors import Door
 from processes import free_port
+from zmq.utils.monitor import parse_monitor_message
 
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import ClientSecurity, check_library, fingerprint, new_secret_key, public_key
 from dppo.protocol.security.self_test import check_that_unknown_keys_are_refused
 from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
+from dppo.protocol.transport.monitor import event_of
 from dppo.protocol.transport.router import Router
 
 MAX_BLOB_BYTES = 100_000
@@ -136,7 +138,10 @@ def test_other_mechanisms_of_zeromq_are_of_no_use(router: Router, door: Door, me
         rude.connect(router.endpoint)
         rude.send(b"let me in")
         assert monitor.poll(DEADLINE_SECONDS * 1000)
-        assert zmq.utils.monitor.recv_monitor_message(monitor)["event"] == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        frames = monitor.recv_multipart()
+        assert event_of(frames) == (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+        of_zmq = parse_monitor_message(frames)
+        assert event_of(frames) == (of_zmq["event"], of_zmq["value"])
         rude.disable_monitor()
         monitor.close()
     router.wait(0)

@@ -3,8 +3,6 @@
 import functools
 from collections.abc import Sequence
 
-import psutil
-
 from dppo.local.processes import Child
 from dppo.protocol.process.resources import ACTOR_BYTES, RESERVE_BYTES, available_bytes
 
@@ -27,6 +25,8 @@ def memory_for_another(actors: Sequence[Child], starting: int) -> tuple[bool, in
 @functools.lru_cache(maxsize=16)
 def _measured(pid: int) -> int:
     """Return the unshared bytes of this process and its descendants, measured once; 0 where they cannot be read."""
+    import psutil  # not before the first processes are started
+
     try:
         process = psutil.Process(pid)
         return sum(int(one.memory_full_info().uss) for one in (process, *process.children(recursive=True)))

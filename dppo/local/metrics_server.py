@@ -1,23 +1,13 @@
-"""An address where Prometheus scrapes a run: its newest Status, rendered once however often it is asked for.
-
-One thread answers one request at a time, and a client gets TIMEOUT_SECONDS: neither many nor slow ones hold up a run.
-"""
+"""An address where Prometheus scrapes a run: its newest Status, rendered once however often it is asked for."""
 
 import contextlib
-import socket
-import socketserver
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler
 
 from dppo.learner.telemetry.status import Status
-from dppo.protocol.errors import UsageError
-from dppo.protocol.transport.endpoints import host_and_port
 from dppo.required_packages import METRICS, need
 
-TIMEOUT_SECONDS = 2.0
 LOOK_SECONDS = 0.2  # between looks at whether it is to end
-PATHS = ("/", "/metrics")
 
 
 @contextlib.contextmanager
@@ -30,7 +20,9 @@ def serving_metrics(address: str) -> Iterator[Callable[[Status], None]]:
         yield lambda status: None
         return
     need(METRICS)
-    server = _bound(address)
+    from dppo.local.metrics_http import TIMEOUT_SECONDS, bound  # no import for runs that serve none
+
+    server = bound(address)
     thread = threading.Thread(target=server.serve_forever, args=(LOOK_SECONDS,), name="metrics", daemon=True)
     thread.start()
     try:
@@ -39,62 +31,3 @@ def serving_metrics(address: str) -> Iterator[Callable[[Status], None]]:
         server.shutdown()
         thread.join(TIMEOUT_SECONDS)
         server.server_close()
-
-
-class _Server(socketserver.TCPServer):
-    """The newest status of a run, and what clients get of it."""
-
-    allow_reuse_address = True  # a run that is started again finds connections of the one before
-    _status: Status | None = None
-
-    def __init__(self, family: socket.AddressFamily, host: str, port: int) -> None:
-        self.address_family = family
-        self._rendered: dict[str, tuple[Status | None, bytes, str]] = {}  # by Accept
-        super().__init__((host, port), _Handler)
-
-    def take(self, status: Status) -> None:
-        """Replace the status."""
-        self._status = status
-
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics and their content type; rendered once a status, for the newest kind of client."""
-        from dppo.learner.telemetry.prometheus import rendered
-
-        status, known = self._status, self._rendered.get(accept)
-        if known is None or known[0] is not status:
-            known = (status, *rendered(status, accept))
-            self._rendered = {accept: known}
-        return known[1:]
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Keep silent on a client that has gone or is too slow: the next scrape is not far."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    timeout = TIMEOUT_SECONDS
-    server: _Server
-
-    def do_GET(self) -> None:
-        if self.path.partition("?")[0] not in PATHS:
-            self.send_error(404)
-            return
-        content, content_type = self.server.text(self.headers.get("Accept", ""))
-        self.send_response(200)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Log nothing."""
-
-
-def _bound(address: str) -> _Server:
-    host, port = host_and_port(f"tcp://{address}")
-    try:
-        return _Server(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
-    except OSError as error:
-        raise UsageError(
-            f"run.metrics_address={address} cannot be listened on: {error.strerror or error}; choose another port, or "
-            "leave it out"
-        ) from None

@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Any
 
 from dppo.protocol.errors import UsageError
-from dppo.settings import commands as configs
 from dppo.settings.fields import REST, Config, build, settings_of
 from dppo.settings.first_line import preset_text
 from dppo.settings.flags import parse_flags, refuse_settings_of_runs
@@ -71,7 +70,9 @@ def plain(command: str, config: type[Config], arguments: list[str], positional: 
     settings = settings_of(config)
     takes_rest = any(field.metadata == REST for field in fields(config))  # type: ignore[arg-type]
     if takes_rest:
-        refuse_settings_of_runs(command, arguments, settings, settings_of(configs.TrainConfig))
+        from dppo.settings.commands import TrainConfig
+
+        refuse_settings_of_runs(command, arguments, settings, settings_of(TrainConfig))
     flags = parse_flags(arguments, settings, positional=positional)
     missing = [path for path, setting in settings.items() if setting.required and path not in flags.values]
     if missing:
@@ -85,6 +86,8 @@ def plain(command: str, config: type[Config], arguments: list[str], positional: 
     if flags.rest and not takes_rest:
         raise UsageError(f"unexpected argument {flags.rest[0]} after --")
     if takes_rest:
-        parse_flags(flags.rest, settings_of(configs.TrainConfig), extra=("config", "preset"))  # fail now, not in a run
+        from dppo.settings.commands import TrainConfig
+
+        parse_flags(flags.rest, settings_of(TrainConfig), extra=("config", "preset"))  # fail now, not in a run
         rest = {"overrides": tuple(flags.rest)}
     return build(config, flags.values | rest)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Generic
 
 from dppo.protocol.errors import UsageError
-from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import (
     Config,
     Setting,
@@ -29,7 +28,6 @@ from dppo.settings.suggestions import suggestion
 
 DEFAULT = "default"
 OTHER_SECTIONS = ("deploy",)  # of files, for `dppo up`
-_SIBLINGS = (TrainConfig, LearnerProcessConfig)  # a file for one of them is good for the other
 # read by other commands and by processes that we start, and no settings
 OTHER_VARIABLES = {
     *(
@@ -73,8 +71,8 @@ class Layer:
     values: Mapping[str, Any]
 
 
-def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> dict[str, Any]:
-    """Values by path from a YAML file shaped like `config`. Raises UsageError for whatever does not fit.
+def load_config_file(path: str | Path, config: type[object] | None = None) -> dict[str, Any]:
+    """Values by path from a YAML file shaped like `config`, or like a run's. Raises UsageError for what does not fit.
 
     Settings that only a sibling command has (`actors` in a learner's file) are left out.
     """
@@ -95,6 +93,7 @@ def load_config_file(path: str | Path, config: type[object] = TrainConfig) -> di
         return {}
     if not isinstance(tree, dict):
         raise UsageError(f"{path}: the top level must be a mapping such as `ppo: {{gamma: 0.99}}`")
+    config = config or _siblings()[0]
     settings = settings_of(config)
     found: dict[str, Any] = {}
     _read_section(tree, "", with_former(settings), _foreign(config, settings), str(path), found)
@@ -111,11 +110,18 @@ def read_tree(tree: Mapping[Any, Any], config: type[object], where: str) -> dict
     return found
 
 
+def _siblings() -> tuple[type[object], ...]:
+    """Return the settings of a run: a file for one of them is good for the other. Actors start without them."""
+    from dppo.settings.commands import LearnerProcessConfig, TrainConfig
+
+    return TrainConfig, LearnerProcessConfig
+
+
 def _foreign(config: type[object], settings: Mapping[str, Setting]) -> set[str]:
     if "env.id" not in settings:
         return set()
     others = set(OTHER_SECTIONS) - {path.split(".")[0] for path in settings}
-    return others | {path for sibling in _SIBLINGS for path in settings_of(sibling)} - set(settings)
+    return others | {path for sibling in _siblings() for path in settings_of(sibling)} - set(settings)
 
 
 def _read_section(
@@ -155,7 +161,7 @@ def environment_values(config: type[object], environ: Mapping[str, str]) -> dict
     """
     settings = settings_of(config)
     known = {variable_of(path): path for path in settings}
-    elsewhere = {variable_of(path) for sibling in _SIBLINGS for path in settings_of(sibling)} | OTHER_VARIABLES
+    elsewhere = set(OTHER_VARIABLES)
     if set(ENVIRONMENTS_OWN) <= set(environ):  # this process was started by an environment of an actor
         elsewhere |= set(ENVIRONMENTS_OWN)
     found: dict[str, Any] = {}
@@ -164,7 +170,9 @@ def environment_values(config: type[object], environ: Mapping[str, str]) -> dict
             continue
         if variable in known:
             found[known[variable]] = convert(settings[known[variable]], text, where=variable, text=True)
-        elif variable not in elsewhere and not variable.startswith(_NOT_READ) and variable not in COMPOSE_VARIABLES:
+        elif variable in elsewhere or variable.startswith(_NOT_READ) or variable in COMPOSE_VARIABLES:
+            continue
+        elif variable not in {variable_of(path) for sibling in _siblings() for path in settings_of(sibling)}:
             near = suggestion(variable.removeprefix("DPPO_").replace("__", ".").lower(), settings, variable_of)
             raise UsageError(f"unknown environment variable {variable}{near}: rename or unset it")
     return found

@@ -1,10 +1,10 @@
 """Outcome of connection attempts, from libzmq's socket monitor. Reports; decides nothing."""
 
 import errno
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from dppo.protocol.transport.connection_event import ConnectionEvent
 
@@ -19,6 +19,16 @@ _EVENTS = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 )
 _NOT_AUTHORISED = 400
+_EVENT = struct.Struct("=Hi")  # zmq_socket_monitor(3)
+
+
+def event_of(frames: Sequence[bytes]) -> tuple[int, int]:
+    """Return number and value of the event that a monitor socket sent.
+
+    As zmq.utils.monitor does, which imports asyncio: a tenth of the time that a process takes to start.
+    """
+    event, value = _EVENT.unpack(frames[0])
+    return event, value
 
 
 class Monitor:
@@ -34,8 +44,7 @@ class Monitor:
     def events(self) -> Iterator[ConnectionEvent]:
         """Yield all events since the last call."""
         while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            message = parse_monitor_message(self._socket.recv_multipart(zmq.NOBLOCK))
-            seen = self._meaning(int(message["event"]), int(message["value"]))
+            seen = self._meaning(*event_of(self._socket.recv_multipart(zmq.NOBLOCK)))
             if seen is not None:
                 yield seen
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from dppo.protocol.codec import MAX_HEADER_BYTES
 from dppo.protocol.errors import HostileError, ProtocolError, UsageError
@@ -19,6 +18,7 @@ from dppo.protocol.security.zap_handler import DOMAIN, ZapHandler
 from dppo.protocol.transport.connections import Connections
 from dppo.protocol.transport.endpoints import check_endpoint, leaves_this_machine, wants_ipv6
 from dppo.protocol.transport.fd_limits import connections_that_fit
+from dppo.protocol.transport.monitor import event_of
 from dppo.protocol.transport.unread_bytes import Excess
 
 Frames = tuple[bytes, bytes, memoryview | None]  # peer, header, blob
@@ -189,11 +189,11 @@ class Router:
 
     def _follow_connections(self) -> None:
         while int(self._events.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            event = recv_monitor_message(self._events, zmq.NOBLOCK)
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                self._connections.accepted(event["value"])
-            elif event["event"] == zmq.EVENT_DISCONNECTED:
-                peer = self._connections.ended(event["value"])
+            event, value = event_of(self._events.recv_multipart(zmq.NOBLOCK))
+            if event == zmq.EVENT_ACCEPTED:
+                self._connections.accepted(value)
+            elif event == zmq.EVENT_DISCONNECTED:
+                peer = self._connections.ended(value)
                 if peer is not None:
                     self._departed.append(peer)
 
