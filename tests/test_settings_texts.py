@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_settings import yaml_file
 
 from dppo.api.paths import path_text
@@ -12,6 +14,7 @@ from dppo.local.run_comparison import same
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import dump_yaml, load_config_file, resolve
+from dppo.settings.yaml_text import lines_of, one_line
 
 
 @pytest.mark.parametrize(
@@ -61,3 +64,19 @@ def test_an_argument_that_is_no_finite_number_is_one_that_a_run_goes_on_with(tmp
     again = resolve(TrainConfig, flags={}, file=yaml_file(tmp_path, dump_yaml(config)), environ={}).config
     assert same(config.learner.env.kwargs, again.learner.env.kwargs)
     assert not differ_within_a_run(env_settings(config.learner))
+
+
+@given(
+    st.lists(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.sampled_from(["", "no", "1e-4", "null", "3.5", "-", "2026-02-30"])
+        | st.text("ab1.-+_/e", max_size=6)
+        | st.lists(st.text(max_size=3))
+    )
+)
+def test_many_values_are_written_as_each_by_itself(values: list[object]) -> None:
+    assert lines_of(values) == [one_line(value) for value in values]

@@ -260,22 +260,18 @@ def _chosen_preset(config: type[object], layers: Sequence[Layer], asked: str) ->
 
 def dump_yaml(config: object, sources: Mapping[str, str] | None = None) -> str:
     """The configuration as YAML, one line a setting; it loads back equal. With `sources`, a comment says who set it."""
+    from dppo.settings.yaml_text import lines_of
+
     lines: list[tuple[str, str]] = []
     section = ""
     shown = dict.fromkeys((path for path in secrets_of(type(config)) if getattr(config, path)), "(hidden)")
-    for path, value in (values_of(config) | shown).items():
+    values = values_of(config) | shown
+    texts = lines_of([list(value) if isinstance(value, tuple) else value for value in values.values()])
+    for path, text in zip(values, texts, strict=True):
         head, dot, name = path.rpartition(".")
         if head != section and head:
             lines.append((f"{head}:", ""))
         section = head
-        lines.append((f"{'  ' * bool(dot)}{name}: {_inline(value)}", (sources or {}).get(path, "")))
+        lines.append((f"{'  ' * bool(dot)}{name}: {text}", (sources or {}).get(path, "")))
     width = max(len(line) for line, source in lines if source) if sources else 0
     return "".join(f"{line:<{width}}  # {source}\n" if source else f"{line}\n" for line, source in lines)
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, tuple):
-        value = list(value)
-    from dppo.settings.yaml_text import one_line
-
-    return one_line(value)
