@@ -146,6 +146,33 @@ def test_runs_are_listed_with_returns(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "`dppo train` makes one" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("columns", "head"),
+    [
+        (120, ["run", "environment", "state", "steps", "return", "changed"]),
+        (72, ["run", "state", "steps", "return", "changed"]),
+        (50, ["run", "state", "steps", "return"]),
+    ],
+)
+def test_the_list_of_runs_breaks_no_line_on_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int, head: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dppo.watch.runs_command.PIPE_WIDTH", columns)
+    for name in ("Pendulum-v1", "CartPole-v1"):
+        run = tmp_path / "runs" / name
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text(f"env:\n  id: {name}\n", encoding="utf-8")
+        row = {"update": 2, "steps": 20_480, "mean_return": -150.25, "target_return": -200}
+        (run / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    show_runs(RunsArguments("runs"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == head
+    assert len(lines) == 3
+    assert all(len(line.rstrip()) <= columns for line in lines)
+    assert all("-150.2" in line for line in lines[1:])
+
+
 @pytest.mark.parametrize("arguments", [["watch", "runs/none"], ["runs", "none"], ["watch"]])
 def test_wrong_usage_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end, contextlib.chdir("/tmp"):

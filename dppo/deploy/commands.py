@@ -58,7 +58,7 @@ def up(resolved: Resolved[UpConfig]) -> int:
         print(fitted(resolved.first_line, sys.stderr), file=sys.stderr, flush=True)
     run = shown(deployment)
     print(f"{run} is up on {deployment.engine}: {_count(plan.learners, 'learner')}, {_count(plan.actors, 'actor')}")
-    print(f"look: dppo ps {run}; dppo logs {run}; more actors: dppo scale {run} N; end: dppo down {run}")
+    print(fitted(f"look: dppo ps {run}; dppo logs {run}; more actors: dppo scale {run} N; end: dppo down {run}"))
     return 0
 
 

@@ -123,7 +123,7 @@ def show_finished(standing: Standing) -> None:
     """Print how a run went that is over, and how to go on."""
     directory, view = standing.directory, host_view()
     summary = json.loads((directory / SUMMARY).read_bytes())
-    print(f"{view.path(directory)} is finished; nothing was started and nothing changed")
+    print(fitted(f"{view.path(directory)} is finished; nothing was started and nothing changed"))
     print(fitted(closing_text({**summary, "reason": standing.over})))
     evaluation, progress = saved_evaluation(directory), newest_progress(directory)
     if evaluation is not None and progress is not None and evaluation.policy_version == progress.version:

@@ -154,7 +154,7 @@ def _has_episodes(directory: Path) -> bool:
 def film(directory: Path, recorder: Recorder) -> None:
     """Film an episode of the last policy, if the run wants videos."""
     if recorder.may_film:
-        print(f"filming an episode, for at most {LAST_VIDEO_SECONDS:.0f} s (Ctrl-C ends it) ...", flush=True)
+        print(fitted(f"filming an episode, for at most {LAST_VIDEO_SECONDS:.0f} s (Ctrl-C ends it) ..."), flush=True)
         note_afterwards(directory, "it films an episode")
         recorder.film_the_end()
 
@@ -170,7 +170,7 @@ def _evaluated(directory: Path, summary: dict[str, Any], episodes: int, envs: in
 
     began = time.monotonic()
 
-    print(f"evaluating {episodes} episodes, for at most {max_seconds:g} s (Ctrl-C ends it) ...", flush=True)
+    print(fitted(f"evaluating {episodes} episodes, for at most {max_seconds:g} s (Ctrl-C ends it) ..."), flush=True)
     note_afterwards(directory, f"it evaluates {episodes} episodes of the last policy, for at most {max_seconds:g} s")
     evaluated = evaluate_at_the_end(directory, episodes=episodes, envs=min(envs, episodes), max_seconds=max_seconds)
     result = evaluated.result

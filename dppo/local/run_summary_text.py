@@ -116,7 +116,7 @@ def next_steps(
         (f"{at}dppo diagnose {run}", "what keeps it from its target?") if _is_short(summary) else ("", ""),
         (view.tensorboard or f"{at}tensorboard --logdir {shlex.quote(str(directory.parent))}", "curves"),
         (f"DPPO_ARGS='... {more}' {view.start}", "trains on") if view.compose else (f"... {more}", TRAINS_ON),
-        (f"... {seeds}", "the same command with this trains five seeds: how much is luck?") if seeds else ("", ""),
+        (f"... {seeds}", "this trains five seeds: how much is luck?") if seeds else ("", ""),
     ]
     shown = [(command, why) for command, why in steps if command]
     width = max(len(command) for command, _ in shown)

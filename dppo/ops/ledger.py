@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dppo.fitted_text import fitted
 from dppo.learner.storage.audit import Audit, audit
 from dppo.local.run_summary import ledger_text
 from dppo.protocol.errors import DppoError
@@ -48,8 +49,8 @@ def show(arguments: LedgerArguments) -> int:
     else:
         console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
         console.print(_table(found, has_reasons=console.width >= REASONS_WIDTH))
-        console.print(ledger_text(total, found.problems), soft_wrap=True)
-        console.print(_sources(found), soft_wrap=True)
+        print(fitted(ledger_text(total, found.problems)))
+        print(fitted(_sources(found)))
     if found.problems:
         more = f" (and {len(found.problems) - 1} more)" * (len(found.problems) > 1)
         raise DppoError(f"the ledger of {arguments.run} does not close: {found.problems[0]}{more}")

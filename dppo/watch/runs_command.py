@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,9 @@ from dppo.watch.run_list import ROOT, FoundRun, ago, find_runs
 
 TAIL_BYTES = 16_384  # of metrics.jsonl, in which its last line is
 PIPE_WIDTH = 200
+COLUMNS = ("run", "environment", "state", "steps", "return", "changed")
+NUMBERS = ("steps", "return", "changed")
+DISPENSABLE = ("environment", "target", "changed")  # what a narrow terminal has no room for, the first one first
 STYLES = {"running": "green", "failed": "red", "interrupted": "yellow"}
 
 
@@ -43,7 +47,8 @@ def show_runs(chosen: RunsArguments) -> int:
     elif not found:
         print(f"no runs in {folder.absolute()}: `dppo train` makes one")
     else:
-        Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(_table(found, records))
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+        console.print(_fitting(console, found, records))
     return 0
 
 
@@ -73,23 +78,34 @@ def _record(run: FoundRun) -> dict[str, Any]:
     }
 
 
-def _table(runs: list[FoundRun], records: list[dict[str, Any]]) -> Table:
+def _fitting(console: Console, runs: list[FoundRun], records: list[dict[str, Any]]) -> Table:
+    """Return the table, on a narrow terminal without what a reader misses least."""
+    left_out: tuple[str, ...] = ()
+    for one in (*DISPENSABLE, ""):
+        table = _table(runs, records, left_out)
+        if Measurement.get(console, console.options, table).maximum < console.width:
+            break
+        left_out = (*left_out, one)
+    return table
+
+
+def _table(runs: list[FoundRun], records: list[dict[str, Any]], left_out: tuple[str, ...]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
-    table.add_column("run", overflow="fold")
-    table.add_column("environment", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    for name in ("steps", "return", "changed"):
-        table.add_column(name, justify="right", no_wrap=True)
+    names = [name for name in COLUMNS if name not in left_out]
+    for name in names:
+        is_number = name in NUMBERS
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=name != "run", overflow="fold")
     now = time.time()
     for run, record in zip(runs, records, strict=True):
         steps, mean, target = record["steps"], record["mean_return"], record["target_return"]
-        of = "" if mean is None or target is None else f" of {target:g}"
-        table.add_row(
-            Text(str(run.path)),
-            Text(run.env or "unknown"),
-            Text(run.state, style=STYLES.get(run.state, "")),
-            "" if steps is None else f"{steps:,}",
-            "" if mean is None else f"{return_number(mean)}{of}",
-            ago(now - run.changed),
-        )
+        of = "" if mean is None or target is None or "target" in left_out else f" of {target:g}"
+        cells = {
+            "run": Text(str(run.path)),
+            "environment": Text(run.env or "unknown"),
+            "state": Text(run.state, style=STYLES.get(run.state, "")),
+            "steps": Text("" if steps is None else f"{steps:,}"),
+            "return": Text("" if mean is None else f"{return_number(mean)}{of}"),
+            "changed": Text(ago(now - run.changed)),
+        }
+        table.add_row(*(cells[name] for name in names))
     return table

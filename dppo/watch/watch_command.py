@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dppo.fitted_text import fitted
 from dppo.learner.telemetry.status import LAST_PHASE
 from dppo.local.progress import Progress
 from dppo.protocol.errors import UsageError
@@ -74,6 +75,6 @@ def _goes_on(directory: Path, newest: DatedStatus) -> bool:
 
 def _say_what_is_next(run: FoundRun) -> None:
     state = run.state if run.steps is None else f"{run.state} after {run.steps:,} steps"
-    print(f"{run.path}: {state}, newest change {ago(time.time() - run.changed)}")
+    print(fitted(f"{run.path}: {state}, newest change {ago(time.time() - run.changed)}"))
     if run.state == "finished":
-        print(f"next: dppo evaluate {run.path}, dppo diagnose {run.path}, dppo plot {run.path}")
+        print(fitted(f"next: dppo evaluate {run.path}, dppo diagnose {run.path}, dppo plot {run.path}"))

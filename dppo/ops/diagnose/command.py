@@ -36,7 +36,7 @@ def diagnose(chosen: DiagnoseArguments) -> int:
     for finding in findings:
         print(fitted(finding.line))
     if not wrong and len(history.rows) >= rules.FEW_UPDATES:
-        print("nothing is wrong; what the environment itself may do: dppo check " + history.config.env.id)
+        print(fitted(f"nothing is wrong; what the environment itself may do: dppo check {history.config.env.id}"))
     return verdict(findings)
 
 
