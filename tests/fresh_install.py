@@ -1,7 +1,7 @@
 """A virtual environment in which dppo is installed as users install it: the wheel, and the packages that it asks for.
 
 Needs no network: third-party packages are links to those of the current interpreter, and only those that the chosen
-extras ask for are there. An extra that this interpreter lacks is left out. Knows no pytest, so that
+extras ask for are there, as far as this interpreter has them. Knows no pytest, so that
 `python tests/fresh_install.py FOLDER [EXTRA ...]` makes one by hand.
 """
 
@@ -38,18 +38,9 @@ def install(wheel: Path, folder: Path, extras: tuple[str, ...] = LEARNER) -> Pat
     unknown = {*extras} - {*(own.metadata.get_all("Provides-Extra") or ())}
     if unknown:
         raise ValueError(f"dppo has no extras {sorted(unknown)}")
-    for found in _asked_for(own, tuple(extra for extra in extras if extra in LEARNER or _is_here(own, extra))):
+    for found in _asked_for(own, extras):
         _borrow(found, packages, bin)
     return bin
-
-
-def _is_here(own: metadata.Distribution, extra: str) -> bool:
-    """Whether this interpreter has what an extra brings: the development environment lacks some."""
-    try:
-        [*_asked_for(own, (extra,))]
-    except metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 class FreshInstalls:
@@ -70,7 +61,10 @@ class FreshInstalls:
 
 
 def _asked_for(own: metadata.Distribution, extras: tuple[str, ...]) -> Iterator[metadata.Distribution]:
-    """Yield what a distribution with these extras requires, and what that requires, each once."""
+    """Yield what a distribution with these extras requires, and what that requires, each once.
+
+    Raises PackageNotFoundError for what all need; of other extras the development environment lacks some packages.
+    """
     seen: set[tuple[str, tuple[str, ...]]] = set()
     there: set[str] = set()
     todo = [(own, extras)]
@@ -79,17 +73,24 @@ def _asked_for(own: metadata.Distribution, extras: tuple[str, ...]) -> Iterator[
         for text in distribution.requires or ():
             wanted = Requirement(text)
             key = canonicalize_name(wanted.name), tuple(sorted(wanted.extras))
-            is_wanted = wanted.marker is None or any(
-                wanted.marker.evaluate({"extra": extra}) for extra in ("", *chosen)
-            )
-            if not is_wanted or key in seen:
+            if key in seen or not _is_asked_for(wanted, chosen):
                 continue
             seen.add(key)
-            found = metadata.distribution(wanted.name)
+            try:
+                found = metadata.distribution(wanted.name)
+            except metadata.PackageNotFoundError:
+                if _is_asked_for(wanted, LEARNER):
+                    raise
+                continue
             if key[0] not in there:
                 there.add(key[0])
                 yield found
             todo.append((found, key[1]))
+
+
+def _is_asked_for(wanted: Requirement, extras: tuple[str, ...]) -> bool:
+    """Whether a distribution with these extras needs that."""
+    return wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *extras))
 
 
 def _borrow(found: metadata.Distribution, packages: Path, bin: Path) -> None:
