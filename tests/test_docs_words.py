@@ -13,7 +13,6 @@ PAGE = (REPOSITORY / "docs" / "from-other-libraries.md").read_text()
 SETTINGS = settings_of(TrainConfig)
 OTHERWISE = {  # what the command line answers with more than one word may mean, or takes as it is
     "env": "a short form of env.id",
-    "target_kl": "a setting of ours, of another meaning, which the row says",
 }
 
 
@@ -50,7 +49,7 @@ def test_every_setting_of_the_table_is_one(row: list[str]) -> None:
 @pytest.mark.parametrize(("ours", "theirs"), sorted(set(NAMES)))
 def test_a_foreign_name_is_answered_with_ours(ours: str, theirs: str) -> None:
     if ours.rpartition(".")[2] != theirs:  # the same word needs no answer
-        assert suggestion(theirs, SETTINGS).startswith((f" (here it is {ours})", f" (here it is {ours}: "))
+        assert suggestion(theirs, SETTINGS).startswith(tuple(f" (here it is {ours}{end}" for end in (")", ": ", "; ")))
 
 
 def test_settings_that_the_text_names_are_ours() -> None:

@@ -80,8 +80,13 @@ _TABLE = (
     ("env.kwargs", "as in '{max_episode_steps: 200}'", "max_episode_steps time_limit max_ep_len episode_length"),
     ("env.wrappers", "", "env_wrapper env_wrappers vec_env_wrapper wrapper wrapper_class"),
     ("run.directory", "", "exp_name experiment experiment_name train_dir log_dir logdir save_path output_dir run_name"),
+    ("run.directory", "", "tb_log_name"),
     ("run.device", "for example cuda", "cuda gpu use_gpu num_gpus"),
-    ("run.tensorboard", "", "track tensorboard_log logger"),
+    ("run.tensorboard", "", "tensorboard_log logger"),
+    ("run.trackers", "for example wandb", "track use_wandb wandb with_wandb"),
+    ("run.project", "", "wandb_project_name wandb_project"),
+    ("run.evaluate_seconds", "seconds, not steps", "eval_freq evaluation_interval eval_interval"),
+    ("run.return_window", "", "stats_window_size metrics_num_episodes_for_smoothing"),
     ("run.video_seconds", "", "capture_video record_video video_interval"),
     ("run.checkpoint_seconds", "", "checkpoint_freq save_freq save_interval save_every_sec"),
     ("run.target_return", "", "reward_threshold solved_reward target_reward"),
@@ -102,10 +107,17 @@ _AT_THE_END = {"episodes": "evaluation_episodes"}  # what `dppo train` calls the
 _ABSENT = {
     **dict.fromkeys(("algo", "algorithm"), "the algorithm is PPO"),
     **dict.fromkeys(("verbose", "log_level", "quiet"), "redirect the output for plain lines"),
+    **dict.fromkeys(("progress_bar", "log_interval"), "a terminal shows progress anyway, other outputs get lines"),
+    "reset_num_timesteps": "the same command goes on with a run, --run.new begins another one",
     "framework": "the network's settings begin with network.",
     "policy": "the network follows from the spaces: leave MlpPolicy and the like out; its settings begin with network.",
     **dict.fromkeys(("optimizer_class", "optimizer_kwargs"), "it is Adam, set by ppo.learning_rate and others"),
     **dict.fromkeys(("normalize_images", "scale_images"), "images of bytes are always divided by 255"),
+}
+
+# names of theirs that are also ours, for something else: our setting, the other, and what that is
+_MEANT_OTHERWISE = {
+    "target_kl": ("ppo.early_stop_kl", "ppo.target_kl", "what the kl schedule and kl_penalty aim at"),
 }
 
 # what commands and calls take beside settings: no key of a file, and no part of a section
@@ -126,6 +138,9 @@ def suggestion(name: str, known: Collection[str], show: Callable[[str], str] = s
     """
     name = name.lower().replace("-", "_")
     last = name.rpartition(".")[2].rpartition("__")[2]
+    if name in _MEANT_OTHERWISE and _MEANT_OTHERWISE[name][0] in known:
+        meant, other, is_of = _MEANT_OTHERWISE[name]
+        return f" (here it is {show(meant)}; {show(other)} is {is_of})"
     theirs = _OURS.get(last)
     if theirs is not None and not any(path.rpartition(".")[2] == last for path in known):
         path, hint = theirs
