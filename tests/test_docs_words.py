@@ -56,3 +56,11 @@ def test_settings_that_the_text_names_are_ours() -> None:
     prefixes = "|".join(sorted({name.partition(".")[0] for name in SETTINGS if "." in name}))
     named = set(re.findall(rf"`((?:{prefixes})\.\w+)", PAGE))
     assert named - set(SETTINGS) == set()
+
+
+@pytest.mark.parametrize("name", ["target_kl", "target-kl"])
+def test_a_name_that_is_ours_for_something_else_is_answered_with_both(name: str) -> None:
+    """Stable-Baselines3 and CleanRL end the epochs of an update at `target_kl`."""
+    other = "ppo.target_kl is what the kl schedule and kl_penalty aim at"
+    assert suggestion(name, SETTINGS) == f" (here it is ppo.early_stop_kl; {other})"
+    assert suggestion("ppo.target_k", SETTINGS) == " (did you mean ppo.target_kl?)"

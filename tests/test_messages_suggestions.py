@@ -93,17 +93,6 @@ def test_the_right_name_is_suggested(capsys: pytest.CaptureFixture[str], flag: s
     assert refused(capsys, "train", flag, "1") == f"dppo: error: unknown flag {flag} (did you mean {meant}?)"
 
 
-@pytest.mark.parametrize("flag", ["--target-kl", "--target_kl"])
-def test_a_name_that_is_ours_for_something_else_is_answered_with_both(
-    capsys: pytest.CaptureFixture[str], flag: str
-) -> None:
-    """Stable-Baselines3 and CleanRL end the epochs of an update at `target_kl`."""
-    assert refused(capsys, "train", flag, "0.02") == (
-        f"dppo: error: unknown flag {flag} (here it is --ppo.early-stop-kl; --ppo.target-kl is what the kl schedule "
-        "and kl_penalty aim at)"
-    )
-
-
 @pytest.mark.parametrize("name", sorted({*_OURS, *_ABSENT}))
 def test_every_word_of_the_table_leads_to_a_setting_that_exists(name: str) -> None:
     known = {*settings_of(TrainConfig), *settings_of(EvaluateArguments)}
