@@ -100,8 +100,10 @@ def _actor(peer: Peer, version: int, now: float) -> ActorStatus:
         state = "joining"
     elif now - peer.heard > 3.0:  # three heartbeats
         state = "silent"
+    elif peer.stopped:
+        state = "stopped" if peer.sent_version else "joining"  # before its first policy it has answered no STOP
     else:
-        state = "stopped" if peer.stopped else "running"
+        state = "running"
     return ActorStatus(
         name=peer.actor,
         state=state,
