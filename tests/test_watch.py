@@ -68,6 +68,7 @@ VERDICTS = {
     "simulator-bound: actors spend 85%": ((actor(0.85, 0.1, 0.0, 0.05),), {"collect": 0.9, "update": 0.1}),
     "policy-bound: actors spend 60%": ((actor(0.3, 0.6, 0.0, 0.1),), {"collect": 0.9, "update": 0.1}),
     "wire-bound: actors spend 40%": ((actor(0.3, 0.1, 0.4, 0.2),), {"collect": 0.9, "update": 0.1}),
+    "learner-bound: actors idle 60%": ((actor(0.1, 0.0, 0.3, 0.6),), {"collect": 0.3, "update": 0.7}),
     "waiting for the slowest: h3/2, 9x": (
         (actor(0.1, 0.0, 0.0, 0.9), actor(0.12, 0.0, 0.0, 0.88), actor(1.0, 0.0, 0.0, 0.0, "h3/2")),
         {"collect": 0.9, "update": 0.1},

@@ -27,14 +27,14 @@ def verdict_on(updates: int, actors: Sequence[ActorStatus], shares: Mapping[str,
     )
     if (slowest := _straggler(actors)) and shares.get("collect", 0.0) > BOUND and idle > IDLE:
         return slowest
-    if send > SENDING:
-        return (
-            f"wire-bound: actors spend {send:.0%} in sending; smaller observations or a faster connection help, "
-            "more actors do not"
-        )
     if 1 - shares.get("collect", 0.0) > LEARNING and idle > IDLE:
         return (
             f"learner-bound: actors idle {idle:.0%}; fewer epochs, larger minibatches or more threads help, "
+            "more actors do not"
+        )
+    if send > SENDING:
+        return (
+            f"wire-bound: actors spend {send:.0%} in sending; smaller observations or a faster connection help, "
             "more actors do not"
         )
     if shares.get("collect", 0.0) > BOUND and policy > env:
