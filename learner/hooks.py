@@ -3,6 +3,7 @@
 Knows the records that are handed to it. Measures how long it takes; decides nothing by it.
 """
 
+import inspect
 import logging
 import math
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
-from dppo.learner.own_code import find_by_name, in_a_line
+from dppo.learner.own_code import check_method, find_by_name, in_a_line, shown
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run_status import RunStatus
 from dppo.learner.telemetry.episode_stats import Episode
@@ -19,7 +20,7 @@ from dppo.protocol.errors import DppoError, UsageError
 
 log = logging.getLogger("dppo.learner")
 
-METHODS = ("on_episode", "on_update", "on_end")
+METHODS = {"on_episode": "episode", "on_update": "status", "on_end": "summary"}  # and what each is called with
 SLOW_SECONDS = 1.0  # after one update
 
 
@@ -50,7 +51,7 @@ class HookCalls:
     def __init__(self, hooks: object, name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         """hooks: with at least one of METHODS. name: for messages, "" for that of its class. Raises UsageError."""
         self._name = name or f"{type(hooks).__module__}:{type(hooks).__qualname__}"
-        refuse_misspelt(hooks, f"the hooks {self._name}")
+        _check_methods(hooks, f"the hooks {self._name}")
         self._methods = {method: getattr(hooks, method) for method in METHODS if callable(getattr(hooks, method, None))}
         if not self._methods:
             raise UsageError(f"the hooks {self._name} have none of {', '.join(METHODS)}: give them one")
@@ -67,10 +68,10 @@ class HookCalls:
             for episode in _episodes(batch):
                 self._call("on_episode", episode)
         answer = self._call("on_update", status)
-        if answer == "stop":
+        if isinstance(answer, str) and answer == "stop":
             self.stop_reason = f"stopped by the hook {self._name} after update {status.updates}"
         elif answer is not None:
-            self._fail(f"on_update of {self._name} returned {answer!r}: return 'stop' or None")
+            self._fail(f"on_update of {self._name} returned {shown(answer)}: return 'stop' or None")
         seconds = self._clock() - since
         self.seconds += seconds
         if seconds > SLOW_SECONDS and not self._is_slow:
@@ -91,10 +92,16 @@ class HookCalls:
         if method not in self._methods:
             return None
         try:
-            return self._methods[method](argument)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a user's code raises
+            answer = self._methods[method](argument)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- whatever a user's code raises: asyncio and pytest have their own
             stack = "".join(traceback.format_exception(error)).rstrip()
             self._fail(f"{method} of {self._name} raised {in_a_line(error)}", error, stack)
+        if inspect.iscoroutine(answer):  # of a decorator's making: else it is refused at the start
+            answer.close()
+            self._fail(f"{method} of {self._name} is async, and nothing awaits it: write a plain def")
+        return answer
 
     def _fail(self, text: str, error: BaseException | None = None, stack: str = "") -> None:
         self._has_failed = True
@@ -136,13 +143,16 @@ def find(name: str) -> Callable[[], object]:
         raise UsageError(f"run.hooks={name} is a {type(found).__name__}: name a class that is made without arguments")
     if isinstance(found, type) and not any(hasattr(found, method) for method in METHODS):
         raise UsageError(f"run.hooks={name} has none of {', '.join(METHODS)}: give it one")
-    refuse_misspelt(found, f"run.hooks={name}")
+    _check_methods(found, f"run.hooks={name}")
     result: Callable[[], object] = found
     return result
 
 
-def refuse_misspelt(hooks: object, what: str) -> None:
-    """Raise UsageError for a method whose name is almost that of a hook: it would never be called."""
+def _check_methods(hooks: object, what: str) -> None:
+    """Raise UsageError for a method that cannot be called as a hook, or never would be: its name is almost one."""
+    for name, argument in METHODS.items():
+        if callable(getattr(hooks, name, None)):
+            check_method(hooks, name, (argument,), what)
     missing = [method for method in METHODS if not hasattr(hooks, method)]
     for name in dir(hooks):
         near = get_close_matches(name.lower(), missing, n=1, cutoff=0.8)

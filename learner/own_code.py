@@ -1,8 +1,13 @@
-"""Find what a setting names as module:name in a user's module. Imports that module; knows nothing of what is in it."""
+"""Find what a setting names as module:name in a user's module, and whether its methods can be called as we call them.
+
+Imports that module; knows nothing of what is in it.
+"""
 
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from types import FunctionType
 from typing import Any
 
 from dppo.protocol.errors import UsageError
@@ -45,6 +50,42 @@ def find_function(setting: str, name: str) -> Callable[..., Any]:
         raise UsageError(f"{setting}={name} is a {type(result).__name__}: name a function that makes a module")
     function: Callable[..., Any] = result
     return function
+
+
+def check_method(owner: object, name: str, arguments: Sequence[str], what: str) -> None:
+    """Raise UsageError where a call of the method with these arguments fails, or runs nothing of it.
+
+    owner: an object, or the class of one to be made. what: for messages, such as run.hooks=mine:Hooks.
+    """
+    method, given = getattr(owner, name), list(arguments)
+    if isinstance(owner, type):
+        static = inspect.getattr_static(owner, name)
+        if isinstance(static, FunctionType):
+            given = ["self", *given]
+        elif not isinstance(static, staticmethod | classmethod):
+            return  # known once the object is there
+    wanted = f"def {name}({', '.join(['self', *arguments])})"
+    if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+        raise UsageError(f"{what}: {name} is async, and nothing would await it: write {wanted}")
+    if inspect.isgeneratorfunction(method):
+        raise UsageError(f"{what}: {name} has a yield, so a call would run nothing of it: write {wanted} without one")
+    try:
+        signature = inspect.signature(method)
+    except (ValueError, TypeError):  # some of C's have none
+        return
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise UsageError(f"{what}: {name} cannot be called ({error}): write {wanted}") from None
+
+
+def shown(value: object) -> str:
+    """Return what a user's code has returned, for a message: one line, shortened."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 -- a user's class may raise whatever it likes
+        text = f"<{type(value).__name__}, whose repr() failed>"
+    return printable(text, MOST_CHARACTERS)
 
 
 def in_a_line(error: BaseException) -> str:

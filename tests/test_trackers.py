@@ -119,7 +119,7 @@ def test_a_service_that_hangs_holds_up_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [(f"{__name__}:Unfinished", "no method log"), (f"{__name__}:None_", "cannot be found")]
+    ("name", "why"), [(f"{__name__}:Unfinished", "no method log"), (f"{__name__}:None_", "has no .None_.")]
 )
 def test_a_class_that_is_no_tracker_is_one_line(name: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):

@@ -4,14 +4,16 @@ Each is told the settings at the start, the curves of every update, and the end.
 to write. Knows the packages' functions; knows no training and no thread.
 """
 
-import importlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from dppo.learner.own_code import check_method, find_by_name
 from dppo.protocol.errors import UsageError
+
+METHODS = {"begin": ("run",), "log": ("steps", "values"), "end": ()}  # of a tracker, and what each is called with
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,13 @@ def make_tracker(name: str) -> Tracker:
 
 def find_tracker(name: str) -> Callable[[], Tracker]:
     """Return the class of a user's tracker, as module:Class. Raises UsageError without one, or without a method."""
-    module, _, attribute = name.partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"run.trackers={name} cannot be found: {error}") from None
-    missing = [method for method in ("begin", "log", "end") if not callable(getattr(found, method, None))]
-    if missing:
-        raise UsageError(f"run.trackers={name} has no method {missing[0]}(): write one (docs/trackers.md)")
+    what = f"run.trackers={name}"
+    found = find_by_name("run.trackers", name, lambda value: callable(getattr(value, "log", None)))
+    if not callable(found):
+        raise UsageError(f"{what} is a {type(found).__name__}: name a class that is made without arguments")
+    for method, arguments in METHODS.items():
+        if not callable(getattr(found, method, None)):
+            raise UsageError(f"{what} has no method {method}(): write one (docs/trackers.md)")
+        check_method(found, method, arguments, what)
     kind: Callable[[], Tracker] = found
     return kind

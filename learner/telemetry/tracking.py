@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dppo.learner.atomic_files import replace_file
+from dppo.learner.own_code import in_a_line
 from dppo.learner.telemetry.trackers import TrackedRun, Tracker, make_tracker
 
 KNOWN_FILE = "trackers.json"
@@ -64,12 +65,12 @@ class Tracking:
             for name in list(trackers):
                 try:
                     trackers[name].log(*update)
-                except Exception as error:  # noqa: BLE001 -- whatever a service raises
+                except BaseException as error:  # noqa: BLE001 -- whatever a service raises: it ends this thread in silence
                     self._give_up(trackers, name, error)
         for name in list(trackers):
             try:
                 trackers[name].end()
-            except Exception as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001
                 self._give_up(trackers, name, error)
 
     def _begun(self) -> dict[str, Tracker]:
@@ -79,16 +80,17 @@ class Tracking:
             try:
                 trackers[name] = make_tracker(name)
                 known[name] = str(trackers[name].begin(self._run(known.get(name, ""))))
-            except Exception as error:  # noqa: BLE001
+            except BaseException as error:  # noqa: BLE001
                 self._give_up(trackers, name, error)
         with suppress(OSError):
             replace_file(directory / KNOWN_FILE, json.dumps(known).encode())
         return trackers
 
-    def _give_up(self, trackers: dict[str, Tracker], name: str, error: Exception) -> None:
+    def _give_up(self, trackers: dict[str, Tracker], name: str, error: BaseException) -> None:
         trackers.pop(name, None)
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        self._warn(f"{name} is told nothing more: {text[:300]}; training goes on, and metrics.jsonl has everything")
+        self._warn(
+            f"{name} is told nothing more: {in_a_line(error)}; training goes on, and metrics.jsonl has everything"
+        )
 
 
 def read_known(directory: Path) -> dict[str, str]:
