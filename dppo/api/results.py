@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dppo.learner.telemetry.json_lines import read_objects
 from dppo.learner.telemetry.metrics import METRICS_FILE
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.local.run_comparison import newest_progress
 from dppo.local.run_summary import closing_text, saved_evaluation
-from dppo.protocol.errors import DppoError
+from dppo.protocol.errors import DppoError, UsageError
 from dppo.watch.episode_results import EvaluationResult
 from dppo.watch.policy_files import POLICY_FILE
 
@@ -89,11 +90,7 @@ def read_result(directory: Path) -> Result:
 
 def _curve(directory: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Steps and mean returns of the updates in metrics.jsonl."""
-    rows: list[tuple[int, float]] = []
-    with suppress(OSError), (directory / METRICS_FILE).open(encoding="utf-8") as lines:
-        for line in lines:
-            with suppress(ValueError, KeyError):  # a torn last line
-                row = json.loads(line)
-                if row["mean_return"] is not None:
-                    rows.append((row["steps"], row["mean_return"]))
-    return tuple(steps for steps, _ in rows), tuple(mean for _, mean in rows)
+    rows: list[dict[str, Any]] = []
+    with suppress(UsageError):
+        rows = read_objects(directory / METRICS_FILE, ("steps", "mean_return"))
+    return tuple(row["steps"] for row in rows), tuple(row["mean_return"] for row in rows)

@@ -1,9 +1,7 @@
 """`dppo.runs` and `dppo.plot`: the runs in a folder, and their learning curves. Knows run directories."""
 
 import datetime
-import json
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dppo.api.evaluation import checked
 from dppo.api.paths import path_text
 from dppo.api.wording import python_words
+from dppo.learner.telemetry.json_lines import read_object
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import PlotArguments
@@ -83,9 +82,7 @@ def plot(
 
 
 def _record(found: FoundRun) -> RunRecord:
-    summary: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        summary = json.loads((found.path / SUMMARY).read_bytes())
+    summary = read_object(found.path / SUMMARY)
     return RunRecord(
         directory=found.path,
         env=found.env,

@@ -1,6 +1,5 @@
 """`dppo train --seeds`: one run a seed, one after the other, each a command of its own; a table and the median."""
 
-import json
 import re
 import signal
 import tempfile
@@ -12,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from dppo.learner.storage.settings_history import has_begun
+from dppo.learner.telemetry.json_lines import read_object
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.local.child_process import ChildProcess
 from dppo.local.launch_texts import FirstLine, LaunchTexts
@@ -178,9 +178,8 @@ class _Children:
 
 def _row(seed: int, config: TrainConfig, note: str) -> Row:
     directory = config.learner.run_directory
-    try:
-        summary = json.loads((directory / SUMMARY).read_bytes())
-    except (OSError, ValueError):
+    summary = read_object(directory / SUMMARY)
+    if not summary:
         return Row(str(seed), note=note or "not trained")
     evaluation = saved_evaluation(directory)
     return Row(

@@ -1,12 +1,13 @@
 """Numbers by which trials are compared, and whether two sets of them differ by more than luck. Pure."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
+from dppo.learner.telemetry.json_lines import json_objects
 
 Objective = Literal["final", "best", "area"]
 LAST_SHARE = 0.1  # of the steps, over which `final` is a mean
@@ -17,19 +18,11 @@ Curve = Sequence[tuple[int, float]]  # steps, mean return
 
 def read_curve(metrics: Path) -> list[tuple[int, float]]:
     """Steps and mean returns of a run so far, without updates before the first episode's end."""
-    curve = []
     try:
-        lines = metrics.read_bytes().splitlines()
+        content = metrics.read_bytes()
     except OSError:
         return []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # is being written
-        if row.get("mean_return") is not None:
-            curve.append((int(row["steps"]), float(row["mean_return"])))
-    return curve
+    return [(int(row["steps"]), float(row["mean_return"])) for row in json_objects(content, ("steps", "mean_return"))]
 
 
 def value_of(curve: Curve, objective: Objective) -> float:

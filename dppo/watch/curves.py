@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dppo.learner.telemetry.json_lines import json_objects
 from dppo.learner.telemetry.metrics import METRICS_FILE
 from dppo.learner.telemetry.status import OWN_METRICS
 from dppo.local.run_comparison import SEED_DIRECTORY
@@ -112,8 +113,7 @@ def _run_curve(run: Path, y: YAxis, label: str) -> Curve:
     """Updates before the first ended episode are left out."""
     file = run / METRICS_FILE
     hint = "Give a run directory such as runs/CartPole-v1" if run.is_dir() else f"There is no {run}{meant(str(run))}"
-    lines = _text(file, hint).splitlines()
-    rows = [row for row in map(_row, lines) if row is not None]
+    rows = json_objects(_bytes(file, hint), ("steps", "elapsed_seconds"))
     target = rows[-1].get("target_return") if rows and y == "return" else None
     if rows and not _key_of(rows, y):
         raise UsageError(f"{run} has no {y}{_what_there_is(rows, y)}")
@@ -146,7 +146,7 @@ def _curve_of(
     rows: Sequence[dict[str, Any]], y: YAxis, *, env: str, name: str, label: str, target: float | None
 ) -> Curve:
     key = _key_of(rows, y)
-    rows = [row for row in rows if row.get(key) is not None]
+    rows = [row for row in rows if isinstance(row.get(key), int | float)]
     return Curve(
         env=env,
         name=name,
@@ -176,15 +176,6 @@ def _what_there_is(rows: Sequence[dict[str, Any]], y: YAxis) -> str:
     others = sorted(key for key in known if not key.startswith(OWN_METRICS) and key not in _KEYS.values())
     named = f"your metrics {', '.join(own)}" if own else "there are no metrics of your own (run.metrics)"
     return f"{nearest(y, [*_KEYS, *own, *others])}: choose {', '.join(_KEYS)}; {named}; or {', '.join(others)}"
-
-
-def _row(line: str) -> dict[str, Any] | None:
-    """One update; None for the torn last line of a run that is being written or was killed."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and {"steps", "elapsed_seconds"} <= set(row) else None
 
 
 def _env_of(run: Path) -> str:
@@ -239,7 +230,7 @@ def _means(values: np.ndarray) -> np.ndarray:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(_text(file, "Give a run directory, or a file with a tutorial's curve"))
+        content = json.loads(_bytes(file, "Give a run directory, or a file with a tutorial's curve"))
         if not isinstance(content, dict):
             raise TypeError(f"it holds a {type(content).__name__}")
     except (ValueError, TypeError) as error:
@@ -251,8 +242,8 @@ def _no_curve(file: Path, whose: str, error: Exception) -> UsageError:
     return UsageError(f"{file} is no curve of {whose}: {type(error).__name__} {error}")
 
 
-def _text(file: Path, hint: str) -> str:
+def _bytes(file: Path, hint: str) -> bytes:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}. {hint}") from None
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}. {hint}") from None

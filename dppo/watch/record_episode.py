@@ -4,7 +4,6 @@ Usage: python -m dppo.watch.record_episode RUN_DIRECTORY EVENTS PACE. The file i
 EVENTS "events" TensorBoard shows it among the images. PACE "gently": it takes what time no other process wants.
 """
 
-import json
 import math
 import os
 import signal
@@ -14,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dppo.learner.telemetry.json_lines import read_objects
+from dppo.learner.telemetry.metrics import METRICS_FILE
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.process.lifeline import watch_parent
@@ -77,11 +78,8 @@ def film_policy(directory: Path, most_seconds: float = math.inf) -> tuple[int, P
 
 def steps_trained(directory: Path) -> int:
     """Return the steps of the newest update in the curve; 0 before the first one."""
-    try:
-        *_, line, _ = (directory / "metrics.jsonl").read_text(encoding="utf-8").split("\n")
-    except (FileNotFoundError, ValueError):
-        return 0
-    return int(json.loads(line)["steps"])
+    rows = read_objects(directory / METRICS_FILE, ("steps",))
+    return int(rows[-1]["steps"]) if rows else 0
 
 
 def write_event(directory: Path, steps: int, gif: bytes) -> None:

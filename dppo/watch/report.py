@@ -96,11 +96,12 @@ def _table(rows: Mapping[str, str]) -> str:
 
 def _results(directory: Path, history: History) -> dict[str, str]:
     last, run = history.rows[-1], look_at(directory)
+    seconds = f", {last['elapsed_seconds']:,.0f} s" if is_number(last.get("elapsed_seconds")) else ""
     rows = {
         "run": str(directory.absolute()),
         "state": str(history.summary.get("reason") or run.state),
         "seed": str(history.config.run.seed),
-        "trained": f"{last['steps']:,} steps in {last['update']:,} updates, {last['elapsed_seconds']:,.0f} s",
+        "trained": f"{last['steps']:,} steps in {last['update']:,} updates{seconds}",
     }
     if is_number(last.get("mean_return")):
         target = history.config.run.target_return

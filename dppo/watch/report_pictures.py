@@ -28,7 +28,8 @@ def returns_picture(rows: Sequence[Mapping[str, Any]], target: float | None) -> 
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    known = thinned([row for row in rows if is_number(row.get("mean_return"))])
+    wanted = ("steps", "elapsed_seconds", "mean_return")
+    known = thinned([row for row in rows if all(is_number(row.get(name)) for name in wanted)])
     if not known:
         return ""
     figure = Figure(figsize=(10.0, 3.4), layout="constrained")

@@ -13,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from dppo.learner.telemetry.json_lines import json_objects
 from dppo.number_text import return_number
 from dppo.protocol.errors import UsageError
 from dppo.watch.run_list import ROOT, FoundRun, ago, find_runs
@@ -56,11 +57,8 @@ def newest_metrics(run: Path) -> dict[str, Any]:
     """Read the last whole line of a run's metrics; {} where there is none."""
     with suppress(OSError, ValueError), (run / "metrics.jsonl").open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
-        for line in reversed(file.read().splitlines()):
-            with suppress(ValueError):
-                found = json.loads(line)
-                if isinstance(found, dict):
-                    return found
+        rows = json_objects(file.read(), ("update", "steps"))
+        return rows[-1] if rows else {}
     return {}
 
 

@@ -52,8 +52,9 @@ def learning(history: History) -> list[Finding]:
         means = f"{history.median('clip_fraction', 0.75):.0%} of the rows are clipped"
         found.append(Finding("warning", "policy", means, f"Lower ppo.learning_rate ({ppo.learning_rate:g})."))
     first = np.abs(history.column("approx_kl")[: max(FEW_UPDATES, len(history.rows) // 2)])
-    if np.nanmedian(first) < KL_TOO_SMALL and history.median("clip_fraction") == 0:
-        means = f"an update moves it by a KL of {np.nanmedian(first):.1g} (median): hardly at all"
+    at_first = float(np.median(first[np.isfinite(first)])) if np.isfinite(first).any() else math.nan
+    if at_first < KL_TOO_SMALL and history.median("clip_fraction") == 0:
+        means = f"an update moves it by a KL of {at_first:.1g} (median): hardly at all"
         found.append(Finding("error", "policy", means, f"Raise ppo.learning_rate ({ppo.learning_rate:g})."))
     gradient = history.median("grad_norm")
     if ppo.max_grad_norm and gradient > GRADIENT * ppo.max_grad_norm:
