@@ -13,6 +13,7 @@ from dppo.local.interrupts import interrupt_between_imports
 from dppo.local.process_end import drop_output, is_of_output, leave, use_utf8
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
+from dppo.protocol.process.machine_trouble import trouble
 from dppo.protocol.texts import MAX_ERROR, printable
 from dppo.required_packages import missing_text
 from dppo.settings import help_pages
@@ -69,11 +70,15 @@ def run_command(arguments: list[str]) -> int:
         if not text:
             raise
         code = _fail(text, 2)
-    except OSError as error:
-        if not is_of_output(error):
+    except Exception as error:
+        if isinstance(error, OSError) and is_of_output(error):
+            drop_output()
+            text = f"the output cannot be written: {error.strerror or error}"
+        else:
+            text = trouble(error)
+        if not text:
             raise
-        drop_output()
-        code = _fail(f"the output cannot be written: {error.strerror or error}", 1)
+        code = _fail(text, 1)
     return code
 
 

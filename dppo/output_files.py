@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+from dppo.learner.regular_files import why_not_writable
 from dppo.protocol.errors import UsageError
 
 
@@ -13,12 +14,16 @@ def check_output(output: str) -> None:
         return
     path = Path(output).absolute()
     there = next(place for place in (path, *path.parents) if os.path.lexists(place))
-    problem = 0
     if there == path:
-        problem = errno.EISDIR if path.is_dir() else 0
-    elif not there.is_dir():
-        problem = errno.ENOTDIR
-    if not problem and not os.access(there, os.W_OK):
-        problem = errno.EACCES
+        problem = os.strerror(errno.EISDIR) if path.is_dir() else why_not_writable(path.parent)
+    else:
+        problem = why_not_made(path.parent)
     if problem:
-        raise UsageError(f"output {output} cannot be written: {os.strerror(problem)}. Choose another --output.")
+        raise UsageError(f"output {output} cannot be written: {problem}. Choose another --output.")
+
+
+def why_not_made(folder: Path) -> str:
+    """Return why no file can be made in a folder, made where it is missing; "" where one can."""
+    folder = folder.absolute()
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    return why_not_writable(there) if there.is_dir() else os.strerror(errno.ENOTDIR)

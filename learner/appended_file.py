@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from dppo.learner.regular_files import open_own
+from dppo.learner.regular_files import naming, open_own
 
 
 class AppendedFile:
@@ -14,13 +14,14 @@ class AppendedFile:
         self._descriptor = -1
 
     def append(self, record: bytes) -> None:
-        """Write all of it or nothing; visible to readers when this returns. Raises OSError."""
+        """Write all of it or nothing; visible to readers when this returns. Raises OSError, which names the file."""
         if self._descriptor < 0:
             self._descriptor = open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         rest = memoryview(record)
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            with naming(self._path):
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
             if len(rest) < len(record):
                 os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (len(record) - len(rest)))

@@ -8,14 +8,17 @@ import contextlib
 import os
 from pathlib import Path
 
-from dppo.learner.regular_files import open_own, write_own
+from dppo.learner.regular_files import naming, open_own
+
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Atomic for readers and for a crash of this process, not for a power failure. Raises OSError."""
     temporary = _temporary(path)
     try:
-        write_own(temporary, content)
+        with naming(path), open(open_own(temporary, _ANEW), "wb") as file:
+            file.write(content)
         temporary.replace(path)
     except OSError:  # on a full disk, what could be written of it would keep the disk full
         remove_unfinished(temporary)
@@ -26,7 +29,8 @@ def replace_file_durably(path: Path, content: bytes) -> None:
     """Replace as replace_file does, and durably: costs two fsyncs. Raises OSError."""
     temporary = _temporary(path)
     try:
-        write_durably(temporary, content)
+        with naming(path):
+            write_durably(temporary, content)
         temporary.replace(path)
     except OSError:
         remove_unfinished(temporary)
@@ -36,7 +40,7 @@ def replace_file_durably(path: Path, content: bytes) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """A new file whose content is on the disk when this returns; its name is only after sync_directory."""
-    with open(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+    with open(open_own(path, _ANEW), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -3,9 +3,11 @@
 A link in the place of one of them would have its target overwritten, and a pipe would block.
 """
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -25,9 +27,27 @@ def open_own(path: Path, flags: int, mode: int = 0o644) -> int:
     return descriptor
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError from within name the file: where writing fails, on a full disk, the system's names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def why_not_writable(folder: Path) -> str:
+    """Return why no file can be made in a folder that is there; "" where one can, as far as permissions say."""
+    if os.access(folder, os.W_OK | os.X_OK):
+        return ""
+    return os.strerror(errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES)
+
+
 def write_own(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace the content of the file, in place. Raises OSError."""
-    with open(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+    """Replace the content of the file, in place. Raises OSError, which names it."""
+    with naming(path), open(open_own(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
         file.write(content)
 
 

@@ -93,9 +93,13 @@ def _without_lost_logs(error: Exception, directory: Path, before: set[str]) -> E
     logs = directory / LOGS
     if not isinstance(error, DppoError) or LOGS in before or f"(log: {logs}" not in str(error):
         return error
+    without = type(error)(str(error).partition(" (log: ")[0])
     if isinstance(error, UsageError):
-        return type(error)(str(error).partition(" (log: ")[0])
-    kept = Path(tempfile.mkdtemp(prefix="dppo-failed-"))
+        return without
+    try:
+        kept = Path(tempfile.mkdtemp(prefix="dppo-failed-"))
+    except OSError:  # a disk that is full, perhaps what the start failed of
+        return without
     with contextlib.suppress(OSError):
         shutil.copytree(logs, kept, dirs_exist_ok=True)
     return type(error)(str(error).replace(str(logs), str(kept)))

@@ -27,7 +27,8 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
         workers = config.learner.collect.envs_per_actor if config.learner.env.vectorization == "async" else 0
         lacking = lack(config.actors, workers, room())
         if lacking:
-            raise UsageError(f"{lacking}; choose fewer --actors, or --force to try")
+            fewer = "--actors 0, which is one process" if lacking.endswith(" at most 0 fit") else "fewer --actors"
+            raise UsageError(f"{lacking}; choose {fewer}, or --force to try")
     if config.learner.run.hooks:
         check_hooks(config.learner.run.hooks)
     services = config.learner.run.trackers

@@ -5,12 +5,14 @@ import contextlib
 import errno
 import locale
 import os
+import stat
 import sys
 import threading
 import time
 from collections import Counter
 from typing import NoReturn
 
+ROOM = 2**20  # bytes: where less is free, a write may have failed
 LEAVE_SECONDS = 3.0  # for threads and processes of environments, once everything of ours is done
 
 
@@ -57,8 +59,23 @@ def _open_what_is_closed() -> None:
 
 
 def is_of_output(error: OSError) -> bool:
-    """Whether what is printed cannot be written: the disk is full, for example. Errors of files name the file."""
-    return error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    """Whether what is printed cannot be written: the disk is full, for example.
+
+    Errors of most files name the file; those of the others may be as well what one of the two streams would give.
+    """
+    if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return False
+    return any(_may_have_failed(descriptor, error.errno) for descriptor in (1, 2))
+
+
+def _may_have_failed(descriptor: int, number: int) -> bool:
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode):
+            return number != errno.ENOSPC or os.fstatvfs(descriptor).f_bavail * os.fstatvfs(descriptor).f_frsize < ROOM
+        return stat.S_ISCHR(mode) and (number == errno.EIO or not os.isatty(descriptor))  # /dev/full, a terminal gone
+    except OSError:
+        return False
 
 
 def drop_output() -> None:

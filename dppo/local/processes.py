@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dppo.learner.regular_files import open_own
+from dppo.learner.regular_files import naming, open_own
 from dppo.local.child_process import ChildProcess, end_all, wait_all
-from dppo.local.exit_diagnosis import HUNG, ended_in_order, last_error
+from dppo.local.exit_diagnosis import ERROR, HUNG, ended_in_order, last_error
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.launch_time import LAUNCHED_VARIABLE
 from dppo.protocol.process.lifeline import Lifeline
+from dppo.protocol.process.machine_trouble import to_do
 
 QUICK_SECONDS = 10.0  # a child that lives shorter than this did not get to work
 MAX_QUICK_DEATHS = 5
@@ -71,7 +72,7 @@ class Child:
             self._shorten_log()
             return None
         self.process = None
-        self.words = self._read_words()
+        self.words = self._read_words() or self._why_no_words()
         if code == 0:
             self._start_at = time.monotonic() + CLEAN_END_SECONDS
         else:
@@ -133,6 +134,16 @@ class Child:
             finally:
                 os.close(descriptor)
             self.log_was_emptied()
+
+    def _why_no_words(self) -> str:
+        """Return as its error that it could log none; "" where it could."""
+        try:
+            descriptor = open_own(self.log, os.O_WRONLY | os.O_APPEND)
+            with naming(self.log), open(descriptor, "wb", buffering=0) as log:
+                log.write(b"\n")
+        except OSError as error:
+            return f"{ERROR}its log cannot be written: {error.strerror or error}; {to_do(error)}\n"
+        return ""
 
     def _read_words(self) -> str:
         with contextlib.suppress(OSError), self.log.open("rb") as log:

@@ -12,6 +12,7 @@ from typing import Any
 from dppo.fitted_text import fitted
 from dppo.learner.storage.settings_history import has_begun
 from dppo.local.preflight import check_before_start
+from dppo.output_files import why_not_made
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.required_packages import need
 from dppo.settings.fields import values_of
@@ -32,6 +33,8 @@ def tune(config: TuneConfig) -> int:
     folder = folder_of(config)
     if has_begun(folder):
         raise UsageError(f"{folder} holds a run: choose another --run.directory for the folder of a search")
+    if problem := why_not_made(folder):
+        raise UsageError(f"the search cannot be kept in {folder}: {problem}. Choose another --run.directory")
     from dppo.tune.study import Search
     from dppo.tune.trial_run import Interrupted
 

@@ -97,7 +97,10 @@ class Mp4:
         self._frames += 1
         height, width = frame.shape[:2]
         # colours are stored for two by two pixels, so both sides must be even
-        self._writer.append_data(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge"))
+        try:
+            self._writer.append_data(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge"))
+        except OSError:  # in the middle of a step: it must not pass for a fault of the environment's
+            raise DppoError("the video could not be written: ffmpeg has ended. Is the disk full?") from None
 
     def end_episode(self) -> None:
         """Do nothing: a player can be paused."""

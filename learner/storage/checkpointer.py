@@ -248,8 +248,10 @@ class Saver:
             if len(self._files) == self._files.maxlen:
                 self._journal.forget_before(self._first_file_needed(best))
             self._directory.write_json("ledger.json", content.books.of_all().ledger)
-        except (CheckpointError, OSError) as error:
+        except CheckpointError as error:
             self._failures.failed("the checkpoint", error)
+        except OSError as error:  # of the ledger, or of an old journal
+            self._failures.failed("the checkpoint", f"{error.filename} could not be written: {error.strerror}")
         else:
             self.saved_update = update
             self._failures.worked("the checkpoint")

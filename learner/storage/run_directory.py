@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from dppo.learner.atomic_files import replace_file, replace_file_durably, sync_directory
-from dppo.learner.regular_files import first_link
+from dppo.learner.regular_files import first_link, why_not_writable
 from dppo.learner.storage.provenance import provenance
 from dppo.learner.storage.run_lock import RunLock, refuse_if_held
 from dppo.protocol.errors import CheckpointError, UsageError
@@ -21,6 +21,8 @@ from dppo.protocol.errors import CheckpointError, UsageError
 TERM_BITS = 53  # what a count on the wire may have
 RANDOM_BITS = 32
 MAX_FORMER_TERMS = 4096
+
+_WHAT_TO_DO = {errno.ENOSPC: "Free space there", errno.EDQUOT: "Free space there"}
 
 DIRECTORIES = ("access", "checkpoints", "journal", "logs", "ranks", "tb", "videos")
 FILES = (
@@ -61,10 +63,7 @@ class RunDirectory:
                 lock.release()
                 raise
         except OSError as error:
-            raise UsageError(
-                f"run directory {path} cannot be used: {error.strerror or error}. "
-                "Make it writable or choose another run.directory."
-            ) from error
+            raise cannot_be_used(path, error) from error
         return cls(path, identity.run_id, identity.term, identity.start, frozenset(identity.former_terms), lock)
 
     @property
@@ -126,11 +125,18 @@ class RunDirectory:
         self.close()
 
 
+def cannot_be_used(path: Path, error: OSError) -> UsageError:
+    """Return the error for a run directory in which something cannot be written."""
+    what = _WHAT_TO_DO.get(error.errno or 0, "Make it writable")
+    return UsageError(
+        f"run directory {path} cannot be used: {error.strerror or error}. {what} or choose another run.directory."
+    )
+
+
 def check_start(path: Path) -> None:
     """Raise what `RunDirectory.open` would raise for the directory as it is, without writing anything."""
     there = next(place for place in (path.absolute(), *path.absolute().parents) if os.path.lexists(place))
-    problem = "" if os.access(there, os.W_OK | os.X_OK) else os.strerror(errno.EACCES)
-    problem = problem if there.is_dir() else os.strerror(errno.ENOTDIR)
+    problem = why_not_writable(there) if there.is_dir() else os.strerror(errno.ENOTDIR)
     if problem:
         raise UsageError(
             f"run directory {path} cannot be used: {problem}. Make it writable or choose another run.directory."

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dppo.learner.storage.run_directory import RunDirectory
+from dppo.learner.storage.run_directory import RunDirectory, cannot_be_used
 from dppo.learner.telemetry.metrics import METRICS_FILE
 from dppo.protocol.errors import UsageError
 
@@ -81,10 +81,7 @@ def keep_settings(directory: RunDirectory, kept: KeptSettings, moment: Moment) -
         if not directory.config.is_file() or directory.config.read_bytes() != content:
             directory.write_atomic(directory.config.name, content)
     except OSError as error:
-        raise UsageError(
-            f"run directory {directory.path} cannot be used: {error.strerror or error}. "
-            "Make it writable or choose another run.directory."
-        ) from error
+        raise cannot_be_used(directory.path, error) from error
 
 
 def note_changes(path: Path, changes: tuple[Change, ...], moment: Moment) -> None:
