@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from dppo.learner.atomic_files import replace_file, replace_file_durably
 from dppo.learner.config import LearnerConfig
 from dppo.learner.regular_files import write_own
 from dppo.learner.storage.run_directory import RunDirectory, cannot_be_used, check_start
+from dppo.local.launching import checked
 from dppo.local.preflight import check_before_start
 from dppo.local.process_end import is_of_output
 from dppo.local.processes import Child
@@ -29,6 +30,8 @@ from dppo.protocol.process.lifeline import Lifeline
 from dppo.protocol.process.machine_trouble import TO_DO, trouble
 from dppo.protocol.process.resources import Room
 from dppo.settings.commands import TrainConfig
+from dppo.settings.fields import build
+from dppo.watch.run_list import find_runs
 from dppo.watch.video_file import Mp4
 
 TEMPORARY = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
@@ -178,3 +181,38 @@ def test_where_no_actor_fits_one_process_is_the_way(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("dppo.local.preflight.room", lambda: Room(2**40, 10_000, 64))
     with pytest.raises(UsageError, match="at most 0 fit; choose --actors 0, which is one process, or --force"):
         check_before_start(TrainConfig(actors=1, learner=LearnerConfig()), lambda text: None)
+
+
+def test_a_private_folder_hides_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mine", "private"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("env:\n  id: CartPole-v1\n")
+    stat = os.stat
+
+    def refuse(path: Any, *arguments: Any, **named: Any) -> os.stat_result:
+        if "private/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert [found.path.name for found in find_runs(tmp_path)] == ["mine"]
+
+
+def test_weights_that_may_not_be_read_are_no_fault_of_the_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, which: str) -> NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{name}/checkpoints")
+
+    monkeypatch.setattr("dppo.local.launching.find_source", refuse)
+    config = build(TrainConfig, {"run.directory": str(tmp_path / "new"), "run.init_from": str(tmp_path)})
+    with pytest.raises(UsageError, match=r"^run\.init_from=\S+ cannot be read: Permission denied$"):
+        checked(config)
+
+
+def test_a_home_that_cannot_be_written_to_costs_no_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code = "from dppo.figures import new_figure; new_figure(figsize=(1, 1))"
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "x")}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert (found.stdout, found.stderr) == (b"", b"")

@@ -19,6 +19,7 @@ from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import Launch, Standing, free_directory, newest_progress, recorded_settings, same, stand
 from dppo.local.run_summary import closing_text, saved_evaluation
 from dppo.protocol.errors import UsageError
+from dppo.protocol.texts import printable
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.fields import values_of
 
@@ -58,8 +59,10 @@ def checked(config: Launch) -> Standing:
     try:
         return _checked(config, directory)
     except OSError as error:  # a name that is too long, a file system that does not answer
+        where = f" ({error.filename})" if error.filename not in (None, str(directory)) else ""
         raise UsageError(
-            f"run directory {directory} cannot be used: {error.strerror or error}. Choose another --run.directory."
+            f"run directory {directory} cannot be used: {error.strerror or error}{where}. Choose another "
+            "--run.directory."
         ) from None
 
 
@@ -94,7 +97,11 @@ def refuse_root(config: Launch) -> None:
 def _check_source(config: Launch) -> None:
     """Raise UsageError unless the weights to begin from mean the same in these networks."""
     run = config.learner.run
-    source = find_source(run.init_from, run.init_checkpoint)
+    try:
+        source = find_source(run.init_from, run.init_checkpoint)
+    except (OSError, ValueError) as error:  # not to be read; a name that is none
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"run.init_from={printable(run.init_from)[:200]} cannot be read: {why}") from None
     theirs, ours = recorded_settings(source.run, type(config)), values_of(config)
     differing = [
         f"{path}: {theirs[path]} there, {ours[path]} here"

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
+from dppo.figures import new_figure
 from dppo.learner.atomic_files import replace_file
 from dppo.local.run_comparison import may_change
 from dppo.settings.commands import TrainConfig
@@ -62,13 +63,11 @@ def draw_trials(
     folder: Path, trials: Sequence[optuna.trial.FrozenTrial], space: Sequence[Parameter], objective: str
 ) -> Path | None:
     """Draw values by number with the best so far, and by each setting; None without a value."""
-    from matplotlib.figure import Figure
-
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if not complete:
         return None
     rows = -(-(len(space) + 1) // COLUMNS)
-    figure = Figure(figsize=(4.0 * COLUMNS, 2.8 * rows), layout="constrained")
+    figure = new_figure(figsize=(4.0 * COLUMNS, 2.8 * rows), layout="constrained")
     grid = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
     values = [trial.value or 0.0 for trial in complete]
     best = [max(values[: place + 1]) for place in range(len(values))]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dppo.figures import new_figure
 from dppo.fitted_text import fitted
 from dppo.learner.atomic_files import replace_file
 from dppo.protocol.errors import UsageError
@@ -50,15 +51,12 @@ def plot(
     panels = {env: series_of(curves) for env, curves in by_env.items()}
     for line in told_apart(panels):
         note(fitted(line))
-    # slow to import, so only when there is something to draw; without pyplot, whose state belongs to the caller
-    from matplotlib.figure import Figure
-
     axes_of_x: tuple[XAxis, ...] = ("steps", "time") if x == "both" else (x,)
     cells = [(env, series, axis) for env, series in panels.items() for axis in axes_of_x]
     columns = len(axes_of_x) if x == "both" else min(len(cells), PANELS_A_ROW)
     rows = -(-len(cells) // columns)
     size = (8.0, 4.5) if len(cells) == 1 else (5.2 * columns, 3.9 * rows)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey="row" if x == "both" else False)
     try:
         names = list(dict.fromkeys(group.name for series in panels.values() for group in series))

@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dppo.figures import new_figure
+
 MOST_POINTS = 1_000  # of a line: more cannot be seen
 COLUMNS = 3
 PANELS: Mapping[str, Sequence[str]] = {  # title: metrics in it
@@ -25,14 +27,13 @@ LABELS = {"collect_seconds": "collect", "update_seconds": "update", "stop_second
 
 def returns_picture(rows: Sequence[Mapping[str, Any]], target: float | None) -> str:
     """Return mean returns by steps and, beside them, by time; "" where no episode has ended."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
-
     wanted = ("steps", "elapsed_seconds", "mean_return")
     known = thinned([row for row in rows if all(is_number(row.get(name)) for name in wanted)])
     if not known:
         return ""
-    figure = Figure(figsize=(10.0, 3.4), layout="constrained")
+    figure = new_figure(figsize=(10.0, 3.4), layout="constrained")
+    from matplotlib.ticker import EngFormatter
+
     axes = figure.subplots(1, 2, sharey=True)
     for panel, (key, label) in zip(axes, (("steps", "environment steps"), ("elapsed_seconds", "seconds")), strict=True):
         panel.plot([row[key] for row in known], [row["mean_return"] for row in known])
@@ -47,9 +48,6 @@ def returns_picture(rows: Sequence[Mapping[str, Any]], target: float | None) -> 
 
 def updates_picture(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return small panels of what each update reported; what it did not is left out."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
-
     rows = thinned(rows)
     panels = {
         title: [name for name in names if any(is_number(row.get(name)) for row in rows)]
@@ -59,7 +57,9 @@ def updates_picture(rows: Sequence[Mapping[str, Any]]) -> str:
     if not panels:
         return ""
     lines = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(10.0, 2.2 * lines), layout="constrained")
+    figure = new_figure(figsize=(10.0, 2.2 * lines), layout="constrained")
+    from matplotlib.ticker import EngFormatter
+
     grid = figure.subplots(lines, COLUMNS, squeeze=False)
     for axes, (title, names) in zip(grid.flat, panels.items(), strict=False):
         for name in names:

@@ -117,13 +117,18 @@ def _directories(root: Path) -> list[Path]:
             looked += 1
             if looked > MOST_LOOKED_AT:
                 return found
-            if directory != root and any((directory / mark).is_file() for mark in MARKS):
+            if directory != root and _has_mark(directory):
                 found.append(directory)
                 continue
             with suppress(OSError), os.scandir(directory) as entries:
                 below += [directory / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         level = below
-    return found + [path for path in level if any((path / mark).is_file() for mark in MARKS)]
+    return found + [path for path in level if _has_mark(path)]
+
+
+def _has_mark(directory: Path) -> bool:
+    """Whether it is a run directory, as far as this user may see: one that is private hides no other."""
+    return any(os.path.isfile(directory / mark) for mark in MARKS)
 
 
 def look_at(path: Path, locked: Sequence[tuple[int, int]] | None = None) -> FoundRun:
@@ -149,7 +154,7 @@ def _state(path: Path, locked: Sequence[tuple[int, int]]) -> tuple[State, int | 
         summary = json.loads((path / SUMMARY).read_bytes())
         steps, reason = int(summary["steps"]), str(summary["reason"])
         return next((word for word in ENDED if reason.startswith(word)), "finished"), steps
-    return ("interrupted" if (path / "policy.onnx").is_file() else "without a policy"), None
+    return ("interrupted" if os.path.isfile(path / "policy.onnx") else "without a policy"), None
 
 
 def _env_of(path: Path) -> str:

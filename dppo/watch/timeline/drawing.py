@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dppo.figures import new_figure
 from dppo.watch.timeline.lanes import PLACES, Board, Doing, Happening, Lane
 from dppo.watch.timeline.rows import Row, rows_of
 
@@ -43,13 +44,10 @@ SMALL = 8.0  # points
 
 def figure_of(board: Board, *, title: str, lines: Sequence[str], origin: float | None) -> Any:
     """Return the figure. lines: below the title. origin: time of day at 0 s."""
-    # slow to import, so only when there is something to draw; without pyplot, whose state belongs to the caller
-    from matplotlib.figure import Figure
-
     rows = [*(Row(lane.name, "\0learners", (lane,)) for lane in board.learners), *rows_of(board.actors)]
     places = _places(rows)
     height = 1.7 + 0.2 * len(lines) + ROW_INCHES * (places[-1] + 1)
-    figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
+    figure = new_figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     axes = figure.subplots()
     is_fine = board.is_fine and all(len(lane.spans) <= MOST_SPANS_A_LANE for row in rows for lane in row.lanes)
     merged = _merged(board)
