@@ -6,9 +6,11 @@ Knows the records that are handed to it. Measures how long it takes; decides not
 import inspect
 import logging
 import math
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
@@ -22,6 +24,7 @@ log = logging.getLogger("dppo.learner")
 
 METHODS = {"on_episode": "episode", "on_update": "status", "on_end": "summary"}  # and what each is called with
 SLOW_SECONDS = 1.0  # after one update
+LONG_SECONDS = 10.0  # after which one that has not come back is named: else the update would seem to hang
 
 
 class Hooks(Protocol):
@@ -58,16 +61,18 @@ class HookCalls:
         self._clock = clock
         self._is_slow = False  # and was named
         self._has_failed = False
+        self._running = ""  # method
         self.seconds = 0.0  # in hooks, since this start
         self.stop_reason = ""  # once on_update has returned "stop"
 
     def after_update(self, batch: Sequence[Received], status: RunStatus) -> None:
         """Hand over the batch's episodes and the run's state. Raises HookError."""
         since = self._clock()
-        if "on_episode" in self._methods:
-            for episode in _episodes(batch):
-                self._call("on_episode", episode)
-        answer = self._call("on_update", status)
+        with self._named_if_long():
+            if "on_episode" in self._methods:
+                for episode in _episodes(batch):
+                    self._call("on_episode", episode)
+            answer = self._call("on_update", status)
         if isinstance(answer, str) and answer == "stop":
             self.stop_reason = f"stopped by the hook {self._name} after update {status.updates}"
         elif answer is not None:
@@ -86,11 +91,32 @@ class HookCalls:
     def end(self, summary: Mapping[str, Any]) -> None:
         """Hand over how the run went, unless a method has raised before. Raises HookError."""
         if not self._has_failed:
-            self._call("on_end", summary)
+            with self._named_if_long():
+                self._call("on_end", summary)
+
+    @contextmanager
+    def _named_if_long(self) -> Iterator[None]:
+        """Log which method has not come back, once: everything waits for it, for as long as it takes."""
+        timer = threading.Timer(LONG_SECONDS, self._name_long)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _name_long(self) -> None:
+        log.warning(
+            "%s of the hook %s has not come back for %g s: the run waits for it",
+            self._running,
+            self._name,
+            LONG_SECONDS,
+        )
 
     def _call(self, method: str, argument: object) -> Any:
         if method not in self._methods:
             return None
+        self._running = method
         try:
             answer = self._methods[method](argument)
         except KeyboardInterrupt:

@@ -21,12 +21,16 @@ def test_a_learner_process_calls_hooks_and_fails_by_their_errors_with_exit_code_
         )
         (place.path / "mine.py").write_text(
             "class Stop:\n    def on_update(self, status):\n        return 'stop' if status.updates == 2 else None\n"
+            "class Ends:\n    def on_update(self, status):\n        __import__('os')._exit(0)\n"
             "class Bug:\n    def on_update(self, status):\n        1 / 0\n"
         )
         wrong = place.start("train", *settings, "--run.hooks", "mine:Stopp")
         place.ends(wrong, code=2)
         assert "run.hooks=mine:Stopp: 'mine' has no 'Stopp': did you mean Stop?" in wrong.complained()
         assert not (place.path / "run").exists()
+        ended = place.start("train", *settings, "--run.hooks", "mine:Ends")
+        place.ends(ended, code=1)
+        assert "the learner was ended in the middle of the run, by code of yours" in ended.complained()
         files = RunFiles(place.path / "run")
         stopped = place.start("train", *settings, "--run.hooks", "mine:Stop")
         place.ends(stopped, code=0)

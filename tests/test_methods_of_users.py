@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -203,3 +204,28 @@ def test_a_tracker_that_leaves_its_thread_is_named(tmp_path: Path) -> None:
         f"{__name__}:LeavingTracker is told nothing more: SystemExit: 3"
     ]
     assert json.loads((tmp_path / "trackers.json").read_text()) == {f"{__name__}:LeavingTracker": ""}
+
+
+@pytest.mark.parametrize("method", ["on_update", "on_end"])
+def test_a_hook_that_does_not_come_back_is_named_while_it_runs(
+    method: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    named = threading.Event()
+    monkeypatch.setattr("dppo.learner.hooks.LONG_SECONDS", 0.01)
+    monkeypatch.setattr("dppo.learner.hooks.log.warning", lambda *_: named.set())
+
+    def hang(argument: object) -> None:
+        assert named.wait(20.0)  # it hangs until it is named
+
+    calls = HookCalls(SimpleNamespace(**{method: hang}), "mine:Slow")
+    calls.after_update([], STATUS)
+    calls.end({})
+    assert named.is_set()
+
+
+def test_a_hook_that_hangs_is_named_with_its_method(caplog: pytest.LogCaptureFixture) -> None:
+    calls = HookCalls(SimpleNamespace(on_episode=print, on_update=lambda status: calls._name_long()), "mine:Slow")
+    calls.after_update([], STATUS)
+    assert [record.getMessage() for record in caplog.records] == [
+        "on_update of the hook mine:Slow has not come back for 10 s: the run waits for it"
+    ]

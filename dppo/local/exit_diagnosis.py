@@ -12,6 +12,10 @@ from dppo.protocol.process.exit_codes import how_it_ended
 ERROR = "dppo: error: "
 HUNG = "environment hung"  # how such an error begins, actor/watchdog/thread.py
 HELD = "the interpreter was held"  # the process is killed from outside then, protocol/process/sweeper.py
+LEARNER_ENDED_AMID = (
+    "the learner was ended in the middle of the run, by code of yours in its process (a hook, a tracker or a network "
+    "that calls os._exit, or exit in C code): start the same command again to go on from the newest checkpoint"
+)
 _STACK_ABOVE = "; its stack is above"
 _STACK_LINE = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)$')
 _THREAD = re.compile(r"^(Current t|T)hread 0x[0-9a-f]+")

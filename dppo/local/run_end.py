@@ -1,5 +1,6 @@
 """The end of a local run that did not fail: results, evaluation, film, next steps; or what an interrupt leaves."""
 
+import contextlib
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -59,3 +60,11 @@ def leave(ending: Ending, directory: Path, sides: SideProcesses, again: str, und
     if again:
         print(f"\n{again}", flush=True)
     return INTERRUPTED
+
+
+def version_of(file: Path) -> tuple[int, int] | None:
+    """Return what another version of the file differs in; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        return found.st_ino, found.st_mtime_ns
+    return None

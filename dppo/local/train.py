@@ -10,10 +10,10 @@ from pathlib import Path
 
 from dppo.actor.leave_reasons import MUST_CHANGE
 from dppo.learner.telemetry.joint_status import joint_status
-from dppo.learner.telemetry.status import Status
+from dppo.learner.telemetry.status import SUMMARY, Status
 from dppo.local.actor_processes import ActorProcesses
 from dppo.local.drawing_thread import Screen
-from dppo.local.exit_diagnosis import how_an_actor_ended
+from dppo.local.exit_diagnosis import LEARNER_ENDED_AMID, how_an_actor_ended
 from dppo.local.failed_starts import removed_where_it_fails
 from dppo.local.launch_texts import FirstLine, LaunchTexts
 from dppo.local.launching import check_hooks_of_finished, checked, show_finished
@@ -22,7 +22,7 @@ from dppo.local.log_files import NO_TRACE, made_logs, trace_of
 from dppo.local.metrics_server import serving_metrics
 from dppo.local.preflight import check_before_start
 from dppo.local.processes import Child, end
-from dppo.local.run_end import Ending, close, leave
+from dppo.local.run_end import Ending, close, leave, version_of
 from dppo.local.status_channel import MAX_REPORT_BYTES, STATUS_VARIABLE, NoteRecord, Report, decode
 from dppo.protocol.errors import DppoError, RefusedError, UsageError
 from dppo.protocol.process.descendants import become_subreaper, children, reap
@@ -134,7 +134,8 @@ def _run_processes(
             )
             for i in range(config.actors)
         ]
-        return _Supervisor(LearnerGroup(learners), actors, reports, stack.enter_context(progress), sides).run()
+        screen = stack.enter_context(progress)
+        return _Supervisor(LearnerGroup(learners), actors, reports, screen, sides, directory / SUMMARY).run()
 
 
 def _learner_names(ranks: int) -> list[str]:
@@ -151,8 +152,10 @@ class _Supervisor:
         reports: list[socket.socket],
         progress: Screen,
         sides: SideProcesses,
+        summary: Path,
     ) -> None:
-        """reports: of each learner."""
+        """reports: of each learner. summary: the file that the learner writes at the end."""
+        self._summary, self._summary_before = summary, version_of(summary)
         self._learner = learner
         self._actors = ActorProcesses(actors, note=progress.note, ended=self._actor_ended)
         self._reports = reports
@@ -205,6 +208,9 @@ class _Supervisor:
             code = self._learner.died()
             if code is not None:
                 if code == 0:
+                    self._show_reports()
+                    if not asked:
+                        self._refuse_end_amid()
                     self._actors.wait(GOODBYE_SECONDS)
                     return True
                 if code > 0 or not asked:
@@ -219,6 +225,11 @@ class _Supervisor:
         """Return the children that are waited for."""
         learners = {process.pid for process in self._learner.processes}
         return learners | self._actors.pids | self._sides.pids | self._before
+
+    def _refuse_end_amid(self) -> None:
+        """Raise DppoError where the learner's process has ended, and its run has not."""
+        if not self._is_ending and version_of(self._summary) == self._summary_before:
+            raise DppoError(f"{LEARNER_ENDED_AMID} (log: {self._learner.log})")
 
     def _learner_failed(self, code: int) -> None:
         learner = self._learner

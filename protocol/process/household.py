@@ -52,7 +52,10 @@ def logged_if_killed(doing: str, advice: str = "") -> Iterator[None]:
 
     doing: what was broken off, as in "the run". advice: what to do.
     """
-    culprits = "by its environment (os._exit, or exit in C code) or from outside (kill -9, out of memory)"
+    culprits = (
+        "by its environment or other code of yours (os._exit, or exit in C code), or from outside (kill -9, out of "
+        "memory)"
+    )
 
     def keep(words: str) -> None:
         if (fd := sweeper_fd()) is not None:
