@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from dppo.fitted_text import fitted
 from dppo.local.interrupts import interrupt_between_imports
-from dppo.local.process_end import drop_output, is_of_output, leave, use_utf8
+from dppo.local.process_end import drop_output, leave, output_trouble, use_utf8
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.process.machine_trouble import trouble
@@ -71,11 +71,7 @@ def run_command(arguments: list[str]) -> int:
             raise
         code = _fail(text, 2)
     except Exception as error:
-        if isinstance(error, OSError) and is_of_output(error):
-            drop_output()
-            text = f"the output cannot be written: {error.strerror or error}"
-        else:
-            text = trouble(error)
+        text = output_trouble(error) or trouble(error)
         if not text:
             raise
         code = _fail(text, 1)

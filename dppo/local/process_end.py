@@ -78,6 +78,14 @@ def _may_have_failed(descriptor: int, number: int) -> bool:
         return False
 
 
+def output_trouble(error: Exception) -> str:
+    """Return why what is printed cannot be written, which goes nowhere from here on; "" where that is not the error."""
+    if not (isinstance(error, OSError) and is_of_output(error)):
+        return ""
+    drop_output()
+    return f"the output cannot be written: {error.strerror or error}"
+
+
 def drop_output() -> None:
     """Let what is printed go nowhere from here on: Python would try again at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
