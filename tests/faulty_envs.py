@@ -219,6 +219,16 @@ class MaskWithoutChoice(Cart):
         return *result[:4], {"action_mask": np.full(3, self.steps != 40, np.int8)}
 
 
+class NotClosing(Cart):
+    def close(self) -> None:
+        raise LookupError("no such window")
+
+
+class Leaving(Cart):
+    def close(self) -> None:
+        raise SystemExit(5)
+
+
 FAULTY = list(Cart.__subclasses__())
 for kind in (Cart, *FAULTY):
     gym.register(f"{kind.__name__}-v0", entry_point=kind)

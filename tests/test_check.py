@@ -27,6 +27,8 @@ from tests import faulty_envs
 
 STEPS = 600
 NAMED = {  # what is looked at, and a part of the line that tells what to do
+    "NotClosing": ("close", "close() failed: LookupError: no such window (faulty_envs.py"),
+    "Leaving": ("close", "close() failed: SystemExit: 5"),
     "DeadSensor": ("observation", "[2] = 0"),
     "Blind": ("observation", "is the same"),
     "FarFromZero": ("observation", "Subtract"),

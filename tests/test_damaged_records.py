@@ -99,3 +99,12 @@ def test_a_file_without_its_object_has_nothing_in_it(tmp_path: Path, content: by
     assert read_object(tmp_path) == {}
     (tmp_path / "summary.json").write_text('{"steps": 1}')
     assert read_object(tmp_path / "summary.json") == {"steps": 1}
+
+
+@pytest.mark.parametrize("how", ["empty", "zeros", "no text", "a list"])
+def test_a_damaged_policy_is_named_with_what_to_do(run: Path, how: str) -> None:
+    (run / "policy.onnx").write_bytes(DAMAGE[how](bytes(range(256))))
+    with pytest.raises(UsageError, match=r"policy\.onnx is no policy of dppo, or damaged: .*writes it anew$"):
+        dppo.evaluate(run, episodes=1)
+    with pytest.raises(UsageError, match=r"policy\.onnx: "):
+        dppo.load_policy(run)

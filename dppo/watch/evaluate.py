@@ -25,7 +25,7 @@ from dppo.actor.sampling.noise import NoiseStream
 from dppo.actor.sampling.policy_runner import PolicyRunner
 from dppo.fitted_text import fitted
 from dppo.learner.config import EnvConfig
-from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.errors import DppoError, ProtocolError, UsageError
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.rollout import Leaves
 from dppo.protocol.texts import error_text
@@ -93,7 +93,7 @@ def evaluate(
     env = build(EnvConfig, {path[4:]: value for path, value in settings.items() if path.startswith("env.")})
     slot = first_evaluation_slot(directory, settings)
     is_atari = plays_atari(env, settings.get("run.step_metrics"))
-    runner = PolicyRunner(policy_file.read_bytes())
+    runner = _runner(policy_file)
     tally = tally if tally is not None else Tally()
     tally.begin(env.id, runner.version, episodes)
     play = _Play(runner, seed, deterministic, deadline, tally)
@@ -258,6 +258,18 @@ def _is_of_no_episode(crash: Crash, environments: Environments, playing: np.ndar
     if environments.indivisible or column is None:
         return False
     return not playing[column] or bool(step.terminated[column] or step.truncated[column])
+
+
+def _runner(policy_file: Path) -> PolicyRunner:
+    try:
+        return PolicyRunner(policy_file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{policy_file} cannot be read: {error.strerror or error}") from None
+    except ProtocolError as error:
+        raise UsageError(
+            f"{policy_file} is no policy of dppo, or damaged: {error}. Restore it from a copy, or train on: the same "
+            "command with a larger --run.total-steps writes it anew"
+        ) from None
 
 
 def _settings(directory: Path) -> dict[str, object]:

@@ -128,8 +128,10 @@ class RunDirectory:
 def cannot_be_used(path: Path, error: OSError) -> UsageError:
     """Return the error for a run directory in which something cannot be written."""
     what = _WHAT_TO_DO.get(error.errno or 0, "Make it writable")
+    where = f" ({error.filename})" if error.filename not in (None, str(path)) else ""
     return UsageError(
-        f"run directory {path} cannot be used: {error.strerror or error}. {what} or choose another run.directory."
+        f"run directory {path} cannot be used: {error.strerror or error}{where}. {what} or choose another "
+        "run.directory."
     )
 
 

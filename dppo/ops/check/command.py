@@ -26,6 +26,7 @@ from dppo.settings.check_arguments import CheckConfig
 
 TRACES = 8  # for which there should be time, of two environments that are made again
 FEWEST = 5  # steps, below which a comparison shows nothing
+NOT_CLOSED = "Training reports it and goes on, but what it holds may stay."
 OTHER_SEED = 1  # further on from the run's
 INFORMATION = ("actions are masked by",)  # what notes begin with that report nothing wrong
 
@@ -58,12 +59,13 @@ def examine(config: CheckConfig, deadline: Deadline) -> list[Finding]:
     """All findings about the environment that these settings name."""
     settings, seed = env_settings(config.learner), config.learner.run.seed
     notes: dict[str, None] = {}
+    not_closed: dict[str, None] = {}
 
     def make() -> Environments:
         deadline.begin("making it")
         made = make_environments(settings, 1, note=lambda text: notes.setdefault(text))
         deadline.begin("")
-        return Watched(made, deadline)
+        return Watched(made, deadline, lambda text: not_closed.setdefault(text))
 
     began = time.monotonic()
     until = began + config.check_seconds
@@ -92,7 +94,8 @@ def examine(config: CheckConfig, deadline: Deadline) -> list[Finding]:
                 found.append(Finding("ok", "seed", means, "Give more: --check-seconds."))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     noted = [Finding("warning", "spaces", text) for text in notes if not text.startswith(INFORMATION)]
-    return [*found, *noted, *speed(result, cores)]
+    left_open = [Finding("warning", "close", f"close() failed: {text}", NOT_CLOSED) for text in not_closed]
+    return [*found, *noted, *left_open, *speed(result, cores)]
 
 
 def _spaces_text(spec: Spec) -> str:

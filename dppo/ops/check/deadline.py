@@ -4,12 +4,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from dppo.actor.envs.interface import Environments, Step
+from dppo.actor.watchdog.traceback_location import with_place
 from dppo.fitted_text import fitted
 from dppo.protocol.process.descendants import descendants, kill
 from dppo.protocol.rollout import Leaves
@@ -61,7 +62,11 @@ class Deadline:
 class Watched:
     """Environments whose every call is begun at a deadline."""
 
-    def __init__(self, environments: Environments, deadline: Deadline) -> None:
+    def __init__(
+        self, environments: Environments, deadline: Deadline, not_closed: Callable[[str], object] = lambda text: None
+    ) -> None:
+        """not_closed: called with the error where closing them fails, which costs nothing else."""
+        self._not_closed = not_closed
         self._inner = environments
         self._deadline = deadline
         self.spec, self.envs, self.indivisible = environments.spec, environments.envs, environments.indivisible
@@ -106,7 +111,12 @@ class Watched:
         self._inner.tell_stack(column)
 
     def close(self) -> None:
-        """Free what the environments hold."""
+        """Free what the environments hold. Raises nothing of theirs."""
         self._deadline.begin("close()")
-        self._inner.close()
+        try:
+            self._inner.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 -- whatever a simulator raises
+            self._not_closed(with_place(error))
         self._deadline.begin("")
