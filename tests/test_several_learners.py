@@ -137,7 +137,7 @@ def test_who_is_left_of_a_group_ends_by_itself_once_its_launcher_ends_it(place: 
     kill(second.pid)
     first.process.send_signal(signal.SIGTERM)
     place.ends(first, code=GroupError.exit_code)
-    assert "rank 1 gave no sign of life for 3 s: killed, or out of reach" in first.complained()
+    assert "rank 1 gave no sign of life for 5 s: killed, or out of reach" in first.complained()
     for actor in actors:
         kill(actor.pid)
     place.leaves_nothing()
