@@ -188,6 +188,14 @@ def test_a_segment_longer_than_the_room_for_it_loses_nothing() -> None:
     np.testing.assert_array_equal(long.rewards, np.concatenate([segment.rewards for segment in short]))
 
 
+def test_a_segment_that_was_cut_short_leaves_the_next_one_its_room() -> None:
+    source = collector(counting(2, None))
+    room = source._open.capacity
+    collect(source, 1)
+    source.step()
+    assert source._open.capacity == room
+
+
 def test_a_segment_survives_the_wire() -> None:
     environments = counting(3, AutoresetMode.NEXT_STEP)
     segment = collect(collector(environments), 30)

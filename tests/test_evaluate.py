@@ -42,6 +42,15 @@ def test_every_seed_gets_exactly_one_episode_however_many_environments_there_are
     assert results[0].lengths == results[0].returns  # CartPole pays 1 a step
 
 
+def test_a_native_vector_whose_columns_share_a_seed_is_evaluated_column_by_column(tmp_path: Path) -> None:
+    run = run_directory(
+        tmp_path / "run", categorical_graph(np.zeros((4, 2))), "env: {id: CartPole-v1, vectorization: native}"
+    )
+    results = [evaluate(run, episodes=4, seed=3, envs=envs) for envs in (1, 3, 4)]
+    assert all(result.returns == results[0].returns for result in results)
+    assert len(set(results[0].returns)) > 1
+
+
 def test_environments_to_spare_in_the_last_round_are_not_waited_for(tmp_path: Path) -> None:
     run, tally = run_directory(tmp_path / "run", categorical_graph(np.zeros((4, 2)))), Tally()
     assert evaluate(run, episodes=5, envs=3, tally=tally).episodes == 5

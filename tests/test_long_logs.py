@@ -53,3 +53,12 @@ def test_a_link_in_the_place_of_a_log_is_not_written_through(child: Child, tmp_p
     os.symlink(tmp_path / "mine", child.log)
     child._shorten_log()
     assert (tmp_path / "mine").stat().st_size == 5_000
+
+
+def test_a_log_is_readable_by_its_owner_alone(child: Child) -> None:
+    before = os.umask(0)
+    try:
+        child.start()
+    finally:
+        os.umask(before)
+    assert child.log.stat().st_mode & 0o777 == 0o600
