@@ -171,3 +171,22 @@ def test_only_valid_rows_reach_the_batch_and_each_knows_its_actor() -> None:
     assert [grid.actors[i] for i in grid.actor_of_step] == ["y"] * one.steps + ["z"] * other.steps
     expected = one.observations["observation"][:-1].swapaxes(0, 1)[one.valid.T]
     np.testing.assert_array_equal(grid.observations["observation"][grid.row_of_step][: one.steps], expected)
+
+
+class CountedName(str):
+    """A name that counts how often one is compared with another."""
+
+    __hash__ = str.__hash__
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountedName.compared += 1
+        return str.__eq__(self, str(other))
+
+
+def test_actors_are_told_apart_without_comparing_each_with_all() -> None:
+    actors, segment = 300, episode_segment(3, T=2, E=1)
+    CountedName.compared = 0
+    batch = [received(segment, first_slot=slot, actor=CountedName(f"actor-{slot}")) for slot in range(actors)]
+    assert len(lay_out(batch).actors) == actors
+    assert CountedName.compared < 10 * actors
