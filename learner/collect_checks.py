@@ -32,8 +32,15 @@ def check_times(*, lease_seconds: float, stop_grace_seconds: float) -> None:
         )
 
 
-def check_rule(*, rule: RuleName, slots: int, stop_at_episode_end: bool) -> None:
+def check_rule(
+    *, rule: RuleName, slots: int, stop_at_episode_end: bool, on_stop: Literal["keep", "drop"] = "keep"
+) -> None:
     """Raise UsageError for settings that contradict the rule, or do nothing under it."""
+    if rule == "quota" and on_stop == "drop":
+        raise UsageError(
+            "collect.on_stop=drop throws away what STOP cuts, and under collect.rule=quota it cuts nothing: every "
+            "environment makes its whole share. Leave it out"
+        )
     if rule in ("quota", "quorum") and stop_at_episode_end:
         raise UsageError(
             f"collect.stop_at_episode_end=true ends a batch with an episode, and with collect.rule={rule} it ends by "

@@ -150,7 +150,7 @@ class CollectConfig:
         positive("collect", self, "batch_steps", "envs_per_actor", "max_actors", "max_envs_per_actor")
         at_least("collect", self, 1024, "max_rollout_bytes")
         at_least("collect", self, 0, "segment_steps", "max_ingress_bytes", "first_actors", "slots", "late_learners")
-        check_rule(rule=self.rule, slots=self.slots, stop_at_episode_end=self.stop_at_episode_end)
+        check_rule(rule=self.rule, slots=self.slots, stop_at_episode_end=self.stop_at_episode_end, on_stop=self.on_stop)
         check_staleness(self.max_staleness, rule=self.rule, on_stop=self.on_stop)
         check_times(lease_seconds=self.lease_seconds, stop_grace_seconds=self.stop_grace_seconds)
         check_counts(

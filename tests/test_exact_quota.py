@@ -61,6 +61,25 @@ def test_a_batch_waits_for_the_slowest_for_as_long_as_it_takes(world: Simulation
     assert not [note for note in world.notes if "without" in note]
 
 
+def test_a_batch_has_its_shares_whatever_bytes_may_wait() -> None:
+    """Other rules train on a batch as it is where its bytes are all that may wait: not on the same steps each time."""
+    for rule, slots in (("quota", SLOTS), ("even_shares", 0)):
+        with Simulation(batch_steps=BATCH_STEPS, rule=rule, slots=slots, max_ingress_bytes=9_000) as world:
+            fast, slow = running(world, "fast", "slow")
+            world.step(fast, 100)
+            world.exchange()
+            is_cut_short = learner_of(world).cycle.phase is not Phase.COLLECTING
+            assert is_cut_short == (rule != "quota"), rule
+            world.step(slow, 100)
+            world.exchange()
+            assert learner_of(world).cycle.phase is Phase.UPDATING
+            counts = [received.segment.counts for received in learner_of(world).cycle.batch.rollouts]
+            assert (sum(count.T * count.E for count in counts) == BATCH_STEPS) == (rule == "quota"), rule
+            assert any("max_ingress_bytes" in note for note in world.notes) == is_cut_short
+            world.run_until_updates(2)
+            world.check()
+
+
 def test_an_actor_that_joins_in_the_middle_of_a_version_makes_its_whole_share(world: Simulation) -> None:
     (early,) = running(world, "early")
     world.step(early, 100)

@@ -34,6 +34,7 @@ def test_environments_are_stepped_one_after_the_other() -> None:
         ({**QUOTA, "collect.stop_at_episode_end": True}, "stop_at_episode_end=true ends a batch with an episode"),
         ({"collect.rule": "quorum", "collect.stop_at_episode_end": True}, "and with collect.rule=quorum it ends by"),
         ({**QUOTA, "env.vectorization": "native"}, "env.vectorization=native: under collect.rule=quota"),
+        ({**QUOTA, "collect.on_stop": "drop"}, "and under collect.rule=quota it cuts nothing"),
         ({**QUOTA, "collect.slots": 9}, "collect.slots=9 environments, and 2 x collect.envs_per_actor=8 are 16"),
         (
             {"collect.slots": 9},

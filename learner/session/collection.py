@@ -31,7 +31,7 @@ class CollectionCycle:
         self.quotas: dict[bytes, Quota] = {}  # by incarnation, of those that were sent the newest policy
         self._settings = settings
         self._peer_table, self._peers = peer_table, peer_table.peers
-        self._most_bytes = most_bytes
+        self._most_bytes: Callable[[], int] = lambda: self.rule.most_bytes(most_bytes())
         self._shares = Shares(settings, peer_table, self.rule)
         self._answers = Answers(settings.stop_grace_seconds)
         self._drain_deadline = math.inf

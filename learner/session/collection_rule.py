@@ -30,6 +30,10 @@ class CollectionRule(Protocol):
         """Whether a segment without a single step is accepted."""
         ...
 
+    def most_bytes(self, most: int) -> int:
+        """Return the bytes of a batch that is trained on as it is. most: that may wait for an update."""
+        ...
+
     def begin(self, now: float) -> None:
         """Begin to collect, under a new policy."""
         ...

@@ -6,6 +6,7 @@ moment at which one ended.
 """
 
 import math
+import sys
 from collections.abc import Collection, Sequence
 
 from dppo.learner.session.records import Peer, Quota
@@ -25,6 +26,10 @@ class ExactQuota(RuleDefaults):
         self._rows = math.ceil(batch_steps / slots)  # T
         self._begun: dict[bytes, Slots] = {}  # by incarnation, under the newest policy
         self._finished: dict[bytes, Slots] = {}  # of these
+
+    def most_bytes(self, most: int) -> int:
+        """Return more than any batch has: it is as large as its shares, which are bounded, and never cut short."""
+        return sys.maxsize
 
     def begin(self, now: float) -> None:
         """All shares are owed again."""

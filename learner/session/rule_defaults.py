@@ -12,6 +12,10 @@ class RuleDefaults:
     cuts_at_episode_end: bool = False
     accepts_resets_alone: bool = False
 
+    def most_bytes(self, most: int) -> int:
+        """Return the bytes that may wait: a batch may have fewer steps than were asked for."""
+        return most
+
     def begin(self, now: float) -> None:
         """Keep nothing from one policy to the next."""
 
