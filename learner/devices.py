@@ -1,5 +1,8 @@
 """Whether PyTorch has the device that is to train. Imports torch, which takes seconds, only for others than the CPU."""
 
+import importlib
+from typing import Any
+
 from dppo.protocol.errors import UsageError
 
 CPU = "cpu"
@@ -24,6 +27,24 @@ def check_device(name: str) -> None:
             f"run.device={name} is not there: PyTorch {torch.__version__} has {', '.join(devices())} ({reason}). "
             "Choose one of these, or install a PyTorch that has it"
         ) from None
+
+
+def check_nccl(learners: int) -> None:
+    """Raise UsageError where so many learners of this host cannot add up between GPUs of their own."""
+    import torch
+
+    distributed: Any = importlib.import_module("torch.distributed")
+    if not distributed.is_nccl_available():
+        raise UsageError(
+            f"run.backend=nccl is not there: PyTorch {torch.__version__} was built without NCCL. Install one that has "
+            "it (Linux, CUDA), or leave it out (gloo)"
+        )
+    gpus = torch.cuda.device_count()
+    if gpus < learners:
+        raise UsageError(
+            f"run.backend=nccl needs a GPU of its own for each learner, and there are {gpus} here for {learners}: "
+            "start fewer learners, or leave it out (gloo)"
+        )
 
 
 def devices() -> list[str]:

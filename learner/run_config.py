@@ -14,6 +14,7 @@ from dppo.protocol.transport.endpoints import host_and_port
 MAY_CHANGE = {"may_change": True}
 
 MOST_THREADS = 4096
+GLOO, NCCL = "gloo", "nccl"
 SERVICES = ("wandb", "mlflow", "trackio")  # of run.trackers, besides the user's own
 _HOOKS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -79,6 +80,9 @@ class RunConfig:
     """PyTorch's threads; more only pay for large networks and batches."""
     device: str = field(default="cpu", metadata=MAY_CHANGE)
     """PyTorch device that trains."""
+    backend: Literal["gloo", "nccl"] = field(default="gloo", metadata=MAY_CHANGE)
+    """Backend of torch.distributed for the means of several learners: gloo, from the host's memory; or nccl, between
+    GPUs of which each learner has one (run.device=cuda), as yet untried (docs/several_learners.md)."""
 
     def __post_init__(self) -> None:
         positive("run", self, "total_steps", "return_window", "keep_checkpoints", "torch_threads")
@@ -95,6 +99,11 @@ class RunConfig:
             raise UsageError(f"run.metrics_address={self.metrics_address!r} must be host:port, such as 127.0.0.1:9464")
         if not self.device.strip():
             raise UsageError("run.device is empty: choose for example cpu or cuda")
+        if self.backend == NCCL and self.device != "cuda":
+            raise UsageError(
+                f"run.backend=nccl adds up between GPUs, one of each learner's own, and run.device={self.device}: set "
+                "run.device=cuda, or leave it out (gloo)"
+            )
         for tracker in self.trackers:
             if tracker not in SERVICES and not _HOOKS.fullmatch(tracker):
                 near = get_close_matches(tracker.lower(), SERVICES, n=1)

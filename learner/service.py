@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Literal
 
 from dppo.learner.config import LearnerConfig
-from dppo.learner.devices import check_device
+from dppo.learner.devices import check_device, check_nccl
 from dppo.learner.failpoints import check as check_failpoint
 from dppo.learner.failpoints import reach
 from dppo.learner.group.membership import Membership
@@ -19,6 +19,7 @@ from dppo.learner.opening import open_run
 from dppo.learner.own_code import find_function
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run import Run
+from dppo.learner.run_config import NCCL
 from dppo.learner.session.records import Latencies
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.session.session import LearnerSession
@@ -75,6 +76,8 @@ def run(
     check_failpoint()
     watch_parent()
     check_device(config.run.device)
+    if config.run.backend == NCCL and place is not None:
+        check_nccl(place.local_rank + 1)
     hooks = hook_calls(config.run.hooks)
     for setting, name in config.network.own_code.items():
         find_function(setting, name)

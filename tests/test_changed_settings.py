@@ -23,6 +23,7 @@ MEMORY = {"network.memory": "gru"}
 NEEDED: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("network.memory_width", "network.memory_layers", "network.bptt_steps"), MEMORY),
     "collect.late_learners": {"learners": 2},
+    "run.backend": {"learners": 2, "run.device": "cuda"},
     "network.exploration_steps": {"network.exploration": "state"},
     "ppo.early_stop_per": {"ppo.early_stop_kl": 0.1},
     "ppo.correction": {"collect.max_staleness": 1},
@@ -82,6 +83,7 @@ OTHERS: dict[str, Any] = {
     "run.init_checkpoint": "best",
     "run.target_return": 5.0,
     "run.device": "cuda",
+    "run.backend": "nccl",
 }
 
 

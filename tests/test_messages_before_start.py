@@ -163,8 +163,11 @@ def test_actors_above_the_cores_are_said(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_environment_and_device_are_tried_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[tuple[str, str]] = []
-    monkeypatch.setattr(preflight, "probe", lambda env, note, *, device, **_: tried.append((env.id, device)))
-    for values in ({}, {"run.device": "cuda"}, {"env.id": "Other-v0"}):
-        check_before_start(build(TrainConfig, {"actors": 1, **values}), pytest.fail)
-    assert tried == [("CartPole-v1", "cuda"), ("Other-v0", "cpu")]
+    tried: list[tuple[str, str, int]] = []
+    monkeypatch.setattr(
+        preflight, "probe", lambda env, note, *, device, nccl, **_: tried.append((env.id, device, nccl))
+    )
+    several = {"run.device": "cuda", "run.backend": "nccl", "learners": 2, "actors": 2}
+    for values in ({}, {"run.device": "cuda"}, {"env.id": "Other-v0"}, several):
+        check_before_start(build(TrainConfig, {"actors": 1, **values}), lambda note: None)
+    assert tried == [("CartPole-v1", "cuda", 0), ("Other-v0", "cpu", 0), ("CartPole-v1", "cuda", 2)]

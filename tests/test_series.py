@@ -117,7 +117,7 @@ def test_every_setting_is_of_the_run_unless_it_is_listed() -> None:
         *("collect.max_ingress_bytes", "collect.max_actors", "collect.max_envs_per_actor"),
         *("run.directory", "run.total_steps", "run.target_return", "run.stop_at_target", "run.checkpoint_seconds"),
         *("run.checkpoint_share", "run.keep_checkpoints", "run.tensorboard", "run.video_seconds"),
-        *("run.torch_threads", "run.device", "run.hooks", "run.evaluate_seconds"),
+        *("run.torch_threads", "run.device", "run.backend", "run.hooks", "run.evaluate_seconds"),
     }
     assert may_change(TrainConfig) - may_change(LearnerConfig) == {
         "actors",

@@ -47,12 +47,14 @@ def probe(
     note: Callable[[str], None],
     *,
     device: str = "cpu",
+    nccl: int = 0,
     slot: int = 0,
     found: Callable[[Spec], None] = lambda spec: None,
     given_up: threading.Event | None = None,
 ) -> None:
     """Make one environment and reset it (and look for the device). Raises UsageError where that fails.
 
+    nccl: learners that are to add up between GPUs here.
     note: called where it takes so long that a user would wonder.
     found: called with the environment's spec, before the environment is closed.
     given_up: once set, nothing is waited for any more.
@@ -65,7 +67,7 @@ def probe(
         answers, theirs = os.pipe()
         stack.callback(os.close, answers)
         process = ChildProcess(
-            ["-m", "dppo.local.env_probe", str(theirs), device, str(slot)],
+            ["-m", "dppo.local.env_probe", str(theirs), device, str(slot), str(nccl)],
             lifeline,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -132,16 +134,18 @@ def child() -> None:
     append_working_directory()
     watch_parent()
     faulthandler.enable(STDERR)
-    answers, device, slot = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    answers, device, slot, nccl = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     env = msgspec.json.decode(sys.stdin.buffer.read(), type=EnvSettings)
     os.set_inheritable(answers, False)
     close: Callable[[], None] | None = None
     answer = Answer()
     try:
         if device != "cpu":
-            from dppo.learner.devices import check_device
+            from dppo.learner.devices import check_device, check_nccl
 
             check_device(device)
+            if nccl:
+                check_nccl(nccl)
         if env.step_timeout_seconds:
             faulthandler.dump_traceback_later(env.step_timeout_seconds, exit=True, file=STDERR)
         from dppo.actor.envs.env_numbers import Place

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from dppo.learner.group.membership import TORCH_LOG, Membership, membership_in
+from dppo.learner.group.membership import TORCH_LOG, Membership, check_learners, membership_in
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.storage.settings_history import KeptSettings
 from dppo.learner.telemetry.status import Status
@@ -35,6 +35,7 @@ from dppo.settings.layers import Resolved, dump_yaml, resolve_file
 def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
     """Train until the run is over; returns the exit code. Raises DppoError where it cannot start, or fails."""
     place = membership_in(os.environ)
+    check_learners(resolved.config.learner, 1 if place is None else place.ranks)
     if place is not None:
         os.environ.setdefault(*TORCH_LOG)  # before torch is imported
     if place is not None and place.local_rank:

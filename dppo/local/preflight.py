@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from dppo.learner.config import LearnerConfig
-from dppo.learner.run_config import SERVICES
+from dppo.learner.run_config import NCCL, SERVICES
 from dppo.local.actor_processes import actors_text
 from dppo.local.env_probe import probe
 from dppo.local.expected_spaces import expected_spaces
@@ -46,7 +46,8 @@ def check_before_start(config: TrainConfig, note: Callable[[str], None]) -> None
         trial = stack.enter_context(closing(NetworkTrial(config.learner))) if config.learner.network.own_code else None
         if device != "cpu" or known is None:
             slot = beyond(config.actors * config.learner.collect.envs_per_actor) + 2
-            probe(env, note, device=device, slot=slot, found=specs.append)
+            nccl = config.learners if config.learner.run.backend == NCCL else 0
+            probe(env, note, device=device, nccl=nccl, slot=slot, found=specs.append)
         for spec in specs[-1:]:
             if same_as_before is not None:
                 same_as_before(spec)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dppo.learner.config import MAY_CHANGE, CollectConfig, LearnerConfig
-from dppo.learner.group.membership import refuse_with_several
+from dppo.learner.group.membership import check_learners
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.own_names import refuse_hidden
 from dppo.settings.fields import FLATTENED
@@ -60,7 +60,11 @@ class TrainConfig:
         at_least(self, 0, "actors", "evaluation_episodes")
         _above_0(self, "evaluation_seconds")
         at_least(self, 1, "learners")
-        self._check_learners()
+        check_learners(self.learner, self.learners)
+        if self.learners > max(1, self.actors):
+            raise UsageError(
+                f"actors={self.actors} must be at least learners={self.learners}: each has actors of its own"
+            )
         collect = self.learner.collect
         if collect.max_staleness and not self.actors:
             raise UsageError(
@@ -76,17 +80,6 @@ class TrainConfig:
         if collect is not self.learner.collect:
             object.__setattr__(self, "learner", replace(self.learner, collect=collect))
         refuse_hidden(self.learner.env.id)
-
-    def _check_learners(self) -> None:
-        """Raise UsageError for settings that several learners cannot have, or that one has no use for."""
-        if self.learners > 1:
-            refuse_with_several(self.learner, self.learners)
-            if self.actors < self.learners:
-                raise UsageError(
-                    f"actors={self.actors} must be at least learners={self.learners}: each has actors of its own"
-                )
-        elif self.learner.collect.late_learners:
-            raise UsageError("collect.late_learners is for several learners, and there is one: add --learners 2")
 
 
 @dataclass(frozen=True)

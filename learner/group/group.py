@@ -55,11 +55,13 @@ class _Done(NamedTuple):
 class Group:
     """One learner's view of the group. Used by the training thread alone."""
 
-    def __init__(self, place: Membership, store: Store, check: Callable[[], None] = lambda: None) -> None:
-        """check: called while others are waited for, where that may take long."""
+    def __init__(
+        self, place: Membership, store: Store, check: Callable[[], None] = lambda: None, *, uses_nccl: bool = False
+    ) -> None:
+        """check: called while others are waited for, where that may take long. uses_nccl: between GPUs."""
         self.place = place
         self.store = store
-        self.reduce = GroupReduce(store, place.rank, place.ranks)
+        self.reduce = GroupReduce(store, place.rank, place.ranks, uses_nccl=uses_nccl)
         self.began = False  # whether all have the same weights
         self.has_ended = False  # whether one of them ends, and all know
         self._members: tuple[int, ...] = ()  # whose batches are trained on
@@ -67,9 +69,9 @@ class Group:
         self._check = check
 
     @classmethod
-    def open(cls, place: Membership, check: Callable[[], None], settings: bytes) -> "Group":
+    def open(cls, place: Membership, check: Callable[[], None], settings: bytes, *, uses_nccl: bool = False) -> "Group":
         """Find the other learners. Raises GroupError where one does not come, UsageError where settings differ."""
-        group = cls(place, open_store(place, check), check)
+        group = cls(place, open_store(place, check), check, uses_nccl=uses_nccl)
         found = group._words.exchange("start", settings, check, JOIN_SECONDS)
         other = [rank for rank, theirs in enumerate(found) if theirs != found[0]]
         if other:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dppo.learner.config import LearnerConfig
+from dppo.learner.run_config import GLOO
 from dppo.protocol.errors import UsageError
 
 RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT = "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
@@ -109,6 +110,22 @@ def _number(environment: Mapping[str, str], name: str, least: int, most: int) ->
     if not text.isdecimal() or not least <= int(text) <= most:
         raise UsageError(f"{name}={text!r} must be a number from {least} to {most}")
     return int(text)
+
+
+def check_learners(config: LearnerConfig, ranks: int) -> None:
+    """Raise UsageError for settings that so many learners cannot have, or that one has no use for."""
+    if ranks > 1:
+        refuse_with_several(config, ranks)
+    elif config.collect.late_learners:
+        raise UsageError(
+            f"collect.late_learners={config.collect.late_learners} is for several learners, and there is one: start "
+            "more (--learners 2, torchrun), or leave it out"
+        )
+    elif config.run.backend != GLOO:
+        raise UsageError(
+            f"run.backend={config.run.backend} is for several learners, and there is one: start more (--learners 2, "
+            "torchrun), or leave it out"
+        )
 
 
 def refuse_with_several(config: LearnerConfig, ranks: int) -> None:

@@ -18,6 +18,7 @@ from dppo.learner.group.membership import Membership, refuse_with_several
 from dppo.learner.group.notices import Notice, Notices
 from dppo.learner.group.store import GROUP_SECONDS, ranks_text
 from dppo.learner.ppo.batch import Received
+from dppo.learner.run_config import NCCL
 from dppo.learner.session.placement import OtherLearner
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.signals import Interrupted
@@ -57,7 +58,7 @@ class Together:
         refuse_with_several(config, place.ranks)
         run = dataclasses.replace(config.run, directory="", device="cpu", torch_threads=1)
         settings = hashlib.sha256(repr(dataclasses.replace(config, run=run)).encode()).digest()
-        group = Group.open(place, check, settings)
+        group = Group.open(place, check, settings, uses_nccl=config.run.backend == NCCL)
         return cls(group, config.collect, check)
 
     def open_listener(

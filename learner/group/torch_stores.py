@@ -4,6 +4,7 @@ Torch exports them at run time, and its stubs do not.
 """
 
 import importlib
+import os
 import socket
 from datetime import timedelta
 from typing import Any, Protocol, cast
@@ -82,3 +83,10 @@ def _tcp_store(address: str, port: int, seconds: float, **how: int) -> Store:
 def gloo(store: Store, rank: int, ranks: int, timeout: timedelta) -> ProcessGroup:
     """Connect with the other ranks. Raises RuntimeError where they do not come."""
     return cast(ProcessGroup, _distributed.ProcessGroupGloo(store, rank, ranks, timeout))
+
+
+def nccl(store: Store, rank: int, ranks: int, timeout: timedelta) -> ProcessGroup:
+    """Connect this rank's GPU with those of the others, at the first sum. Raises RuntimeError, as its waits do."""
+    # else a wait ends before the sum is there, and torch ends the process where a rank is gone
+    os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
+    return cast(ProcessGroup, _distributed.ProcessGroupNCCL(store, rank, ranks, timeout))
