@@ -283,7 +283,7 @@ class Run:
         together = books.of_all()
         content_of_summary = {
             "reason": reason,
-            **summary(self.config, self.progress, self.episodes, together.ledger["total"]),
+            **summary(self.config, self.progress, self.episodes, together.ledger["total"], alone=self._group is None),
             "environments": together.environments,
             "newest_crash": together.newest_crash,
             "starts": self.directory.start,

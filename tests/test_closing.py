@@ -41,6 +41,7 @@ def test_an_idle_learner_is_worth_a_line_where_reuse_is_possible_and_not_on() ->
     idle = {"idle_share": 0.934, "batch_steps": 2048, "may_reuse": True, "updates": 30}
     line = "the learner was idle 93% of the time: with --ppo.reuse 4 --collect.batch-steps 512 "
     assert idle_text(idle).startswith(line)
+    assert "--collect.batch-steps 512 --ppo.minibatch-steps 512 " in idle_text({**idle, "minibatch_steps": 1024})
     for other in ({"idle_share": 0.5}, {"may_reuse": False}, {"updates": 3}, {"idle_share": None}, {"batch_steps": 2}):
         assert idle_text({**idle, **other}) == "", other
     total = {"sealed": 8, "trained": 8, "pending": 0, "in_flight": 0, "dropped": {}}

@@ -36,10 +36,10 @@ def idle_text(summary: Mapping[str, Any]) -> str:
     share, steps = summary.get("idle_share"), summary.get("batch_steps", 0) // REUSE
     if share is None or share < IDLE or summary["updates"] < FEW_UPDATES or not summary.get("may_reuse") or not steps:
         return ""
-    return (
-        f"the learner was idle {share:.0%} of the time: with --ppo.reuse {REUSE} --collect.batch-steps {steps} "
-        f"{MEASURED} (docs/experiments.md)"
-    )
+    flags = f"--ppo.reuse {REUSE} --collect.batch-steps {steps}"
+    if summary.get("minibatch_steps", 0) > steps:
+        flags += f" --ppo.minibatch-steps {steps}"  # a larger one is refused
+    return f"the learner was idle {share:.0%} of the time: with {flags} {MEASURED} (docs/experiments.md)"
 
 
 def sampled_text(likely: EvaluationResult, sampled: EvaluationResult, summary: Mapping[str, Any]) -> str:

@@ -13,15 +13,16 @@ from dppo.learner.telemetry.timings import Timings
 
 
 def summary(
-    config: LearnerConfig, progress: Progress, episodes: EpisodeWindow, total: dict[str, Any]
+    config: LearnerConfig, progress: Progress, episodes: EpisodeWindow, total: dict[str, Any], *, alone: bool = True
 ) -> dict[str, Any]:
-    """Return the results of a run. total: of its ledger."""
+    """Return the results of a run. total: of its ledger. alone: whether it has one learner."""
     names = (*config.run.metrics, *config.run.step_metrics)
     means = episodes.mean_metrics(names)
     return {
         "env": config.env.id,
         "batch_steps": config.collect.batch_steps,
-        "may_reuse": config.ppo.reuse == 1 and config.may_reuse,
+        "minibatch_steps": config.ppo.minibatch_steps,
+        "may_reuse": alone and config.ppo.reuse == 1 and config.may_reuse,
         "seed": config.run.seed,
         "updates": progress.updates,
         "steps": progress.steps,
