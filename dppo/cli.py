@@ -14,6 +14,7 @@ from dppo.local.process_end import drop_output, leave, output_trouble, use_utf8
 from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.process.machine_trouble import trouble
+from dppo.protocol.process.quick_imports import hold_collector, release_collector
 from dppo.protocol.texts import MAX_ERROR, printable
 from dppo.required_packages import missing_text
 from dppo.settings import help_pages
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def process(arguments: Sequence[str]) -> NoReturn:
     """Run one command as what its process is for."""
+    hold_collector()  # until the command has been imported
     use_utf8()
     interrupt_between_imports()
     leave(run_command(list(arguments)))
@@ -155,9 +157,7 @@ def _evaluate(arguments: list[str]) -> int:
     chosen = plain("evaluate", EvaluateArguments, arguments, positional="run")
     if chosen is None:
         return 0
-    from dppo.watch.evaluate_command import run
-
-    return run(chosen)
+    return int(_entry("dppo.watch.evaluate_command", "run")(chosen))
 
 
 def _check(arguments: list[str]) -> int:
@@ -192,9 +192,7 @@ def _plot(arguments: list[str]) -> int:
     chosen = plain("plot", PlotArguments, arguments, positional="runs")
     if chosen is None:
         return 0
-    from dppo.watch.plot_command import run
-
-    return run(chosen)
+    return int(_entry("dppo.watch.plot_command", "run")(chosen))
 
 
 def _about_run(command: str, arguments: list[str]) -> int:
@@ -204,10 +202,10 @@ def _about_run(command: str, arguments: list[str]) -> int:
 
 
 def _runs(arguments: list[str]) -> int:
-    from dppo.watch.runs_command import RunsArguments, show_runs
+    from dppo.watch.runs_command import RunsArguments
 
     chosen = plain("runs", RunsArguments, arguments, positional="folder")
-    return 0 if chosen is None else show_runs(chosen)
+    return 0 if chosen is None else int(_entry("dppo.watch.runs_command", "show_runs")(chosen))
 
 
 def _bench(what: str, arguments: list[str]) -> int:
@@ -253,6 +251,7 @@ def _token(action: str, arguments: list[str]) -> int:
 def _entry(module: str, function: str) -> Callable[..., Any]:
     """A command's entry point, imported only when the command runs."""
     entry: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    release_collector()
     return entry
 
 

@@ -36,6 +36,7 @@ from dppo.protocol.actor_names import waiting_text
 from dppo.protocol.ledger import imbalance
 from dppo.protocol.process.launch_time import launched_at
 from dppo.protocol.process.lifeline import watch_parent
+from dppo.protocol.process.quick_imports import quick_imports
 from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace
 
@@ -140,7 +141,8 @@ def run(
 
 def _found(config: LearnerConfig, place: Membership, stop: EndSignals) -> "Together":
     """Find the other learners."""
-    from dppo.learner.group.together import Together  # and torch with it, which one learner imports later
+    with quick_imports():
+        from dppo.learner.group.together import Together  # and torch with it, which one learner imports later
 
     return Together.found(config, place, stop.check)
 
@@ -154,7 +156,8 @@ def _train(
 ) -> str | None:
     """Train from the first actor on; returns why the run is over, None where a signal came first."""
     try:
-        import dppo.learner.ppo.trainer  # noqa: F401 -- torch, while the actors start
+        with quick_imports():
+            import dppo.learner.ppo.trainer  # noqa: F401 -- torch, while the actors start
 
         if spaces_here is not None and run.spec is None:
             _settle_spaces(run, network, stop, spaces_here)

@@ -70,7 +70,6 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> Entries:
         (("actor", "--learner", "host:1"), "learner='host:1' is no endpoint"),
         (("actor", "--learner", "tcp://h:1", "--preset", "none"), "unknown flag --preset"),
         (("evaluate",), "run is missing: see dppo evaluate --help"),
-        (("evaluate", "/nowhere"), "there is no run /nowhere"),
         (("evaluate", "a", "b"), "unexpected argument b"),
         (("evaluate", "a", "--episodes", "0"), "episodes=0 must be at least 1"),
         (("evaluate", "a", "--video", "x.avi"), "video=x.avi has no known format"),
@@ -78,7 +77,6 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> Entries:
         (("evaluate", "a", "--video", "x.gif", "--video-episodes", "30"), "video_episodes=30 exceeds episodes=20"),
         (("evaluate", "a", "--render", "humn"), "'humn' is not one of none, human (did you mean human?)"),
         (("plot",), "runs is missing"),
-        (("plot", "/nowhere"), "cannot read /nowhere/metrics.jsonl"),
         (("bench", "solve"), "env is missing"),
         (("bench", "solve", "X-v0", "--", "--ppo.gama", "1"), "unknown flag --ppo.gama"),
     ],
@@ -88,6 +86,19 @@ def test_a_wrong_command_is_answered_with_one_line(
 ) -> None:
     assert complaint in failed(capsys, *arguments)
     assert entries[0] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("evaluate", "/nowhere"), "there is no run /nowhere"),
+        (("plot", "/nowhere"), "cannot read /nowhere/metrics.jsonl"),
+    ],
+)
+def test_a_run_that_is_not_there_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], complaint: str
+) -> None:
+    assert complaint in failed(capsys, *arguments)
 
 
 def test_train_gets_the_resolved_settings_and_says_which_preset_it_took(

@@ -81,6 +81,7 @@ MAY_READ_THE_CLOCK = {
     "dppo/local/actor_group.py": "a shell: the sign of life of a host's actors",
     "dppo/local/child_process.py": "a shell: deadlines of child processes",
     "dppo/local/processes.py": "a shell: delays before child processes are started again",
+    "dppo/local/actor_processes.py": "how long others come first; the clock can be handed in",
     "dppo/local/progress.py": "how often to draw; the clock can be handed in",
     "scripts/chaos/crowd.py": "measures processes from outside",
     "scripts/chaos/holder.py": "the shell of a hostile peer",
@@ -260,7 +261,7 @@ def test_importing_what_an_actor_needs_imports_nothing_of_the_learner(package: s
 
 def test_a_learner_listens_before_it_imports_pytorch() -> None:
     """For which it takes seconds: its actors make their environments meanwhile."""
-    modules = ["dppo.cli", "dppo.local.train", "dppo.local.learner_command", "dppo.learner.service"]
+    modules = ["dppo.cli", "dppo.local.train", "dppo.local.learner_alone", "dppo.learner.service"]
     assert imported_with(modules, LEARNING_LIBRARIES - {"safetensors"}) == []
 
 
@@ -271,7 +272,8 @@ LATE = {"asyncio", "http.server", "psutil", "matplotlib", "dppo.settings.bench_a
     ("modules", "late"),
     [
         (["dppo.cli", "dppo.local.train_command", "dppo.local.train"], LATE),
-        (["dppo.cli", "dppo.local.learner_command", "dppo.learner.service"], LATE),
+        (["dppo.cli", "dppo.local.learner_alone", "dppo.learner.service"], LATE),
+        (["dppo.cli", "dppo.local.learner_command", "dppo.learner.service"], {"dppo.local.launching"}),
         (["dppo.cli", "dppo.local.actor_command", "dppo.actor.service"], {*LATE, "dppo.settings.commands"}),
     ],
 )

@@ -246,7 +246,7 @@ def test_both_ways_to_act_are_evaluated_within_the_time(
 def test_libraries_do_not_speak_below_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     from dppo.local.status_channel import NoteRecord  # noqa: F401 -- the module that a learner's log goes through
 
-    for name in ("local/actor_command.py", "local/learner_command.py"):
+    for name in ("local/actor_command.py", "local/learner_alone.py"):
         source = (Path(closing.__file__).parent.parent / name).read_text()
         assert "basicConfig(level" not in source
         assert 'getLogger("dppo").setLevel(logging.INFO)' in source

@@ -4,21 +4,28 @@ What an end means is decided by the command that has them: `dppo train` gives up
 repeat it, `dppo actor --count` gives up that actor.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from dppo.local.actor_memory import memory_for_another
 from dppo.local.processes import Child, end, wait
-from dppo.protocol.process.resources import MB
+from dppo.protocol.process.resources import MB, usable_cores
 
 AT_A_TIME = 8  # actors that are started before the first of them has joined
+FIRST_SECONDS = 1.0  # at most, for a learner to get as far as listening
 
 
 class ActorProcesses:
     """Actors of one command. `ended` is called with each that has ended, and its exit code; it may `give_up` on it."""
 
     def __init__(
-        self, planned: Sequence[Child], *, note: Callable[[str], None], ended: Callable[[Child, int], None]
+        self,
+        planned: Sequence[Child],
+        *,
+        note: Callable[[str], None],
+        ended: Callable[[Child, int], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.started: list[Child] = []
         self.joined: set[str] = set()  # names, as far as the command has seen
@@ -26,6 +33,8 @@ class ActorProcesses:
         self._note = note
         self._ended = ended
         self._given_up: set[str] = set()
+        self._clock = clock
+        self._start_at = 0.0  # the first, on this clock
 
     @property
     def pids(self) -> set[int]:
@@ -37,8 +46,15 @@ class ActorProcesses:
         """Whether each has ended and is not to be started again."""
         return not self._planned and all(child.name in self._given_up for child in self.started)
 
+    def let_first(self, others: int) -> None:
+        """Let so many other processes come first for a while, where there are not cores for all; 0: not any more."""
+        waits = others and usable_cores() < others + len(self._planned)
+        self._start_at = self._clock() + FIRST_SECONDS if waits else 0.0
+
     def start_more(self) -> None:
         """Start some of the actors that are left: a few at a time, and only while there is memory for them."""
+        if self._clock() < self._start_at:
+            return
         while self._planned:
             starting = [child for child in self.started if child.process is not None and child.name not in self.joined]
             if len(starting) >= AT_A_TIME:

@@ -34,6 +34,7 @@ from dppo.protocol.codec import decode_from_actor, decode_from_learner, encode
 from dppo.protocol.errors import DppoError, RefusedError
 from dppo.protocol.process.household import handle_here_only, logged_if_killed
 from dppo.protocol.process.launch_time import launched_at
+from dppo.protocol.process.quick_imports import quick_imports
 from dppo.protocol.texts import error_text
 from dppo.protocol.trace import Trace
 from dppo.settings.commands import TrainConfig
@@ -156,6 +157,8 @@ class Inline:
         self._driver.connected()
         while session.peer_table.spec is None:
             self._turn()
+        with quick_imports():
+            import dppo.learner.ppo.trainer  # noqa: F401 -- torch
         with own_numerics():
             version, graph = run.prepare(session.peer_table.spec)
         if not run.over:

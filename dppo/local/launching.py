@@ -17,7 +17,6 @@ from dppo.local.hooks_check import check_hooks
 from dppo.local.host_view import host_view
 from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import Launch, Standing, free_directory, newest_progress, recorded_settings, same, stand
-from dppo.local.run_summary import closing_text, saved_evaluation
 from dppo.protocol.errors import UsageError
 from dppo.protocol.texts import printable
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
@@ -128,6 +127,8 @@ def check_hooks_of_finished(name: str, hooks: object | None = None) -> None:
 
 def show_finished(standing: Standing) -> None:
     """Print how a run went that is over, and how to go on."""
+    from dppo.local.run_summary import closing_text, saved_evaluation
+
     directory, view = standing.directory, host_view()
     summary = json.loads((directory / SUMMARY).read_bytes())
     print(fitted(f"{view.path(directory)} is finished; nothing was started and nothing changed"))

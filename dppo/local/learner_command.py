@@ -1,32 +1,18 @@
-"""`dppo learner`: one learner with its table and its notes, started by a user or by a local run."""
+"""`dppo learner`: one learner, started by a user, or as a process of a local run."""
 
-import contextlib
 import dataclasses
 import functools
 import logging
 import os
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future
-from pathlib import Path
 
 from dppo.learner.group.membership import TORCH_LOG, Membership, check_learners, membership_in
-from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.storage.settings_history import KeptSettings
-from dppo.learner.telemetry.status import Status
-from dppo.learner.transport.listener import Listening, check_address
-from dppo.local.host_view import host_view
-from dppo.local.known_spaces import known_spaces
-from dppo.local.launch_texts import FirstLine, LaunchTexts, again_text
-from dppo.local.launching import NEW, check_hooks_of_finished, checked, in_new_directory, placed, show_finished
+from dppo.learner.transport.listener import Listening
 from dppo.local.log_files import tracing
-from dppo.local.metrics_server import serving_metrics
-from dppo.local.misfits import check_spaces_before_start
-from dppo.local.preflight import env_settings
 from dppo.local.run_comparison import kept_settings, stand
-from dppo.local.spaces_here import check_same_spaces, looking_for_spaces
 from dppo.local.status_channel import Reports, reports_from_environment
-from dppo.protocol.errors import DppoError
+from dppo.protocol.process.quick_imports import quick_imports
 from dppo.protocol.trace import Trace
 from dppo.settings.commands import LearnerProcessConfig, TrainConfig
 from dppo.settings.layers import Resolved, dump_yaml, resolve_file
@@ -48,10 +34,9 @@ def run(resolved: Resolved[LearnerProcessConfig], listening: Listening) -> int:
             return _run_for_local_run(resolved.config, listening, reports, trace, place)
         if place is not None and place.rank:
             return _run_beside_rank_0(resolved.config, listening, trace, place)
-        config = placed(resolved.config)
-        config = in_new_directory(config) if NEW in resolved.switches else config
-        again = again_text("learner", resolved.arguments, config.learner.run_directory)
-        return _run_alone(config, listening, trace, LaunchTexts(resolved.first_line, again), place)
+        with quick_imports():
+            from dppo.local.learner_alone import run_alone
+        return run_alone(resolved, listening, trace, place)
 
 
 def _run_for_local_run(
@@ -105,105 +90,3 @@ def _run_beside_rank_0(
         place=place,
     )
     return 0
-
-
-def _run_alone(
-    config: LearnerProcessConfig,
-    listening: Listening,
-    trace: Trace | None,
-    texts: LaunchTexts,
-    place: Membership | None,
-) -> int:
-    standing = checked(config)
-    if standing.over:
-        check_hooks_of_finished(config.learner.run.hooks)
-        show_finished(standing)
-        _tell_actors(config, listening, standing.over)
-        return 0
-    collect, env = config.learner.collect, env_settings(config.learner)
-    known = known_spaces(env)
-    if known is not None:
-        check_spaces_before_start(config.learner, known)
-    with (
-        serving_metrics(config.learner.run.metrics_address) as publish,
-        looking_for_spaces(env, collect.envs_per_actor) as spaces_here,
-    ):
-        first_line = FirstLine(texts.first_line)
-        first_line.show()
-        check_address(listening)
-        if places := host_view().places(standing.directory):
-            first_line.note(places)
-        _train_alone(config, listening, standing.directory, spaces_here, trace, texts.again, place, publish)
-    return 0
-
-
-def _train_alone(
-    config: LearnerProcessConfig,
-    listening: Listening,
-    directory: Path,
-    spaces_here: Future[SpacesHere],
-    trace: Trace | None,
-    again: str,
-    place: Membership | None,
-    publish: Callable[[Status], None],
-) -> None:
-    import dppo.learner.service
-    from dppo.local.drawing_thread import Screen
-    from dppo.local.failed_starts import removed_where_it_fails
-    from dppo.local.progress import NoteHandler
-    from dppo.local.run_summary import (
-        check_that_episodes_ended,
-        close_run,
-        evaluate_the_last_policy,
-        film,
-        say_what_is_next,
-    )
-    from dppo.watch.side_processes import SideProcesses
-
-    check_same_spaces(directory, spaces_here)
-    with (
-        removed_where_it_fails(directory),
-        contextlib.ExitStack() as children,
-        contextlib.ExitStack() as screen,
-    ):
-        progress = Screen(look=lambda status: sides.look(status), publish=publish)
-        sides = children.enter_context(SideProcesses(config, directory, progress.note))
-        screen.enter_context(progress)
-        logging.getLogger("dppo").setLevel(logging.INFO)  # others: warnings
-        logging.basicConfig(format="%(message)s", handlers=[NoteHandler(progress)])
-
-        def afterwards(interrupted: bool) -> None:
-            screen.close()
-            sides.evaluator.stop()
-            episodes = 0 if interrupted else config.evaluation_episodes
-            envs, max_seconds = config.learner.collect.envs_per_actor, config.evaluation_seconds
-            if not close_run(directory, episodes, envs=envs, max_seconds=max_seconds) and not interrupted:
-                check_that_episodes_ended(directory)
-                if evaluate_the_last_policy(directory, sides.evaluator):
-                    return
-                film(directory, sides.recorder)
-                say_what_is_next(directory, seeds="")
-            elif interrupted and again:
-                print(f"\n{again}", flush=True)
-
-        dppo.learner.service.run(
-            config.learner,
-            listening=listening,
-            settings=functools.partial(kept_settings, config),
-            observe=progress.show,
-            afterwards=afterwards,
-            spaces_here=spaces_here,
-            trace=trace,
-            place=place,
-        )
-
-
-def _tell_actors(config: LearnerProcessConfig, listening: Listening, reason: str) -> None:
-    """Send BYE to actors that wait for a run that is over, as at its end."""
-    from dppo.learner.farewell import say_that_it_is_over
-
-    sys.stdout.flush()
-    try:
-        say_that_it_is_over(config.learner, listening, reason)
-    except DppoError as error:
-        print(f"actors that wait are not told that the run is over: {error}", file=sys.stderr)

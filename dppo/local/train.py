@@ -177,7 +177,7 @@ class _Supervisor:
         become_subreaper()
         try:
             self._learner.start()  # first: it takes longest
-            self._actors.start_more()
+            self._actors.let_first(len(self._learner.children))
             ended_well = self._watch()
         finally:
             last = self._learner.processes
@@ -195,6 +195,8 @@ class _Supervisor:
         """Returns whether the learner ended in order; if not, the user was in a hurry."""
         asked = 0
         while True:
+            if not asked:
+                self._actors.start_more()
             select.select(self._reports, [], [], POLL_SECONDS)
             reap(self._known())
             self._show_reports()
@@ -219,7 +221,6 @@ class _Supervisor:
                 return False
             if not asked:
                 self._revive()
-                self._actors.start_more()
 
     def _known(self) -> set[int]:
         """Return the children that are waited for."""
@@ -283,6 +284,7 @@ class _Supervisor:
                     self._show(rank, decode(channel.recv(MAX_REPORT_BYTES * 4)))
 
     def _show(self, rank: int, report: Report) -> None:
+        self._actors.let_first(0)  # that it listens is the first that a learner says
         if isinstance(report, NoteRecord):
             self._progress.note(f"learner {rank}: {report.text}" if rank else report.text)
             return

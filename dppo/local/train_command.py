@@ -6,6 +6,7 @@ from dppo.local.launch_texts import LaunchTexts, again_text
 from dppo.local.launching import NEW, SEEDS, TRACE, in_new_directory, placed
 from dppo.protocol.errors import UsageError
 from dppo.protocol.process.lifeline import watch_parent
+from dppo.protocol.process.quick_imports import quick_imports
 from dppo.settings.commands import TrainConfig
 from dppo.settings.layers import Resolved
 
@@ -25,7 +26,8 @@ def train(resolved: Resolved[TrainConfig]) -> int:
             texts=lambda folder: _texts(resolved, folder),
             switches=("--trace",) if TRACE in resolved.switches else (),
         )
-    from dppo.local.train import run
+    with quick_imports():
+        from dppo.local.train import run
 
     config = placed(resolved.config)
     config = in_new_directory(config) if NEW in resolved.switches else config
