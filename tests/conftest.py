@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
-from shards import SHARDS, brief, shard_of
+from shards import BRIEF_VARIABLE, SHARDS, brief, shard_of
 from simulation import Simulation
 
 from dppo.learner.storage import run_directory
@@ -35,7 +35,13 @@ providers.is_local_module_file = lambda path: False
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--shard` and `--brief`."""
     parser.addoption("--shard", choices=SHARDS, help="only the files of this shard of the slow tests")
-    parser.addoption("--brief", action="store_true", help="only every n-th case of tests that are marked `thin(n)`")
+    parser.addoption("--brief", action="store_true", help="fewer examples and cases of slow tests: shards.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the modules of tests whether they are to be brief."""
+    if config.getoption("brief"):
+        os.environ[BRIEF_VARIABLE] = "1"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,12 +5,16 @@ Those of `untimed` may run side by side, in several workers (`-n 3`): some compu
 of the machine: one test at a time, and nothing beside it.
 """
 
+import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 SHARDS = ("untimed", "timed")
+BRIEF_VARIABLE = "DPPO_TESTS_ARE_BRIEF"  # set by conftest.py before it imports tests, in workers too
 TESTS = Path(__file__).parent
 
 TIMED = {
@@ -48,6 +52,21 @@ def shard_of(path: Path) -> str:
     """Name of the shard that the tests of this file are of."""
     name = path.relative_to(TESTS).as_posix()
     return "timed" if name in TIMED else "untimed"
+
+
+def examples(many: int, few: int) -> int:
+    """Return how many examples a slow property test tries: few with `--brief`."""
+    return few if BRIEF_VARIABLE in os.environ else many
+
+
+def fast_first(values: Iterable[Any], fast: int) -> list[Any]:
+    """Return the cases of a test of which only the first ones, so many, are not slow."""
+    return [
+        value
+        if place < fast
+        else pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow)
+        for place, value in enumerate(values)
+    ]
 
 
 def brief(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from shards import examples
 
 from dppo.actor.envs.interface import Environments
 from dppo.actor.envs.sync_loop import SyncLoop
@@ -114,7 +115,7 @@ def test_both_sides_agree_on_every_kind_of_action(space: Any, vectorisation: Any
 
 
 @pytest.mark.slow
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150, 50), suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_both_sides_agree_on_hundreds_of_action_spaces(space: Any, vectorisation: Any, seed: int) -> None:

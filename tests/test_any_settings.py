@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from shards import examples
 from simulated_actor import SPEC, Process
 from simulation import Simulation
 
@@ -21,7 +22,7 @@ from dppo.protocol.messages import Stop
 from dppo.protocol.specs import Leaf, Spec
 
 EXAMPLES = 5
-MANY_EXAMPLES = 100
+MANY_EXAMPLES = examples(100, 30)
 SECONDS = 90.0  # of one run, simulated
 QUIET_SECONDS = 45.0  # without an update, at the end of it
 ROUND_SECONDS = 0.1

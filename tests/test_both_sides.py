@@ -18,6 +18,7 @@ from generated_spaces import ACTIONS, DEEP, OBSERVATIONS, Anything, carried, reb
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from shards import examples
 
 from dppo.actor.envs.interface import Crash, Environments
 from dppo.actor.envs.sync_loop import SyncLoop
@@ -194,7 +195,7 @@ def test_both_sides_agree_on_every_supported_space(
 
 
 @pytest.mark.slow
-@settings(max_examples=75, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(75, 40), suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_both_sides_agree_on_hundreds_of_spaces(**case: Any) -> None:
@@ -202,7 +203,7 @@ def test_both_sides_agree_on_hundreds_of_spaces(**case: Any) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(6, 2), suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES | {"vectorisation": st.just("async")})
 @pytest.mark.filterwarnings("ignore")
 def test_both_sides_agree_where_environments_are_processes(**case: Any) -> None:

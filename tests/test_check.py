@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shards import fast_first
 
 from dppo.actor.envs.make import make_environments
 from dppo.cli import main
@@ -85,7 +86,7 @@ def wrong_in(config: CheckConfig) -> Sequence[Finding]:
         return [finding for finding in examine(config, deadline) if finding.level != "ok"]
 
 
-@pytest.mark.parametrize("fault", NAMED)
+@pytest.mark.parametrize("fault", fast_first(NAMED, 8))
 def test_a_fault_is_named_and_nothing_else(fault: str) -> None:
     found = wrong_in(config_of(f"tests.faulty_envs:{fault}-v0"))
     what, text = NAMED[fault]

@@ -59,7 +59,7 @@ SOLVED = {"run.target_return": 475, "run.stop_at_target": True}
 SOURCES = {"pole, balanced": Healthy("CartPole-v1", 80_000, {**SOLVED, "seed": 19})}
 
 
-@pytest.mark.thin(2)
+@pytest.mark.thin(3)
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("run", HEALTHY)

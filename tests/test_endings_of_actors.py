@@ -115,6 +115,7 @@ def test_a_policy_without_end_does_not_keep_an_actor(place: Place, number: int) 
         process.wait()
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("close", ["raise", "hang", "leave"])
 @pytest.mark.parametrize("actors", ["0", "1"])

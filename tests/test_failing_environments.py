@@ -109,6 +109,7 @@ def test_an_environment_with_a_segmentation_fault_is_named_and_its_actor_replace
     assert f"{the_actor_in(said, rf'{what}; starting it again')} is back" in said
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("code", [0, 3])
 def test_an_environment_that_ends_the_process_does_not_end_the_run(place: Place, files: RunFiles, code: int) -> None:
     """Whatever the code says: 2 is an actor's own for wrong usage, 3 for being refused, 0 for a clean end."""
@@ -133,6 +134,7 @@ def test_a_run_whose_environments_all_hang_at_their_first_step_ends_and_says_why
     assert re.search(r"actor-\d keeps dying: it ended with code 1 \(environment hung for 1 s in env\.step", line)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("how", ["sleep", "hold"])
 def test_a_hung_process_of_a_vector_is_named_and_none_is_left(place: Place, files: RunFiles, how: str) -> None:
     command = start(place, how, "--env.vectorization", "async", "--collect.envs-per-actor", "2")
@@ -157,6 +159,7 @@ def test_a_vector_is_made_again_when_one_of_its_processes_dies(
     assert "starting it again" not in said
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("how", ["sleep", "hold"])
 def test_the_processes_of_a_vector_end_with_an_actor_that_is_killed(place: Place, files: RunFiles, how: str) -> None:
     arguments = ("--env.vectorization", "async", "--env.step-timeout-seconds", "100")

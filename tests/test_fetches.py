@@ -9,6 +9,7 @@ import pytest
 from conversations import hello
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shards import fast_first
 from simulated_learner import SETTINGS
 from simulation import Simulation, learner_of, running
 
@@ -108,7 +109,7 @@ def test_what_waits_is_noted_once_and_served_when_the_debt_is_paid() -> None:
     assert any(learner.pass_time(0.1) for _ in range(10)), "it waits for ever"
 
 
-@pytest.mark.parametrize(("how", "actors"), [("cut", 1000), ("bye", 300)])
+@pytest.mark.parametrize(("how", "actors"), fast_first([("bye", 300), ("cut", 1000)], 1))
 def test_many_actors_of_one_token_join_and_restart_twice_without_a_wait(how: str, actors: int) -> None:
     learner = Learner()
     for _ in range(POLICIES_PER_ACTOR):

@@ -94,6 +94,7 @@ def played(run: Path, max_seconds: float = 60.0) -> Evaluated:
     return evaluate_at_the_end(run, episodes=3, envs=1, max_seconds=max_seconds)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "episodes", "why"),

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from shards import fast_first
 from trainer_batches import acted, assert_bit_equal
 
 from dppo.learner.config import NetworkConfig, PpoConfig
@@ -126,7 +127,7 @@ def test_it_may_be_the_first_batch_or_a_later_one(early: float, late: float, net
     assert_named(reports, 3, "reward", late)
 
 
-@pytest.mark.parametrize("unit", [1e-3, pytest.param(1.0, marks=pytest.mark.slow), 1e7])
+@pytest.mark.parametrize("unit", fast_first([1e7, 1.0, 1e-3], 1))
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_nothing_is_cut_where_nothing_is_absurd_in_any_unit(
     unit: float, network: NetworkConfig, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shards import examples
 from simulated_actor import Connection, Process
 from simulation import Simulation, learner_of, running
 
@@ -91,7 +92,7 @@ def test_an_honest_actor_is_never_sent_away_and_burns_few_steps(
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=examples(100, 40))
 @any_life
 def test_an_honest_actor_is_never_sent_away_many_times(
     events: list[tuple[str, int, float]], batch_steps: int, even: bool, lease: float, relayed: bool

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from conversations import deliver, hear
+from shards import fast_first
 from simulated_actor import Process
 from simulated_learner import GRACE_SECONDS
 from simulation import Simulation, learner_of, running
@@ -159,9 +160,7 @@ def test_actors_that_never_answer_stop_cost_the_others_a_fifth_at_most(rule: Rul
         assert updates_in(world, 40.0, lambda: fast) >= 0.98 * calm
 
 
-@pytest.mark.parametrize(
-    ("rule", "seconds"), [("minimum", 1.4), pytest.param("even_shares", 2.5, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("rule", "seconds"), fast_first([("minimum", 1.4), ("even_shares", 2.5)], 0))
 def test_new_names_that_leave_before_they_are_given_up_cost_a_fifth_at_most(rule: RuleName, seconds: float) -> None:
     with Simulation(stop_grace_seconds=3.0, rule=rule) as world:
         fast = running(world, "fast-1", "fast-2")

@@ -65,6 +65,7 @@ class Matching(gym.Env[Any, Any]):
         return self._observe(), float(np.mean(fit)), False, self._steps == EPISODE_STEPS, {}
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("space", [CHOICES, DICT], ids=["MultiDiscrete", "Dict"])
 def test_every_part_of_an_action_is_learned_within_forty_thousand_steps(space: gym.Space[Any]) -> None:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from simulation import Simulation, learner_of, running
@@ -123,6 +123,7 @@ class Batches(RuleBasedStateMachine):
 
 
 TestBatches = Batches.TestCase
+TestBatches.settings = settings(max_examples=40)
 
 
 @given(st.lists(st.tuples(batches, st.integers(1, 50)), max_size=20), st.permutations([1, 2, 3]))

@@ -67,6 +67,7 @@ def test_environments_in_processes_of_their_own_end_with_their_actor_however_it_
     assert_closes(files.ledger())
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("actors", [2, 0])
 @pytest.mark.parametrize(
@@ -103,6 +104,7 @@ def test_an_environment_that_fails_now_and_then_is_made_again_and_counted(
         assert tracebacks[0] in (0, 1, 2)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("actors", [2, 0])
 def test_a_mask_that_comes_too_late_ends_the_run_at_once(place: Place, actors: int) -> None:

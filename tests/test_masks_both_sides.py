@@ -14,6 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from masked_env import LEAF, Form, Masked, Source, chosen
+from shards import examples
 from trainer_batches import assert_bit_equal
 
 from dppo.actor.envs.interface import Environments
@@ -165,7 +166,7 @@ def test_both_sides_agree_on_masks(space: Any, vectorisation: Any, source: Sourc
 
 
 @pytest.mark.slow
-@settings(max_examples=75, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(75, 40), suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 @example(DICT, AutoresetMode.SAME_STEP, "info", "nested", 4)
 @pytest.mark.filterwarnings("ignore")

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from masked_env import Masked
+from shards import examples
 from trainer_batches import assert_bit_equal
 
 from dppo.actor.envs.interface import Environments
@@ -145,7 +146,7 @@ def masked(vectorisation: Any, source: Any) -> Environments:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20, 8), suppress_health_check=[HealthCheck.too_slow])
 @given(
     task=st.sampled_from(["flat", "deep", "picture", "masks by info", "masks by leaf"]),
     vectorisation=st.sampled_from(["sync", *AutoresetMode]),

@@ -92,6 +92,7 @@ def test_an_environment_in_a_file_of_our_name_is_refused_before_anything_is_writ
     assert [path.name for path in tmp_path.iterdir()] == ["dppo.py"]
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(("actors", "python_path"), [("0", None), ("1", ".")])
 def test_a_run_does_not_care_for_such_files(tmp_path: Path, actors: str, python_path: str | None) -> None:
@@ -106,6 +107,7 @@ def test_a_run_does_not_care_for_such_files(tmp_path: Path, actors: str, python_
     assert "episodes, most likely actions" in done.stdout
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("actors", ["0", "1"])
 def test_an_environment_uses_its_own_files_of_such_names(tmp_path: Path, actors: str) -> None:

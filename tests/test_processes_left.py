@@ -88,6 +88,7 @@ def test_a_command_that_was_started_by_another_leaves_its_other_children_alone()
         earlier.wait()
 
 
+@pytest.mark.thin(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(("actors", "close"), [("0", True), ("1", False)])
 @pytest.mark.parametrize("how", HOW)
@@ -123,6 +124,7 @@ def killed(place: Place, run: Dppo, actors: bool) -> None:
     os.kill(victim, signal.SIGKILL)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HOW)
 def test_a_killed_actor_leaves_nothing(place: Place, how: str) -> None:
@@ -137,6 +139,7 @@ def test_a_killed_actor_leaves_nothing(place: Place, how: str) -> None:
     place.leaves_nothing(seconds=2)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("actors", ["0", "1"])
 @pytest.mark.parametrize("how", HOW)

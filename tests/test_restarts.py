@@ -93,12 +93,14 @@ def test_a_learner_killed_before_its_newest_version_is_in_a_checkpoint_loses_one
     kill_at(cluster, "after-publish")
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("point", [point for point in POINTS if point != "after-publish"])
 def test_a_learner_killed_at_a_named_place_loses_one_update_at_most_and_no_step(cluster: Cluster, point: str) -> None:
     kill_at(cluster, point)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["before-checkpoint-rename", "after-checkpoint-rename"])
 def test_the_same_holds_for_lasting_checkpoints(cluster: Cluster, point: str) -> None:
@@ -140,6 +142,7 @@ def test_a_learner_that_is_told_to_go_loses_nothing_and_its_actors_wait_for_the_
     assert drops(files.ledger()).keys() <= {"shutdown", "stale"}  # a busy machine: the grace may pass
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_learner_that_is_told_to_go_during_a_long_update_gives_it_up_and_loses_nothing(

@@ -11,6 +11,7 @@ import pytest
 from generated_spaces import Anything
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from shards import examples
 
 from dppo.actor.envs.sync_loop import SyncLoop
 from dppo.actor.sampling.collector import Collector
@@ -53,7 +54,7 @@ def estimates_of(spec: Spec, network: NetworkConfig, batch: list[Received]) -> E
 
 
 @pytest.mark.slow
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(30, 15), suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(sorted(NETWORKS)), lengths=st.lists(st.integers(1, 40), min_size=2, max_size=4, unique=True)
 )

@@ -38,6 +38,7 @@ def train(directory: Path, actors: int, envs: int, *flags: str, rule: str = "eve
     return parameters_of(directory)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from shards import examples
 from simulated_actor import ENVS, Connection, Process
 from simulation import Simulation
 
@@ -21,8 +22,8 @@ GOING_ON: tuple[dict[str, Any], ...] = ({"max_staleness": 1}, {"max_staleness": 
 RULES: tuple[dict[str, Any], ...] = ({"rule": "even_shares"}, QUOTA, {"rule": "quorum"})
 FILLS = ({}, {"stop_at_episode_end": True}, *RULES, *SEVERAL, *GOING_ON)
 MAX_PROCESSES = 12  # of one example
-EXAMPLES = 20
-MANY_EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", "150"))
+EXAMPLES = 10
+MANY_EXAMPLES = int(os.environ.get("DPPO_STATEFUL_EXAMPLES", examples(150, 60)))
 
 some = st.integers(0, 11)  # which one, of those there are
 few = st.integers(1, 6)
@@ -280,11 +281,10 @@ class Faults(RuleBasedStateMachine):
             self.world.close()
 
 
-def plan(examples: int, *, derandomize: bool) -> settings:
+def plan(count: int, *, derandomize: bool) -> settings:
     return settings(
         derandomize=derandomize,
-        deadline=None,
-        max_examples=examples,
+        max_examples=count,
         stateful_step_count=40,
         suppress_health_check=list(HealthCheck),
     )

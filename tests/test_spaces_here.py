@@ -60,6 +60,7 @@ def test_they_are_the_same_however_the_environment_is_vectorised(vectorization: 
     assert here("CartPole-v1", vectorization=vectorization) == SpacesHere(CARTPOLE)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", sorted(KNOWN))
 def test_they_are_those_of_the_actors_environments(env_id: str) -> None:

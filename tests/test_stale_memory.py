@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from shards import fast_first
 from test_memory import GRU, PLAIN, PPO, Sides, made
 from trainer_batches import assert_bit_equal
 
@@ -57,7 +58,7 @@ class GoingOn(Sides):
         return other
 
 
-@pytest.mark.parametrize(("memory", "most", "correction"), [*product(MEMORIES, (1, 3), CORRECTIONS)])
+@pytest.mark.parametrize(("memory", "most", "correction"), fast_first(product(MEMORIES, (3, 1), CORRECTIONS), 4))
 def test_steps_of_the_newest_version_start_at_a_ratio_of_one_and_a_resumed_learner_makes_the_same_update(
     memory: str, most: int, correction: Any
 ) -> None:

@@ -187,6 +187,8 @@ class PlotArguments:
     """End of a timeline, in seconds after the first start; below 0: before the end."""
 
     def __post_init__(self) -> None:
+        if not self.y:
+            raise UsageError("y is empty: name return, length, success or another number of metrics.jsonl")
         given = [f"--{name.removesuffix('_seconds')}" for name in WINDOW if getattr(self, name) is not None]
         if not self.timeline:
             if given:
