@@ -14,6 +14,7 @@ from scripts.experiments.staleness import Way
 def test_without_staleness_there_is_nothing_to_correct() -> None:
     found = staleness.ways([0, 2], ["none", "vtrace"])
     assert found == [Way(0, "none"), Way(2, "none"), Way(2, "vtrace")]
+    assert staleness.ways([0, 1], ["none"], 0.5) == [Way(0, "none"), Way(1, "none", 0.5)]
 
 
 @pytest.mark.slow

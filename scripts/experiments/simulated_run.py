@@ -4,6 +4,7 @@ The clock is a number: a row of an actor's environments takes as long as the exp
 So a straggler of an hour costs nothing, and a run is the same each time.
 """
 
+import functools
 import heapq
 import itertools
 from collections import deque
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.session import ActorSession
 from dppo.learner.config import LearnerConfig
+from dppo.learner.frame_stacks import rollout_spec
 from dppo.learner.models.onnx_export import group_metadata
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.trainer import Trainer
@@ -179,4 +181,5 @@ def _settings(config: LearnerConfig, slots: int) -> Settings:
         rule=collect.rule,
         slots=slots if collect.rule == "quota" else 0,
         max_staleness=collect.max_staleness,
+        rollout_spec=functools.cache(lambda spec: rollout_spec(spec, config.network)),
     )

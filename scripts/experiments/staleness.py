@@ -8,6 +8,7 @@ they may. Without staleness both take turns, and a batch takes three parts of ti
 
 import argparse
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ class Task(NamedTuple):
     flags: str
     simulators: int
     steps: int
+    env: str = ""  # "": of the task's name
 
 
 TASKS: Mapping[str, Task] = {
@@ -37,6 +39,13 @@ TASKS: Mapping[str, Task] = {
     "Pendulum-v1": Task("", "--run.return-window 20", 16, 40_000),
     "HalfCheetah-v5": Task(
         "mujoco-classic", "--run.return-window 8 --run.total-steps 60000 --ppo.minibatch-steps 256", 8, 60_000
+    ),
+    "hidden": Task(
+        "",
+        "--run.return-window 20 --network.memory gru --env.wrappers [scripts.experiments.hidden:HiddenVelocities]",
+        32,
+        60_000,
+        "CartPole-v1",
     ),
 }
 
@@ -46,6 +55,7 @@ class Way(NamedTuple):
 
     staleness: int  # collect.max_staleness
     correction: str
+    batch_share: float = 1.0  # of the preset's collect.batch_steps that is asked for, with staleness
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -53,10 +63,10 @@ class Way(NamedTuple):
         return ("--collect.max-staleness", str(self.staleness), "--ppo.correction", self.correction)
 
 
-def ways(stalenesses: list[int], corrections: list[str]) -> list[Way]:
+def ways(stalenesses: list[int], corrections: list[str], batch_share: float = 1.0) -> list[Way]:
     """All of them; without staleness there is nothing to correct."""
     return [
-        Way(staleness, correction)
+        Way(staleness, correction, batch_share if staleness else 1.0)
         for staleness, correction in product(stalenesses, corrections)
         if staleness or correction == "none"
     ]
@@ -67,7 +77,9 @@ def trained(env: str, way: Way, seed: int, steps: int) -> tuple[Curve, float]:
     task = TASKS[env]
     each = task.simulators // ACTORS
     own = ("--seed", str(seed), "--collect.envs-per-actor", str(each))
-    config = config_of(env, (*task.flags.split(), *way.flags, *own), task.preset)
+    config = config_of(task.env or env, (*task.flags.split(), *way.flags, *own), task.preset)
+    asked = round(way.batch_share * config.collect.batch_steps)
+    config = replace(config, collect=replace(config.collect, batch_steps=asked))
     update_step_seconds = UPDATE_BATCHES * ROW_SECONDS / task.simulators
     curve = learned(
         config,
@@ -101,6 +113,9 @@ def main() -> None:
     parser.add_argument("--staleness", type=int, nargs="*", default=list(STALENESSES))
     parser.add_argument("--corrections", nargs="*", choices=CORRECTIONS, default=list(CORRECTIONS))
     add_options(parser)
+    parser.add_argument(
+        "--batch-share", type=float, default=1.0, help="of the batch to ask for with staleness: actors make more"
+    )
     parser.add_argument("--steps", type=int, default=0, help="0: those of the task")
     arguments = parser.parse_args()
     task = TASKS[arguments.env]
@@ -112,11 +127,12 @@ def main() -> None:
         "simulators": task.simulators,
         "steps": steps,
         "update_batches": UPDATE_BATCHES,
+        **({} if arguments.batch_share == 1.0 else {"batch_share": arguments.batch_share}),
         **conditions(),
     }
     rows: dict[str, Callable[[int], Figures]] = {
         f"{way.staleness} {way.correction}": partial(figures, arguments.env, way, steps)
-        for way in ways(arguments.staleness, arguments.corrections)
+        for way in ways(arguments.staleness, arguments.corrections, arguments.batch_share)
     }
     fill(arguments, about, rows)
 
