@@ -20,7 +20,7 @@ TRAINING = ("torch", "onnx", "safetensors")
 def missing_text(module: str) -> str:
     """Return what to say of a module that is not installed; "" where no extra brings it."""
     extra = EXTRAS.get(module.partition(".")[0])
-    return "" if extra is None else f"{module} is not installed, and this command needs it: pip install 'dppo[{extra}]'"
+    return "" if extra is None else f"{module} is not installed, and this needs it: pip install 'dppo[{extra}]'"
 
 
 def need(modules: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Literal, Protocol
 
@@ -53,11 +54,9 @@ class HookCalls:
 
     def __init__(self, hooks: object, name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         """hooks: with at least one of METHODS. name: for messages, "" for that of its class. Raises UsageError."""
-        self._name = name or f"{type(hooks).__module__}:{type(hooks).__qualname__}"
-        _check_methods(hooks, f"the hooks {self._name}")
+        self._name = name or name_of(hooks)
+        check_hooks(hooks, self._name)
         self._methods = {method: getattr(hooks, method) for method in METHODS if callable(getattr(hooks, method, None))}
-        if not self._methods:
-            raise UsageError(f"the hooks {self._name} have none of {', '.join(METHODS)}: give them one")
         self._clock = clock
         self._is_slow = False  # and was named
         self._has_failed = False
@@ -68,6 +67,8 @@ class HookCalls:
     def after_update(self, batch: Sequence[Received], status: RunStatus) -> None:
         """Hand over the batch's episodes and the run's state. Raises HookError."""
         since = self._clock()
+        # copies: what a hook writes into them changes nothing of the run
+        status = replace(status, metrics=dict(status.metrics), part_seconds=dict(status.part_seconds))
         with self._named_if_long():
             if "on_episode" in self._methods:
                 for episode in _episodes(batch):
@@ -155,11 +156,38 @@ def hook_calls(name: str, given: object | None = None) -> HookCalls | None:
 
 def load(name: str) -> object:
     """Make the hooks "module:Class". Raises UsageError, in one line, where they cannot be found or made."""
-    kind = find(name)
+    return made(find(name), f"run.hooks={name}")
+
+
+def made(kind: Callable[[], object], what: str) -> object:
+    """Make the hooks of a class. Raises UsageError, in one line, where that fails. what: for messages."""
     try:
         return kind()
     except (Exception, SystemExit) as error:
-        raise UsageError(f"run.hooks={name}: making it, without arguments, failed: {in_a_line(error)}") from error
+        raise UsageError(f"{what}: making it, without arguments, failed: {in_a_line(error)}") from error
+
+
+def name_of(hooks: object) -> str:
+    """Return the name of an object's class, or of the class that is given, for messages."""
+    kind = hooks if isinstance(hooks, type) else type(hooks)
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def check_hooks(hooks: object, name: str = "") -> None:
+    """Raise UsageError, in one line, unless an object, or the class of one, has methods that can be called as hooks.
+
+    name: for messages, "" for that of its class.
+    """
+    what = f"the hooks {name or name_of(hooks)}"
+    _check_methods(hooks, what)
+    if any(callable(getattr(hooks, method, None)) for method in METHODS):
+        return
+    if inspect.isroutine(hooks) or isinstance(hooks, list | tuple | set | dict):
+        raise UsageError(
+            f"hooks is a {type(hooks).__name__}: give one class, or with --actors 0 one object, that has at least one "
+            f"of {', '.join(METHODS)}"
+        )
+    raise UsageError(f"{what} have none of {', '.join(METHODS)}: give them one")
 
 
 def find(name: str) -> Callable[[], object]:
@@ -176,6 +204,15 @@ def find(name: str) -> Callable[[], object]:
 
 def _check_methods(hooks: object, what: str) -> None:
     """Raise UsageError for a method that cannot be called as a hook, or never would be: its name is almost one."""
+    try:
+        _look_at_methods(hooks, what)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # of a property, or of __getattr__
+        raise UsageError(f"{what}: looking at its methods failed: {in_a_line(error)}") from error
+
+
+def _look_at_methods(hooks: object, what: str) -> None:
     for name, argument in METHODS.items():
         if callable(getattr(hooks, name, None)):
             check_method(hooks, name, (argument,), what)

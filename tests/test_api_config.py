@@ -1,5 +1,6 @@
 """Settings of `dppo.train`: by section, by dotted name, from files and variables, and as a Config."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,25 @@ def test_a_config_is_complete() -> None:
         config_of(config=config, preset="Pendulum-v1")
     with pytest.raises(AttributeError):
         config.actors = 3
+
+
+def test_a_config_is_made_as_a_run_is_begun() -> None:
+    config = dppo.Config(env="Pendulum-v1", actors=3, seed=4, ppo={"gamma": 0.5}, **{"collect.batch_steps": 4096})
+    assert (config.env.id, config.actors, config.run.seed) == ("Pendulum-v1", 3, 4)
+    assert (config.ppo.gamma, config.collect.batch_steps) == (0.5, 4096)
+    assert dppo.Config.from_dict(config.to_dict()) == config
+    assert dppo.Config() == dppo.Config.from_dict({})
+    other = dataclasses.replace(config, actors=5)
+    assert (type(other), other.actors, other.ppo) == (dppo.Config, 5, config.ppo)
+    with pytest.raises(dppo.UsageError, match=r"^dppo\.Config: unknown key gamma \(did you mean ppo\.gamma\?\)$"):
+        dppo.Config(gamma=0.5)
+
+
+def test_sections_of_a_config_are_given_on() -> None:
+    config = dppo.Config(env={"id": "Pendulum-v1", "kwargs": {"g": 9.0}}, ppo={"gamma": 0.5}, seed=4)
+    made = config_of(preset="none", env=config.env, ppo=config.ppo, network=config.network, collect=config.collect)
+    assert (made.learner.env, made.learner.ppo) == (config.env, config.ppo)
+    assert dppo.Config(env=config.env, ppo=config.ppo, run=config.run) == config
 
 
 def test_a_config_survives_yaml(tmp_path: Path) -> None:

@@ -68,6 +68,23 @@ def test_a_run_that_failed_is_among_the_runs(folder: Path) -> None:
     assert [(record.state, record.updates) for record in dppo.runs()] == [("failed", 1)]
 
 
+class Overwrites:
+    """Takes what it is given for its own."""
+
+    def on_update(self, status: Any) -> None:
+        status.metrics.clear()
+        status.part_seconds.clear()
+
+    def on_end(self, summary: Any) -> None:
+        summary.clear()
+
+
+def test_what_hooks_write_into_their_arguments_changes_nothing_of_the_run(folder: Path) -> None:
+    result = dppo.train("CartPole-v1", actors=0, total_steps=192, hooks=Overwrites(), **SMALL)
+    assert result.updates >= 2
+    assert result.summary["median_seconds"]["update"] > 0
+
+
 @pytest.mark.parametrize(
     ("hooks", "settings", "what"),
     [

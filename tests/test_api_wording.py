@@ -23,6 +23,7 @@ from dppo.settings.flags import flag_of
         ("or another --run.directory, or", "or another directory, or"),
         ("with --init-from x --run.new", "with init_from='x' new=True"),
         ("--seed 0 for that one", "seed=0 for that one"),
+        ("--run.directory NEW, or all seeds with --run.new --seeds 1,2; or go on", "directory='NEW'; or go on"),
         ("dppo train --help lists them", "dppo train --help lists them"),  # is no setting
         ("a--seed", "a--seed"),
     ],

@@ -260,7 +260,7 @@ def test_steps_and_time_side_by_side_share_the_height_of_their_row(
         ("[1]", "return", "a.json is no curve of the tutorial: TypeError"),
         ('{"curve": {}}', "return", "a.json is no curve of the tutorial: KeyError 'env_steps'"),
         ("{", "return", "a.json is no curve of the tutorial: JSONDecodeError"),
-        ("", "success", "no mean success yet: nobody reported whether an episode succeeded"),
+        ("", "success", "no mean success yet: no environment reported whether an episode succeeded"),
     ],
 )
 def test_a_file_without_the_curve_is_said(tmp_path: Path, content: str, y: YAxis, complaint: str) -> None:
@@ -279,6 +279,7 @@ def test_a_pattern_that_matches_nothing_is_said(tmp_path: Path) -> None:
 def test_other_formats_by_name(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "a", [1.0])
     assert b"<svg" in plot([run], str(tmp_path / "c.svg")).read_bytes()
+    assert plot([run], str(tmp_path / "c.PNG")).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import inspect
 import sys
 from typing import Any
 
+from dppo.learner.own_code import shown
 from dppo.protocol.errors import UsageError
 
 WHAT_TO_DO = "move it into a module of its own, for example my_env.py, and give env='my_env:make_env'"
@@ -52,7 +53,7 @@ def _wrapper_by_name(entry: Any) -> Any:
         return entry
     if not callable(entry) or not hasattr(entry, "__qualname__"):
         raise UsageError(
-            f"env.wrappers: {entry!r} is no class: give a class of a module, or {{Class: {{argument: 1}}}}"
+            f"env.wrappers: {shown(entry)} is no class: give a class of a module, or {{Class: {{argument: 1}}}}"
         )
     return found_by(entry, "env.wrappers", "actors", OWN_WRAPPERS)
 
@@ -97,7 +98,8 @@ def found_by(thing: Any, argument: str, readers: str, what_to_do: str) -> str:
         )
     if _found(module, name) != thing:
         raise UsageError(
-            f"{argument}={name} is not what {module!r} has by that name, so {readers} cannot find it: {what_to_do}"
+            f"{argument}={name} is not what {module!r} has by that name, so {readers} cannot find it: {what_to_do}; "
+            "or, where the module was loaded anew, import it again"
         )
     return f"{module}:{name}"
 
@@ -110,7 +112,10 @@ def _of_no_name(make: Any) -> str:
         return f"env is an environment that is made already ({kind}): give its id{id_text}, or what makes it"
     if callable(make):
         return f"env is a {kind}, which has no name: give the function or class, and its arguments as env.kwargs"
-    return f"env is {make!r}: give an id, 'module:name', or a function or class of a module"
+    registered = getattr(make, "id", None)  # of a gymnasium.envs.registration.EnvSpec
+    if isinstance(registered, str) and hasattr(make, "entry_point"):
+        return f"env is a {kind}: give its id, here {registered!r}"
+    return f"env is {shown(make)}: give an id, 'module:name', or a function or class of a module"
 
 
 def _found(module: str, name: str) -> Any:

@@ -9,7 +9,9 @@ from typing import Any, Self
 
 from dppo.api.callables import hooks_by_name, name_of, network_by_name, wrappers_by_name
 from dppo.api.paths import path_text
+from dppo.api.wording import python_words
 from dppo.learner.config import CollectConfig, EnvConfig, NetworkConfig, PpoConfig, RunConfig
+from dppo.learner.own_code import shown
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import build, values_of
@@ -24,14 +26,23 @@ BY_NAME: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
         for part in ("encoder", "memory", "head", "policy")
     ),
 )
+SECTIONS = (EnvConfig, CollectConfig, PpoConfig, NetworkConfig, RunConfig)
 KEYWORDS = SHORT_FORMS | {"total_steps": "run.total_steps", "directory": "run.directory"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Config(TrainConfig):
     """All settings of a run, checked when made: what is not given has its default, presets and variables left out."""
 
+    def __init__(self, **settings: Any) -> None:
+        """settings: as dppo.train takes them, env="...", ppo=dict(gamma=0.98); or the fields. Raises UsageError."""
+        if "learner" not in settings:
+            with python_words():
+                settings = vars(build(TrainConfig, values_from(settings, "dppo.Config")))
+        super().__init__(**settings)
+
     @classmethod
+    @python_words()
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """Make one of nested dicts, dotted names, or both: {"actors": 4, "ppo": {"gamma": 0.98}, "env.id": "..."}."""
         if not isinstance(settings, Mapping):
@@ -39,6 +50,7 @@ class Config(TrainConfig):
         return build(cls, values_from(settings, "Config.from_dict"))
 
     @classmethod
+    @python_words()
     def from_yaml(cls, path: str | os.PathLike[str]) -> Self:
         """Read a YAML file, such as the config.yaml of a run."""
         return build(cls, load_config_file(path_text(path, "path"), TrainConfig))
@@ -48,7 +60,7 @@ class Config(TrainConfig):
         text = dump_yaml(self)
         if path is not None:
             try:
-                Path(path).write_text(text, encoding="utf-8")
+                Path(path_text(path, "path")).write_text(text, encoding="utf-8")
             except OSError as error:
                 raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
         return text
@@ -89,7 +101,7 @@ def resolved_settings(
     """Return settings out of all layers: defaults < preset < config < environment < keywords. Raises UsageError."""
     flags = values_from(keywords, "dppo.train")
     if not isinstance(preset, str | None):
-        raise UsageError(f"preset={preset!r}: give its name as a text, for example 'CartPole-v1', or 'none'")
+        raise UsageError(f"preset={shown(preset)}: give its name as a text, for example 'CartPole-v1', or 'none'")
     if isinstance(config, TrainConfig):
         if preset not in ("", "none"):
             raise UsageError(f"preset={preset!r}: a Config has all settings already; leave one of them out")
@@ -105,7 +117,8 @@ def resolved_settings(
 def values_from(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return values by path of nested or dotted settings; functions and classes as env by their names."""
     tree: dict[Any, Any] = {}
-    for name, value in settings.items():
+    for name, given in settings.items():
+        value = values_of(given) if isinstance(given, SECTIONS) else given
         path = "env" if name == "env" and isinstance(value, Mapping) else KEYWORDS.get(name, name)
         if path in tree:
             raise UsageError(f"{where}: {path} is given twice")

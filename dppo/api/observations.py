@@ -13,7 +13,7 @@ from dppo.protocol.rollout import Leaves
 from dppo.protocol.specs import Leaf
 
 SCALED = "pictures scaled to 0..1, multiply by 255"
-STACK = 6  # frames up to who called predict
+STACK = 6  # frames up to the caller of predict
 
 
 class ObservationRows:
@@ -45,7 +45,7 @@ class ObservationRows:
         for name in others:
             if (batches[name], len(rows[name])) != (batches[first], len(rows[first])):
                 sizes = " and ".join(
-                    f"{'a batch of ' * batches[which]}{len(rows[which])} of {which}" for which in (first, name)
+                    f"{'a batch of ' if batches[which] else ''}{len(rows[which])} of {which}" for which in (first, name)
                 )
                 raise UsageError(
                     f"the observation holds {sizes}: all leaves must be of one batch, or of one observation"
@@ -120,7 +120,7 @@ class _LeafRows:
 
     def _refuse(self, value: Any, got: str) -> NoReturn:
         shape = self._leaf.shape
-        batch = f"({', '.join(['N', *map(str, shape)])}{',' * (not shape)})"
+        batch = f"({', '.join(['N', *map(str, shape)])}{',' if not shape else ''})"
         hint = _reset_hint(value)
         raise UsageError(f"{self._called} is {got}: this policy takes shape {shape}, or a batch of shape {batch}{hint}")
 
@@ -131,4 +131,4 @@ def _reset_hint(value: Any) -> str:
 
 
 def _list(values: Sequence[int]) -> str:
-    return f"[{', '.join(map(str, values[:6]))}{', ...' * (len(values) > 6)}]"
+    return f"[{', '.join(map(str, values[:6]))}{', ...' if len(values) > 6 else ''}]"

@@ -7,9 +7,9 @@ from dppo.protocol.errors import UsageError
 
 def path_text(path: object, argument: str, wanted: str = "a path, as text or pathlib.Path") -> str:
     """Return the path as text, with the home in the place of ~/. Raises UsageError where it is something else."""
-    if isinstance(path, str):
-        return os.path.expanduser(path) if path.startswith("~/") else path
-    text = os.fspath(path) if isinstance(path, os.PathLike) else None
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise UsageError(f"{argument} is of type {type(path).__name__}: give {wanted}")
-    return text
+    if "\0" in text:
+        raise UsageError(f"{argument}={text!r} has a null byte in it, which no path has: give {wanted}")
+    return os.path.expanduser(text) if text.startswith("~/") else text

@@ -19,6 +19,7 @@ from dppo.api.memory import carried_on, remembered
 from dppo.api.observations import ObservationRows
 from dppo.api.paths import path_text
 from dppo.api.predict_arguments import refuse_others
+from dppo.learner.own_code import shown
 from dppo.protocol.action_masks import observed
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.specs import spec_from_json
@@ -30,8 +31,7 @@ class Policy:
 
     def __init__(self, graph: bytes, *, seed: int | None = None) -> None:
         """graph: contents of a policy.onnx. seed: of sampled actions. Raises UsageError where it is no such graph."""
-        if seed is not None and not (isinstance(seed, Integral) and seed >= 0):
-            raise UsageError(f"seed={seed!r}: give a whole number of at least 0, or None")
+        self.seed(seed)
         try:
             self._runner = PolicyRunner(graph)
             self.spec = spec_from_json(self._runner.metadata.get("dppo.spec", ""))
@@ -42,10 +42,11 @@ class Policy:
         self._actions = PredictedActions(self.spec.action)
         self._masks = MaskRows(self.spec.action, self.spec.mask)
         self._lock = threading.Lock()
-        self.seed(seed)
 
     def seed(self, seed: int | None) -> None:
-        """Begin the noise of sampled actions anew; None: with a seed of the system's."""
+        """Begin the noise of sampled actions anew; None: with a seed of the system's. Raises UsageError for no seed."""
+        if seed is not None and not (isinstance(seed, Integral) and seed >= 0):
+            raise UsageError(f"seed={shown(seed)}: give a whole number of at least 0, or None")
         self._generator = np.random.default_rng(seed)
 
     def predict(
@@ -94,7 +95,13 @@ def load_policy(path: str | os.PathLike[str], *, best: bool = False, seed: int |
     best: that of the update with the best mean return (policy-best.onnx) instead of the newest one. seed: of sampled
     actions. Raises UsageError where there is no policy.
     """
-    _, file = locate_policy(path_text(path, "path"), "best" if best else "newest")
+    try:
+        _, file = locate_policy(path_text(path, "path"), "best" if best else "newest")
+    except (UsageError, OSError):
+        from dppo.api.wording import python_words  # it knows all settings, which acting has no need of
+
+        with python_words():
+            raise
     return _read(file, seed)
 
 

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from dppo.api.policy import Policy
 
 
+NEEDED = {  # of summary.json
+    *("env", "reason", "updates", "steps", "episodes", "elapsed_seconds", "mean_return", "success_rate"),
+    "solved_steps",
+}
+
+
 @dataclass(frozen=True)
 class Result:
     """Result of a run."""
@@ -60,12 +66,15 @@ class Result:
 
 
 def read_result(directory: Path) -> Result:
-    """Read it. Raises DppoError where the summary cannot be read."""
+    """Read it. Raises DppoError where the summary cannot be read, or is none."""
     try:
-        summary: dict[str, Any] = json.loads((directory / SUMMARY).read_bytes())
+        summary: Any = json.loads((directory / SUMMARY).read_bytes())
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise DppoError(f"how the run went could not be read from {directory / SUMMARY}: {why}") from None
+    if not isinstance(summary, dict) or not summary.keys() >= NEEDED:
+        lacking = ", ".join(sorted(NEEDED - {*summary})) if isinstance(summary, dict) else "mapping in it"
+        raise DppoError(f"how the run went could not be read: {directory / SUMMARY} has no {lacking}")
     steps, returns = _curve(directory)
     evaluation, progress = saved_evaluation(directory), newest_progress(directory)
     is_current = evaluation is not None and progress is not None and evaluation.policy_version == progress.version

@@ -122,7 +122,7 @@ def _code(code: int, line: bytes, words: str) -> int:
 
 
 def _read(descriptor: int) -> bytes:
-    """Return what was written before the end; nothing waits, whoever holds the other end."""
+    """Return what was written before the end; nothing waits, whatever process holds the other end."""
     found = b""
     while select.select([descriptor], [], [], 0)[0]:
         data = os.read(descriptor, READ_BYTES)

@@ -1,10 +1,11 @@
 """`dppo.runs` and `dppo.plot`: the runs in a folder, and their learning curves. Knows run directories."""
 
 import datetime
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from dppo.api.evaluation import checked
 from dppo.api.paths import path_text
@@ -17,6 +18,8 @@ from dppo.watch.run_list import ROOT, FoundRun, State, find_runs
 
 if TYPE_CHECKING:
     from dppo.api.policy import Policy
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ def runs(folder: str | os.PathLike[str] = ROOT) -> list[RunRecord]:
 
     The default is ./runs, which the first run makes: none is there before.
     """
-    path = Path(folder)
-    if path != ROOT and not path.is_dir():
+    path = Path(path_text(folder, "folder", "the folder that runs are in, as text or pathlib.Path"))
+    if path != ROOT and not os.path.isdir(path):  # False also for a name that is too long
         raise UsageError(f"there is no folder {path}: give the one that runs are in, such as {ROOT}")
     return [_record(found) for found in find_runs(path)]
 
@@ -88,7 +91,14 @@ def _record(found: FoundRun) -> RunRecord:
         env=found.env,
         state=found.state,
         changed=datetime.datetime.fromtimestamp(found.changed, datetime.UTC),
-        steps=summary.get("steps"),
-        updates=summary.get("updates"),
-        mean_return=summary.get("mean_return"),
+        steps=_number(summary.get("steps"), int),
+        updates=_number(summary.get("updates"), int),
+        mean_return=_number(summary.get("mean_return"), float),
     )
+
+
+def _number(value: object, kind: type[Number]) -> Number | None:
+    """Return the number in a file that may have been edited; None where there is none."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return kind(value)

@@ -88,8 +88,11 @@ def _with_hooks(config: TrainConfig, hooks: str | type | object | None) -> tuple
         raise UsageError(f"hooks are given twice, as hooks= and as run.hooks={config.learner.run.hooks}: leave one out")
     if isinstance(hooks, str):
         return with_run(config, hooks=hooks), None
+    from dppo.learner.hooks import check_hooks, made  # time that only a run with hooks needs
+
+    check_hooks(hooks)
     if not config.actors:
-        return config, hooks() if isinstance(hooks, type) else hooks
+        return config, made(hooks, f"hooks={hooks.__qualname__}") if isinstance(hooks, type) else hooks
     if not isinstance(hooks, type):
         raise UsageError(f"hooks is an object of this process, and the run is one of its own: {OWN_HOOKS}, or actors=0")
     return with_run(config, hooks=found_by(hooks, "hooks", "the run's process", OWN_HOOKS)), None

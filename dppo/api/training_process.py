@@ -17,6 +17,7 @@ from dppo.protocol.errors import DppoError, UsageError
 from dppo.protocol.process.household import leaves_nothing
 from dppo.protocol.process.interpreter import append_working_directory
 from dppo.protocol.process.lifeline import watch_parent
+from dppo.protocol.process.machine_trouble import trouble
 from dppo.required_packages import missing_text
 from dppo.settings.commands import TrainConfig
 from dppo.settings.fields import build
@@ -56,6 +57,11 @@ def _train(given: bytes) -> tuple[int, dict[str, Any]]:
         if not text:
             raise
         return UsageError.exit_code, {"kind": UsageError.__name__, "error": text}
+    except Exception as error:
+        text = trouble(error)
+        if not text:
+            raise
+        return DppoError.exit_code, {"kind": DppoError.__name__, "error": text}
 
 
 if __name__ == "__main__":

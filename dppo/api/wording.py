@@ -1,17 +1,29 @@
-"""Errors of commands in the words of Python: settings by their names, not by flags. Knows which flags are settings."""
+"""Errors of commands as Python's callers get them: in one line, with settings by their names, not by flags.
+
+Knows which flags are settings, and what the command line makes of errors that are none of ours.
+"""
 
 import contextlib
 import functools
 import re
 from collections.abc import Iterator
 
-from dppo.protocol.errors import DppoError
+from dppo.protocol.errors import DppoError, UsageError
+from dppo.protocol.process.machine_trouble import trouble
+from dppo.protocol.texts import MAX_ERROR, printable
+from dppo.required_packages import missing_text
 from dppo.settings.commands import EvaluateArguments, PlotArguments, TrainConfig
 from dppo.settings.fields import settings_of
 from dppo.settings.flags import SHORT_FORMS, flag_of
 
 ARGUMENTS = {"run.total_steps": "total_steps", "run.directory": "directory"}
-OTHER_FLAGS = {"--run.new": "new=True", "--preset": "preset", "--config": "config"}  # no settings
+OTHER_FLAGS = {
+    "--run.new": "new=True",
+    "--best": "best=True",
+    "--preset": "preset",
+    "--config": "config",
+}  # no settings
+_SEEDS = re.compile(r", or all seeds with --run\.new --seeds [\d,]+")  # one call is one seed
 _VALUE = r"[A-Z]{2,}\b|-?\d[\d.,_e]*\d|\d|'[^']*'"
 _PATH = r"(?!(?:for|or|and|is|in)\b)[^\s,;()]*[^\s,;().:]"
 _FLAG = re.compile(
@@ -21,18 +33,30 @@ _FLAG = re.compile(
 
 @contextlib.contextmanager
 def python_words() -> Iterator[None]:
-    """Have errors of what runs inside name settings as keywords are named."""
+    """Have errors of what runs inside be one line that names settings as keywords are named.
+
+    A missing package raises UsageError, a full disk or the like DppoError: what is one line at the command line is one
+    of our errors here.
+    """
     try:
         yield
     except DppoError as error:
         if error.args and isinstance(error.args[0], str):
-            error.args = (in_python_words(error.args[0]), *error.args[1:])
+            error.args = (printable(in_python_words(error.args[0]), MAX_ERROR), *error.args[1:])
+        raise
+    except ModuleNotFoundError as error:
+        if text := missing_text(error.name or ""):
+            raise UsageError(text) from error
+        raise
+    except Exception as error:
+        if text := trouble(error):
+            raise DppoError(printable(in_python_words(text), MAX_ERROR)) from error
         raise
 
 
 def in_python_words(text: str) -> str:
     """Return the text with `ppo.learning_rate` for --ppo.learning-rate; flags that are no settings stay."""
-    return _FLAG.sub(_replaced, text)
+    return _FLAG.sub(_replaced, _SEEDS.sub("", text))
 
 
 def _replaced(match: re.Match[str]) -> str:

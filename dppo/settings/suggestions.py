@@ -83,6 +83,7 @@ _TABLE = (
     ("run.directory", "", "tb_log_name"),
     ("run.device", "for example cuda", "cuda gpu use_gpu num_gpus"),
     ("run.tensorboard", "", "tensorboard_log logger"),
+    ("run.hooks", "a class of yours, as module:Class (docs/hooks.md)", "callback callbacks callbacks_class on_step"),
     ("run.trackers", "for example wandb", "track use_wandb wandb with_wandb"),
     ("run.project", "", "wandb_project_name wandb_project"),
     ("run.evaluate_seconds", "seconds, not steps", "eval_freq evaluation_interval eval_interval"),

@@ -5,6 +5,7 @@ Knows files and numbers; knows no picture.
 
 import glob
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ WINDOW_EPISODES = 100  # of the means, as run.return_window has it
 CUT_SHORT_STEPS = 16  # the tutorial's four threads end within so many steps of each other
 _PLACES = ("update", "steps", "elapsed_seconds")  # in a line of metrics.jsonl: no values to draw
 _KEYS: dict[YAxis, str] = {"return": "mean_return", "length": "mean_length", "success": "success_rate"}
-_NOT_REPORTED: dict[YAxis, str] = {"success": ": nobody reported whether an episode succeeded"}
+_NOT_REPORTED: dict[YAxis, str] = {"success": ": no environment reported whether an episode succeeded"}
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,10 @@ def _named_paths(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     found: list[tuple[str, Path]] = []
     for argument in arguments:
         label, equals, pattern = argument.partition("=")
-        if Path(argument).exists() or not equals:
+        if os.path.exists(argument) or not equals:
             label, pattern = "", argument
         # a folder may have such a name itself: run[1]
-        matches = [pattern] if Path(pattern).exists() or not glob.has_magic(pattern) else _matches(pattern)
+        matches = [pattern] if os.path.exists(pattern) or not glob.has_magic(pattern) else _matches(pattern)
         if not matches:
             raise UsageError(f"nothing matches {pattern}: give run directories such as runs/CartPole-v1")
         found += [(label, path) for match in matches for path in _runs_of(Path(match))]

@@ -41,7 +41,7 @@ def plot(
     are never one series; where they would have been by their label, `note` gets a line. Raises UsageError.
     """
     path = Path(output) if output else _default_output(runs)
-    if path.suffix not in _FORMATS:
+    if path.suffix.lower() not in _FORMATS:
         raise UsageError(f"output {path} has no known picture format: choose a name that ends in .png, .svg or .pdf")
     if path.is_dir():
         raise UsageError(f"output {path} is a directory: choose the name of a file")
@@ -71,7 +71,7 @@ def plot(
             figure.supxlabel(_X_LABELS[x], fontsize="medium")
         figure.supylabel(_Y_LABELS.get(y, y), fontsize="medium")
         picture = io.BytesIO()
-        figure.savefig(picture, format=path.suffix[1:], dpi=150)
+        figure.savefig(picture, format=path.suffix[1:].lower(), dpi=150)
         replace_file(path, picture.getvalue())  # no symbolic link is followed
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
@@ -108,7 +108,7 @@ def _draw(axes: Any, panel: Sequence[Series], names: Sequence[str], axis: XAxis)
                 axes.plot(curve.x(axis), curve.values, color=colour, linewidth=0.7, alpha=0.35)
             grid, low, median, high = band(group, axis)
             axes.fill_between(grid, low, high, color=colour, alpha=0.15, linewidth=0)
-            shown = f"{label}{', ' * bool(label)}median of {len(group)} runs"
+            shown = f"{label}{', ' if label else ''}median of {len(group)} runs"
         axes.plot(grid, median, color=colour, linewidth=2, label=shown)
         axes.plot(grid[-1:], median[-1:], color=colour, marker="o", markersize=4)  # it ends here, and not out of sight
         for target in sorted({curve.target for curve in group if curve.target is not None}):

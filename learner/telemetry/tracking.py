@@ -62,9 +62,10 @@ class Tracking:
     def _work(self) -> None:
         trackers = self._begun()
         while (update := self._waiting.get()) is not None:
+            steps, values = update
             for name in list(trackers):
                 try:
-                    trackers[name].log(*update)
+                    trackers[name].log(steps, dict(values))  # its own: what it writes there changes no other's
                 except BaseException as error:  # noqa: BLE001 -- whatever a service raises: it ends this thread in silence
                     self._give_up(trackers, name, error)
         for name in list(trackers):

@@ -4,6 +4,7 @@ For errors that nothing has handled on the way: what is no such condition is a b
 """
 
 import errno
+import os
 
 _ALLOWED = "give this user the permission, or choose another place"
 _WRITABLE = "make it writable, or choose another place"
@@ -19,6 +20,8 @@ TO_DO = {
     errno.EFBIG: "raise the limit (ulimit -f), or choose another place",
     errno.EIO: "look after that disk, or choose another place",
     errno.ESTALE: "mount that file system again, or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "remove the links that lead to each other, or choose another place",
     errno.EMFILE: _FILES,
     errno.ENFILE: "end other programs, or take fewer --actors and environments",
     errno.ENOMEM: _MEMORY,
@@ -32,6 +35,14 @@ def to_do(error: OSError) -> str:
     return TO_DO.get(error.errno or 0, _WRITABLE)
 
 
+def _working_directory_is_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
+
+
 def trouble(error: BaseException) -> str:
     """Return the line for it; "" where it is no condition of the machine."""
     if isinstance(error, MemoryError):
@@ -43,6 +54,8 @@ def trouble(error: BaseException) -> str:
     number = getattr(error, "errno", None)  # ZMQError has one, and is no OSError
     if isinstance(error, OSError) and error.filename is None and str(error.strerror).startswith(NO_TEMPORARY):
         return "there is no place for temporary files: set TMPDIR to a folder that can be written to"
+    if isinstance(error, FileNotFoundError) and error.filename is None and _working_directory_is_gone():
+        return "the working directory has been removed: change to another one"
     if number not in TO_DO:
         return ""
     what = getattr(error, "strerror", None) or error

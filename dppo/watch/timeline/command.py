@@ -34,7 +34,7 @@ class Timeline:
         """Return the first line: which part of the run."""
         first, last = self.board.window
         whole = f" of {self.extent.seconds:,.1f} s" if last - first < self.extent.seconds else ""
-        updates = f"{self.board.updates} update{'s' * (self.board.updates != 1)}"
+        updates = f"{self.board.updates} update{'s' if self.board.updates != 1 else ''}"
         return f"{self.name}: {updates}, {first:,.1f} s to {last:,.1f} s{whole}"
 
     @property
@@ -70,13 +70,13 @@ def plot_timeline(
     """Draw the timeline of a run, print its summary, return the file written. Raises UsageError."""
     place = Path(run) if Path(run).is_dir() else Path(run).parent
     path = Path(output) if output else place / TIMELINE_FILE
-    if path.suffix not in FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise UsageError(f"output {path} has no known picture format: choose a name that ends in .png, .svg or .pdf")
     if path.is_dir():
         raise UsageError(f"output {path} is a directory: choose the name of a file")
     timeline = read_timeline(run, begin=begin, end=end, updates=updates)
     try:
-        replace_file(path, timeline.picture(path.suffix[1:]))
+        replace_file(path, timeline.picture(path.suffix[1:].lower()))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     print(fitted(timeline.title))
