@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Literal
 
@@ -12,8 +11,9 @@ from dppo.learner.config import LearnerConfig
 from dppo.learner.devices import check_device, check_nccl
 from dppo.learner.failpoints import check as check_failpoint
 from dppo.learner.failpoints import reach
+from dppo.learner.first_actors import await_first_actors, await_spaces, settle_spaces
 from dppo.learner.group.membership import Membership
-from dppo.learner.hooks import HookError, hook_calls
+from dppo.learner.hooks import HookCalls, HookError, hook_calls
 from dppo.learner.numerics import own_numerics
 from dppo.learner.opening import open_run
 from dppo.learner.own_code import find_function
@@ -23,7 +23,6 @@ from dppo.learner.run_config import NCCL
 from dppo.learner.session.records import Latencies
 from dppo.learner.session.run_spaces import SpacesHere
 from dppo.learner.session.session import LearnerSession
-from dppo.learner.session.settings import check_spaces
 from dppo.learner.signals import Abandoned, EndSignals, Interrupted
 from dppo.learner.status_reporter import Reporter
 from dppo.learner.storage.books import Books
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("dppo.learner")
 
 WAIT_SECONDS = 0.1  # between looks at the signals
-FIRST_ACTORS_SECONDS = 60.0
-FIRST_ACTORS_LOOK_SECONDS = 0.02
 FAREWELL_SECONDS = 5.0  # an actor that is just starting, or waiting to connect again, comes within this
 
 
@@ -76,12 +73,7 @@ def run(
     """
     check_failpoint()
     watch_parent()
-    check_device(config.run.device)
-    if config.run.backend == NCCL and place is not None:
-        check_nccl(place.local_rank + 1)
-    hooks = hook_calls(config.run.hooks)
-    for setting, name in config.network.own_code.items():
-        find_function(setting, name)
+    hooks = _checked_hooks(config, place)
     stop = EndSignals()
     started = launched_at()
     with ExitStack() as stack:
@@ -90,44 +82,17 @@ def run(
             together = _found(config, place, stop)
             group, config = together.group, place.config_of(config)
         this_run = open_run(config, settings, launched_at=started, time_of_day=time.time(), hooks=hooks, group=group)
-        directory = this_run.directory
-        stack.callback(directory.close)
+        stack.callback(this_run.directory.close)
         reporter = Reporter(this_run)
-        opened = open_listener if together is None else together.open_listener
-        router, authenticator = opened(listening, config.collect.max_rollout_bytes, directory.path)
-        session = this_run.session(trace=trace)
-        network = Network(
-            router,
-            session,
-            this_run.journal.append,
-            authenticator,
-            collected=None if together is None else together.collected,
-            status=reporter.status,
-            observe=observe if together is None else together.observing(observe),
-        )
-        stack.callback(network.close)
-        if together is not None:
-            stack.callback(together.close)
-            together.start(network)
-        network.start()
+        network = _start_network(stack, this_run, reporter, listening, observe, trace=trace, together=together)
         failure: HookError | None = None
         try:
             reason = _train(this_run, network, stop, spaces_here, together)
         except HookError as error:
             failure, reason = error, f"failed: {error}"
-        if reason is None and on_signal == "leave":
-            log.info("this learner ends; its actors wait for the next one: the same command goes on with the run")
-            waiting = network.ask(lambda session: [peer.actor for peer in session.peer_table.peers.values()])
-            if waiting:
-                log.info("%s", waiting_text(waiting))
-            network.leave()
-        else:
-            network.finish(reason or "interrupted", "shutdown")
+        _dismiss_actors(network, reason, leaves=on_signal == "leave")
         status = network.ask(lambda session: reporter.status(session, time.monotonic()))
-        unbalanced = network.ask(lambda session: imbalance([session.ledger.closed, *session.ledger.accounts.values()]))
-        if unbalanced:
-            log.error("the ledger does not close: %s", unbalanced)
-        books = this_run.of_all_learners(network.ask(this_run.books))
+        books = _last_books(this_run, network)
         observe(status if together is None else together.last(status))
         this_run.close(reason or "interrupted", books, time.monotonic())
         if failure is not None:
@@ -137,6 +102,67 @@ def run(
             afterwards(bool(stop))
             while not stop and time.monotonic() < farewell_until:
                 time.sleep(WAIT_SECONDS)
+
+
+def _start_network(
+    stack: ExitStack,
+    run: Run,
+    reporter: Reporter,
+    listening: Listening,
+    observe: Callable[[Status], None],
+    *,
+    trace: Trace | None,
+    together: "Together | None",
+) -> Network:
+    """Open the port and start the thread that runs the session; the stack ends both."""
+    opened = open_listener if together is None else together.open_listener
+    router, authenticator = opened(listening, run.config.collect.max_rollout_bytes, run.directory.path)
+    network = Network(
+        router,
+        run.session(trace=trace),
+        run.journal.append,
+        authenticator,
+        collected=None if together is None else together.collected,
+        status=reporter.status,
+        observe=observe if together is None else together.observing(observe),
+    )
+    stack.callback(network.close)
+    if together is not None:
+        stack.callback(together.close)
+        together.start(network)
+    network.start()
+    return network
+
+
+def _dismiss_actors(network: Network, reason: str | None, *, leaves: bool) -> None:
+    """Send BYE, or STOP where a signal came first (no reason) and the learner leaves its actors to the next one."""
+    if reason is not None or not leaves:
+        network.finish(reason or "interrupted", "shutdown")
+        return
+    log.info("this learner ends; its actors wait for the next one: the same command goes on with the run")
+    waiting = network.ask(lambda session: [peer.actor for peer in session.peer_table.peers.values()])
+    if waiting:
+        log.info("%s", waiting_text(waiting))
+    network.leave()
+
+
+def _last_books(run: Run, network: Network) -> Books:
+    """Return the books of all learners, once every actor has ended or stopped; what does not close is logged."""
+    unbalanced = network.ask(lambda session: imbalance([session.ledger.closed, *session.ledger.accounts.values()]))
+    if unbalanced:
+        log.error("the ledger does not close: %s", unbalanced)
+    return run.of_all_learners(network.ask(run.books))
+
+
+def _checked_hooks(config: LearnerConfig, place: Membership | None) -> HookCalls | None:
+    """Make the user's hooks. Raises UsageError where they, own networks or the device are not there."""
+    check_device(config.run.device)
+    if config.run.backend == NCCL and place is not None:
+        check_nccl(place.local_rank + 1)
+    hooks = hook_calls(config.run.hooks)
+    for setting, name in config.network.own_code.items():
+        find_function(setting, name)
+    return hooks
 
 
 def _found(config: LearnerConfig, place: Membership, stop: EndSignals) -> "Together":
@@ -160,12 +186,12 @@ def _train(
             import dppo.learner.ppo.trainer  # noqa: F401 -- torch, while the actors start
 
         if spaces_here is not None and run.spec is None:
-            _settle_spaces(run, network, stop, spaces_here)
-        spec = _await_spaces(run, network, stop)
+            settle_spaces(run, network, stop, spaces_here)
+        spec = await_spaces(run, network, stop)
         if together is not None:
             together.same_spaces(spec)
         version, graph = _prepared(run, spec)
-        _await_first_actors(network, run.config.collect.first_actors, stop)
+        await_first_actors(network, run.config.collect.first_actors, stop)
         collecting = _Collecting(run, network, stop, time.monotonic(), together)
         while (current := network.ask(lambda session: session.peer_table.spec)) not in (None, run.spec):
             assert current is not None
@@ -234,42 +260,6 @@ class _Collecting:
     def books(self) -> Books:
         """Return the books, made under the session's lock."""
         return self._run.of_all_learners(self._network.ask(self._run.books))
-
-
-def _settle_spaces(run: Run, network: Network, stop: EndSignals, spaces_here: Future[SpacesHere]) -> None:
-    """Fix the spaces to those of the environment here; where it cannot be made, log that those of the actors count."""
-    while not wait_for([spaces_here], WAIT_SECONDS).done:
-        stop.check()
-        run.directory.check_lock(time.monotonic())
-    here = spaces_here.result()
-    if here.spec is None:
-        log.info("the spaces are those that most actors have: %s", here.why_unknown)
-        return
-    check_spaces(here.spec, run.config, lambda line: None)
-    network.settle_spaces(here.spec)
-
-
-def _await_spaces(run: Run, network: Network, stop: EndSignals) -> Spec:
-    """The run's spaces, once an actor has them or a checkpoint had them."""
-    is_resumed = run.spec is not None
-    while True:
-        stop.check()
-        run.directory.check_lock(time.monotonic())
-        spec = network.spec(WAIT_SECONDS)
-        if spec is not None:
-            if is_resumed or network.joined:
-                return spec
-            time.sleep(FIRST_ACTORS_LOOK_SECONDS)
-
-
-def _await_first_actors(network: Network, actors: int, stop: EndSignals) -> None:
-    deadline = time.monotonic() + FIRST_ACTORS_SECONDS
-    while (joined := network.joined) < actors:
-        stop.check()
-        if time.monotonic() > deadline:
-            log.warning("%d of collect.first_actors=%d have joined; going on without the others", joined, actors)
-            return
-        time.sleep(FIRST_ACTORS_LOOK_SECONDS)
 
 
 def _next_batch(run: Run, network: Network, stop: EndSignals) -> list[Received] | None:

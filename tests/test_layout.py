@@ -49,6 +49,7 @@ MAY_READ_THE_CLOCK = {
     "actor/sampling/collector.py": "measures environments and policy in every step; decides nothing by it",
     "actor/watchdog/thread.py": "the shell's thread that watches the main one; stall_detector.py judges what it sees",
     "learner/service.py": "a shell",
+    "learner/first_actors.py": "a shell: how long to wait for the first actors",
     "learner/group/store.py": "the shell's part that waits for other learners to be started",
     "learner/group/together.py": "how long actors that were sent on are counted; around the session",
     "learner/hooks.py": "measures how long a user's code takes; the clock can be handed in",

@@ -16,6 +16,7 @@ from processes import free_port
 from test_network import DeadEnd, no_entry
 
 from dppo.actor.envs.make import make_environments
+from dppo.learner import first_actors
 from dppo.learner import service as shell
 from dppo.learner.config import EnvConfig, LearnerConfig, RunConfig
 from dppo.learner.run import Run
@@ -180,11 +181,11 @@ def test_a_run_waits_for_an_actor_that_has_its_spaces(table: tuple[Run, Network,
     join(network, "liar", OTHER)
     found: Future[SpacesHere] = Future()
     found.set_result(SpacesHere(CARTPOLE))
-    shell._settle_spaces(run, network, stop, found)
+    first_actors.settle_spaces(run, network, stop, found)
     assert network.joined == 0
     timer = threading.Timer(0.2, join, (network, "honest", CARTPOLE))
     timer.start()
-    assert shell._await_spaces(run, network, stop) == CARTPOLE
+    assert first_actors.await_spaces(run, network, stop) == CARTPOLE
     assert network.joined == 1
     timer.join()
 
@@ -196,17 +197,17 @@ def test_where_the_environment_cannot_be_made_the_first_actor_counts(
     found: Future[SpacesHere] = Future()
     found.set_result(SpacesHere(why_unknown="it is not installed"))
     with caplog.at_level("INFO", "dppo.learner"):
-        shell._settle_spaces(run, network, stop, found)
+        first_actors.settle_spaces(run, network, stop, found)
     assert caplog.messages == ["the spaces are those that most actors have: it is not installed"]
     join(network, "first", OTHER)
-    assert shell._await_spaces(run, network, stop) == OTHER
+    assert first_actors.await_spaces(run, network, stop) == OTHER
 
 
 def test_a_signal_ends_the_wait_for_the_environment(table: tuple[Run, Network, EndSignals]) -> None:
     run, network, stop = table
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
     with pytest.raises(Interrupted):
-        shell._settle_spaces(run, network, stop, Future())
+        first_actors.settle_spaces(run, network, stop, Future())
 
 
 def test_spaces_that_fit_into_no_rollout_end_the_learner_before_anybody_joins(
@@ -216,4 +217,4 @@ def test_spaces_that_fit_into_no_rollout_end_the_learner_before_anybody_joins(
     found: Future[SpacesHere] = Future()
     found.set_result(SpacesHere(Spec((Leaf("observation", "<f4", (2**26,), "box"),), CARTPOLE.action)))
     with pytest.raises(UsageError, match="max_rollout_bytes"):
-        shell._settle_spaces(run, network, stop, found)
+        first_actors.settle_spaces(run, network, stop, found)

@@ -153,8 +153,13 @@ class Trainer:
         parts = len(minibatches(rows, self._ppo.minibatch_steps))
         pace = self._pace
         report = report_of(of_new, done, first, outliers, staleness, ppo=self._ppo, schedules=pace, parts=parts)
-        if math.isfinite(report.kl):
-            self._pace.adapt_to(report.kl)
+        self._go_on_from(new, fresh, report.kl)
+        return report if reuse is None else replace(report, reused_steps=reuse.steps)
+
+    def _go_on_from(self, new: Grid, fresh: Sequence[Received], kl: float) -> None:
+        """Move schedules, moments and counters on by a batch that was trained on."""
+        if math.isfinite(kl):
+            self._pace.adapt_to(kl)
         self._moments.merge_rewards(new.flatten(new.rewards))
         self._moments.merge_observations(new)
         # not before: this version's actors have acted with the old ones
@@ -162,7 +167,6 @@ class Trainer:
         self._updates += 1
         self._steps_trained += over_all_ranks(self._reduce, new.steps)
         self._earlier.keep(fresh)
-        return report if reuse is None else replace(report, reused_steps=reuse.steps)
 
     def graph_bytes(self, version: int) -> bytes:
         """The policy of this moment, to act with."""
@@ -231,14 +235,8 @@ class Trainer:
         return estimated(grid, rewards, outputs, ppo=self._ppo, moments=moments, traces=traces, ratios=ratios)
 
     def _judged(self, rows: Rows, estimates: Estimates) -> Rows:
-        return judged(
-            rows,
-            estimates,
-            ppo=self._ppo,
-            moments=self._moments,
-            clip_range=self._pace.clip_range,
-            reduce=self._reduce,
-        )
+        ppo, moments, clip_range = self._ppo, self._moments, self._pace.clip_range
+        return judged(rows, estimates, ppo=ppo, moments=moments, clip_range=clip_range, reduce=self._reduce)
 
     def _distribution(self, rows: Rows, past: Remembered | None = None) -> Distribution:
         """The policy's distribution over actions at all rows. past: by which it acted, where it still is the same."""
