@@ -67,11 +67,6 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
             return self.first_values
         return {"discrete": (self.start,), "multi_binary": (0,) * self.elements}.get(self.kind, ())
 
-    @property
-    def bytes_per_step(self) -> int:
-        """Bytes of one step of one environment."""
-        return self.elements * int(self.dtype[2:])  # |u1, <f4
-
 
 def leaf_spaces(space: "gym.Space[Any]", group: str, path: Path = ()) -> Iterator[tuple[Path, "gym.Space[Any]"]]:
     """The spaces within Dicts and Tuples and their places, in the order of the spec's leaves. Raises UsageError."""

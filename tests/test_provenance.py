@@ -14,7 +14,7 @@ from dppo.learner.storage.run_directory import RunDirectory
 def test_what_a_start_runs_on_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_directory, "provenance", provenance.provenance)
     with RunDirectory.open(tmp_path) as run:
-        record = run.environment()
+        record = json.loads((run.path / "environment.json").read_bytes())
     assert record == json.loads((tmp_path / "environment.json").read_text())
     assert record["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["cpus"] >= record["usable_cpus"] >= 1

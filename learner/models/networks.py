@@ -20,7 +20,6 @@ from dppo.learner.models.distributions import Distribution
 from dppo.learner.models.heads import ActionHead
 from dppo.learner.models.masking import MaskLayout, masked
 from dppo.learner.models.memory import AnyMemory
-from dppo.protocol.errors import UsageError
 from dppo.protocol.recurrent_state import RESET, STATE, stacked_name
 from dppo.protocol.specs import Leaf, Spec
 
@@ -167,15 +166,6 @@ class PolicyNetwork(nn.Module):
         distribution: Distribution = self.head(outputs, legal) if takes_masks else self.head(outputs)
         return distribution if legal is None or takes_masks else masked(distribution, legal)
 
-    def log_prob_and_entropy(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Distribution]:
-        """(log_prob [N], entropy [N] or [], the distribution) for actions [N, *shape].
-
-        Both have one leaf.
-        """
-        distribution = self.distribution(self.encoder(observation))
-        rows = self.layout.rows({only_leaf(self.layout.leaves).name: action})
-        return distribution.log_prob(rows), distribution.entropy(), distribution
-
     def _to_environment(self, action: Tensor) -> Tensor:
         """A sample of numbers within the environment's bounds; a side without a bound is left alone."""
         if self.squashes:
@@ -213,10 +203,3 @@ def critic_encode(policy: PolicyNetwork, critic: CriticNetwork) -> Callable[[Map
     if critic.encoder is None:
         return policy.encode
     return functools.partial(encoded, critic.encoder, policy.leaves)
-
-
-def only_leaf(leaves: Sequence[Leaf]) -> Leaf:
-    """The single leaf of a group."""
-    if len(leaves) != 1:
-        raise UsageError(f"one leaf is expected, not {[leaf.name for leaf in leaves]}")
-    return leaves[0]

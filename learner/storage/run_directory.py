@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import msgspec
 
@@ -76,34 +75,9 @@ class RunDirectory:
         """Directory of checkpoints; see learner/storage/checkpoint.py."""
         return self.path / "checkpoints"
 
-    @property
-    def policy(self) -> Path:
-        """The newest policy, the same bytes as published."""
-        return self.path / "policy.onnx"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON line per update."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def ledger(self) -> Path:
-        """File that says where every step went."""
-        return self.path / "ledger.json"
-
-    @property
-    def events(self) -> Path:
-        """Directory of TensorBoard events."""
-        return self.path / "tb"
-
     def check_lock(self, now: float) -> None:
         """Raise DppoError where this path no longer leads to the directory that is locked. now: monotonic. Cheap."""
         self._lock.check(now)
-
-    def environment(self) -> dict[str, Any]:
-        """Return what this start runs on, as noted in `environment.json`."""
-        record: dict[str, Any] = json.loads((self.path / "environment.json").read_bytes())
-        return record
 
     def write_atomic(self, name: str, content: bytes) -> None:
         """Replace file `name`; readers see the old content or the new. Not fsynced, so cheap. Raises OSError."""
@@ -210,7 +184,7 @@ def _new_term(start: int) -> int:
 
 
 def _next_start(path: Path) -> _Identity:
-    """The identity of this start, on the disk before anyone sees it.
+    """The identity of this start, on the disk before it is used.
 
     Were an term given out twice, an actor could take an old policy for a new one of the same version. A count alone
     would be: a directory that is put back to a backup, or copied, counts on from there while actors of the lost history
