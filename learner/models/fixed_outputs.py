@@ -1,6 +1,6 @@
 """Outputs of networks on fixed observations, few numbers of each, to tell whether other code computes the same.
 
-Knows networks; knows no files. Weights are compared by nobody here: both sides must have the same ones.
+Knows networks; knows no files. Weights are not compared here: both sides must have the same ones.
 """
 
 import zlib

@@ -85,10 +85,10 @@ def _check_trainable(policy: PolicyNetwork, log_prob: Tensor) -> None:
     _refuse_unregistered(policy, log_prob)
     if not named:
         return
-    slopes: Sequence[Tensor | None] = [None] * len(named)
+    gradients: Sequence[Tensor | None] = [None] * len(named)
     if log_prob.requires_grad:
-        slopes = torch.autograd.grad(log_prob.sum(), list(named.values()), allow_unused=True)
-    still = [name for name, slope in zip(named, slopes, strict=True) if slope is None]
+        gradients = torch.autograd.grad(log_prob.sum(), list(named.values()), allow_unused=True)
+    still = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
     if still:
         more = f" and {len(still) - MOST_NAMED} more" if len(still) > MOST_NAMED else ""
         raise UsageError(

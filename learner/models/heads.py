@@ -56,17 +56,17 @@ class GaussianHead:
             raise ValueError(f"a std of {math.exp(log_std)} is not above std_floor={self.std_floor}")
         return above + math.log(-math.expm1(-above))  # log(exp(above) - 1), without the overflow
 
-    def mean_slope(self, slope: Tensor, mean: Tensor) -> Tensor:
+    def mean_gradient(self, gradient: Tensor, mean: Tensor) -> Tensor:
         """Map d loss / d mean [n, a] to d loss / d u, in place: times scale (1 - tanh^2) = scale - mean^2 / scale."""
         if self.mean == "linear":
-            return slope
-        return slope.mul_(mean.square().mul_(-1.0 / self.mean_scale).add_(self.mean_scale))
+            return gradient
+        return gradient.mul_(mean.square().mul_(-1.0 / self.mean_scale).add_(self.mean_scale))
 
-    def std_slope(self, slope: Tensor, std: Tensor) -> Tensor:
+    def std_gradient(self, gradient: Tensor, std: Tensor) -> Tensor:
         """Map d loss / d log std [n, a] to d loss / d x, in place: times sigmoid(x) / std, where sigmoid(x) is
         1 - exp(-softplus(x)).
         """
-        return slope.mul_((self.std_floor - std).expm1_().neg_()).div_(std)
+        return gradient.mul_((self.std_floor - std).expm1_().neg_()).div_(std)
 
     def _mean(self, u: Tensor) -> Tensor:
         return u if self.mean == "linear" else self.mean_scale * u.tanh()

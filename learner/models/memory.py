@@ -124,9 +124,9 @@ def run_layers(memory: Memory, layers: Sequence[Weights], features: Tensor, star
     return tapes
 
 
-def layer_backward(kind: Kind, weights: Weights, tape: Tape, slopes: Tensor, gradients: Weights) -> Tensor:
+def layer_backward(kind: Kind, weights: Weights, tape: Tape, grad_outputs: Tensor, gradients: Weights) -> Tensor:
     """See recurrent_layers."""
-    return (gru_backward if kind == "gru" else lstm_backward)(weights, tape, slopes, gradients)
+    return (gru_backward if kind == "gru" else lstm_backward)(weights, tape, grad_outputs, gradients)
 
 
 class _Layer(torch.autograd.Function):
@@ -139,9 +139,9 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, slopes: Tensor) -> Any:
+    def backward(ctx: Any, grad_outputs: Tensor) -> Any:
         gradients = Weights(*(torch.empty_like(weight) for weight in ctx.weights))
-        products = layer_backward(ctx.kind, ctx.weights, ctx.tape, slopes.clone(), gradients)
+        products = layer_backward(ctx.kind, ctx.weights, ctx.tape, grad_outputs.clone(), gradients)
         inputs = products @ ctx.weights.of_inputs if ctx.needs_input_grad[3] else None
         return None, None, None, inputs, *gradients
 

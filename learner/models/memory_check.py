@@ -40,5 +40,5 @@ def _depends(result: Tensor, cause: Tensor) -> bool:
     """Return whether a gradient of the result reaches the cause."""
     if not result.requires_grad:
         return False
-    (slope,) = torch.autograd.grad(result.sum(), [cause], retain_graph=True, allow_unused=True)
-    return slope is not None
+    (gradient,) = torch.autograd.grad(result.sum(), [cause], retain_graph=True, allow_unused=True)
+    return gradient is not None

@@ -76,21 +76,21 @@ def gru_forward(weights: Weights, features: Tensor, starts: Tensor, sizes: Sizes
     return Tape(features, list(sizes), gates, candidates, befores(kept, sizes), kept[m:], none, none)
 
 
-def gru_backward(weights: Weights, tape: Tape, slopes: Tensor, gradients: Weights) -> Tensor:
-    """Write the gradients of a loss whose derivative by the outputs is `slopes` [n, w], which is overwritten.
+def gru_backward(weights: Weights, tape: Tape, grad_outputs: Tensor, gradients: Weights) -> Tensor:
+    """Write the gradients of a loss whose derivative by the outputs is `grad_outputs` [n, w], which is overwritten.
 
     Returns the derivative by features @ of_inputs.T, [n, 3 w].
     """
-    (count, width), xp = slopes.shape, _elementwise(slopes)
+    (count, width), xp = grad_outputs.shape, _elementwise(grad_outputs)
     reset, update, weighed = tape.gates.chunk(3, 1)
     by_candidate = _by_tanh(torch.rsub(update, 1), tape.squashed)  # derivative of the output by what the tanh is of
-    gates = slopes.new_empty(count, 3, width)  # the same by what reset and update are of, and by `weighed`
+    gates = grad_outputs.new_empty(count, 3, width)  # the same by what reset and update are of, and by `weighed`
     torch.mul(by_candidate, reset, out=gates[:, 2])
     _by_sigmoid(by_candidate * weighed, reset, out=gates[:, 0])
     _by_sigmoid(tape.outputs_before - tape.squashed, update, out=gates[:, 1])
     flat = gates.view(count, -1)  # of the loss by them, when the loop is over
-    slope, made, kept = (_array(tensor) for tensor in (slopes, gates, update))
-    wide, room = slope[:, None], _array(slopes.new_empty(tape.sizes[0], width))
+    grad_output, made, kept = (_array(tensor) for tensor in (grad_outputs, gates, update))
+    wide, room = grad_output[:, None], _array(grad_outputs.new_empty(tape.sizes[0], width))
     products, end = flat.split_with_sizes(tape.sizes), count
     for step in range(len(tape.sizes) - 1, -1, -1):
         size = tape.sizes[step]
@@ -98,13 +98,13 @@ def gru_backward(weights: Weights, tape: Tape, slopes: Tensor, gradients: Weight
         xp.multiply(made[at:end], wide[at:end], out=made[at:end])
         if step:
             before = at - tape.sizes[step - 1]
-            xp.multiply(slope[at:end], kept[at:end], out=free)
-            earlier = slope[before : before + size]
+            xp.multiply(grad_output[at:end], kept[at:end], out=free)
+            earlier = grad_output[before : before + size]
             xp.add(earlier, free, out=earlier)
-            slopes[before : before + size].addmm_(products[step], weights.of_outputs)
+            grad_outputs[before : before + size].addmm_(products[step], weights.of_outputs)
         end = at
     _write(flat, tape.outputs_before, gradients.of_outputs, gradients.output_bias)
-    torch.mul(slopes, by_candidate, out=gates[:, 2])
+    torch.mul(grad_outputs, by_candidate, out=gates[:, 2])
     _write(flat, tape.features, gradients.of_inputs, gradients.input_bias)
     return flat
 
@@ -137,34 +137,38 @@ def lstm_forward(weights: Weights, features: Tensor, starts: Tensor, sizes: Size
     return Tape(features, sizes, gates, squashed, befores(kept, sizes), kept[m:], befores(cells, sizes), cells[m:])
 
 
-def lstm_backward(weights: Weights, tape: Tape, slopes: Tensor, gradients: Weights) -> Tensor:
-    """Write the gradients of a loss whose derivative by the outputs is `slopes` [n, w], which is overwritten.
+def lstm_backward(weights: Weights, tape: Tape, grad_outputs: Tensor, gradients: Weights) -> Tensor:
+    """Write the gradients of a loss whose derivative by the outputs is `grad_outputs` [n, w], which is overwritten.
 
     Returns the derivative by features @ of_inputs.T, [n, 4 w].
     """
-    (count, width), xp = slopes.shape, _elementwise(slopes)
+    (count, width), xp = grad_outputs.shape, _elementwise(grad_outputs)
     enter, forget, new, show = tape.gates.chunk(4, 1)
     by_cell = _by_tanh(show, tape.squashed)  # derivative of the output by the cell
-    gates = slopes.new_empty(count, 4, width)  # of the cell by what the first gates are of, of the output by the last
+    gates = grad_outputs.new_empty(
+        count, 4, width
+    )  # of the cell by what the first gates are of, of the output by the last
     _by_sigmoid(new, enter, out=gates[:, 0])
     _by_sigmoid(tape.cells_before, forget, out=gates[:, 1])
     torch.ops.aten.tanh_backward.grad_input(enter, new, grad_input=gates[:, 2])
     _by_sigmoid(tape.squashed, show, out=gates[:, 3])
-    of_cells, flat = torch.zeros_like(slopes), gates.view(count, -1)  # of the loss by both, when the loop is over
-    slope, of_cell, made, through, kept = (_array(tensor) for tensor in (slopes, of_cells, gates, by_cell, forget))
-    wide, room = of_cell[:, None], _array(slopes.new_empty(tape.sizes[0], width))
+    of_cells, flat = torch.zeros_like(grad_outputs), gates.view(count, -1)  # of the loss by both, when the loop is over
+    grad_output, of_cell, made, through, kept = (
+        _array(tensor) for tensor in (grad_outputs, of_cells, gates, by_cell, forget)
+    )
+    wide, room = of_cell[:, None], _array(grad_outputs.new_empty(tape.sizes[0], width))
     products, end = flat.split_with_sizes(tape.sizes), count
     for step in range(len(tape.sizes) - 1, -1, -1):
         size = tape.sizes[step]
         at, free = end - size, room[:size]
-        xp.multiply(slope[at:end], through[at:end], out=free)
+        xp.multiply(grad_output[at:end], through[at:end], out=free)
         xp.add(of_cell[at:end], free, out=of_cell[at:end])
         xp.multiply(made[at:end, :3], wide[at:end], out=made[at:end, :3])
-        xp.multiply(made[at:end, 3], slope[at:end], out=made[at:end, 3])
+        xp.multiply(made[at:end, 3], grad_output[at:end], out=made[at:end, 3])
         if step:
             before = at - tape.sizes[step - 1]
             xp.multiply(of_cell[at:end], kept[at:end], out=of_cell[before : before + size])
-            slopes[before : before + size].addmm_(products[step], weights.of_outputs)
+            grad_outputs[before : before + size].addmm_(products[step], weights.of_outputs)
         end = at
     _write(flat, tape.outputs_before, gradients.of_outputs, gradients.output_bias)
     _write(flat, tape.features, gradients.of_inputs, gradients.input_bias)
@@ -180,21 +184,21 @@ def befores(kept: Tensor, sizes: Sizes) -> Tensor:
     return kept.index_select(0, torch.from_numpy(np.arange(count) + behind).to(kept.device))
 
 
-def _by_tanh(slope: Tensor, output: Tensor) -> Tensor:
-    product: Tensor = torch.ops.aten.tanh_backward(slope, output)
+def _by_tanh(grad_output: Tensor, output: Tensor) -> Tensor:
+    product: Tensor = torch.ops.aten.tanh_backward(grad_output, output)
     return product
 
 
-def _by_sigmoid(slope: Tensor, output: Tensor, *, out: Tensor) -> None:
-    torch.ops.aten.sigmoid_backward.grad_input(slope, output, grad_input=out)
+def _by_sigmoid(grad_output: Tensor, output: Tensor, *, out: Tensor) -> None:
+    torch.ops.aten.sigmoid_backward.grad_input(grad_output, output, grad_input=out)
 
 
-def _write(slopes: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor) -> None:
+def _write(grad_outputs: Tensor, inputs: Tensor, weight: Tensor, bias: Tensor) -> None:
     if inputs.shape[1] < FEW_INPUTS:
-        weight.copy_(torch.mm(inputs.t(), slopes).t())
+        weight.copy_(torch.mm(inputs.t(), grad_outputs).t())
     else:
-        torch.mm(slopes.t(), inputs, out=weight)
-    torch.sum(slopes, 0, out=bias)
+        torch.mm(grad_outputs.t(), inputs, out=weight)
+    torch.sum(grad_outputs, 0, out=bias)
 
 
 def _elementwise(like: Tensor) -> Any:

@@ -31,13 +31,13 @@ class SquashedGaussian(NamedTuple):
 
     def log_prob(self, action: Tensor) -> Tensor:
         """[N] of u [N, n]."""
-        return self.gaussian.log_prob(action) - (log_slope(action) * self.squashed).sum(-1)
+        return self.gaussian.log_prob(action) - (log_derivative(action) * self.squashed).sum(-1)
 
     def entropy(self) -> Tensor:
         """[N]: that of u plus the mean of log(1 - tanh(u)^2), by Gauss-Hermite quadrature of POINTS points."""
         nodes, weights = (part.to(self.gaussian.mean) for part in _QUADRATURE)
         u = self.gaussian.mean.unsqueeze(-1) + self.gaussian.log_std.exp().unsqueeze(-1) * nodes
-        return self.gaussian.entropy() + ((log_slope(u) * weights).sum(-1) * self.squashed).sum(-1)
+        return self.gaussian.entropy() + ((log_derivative(u) * weights).sum(-1) * self.squashed).sum(-1)
 
     def kl_from(self, old: "SquashedGaussian") -> Tensor:
         """KL(old || self), [N]: that of u, since tanh is one to one."""
@@ -53,10 +53,10 @@ class SquashedGaussian(NamedTuple):
 
     def terms(self, action: Tensor) -> Tensor:
         """[N]: those of the Gaussian, and log(1 - tanh(u)^2)."""
-        return self.gaussian.terms(action) + (log_slope(action).abs() * self.squashed).sum(-1)
+        return self.gaussian.terms(action) + (log_derivative(action).abs() * self.squashed).sum(-1)
 
 
-def log_slope(u: Tensor) -> Tensor:
+def log_derivative(u: Tensor) -> Tensor:
     """log(1 - tanh(u)^2) without overflow or cancellation: 2 (log 2 - |u| - log(1 + exp(-2 |u|)))."""
     size = u.abs()
     return 2.0 * (math.log(2.0) - size - torch.log1p(torch.exp(-2.0 * size)))

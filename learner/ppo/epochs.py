@@ -101,10 +101,10 @@ def minibatches(rows: Rows, minibatch_steps: int, reduce: Reduce | None = None) 
 def normalised(advantages: Tensor, reduce: Reduce | None = None) -> Tensor:
     """Advantages [N] with mean 0 and std 1, over all ranks."""
     if reduce is None:
-        deviation, mean = torch.std_mean(advantages, correction=0)
+        std, mean = torch.std_mean(advantages, correction=0)
     else:
-        mean, deviation = joint_mean_and_std(reduce, advantages)
-    return (advantages - mean) / (deviation + ADVANTAGE_EPSILON)
+        mean, std = joint_mean_and_std(reduce, advantages)
+    return (advantages - mean) / (std + ADVANTAGE_EPSILON)
 
 
 @torch.no_grad()
@@ -203,9 +203,9 @@ class _Passes:
     def over(self, rows: Rows, step: Step) -> bool:
         """One step on each minibatch, in order. False: it ended early, with a minibatch on which none was made."""
         self.steps = self.rows = 0
-        for part, said, norm in zip(rows.split(self.sizes), self._output_parts, self._norm_parts, strict=True):
-            self.rows += said.values.size(0)
-            if not step(part, said, norm):
+        for part, outputs, norm in zip(rows.split(self.sizes), self._output_parts, self._norm_parts, strict=True):
+            self.rows += outputs.values.size(0)
+            if not step(part, outputs, norm):
                 return False
             self.steps += 1
         return True

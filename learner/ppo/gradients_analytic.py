@@ -18,7 +18,12 @@ from dppo.learner.models.memory import Memory, layer_backward, run_layers
 from dppo.learner.models.networks import CriticNetwork, PolicyNetwork
 from dppo.learner.models.recurrent_layers import Tape, Weights
 from dppo.learner.ppo.gradients import KlPenalty, Outputs
-from dppo.learner.ppo.head_gradients import CategoricalSlope, FreeGaussianSlope, HeadSlope, StateGaussianSlope
+from dppo.learner.ppo.head_gradients import (
+    CategoricalGradient,
+    FreeGaussianGradient,
+    HeadGradient,
+    StateGaussianGradient,
+)
 from dppo.learner.ppo.losses import is_value_clipped
 from dppo.learner.ppo.rows import Rows
 from dppo.learner.ppo.sequences import Pack
@@ -33,24 +38,24 @@ class _Buffers(NamedTuple):
 
     outputs: list[Tensor]  # [rows, width] of each layer
     activate: list[Activate]  # of each hidden layer's outputs
-    slopes: list[Tensor]  # [rows, width] of each hidden layer
-    transposed: list[Tensor]  # the slopes, [width, rows]
+    grad_outputs: list[Tensor]  # [rows, width] of each hidden layer
+    transposed: list[Tensor]  # the grad_outputs, [width, rows]
 
 
-def _tanh_backward(slope: Tensor, output: Tensor) -> None:
-    torch.ops.aten.tanh_backward.grad_input(slope, output, grad_input=slope)
+def _tanh_backward(grad_output: Tensor, output: Tensor) -> None:
+    torch.ops.aten.tanh_backward.grad_input(grad_output, output, grad_input=grad_output)
 
 
-def _relu_backward(slope: Tensor, output: Tensor) -> None:
-    torch.ops.aten.threshold_backward.grad_input(slope, output, 0.0, grad_input=slope)
+def _relu_backward(grad_output: Tensor, output: Tensor) -> None:
+    torch.ops.aten.threshold_backward.grad_input(grad_output, output, 0.0, grad_input=grad_output)
 
 
-def _elu_backward(slope: Tensor, output: Tensor) -> None:
-    torch.ops.aten.elu_backward.grad_input(slope, 1.0, 1.0, 1.0, True, output, grad_input=slope)
+def _elu_backward(grad_output: Tensor, output: Tensor) -> None:
+    torch.ops.aten.elu_backward.grad_input(grad_output, 1.0, 1.0, 1.0, True, output, grad_input=grad_output)
 
 
-# what makes the activation of a tensor in place, and the in-place product of a slope with the derivative, from the
-# activation's output
+# what makes the activation of a tensor in place, and the in-place product of a grad_output with the derivative, from
+# the activation's output
 _ACTIVATIONS: dict[type[nn.Module], tuple[Callable[[Tensor], Activate], Callable[[Tensor, Tensor], None]]] = {
     Tanh: (tanh_in_place, _tanh_backward),
     nn.ReLU: (lambda tensor: partial(torch.relu_, tensor), _relu_backward),
@@ -83,10 +88,10 @@ class WrittenMlp:
         self._weights = [layer.weight.detach() for layer in linears]  # [outputs, inputs], views of the flat parameters
         self._transposed = [weight.t() for weight in self._weights]
         self._biases = [layer.bias.detach() for layer in linears]
-        self._weight_slopes = [_gradient(layer.weight) for layer in linears]
-        self._bias_slopes = [_gradient(layer.bias) for layer in linears]
+        self._weight_gradients = [_gradient(layer.weight) for layer in linears]
+        self._bias_gradients = [_gradient(layer.bias) for layer in linears]
         self._activation, self._deactivate = _ACTIVATIONS[type(body[1]) if len(body) > 1 else Tanh]
-        self._most, self._outputs, self._slopes = 0, list[Tensor](), list[Tensor]()
+        self._most, self._outputs, self._grad_outputs = 0, list[Tensor](), list[Tensor]()
         self._buffers: dict[int, _Buffers] = {}  # their first rows, by how many
 
     def forward(self, features: Tensor) -> Tensor:
@@ -100,24 +105,24 @@ class WrittenMlp:
             inputs = output
         return inputs
 
-    def backward(self, features: Tensor, slope: Tensor, into: Tensor | None = None) -> None:
-        """Write the parameters' gradients for a loss whose derivative by the last outputs is slope [n, o].
+    def backward(self, features: Tensor, grad_output: Tensor, into: Tensor | None = None) -> None:
+        """Write the parameters' gradients for a loss whose derivative by the last outputs is grad_output [n, o].
 
         into [n, f]: the derivative by the features is added to it.
         """
         buffers = self._buffers_for(features.size(0))
-        transposed = slope.t()
+        transposed = grad_output.t()
         for index in range(len(buffers.outputs) - 1, -1, -1):
             inputs = buffers.outputs[index - 1] if index else features
-            torch.mm(transposed, inputs, out=self._weight_slopes[index])
-            torch.sum(slope, 0, out=self._bias_slopes[index])
+            torch.mm(transposed, inputs, out=self._weight_gradients[index])
+            torch.sum(grad_output, 0, out=self._bias_gradients[index])
             if index:
-                below, transposed = buffers.slopes[index - 1], buffers.transposed[index - 1]
-                torch.mm(slope, self._weights[index], out=below)
-                slope = below
-                self._deactivate(slope, inputs)
+                below, transposed = buffers.grad_outputs[index - 1], buffers.transposed[index - 1]
+                torch.mm(grad_output, self._weights[index], out=below)
+                grad_output = below
+                self._deactivate(grad_output, inputs)
         if into is not None:
-            into.addmm_(slope, self._weights[0])
+            into.addmm_(grad_output, self._weights[0])
 
     def _buffers_for(self, rows: int) -> _Buffers:
         if rows not in self._buffers:
@@ -126,11 +131,15 @@ class WrittenMlp:
             if rows > self._most:
                 self._most = rows
                 self._outputs = [weight.new_empty(rows, len(weight)) for weight in self._weights]
-                self._slopes = [torch.empty_like(output) for output in self._outputs[:-1]]
+                self._grad_outputs = [torch.empty_like(output) for output in self._outputs[:-1]]
                 self._buffers.clear()
-            outputs, slopes = ([whole[:rows] for whole in wholes] for wholes in (self._outputs, self._slopes))
+            outputs, grad_outputs = (
+                [whole[:rows] for whole in wholes] for wholes in (self._outputs, self._grad_outputs)
+            )
             activate = [self._activation(output) for output in outputs[:-1]]
-            self._buffers[rows] = _Buffers(outputs, activate, slopes, [slope.t() for slope in slopes])
+            self._buffers[rows] = _Buffers(
+                outputs, activate, grad_outputs, [grad_output.t() for grad_output in grad_outputs]
+            )
         return self._buffers[rows]
 
 
@@ -141,7 +150,7 @@ class WrittenMemory:
         self._memory = memory
         layers = memory.parameters_by_layer
         self._weights = [Weights(*(parameter.detach() for parameter in layer)) for layer in layers]
-        self._slopes = [Weights(*map(_gradient, layer)) for layer in layers]
+        self._gradients = [Weights(*map(_gradient, layer)) for layer in layers]
         self._tapes: list[Tape] = []
 
     def forward(self, features: Tensor, pack: Pack) -> Tensor:
@@ -149,13 +158,15 @@ class WrittenMemory:
         self._tapes = run_layers(self._memory, self._weights, features, pack.starts, pack.sizes)
         return self._tapes[-1].outputs
 
-    def backward(self, slopes: Tensor) -> None:
-        """Write the parameters' gradients for a loss whose derivative by the last outputs is slopes [n, width]."""
+    def backward(self, grad_outputs: Tensor) -> None:
+        """Write the parameters' gradients for a loss whose derivative by the outputs is grad_outputs [n, width]."""
         for index in range(len(self._tapes) - 1, -1, -1):
             weights = self._weights[index]
-            products = layer_backward(self._memory.kind, weights, self._tapes[index], slopes, self._slopes[index])
+            products = layer_backward(
+                self._memory.kind, weights, self._tapes[index], grad_outputs, self._gradients[index]
+            )
             if index:
-                slopes = products @ weights.of_inputs
+                grad_outputs = products @ weights.of_inputs
         self._tapes = []
 
 
@@ -175,16 +186,16 @@ class AnalyticGradients:
         self._encode, self._value_coefficient = policy.encode, value_coefficient
         self._value_clip_range = value_clip_range
         self._memory = WrittenMemory(policy.memory) if isinstance(policy.memory, Memory) else None
-        self._head_slope = _head_slope(policy, entropy_coefficient)
+        self._head_gradient = _head_gradient(policy, entropy_coefficient)
 
     @property
     def entropy_coefficient(self) -> float:
         """See gradients.Gradients."""
-        return self._head_slope.entropy_coefficient
+        return self._head_gradient.entropy_coefficient
 
     @entropy_coefficient.setter
     def entropy_coefficient(self, coefficient: float) -> None:
-        self._head_slope.entropy_coefficient = coefficient
+        self._head_gradient.entropy_coefficient = coefficient
 
     @torch.no_grad()
     def both(self, rows: Rows, outputs: Outputs, penalty: KlPenalty | None) -> None:
@@ -215,36 +226,36 @@ class AnalyticGradients:
         features = self._memory.forward(features, rows.pack)
         return features, torch.zeros_like(features)
 
-    def _remember(self, slopes: Tensor | None) -> None:
-        if self._memory is not None and slopes is not None:
-            self._memory.backward(slopes)
+    def _remember(self, grad_outputs: Tensor | None) -> None:
+        if self._memory is not None and grad_outputs is not None:
+            self._memory.backward(grad_outputs)
 
     def _policy_part(
         self, features: Tensor, rows: Rows, outputs: Outputs, penalty: KlPenalty | None, into: Tensor | None
     ) -> None:
         heads = self._policy.forward(features)
-        self._policy.backward(features, self._head_slope(heads, rows, outputs, penalty), into)
+        self._policy.backward(features, self._head_gradient(heads, rows, outputs, penalty), into)
 
     def _critic_part(self, features: Tensor, rows: Rows, outputs: Outputs, into: Tensor | None) -> None:
         values = self._critic.forward(features)
         outputs.values.copy_(values.squeeze(-1))
-        slope = (outputs.values - rows.targets).mul_(self._value_coefficient / rows.targets.size(0))
+        grad_output = (outputs.values - rows.targets).mul_(self._value_coefficient / rows.targets.size(0))
         if rows.old_values is not None:
-            slope.masked_fill_(
+            grad_output.masked_fill_(
                 is_value_clipped(outputs.values, rows.targets, rows.old_values, self._value_clip_range), 0.0
             )
-        self._critic.backward(features, slope.unsqueeze(-1), into)
+        self._critic.backward(features, grad_output.unsqueeze(-1), into)
 
 
-def _head_slope(policy: PolicyNetwork, entropy_coefficient: float) -> HeadSlope:
+def _head_gradient(policy: PolicyNetwork, entropy_coefficient: float) -> HeadGradient:
     assert isinstance(policy.head, ActionHead), "applies_to says so"
     gaussian, log_std = policy.head.of_numbers, policy.log_std
     if policy.layout.kind == "categorical":
-        return CategoricalSlope(entropy_coefficient)
+        return CategoricalGradient(entropy_coefficient)
     assert isinstance(gaussian, GaussianHead), "applies_to says so"
     if log_std is None:
-        return StateGaussianSlope(gaussian, entropy_coefficient)
-    return FreeGaussianSlope(gaussian, log_std.detach(), _gradient(log_std), entropy_coefficient)
+        return StateGaussianGradient(gaussian, entropy_coefficient)
+    return FreeGaussianGradient(gaussian, log_std.detach(), _gradient(log_std), entropy_coefficient)
 
 
 def _gradient(parameter: Tensor) -> Tensor:

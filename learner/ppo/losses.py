@@ -40,7 +40,7 @@ def kl_loss(kl: Tensor, coefficient: float, hinge: float, hinge_from: float) -> 
     return loss + hinge * (kl - hinge_from).relu().square() if hinge else loss
 
 
-def kl_loss_slope(kl: Tensor, coefficient: float, hinge: float, hinge_from: float) -> Tensor:
+def kl_loss_gradient(kl: Tensor, coefficient: float, hinge: float, hinge_from: float) -> Tensor:
     """The derivative of kl_loss by kl, []."""
     return (kl - hinge_from).relu().mul_(2.0 * hinge).add_(coefficient)
 

@@ -1,4 +1,4 @@
-"""Rewards that are trained on: as paid, shaped, divided by the running deviation of discounted returns, clipped.
+"""Rewards that are trained on: as paid, shaped, divided by the running std of discounted returns, clipped.
 
 Knows numpy and grids; knows no network. With g_t = gamma g_{t-1} + r_t of each environment slot, 0 where an episode
 begins, rewards are divided by sqrt(Var(g) + 1e-8) over the run so far, this batch included. They are not centred: that
