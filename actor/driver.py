@@ -50,7 +50,7 @@ class ActorDriver:
         self.connect_wanted: Connect | None = None  # to another learner
         self.send_seconds = 0.0
         self.idle_seconds = 0.0
-        self.activity = Activity()  # of this thread, for who watches it from another
+        self.activity = Activity()  # of this thread, for the one that watches it
         self._crashes = CrashReports()
         self._policy_lines = PolicyLines()
         self._note = note

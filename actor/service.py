@@ -156,7 +156,7 @@ def _raise_for(exit_: Exit | None) -> None:
 
 
 class _WatchdogConnection:
-    """The watchdog's own way to the learner: the socket of a thread that is stuck is not to be touched by another."""
+    """A DEALER of the watchdog's thread: ZeroMQ sockets must not be shared between threads."""
 
     def __init__(self, incarnation: bytes, connect: Callable[[], Dealer]) -> None:
         self._incarnation = incarnation

@@ -28,7 +28,7 @@ INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 LONG_COMMANDS = ("train", "learner", "tune")  # whose end matters to people who have stopped reading
 PRINT_ONLY = ("-h", "--help", "--print-config")  # flags with which they train nothing
 OUTPUT_GONE = (
-    "nobody reads the output any more (`| head`, or a `| tee` that Ctrl-C ended), so this command has ended, "
+    "no program reads the output any more (`| head`, or a `| tee` that Ctrl-C ended), so this command has ended, "
     "with what it had trained kept: the same command goes on with it. `> FILE` needs no reader"
 )
 
@@ -101,7 +101,7 @@ def _train(arguments: list[str]) -> int:
         return 0
     from dppo.protocol.process.household import leaves_nothing
 
-    # in one process nobody is left who writes a checkpoint
+    # in one process none is left that writes a checkpoint
     is_alone = resolved.config.actors == 0 and "seeds" not in resolved.extra
     with leaves_nothing(ACTOR_GRACE_SECONDS if is_alone else TRAIN_GRACE_SECONDS, sweeper=True):
         return int(_entry("dppo.local.train_command", "train")(resolved))

@@ -48,6 +48,6 @@ def _order(value: float) -> int:
 
 def absurd_text(outliers: int, steps_left_out: int) -> str:
     """Return how many absurd numbers a run has met and how many steps it left out for them; "" if there were none."""
-    bounded = f"{outliers:,} absurd number{'s' * (outliers != 1)} bounded" if outliers else ""
+    bounded = f"{outliers:,} absurd number{'s' if outliers != 1 else ''} bounded" if outliers else ""
     left_out = f"{steps_left_out:,} steps left out of training" if steps_left_out else ""
     return ", ".join(text for text in (bounded, left_out) if text)

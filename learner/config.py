@@ -55,7 +55,7 @@ class EnvConfig:
     (method), a leaf of its observations by name, as observation.action_mask; none; auto takes info, else method."""
     step_timeout_seconds: float = field(default=60.0, metadata=MAY_CHANGE)
     """A step, a reset, or the making of an environment that takes longer is hung: its actor reports where, writes the
-    stack to its log and ends with code 1, so that whoever started it can start another; 0: wait for ever. In a run
+    stack to its log and ends with code 1, so that its supervisor can start another; 0: wait for ever. In a run
     without actor processes it is only reported."""
 
     def __post_init__(self) -> None:
@@ -99,8 +99,8 @@ class CollectConfig:
     even_shares: no actor collects more than its share of batch_steps under one policy; a batch has batch_steps and less
     than one row of all environments more, which matters where batches are tiny, and the slowest actor sets the pace.
     With vectorization sync the result does not depend on how the environments are divided among actors. quota: every
-    one of collect.slots environments makes batch_steps / slots rows (rounded up), whoever steps it and however long it
-    takes, and nothing else counts: each version is the same to the last bit, whatever the actors. quorum: as
+    one of collect.slots environments makes batch_steps / slots rows (rounded up), whichever actor steps it and however
+    long it takes, and nothing else counts: each version is the same to the last bit, whatever the actors. quorum: as
     even_shares, and a batch ends once 60 % of the environments have made their share and every other one a quarter of
     it."""
     max_staleness: int = 0

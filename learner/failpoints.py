@@ -27,7 +27,7 @@ _left = int(_count) if _count.isdecimal() else 1
 def check() -> None:
     """Raises UsageError where the variable names no place: a test would pass because nothing happened."""
     if _armed and (_armed not in POINTS or not (_count or "1").isdecimal()):
-        raise UsageError(f"{VARIABLE}={_armed}{':' * bool(_count)}{_count} is none of {', '.join(POINTS)}[:count]")
+        raise UsageError(f"{VARIABLE}={_armed}{':' if _count else ''}{_count} is none of {', '.join(POINTS)}[:count]")
 
 
 def reach(point: str) -> None:

@@ -102,7 +102,7 @@ def described(leaf: Leaf, network: NetworkConfig) -> str:
     frames = f", the newest {network.frame_stack} of them" if network.frame_stack > 1 else ""
     return (
         f"{leaf.name}: images of {picture.height} x {picture.width} pixels with {picture.channels} "
-        f"channel{'s' * (picture.channels > 1)}{order}{frames}, encoded by {NAMES[cnn]}{chosen}"
+        f"channel{'s' if picture.channels > 1 else ''}{order}{frames}, encoded by {NAMES[cnn]}{chosen}"
     )
 
 

@@ -25,7 +25,7 @@ class PpoConfig:
     reward_scale: float = 1.0
     """Rewards that are trained on are multiplied by this after the offset: (r + 8) / 8 is offset 8, scale 0.125."""
     normalise_rewards: bool = False
-    """Divide rewards, after offset and scale, by the running deviation of discounted returns of the environment slots.
+    """Divide rewards, after offset and scale, by the running standard deviation of discounted returns of the slots.
     """
     reward_clip: float = 0.0
     """Cut rewards that are trained on to +- this, after all that changes them; 10 is usual under normalise_rewards;

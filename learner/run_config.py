@@ -64,7 +64,7 @@ class RunConfig:
     """Name under which trackers keep the run."""
     metrics_address: str = field(default="", metadata=MAY_CHANGE)
     """Where Prometheus may scrape the run, as host:port, for example 127.0.0.1:9464. No secrets are in it, and no
-    encryption: whoever reaches the address can read. Empty: nowhere."""
+    encryption: every client that reaches the address can read. Empty: nowhere."""
     video_seconds: float = field(default=0.0, metadata=MAY_CHANGE)
     """Film one episode of the newest policy every so many seconds, and once at the end, into videos/ and TensorBoard's
     images; 0: never. A process of lowest priority does it; it needs the environment and its rendering where the learner

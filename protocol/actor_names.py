@@ -28,7 +28,7 @@ def hosts_text(names: Iterable[str], most: int = 20) -> str:
     """Return `lab1 (8), lab2 (8), laptop (1)`."""
     counted = sorted(Counter(map(host_of, names)).items())
     shown = ", ".join(f"{host} ({actors})" for host, actors in counted[:most])
-    return shown + f" and {len(counted) - most} more hosts" * (len(counted) > most)
+    return shown + (f" and {len(counted) - most} more hosts" if len(counted) > most else "")
 
 
 def waiting_text(names: Collection[str]) -> str:

@@ -143,7 +143,7 @@ def spec_of(observation_space: "gym.Space[Any]", action_space: "gym.Space[Any]")
         ) from None
     if (size := len(msgspec.msgpack.encode(spec))) > MAX_SPEC_BYTES:
         largest = max(spec.leaves, key=lambda leaf: len(msgspec.msgpack.encode(leaf)))
-        others = f" and {len(spec.leaves) - 1} more leaves" * (len(spec.leaves) > 2)
+        others = f" and {len(spec.leaves) - 1} more leaves" if len(spec.leaves) > 2 else ""
         raise UsageError(
             f"these spaces are not supported: {largest.name} of {largest.elements} numbers{others} take {size} bytes "
             f"with names and bounds, and a message may carry {MAX_SPEC_BYTES}"
@@ -176,7 +176,7 @@ def _observation_leaf(path: Path, space: "gym.Space[Any]") -> Leaf:
         advice = "has no fixed size: pad it to a Box"
     else:
         advice = "holds no numbers of fixed places: make a Box of it"
-    left_out = "; gymnasium.wrappers.FilterObservation leaves it out" * bool(path)
+    left_out = "; gymnasium.wrappers.FilterObservation leaves it out" if path else ""
     raise UsageError(
         f"{name}: the space {type(space).__name__} is not supported: it {advice} in a wrapper that is derived from "
         f"gymnasium.ObservationWrapper and named in env.wrappers{left_out}"

@@ -57,7 +57,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> Entries:
         (("actor", "--join", "x", "--join-file", "y"), "join and join_file are both given"),
         (
             ("learner", "--preset", "none", "--bind", "tcp://0.0.0.0:5555", "--insecure"),
-            "would let anybody join and listen",
+            "would let every client join and listen",
         ),
         (("resume", "runs/x"), "unknown command resume (here it is the same dppo train command as before"),
         (("test", "runs/x"), "unknown command test (here it is dppo evaluate RUN)"),

@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 from dppo.protocol.errors import ProtocolError
-from dppo.protocol.transport.connections import HURRIED_SECONDS, SILENT_SECONDS
+from dppo.protocol.transport.connections import IDLE_TIMEOUT_LOW_FDS_SECONDS, IDLE_TIMEOUT_SECONDS
 from dppo.protocol.transport.router import Router
 from dppo.protocol.transport.unread_bytes import Excess, Holding, Meter, excess
 
@@ -222,7 +222,7 @@ def test_who_never_says_anything_is_ended_after_a_while_and_who_spoke_is_not(rou
             heard += [message[1] for message in router.read()]
         assert sorted(heard) == [b"abc", b"hello"]
         router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0)
-        router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0 + SILENT_SECONDS + 1)
+        router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0 + IDLE_TIMEOUT_SECONDS + 1)
         old.settimeout(10)
         with suppress(ConnectionError):
             while old.recv(4096):
@@ -248,7 +248,7 @@ def test_where_files_run_short_who_says_nothing_is_ended_soon(
                 assert idle.recv(10)  # its greeting: libzmq has accepted the connection
             router.read()
             router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0)
-            router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0 + HURRIED_SECONDS + 0.1)
+            router.end_excess(lambda peer: MEGABYTE, MEGABYTE, 100.0 + IDLE_TIMEOUT_LOW_FDS_SECONDS + 0.1)
             for idle in (one, other):
                 idle.settimeout(10 if ends else 0.2)
                 with suppress(ConnectionError) if ends else pytest.raises(TimeoutError):

@@ -81,7 +81,7 @@ def test_the_printed_line_lets_in_and_nothing_else_does(place: Place) -> None:
             for secret in (stranger.secret, expired, revoked)
         ],
         "another key than this token expects": [place.start("actor", "--join", str(other_learner))],
-        "lets nobody in without a token": [place.start("actor", "--learner", endpoint, "--insecure")],
+        "admits no actor without a token": [place.start("actor", "--learner", endpoint, "--insecure")],
     }
     good = joined(place, command, line, "good")
     for words, commands in refused.items():
@@ -158,7 +158,7 @@ def test_without_keys_only_who_asks_for_it_joins(place: Place) -> None:
     endpoint = f"tcp://127.0.0.1:{port}"
     command = learner(place, port, "--insecure")
     place.until(lambda: "listening" in command.said(), "it listens", during=command)
-    assert "whoever is on this machine may join" in command.said()
+    assert "every process of this machine may join" in command.said()
     line = JoinLine(public_key(new_secret_key()), bytes(4), new_secret_key(), f"127.0.0.1:{port}")
     careful = place.start("actor", "--join", str(line))
     open_ = place.start("actor", "--learner", endpoint, "--insecure", "--name", "open")

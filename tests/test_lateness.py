@@ -72,7 +72,7 @@ def test_an_honest_actor_slower_than_the_grace_costs_the_others_less_than_a_tent
         (advice,) = [note for note in world.notes if "cannot contribute" in note]
         assert "slow" in advice
         assert "collect.stop_grace_seconds=3. With " in advice
-        assert sum("nobody waits for it" in note for note in world.notes) == 1
+        assert sum("the learner waits no more for it" in note for note in world.notes) == 1
         world.check()
 
 
@@ -241,7 +241,7 @@ def test_even_shares_give_the_share_of_an_actor_that_never_delivers_to_the_other
         (first, second) = [note for note in world.notes if "of its" in note]
         assert first.startswith("idle has delivered 0 of its 6 rows, 4 s after the others")
         assert first.endswith("they make up for it")
-        assert "Nobody waits for it any more" in second
+        assert "It is not waited for until it keeps up" in second
 
 
 def test_even_shares_wait_for_a_slow_actor_that_delivers() -> None:

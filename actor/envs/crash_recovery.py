@@ -1,6 +1,6 @@
 """Environments that crash, or give numbers that are not finite, are made again here. Knows seeds; knows no policy.
 
-The step in which it happened is no experience: its row is not valid, the episode is truncated at the step before with
+The step that raised is not a transition: its row is not valid, the episode is truncated at the step before with
 the last observation there was, and a new episode begins with seeds that were never used.
 """
 

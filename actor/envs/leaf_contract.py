@@ -31,7 +31,7 @@ class LeafContract:
         self.shape = (*(() if envs is None else (envs,)), *leaf.shape)
         self._dtype = np.dtype(np.int64) if space.dtype is None else np.dtype(space.dtype)
         # dtypes of which every value can be carried, as far as the space promises
-        self.accepted = {self.wire.char, self._dtype.char} | set("lq" * (self.wire.itemsize == 8))
+        self.accepted = {self.wire.char, self._dtype.char} | set("lq" if self.wire.itemsize == 8 else "")
         if self.wire.kind == "f":
             self.accepted |= set(np.typecodes["Float"] * (self._dtype.itemsize > 4)) | set("?bBhHe")
         self.has_choices = leaf.kind != "box"  # so its values are checked, whatever their dtype

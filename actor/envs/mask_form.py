@@ -154,7 +154,7 @@ class MaskForm:
         sizes = [f"{sum(one.choices)} of {one.name}" for one in leaves]
         text = f"{sum(sum(one.choices) for one in leaves)} flags of 0 and 1, {' and '.join(sizes)}"
         if leaf is not None and leaf.kind == "multi_discrete" and leaf.shape:
-            counts = ", ".join(map(str, leaf.choices[:8])) + ", ..." * (len(leaf.choices) > 8)
+            counts = ", ".join(map(str, leaf.choices[:8])) + (", ..." if len(leaf.choices) > 8 else "")
             return f"{text} (for each element {counts}), or an array for each element"
         if leaf is not None and leaf.kind == "multi_binary":
             either = f"integers of shape {leaf.shape}: 0, 1, or 2 for either"

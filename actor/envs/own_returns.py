@@ -46,6 +46,6 @@ def _returns_in(infos: Any, ended: np.ndarray) -> dict[int, float]:
     if not isinstance(told, Mapping) or np.shape(told.get(RETURN, 0.0)) != ended.shape:
         return {}  # another thing of that name
     masks = [np.asarray(mask, bool) for mask in (infos.get(f"_{EPISODE}", True), told.get(f"_{RETURN}", True))]
-    said = np.logical_and.reduce([ended, *(np.broadcast_to(mask, ended.shape) for mask in masks)])
-    found = {int(column): as_real(told[RETURN][column]) for column in np.flatnonzero(said)}
+    reported = np.logical_and.reduce([ended, *(np.broadcast_to(mask, ended.shape) for mask in masks)])
+    found = {int(column): as_real(told[RETURN][column]) for column in np.flatnonzero(reported)}
     return {column: number for column, number in found.items() if number == number}  # NaN is not

@@ -32,7 +32,9 @@ class Ranges:
         self._steps = 0
         self._wide = leaf.kind == "box" and np.dtype(leaf.dtype).kind in "iu" and np.dtype(leaf.dtype).itemsize >= 4
         self._outside: np.ndarray | None = None
-        self._brightest: int | None = None  # pixel so far, of an image that may be brighter; None where nobody asks
+        self._brightest: int | None = (
+            None  # pixel so far, of an image that may be brighter; None where it is not asked for
+        )
         if isinstance(space, gym.spaces.Box):
             self._set_bounds(space, envs)
 

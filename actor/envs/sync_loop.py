@@ -61,7 +61,7 @@ class SyncLoop:
         self.envs = len(environments)
         self.description = f"sync: a loop over {self.envs} environments, each reset within the step that ended it"
         self.column: int | None = 0
-        self.wrappers = keeping_statistics(first)  # names, for whoever compares returns
+        self.wrappers = keeping_statistics(first)  # names, for those that compare returns
         self._environments = list(environments)
         self._make = make
         self._metrics = metrics
@@ -130,7 +130,7 @@ class SyncLoop:
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
         """Make these again and start new episodes; leaf name -> [k, ...]."""
-        assert self._make is not None, "who restarts says how to make"
+        assert self._make is not None, "environments that are restarted can be made"
         for column, seed in zip(columns, seeds, strict=True):
             self.column = column
             with contextlib.suppress(Exception):  # it is broken: that it cannot even be closed is no news

@@ -138,7 +138,7 @@ class VectorEnvironments:
 
     def restart(self, columns: Sequence[int], seeds: Sequence[int]) -> Leaves:
         """Make the whole vector again and start E episodes; leaf name -> [E, ...]."""
-        assert self._make is not None, "who restarts says how to make"
+        assert self._make is not None, "environments that are restarted can be made"
         end_vector(self._vector)
         self._vector = self._make()
         self._answers = _answers(self._vector)

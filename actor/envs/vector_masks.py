@@ -72,8 +72,8 @@ class VectorMasks:
 
     def _values(self, call: Call, observations: Leaves, infos: Mapping[str, Any], asked: np.ndarray) -> np.ndarray:
         if self.source == "info":
-            said = infos.get(f"_{MASK}", True) if MASK in infos else False  # Gymnasium's own, of which columns
-            lacking = asked & ~np.broadcast_to(said, asked.shape)
+            reported = infos.get(f"_{MASK}", True) if MASK in infos else False  # Gymnasium's own, of which columns
+            lacking = asked & ~np.broadcast_to(reported, asked.shape)
             if lacking.any():
                 raise BrokenContract(missing(call, self._at(int(lacking.argmax()), call)))
             value = infos[MASK]

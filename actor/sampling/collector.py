@@ -117,7 +117,7 @@ class Collector:
         if step.crashes or not self._recovery.is_finite(step):
             step, lost = self._recovery.mended(step)
             for column in lost:
-                self._open.break_off(column)
+                self._open.truncate_column(column)
         activity.what = ""
         stepped = perf_counter()
         self.policy_seconds += acted - start
@@ -138,8 +138,8 @@ class Collector:
         rows = self._open
         segment = rows.segment(self._episodes) if rows.steps or (keep_resets and rows.rows) else None
         if segment is None:
-            for _, column in rows.broken:
-                self._episodes.break_off(column)
+            for _, column in rows.crashed_cells:
+                self._episodes.forget_column(column)
             rows.restart(self._observations)
         else:
             spec, envs = self._environments.spec, self._environments.envs

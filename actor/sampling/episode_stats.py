@@ -43,7 +43,7 @@ class Episodes:
         pairs = zip((*again, segment.episode_metrics), self._untold, strict=True)
         self._untold = Ended(*(np.concatenate(pair)[-MAX_UNTOLD:] for pair in pairs))
 
-    def break_off(self, column: int) -> None:
+    def forget_column(self, column: int) -> None:
         """Forget that column's episode, which is never reported: its environment crashed."""
         self._returns[column], self._lengths[column] = 0.0, 0
 
@@ -53,18 +53,18 @@ class Episodes:
         ended: np.ndarray,
         valid: np.ndarray,
         successes: np.ndarray,
-        broken: Sequence[tuple[int, int]] = (),
+        crashed_cells: Sequence[tuple[int, int]] = (),
         metrics: Mapping[tuple[int, int], np.ndarray] = NO_METRICS,
         own_returns: Mapping[tuple[int, int], float] = NO_RETURNS,
     ) -> Ended:
         """Episodes that are still to be reported, some of them, then those that ended in these rows [T, E], by row.
 
-        broken: cells (t, e) at which an episode ended because its environment crashed. It is no episode: not reported.
+        crashed_cells: (t, e) at which an episode ended because its environment crashed. It is no episode: not reported.
         metrics: [K] by cell (t, e) that ended an episode. own_returns: likewise returns that environments have said
         themselves, which count in the place of the sums of rewards.
         """
         T, E = ended.shape
-        for cell in broken:
+        for cell in crashed_cells:
             ended[cell] = True
         if not np.count_nonzero(ended):  # most segments, where episodes are long
             self._returns += rewards.sum(axis=0, dtype=np.float64)
@@ -84,8 +84,8 @@ class Episodes:
         self._lengths = np.where(ended[-1], 0, lengths[last])
         columns, rows = np.divmod(ends, T)
         order = np.lexsort((columns, rows))
-        if broken:
-            order = order[[(rows[end], columns[end]) not in broken for end in order]]
+        if crashed_cells:
+            order = order[[(rows[end], columns[end]) not in crashed_cells for end in order]]
         pieces = np.searchsorted(starts, ends[order], side="right") - 1
         counted = returns[pieces]
         if own_returns:

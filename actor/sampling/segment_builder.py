@@ -25,7 +25,9 @@ class OpenSegment:
         self.finals: list[Leaves] = []  # [k, ...] of each step that truncated episodes
         self.metrics: dict[tuple[int, int], np.ndarray] = {}  # [K] by cell (t, e) that ended an episode
         self.own_returns: dict[tuple[int, int], float] = {}  # likewise, where the environment says the episode's return
-        self.broken: list[tuple[int, int]] = []  # cells (t, e) that ended an episode because its environment crashed
+        self.crashed_cells: list[
+            tuple[int, int]
+        ] = []  # cells (t, e) that ended an episode because its environment crashed
         self.states: Leaves = {}  # [E, ...] that the policy carries into the first row
         self._no_finals = {leaf.name: np.empty((0, *leaf.shape), leaf.dtype) for leaf in spec.observation}
         self.restart(observations)
@@ -38,12 +40,12 @@ class OpenSegment:
     def restart(self, observations: Leaves) -> None:
         """Begin again without rows, at these observations and masks [E, ...]."""
         self.rows = 0
-        self.finals, self.broken, self.metrics, self.own_returns = [], [], {}, {}
+        self.finals, self.crashed_cells, self.metrics, self.own_returns = [], [], {}, {}
         self._given = {**self.observations, **self.masks}  # what a step gives to act on, a row later than its actions
         for name, array in self._given.items():
             array[0] = observations[name]
 
-    def break_off(self, column: int) -> None:
+    def truncate_column(self, column: int) -> None:
         """End that column's episode with the row before: its environment crashed in the step that is recorded next.
 
         The last observation there was is its final one. Where the row before is gone with the previous segment, that
@@ -61,8 +63,8 @@ class OpenSegment:
                 }
             self.finals.append(last)
             self.truncated[row, column] = True
-            self.broken.append((row, column))
-        self.broken.append((self.rows, column))
+            self.crashed_cells.append((row, column))
+        self.crashed_cells.append((self.rows, column))
 
     def record(self, actions: Leaves, log_probs: np.ndarray, step: Step) -> None:
         """Copies one step in."""
@@ -94,7 +96,7 @@ class OpenSegment:
         T = self.rows
         rewards, valid = self.rewards[:T], self.valid[:T]
         ends = self.terminated[:T] | self.truncated[:T]
-        told = self.broken, self.metrics, self.own_returns
+        told = self.crashed_cells, self.metrics, self.own_returns
         ended = episodes.ended_in(rewards, ends, valid, self.successes[:T], *told)
         return Segment(
             observations={name: array[: T + 1] for name, array in self.observations.items()},

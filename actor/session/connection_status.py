@@ -161,7 +161,7 @@ class Handshake:
     def _other_mechanism(self) -> Exit:
         if self._has_token:
             return _refused(f"what answers at {self._address} is not encrypted, so it is not the learner of this token")
-        return _refused(f"the learner at {self._address} lets nobody in without a token: use its join line (--join)")
+        return _refused(f"the learner at {self._address} admits no actor without a token: use its join line (--join)")
 
 
 def _refused(text: str) -> Exit:

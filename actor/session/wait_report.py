@@ -48,8 +48,8 @@ class WaitReporter:
 
     def put_off(self, why: str) -> list[Note]:
         """Note that the learner wants to be asked again later; each reason is reported once."""
-        said, self._put_off = self._put_off, why
-        return [] if said == why else [Note(f"not yet: {why}")]
+        before, self._put_off = self._put_off, why
+        return [] if before == why else [Note(f"not yet: {why}")]
 
     def got_work(self, now: float) -> None:
         """A policy has come: waits of this length are what an update takes."""

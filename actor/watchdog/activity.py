@@ -1,7 +1,7 @@
 """Activity of an actor's main thread, for a thread that watches it. A record of plain numbers.
 
-Written at every step and read about once a second, without a lock: each field is one store, and who reads a mixture of
-two moments looks again a second later.
+Written at every step and read about once a second, without a lock: each field is one store, and a reader of a mixture
+of two moments looks again a second later.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dppo.actor.envs.interface import Environments
 
 @dataclass
 class Activity:
-    """The newest thing begun in the main thread that is in the environments' hands."""
+    """The environment call in progress on the main thread."""
 
     what: str = ""  # "env.step", "env.reset", "making the environments"; "": something of our own
     turns: int = 0  # grows with everything begun

@@ -27,8 +27,8 @@ class Stuck:
         """
         text = f"for {self.seconds:.0f} s in {self.what}"
         if waiting:
-            names = ", ".join(map(str, waiting[:8])) + ", ..." * (len(waiting) > 8)
-            return f"{text}, waiting for the process{'es' * (len(waiting) > 1)} of environment {names}"
+            names = ", ".join(map(str, waiting[:8])) + (", ..." if len(waiting) > 8 else "")
+            return f"{text}, waiting for the process{'es' if len(waiting) > 1 else ''} of environment {names}"
         if self.column is not None:
             text += f" of environment {self.column}"
         return f"{text} ({place})" if place else text

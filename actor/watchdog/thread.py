@@ -116,7 +116,7 @@ class Watchdog:
             faulthandler.dump_traceback(file=STDERR, all_threads=True)
             environments = self._activity.environments
             for column in waiting:
-                assert environments is not None, "they said who is awaited"
+                assert environments is not None, "they gave the columns that are awaited"
                 _write(f"\nthe process of environment {column}:")
                 environments.tell_stack(column)
                 time.sleep(STACK_SECONDS)

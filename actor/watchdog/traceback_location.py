@@ -36,5 +36,5 @@ def _place(frames: list[tuple[FrameType, int]]) -> str:
 
 
 def is_library(file: str) -> bool:
-    """Whether the file belongs to Python's own library: who waits in `time` or `socket` was sent there by someone."""
+    """Whether the file belongs to Python's own library: a wait in `time` or `socket` is of the code that calls it."""
     return file.startswith(("<frozen", *_LIBRARY)) and not any(part in _PACKAGES for part in Path(file).parts)

@@ -31,7 +31,7 @@ DRY_RUN = "dry_run"  # the switch
 
 def up(resolved: Resolved[UpConfig]) -> int:
     """Start a deployment, or print what would be started; returns the exit code. Raises DppoError."""
-    if names_no_environment(resolved):  # nobody means a deployment in the background by a bare `dppo up`
+    if names_no_environment(resolved):  # a bare `dppo up` is never meant as a deployment
         raise UsageError("FILE is missing: dppo up run.yaml, or dppo up --env CartPole-v1; see dppo up --help")
     config = resolved.config
     learner = placed(LearnerProcessConfig(learner=config.learner))

@@ -186,7 +186,7 @@ class UpConfig:
 
 
 def check_count(actors: int) -> None:
-    """Raise UsageError for a number of actors that nobody can mean."""
+    """Raise UsageError for a number of actors that cannot be meant."""
     if not 0 <= actors <= MAX_ACTORS:
         raise UsageError(f"actors={actors} must be from 0 to {MAX_ACTORS:,}")
 

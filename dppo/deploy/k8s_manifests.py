@@ -119,7 +119,7 @@ def job_set(plan: Plan) -> Manifest:
 
 
 def network_policies(plan: Plan) -> list[Manifest]:
-    """Return who may reach whom: only actors the learner's port, nobody the actors."""
+    """Return the rules of access: only actors reach the learner's port, and nothing reaches the actors."""
     from_actors = {"podSelector": {"matchLabels": _selector(plan, "actor")}}
     to_learner = {"from": [from_actors], "ports": [{"protocol": "TCP", "port": port} for port in ports(plan).values()]}
     return [

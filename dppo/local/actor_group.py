@@ -125,7 +125,7 @@ class _Group:
             finally:
                 running = len(self._actors.pids)
                 if running:
-                    log.info("ending %d actor%s", running, "s" * (running != 1))
+                    log.info("ending %d actor%s", running, "s" if running != 1 else "")
                 self._actors.end(GRACE_SECONDS)
                 self._show()
         if self._failures and not self._signals:

@@ -102,6 +102,6 @@ class ActorProcesses:
 def actors_text(actors: int, cores: int) -> str:
     """Return what more actors than cores mean."""
     return (
-        f"{actors} actors on {cores} core{'s' * (cores != 1)}: they take turns, which pays where environments wait "
-        "(for a simulator, a network), and else only costs memory"
+        f"{actors} actors on {cores} core{'s' if cores != 1 else ''}: they take turns, which pays where environments "
+        "wait (for a simulator, a network), and else only costs memory"
     )

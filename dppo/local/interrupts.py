@@ -21,7 +21,7 @@ def interrupt_between_imports() -> None:
 def _interrupted(number: int, frame: FrameType | None) -> None:
     if not _is_importing(frame):
         raise KeyboardInterrupt
-    import threading  # only here: a command that nobody interrupts has no need of it
+    import threading  # only here: a command that is not interrupted has no need of it
 
     again = threading.Timer(PAUSE_SECONDS, os.kill, (os.getpid(), number))
     again.daemon = True

@@ -156,7 +156,7 @@ def _state(row: HostRow, *, is_over: bool) -> Text:
     text = Text()
     for state, actors in row.states:
         word = "done" if state == "gone" and is_over else state
-        text.append(f"{', ' * bool(text)}{f'{actors} ' * row.is_host}{word}", STATE_STYLES.get(word, ""))
+        text.append(f"{', ' if text else ''}{f'{actors} ' if row.is_host else ''}{word}", STATE_STYLES.get(word, ""))
     quiet = max(actor.heard_seconds_ago for actor in row.actors)
     if quiet >= QUIET_SECONDS:
         text.append(f" {quiet:.0f} s")
@@ -172,7 +172,7 @@ def _metrics(metrics: dict[str, float]) -> Text:
     first = [*own, *(name for name in FIRST_METRICS if name in known)]
     names = [*first, *(name for name in known if name not in first)]
     for name in names[:METRICS]:
-        text.append("   " * bool(text))
+        text.append("   " if text else "")
         text.append(f"{name.removeprefix(OWN_METRICS)}=", style="dim")
         text.append(f"{known[name]:.3g}")
     return text

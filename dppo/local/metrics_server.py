@@ -12,7 +12,7 @@ LOOK_SECONDS = 0.2  # between looks at whether it is to end
 
 @contextlib.contextmanager
 def serving_metrics(address: str) -> Iterator[Callable[[Status], None]]:
-    """Serve the newest of the statuses that the yielded function is given; it returns at once, whoever asks.
+    """Serve the newest of the statuses that the yielded function is given; it returns at once, however many ask.
 
     address: host:port; "": serve nothing. Raises UsageError where the address cannot be used.
     """

@@ -102,7 +102,7 @@ def leave(code: int) -> NoReturn:
     _end_pools()
     for thread in _threads():
         thread.join(max(0.0, deadline - time.monotonic()))
-    started = sys.modules.get("multiprocessing")  # 10 ms to import, and without it nobody has started a process
+    started = sys.modules.get("multiprocessing")  # 10 ms to import, and without it no process was started
     children = [child for child in started.active_children() if not child.daemon] if started else []
     for child in children:
         child.join(max(0.0, deadline - time.monotonic()))

@@ -154,7 +154,7 @@ def plain_line(status: Status) -> str:
         f"{status.steps_per_second:,.0f} steps/s",
         return_text(status),
         *filter(None, [own_metrics_text(status.metrics)]),
-        f"{live} actor{'s' * (live != 1)}",
+        f"{live} actor{'s' if live != 1 else ''}",
     ]
     if absurd := absurd_text(status.outliers, status.steps_left_out):
         parts.append(absurd)

@@ -230,7 +230,7 @@ def closing_text(summary: dict[str, Any]) -> str:
 
 
 def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+    return f"{number:,} {what}{'s' if number != 1 else ''}"
 
 
 def ledger_text(total: dict[str, Any], problems: Sequence[str] = ()) -> str:

@@ -36,8 +36,8 @@ def ledger_line(ledger: LedgerStatus) -> str:
     dropped = sum(ledger.dropped.values())
     reasons = ", ".join(f"{reason} {steps:,}" for reason, steps in ledger.dropped.items() if steps)
     text = f"ledger: {ledger.sealed:,} sealed = {ledger.trained:,} trained + {ledger.pending:,} pending"
-    text += f" + {ledger.in_flight:,} in flight + {dropped:,} dropped{f' ({reasons})' * bool(reasons)}"
-    return text + f"; {ledger.duplicates} duplicates ignored" * bool(ledger.duplicates)
+    text += f" + {ledger.in_flight:,} in flight + {dropped:,} dropped{f' ({reasons})' if reasons else ''}"
+    return text + (f"; {ledger.duplicates} duplicates ignored" if ledger.duplicates else "")
 
 
 def is_whole(ledger: LedgerStatus) -> bool:

@@ -52,7 +52,7 @@ def show(arguments: LedgerArguments) -> int:
         print(fitted(ledger_text(total, found.problems)))
         print(fitted(_sources(found)))
     if found.problems:
-        more = f" (and {len(found.problems) - 1} more)" * (len(found.problems) > 1)
+        more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
         raise DppoError(f"the ledger of {arguments.run} does not close: {found.problems[0]}{more}")
     return 0
 

@@ -201,7 +201,7 @@ def _kept(run: str) -> Access:
 def _address(access: Access, given: str) -> str:
     address = given or access.address()
     if not address:
-        raise UsageError("the learner has never been started, so nobody knows its address: give --address HOST:PORT")
+        raise UsageError("the learner has never been started, so its address is unknown: give --address HOST:PORT")
     return _with_port(address)
 
 

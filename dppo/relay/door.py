@@ -1,4 +1,4 @@
-"""The side of a relay that its actors see: where it listens, and that nobody else listens there."""
+"""The side of a relay that its actors see: where it listens, and that no other process listens there."""
 
 import fcntl
 import logging

@@ -214,7 +214,7 @@ def _number(kind: type[int] | type[float], value: int | float | str) -> int | fl
             value = int(value)
         number = value if isinstance(value, int) else float(value)
     except ValueError:
-        raise ValueError(f"{value!r} is not a {'whole ' * (kind is int)}number") from None
+        raise ValueError(f"{value!r} is not a {'whole ' if kind is int else ''}number") from None
     if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"{value!r} is not a finite number")
     if kind is int and number != int(number):

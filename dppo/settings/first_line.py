@@ -18,7 +18,7 @@ def no_preset_text(values: Mapping[str, Any]) -> str:
 
 
 def names_no_environment(resolved: Resolved[Any]) -> bool:
-    """Return whether nobody chose the environment: it is the default, or its preset's."""
+    """Return whether the user has named no environment: it is the default, or its preset's."""
     found = "" if resolved.preset_was_asked_for else f"preset {resolved.preset}"  # which names the environment too
     return resolved.sources.get("env.id") in (DEFAULT, found)
 

@@ -272,6 +272,6 @@ def dump_yaml(config: object, sources: Mapping[str, str] | None = None) -> str:
         if head != section and head:
             lines.append((f"{head}:", ""))
         section = head
-        lines.append((f"{'  ' * bool(dot)}{name}: {text}", (sources or {}).get(path, "")))
+        lines.append((f"{'  ' if dot else ''}{name}: {text}", (sources or {}).get(path, "")))
     width = max(len(line) for line, source in lines if source) if sources else 0
     return "".join(f"{line:<{width}}  # {source}\n" if source else f"{line}\n" for line, source in lines)

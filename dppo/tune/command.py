@@ -120,7 +120,7 @@ def verdict_of(checks: dict[str, list[float]], objective: str) -> str:
     ours, theirs = checks["best"], checks["start"]
     p = chance_of_luck(ours, theirs)
     better = "better than" if mean(ours) > mean(theirs) else "not better than"
-    sure = f"p = {p:.2g}" + ", which may be luck" * (mean(ours) > mean(theirs) and p > 0.05)
+    sure = f"p = {p:.2g}" + (", which may be luck" if mean(ours) > mean(theirs) and p > 0.05 else "")
     return (
         f"{better} the settings it began with: {objective} {mean(ours):.4g} against {mean(theirs):.4g} "
         f"({len(ours)} other seeds each, {sure})"

@@ -35,7 +35,7 @@ def write_best(folder: Path, settings: Mapping[str, Any], head: Sequence[str]) -
     lines = [f"# {line}" for line in head]
     for section, values in sections.items():
         lines += [f"{section}:"] if section else []
-        lines += [f"{'  ' * bool(section)}{name}: {json.dumps(value)}" for name, value in values.items()]
+        lines += [f"{'  ' if section else ''}{name}: {json.dumps(value)}" for name, value in values.items()]
     file = folder / BEST
     replace_file(file, ("\n".join(lines) + "\n").encode())
     return file

@@ -37,7 +37,7 @@ class EvaluationResult:
     def summary(self) -> str:
         """One line for people."""
         how = "most likely actions" if self.deterministic else "sampled actions"
-        episodes = f"{self.episodes} episode{'s' * (self.episodes != 1)}"
+        episodes = f"{self.episodes} episode{'s' if self.episodes != 1 else ''}"
         if self.stopped:
             episodes = f"{self.episodes} of {self.asked} episodes ({self.stopped})"
         return f"{self.env}, policy version {self.policy_version}, {episodes}, {how}: {self.outcome()}"

@@ -58,7 +58,7 @@ class ViewOptions:
     by_run: bool = False  # a run films or evaluates itself, which has slots of its own
 
 
-NOBODY_WATCHES = ViewOptions()
+UNWATCHED = ViewOptions()
 
 
 class Closes(Protocol):
@@ -75,15 +75,15 @@ def evaluate(
     seed: int = 1,
     deterministic: bool = True,
     envs: int = 8,
-    watching: ViewOptions = NOBODY_WATCHES,
+    watching: ViewOptions = UNWATCHED,
     which: Which = "newest",
     max_seconds: float = 0.0,
     tally: Tally | None = None,
 ) -> EvaluationResult:
     """Play `episodes` episodes of the policy in a run directory (or of a policy.onnx that lies in one).
 
-    The result depends neither on `envs` nor on who watches; a window that is closed ends the evaluation with the
-    episodes that are over, and so does the end of `max_seconds` (0: no limit). `tally` gets each as it ends.
+    The result depends neither on `envs` nor on a window or a video; a window that is closed ends the evaluation with
+    the episodes that are over, and so does the end of `max_seconds` (0: no limit). `tally` gets each as it ends.
     Raises UsageError where there is no such run or policy, and before anything is played where it cannot be watched;
     WindowClosed where no episode is over then, DppoError where none is when the time is.
     """

@@ -103,7 +103,7 @@ class _Overtime:
             if now - began > ANNOUNCE_SECONDS and not announced and chosen.render != "human":
                 announced = True
                 limit = f"at most {chosen.max_seconds:g} s (--max-seconds)" if chosen.max_seconds else "without a limit"
-                episodes = f"{chosen.episodes} episode{'s' * (chosen.episodes != 1)}"
+                episodes = f"{chosen.episodes} episode{'s' if chosen.episodes != 1 else ''}"
                 print(f"playing {episodes}, {limit} ...", file=sys.stderr, flush=True)
             if tally.film == "being written":  # by our own code, which takes its time
                 played_at = None

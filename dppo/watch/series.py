@@ -51,7 +51,7 @@ def told_apart(panels: Mapping[str, Sequence[Series]]) -> list[str]:
 
 
 def _count(series: Series) -> str:
-    return f"{len(series.curves)} run{'s' * (len(series.curves) != 1)}"
+    return f"{len(series.curves)} run{'s' if len(series.curves) != 1 else ''}"
 
 
 def _key(curve: Curve) -> str:

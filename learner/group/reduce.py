@@ -58,4 +58,4 @@ class GroupReduce:
 
     def _others(self) -> str:
         others = [str(member) for member in self._members if member != self._rank]
-        return f"rank{'s' * (len(others) > 1)} {', '.join(others)}"
+        return f"rank{'s' if len(others) > 1 else ''} {', '.join(others)}"

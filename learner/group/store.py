@@ -125,4 +125,4 @@ def _await_port(place: Membership, where: str, check: Callable[[], None]) -> Non
 
 def ranks_text(ranks: Sequence[int]) -> str:
     """Return their numbers as words."""
-    return f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"

@@ -38,7 +38,7 @@ def refusal(hello: Hello, *, run_id: str, superseded: Container[bytes], max_envs
 
 
 def of_other_protocol(oldest: int, newest: int, peer: Literal["actor", "relay"]) -> Reject | None:
-    """The answer to a peer that does not understand this learner's protocol, else None."""
+    """Rejection of a peer that does not understand this learner's protocol, else None."""
     if oldest <= PROTOCOL_VERSION <= newest:
         return None
     text = f"this learner speaks protocol {PROTOCOL_VERSION}, the {peer} {oldest}..{newest}"
@@ -46,7 +46,7 @@ def of_other_protocol(oldest: int, newest: int, peer: Literal["actor", "relay"])
 
 
 def too_large(settings: Settings, hello: Hello) -> Reject | None:
-    """The answer to an actor with so many environments of its own that no rollout of it can be accepted, else None.
+    """Rejection of an actor with so many environments of its own that no rollout of it can be accepted, else None.
 
     Where those that the settings give to every actor are too many, the learner ends with that.
     """
@@ -61,13 +61,13 @@ def too_large(settings: Settings, hello: Hello) -> Reject | None:
 
 
 def full(actors: int) -> Reject:
-    """The answer to one too many."""
+    """Rejection: collect.max_actors is reached."""
     text = f"{actors} actors are connected, which is collect.max_actors; trying again"
     return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
 
 
 def without_slots(hello: Hello, slots: SlotTable, envs: int, in_use: Container[str]) -> Reject | None:
-    """The answer to an actor for which a run of so many environments has none, else None."""
+    """Rejection: the run's environments (collect.slots) have actors; None where there is room."""
     if slots.limit and envs > slots.limit:
         text = f"{envs} environments in one actor, and this run has {slots.limit} in all (collect.slots)"
         return Reject("envs", text, fatal=True)
@@ -81,31 +81,31 @@ def without_slots(hello: Hello, slots: SlotTable, envs: int, in_use: Container[s
 
 
 def crowded(most: int) -> Reject:
-    """The answer to one incarnation too many on one connection."""
+    """Rejection: the connection carries as many incarnations as it may."""
     text = f"this connection carries as many actors as one may, which is {most}; trying again"
     return Reject("full", text, fatal=False, retry_after_seconds=FULL_RETRY_SECONDS)
 
 
 def of_another_token(actor: str, *, for_good: bool) -> Reject:
-    """The answer to a process that asks for the name of another token's actor."""
+    """Rejection: the name belongs to an actor of another token."""
     text = f"the name {actor} belongs to an actor that came by another token: give this one its own --name"
     return Reject("superseded", text, fatal=for_good, retry_after_seconds=FULL_RETRY_SECONDS)
 
 
 def to_be_proven(actor: str, challenge: int) -> Reject:
-    """The answer to a process that asks for the name of another one of the same token: it may be a dead one's HELLO."""
+    """Rejection with a challenge: the name is taken, and this HELLO may be a delayed one of a dead process."""
     text = f"another process has the name {actor}; this one gets it by asking again"
     return Reject("superseded", text, fatal=False, retry_after_seconds=PROOF_SECONDS, challenge=challenge)
 
 
 def superseded_by_newer(actor: str) -> Reject:
-    """The answer to a process whose name a newer one has taken."""
+    """Rejection: a newer process has taken the name."""
     text = f"a newer process has taken the name {actor}: give every actor its own --name"
     return Reject("superseded", text, fatal=True)
 
 
 def welcome(settings: Settings, peer: Peer, *, credit: int, heartbeat_seconds: float) -> Welcome:
-    """The answer to a process that may join."""
+    """WELCOME: the process may join."""
     return Welcome(
         PROTOCOL_VERSION,
         settings.run_id,

@@ -96,7 +96,7 @@ class AsynchronousCycle(CollectionCycle):
         self._noted.add(actor)
         text = (
             f"{actor} delivered a step when {staleness} updates had begun since it chose the action, and "
-            f"collect.max_staleness={self._most}: what comes that late is dropped, and nobody waits for it. A larger "
+            f"collect.max_staleness={self._most}: what comes that late is dropped, and not waited for. A larger "
             "max_staleness (at most 8) or larger batches would let it contribute"
         )
         self._notes.append(Note(text))

@@ -65,5 +65,5 @@ class EnvFaults:
         peer.notes += 1
         if peer.notes > MOST_NOTES:
             return []
-        last = "; no more will be said about its environments" * (peer.notes == MOST_NOTES)
+        last = "; no more will be said about its environments" if peer.notes == MOST_NOTES else ""
         return [Note(f"{peer.actor}: {text}{last}")]

@@ -106,7 +106,7 @@ class EvenShares(RuleDefaults):
             f"the others (last heard {now - peer.heard:.1f} s ago{doing}): they make up for it"
         )
         if record.is_given_up:
-            text += ". Nobody waits for it any more until it keeps up; even_shares is for actors of like speed"
+            text += ". It is not waited for until it keeps up; even_shares is for actors of like speed"
         return [Note(text)]
 
 

@@ -40,7 +40,7 @@ class ExactQuota(RuleDefaults):
         return self._rows
 
     def has_work_for(self, peer: Peer) -> bool:
-        """Whether nobody has made the share of its slots yet."""
+        """Whether no actor has made the share of its slots yet."""
         mine = peer.slots
         return not any(mine.overlap(slots) for key, slots in self._finished.items() if key != peer.incarnation)
 

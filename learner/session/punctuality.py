@@ -28,7 +28,7 @@ class Record:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the actor keeps to its time, as far as anybody knows."""
+        """Whether the actor keeps to its time, as far as is known."""
         return self.in_time >= min(1 << max(0, self.late - 1), MAX_REQUIRED)
 
     @property
@@ -47,7 +47,7 @@ class Punctuality:
         self._records: dict[str, Record] = {}
         self._allowance = self._most_seconds
         self._counted_at: float | None = None
-        self._required = 1  # times in a row, of whoever is to be waited for as long as the rule allows
+        self._required = 1  # times in a row, of an actor that is to be waited for as long as the rule allows
         self._answers = 0  # in time, of all actors
 
     def record(self, actor: str) -> Record:

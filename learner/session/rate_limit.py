@@ -80,9 +80,7 @@ class PeerLimits:
         record.counted_at = now
         if record.allowance < 0:
             record.allowance = 0.0
-            raise HostileError(
-                f"more than {MESSAGES_PER_SECOND * record.actors:g} messages a second that nobody asked for"
-            )
+            raise HostileError(f"more than {MESSAGES_PER_SECOND * record.actors:g} unrequested messages a second")
 
     def give_back(self, peer: PeerKey, messages: float) -> None:
         """Refund messages: we asked for them, or accepted the rollout."""

@@ -7,7 +7,7 @@ from dppo.protocol.rollout import Segment
 
 
 class RuleDefaults:
-    """A rule without shares that waits for nobody: each rule answers anew what it decides otherwise."""
+    """A rule without shares that waits for no actor: each rule answers anew what it decides otherwise."""
 
     cuts_at_episode_end: bool = False
     accepts_resets_alone: bool = False
@@ -24,11 +24,11 @@ class RuleDefaults:
         return 0
 
     def is_given_up(self, peer: Peer) -> bool:
-        """Return False: nobody is."""
+        """Return False: none is."""
         return False
 
     def has_work_for(self, peer: Peer) -> bool:
-        """Return True: whoever joins takes part."""
+        """Return True: every actor that joins takes part."""
         return True
 
     def take_over(self, peer: Peer) -> Sequence[bytes]:
@@ -55,7 +55,7 @@ class RuleDefaults:
         return ()
 
     def excuse_late(self, peers: Collection[Peer], now: float) -> list[Action]:
-        """Return none: nobody is."""
+        """Return none: none is excused."""
         return []
 
     def gone(self, peer: Peer, peers: Collection[Peer], now: float) -> None:

@@ -122,8 +122,8 @@ class Answers:
         if not record.is_given_up:
             return []
         text = (
-            f"{peer.actor} was late {LATE_TIMES} times to stop for an update ({_silent(peer, now)}): nobody waits for "
-            "it any more, until it stops in time again. What it delivers late is dropped"
+            f"{peer.actor} was late {LATE_TIMES} times to stop for an update ({_silent(peer, now)}): the learner waits "
+            "no more for it, until it stops in time again. What it delivers late is dropped"
         )
         return [Note(text), *self._advise(peer)]
 

@@ -41,21 +41,21 @@ class WaitReporter:
 
 def waiting_for(peer_table: PeerTable, cycle: CollectionCycle, now: float) -> str:
     """Return which peers hold the run up and what is expected of them, "" where none does."""
-    everyone = list(peer_table.peers.values())
+    peers = list(peer_table.peers.values())
     match cycle.phase:
-        case Phase.WAITING if not any(peer.ready for peer in everyone):
-            return f"{named(everyone, now)} to make environments" if everyone else "the first actor to join"
-        case Phase.COLLECTING if not everyone:
+        case Phase.WAITING if not any(peer.ready for peer in peers):
+            return f"{named(peers, now)} to make environments" if peers else "the first actor to join"
+        case Phase.COLLECTING if not peers:
             return "actors to join: there is none"
         case Phase.COLLECTING:
-            late = [peer for peer in everyone if not peer.quota.is_exhausted]
-            if not late and (lacking := cycle.rule.lacks(everyone)):
+            late = [peer for peer in peers if not peer.quota.is_exhausted]
+            if not late and (lacking := cycle.rule.lacks(peers)):
                 return lacking
-            late = late or everyone
+            late = late or peers
             return f"{named(late, now)} to deliver"
         case Phase.STOPPING | Phase.LEAVING if late := cycle.unstopped():
             return f"{named(late, now)} to stop"
-        case Phase.DRAINING if late := [*everyone, *peer_table.lost.values()]:
+        case Phase.DRAINING if late := [*peers, *peer_table.lost.values()]:
             return f"{named(late, now)} to end"
     return ""
 
@@ -64,9 +64,9 @@ def named(peers: Iterable[Peer], now: float) -> str:
     """Names, those silent for longest first, with what is known of each."""
     late = sorted(peers, key=lambda peer: peer.heard)
     words = [_name(peer, now) for peer in late[:MAX_NAMES]]
-    return ", ".join(words) + f" and {len(late) - MAX_NAMES} more" * (len(late) > MAX_NAMES)
+    return ", ".join(words) + (f" and {len(late) - MAX_NAMES} more" if len(late) > MAX_NAMES else "")
 
 
 def _name(peer: Peer, now: float) -> str:
-    doing = f", {peer.doing}" * bool(peer.doing)
+    doing = f", {peer.doing}" if peer.doing else ""
     return f"{peer.actor} (last heard {now - peer.heard:.1f} s ago{doing})"

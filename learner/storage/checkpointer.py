@@ -94,8 +94,8 @@ def resume(directory: RunDirectory, config: LearnerConfig, ranks: int = 1) -> tu
     state = None if checkpoint is None else checkpoint.state
     if state is not None and (before := 1 + len(state.get("ranks", []))) != ranks:
         raise UsageError(
-            f"{directory.path} was trained by {before} learner{'s' * (before > 1)}, and now {ranks} would: a run keeps "
-            "its number of learners"
+            f"{directory.path} was trained by {before} learner{'s' if before > 1 else ''}, and now {ranks} would: a "
+            "run keeps its number of learners"
         )
     return directory, resumed_from(directory, config, state, checkpoint)
 
@@ -264,7 +264,7 @@ class Saver:
             try:
                 document, _ = read_document(self._directory.checkpoints / f"{best:08d}")
                 self._best = (best, Position.of(document["state"].get("journal", (0,))).file)
-            except (OSError, ValueError):  # it is of no use to anybody
+            except (OSError, ValueError):  # it is of no use
                 return self._files[0]
         return min(self._files[0], max(self._best[1], self._files[-1] - MOST_FILES))
 

@@ -38,7 +38,7 @@ KINDS: tuple[Kind, ...] = (
     "noticed",
     "unfinished",
 )
-NOBODY = bytes(8)
+NO_INCARNATION = bytes(8)
 MARK = b"\xd9J2"  # what a record begins with; how the next one is found behind damage
 
 # mark, number, steps up to it, kind, incarnation, seq, steps, sealed, dropped, disposed, may hold, length and name
@@ -56,7 +56,7 @@ class Entry:
     kind: Kind
     seq: int  # the account's watermark from here on
     steps: int = 0
-    incarnation: bytes = NOBODY
+    incarnation: bytes = NO_INCARNATION
     actor: str = ""
     sealed: int = 0  # of the account, as far as known
     dropped: int = 0  # by the actor itself, at stops

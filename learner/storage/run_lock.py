@@ -111,7 +111,7 @@ class RunLock:
             return os.path.samestat(os.stat(path), os.fstat(descriptor))
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except OSError:  # a file system that does not answer for a moment has given nothing to anybody
+        except OSError:  # a file system that does not answer for a moment has not given the lock away
             return True
 
     def _close(self) -> None:

@@ -84,10 +84,10 @@ class Access:
         try:
             return TokenBook.from_json(read_private(file))
         except FileNotFoundError:
-            raise UsageError(f"{file} is gone, so nobody can join: restore it") from None
+            raise UsageError(f"{file} is gone, so no actor can join: restore it") from None
         except ValueError as error:
             raise UsageError(
-                f"{file} is damaged ({error}), so nobody can join: restore it, or delete it for a new first token"
+                f"{file} is damaged ({error}), so no actor can join: restore it, or delete it for a new first token"
             ) from None
 
     def stamp(self) -> tuple[int, ...]:

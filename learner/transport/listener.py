@@ -42,7 +42,7 @@ class Listening:
         check_endpoint(self.bind)
         if self.insecure and leaves_this_machine(self.bind):
             raise UsageError(
-                f"{self.bind} can be reached from other hosts, and --insecure would let anybody join and listen: "
+                f"{self.bind} can be reached from other hosts, and --insecure would let every client join and listen: "
                 "leave it out, or bind to 127.0.0.1"
             )
         if self.key_file and (self.insecure or self.bind.startswith("ipc://")):
@@ -105,7 +105,7 @@ def open_listener(
         router = Router(listening.bind, max_blob_bytes)
         log.info("listening on %s", router.endpoint)
         if listening.insecure:
-            log.warning("--insecure: whoever is on this machine may join, and nothing is encrypted")
+            log.warning("--insecure: every process of this machine may join, and nothing is encrypted")
         return router, None
     keys = listening.keys()
     access = Access.open(run_directory, time.time(), keys)

@@ -38,7 +38,7 @@ def room() -> Room:
 
 
 def available_bytes() -> int:
-    """Return how much memory may be taken without anybody being killed for it."""
+    """Return how much memory may be taken before the system kills a process for it."""
     found = [PLENTY]
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -36,7 +36,7 @@ class ZapHandler:
         """Start the thread again if it has died. No client was accepted meanwhile."""
         if not self._thread.is_alive() and not self._closing:
             self.restarts += 1
-            log.error("the guard of the port had died, and nobody could join; it is started again")
+            log.error("the guard of the port had died, and no actor could join; it is started again")
             self._start()
 
     def closing(self) -> None:
@@ -51,7 +51,7 @@ class ZapHandler:
         socket = self._context.socket(zmq.ROUTER)  # not REP: it cannot get out of step
         socket.setsockopt(zmq.LINGER, 0)
         try:
-            socket.bind(ENDPOINT)  # here, so that it is there before anybody can connect
+            socket.bind(ENDPOINT)  # here, so that it is there before a client can connect
         except BaseException:
             socket.close()
             raise

@@ -7,9 +7,9 @@ class ConnectionEvent(Enum):
     """One thing that happened to a connecting socket."""
 
     NAME_NOT_RESOLVED = "the name has no address"
-    NO_LISTENER = "nobody listens there, or nothing comes back"
-    TCP_CONNECTED = "the network's part is done"
-    HANDSHAKE_SUCCEEDED = "and so is ZeroMQ's: messages flow"
+    NO_LISTENER = "no process listens there, or nothing comes back"
+    TCP_CONNECTED = "TCP has connected"
+    HANDSHAKE_SUCCEEDED = "the ZMTP handshake has succeeded: messages flow"
     AUTHENTICATION_FAILED = "the learner does not accept the key"
     AUTHENTICATION_UNAVAILABLE = "the learner could not check the key"
     MECHANISM_MISMATCH = "one side wants CURVE and the other does not"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from dppo.protocol.transport.unread_bytes import Holding, Meter, excess
 
 MEASURED_AT_ONCE = 200  # connections, in turn: each takes 8 microseconds
-SILENT_SECONDS = 10.0  # an actor sends HELLO at once; a silent client takes up a file
-HURRIED_SECONDS = 0.5  # where open files run short: a flood of them must not keep actors out
-NOTHING_BYTES = 4096  # held, and not worth a record
+IDLE_TIMEOUT_SECONDS = 10.0  # an actor sends HELLO at once; a silent client takes up a file
+IDLE_TIMEOUT_LOW_FDS_SECONDS = 0.5  # where open files run short: a flood of them must not keep actors out
+MIN_TRACKED_BYTES = 4096  # held, and not worth a record
 TCP_INFO_BYTES = 136  # of struct tcp_info, up to and with tcpi_bytes_received
 BYTES_RECEIVED_OFFSET = 128
 
@@ -118,7 +118,7 @@ class Connections:
                 self._believe(connection)
 
     def _believe(self, connection: Connection) -> None:
-        assert connection.claimant is not None, "somebody spoke on it"
+        assert connection.claimant is not None, "a message came on it"
         connection.peer = connection.claimant
         self._by_peer[connection.peer] = connection
 
@@ -130,7 +130,7 @@ class Connections:
         allowed_bytes: of a peer, None standing for an unknown one. all_read: no complete message is left unread.
         room: how many connections may be open before files run short.
         """
-        limit_seconds = SILENT_SECONDS if len(self) <= room else HURRIED_SECONDS
+        limit_seconds = IDLE_TIMEOUT_SECONDS if len(self) <= room else IDLE_TIMEOUT_LOW_FDS_SECONDS
         if not self._to_measure:
             self._to_measure = list(self._by_fd)
         silent = []
@@ -148,7 +148,7 @@ class Connections:
             if all_read:
                 connection.meter.all_read(received)
             held = connection.meter.held(received)
-            big = held > NOTHING_BYTES
+            big = held > MIN_TRACKED_BYTES
             connection.holding = Holding(fd, held, allowed_bytes(connection.peer)) if big else None
         del self._to_measure[-MEASURED_AT_ONCE:]
         return silent
@@ -184,7 +184,7 @@ class Connections:
             os.dup2(self._nothing, self._handle, inheritable=False)  # or the connection would stay open
 
     def close(self) -> None:
-        """Give the own two descriptors back; once, for their numbers are others' by then."""
+        """Close our two reserved descriptors. Idempotent: their numbers may be reused afterwards."""
         own, self._handle, self._nothing = (self._handle, self._nothing), -1, -1
         for fd in own:
             if fd >= 0:

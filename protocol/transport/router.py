@@ -41,7 +41,9 @@ class Router:
         self.endpoint = check_endpoint(endpoint)
         check_library()
         if security is None and leaves_this_machine(endpoint):
-            raise UsageError(f"{endpoint} can be reached from other hosts: without keys anybody could join and listen")
+            raise UsageError(
+                f"{endpoint} can be reached from other hosts: without keys every client could join and listen"
+            )
         self._context = zmq.Context()
         socket = self._context.socket(zmq.ROUTER)
         self._socket = socket

@@ -264,7 +264,7 @@ def only_dropped(cluster: Cluster, *reasons: str) -> Figure:
 
 
 def free_port() -> int:
-    """A port of this host that nobody listens on."""
+    """A port of this host that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

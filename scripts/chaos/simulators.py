@@ -49,7 +49,7 @@ class Paced(gym.Wrapper[Any, Any, Any, Any]):
         self._steps += 1
         self._count[:] = self._steps.to_bytes(COUNT_BYTES, "little")
         stepped = super().step(action)
-        if stepped[2] or stepped[3]:  # nobody acts on what it returns then
+        if stepped[2] or stepped[3]:  # no policy acts on what it returns then
             return stepped
         glitch, self._glitch = self._glitch, _no_glitch
         return glitch(stepped)

@@ -1,4 +1,4 @@
-"""One actor reads 10 KB a second while others work: it may cost the learner one policy, and nobody any time."""
+"""One actor reads 10 KB a second while others work: it may cost the learner one policy, and the others no time."""
 
 import time
 

@@ -90,7 +90,7 @@ class RunWatch:
     def falls(self) -> list[str]:
         """Versions that came after a higher one, or after themselves in the same life of the learner.
 
-        A learner that is killed between writing policy.onnx and publishing it has given the number to nobody.
+        A learner that is killed between writing policy.onnx and publishing it has given the number to no actor.
         """
         pairs = itertools.pairwise(self.versions)
         return [f"{after} after {before}" for before, after in pairs if not after > before or after[1] < before[1]]

@@ -30,7 +30,7 @@ class Worker:
     started_at: float = 0.0  # monotonic
     exits: list[int] = field(default_factory=list)  # negative: the signal
     killed: int = 0  # times that the bench killed it itself
-    violent_deaths: int = 0  # lives that did not end by exit code 0, whoever ended them
+    violent_deaths: int = 0  # lives that did not end by exit code 0, whatever ended them
     _start_at: float | None = None
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Worker:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and nobody is surprised by it."""
+        """Send SIGKILL, as an end that was expected."""
         if self.process is not None and not self.process.is_over():
             self.killed += 1
             self.process.send_signal(signal.SIGKILL)
@@ -97,7 +97,7 @@ class Worker:
             self.process = None
 
     def excuse(self, code: int) -> bool:
-        """Take back one life that ended with this code: the fault wanted it. False where there is none."""
+        """Ignore one exit with this code, which the fault caused. Return False where there is none."""
         with contextlib.suppress(ValueError):
             self.exits.remove(code)
             return True

@@ -160,5 +160,5 @@ def _horizon(play: Play, length: float, gamma: float) -> list[Finding]:
 
 
 def _some(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - SHOWN} more" * (len(texts) > SHOWN)
+    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
     return ", ".join(texts[:SHOWN]) + more

@@ -36,8 +36,8 @@ def _text(play: Play, cores: int) -> str:
         envs = 8
     actors = cores * 4 if waits else cores
     rate = f"{1 / play.step_seconds:,.0f} steps/s of one environment"
-    how = f", which waits {1 - play.cpu_share:.0%} of the time" * waits
+    how = f", which waits {1 - play.cpu_share:.0%} of the time" if waits else ""
     advice = f"--actors {actors} --collect.envs-per-actor {envs}"
     if waits:
         advice += " --env.vectorization async"
-    return f"{rate}{how}; on {cores} core{'s' * (cores != 1)} begin with {advice}"
+    return f"{rate}{how}; on {cores} core{'s' if cores != 1 else ''} begin with {advice}"

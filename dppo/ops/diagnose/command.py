@@ -51,6 +51,6 @@ def _time(history: History) -> Finding:
     total = sum(seconds.values()) or 1.0
     shares = ", ".join(f"{what} {part / total:.0%}" for what, part in seconds.items())
     steps = float(history.column("steps")[-1])
-    few = ", too few to judge" * (len(history.rows) < rules.FEW_UPDATES)
+    few = ", too few to judge" if len(history.rows) < rules.FEW_UPDATES else ""
     means = f"{len(history.rows):,} updates{few}, {steps:,.0f} steps; {shares} of the time"
     return Finding("ok", "run", means)

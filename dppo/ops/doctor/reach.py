@@ -62,7 +62,7 @@ def _connect(endpoint: str) -> Finding:
     try:
         socket.create_connection((host, port), TIMEOUT_SECONDS).close()
     except ConnectionRefusedError:
-        means = f"nobody listens at {address} port {port}"
+        means = f"no process listens at {address} port {port}"
         return Finding("error", "connection", means, "Start the learner there, with --bind tcp://0.0.0.0:PORT")
     except OSError as error:
         means = f"nothing comes back from {address} port {port} ({error.strerror or error})"

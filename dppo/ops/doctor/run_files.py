@@ -19,7 +19,7 @@ def run_files(run: Path, now: float) -> list[Finding]:
 
 def _access(run: Path, now: float) -> list[Finding]:
     if not (run / DIRECTORY).exists():
-        means = f"{run} has no {DIRECTORY}/, so nobody joins it over tcp"
+        means = f"{run} has no {DIRECTORY}/, so no actor joins it over tcp"
         return [Finding("ok", "keys", f"{means}; dppo learner --bind tcp://... makes it")]
     access = Access(run)
     findings = []
@@ -38,7 +38,7 @@ def _access(run: Path, now: float) -> list[Finding]:
     valid = book.valid(now)
     means = f"{len(valid)} of {len(book.tokens)} are valid"
     if not valid:
-        return [*findings, Finding("warning", "tokens", f"{means}: nobody can join", f"dppo token add {run} NAME")]
+        return [*findings, Finding("warning", "tokens", f"{means}: no actor can join", f"dppo token add {run} NAME")]
     return [*findings, Finding("ok", "tokens", means)]
 
 

@@ -184,7 +184,7 @@ class Board:
         return first < seconds <= last or seconds == first == 0.0
 
     def mark(self, seconds: float, lane: Lane, happening: Happening) -> None:
-        """Add a mark, unless the same one is so near that nobody could tell them apart."""
+        """Add a mark, unless the same one is so near that the two could not be told apart."""
         if not self.covers(seconds) or len(self.marks) >= MOST_MARKS:
             return
         near = seconds - self.column_seconds
