@@ -27,7 +27,7 @@ from dppo.settings.yaml_text import lines_of, one_line
         ("ppo: {gamma: 0x_}", "0x_ cannot be read"),
         ("ppo: {gamma: !!int one}", "one cannot be read"),
         ("ppo: {gamma: !!timestamp now}", "now cannot be read"),
-        ("env: {kwargs: " + 400 * "[" + 400 * "]" + "}", "nested too deeply"),
+        ("env: {kwargs: " + 1100 * "[" + 1100 * "]" + "}", "nested too deeply"),
     ],
 )
 def test_what_yaml_cannot_read_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
