@@ -61,12 +61,8 @@ def examples(many: int, few: int) -> int:
 
 def fast_first(values: Iterable[Any], fast: int) -> list[Any]:
     """Return the cases of a test of which only the first ones, so many, are not slow."""
-    return [
-        value
-        if place < fast
-        else pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow)
-        for place, value in enumerate(values)
-    ]
+    cases = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*case, marks=[] if place < fast else pytest.mark.slow) for place, case in enumerate(cases)]
 
 
 def brief(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:

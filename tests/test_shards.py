@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-from shards import SHARDS, TESTS, TIMED, brief, shard_of
+import pytest
+from shards import BRIEF_VARIABLE, SHARDS, TESTS, TIMED, brief, examples, fast_first, shard_of
 
 
 def test_every_file_that_is_named_exists() -> None:
@@ -42,3 +43,15 @@ def test_brief_leaves_out_cases_of_large_families_only_and_always_the_same() -> 
     kept, left_out = brief(items)
     assert [item.nodeid[-3:] for item in kept] == ["[0]", "[2]", "[4]", "[0]", "[1]"]
     assert [item.nodeid[-3:] for item in left_out] == ["[1]", "[3]"]
+
+
+def test_brief_asks_for_fewer_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BRIEF_VARIABLE, raising=False)
+    assert examples(100, 30) == 100
+    monkeypatch.setenv(BRIEF_VARIABLE, "1")
+    assert examples(100, 30) == 30
+
+
+def test_of_a_family_whose_cases_repeat_only_the_first_are_fast() -> None:
+    marks = [[mark.name for mark in case.marks] for case in fast_first([("a", 1), ("b", 2), "c"], 1)]
+    assert marks == [[], ["slow"], ["slow"]]
