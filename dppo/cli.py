@@ -56,7 +56,8 @@ def run_command(arguments: list[str]) -> int:
     append_working_directory()  # `--env my_module:MyEnv-v0` finds the user's file, as `python -m` would
     try:
         code = _dispatch(arguments)
-        sys.stdout.flush()
+        if not sys.stdout.closed:  # by code of a user's, a hook or an environment
+            sys.stdout.flush()
     except DppoError as error:
         code = _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

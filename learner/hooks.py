@@ -52,12 +52,23 @@ class HookError(DppoError):
 class HookCalls:
     """Calls the methods of one object; holds what they took and decided."""
 
-    def __init__(self, hooks: object, name: str = "", clock: Callable[[], float] = time.monotonic) -> None:
-        """hooks: with at least one of METHODS. name: for messages, "" for that of its class. Raises UsageError."""
+    def __init__(
+        self,
+        hooks: object,
+        name: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """hooks: with at least one of METHODS. name: for messages, "" for that of its class.
+
+        interrupted: whether Ctrl-C has come, which may raise KeyboardInterrupt in a hook; else it is the hook's own.
+        Raises UsageError.
+        """
         self._name = name or name_of(hooks)
         check_hooks(hooks, self._name)
         self._methods = {method: getattr(hooks, method) for method in METHODS if callable(getattr(hooks, method, None))}
         self._clock = clock
+        self._interrupted = interrupted
         self._is_slow = False  # and was named
         self._has_failed = False
         self._running = ""  # method
@@ -120,9 +131,9 @@ class HookCalls:
         self._running = method
         try:
             answer = self._methods[method](argument)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 -- whatever a user's code raises: asyncio and pytest have their own
+        except BaseException as error:  # whatever a user's code raises: asyncio and pytest have their own
+            if isinstance(error, KeyboardInterrupt) and self._interrupted():
+                raise
             stack = "".join(traceback.format_exception(error)).rstrip()
             self._fail(f"{method} of {self._name} raised {in_a_line(error)}", error, stack)
         if inspect.iscoroutine(answer):  # of a decorator's making: else it is refused at the start
@@ -145,13 +156,15 @@ def _episodes(batch: Sequence[Received]) -> Iterator[Episode]:
             yield Episode(float(episode_return), int(length), None if math.isnan(success) else float(success))
 
 
-def hook_calls(name: str, given: object | None = None) -> HookCalls | None:
+def hook_calls(
+    name: str, given: object | None = None, interrupted: Callable[[], bool] = lambda: False
+) -> HookCalls | None:
     """Return the calls of a run's hooks: those of that name, or the object that is given; None where there are none."""
     if given is not None:
         if name:
             raise UsageError(f"hooks are given twice, as an object and as run.hooks={name}: leave one of them out")
-        return HookCalls(given)
-    return HookCalls(load(name), name) if name else None
+        return HookCalls(given, interrupted=interrupted)
+    return HookCalls(load(name), name, interrupted=interrupted) if name else None
 
 
 def load(name: str) -> object:

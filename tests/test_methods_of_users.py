@@ -108,6 +108,19 @@ def test_whatever_can_be_called_is_taken(kind: type) -> None:
     calls.end({})
 
 
+def test_a_keyboard_interrupt_is_the_hooks_own_unless_ctrl_c_has_come() -> None:
+    def interrupt(argument: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    hooks = SimpleNamespace(on_update=interrupt, on_end=interrupt)
+    calls = HookCalls(hooks, "mine:Hooks")
+    with pytest.raises(HookError, match="on_update of mine:Hooks raised KeyboardInterrupt"):
+        calls.after_update([], STATUS)
+    calls.end({})  # nothing more is called
+    with pytest.raises(KeyboardInterrupt):
+        HookCalls(hooks, interrupted=lambda: True).after_update([], STATUS)
+
+
 def test_an_async_method_that_only_its_call_shows_fails_the_run() -> None:
     async def late(status: object) -> None: ...
 

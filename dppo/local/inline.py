@@ -60,8 +60,8 @@ def run_inline(
 
     hooks: an object in place of run.hooks. is_traced: events go to files in logs/.
     """
-    calls = hook_calls(config.learner.run.hooks, hooks)
     stop: list[int] = []
+    calls = hook_calls(config.learner.run.hooks, hooks, interrupted=lambda: bool(stop))
 
     def end(number: int, frame: object) -> None:
         if stop:  # the step of an environment that never ends can only be broken off
