@@ -88,7 +88,7 @@ class Reporter:
 
 
 def waiting_for(session: LearnerSession, now: float) -> str:
-    """Return who or what holds the run up, "" if nothing does."""
+    """Return which actors or what else holds the run up, "" if nothing does."""
     if session.cycle.phase is Phase.COLLECTING and session.peer_table.peers:
         return ""  # that is the work; when it lasts, the session reports it
     return waiting.waiting_for(session.peer_table, session.cycle, now)

@@ -65,7 +65,7 @@ class WaitReporter:
         waited = self._for_learner.look(None if self._asked_at is None else "an answer", now)
         worked = self._for_work.look(lacks or None, now)
         if waited is None:
-            known = worked is not None and not self._for_learner.spoken
+            known = worked is not None and not self._for_learner.is_reported
             what = IN_A_NOTE.get(lacks, lacks)
             return [Note(f"waiting {worked:.0f} s for {self._learner}: {what}")] if known else []
         if self._heard_at is not None and not self._gone:

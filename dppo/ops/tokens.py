@@ -80,7 +80,7 @@ class TokenRotate:
 
 @dataclass(frozen=True)
 class TokenRevoke:
-    """End a token. A running learner sends those away who came by it."""
+    """End a token. A running learner disconnects the peers that came by it."""
 
     run: str
     """Run directory."""
@@ -189,7 +189,7 @@ def _access(run: str) -> Access:
 
 
 def _kept(run: str) -> Access:
-    """Return what there is already: who only looks makes no keys."""
+    """Return what there is already: commands that only look make no keys."""
     if check_run(run).is_dir() and not Access.is_kept(Path(run)):
         raise UsageError(
             f"{run} has no tokens: no learner has listened on tcp for it. "

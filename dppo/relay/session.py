@@ -2,7 +2,8 @@
 
 Knows who is on which connection and the newest policy; knows no sockets, and no content of what it hands on. Credit,
 numbers and accounts are between actors and learner: a relay acknowledges nothing and keeps nothing for another time.
-What it loses with a connection, its own or the learner's, is sent again by those who made it, after the next HELLO.
+What it loses with a connection, its own or the learner's, is sent again by the peers that made it, after the next
+HELLO.
 """
 
 from dppo.actor.session.actions import Exit, Note, Reconnect

@@ -6,7 +6,7 @@ from dppo.protocol.errors import DppoError
 class GroupError(DppoError):
     """Another learner of the group is gone, or did not come: all start again from the checkpoint."""
 
-    exit_code = 75  # EX_TEMPFAIL: who supervises the group starts it again
+    exit_code = 75  # EX_TEMPFAIL: the group's supervisor starts it again
 
 
 class PartedError(DppoError):

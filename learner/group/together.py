@@ -31,7 +31,7 @@ from dppo.learner.transport.token_list import TokenBook
 from dppo.protocol.specs import Spec
 from dppo.protocol.transport.router import Router
 
-ENDING_SECONDS = 10.0  # after a signal: who sent it kills soon, and another learner may be dead
+ENDING_SECONDS = 10.0  # after a signal: its sender kills soon, and another learner may be dead
 SILENT_SECONDS = 30.0  # after which another learner is gone: killed, or out of reach
 ENDING_SILENT_SECONDS = 5.0  # after a signal, which is often due to that
 

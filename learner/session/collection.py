@@ -192,7 +192,7 @@ class CollectionCycle:
         return [Send(peer.key, Bye(reason)) for peer in self._peers.values()] + self.advance(now)
 
     def leave(self, now: float) -> list[Action]:
-        """The learner ends: STOP to all who act, and a deadline for what they have begun."""
+        """The learner ends: STOP to all that act, and a deadline for what they have begun."""
         told = self.phase is Phase.STOPPING and not self._settings.max_staleness
         self._move(Event.LEAVE)
         self.discard()

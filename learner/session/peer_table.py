@@ -216,7 +216,7 @@ class PeerTable:
         return not self.peers and not self.lost
 
     def expire(self, now: float) -> list[Action]:
-        """Expect nothing more from who has been silent for the lease."""
+        """Expect nothing more from peers that have been silent for the lease."""
         notes: list[Action] = []
         for peer in [p for p in (*self.peers.values(), *self.lost.values()) if self._is_overdue(p, now)]:
             if peer.key in self.peers:

@@ -188,7 +188,7 @@ class LearnerSession:
         return [*self.cycle.finish(reason, now), *self.peer_table.relays.farewell(reason)]
 
     def leave(self, now: float) -> list[Action]:
-        """The learner ends and its run does not: STOP to all, who then wait for the next learner; so there is no BYE.
+        """The learner ends and its run does not: STOP to all, which then wait for the next learner; so there is no BYE.
 
         What is on its way is taken in; untrained steps are dropped as "shutdown".
         """

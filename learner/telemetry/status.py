@@ -51,7 +51,7 @@ class Status(msgspec.Struct, frozen=True):
     mean_return: float | None  # of the last `return_window` training episodes
     target_return: float | None
     elapsed_seconds: float  # since the learner started
-    waiting_for: str  # "" or who is late, in words
+    waiting_for: str  # "" or which actors are late, in words
     actors: tuple[ActorStatus, ...]
     ledger: LedgerStatus
     metrics: dict[str, float]  # of the newest update

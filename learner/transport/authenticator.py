@@ -83,7 +83,7 @@ class TokenAuthenticator:
             log.warning("a key could not be checked, and its owner was refused: %s", text)
 
     def is_valid(self, label: str) -> bool:
-        """Whether those who came by this token may stay; by the newest list that could be read."""
+        """Whether peers that came by this token may stay; by the newest list that could be read."""
         return any(book.is_valid(label, self._wall()) for book in (self._known, self.shared))
 
     def refresh(self) -> None:

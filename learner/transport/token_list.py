@@ -1,6 +1,6 @@
 """List of the tokens that let actors join: adding, rotating, revoking. Pure; knows no files, no clock.
 
-Only public keys are in it: who reads the list cannot join by it. Times are seconds since 1970, because they must mean
+Only public keys are in it: a reader of the list cannot join by it. Times are seconds since 1970, because they must mean
 the same to another process and after a restart.
 """
 
@@ -75,7 +75,7 @@ class TokenBook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=Tr
         return key in self.__dict__["_by_key"]
 
     def is_valid(self, label: str, now: float) -> bool:
-        """Whether those who came by this token may stay."""
+        """Whether peers that came by this token may stay."""
         token: Token | None = self.__dict__["_by_label"].get(label)
         return token is not None and not token.why_not(now)
 

@@ -16,18 +16,18 @@ class WaitBackoff:
     )
     _what: Any = None
     _since: float = 0.0
-    _speak_at: float = 0.0
-    spoken: bool = False  # of the present wait
+    _report_at: float = 0.0
+    is_reported: bool = False  # of the present wait
 
     def look(self, what: Any, now: float) -> float | None:
         """Return the seconds that the wait for `what` has lasted if a report is due, else None. what: None: no wait."""
         if what != self._what:
-            self._what, self._since, self.spoken = what, now, False
-            self._speak_at = now + max(self.first_seconds, 2 * self.usual_seconds)
-        if what is None or now < self._speak_at:
+            self._what, self._since, self.is_reported = what, now, False
+            self._report_at = now + max(self.first_seconds, 2 * self.usual_seconds)
+        if what is None or now < self._report_at:
             return None
         waited = now - self._since
-        self._speak_at, self.spoken = now + waited, True
+        self._report_at, self.is_reported = now + waited, True
         return waited
 
     def was_usual(self, now: float) -> None:

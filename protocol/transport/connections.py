@@ -29,7 +29,7 @@ class Connection:
     inode: int
     settled: bool  # whatever is read from now on with this descriptor came on this connection
     peer: bytes | None = None  # known once a message has come
-    claimant: bytes | None = None  # who probably does: a message came before this was settled
+    claimant: bytes | None = None  # a peer that probably does: a message came before this was settled
     meter: Meter = field(default_factory=Meter)
     holding: Holding | None = None  # when it was last measured
     seen_at: float | None = None  # when it was first measured

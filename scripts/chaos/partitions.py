@@ -22,7 +22,7 @@ def play_full(scene: Scene) -> list[Figure]:
 
 
 def play_one_way(scene: Scene) -> list[Figure]:
-    """Only one direction works: who still hears may not conclude that it is heard."""
+    """Only one direction works: a peer that still receives may not conclude that it is received."""
     figures = []
     directions: tuple[Direction, ...] = ("to the learner", "to the actors")
     with Hosts() as hosts, _cluster(scene, hosts) as cluster:
