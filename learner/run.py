@@ -17,7 +17,7 @@ from dppo.learner.run_status import RunStatus, status_of
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.settings import check_spaces, session_settings
 from dppo.learner.session.slots import SlotTable
-from dppo.learner.session.space_remarks import remarks, wrapper_remarks
+from dppo.learner.session.space_remarks import config_remarks, remarks
 from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.learner.storage.best_policy import BestPolicy
 from dppo.learner.storage.books import Books
@@ -34,7 +34,6 @@ from dppo.learner.telemetry.metrics import key_of, writer_of
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings
 from dppo.learner.telemetry.update_metrics import figures, unreported, warnings_of
-from dppo.protocol.env_wrappers import parse_wrappers
 from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace
 
@@ -111,7 +110,7 @@ class Run:
 
         run = self.config.run
         check_spaces(spec, self.config, self._remark)
-        for line in (*remarks(spec, self.config.network), *wrapper_remarks(parse_wrappers(self.config.env.wrappers))):
+        for line in (*remarks(spec, self.config.network), *config_remarks(self.config)):
             self._remark("%s", line)
         self.spec = spec
         self._trainer = Trainer(

@@ -9,13 +9,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from dppo.learner.config import NetworkConfig
-from dppo.learner.session.space_remarks import remarks, wrapper_remarks
+from dppo.learner.config import LearnerConfig, NetworkConfig
+from dppo.learner.session.space_remarks import config_remarks, remarks, wrapper_remarks
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.local.run_summary import check_that_episodes_ended
 from dppo.protocol.env_wrappers import parse_wrappers
 from dppo.protocol.errors import DppoError
 from dppo.protocol.specs import spec_of
+from dppo.settings.fields import build
 
 OBSERVED = gym.spaces.Box(-1, 1, (3,))
 
@@ -88,3 +89,13 @@ def test_a_wrapper_with_statistics_of_its_own_is_named() -> None:
     (line,) = wrapper_remarks(named)
     assert line.startswith("env.wrappers: NormalizeReward keeps statistics of its own in every environment")
     assert "ppo.normalise_rewards" in line
+
+
+@pytest.mark.parametrize(
+    ("staleness", "memory", "lines"), [(2, "gru", 1), (8, "lstm", 1), (1, "gru", 0), (2, "none", 0)]
+)
+def test_a_memory_with_steps_of_much_older_policies_is_named(staleness: int, memory: str, lines: int) -> None:
+    config = build(LearnerConfig, {"collect.max_staleness": staleness, "network.memory": memory})
+    found = config_remarks(config)
+    assert len(found) == lines
+    assert all(f"collect.max_staleness={staleness} with network.memory={memory}" in line for line in found)

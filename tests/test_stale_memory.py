@@ -12,8 +12,10 @@ from shards import fast_first
 from test_memory import GRU, PLAIN, PPO, Sides, made
 from trainer_batches import assert_bit_equal
 
+from dppo.learner.ppo import burn_in as burn_in_module
 from dppo.learner.ppo import trainer as trainer_module
 from dppo.learner.ppo.batch import Received, lay_out
+from dppo.learner.ppo.burn_in import BurnIn
 from dppo.learner.ppo.corrections import Correction
 from dppo.learner.ppo.stitching import assemble
 from dppo.learner.ppo.trainer import Trainer
@@ -64,15 +66,15 @@ def test_steps_of_the_newest_version_start_at_a_ratio_of_one_and_a_resumed_learn
 ) -> None:
     sides = GoingOn(memory, correction)
     batch = sides.in_hand(most)
-    resumed, unaware = sides.other(), sides.other()
+    one, resumed, unaware = sides.other(), sides.other(), sides.other()
     assert unaware.update(batch).ratio_excess > 1, "the policy has moved, so this test tests something"
-    report = sides.trainer.update(batch, sides.version)
+    report = one.update(batch, sides.version)
     assert report.ratio_excess <= 1
     assert report.staleness_max == most
     assert report.steps_left_out == 0
     assert np.isfinite([report.entropy, report.kl, report.grad_norm, report.value_loss]).all()
     resumed.update(batch[::-1], sides.version)
-    assert_bit_equal(resumed.tensors(), sides.trainer.tensors())
+    assert_bit_equal(resumed.tensors(), one.tensors())
 
 
 def test_a_state_of_another_actor_shows_in_the_ratio_check_where_the_policy_changes() -> None:
@@ -137,7 +139,7 @@ def test_the_proximal_policy_and_the_critic_go_on_from_the_states_that_came_with
     monkeypatch.setattr(trainer_module, "estimated", estimated)
     with torch.no_grad():
         expected = [of_steps(sides.trainer, [rollout]) for rollout in batch]
-    sides.trainer.update(batch, sides.version)
+    sides.other().update(batch, sides.version)  # which knows of no rollouts before them
     log_probs, values = (np.concatenate([of[which] for of in expected]) for which in (0, 1))
     np.testing.assert_allclose(judged["correction"].old_log_probs, log_probs, atol=1e-4)
     np.testing.assert_allclose(judged["values"], values, atol=1e-4)
@@ -161,3 +163,66 @@ def test_traces_go_on_where_the_policy_changes_as_without_a_memory() -> None:
     assert grid.rewards.shape == (12, 3)
     np.testing.assert_array_equal(grid.states[3:], after.segment.states["state"])
     assert grid.state_cells.tolist() == [[0, 0], [0, 1], [0, 2], [7, 0], [7, 1], [7, 2]]
+
+
+def states_behind(trainer: Trainer, rollouts: list[Received]) -> np.ndarray:
+    """States [E, size] of the trainer's policy after these rollouts, step by step from the state of the first."""
+    policy, memory = trainer.policy, trainer.policy.memory
+    assert memory is not None
+    state = torch.from_numpy(rollouts[0].segment.states["state"].copy())
+    begins = torch.zeros(len(state), dtype=torch.bool)
+    for segment in (rollout.segment for rollout in rollouts):
+        for t in range(segment.counts.T):
+            observed = {name: torch.from_numpy(leaf[t].copy()) for name, leaf in segment.observations.items()}
+            _, state = memory(policy.encode(observed), state, begins)
+            begins = torch.from_numpy(segment.terminated[t] | segment.truncated[t])
+    return state.masked_fill(begins[:, None], 0.0).numpy()
+
+
+@pytest.mark.parametrize("rows", [5, 40])
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_states_that_older_versions_made_are_made_anew_from_the_rollouts_before(memory: str, rows: int) -> None:
+    sides, burn_in = GoingOn(memory), BurnIn()
+    sides.load()
+    before, second, stale = sides.rollout(rows), sides.rollout(3), sides.rollout()
+    sides.trainer.update([before], 1)
+    sides.load()
+    newest, policy = sides.rollout(), sides.trainer.policy
+    with torch.no_grad():
+        for first in (before, second):
+            assert_states(burn_in.refreshed([first], policy, 1), [first])
+        found = burn_in.refreshed([stale], policy, 2)
+        assert not np.array_equal(found[0].segment.states["state"], stale.segment.states["state"])
+        expected = states_behind(sides.trainer, [before, second])
+        np.testing.assert_allclose(found[0].segment.states["state"], expected, atol=1e-5)
+        assert_states(burn_in.refreshed([newest], policy, 2), [newest])  # as it came, to the last bit
+        sides.rollout()
+        gap = sides.rollout()
+        assert_states(burn_in.refreshed([gap], policy, 3), [gap])  # what came before is not known
+
+
+def assert_states(found: list[Received], expected: list[Received]) -> None:
+    """Each rollout has the states that it came with."""
+    for one, other in zip(found, expected, strict=False):
+        np.testing.assert_array_equal(one.segment.states["state"], other.segment.states["state"])
+
+
+def test_within_a_rollout_an_older_version_goes_on_with_the_policys_own_state_and_the_newest_with_its_actors() -> None:
+    sides = GoingOn("gru")
+    batch = sides.in_hand(1)
+    sides.trainer.update([sides.rollout()], sides.version)
+    sides.load()
+    (whole,) = assemble([*batch[1:], sides.rollout(), sides.rollout()][:3])
+    assert [row for row, _ in whole.restarts] == [5]
+    for version, rows in ((2, [5]), (3, [])):
+        (found,) = BurnIn().refreshed([whole], sides.trainer.policy, version)
+        assert [row for row, _ in found.restarts] == rows, version
+
+
+def test_as_few_rollouts_are_remembered_as_have_enough_rows() -> None:
+    sides, past = GoingOn("gru"), burn_in_module._Past()
+    sides.load()
+    for _ in range(30):
+        past.add(sides.rollout(7))
+    assert past.rows == 7 * len(past.rollouts)
+    assert burn_in_module.ROWS <= past.rows < burn_in_module.ROWS + 7

@@ -19,6 +19,7 @@ from dppo.learner.models.networks import critic_encode
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Estimates, Grid, Received, lay_out
+from dppo.learner.ppo.burn_in import BurnIn
 from dppo.learner.ppo.checkpoint_fit import refuse_other_networks
 from dppo.learner.ppo.checks import first_pass
 from dppo.learner.ppo.corrections import correction_of, weighed
@@ -93,10 +94,9 @@ class Trainer:
         self._exporter = PolicyExporter(self.policy, spec)
         self._moments = moments_for(self.policy.encoder, self.policy.features, reduce)
         self._rewards = Rewards(ppo, reduce)
-        self._updates = 0
-        self._steps_trained = 0
+        self._updates = self._steps_trained = 0
         self._pace = Schedules(ppo, total_steps)
-        self._earlier = EarlierBatches(ppo.reuse)
+        self._earlier, self._burn_in = EarlierBatches(ppo.reuse), BurnIn()
 
     @torch.no_grad()
     def update(self, rollouts: Sequence[Received], version: int | None = None) -> UpdateReport:
@@ -106,7 +106,7 @@ class Trainer:
         Steps that no policy gave are left out; so are those of an actor whose absurd numbers make the training not
         finite, and the update is done again without them. With `ppo.reuse`, earlier batches are trained on again.
         """
-        fresh = assemble(rollouts)
+        fresh = self._burn_in.refreshed(assemble(rollouts), self.policy, version)
         new = lay_out(fresh)
         grid, batch_of_step = self._earlier.beside(fresh, new)
         observations = tensors_of(grid.observations, grid.frame_rows, self._device)
@@ -200,6 +200,7 @@ class Trainer:
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
         self._pace.load(counters)
         self._earlier.clear()
+        self._burn_in.clear()
 
     def _encoders(self) -> list[tuple[str, nn.Module]]:
         own = [] if self.critic.encoder is None else [("critic", self.critic.encoder)]

@@ -1,11 +1,12 @@
-"""Remarks on a run's spaces that a user needs before it has trained for hours: a line each. Pure."""
+"""Remarks on spaces and settings that a user needs before a run has trained for hours: a line each. Pure."""
 
 import math
 from collections.abc import Sequence
 
+from dppo.learner.config import LearnerConfig
 from dppo.learner.image_leaves import SMALLEST, described, picture_of
 from dppo.learner.network_config import NetworkConfig, is_own
-from dppo.protocol.env_wrappers import EnvWrapper
+from dppo.protocol.env_wrappers import EnvWrapper, parse_wrappers
 from dppo.protocol.specs import Leaf, Spec
 
 WIDE = 10.0  # times the std at the start: a bound so far away is hardly ever reached
@@ -13,6 +14,7 @@ NARROW = 0.05  # times the std: nearly every action is clipped
 IMAGE_NUMBERS = 256  # of an observation with two dimensions or more
 MANY_OBSERVED = 5000
 MANY_ACTIONS = 100
+MOST_WITH_MEMORY = 1  # versions by which steps are older
 INSTEAD = {  # wrappers of Gymnasium's, and others named alike, with the setting that does the same
     "NormalizeObservation": "network.normalise_observations (on by default)",
     "NormalizeReward": "ppo.normalise_rewards",
@@ -26,6 +28,18 @@ def remarks(spec: Spec, network: NetworkConfig) -> list[str]:
         lines += _of_observation(leaf, network)
     for leaf in spec.action:
         lines += _of_action(leaf, network)
+    return lines
+
+
+def config_remarks(config: LearnerConfig) -> list[str]:
+    """Return a line for each setting that trains badly, whatever the spaces."""
+    lines = wrapper_remarks(parse_wrappers(config.env.wrappers))
+    staleness, memory = config.collect.max_staleness, config.network.memory
+    if memory != "none" and staleness > MOST_WITH_MEMORY:
+        lines.append(
+            f"collect.max_staleness={staleness} with network.memory={memory}: with 2 a memory learned at about half "
+            "the pace of 0 by steps, and no faster by time (docs/algorithms.md#with-a-memory): take 1, or 0"
+        )
     return lines
 
 
