@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
-from shards import BRIEF_VARIABLE, SHARDS, brief, shard_of
+from shards import SHARDS, brief, shard_of, try_few_examples
 from simulation import Simulation
 
 from dppo.learner.storage import run_directory
@@ -40,8 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the modules of tests whether they are to be brief."""
-    if config.getoption("brief"):
-        os.environ[BRIEF_VARIABLE] = "1"
+    try_few_examples(config.getoption("brief"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,7 +5,6 @@ Those of `untimed` may run side by side, in several workers (`-n 3`): some compu
 of the machine: one test at a time, and nothing beside it.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 SHARDS = ("untimed", "timed")
-BRIEF_VARIABLE = "DPPO_TESTS_ARE_BRIEF"  # set by conftest.py before it imports tests, in workers too
 TESTS = Path(__file__).parent
 
 TIMED = {
@@ -54,9 +52,17 @@ def shard_of(path: Path) -> str:
     return "timed" if name in TIMED else "untimed"
 
 
+_few_examples: list[bool] = [False]
+
+
+def try_few_examples(few: bool) -> None:
+    """Say whether `--brief` was given; before tests are imported."""
+    _few_examples[0] = few
+
+
 def examples(many: int, few: int) -> int:
     """Return how many examples a slow property test tries: few with `--brief`."""
-    return few if BRIEF_VARIABLE in os.environ else many
+    return few if _few_examples[0] else many
 
 
 def fast_first(values: Iterable[Any], fast: int) -> list[Any]:

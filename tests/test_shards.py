@@ -5,7 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from shards import BRIEF_VARIABLE, SHARDS, TESTS, TIMED, brief, examples, fast_first, shard_of
+import shards
+from shards import SHARDS, TESTS, TIMED, brief, examples, fast_first, shard_of, try_few_examples
 
 
 def test_every_file_that_is_named_exists() -> None:
@@ -46,9 +47,9 @@ def test_brief_leaves_out_cases_of_large_families_only_and_always_the_same() -> 
 
 
 def test_brief_asks_for_fewer_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(BRIEF_VARIABLE, raising=False)
+    monkeypatch.setattr(shards, "_few_examples", [False])
     assert examples(100, 30) == 100
-    monkeypatch.setenv(BRIEF_VARIABLE, "1")
+    try_few_examples(True)
     assert examples(100, 30) == 30
 
 
