@@ -12,20 +12,22 @@ from dppo.learner.config import LearnerConfig
 from dppo.learner.failpoints import reach
 from dppo.learner.gained import Gained
 from dppo.learner.hooks import HookCalls
+from dppo.learner.new_session import new_session
 from dppo.learner.ppo.batch import Received
 from dppo.learner.run_status import RunStatus, status_of
+from dppo.learner.session.asynchronous import in_hand
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.settings import check_spaces, session_settings
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.session.space_remarks import config_remarks, remarks
-from dppo.learner.session.traced_session import TracedLearnerSession
 from dppo.learner.storage.best_policy import BestPolicy
 from dppo.learner.storage.books import Books
-from dppo.learner.storage.checkpointer import MOST_FILES, Content, Saver, over_because, resume
+from dppo.learner.storage.checkpointer import MOST_FILES, Content, Saver, resume
 from dppo.learner.storage.initial_weights import begin_from, find_source
 from dppo.learner.storage.journal import Journal
 from dppo.learner.storage.journal_records import Entry
 from dppo.learner.storage.network_record import load_same
+from dppo.learner.storage.progress import over_because
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.storage.settings_history import Change, Moment, note_changes
 from dppo.learner.storage.summary import durations, summary
@@ -74,7 +76,7 @@ class Run:
         self.directory = directory
         first = 0 if group is None else group.place.first_slot
         self.slots = SlotTable(directory.start, limit=config.collect.slots, first=first)
-        behind, self.spec = resumed.behind, resumed.spec
+        behind, self.spec, self._in_hand = resumed.behind, resumed.spec, resumed.in_hand
         self.journal = Journal(directory.path, log.warning, number=behind.number, steps=behind.steps)
         if behind.holes:
             self.journal.append(Entry("noticed", behind.number))
@@ -99,9 +101,7 @@ class Run:
         """Return the learner's side of the protocol for this run. lease_seconds: 0 as set. trace: of its events."""
         learners = 1 if self._group is None else self._group.place.ranks
         settings = session_settings(self.config, self.directory, lease_seconds, learners)
-        if trace is not None:
-            return TracedLearnerSession(settings, self.ledger, self.slots, self.spec, trace=trace)
-        return LearnerSession(settings, self.ledger, self.slots, self.spec)
+        return new_session(settings, self.ledger, self.slots, self.spec, self._in_hand, trace)
 
     def prepare(self, spec: Spec) -> tuple[int, bytes]:
         """Build the trainer for these spaces (as resumed, if resumed); returns the first version and its graph."""
@@ -252,7 +252,8 @@ class Run:
         """Return where every step is now; under the session's lock."""
         self.journal.turn_over(keeps=0 if self._is_first else MOST_FILES)
         crash = session.env_faults.newest_crash
-        return Books(session.ledger.to_state(), self.journal.position, crash, session.slots.most)
+        most = session.slots.most
+        return Books(session.ledger.to_state(), self.journal.position, crash, most, in_hand(session.cycle))
 
     def of_all_learners(self, books: Books) -> Books:
         """Return this learner's books with those of the others, where there are some."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dppo.learner.storage.checkpointer import Progress
+from dppo.learner.storage.progress import Progress
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 
 

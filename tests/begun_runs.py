@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dppo.learner.storage.checkpoint_format import document_of
-from dppo.learner.storage.checkpointer import Progress
+from dppo.learner.storage.progress import Progress
 from dppo.local.run_comparison import Launch, stand
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig

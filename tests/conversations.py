@@ -3,7 +3,7 @@
 from typing import Any
 
 from simulated_actor import ENVS, SPEC, Process
-from simulated_learner import RUN_ID
+from simulated_settings import RUN_ID
 from simulation import Simulation, learner_of
 
 from dppo.learner.session.phases import Phase

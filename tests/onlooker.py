@@ -58,9 +58,11 @@ class Books:
             assert self.place.get(number) == from_, f"step {number} goes from {self.place.get(number)} to {place}"
             self.place[number] = place
 
-    def drop_pending(self, place: str) -> None:
-        """The learner drops all that waits for the update."""
-        self.put([number for number, where in self.place.items() if where == "pending"], place, from_="pending")
+    def drop_pending(self, place: str, *, but: Sequence[Identity] = ()) -> None:
+        """The learner drops all that waits for the update, or all but these."""
+        pending = {number for number, where in self.place.items() if where == "pending"}
+        assert pending >= set(but), "a step is kept that was not pending"
+        self.put(sorted(pending - set(but)), place, from_="pending")
 
     def known_sealed(self, process: Process) -> int:
         """Return how many steps this learner knows to have been sealed."""
@@ -152,10 +154,10 @@ class Withdrawn:
     def look(self, learner: LearnerSession, books: Books) -> None:
         """Book what is not in the batch any more."""
         batch, before = learner.cycle.batch, self._rollouts
-        kept = set(map(id, batch.rollouts))
+        kept = {id(received.segment) for received in batch.rollouts}
         if self._number == batch.number:
             for received in before:
-                if id(received) not in kept:
+                if id(received.segment) not in kept:
                     books.put(numbers_of(received.segment), "unfinished", from_="pending")
         self._number, self._rollouts = batch.number, list(batch.rollouts)
 

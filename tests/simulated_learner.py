@@ -7,38 +7,25 @@ from dataclasses import replace
 from typing import Any
 
 from onlooker import Books, Disposal, Withdrawn, called_invalid, check_end, check_ledger, check_shares, in_hand
-from simulated_actor import ENVS, Connection, Identity, Incarnation, Process, numbers_of
+from simulated_actor import SPEC, Connection, Identity, Incarnation, Process, numbers_of
 from simulated_network import GONE, damaged
 from simulated_relay import RelayedNetwork
+from simulated_settings import ROUND_SECONDS, SETTINGS
 
+from dppo.learner.new_session import new_session
 from dppo.learner.ppo.batch import Received
+from dppo.learner.session.asynchronous import in_hand as in_hand_of
 from dppo.learner.session.phases import Phase
-from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send, Settings
+from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.storage.journal_records import RECORD_BYTES, Entry, unpack
 from dppo.learner.storage.journal_replay import holes_between, replay
+from dppo.learner.storage.kept_batches import pack_batches, unpack_batches
 from dppo.protocol.codec import decode_from_actor, encode, enveloped, opened
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import Ledger
-from dppo.protocol.messages import EnvSettings, Rollout, Who
-
-RUN_ID = "run-1"
-LEASE_SECONDS = 5.0
-GRACE_SECONDS = 1.0
-ROUND_SECONDS = 0.05
-SETTINGS = Settings(
-    run_id=RUN_ID,
-    term=0,
-    env=EnvSettings("Fake-v0"),
-    envs_per_actor=ENVS,
-    batch_steps=40,
-    segment_steps=0,
-    seed=1,
-    on_stop="keep",
-    lease_seconds=LEASE_SECONDS,
-    stop_grace_seconds=GRACE_SECONDS,
-)
+from dppo.protocol.messages import Rollout, Who
 
 
 class SimulatedLearner(RelayedNetwork):
@@ -56,7 +43,8 @@ class SimulatedLearner(RelayedNetwork):
         self.staleness: list[int] = []  # the most in each batch
         self.ever_trained: set[Identity] = set()
         self.books = Books()
-        self.checkpoints: list[tuple[str, Books]] = []
+        self.checkpoints: list[tuple[str, bytes, Books]] = []
+        self.kept_batches = 0  # by a learner that was killed, and taken over by the next one
         self.notes: list[str] = []
         self.kicked: list[bytes] = []
         self.sent: list[Send] = []  # by this learner
@@ -68,7 +56,8 @@ class SimulatedLearner(RelayedNetwork):
         self.versions: list[int] = []  # published, by any learner
         self.handed: list[Received] = []  # to the trainer, when the batch was full and all had stopped
         self._watermarks: dict[Incarnation, int] = {}
-        self.checkpoints.append((json.dumps(_state(Ledger(), 0, (0, 0))), Books()))
+        self._kept: list[Identity] = []  # steps that the checkpoint had in hand
+        self.checkpoints.append((json.dumps(_state(Ledger(), 0, (0, 0))), b"", Books()))
         self.start_learner()
 
     @property
@@ -84,11 +73,12 @@ class SimulatedLearner(RelayedNetwork):
         if torn_bytes and self.journal:
             self.journal[-1] = self.journal[-1][:-torn_bytes]
             self._journal_is_torn()
-        text, books = self.checkpoints[checkpoint]
+        text, in_hand, books = self.checkpoints[checkpoint]
         state = json.loads(text)
         self.term += 1
         ledger = Ledger.from_state(state["ledger"])
-        ledger.drop_pending("learner_crash")
+        kept = unpack_batches(SPEC, in_hand, state["version"], self.settings.max_staleness)
+        ledger.keep_pending(kept.waiting)
         number, steps = state["journal"]
         behind = [record for content in self.journal for record in unpack(content) if record.number >= number]
         holes = holes_between(number, steps, behind, self.journal_end)
@@ -96,12 +86,15 @@ class SimulatedLearner(RelayedNetwork):
         self.version = max(state["version"], replayed.version)
         slots = SlotTable(self.term, limit=self.settings.slots)
         settings = replace(self.settings, term=self.term, former_terms=frozenset(self.former_terms))
-        self.learner = LearnerSession(settings, ledger, slots)
+        self.learner = new_session(settings, ledger, slots, None, kept, None)
+        self.kept_batches += len(kept.batches)
+        self._kept = [number for batch in kept.batches for of, _ in batch for number in numbers_of(of.segment)]
+        self.ever_trained -= set(self._kept)  # with weights that are gone
         self.former_terms.add(self.term)
         self.sent = []
         self._withdrawn = Withdrawn()
         self.books = copy.deepcopy(books)
-        self.books.drop_pending("learner_crash")
+        self.books.drop_pending("learner_crash", but=self._kept)
         for record in behind:
             disposal = self.disposals[record.number]
             if disposal is not None and disposal.incarnation not in ledger.ended:  # the checkpoint has its last word
@@ -161,7 +154,8 @@ class SimulatedLearner(RelayedNetwork):
         """Keep the state that learner/storage/checkpointer.py keeps."""
         assert self.learner is not None
         state = _state(self.learner.ledger, self.version, self.journal_end)
-        self.checkpoints.append((json.dumps(state), copy.deepcopy(self.books)))
+        kept = pack_batches(SPEC, in_hand_of(self.learner.cycle))
+        self.checkpoints.append((json.dumps(state), kept, copy.deepcopy(self.books)))
 
     def train(self) -> None:
         """Take the trainer's turn: the first policy, or an update on a full batch and the policy that follows."""
@@ -183,6 +177,8 @@ class SimulatedLearner(RelayedNetwork):
             assert not self.ever_trained & set(numbers), "a step is trained on twice"
             for number in numbers:
                 term, version = self.sampled[number]
+                if number in self._kept:  # of an earlier term: under another number of the same weights
+                    term, version = self.term, received.version
                 age = self.version - version if term == self.term else -1
                 assert 0 <= age <= self.settings.max_staleness, f"{number} is trained on off policy"
             self.ever_trained.update(numbers)

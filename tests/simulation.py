@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from simulated_actor import Process
-from simulated_learner import ROUND_SECONDS, SimulatedLearner
+from simulated_learner import SimulatedLearner
+from simulated_settings import ROUND_SECONDS
 
 from dppo.actor.session.states import State
 from dppo.learner.session.phases import Phase

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_actor import SPEC
-from simulated_learner import RUN_ID
+from simulated_settings import RUN_ID
 from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.flow_control import CREDIT
@@ -21,9 +21,10 @@ from dppo.learner.session.slots import SlotTable
 from dppo.learner.storage.journal_records import Entry, unpack
 from dppo.learner.storage.journal_replay import replay
 from dppo.protocol import PROTOCOL_VERSION
+from dppo.protocol.account import Account
 from dppo.protocol.codec import decode_from_actor
 from dppo.protocol.errors import HostileError, ProtocolError
-from dppo.protocol.ledger import Account, Ledger, imbalance
+from dppo.protocol.ledger import Ledger, imbalance
 from dppo.protocol.messages import Bye, EnvFault, Have, Hello, Ping, Rollout, Stopped, Tally, TimeShares
 from dppo.protocol.specs import spec_hash
 

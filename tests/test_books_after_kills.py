@@ -2,7 +2,7 @@
 
 import pytest
 from simulated_actor import Process
-from simulated_learner import LEASE_SECONDS
+from simulated_settings import LEASE_SECONDS
 from simulation import Simulation, learner_of, running
 
 

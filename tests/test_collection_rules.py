@@ -11,7 +11,7 @@ from dppo.learner.session.collection_rule import CollectionRule, Minimum, collec
 from dppo.learner.session.even_shares import EvenShares
 from dppo.learner.session.records import Note, Peer, PeerKey, Quota, Settings
 from dppo.learner.session.slots import Slots
-from dppo.protocol.ledger import Account
+from dppo.protocol.account import Account
 from dppo.protocol.messages import EnvSettings
 from dppo.protocol.rollout import Segment
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import zmq
 from conversations import hello
-from simulated_learner import SETTINGS
+from simulated_settings import SETTINGS
 from test_ingress_guard import PING, Bench
 from test_relayed_actors import ONE, OTHER, RELAY, RELAY_HELLO, session_for
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from simulated_actor import ENVS, Process
-from simulated_learner import LEASE_SECONDS
+from simulated_settings import LEASE_SECONDS
 from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.phases import Phase

@@ -10,7 +10,7 @@ from conversations import hello
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards import fast_first
-from simulated_learner import SETTINGS
+from simulated_settings import SETTINGS
 from simulation import Simulation, learner_of, running
 
 from dppo.learner.session import policy_fetches as fetches

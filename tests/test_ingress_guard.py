@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 import zmq
 from simulated_actor import SPEC
-from simulated_learner import RUN_ID, SETTINGS
+from simulated_settings import RUN_ID, SETTINGS
 
 from dppo.learner.session.byte_budget import Budget
 from dppo.learner.session.flow_control import CREDIT, LEAST_TOTAL_BYTES, UNKNOWN_PEER_BYTES

@@ -6,7 +6,7 @@ import pytest
 from conversations import deliver, hear
 from shards import fast_first
 from simulated_actor import Process
-from simulated_learner import GRACE_SECONDS
+from simulated_settings import GRACE_SECONDS
 from simulation import Simulation, learner_of, running
 
 from dppo.learner.collect_checks import RuleName

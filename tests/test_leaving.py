@@ -1,7 +1,7 @@
 """A learner that goes while its run goes on, and processes that come and go under the same names."""
 
 import pytest
-from simulated_learner import LEASE_SECONDS
+from simulated_settings import LEASE_SECONDS
 from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State

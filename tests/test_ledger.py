@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dppo.protocol.ledger import MAX_ENDED, OF_ANOTHER_START, Account, DropReason, Ledger, imbalance
+from dppo.protocol.account import OF_ANOTHER_START, Account, DropReason
+from dppo.protocol.ledger import MAX_ENDED, Ledger, imbalance
 from dppo.protocol.messages import Tally
 
 A, B = b"incarn-a", b"incarn-b"

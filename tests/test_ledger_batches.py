@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.phases import Phase
-from dppo.protocol.ledger import Account, Ledger, imbalance
+from dppo.protocol.account import Account
+from dppo.protocol.ledger import Ledger, imbalance
 
 NAMES = (b"incarn-a", b"incarn-b", b"incarn-c")
 names = st.sampled_from(NAMES)

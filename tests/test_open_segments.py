@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 from simulated_actor import ENVS, Process
-from simulated_learner import SETTINGS
+from simulated_settings import SETTINGS
 from simulation import Simulation, learner_of, running
 
 from dppo.learner.config import CollectConfig, EnvConfig, LearnerConfig, PpoConfig

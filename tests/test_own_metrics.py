@@ -19,7 +19,7 @@ from dppo.learner.config import EnvConfig, LearnerConfig
 from dppo.learner.run_config import RunConfig
 from dppo.learner.session.rollout_validation import check_segment
 from dppo.learner.session.settings import session_settings, why_not_trained
-from dppo.learner.storage.checkpointer import Progress
+from dppo.learner.storage.progress import Progress
 from dppo.learner.storage.run_directory import StartIdentity
 from dppo.learner.storage.summary import summary
 from dppo.learner.telemetry.episode_stats import EpisodeWindow

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conversations import hello
 from simulated_actor import SPEC
-from simulated_learner import SETTINGS
+from simulated_settings import SETTINGS
 
 from dppo.actor.session.actions import Connect, Exit, MakeEnvironments, Note, Send
 from dppo.actor.session.redirects import MOST_REDIRECTS, RETURN_SECONDS, Redirects

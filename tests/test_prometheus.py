@@ -28,8 +28,8 @@ from dppo.learner.telemetry.timings import Timings
 from dppo.local import metrics_http
 from dppo.local.drawing_thread import Screen
 from dppo.local.metrics_server import serving_metrics
+from dppo.protocol.account import DropReason
 from dppo.protocol.errors import UsageError
-from dppo.protocol.ledger import DropReason
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 FULL = msgspec.structs.replace(

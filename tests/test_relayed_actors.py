@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from conversations import down, hear, hello
 from simulated_actor import ENVS
-from simulated_learner import SETTINGS
+from simulated_settings import SETTINGS
 from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State

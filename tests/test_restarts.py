@@ -12,6 +12,7 @@ from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops
 from dppo.learner.failpoints import POINTS, VARIABLE
 from dppo.learner.signals import UPDATE_SECONDS
 from dppo.learner.storage.audit import audit
+from dppo.learner.storage.checkpoint import newest
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 
@@ -98,6 +99,21 @@ def test_a_learner_killed_before_its_newest_version_is_in_a_checkpoint_loses_one
 @pytest.mark.parametrize("point", [point for point in POINTS if point != "after-publish"])
 def test_a_learner_killed_at_a_named_place_loses_one_update_at_most_and_no_step(cluster: Cluster, point: str) -> None:
     kill_at(cluster, point)
+
+
+@pytest.mark.slow
+def test_what_a_checkpoint_has_in_hand_is_trained_on_after_a_kill(cluster: Cluster) -> None:
+    arguments = ("--collect.max-staleness", "1", "--run.checkpoint-seconds", "0")
+    first = cluster.learner(*arguments, **{VARIABLE: "after-checkpoint-rename:4"})
+    actors = [cluster.actor("a"), cluster.actor("b")]
+    cluster.place.ends(first, code=-signal.SIGKILL)
+    saved = newest(cluster.files.path / "checkpoints", print)
+    assert saved is not None
+    again = cluster.learner(*arguments)
+    cluster.place.until(lambda: resumed_after(again), "it resumes", during=again)
+    assert ("steps that were in hand go into the next updates" in again.said()) == bool(saved.in_hand)
+    finish(cluster, again, *actors)
+    assert drops(cluster.files.ledger()).keys() <= {"learner_crash", "stale", "shutdown"}
 
 
 @pytest.mark.thin(2)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from counting import ID, law
 from graphs import categorical_graph
-from simulated_learner import GRACE_SECONDS, LEASE_SECONDS, RUN_ID
+from simulated_settings import GRACE_SECONDS, LEASE_SECONDS, RUN_ID
 
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.session import ActorSession

@@ -2,7 +2,7 @@
 
 from conversations import hear, only_pings_arrive, up
 from simulated_actor import ENVS, Process
-from simulated_learner import GRACE_SECONDS, LEASE_SECONDS, ROUND_SECONDS
+from simulated_settings import GRACE_SECONDS, LEASE_SECONDS, ROUND_SECONDS
 from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.session import DRAIN_SECONDS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conversations import deliver, down, hear, hello, up
 from simulated_actor import ENVS, SPEC
-from simulated_learner import LEASE_SECONDS, RUN_ID
+from simulated_settings import LEASE_SECONDS, RUN_ID
 from simulation import Simulation, learner_of, running, welcomes
 
 from dppo.actor.session.actions import Exit as ExitAction

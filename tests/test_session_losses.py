@@ -2,7 +2,7 @@
 
 import pytest
 from conversations import deliver, down, fill_batch, hear, hello, up
-from simulated_learner import LEASE_SECONDS, ROUND_SECONDS
+from simulated_settings import LEASE_SECONDS, ROUND_SECONDS
 from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State

@@ -5,7 +5,7 @@ import math
 import pytest
 from conversations import deliver, down, fill_batch, hear, up
 from simulated_actor import ENVS
-from simulated_learner import GRACE_SECONDS, ROUND_SECONDS
+from simulated_settings import GRACE_SECONDS, ROUND_SECONDS
 from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.actions import Note, Reconnect

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from conversations import deliver, down, fill_batch, hear, up
 from simulated_actor import Process, numbers_of
-from simulated_learner import GRACE_SECONDS
+from simulated_settings import GRACE_SECONDS
 from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State

@@ -12,7 +12,7 @@ from conversations import deliver, hear
 from hypothesis import given
 from hypothesis import strategies as st
 from simulated_actor import SPEC
-from simulated_learner import RUN_ID, SETTINGS
+from simulated_settings import RUN_ID, SETTINGS
 from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.actions import Exit

@@ -8,7 +8,7 @@ import pytest
 from begun_runs import begin, config, refused
 from snapshots import snapshot
 
-from dppo.learner.storage.checkpointer import Progress, over_because
+from dppo.learner.storage.progress import Progress, over_because
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.storage.settings_history import KeptSettings, Moment, has_begun, keep_settings
 from dppo.local.launching import checked, refuse_root, with_run

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from simulated_actor import Process, numbers_of
-from simulated_learner import GRACE_SECONDS
+from simulated_settings import GRACE_SECONDS
 from simulation import Simulation, learner_of
 
 from dppo.actor.envs.make import make_environments

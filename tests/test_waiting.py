@@ -3,7 +3,7 @@
 import re
 
 from simulated_actor import Process
-from simulated_learner import GRACE_SECONDS, LEASE_SECONDS
+from simulated_settings import GRACE_SECONDS, LEASE_SECONDS
 from simulation import Simulation, learner_of, running
 
 from dppo.actor.session.states import State

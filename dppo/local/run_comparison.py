@@ -16,7 +16,7 @@ import msgspec
 
 from dppo.learner.config import MAY_CHANGE, LearnerConfig
 from dppo.learner.storage.checkpoint_format import newest_state
-from dppo.learner.storage.checkpointer import Progress, over_because
+from dppo.learner.storage.progress import Progress, over_because
 from dppo.learner.storage.settings_history import Change, KeptSettings, has_begun
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.protocol.errors import UsageError

@@ -11,8 +11,8 @@ from rich.table import Table
 from dppo.fitted_text import fitted
 from dppo.learner.storage.audit import Audit, audit
 from dppo.local.run_summary import ledger_text
+from dppo.protocol.account import Account
 from dppo.protocol.errors import DppoError
-from dppo.protocol.ledger import Account
 from dppo.watch.run_list import check_run
 
 REASONS = "dropped as"

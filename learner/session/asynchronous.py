@@ -17,6 +17,7 @@ from dppo.learner.session.phases import Event, Phase
 from dppo.learner.session.records import Action, Note, Peer, Settings
 from dppo.learner.session.shares import known_quotas
 from dppo.learner.session.stop_answers import LOADING_SECONDS
+from dppo.learner.storage.kept_batches import KeptBatches
 from dppo.protocol.messages import Have
 
 GOING_ON = (Phase.COLLECTING, Phase.STOPPING, Phase.UPDATING)
@@ -33,6 +34,7 @@ class AsynchronousCycle(CollectionCycle):
         self._most = settings.max_staleness
         self._batches = deque([self.batch])  # the front one is trained on next; `batch` is the one that is filled
         self._taken: BatchInHand | None = None
+        self._kept_version = 0  # of the checkpoint whose batches these are, until a policy is published
         self._late: list[Peer] = []  # STOPPING: among them are all that may still deliver what is too old afterwards
         self._oldest = 0  # STOPPING: version that is not too old afterwards
         self._notes: list[Action] = []  # for the next tick
@@ -45,8 +47,8 @@ class AsynchronousCycle(CollectionCycle):
 
     @property
     def taken(self) -> BatchInHand:
-        """The batch that an update is made of, once the phase is UPDATING."""
-        return self._taken or self.batch
+        """The batch that an update is made of, once the phase is UPDATING; an empty one before the first."""
+        return self._taken or BatchInHand(0)
 
     @property
     def in_hand(self) -> list[BatchInHand]:
@@ -57,6 +59,25 @@ class AsynchronousCycle(CollectionCycle):
     def bytes_in_hand(self) -> int:
         """Bytes of all batches, the one included that is trained on."""
         return sum(batch.bytes for batch in self.in_hand)
+
+    def take_over(self, kept: KeptBatches) -> None:
+        """Go on with the batches that a checkpoint kept, before the first policy is published."""
+        if not kept.batches:
+            return
+        self._kept_version = kept.version
+        self._batches = deque(BatchInHand(number) for number in range(1, len(kept.batches) + 1))
+        self.batch = self._batches[-1]
+        for batch, rollouts in zip(self._batches, kept.batches, strict=True):
+            for received, size in rollouts:
+                batch.add(received, size)
+
+    def begin_collecting(self, version: int, graph: bytes, now: float) -> list[Action]:
+        """Make this policy the current one. The first one has the weights of the checkpoint, under another number."""
+        if self._kept_version:
+            for batch in self._batches:
+                batch.renumber(version - self._kept_version)
+            self._kept_version = 0
+        return super().begin_collecting(version, graph, now)
 
     def _most_place(self, version: int) -> int:
         """Return the last place among the batches for steps of that version; below 0: there is none."""
@@ -193,3 +214,16 @@ class AsynchronousCycle(CollectionCycle):
         """Discard what was collected and not trained on."""
         self.batch = BatchInHand(self.batch.number + 1)
         self._batches, self._taken = deque([self.batch]), None
+
+
+def in_hand(cycle: CollectionCycle) -> tuple[tuple[Received, ...], ...]:
+    """Return the batches that a checkpoint keeps: none where actors stop, for it is written before the next begins."""
+    if not isinstance(cycle, AsynchronousCycle):
+        return ()
+    return tuple(tuple(batch.rollouts) for batch in cycle.in_hand)
+
+
+def take_over(cycle: CollectionCycle, kept: KeptBatches) -> None:
+    """Go on with what a checkpoint kept, before the first policy is published; the ledger has it already."""
+    if isinstance(cycle, AsynchronousCycle):
+        cycle.take_over(kept)

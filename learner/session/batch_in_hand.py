@@ -1,6 +1,7 @@
 """The batch that is being collected, and how large it is. Part of the session, without I/O."""
 
 from collections import Counter
+from dataclasses import replace
 
 from dppo.learner.ppo.batch import Received
 from dppo.learner.session.records import Action, Note
@@ -24,6 +25,10 @@ class BatchInHand:
         self.steps += received.segment.steps
         self.bytes += size
         self._bytes[received.incarnation] += size
+
+    def renumber(self, by: int) -> None:
+        """Count the versions of what is in it from another one on."""
+        self.rollouts = [replace(received, version=received.version + by) for received in self.rollouts]
 
     def withdraw(self, incarnation: bytes) -> list[Received]:
         """Take out all of that incarnation, and return it."""

@@ -6,7 +6,8 @@ can. An owner is known for as long as its account is open, OWNED_SECONDS at most
 """
 
 from dppo.learner.session.admission import of_another_token, to_be_proven
-from dppo.protocol.ledger import Account, Ledger
+from dppo.protocol.account import Account
+from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import Hello, Reject
 
 MAX_CHALLENGES = 4096

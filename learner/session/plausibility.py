@@ -7,8 +7,9 @@ far, or FORGOTTEN_STEPS. What goes beyond is not booked.
 
 from dppo.learner.session.flow_control import CREDIT
 from dppo.learner.session.records import Settings
+from dppo.protocol.account import Account
 from dppo.protocol.errors import HostileError
-from dppo.protocol.ledger import Account, Ledger
+from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import Hello, Rollout, Tally
 
 FORGOTTEN_STEPS = 2**20

@@ -9,7 +9,7 @@ from dppo.learner.collect_checks import RuleName
 from dppo.learner.session.flow_control import CREDIT, CREDIT_GOING_ON
 from dppo.learner.session.slots import Slots
 from dppo.learner.storage.journal_records import Entry
-from dppo.protocol.ledger import Account
+from dppo.protocol.account import Account
 from dppo.protocol.messages import EnvSettings, FromLearner, TimeShares
 from dppo.protocol.rollout import Blob
 from dppo.protocol.specs import Spec

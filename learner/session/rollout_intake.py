@@ -13,8 +13,8 @@ from dppo.learner.session.records import Action, Peer, Send, Settings
 from dppo.learner.session.rollout_validation import Unusable, checked_segment
 from dppo.learner.session.run_histories import Histories
 from dppo.learner.storage.journal_records import Entry
+from dppo.protocol.account import DropReason
 from dppo.protocol.errors import HostileError, ProtocolError
-from dppo.protocol.ledger import DropReason
 from dppo.protocol.limits import SEGMENT_BYTES
 from dppo.protocol.messages import Nack, Rollout
 from dppo.protocol.rollout import Blob, most_rows

@@ -22,8 +22,9 @@ from dppo.learner.session.slots import SlotTable
 from dppo.learner.session.together import Together
 from dppo.learner.session.wait_report import WaitReporter
 from dppo.learner.storage.journal_records import Entry
+from dppo.protocol.account import DropReason
 from dppo.protocol.errors import HostileError, ProtocolError
-from dppo.protocol.ledger import DropReason, Ledger
+from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import (
     Bye,
     EnvFault,
@@ -286,8 +287,7 @@ class LearnerSession:
 
     def _credit_withheld(self, peer: Peer) -> list[Action]:
         """Grant what was withheld, once there is room again, or the peer has the newest policy."""
-        is_missing = is_due(peer, self.cycle.snapshot.version, most=self.settings.credit)
-        return [self.rollouts.ack(peer)] if is_missing else []
+        return [self.rollouts.ack(peer)] if is_due(peer, self.cycle.snapshot.version, most=self.settings.credit) else []
 
     def _bye(self, peer: Peer, bye: Bye, now: float) -> list[Action]:
         self._observe(peer, bye.tally)

@@ -5,8 +5,8 @@ from typing import Any
 
 from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
 from dppo.learner.session.session import LearnerSession
+from dppo.protocol.account import DropReason
 from dppo.protocol.errors import ProtocolError
-from dppo.protocol.ledger import DropReason
 from dppo.protocol.messages import EnvFault, FromActor, Hello, RelayHello
 from dppo.protocol.rollout import Blob
 from dppo.protocol.specs import Spec

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from dppo.learner.ppo.batch import Received
 from dppo.learner.storage.journal import Position
 from dppo.protocol.joint_ledger import joint
 
@@ -15,6 +16,7 @@ class Books:
     journal: Position  # entries behind it are not in the ledger
     newest_crash: str = ""  # of an environment, with its actor
     environments: int = 0  # that were stepped at once, at most
+    in_hand: tuple[tuple[Received, ...], ...] = ()  # by batch, under collect.max_staleness
     others: tuple["Books", ...] = ()  # of learners of rank 1 and up, where there are several
 
     def of_all(self) -> "Books":

@@ -39,6 +39,7 @@ from dppo.learner.storage.checkpoint_format import (
 from dppo.protocol.errors import CheckpointError
 
 BEST_FILE = "best.json"
+IN_HAND = "in_hand"  # a tensor of bytes beside the trainer's: covered by the same digest, renamed at the same moment
 
 # dtypes that NumPy has as well: bfloat16 and the like it has not
 _OF_NUMPY = frozenset({torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool})
@@ -55,6 +56,7 @@ class Checkpoint:
     update: int
     tensors: dict[str, torch.Tensor]  # on the CPU, bit-exact as saved
     state: dict[str, Any]  # plain JSON values, as saved
+    in_hand: bytes = b""  # batches, as learner/storage/kept_batches.py packs them
 
 
 def blob_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
@@ -64,6 +66,11 @@ def blob_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
         return safetensors.torch.save(own)
     # the same bytes in a quarter of the time, which training waits for after every update
     return safetensors.numpy.save({name: tensor.numpy() for name, tensor in own.items()})
+
+
+def with_batches(tensors: Mapping[str, torch.Tensor], in_hand: bytes) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint that also keeps batches in hand."""
+    return {**tensors, **({IN_HAND: torch.frombuffer(bytearray(in_hand), dtype=torch.uint8)} if in_hand else {})}
 
 
 def save(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> Path:
@@ -130,7 +137,9 @@ def read(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {why}. Restore it from a copy or delete it."
         ) from error
-    return Checkpoint(path, document["update"], tensors, document["state"])
+    in_hand = tensors.pop(IN_HAND, None)
+    kept = b"" if in_hand is None else in_hand.numpy().tobytes()
+    return Checkpoint(path, document["update"], tensors, document["state"], kept)
 
 
 def newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | None:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dppo.learner.config import LearnerConfig, RunConfig
+from dppo.learner.config import LearnerConfig
 from dppo.learner.storage.books import Books
 from dppo.learner.storage.checkpoint_format import read_document
 from dppo.learner.storage.journal import Behind, Journal, Position, entries_behind
 from dppo.learner.storage.journal_replay import replay
+from dppo.learner.storage.kept_batches import KeptBatches, pack_batches, unpack_batches
 from dppo.learner.storage.network_record import record
+from dppo.learner.storage.progress import Progress, is_solved
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.log_backoff import LogBackoff
@@ -23,6 +25,8 @@ from dppo.protocol.ledger import Ledger
 from dppo.protocol.specs import Spec
 
 if TYPE_CHECKING:
+    import torch
+
     from dppo.learner.ppo.trainer import Trainer
     from dppo.learner.storage.checkpoint import Checkpoint
 
@@ -30,40 +34,6 @@ log = logging.getLogger("dppo.learner")
 
 RECENT_COUNT = 8
 MOST_FILES = 256  # of the journal, kept for the best checkpoint: 220 MB; what is beyond would be missed, and logged
-
-
-@dataclass
-class Progress:
-    """Counters of a run, as they go into checkpoints."""
-
-    updates: int = 0
-    version: int = 0
-    steps: int = 0  # trained
-    trained_seconds: float = 0.0  # of all starts together, up to this one
-    outliers: int = 0  # absurd numbers in what was trained on
-    steps_left_out: int = 0  # of `steps`: not trained on, because no policy gave them
-    solved_steps: int | None = None
-    solved_seconds: float | None = None  # as trained_seconds
-    solved_return: float | None = None  # the target that was reached then
-    first_step_seconds: float | None = None  # of the first start: from its launch to the first accepted rollout
-    best_mean_return: float | None = None  # of policy-best.onnx
-    best_update: int = 0
-
-
-def over_because(progress: Progress, run: RunConfig) -> str:
-    """Return why a run that has come so far is over, "" if it is not."""
-    if run.target_return is not None and run.stop_at_target and is_solved(progress, run.target_return):
-        return f"solved: mean return of {run.return_window} episodes reached {run.target_return:g}"
-    if progress.steps >= run.total_steps:
-        return f"{progress.steps:,} of {run.total_steps:,} steps are done"
-    return ""
-
-
-def is_solved(progress: Progress, target: float) -> bool:
-    """Whether the run has reached this target, or a higher one."""
-    if progress.solved_steps is None:
-        return False
-    return progress.solved_return is None or progress.solved_return >= target
 
 
 @dataclass(frozen=True)
@@ -77,6 +47,7 @@ class Resumed:
     checkpoint: "Checkpoint | None"
     behind: Behind  # of the journal
     state: dict[str, Any] | None  # of the checkpoint that was found, whatever is used of it
+    in_hand: KeptBatches = KeptBatches()
 
     @property
     def saved_update(self) -> int | None:
@@ -105,7 +76,7 @@ def resumed_from(
 ) -> Resumed:
     """Return what a checkpoint's state and the journal in the directory make. Raises as `resume`."""
     progress, episodes, ledger = Progress(), EpisodeWindow(config.run.return_window), Ledger()
-    spec, position = None, Position(0, 0)
+    spec, position, in_hand = None, Position(0, 0), KeptBatches()
     if state is not None:
         if state["env"] != config.env.id:
             raise UsageError(
@@ -122,11 +93,13 @@ def resumed_from(
             progress.solved_steps = progress.solved_seconds = progress.solved_return = None
         episodes = EpisodeWindow.from_dict(config.run.return_window, state["episodes"])
         ledger = Ledger.from_state(state["ledger"])
-        ledger.drop_pending("learner_crash")  # accepted after the last update that the checkpoint knows
         if progress.updates:
             spec = msgspec.convert(state["spec"], Spec)
         else:
             checkpoint = None  # nothing was trained on: the next actors say which spaces the run has
+        if spec is not None and checkpoint is not None:
+            in_hand = _in_hand(spec, checkpoint, progress.version, config)
+        ledger.keep_pending(in_hand.waiting)  # the others were accepted after the last update that it knows
         position = Position.of(state.get("journal", (0,)))
         log.info("resuming %s after update %d (%s steps)", directory.path, progress.updates, f"{progress.steps:,}")
     try:
@@ -140,7 +113,16 @@ def resumed_from(
     progress.version = max(progress.version, replayed.version)  # what a dead learner published is not published again
     if replayed.rollouts:
         log.info("%d steps of %d rollouts had gone to a learner that died; booked", replayed.steps, replayed.rollouts)
-    return Resumed(progress, episodes, ledger, spec, checkpoint, behind, state)
+    return Resumed(progress, episodes, ledger, spec, checkpoint, behind, state, in_hand)
+
+
+def _in_hand(spec: Spec, checkpoint: "Checkpoint", version: int, config: LearnerConfig) -> KeptBatches:
+    """Return the batches that the checkpoint keeps, as far as they may be trained on."""
+    kept = unpack_batches(spec, checkpoint.in_hand, version, config.collect.max_staleness)
+    steps = sum(counter.total() for counter in kept.waiting.values())
+    if steps:
+        log.info("%s steps that were in hand go into the next updates", f"{steps:,}")
+    return kept
 
 
 def _report(path: Path, behind: Behind, found: int) -> None:
@@ -176,6 +158,13 @@ class Content:
     episodes: EpisodeWindow
     spec: Spec | None
     books: Books
+
+
+def _tensors(content: Content) -> "dict[str, torch.Tensor]":
+    from dppo.learner.storage.checkpoint import with_batches
+
+    kept = b"" if content.spec is None else pack_batches(content.spec, content.books.in_hand)
+    return with_batches(content.trainer.tensors(), kept)
 
 
 class Saver:
@@ -218,7 +207,7 @@ class Saver:
 
         self._recent_at = now
         try:
-            tensors = content.trainer.tensors()
+            tensors = _tensors(content)
             save_recent(self._directory.checkpoints, content.progress.updates, tensors, self._state(content, now))
         except CheckpointError as error:
             self._failures.failed("the recent checkpoint", error)
@@ -238,7 +227,7 @@ class Saver:
         self._lasting_at = now
         checkpoints, update = self._directory.checkpoints, content.progress.updates
         try:
-            save(checkpoints, update, content.trainer.tensors(), self._state(content, now))
+            save(checkpoints, update, _tensors(content), self._state(content, now))
             self._files.append(content.books.journal.file)
             mean = content.episodes.mean_return if content.episodes.is_full else None
             best = offer_best(checkpoints, update, mean)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from dppo.protocol.account import Account, DropReason
 from dppo.protocol.errors import UsageError
-from dppo.protocol.ledger import Account, DropReason
 
 Kind = Literal[
     "accepted",  # a rollout is in the learner's memory

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import get_args
 
 from dppo.learner.storage.journal_records import Entry, Record
-from dppo.protocol.ledger import DropReason, Ledger
+from dppo.protocol.account import DropReason
+from dppo.protocol.ledger import Ledger
 from dppo.protocol.messages import Tally
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dppo.learner.config import LearnerConfig
-from dppo.learner.storage.checkpointer import Progress
+from dppo.learner.storage.progress import Progress
 from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings

@@ -12,8 +12,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from dppo.learner.telemetry.status import OWN_METRICS, ActorStatus, Status
+from dppo.protocol.account import DropReason
 from dppo.protocol.actor_names import host_of, in_order
-from dppo.protocol.ledger import DropReason
 
 MOST_ACTORS = 200  # with series of their own, 10 each
 STATES = ("joining", "running", "stopped", "silent", "gone")

@@ -22,8 +22,8 @@ from dppo.learner.storage.journal_records import Entry
 from dppo.learner.telemetry.status import Status
 from dppo.learner.transport.authenticator import TokenAuthenticator
 from dppo.learner.transport.ingress_guard import IngressGuard
+from dppo.protocol.account import DropReason
 from dppo.protocol.codec import encode, enveloped
-from dppo.protocol.ledger import DropReason
 from dppo.protocol.process.heartbeat_file import HealthFile
 from dppo.protocol.specs import Spec
 from dppo.protocol.transport.router import Router

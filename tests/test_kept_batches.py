@@ -1,0 +1,151 @@
+"""Batches in hand when a learner dies: a checkpoint keeps them, and the next learner trains on them."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from simulated_actor import SPEC, numbers_of
+from simulated_settings import ROUND_SECONDS
+from simulation import Simulation, learner_of, running
+
+from dppo.learner.ppo.batch import Received
+from dppo.learner.session.asynchronous import in_hand
+from dppo.learner.session.phases import Phase
+from dppo.learner.storage import checkpoint, kept_batches
+from dppo.learner.storage.kept_batches import pack_batches, unpack_batches
+from dppo.protocol.errors import ProtocolError
+from dppo.protocol.ledger import Ledger
+
+BATCH_STEPS = 40
+MOST = 2
+
+
+@pytest.fixture
+def world() -> Iterator[Simulation]:
+    """A learner with all its batches full, which trains on the first of them."""
+    with Simulation(batch_steps=BATCH_STEPS, max_staleness=MOST) as made:
+        actors = running(made, "a", "b")
+        for _ in range(150):
+            for actor in actors:
+                made.step(actor)
+            made.exchange()
+        assert learner_of(made).cycle.phase is Phase.UPDATING
+        assert len(in_hand(learner_of(made).cycle)) == 1 + MOST
+        yield made
+
+
+def until_updating(world: Simulation) -> None:
+    """Let time pass until a batch is trained on; nobody steps."""
+    for _ in range(100):
+        if learner_of(world).cycle.phase is Phase.UPDATING:
+            return
+        world.exchange()
+        world.pass_time(ROUND_SECONDS)
+    raise AssertionError(f"still {learner_of(world).cycle.phase}")
+
+
+def arrays_of(received: Received) -> dict[str, Any]:
+    return {name: array for name, array in dataclasses.asdict(received.segment).items() if name != "counts"}
+
+
+def test_what_is_kept_is_what_was_accepted_to_the_bit(world: Simulation) -> None:
+    before = in_hand(learner_of(world).cycle)
+    kept = unpack_batches(SPEC, pack_batches(SPEC, before), world.version, MOST)
+    assert len(kept.batches) == len(before)
+    for batch, expected in zip(kept.batches, before, strict=True):
+        for (received, size), of in zip(batch, expected, strict=True):
+            assert size == len(kept_batches.pack(SPEC, of.segment))
+            assert dataclasses.replace(received, segment=of.segment) == of
+            for name, array in arrays_of(of).items():
+                np.testing.assert_equal(arrays_of(received)[name], array)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"\x91\x91\x93\xa1a", b"\x81\xa1a\x01"])
+def test_bytes_that_are_no_batches_are_named(content: bytes) -> None:
+    with pytest.raises(ProtocolError, match="batches in hand cannot be read"):
+        unpack_batches(SPEC, content, 3, MOST)
+
+
+def test_what_would_be_too_old_by_new_settings_is_not_kept(world: Simulation) -> None:
+    content = pack_batches(SPEC, in_hand(learner_of(world).cycle))
+    batches = in_hand(learner_of(world).cycle)
+    ages = [[world.version + place - of.version for of in batch] for place, batch in enumerate(batches)]
+    for most in (0, 1, MOST):
+        kept = unpack_batches(SPEC, content, world.version, most).batches
+        assert len(kept) == (0 if not most else next((i for i, of in enumerate(ages) if max(of) > most), len(ages)))
+
+
+def test_more_than_a_checkpoint_takes_is_not_kept(world: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = in_hand(learner_of(world).cycle)
+    size = sum(len(kept_batches.pack(SPEC, of.segment)) for batch in batches for of in batch)
+    monkeypatch.setattr(kept_batches, "MOST_BYTES", size)
+    assert pack_batches(SPEC, batches)
+    monkeypatch.setattr(kept_batches, "MOST_BYTES", size - 1)
+    assert pack_batches(SPEC, batches) == b""
+    assert pack_batches(SPEC, [[], []]) == b""
+
+
+@pytest.mark.parametrize("trained_meanwhile", [0, 2])
+def test_a_learner_that_follows_a_killed_one_trains_on_what_was_in_hand(
+    world: Simulation, trained_meanwhile: int
+) -> None:
+    """Also on what the killed one had trained on after its checkpoint, for those weights are gone."""
+    batches = in_hand(learner_of(world).cycle)
+    steps = {number for batch in batches for of in batch for number in numbers_of(of.segment)}
+    ages = [[world.version + place - of.version for of in batch] for place, batch in enumerate(batches)]
+    world.checkpoint()
+    for _ in range(trained_meanwhile):
+        world.train()
+    for actor in list(world.living):
+        world.kill(actor)
+    world.crash_learner()
+    world.start_learner()
+    assert {number for number, place in world.books.place.items() if place == "pending"} == steps
+    world.check()
+    world.start("c")  # from it the learner knows the spaces
+    for _ in range(10):
+        world.exchange()
+        world.pass_time(ROUND_SECONDS)
+    assert learner_of(world).cycle.phase is Phase.WAITING
+    updates, trained = world.updates, world.ever_trained.copy()
+    world.train()  # the first policy: weights of the checkpoint, under a number behind what was published
+    for expected in ages:
+        until_updating(world)
+        version = learner_of(world).cycle.snapshot.version
+        assert [version - of.version for of in world.handed] == expected, "no older than before the kill"
+        world.train()
+        world.check()
+    assert world.updates == updates + 1 + MOST
+    assert world.ever_trained - trained == steps
+    assert learner_of(world).ledger.total().dropped["learner_crash"] == 0
+
+
+def test_a_ledger_keeps_what_it_is_told_to_and_drops_the_rest() -> None:
+    ledger = Ledger()
+    for incarnation, steps in ((b"a", 10), (b"b", 7)):
+        ledger.open(incarnation, incarnation.decode()).accept(1, steps, batch=4)
+    saved = Ledger.from_state(ledger.to_state())
+    saved.keep_pending({b"a": Counter({1: 6, 2: 3})})
+    assert saved.accounts[b"a"].waiting == {1: 6, 2: 3}
+    assert (saved.accounts[b"a"].dropped["learner_crash"], saved.accounts[b"b"].dropped["learner_crash"]) == (1, 7)
+    saved.train(1)
+    assert (saved.total().trained, saved.total().pending, saved.total().in_flight) == (6, 3, 0)
+    for kept in ({b"a": Counter({1: 11})}, {b"c": Counter({1: 1})}):
+        with pytest.raises(ValueError, match="steps are kept where"):
+            Ledger.from_state(ledger.to_state()).keep_pending(kept)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x91\x90"])
+def test_a_checkpoint_hands_its_trainer_tensors_of_weights_only(tmp_path: Path, content: bytes) -> None:
+    tensors = {"weight": torch.arange(3.0)}
+    checkpoint.save(tmp_path, 1, checkpoint.with_batches(tensors, content), {})
+    checkpoint.save_recent(tmp_path, 2, checkpoint.with_batches(tensors, content), {})
+    for path in (tmp_path / "00000001", tmp_path / "recent"):
+        found = checkpoint.read(path)
+        assert found.in_hand == content
+        assert found.tensors.keys() == {"weight"}
