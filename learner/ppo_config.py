@@ -10,6 +10,7 @@ from dppo.learner.setting_checks import ascending, at_least, at_most, positive
 from dppo.protocol.errors import UsageError
 
 MOST_EPOCHS = 1_000_000
+MOST_REUSE = 64  # batches in memory; those of policies further away than reuse_kl are left out long before
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ class PpoConfig:
         ascending("ppo", self, "kl_band_low", "kl_band_high")
         ascending("ppo", self, "kl_coefficient_min", "kl_coefficient", "kl_coefficient_max")
         at_most("ppo", self, MOST_EPOCHS, "epochs", "critic_epochs")
+        at_most("ppo", self, MOST_REUSE, "reuse")
         if self.dual_clip and not self.dual_clip > 1:
             raise UsageError(f"ppo.dual_clip={self.dual_clip} must be above 1, or 0 for none: choose for example 3")
         if self.dual_clip and self.surrogate != "clip":

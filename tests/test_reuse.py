@@ -230,6 +230,12 @@ def test_a_restart_begins_without_earlier_batches() -> None:
     assert_bit_equal(weights(trainer), weights(again))
 
 
+@pytest.mark.parametrize("reuse", [65, 10**9])
+def test_more_batches_than_memory_bears_are_refused(reuse: int) -> None:
+    with pytest.raises(UsageError, match=rf"ppo.reuse={reuse} "):
+        PpoConfig(reuse=reuse)
+
+
 @pytest.mark.parametrize(
     "other",
     [
