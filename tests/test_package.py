@@ -29,20 +29,31 @@ class Reach(gym.Env):
 
 gym.register("Reach-v0", entry_point=Reach)
 """
-FOLDERS = {  # files beside my_robot.py, and what my_robot.py imports of them
-    "not used": (
-        {
-            "scripts/__init__.py": "",
-            "protocol.py": 'raise SystemExit("the user\'s protocol.py was run")\n',
-            "learner.py": 'raise SystemExit("the user\'s learner.py was run")\n',
-            "actor.py": 'raise SystemExit("the user\'s actor.py was run")\n',
-        },
-        "",
+ENDS = 'raise SystemExit("the file of the user was run")\n'
+# files beside my_robot.py, and what my_robot.py imports of them; each by itself, and all that go together
+ALONE: dict[str, tuple[dict[str, str], str]] = {
+    "a package scripts": ({"scripts/__init__.py": ""}, ""),
+    "scripts/tools.py, used": (
+        {"scripts/tools.py": "NUMBER = 1\n"},
+        "import scripts.tools\nassert scripts.tools.NUMBER == 1\n",
     ),
-    "used": (
-        {"scripts/tools.py": "NUMBER = 1\n", "actor.py": "NUMBER = 2\n"},
-        "import scripts.tools, actor\nassert (scripts.tools.NUMBER, actor.NUMBER) == (1, 2)\n",
-    ),
+    "protocol.py": ({"protocol.py": ENDS}, ""),
+    "learner.py": ({"learner.py": ENDS}, ""),
+    "actor.py": ({"actor.py": ENDS}, ""),
+    "actor.py, used": ({"actor.py": "NUMBER = 2\n"}, "import actor\nassert actor.NUMBER == 2\n"),
+}
+
+
+def together(*names: str) -> tuple[dict[str, str], str]:
+    """Return all files of these, and all that is used of them."""
+    files = {path: text for name in names for path, text in ALONE[name][0].items()}
+    return files, "".join(ALONE[name][1] for name in names)
+
+
+FOLDERS = {
+    "not used": together("a package scripts", "protocol.py", "learner.py", "actor.py"),
+    "used": together("scripts/tools.py, used", "actor.py, used"),
+    **ALONE,
 }
 
 
@@ -97,6 +108,20 @@ def test_one_top_level_name_is_installed(installed: Path, built: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_source_distribution_makes_the_same_wheel(installed: Path, built: Path, tmp_path: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as source:
+        source.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    done = subprocess.run(command, cwd=unpacked, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(next((tmp_path / "dist").glob("*.whl"))) as wheel:
+        contents = {name: wheel.read(name) for name in wheel.namelist()}
+    assert contents == {path: (installed / path).read_bytes() for path in contents}
+    assert len(contents) == sum(path.is_file() for path in installed.rglob("*") if "__pycache__" not in path.parts)
+
+
+@pytest.mark.slow
 def test_what_an_actor_installs_is_enough_for_its_command(installed: Path, tmp_path: Path) -> None:
     learning = ("torch", "onnx", "safetensors", "tensorboard", "matplotlib")
     program = f"""
@@ -130,9 +155,10 @@ def test_the_python_api_is_typed_and_trains(installed: Path, tmp_path: Path) -> 
     assert done.stdout.splitlines()[-1] == f"{installed / 'dppo' / '__init__.py'} True"
 
 
+@pytest.mark.thin(4)
 @pytest.mark.slow
-@pytest.mark.parametrize("actors", ["0", "1"])
 @pytest.mark.parametrize("files", FOLDERS)
+@pytest.mark.parametrize("actors", ["1", "0"])
 def test_users_train_in_folders_with_files_of_any_name(
     installed: Path, tmp_path: Path, files: str, actors: str
 ) -> None:
