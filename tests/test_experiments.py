@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.experiments import actor_counts, speeds, stragglers
+from scripts.experiments import actor_counts, rule_costs, speeds, stragglers
 from scripts.experiments.intervals import interval
 from scripts.experiments.learning import Curve, Point
 from scripts.experiments.row_files import Figures, add_options, fill, line, write_rows, write_runs
@@ -28,6 +28,7 @@ def test_in_simulated_time_a_slow_environment_has_the_share_of_its_speed_and_und
     assert exact.steps.tolist() == [10] * 10
     assert exact.slow.tolist() == [0] * 9 + [10], "the reward says which steps were slow"
     assert exact.seconds == pytest.approx(10 * speeds.FAST_SECONDS * speeds.SLOWER)
+    assert exact.made.tolist() == [100, 10], "all that is made is trained on"
     assert free.steps[9] <= 2
     assert free.steps[:9].min() >= 10
     assert free.seconds < 0.21, "the slow row that STOP finds is waited for"
@@ -46,11 +47,38 @@ def test_a_run_in_simulated_time_is_the_same_each_time() -> None:
 def test_the_figures_of_a_run_are_shares_of_what_is_ideal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stragglers, "WARM_UP", 0)
     steps = np.full(32, 32)
-    batch = stragglers.Batch(seconds=0.32, steps=steps, slow=np.full(32, 4), action=0.25)
+    batch = stragglers.Batch(seconds=0.32, steps=steps, slow=np.full(32, 4), action=0.25, made=np.array([1024, 256]))
     found = stragglers.figures([batch], "equal")
-    assert found == pytest.approx(
-        {"rate": 1.0, "batch_steps": 1.0, "slow_share": 0.125, "weighted_slow_share": 0.125, "learned_share": 0.25}
-    )
+    shares = {"made_slow_share": 0.25, "slow_share": 0.125, "weighted_slow_share": 0.125, "learned_share": 0.25}
+    traces = {"slow_trace_steps": 32.0, "fast_trace_steps": 32.0}
+    assert found == pytest.approx({"rate": 1.0, "batch_steps": 1.0, **shares, **traces})
+
+
+def test_a_leaning_pole_makes_the_next_step_slow() -> None:
+    env = speeds.Leaning(slot=3)
+    env.reset(seed=1)
+    pushes, angles, terminated = 0, [0.0], False
+    while not terminated:
+        observation, _, terminated, truncated, _ = env.step(np.int64(1))
+        pushes, angles = pushes + 1, [*angles, abs(float(observation[2]))]
+        slow = angles[-1] > speeds.LEAN
+        assert speeds.seconds_of(range(3, 4)) == pytest.approx(speeds.FAST_SECONDS * (speeds.SLOWER if slow else 1))
+        assert not truncated
+    made = speeds.REGISTRY[3]
+    assert (made.steps, made.slow_steps) == (pushes, sum(angle > speeds.LEAN for angle in angles[:-1]))
+    assert made.slow_steps > 0
+    env.reset(seed=1)
+    assert speeds.seconds_of(range(3, 4)) == speeds.FAST_SECONDS
+
+
+@pytest.mark.slow
+def test_each_rule_is_compared_with_minimum_in_the_same_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rule_costs, "BATCHES", 1)
+    found = rule_costs.figures(rule_costs.Way("quota", 16, 0.1), 1)
+    plain = rule_costs.figures(rule_costs.Way("minimum", 16, 0.1), 1)
+    assert (found["batch_steps"], plain["rate_to_minimum"]) == (1024, 1)
+    assert found["rate"] / plain["rate"] == found["rate_to_minimum"]
+    assert 0.5 < found["rate"] < 1, "messages and the slowest are waited for"
 
 
 def test_an_interval_holds_the_mean_and_widens_with_the_spread() -> None:

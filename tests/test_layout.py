@@ -88,6 +88,7 @@ MAY_READ_THE_CLOCK = {
     "scripts/chaos/holder.py": "the shell of a hostile peer",
     "scripts/chaos/load_processes.py": "measures processes from outside",
     "scripts/experiments/learning.py": "CPU time of updates, a figure beside; no run depends on it",
+    "scripts/experiments/rule_costs.py": "CPU time of collecting, a figure beside; no run depends on it",
     "scripts/experiments/row_files.py": "when to begin no further run",
     "scripts/chaos/slow_reader.py": "measures processes from outside",
     "scripts/chaos/load_generator.py": "the shells of a learner and of many actors, without environments and training",

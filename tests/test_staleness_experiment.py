@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scripts.experiments import noise_colours, sample_reuse, staleness, staleness_figure, straggler_scores
+from scripts.experiments import noise_colours, sample_reuse, speeds, staleness, staleness_figure, straggler_scores
 from scripts.experiments.learning import config_of
 from scripts.experiments.sample_reuse import Reached
 from scripts.experiments.staleness import Way
@@ -41,6 +41,17 @@ def test_every_rule_trains_among_stragglers(rule: str) -> None:
     assert curve.points[-1].steps >= 1_000
     slow = rule in ("even_shares", "quota")
     assert (curve.points[-1].seconds / curve.points[-1].steps > 0.002) == slow, "these wait for the slowest"
+
+
+@pytest.mark.slow
+def test_slow_states_of_a_task_cost_what_they_take() -> None:
+    curve = straggler_scores.trained("minimum", "leaning", 1, environments=32, steps=1_000)
+    made = [speeds.REGISTRY[slot] for slot in range(32)]
+    steps, slow = sum(one.steps for one in made), sum(one.slow_steps for one in made)
+    assert steps == curve.points[-1].steps, "all that is made is trained on"
+    assert 0 < slow < steps
+    busy = speeds.FAST_SECONDS * (steps + (speeds.SLOWER - 1) * slow) / 32
+    assert busy < curve.points[-1].seconds < 2 * busy
 
 
 @pytest.mark.parametrize("env", noise_colours.TASKS)

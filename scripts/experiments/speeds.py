@@ -3,7 +3,7 @@
 `REGISTRY` holds the newest environment of each slot, so that the simulated clock can ask it.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +15,7 @@ Kind = Literal["steps", "states", "environments", "equal"]
 SHARE = 0.1  # of steps, of states, or of environments, that are slow
 SPELL_STEPS = 20.0  # mean length of a spell of slow states
 EPISODE_STEPS = 50
+LEAN = 0.1  # radians of CartPole's pole; an episode ends at 0.21
 
 REGISTRY: dict[int, "Speed"] = {}
 
@@ -25,13 +26,16 @@ class Speed:
     def __init__(self, slot: int, kind: Kind, seed: int) -> None:
         self._kind = kind
         self._random = np.random.default_rng((seed, slot))
+        self.steps = self.slow_steps = 0  # that were made
         self.is_slow = slot % 10 == 9 if kind == "environments" else self._random.random() < SHARE
         if kind == "equal":
             self.is_slow = False
         REGISTRY[slot] = self
 
     def advance(self) -> None:
-        """Go on to the next step: independent of the one before, or in spells."""
+        """Count a step and go on to the next: independent of the one before, or in spells."""
+        self.steps += 1
+        self.slow_steps += int(self.is_slow)
         if self._kind == "steps":
             self.is_slow = self._random.random() < SHARE
         elif self._kind == "states":
@@ -77,3 +81,26 @@ class Told(gym.Env[np.ndarray, np.ndarray]):
         reward = -((float(action[0]) - float(self._speed.is_slow)) ** 2)
         self._speed.advance()
         return np.ones(1, np.float32), reward, False, self._steps >= EPISODE_STEPS, {}
+
+
+class Leaning(gym.Wrapper[np.ndarray, np.int64, np.ndarray, np.int64]):
+    """CartPole-v1 that is slow in the states that matter most: while the pole leans by more than `LEAN`."""
+
+    def __init__(self, slot: int) -> None:
+        super().__init__(gym.make("CartPole-v1", disable_env_checker=True))
+        self._speed = Speed(slot, "equal", 0)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode, with the pole nearly upright."""
+        observation, info = super().reset(seed=seed, options=options)
+        self._speed.is_slow = abs(float(observation[2])) > LEAN
+        return observation, info
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Step CartPole; the pole's angle decides how long the next step takes."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        self._speed.advance()
+        self._speed.is_slow = abs(float(observation[2])) > LEAN
+        return observation, reward, terminated, truncated, info

@@ -42,6 +42,7 @@ class Batch(NamedTuple):
     steps: np.ndarray  # [ENVIRONMENTS] int64, of each slot
     slow: np.ndarray  # [ENVIRONMENTS] int64, those of them in slow states
     action: float  # most likely one of the policy that the batch has given
+    made: np.ndarray  # [2] int64, steps and slow steps that were made for it, also those that are not trained on
 
 
 def config_of(rule: str, kind: str, seed: int) -> LearnerConfig:
@@ -60,13 +61,15 @@ def config_of(rule: str, kind: str, seed: int) -> LearnerConfig:
 def batches(rule: str, kind: str, seed: int, count: int) -> Iterator[Batch]:
     """Train so many updates; one environment an actor, so that each is as slow as it is."""
     run = SimulatedRun(config_of(rule, kind, seed), [1] * ENVIRONMENTS, speeds.seconds_of)
-    before = run.now
+    before, made_before = run.now, _made()
     for _ in range(count):
         run.publish()
         batch = run.next_batch()
         run.trainer.update(batch)
-        yield Batch(run.now - before, *_counted(batch), _action(run.trainer.graph_bytes(0)))
-        before = run.now
+        made = _made()
+        action = _action(run.trainer.graph_bytes(0))
+        yield Batch(run.now - before, *_counted(batch), action, made - made_before)
+        before, made_before = run.now, made
     run.close()
 
 
@@ -79,6 +82,11 @@ def _counted(batch: Sequence[Received]) -> tuple[np.ndarray, np.ndarray]:
         steps[rollout.first_slot] += rollout.segment.steps
         slow[rollout.first_slot] += int(is_slow.sum())
     return steps, slow
+
+
+def _made() -> np.ndarray:
+    own = [speeds.REGISTRY[slot] for slot in range(ENVIRONMENTS)]
+    return np.array([sum(speed.steps for speed in own), sum(speed.slow_steps for speed in own)])
 
 
 def _action(graph: bytes) -> float:
@@ -105,14 +113,23 @@ def figures(found: Sequence[Batch], kind: str) -> dict[str, float]:
     """Figures of one run, without its first batches."""
     counted = found[WARM_UP:]
     steps, slow = (np.stack([getattr(batch, name) for batch in counted]) for name in ("steps", "slow"))
+    made, made_slow = np.sum([batch.made for batch in counted], axis=0)
     weights = np.minimum(1.0, BATCH_STEPS / ENVIRONMENTS / np.maximum(steps, 1))  # of every step of a slot
     return {
         "rate": float(steps.sum()) / sum(batch.seconds for batch in counted) / ideal_rate(kind),
         "batch_steps": float(steps.sum(axis=1).mean()) / BATCH_STEPS,
+        "made_slow_share": float(made_slow / made),
         "slow_share": float(slow.sum() / steps.sum()),
         "weighted_slow_share": float((weights * slow).sum() / (weights * steps).sum()),
+        "slow_trace_steps": _trace(slow, steps),
+        "fast_trace_steps": _trace(steps - slow, steps),
         "learned_share": mean(batch.action for batch in found[-LAST:]),
     }
+
+
+def _trace(rows: np.ndarray, steps: np.ndarray) -> float:
+    """Mean over those rows of the steps that their slot has in the batch; 0: there is no such row."""
+    return float((rows * steps).sum() / max(1, rows.sum()))
 
 
 def main() -> None:
