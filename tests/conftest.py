@@ -22,7 +22,7 @@ sys.dont_write_bytecode = False
 # a shell starts what it puts into the background with Ctrl-C ignored, and so would every command that a test interrupts
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-SLOW_SECONDS = 600.0  # of a slow test that names no time: others run beside it
+SLOW_SECONDS = 600.0  # of a slow test at least: others run beside it
 # the same examples every time, and no deadline: a busy machine is no bug
 settings.register_profile("dppo", derandomize=True, deadline=None)
 settings.load_profile("dppo")
@@ -46,8 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give slow tests time. Leave out cases of large families where `--brief` says so: always the same ones."""
     for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+        own = item.get_closest_marker("timeout")
+        if item.get_closest_marker("slow") and (own is None or own.args[0] < SLOW_SECONDS):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS), append=False)  # the first one counts
     if not config.getoption("brief"):
         return
     items[:], left_out = brief(items)
