@@ -25,7 +25,6 @@ ROW = re.compile(r"^\| `([^`]+)` \| (.+?) \| `tests/(\w+\.py)::(\w+)` \|$", re.M
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.M | re.S)
 COMMAND = re.compile(r"^ {4,}((?:python -m scripts|dppo bench).*)$", re.M)
 SEEDS = 5
-ONE_SEED = {"benchmarks/noise-Pendulum-v1.json"}  # and the page says so
 
 
 def rows() -> list[tuple[str, ...]]:
@@ -94,8 +93,7 @@ def test_each_table_of_the_experiments_has_a_file_with_five_seeds() -> None:
         for count in seeds_in(json.loads(file.read_bytes()))
         if count < SEEDS
     }
-    assert few == ONE_SEED
-    assert "**One seed each**" in EXPERIMENTS.read_text()
+    assert not few
 
 
 def seeds_in(content: dict[str, Any]) -> list[int]:
