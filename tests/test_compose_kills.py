@@ -33,7 +33,7 @@ ENDLESS = "--run.no-stop-at-target --steps 1_000_000_000 --run.checkpoint-second
 ACTOR_BACK_SECONDS = 5.0  # after it was killed
 ALL_BACK_SECONDS = 10.0  # after the learner was
 ACTOR_STARTS_SECONDS = 1.5  # a container that imports what an actor does and ends, on a machine that has time
-LEARNER_STARTS_SECONDS = 4.0
+LEARNER_STARTS_SECONDS = 4.0  # with PyTorch, which its checkpoint needs
 ASK = """import sys, urllib.request
 try:
     print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())
@@ -95,23 +95,27 @@ def test_a_killed_actor_is_back_within_5_seconds_under_its_name(running: Stack, 
     victim = running.containers("actor")[0]
     name = docker("inspect", "--format", "{{.Name}}", victim).removeprefix(f"/{running.project}-")
     assert re.fullmatch(r"actor-[12]", name)
+    before = slowness(f"dppo-actor:{tag}", "dppo.actor.service", ACTOR_STARTS_SECONDS)
     killed_at = kill_main_process(victim, f"dppo-actor:{tag}")
     eventually("it has joined again", lambda: name in running.joins(killed_at))
     away = (running.joins(killed_at)[name] - killed_at).total_seconds()
     print(f"the actor was away for {away:.1f} s")
-    assert away <= ACTOR_BACK_SECONDS * slowness(f"dppo-actor:{tag}", "dppo.actor.service", ACTOR_STARTS_SECONDS)
+    after = slowness(f"dppo-actor:{tag}", "dppo.actor.service", ACTOR_STARTS_SECONDS)
+    assert away <= ACTOR_BACK_SECONDS * max(before, after)
     running.trains_on()
 
 
 def test_all_are_back_within_10_seconds_after_the_learner_was_killed(running: Stack, tag: str) -> None:
     running.trains_on()  # a learner that starts from nothing would show
-    before = running.trained_steps()
+    steps = running.trained_steps()
+    before = slowness(f"dppo-learner:{tag}", "dppo.learner.ppo.trainer", LEARNER_STARTS_SECONDS)
     killed_at = kill_main_process(running.containers("learner")[0], f"dppo-learner:{tag}")
     eventually("both have joined again", lambda: running.joins(killed_at).keys() >= {"actor-1", "actor-2"})
     away = (max(running.joins(killed_at).values()) - killed_at).total_seconds()
     print(f"the last one has joined {away:.1f} s after the learner was killed")
-    assert away <= ALL_BACK_SECONDS * slowness(f"dppo-learner:{tag}", "dppo.learner.service", LEARNER_STARTS_SECONDS)
-    eventually("training beyond where it was killed", lambda: running.trained_steps() > before)
+    after = slowness(f"dppo-learner:{tag}", "dppo.learner.ppo.trainer", LEARNER_STARTS_SECONDS)
+    assert away <= ALL_BACK_SECONDS * max(before, after)
+    eventually("training beyond where it was killed", lambda: running.trained_steps() > steps)
     assert [record["update"] for record in running.metrics()] == list(range(1, len(running.metrics()) + 1))
 
 

@@ -22,6 +22,7 @@ from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.protocol.errors import CheckpointError, UsageError
 from dppo.protocol.ledger import Ledger
+from dppo.protocol.process.quick_imports import quick_imports
 from dppo.protocol.specs import Spec
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def newest_checkpoint(directory: RunDirectory) -> "Checkpoint | None":
     """Return the newest readable checkpoint; None where there is none. Raises CheckpointError."""
     if not any(directory.checkpoints.iterdir()):
         return None
-    from dppo.learner.storage.checkpoint import newest
+    with quick_imports():  # torch
+        from dppo.learner.storage.checkpoint import newest
 
     return newest(directory.checkpoints, log.warning)
 
