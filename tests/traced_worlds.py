@@ -40,7 +40,7 @@ class World:
             return TracedLearnerSession(*of_session, trace=Trace(self.learner.append, lambda: world.now))
 
         monkeypatch.setattr("simulated_network.WatchedSession", actor)
-        monkeypatch.setattr("simulated_learner.LearnerSession", learner)
+        monkeypatch.setattr("dppo.learner.new_session.LearnerSession", learner)
         world.crash_learner()
         world.start_learner()
 
