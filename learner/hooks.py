@@ -151,8 +151,8 @@ class HookCalls:
 def _episodes(batch: Sequence[Received]) -> Iterator[Episode]:
     for received in batch:
         segment = received.segment
-        figures = zip(segment.episode_returns, segment.episode_lengths, segment.episode_successes, strict=True)
-        for episode_return, length, success in figures:
+        ended = zip(segment.episode_returns, segment.episode_lengths, segment.episode_successes, strict=True)
+        for episode_return, length, success in ended:
             yield Episode(float(episode_return), int(length), None if math.isnan(success) else float(success))
 
 

@@ -35,7 +35,7 @@ from dppo.learner.telemetry.log_backoff import LogBackoff
 from dppo.learner.telemetry.metrics import key_of, writer_of
 from dppo.learner.telemetry.status import SUMMARY
 from dppo.learner.telemetry.timings import Timings
-from dppo.learner.telemetry.update_metrics import figures, unreported, warnings_of
+from dppo.learner.telemetry.update_metrics import metrics_of_update, unreported, warnings_of
 from dppo.protocol.specs import Spec
 from dppo.protocol.trace import Trace
 
@@ -222,7 +222,7 @@ class Run:
         self.timings.add(timing)
         self.env_restarts = max(self.env_restarts, env_restarts)
         assert self.spec is not None, "prepare comes first"
-        values = figures(report, self.episodes, timing, self.config.run.target_return, self.spec.metrics)
+        values = metrics_of_update(report, self.episodes, timing, self.config.run.target_return, self.spec.metrics)
         values["rollout/env_restarts"] = float(self.env_restarts)
         # a categorical policy has no std: JSON, in which reports travel, has no NaN
         self.metrics = {key_of(name): value for name, value in values.items() if math.isfinite(value)}

@@ -242,7 +242,7 @@ class _Collecting:
         """Return the context of an update that signals may cut off, where a checkpoint is there to go back to."""
         return self._stop.cutting(self._together is None and self._run.can_go_back)
 
-    def figures(self) -> tuple[Latencies, int]:
+    def latencies(self) -> tuple[Latencies, int]:
         """Return latencies of the newest batch, and restarted environments."""
         return self._network.ask(lambda session: (session.cycle.latencies, session.ledger.env_restarts))
 

@@ -28,7 +28,7 @@ class Collecting(Protocol):
         """Return the context of an update. It may raise Abandoned, which leaves the weights in between."""
         ...
 
-    def figures(self) -> tuple[Latencies, int]:
+    def latencies(self) -> tuple[Latencies, int]:
         """Return latencies of the newest batch, and restarted environments of all actors."""
         ...
 
@@ -67,7 +67,7 @@ def _train_on(
     with collecting.cutting():
         report = run.update(batch)
     run.commit(batch, report, full_at)
-    latencies, env_restarts = collecting.figures()
+    latencies, env_restarts = collecting.latencies()
     updated_at = clock()
     timing = {
         "collect": full_at - collecting.collecting_since,

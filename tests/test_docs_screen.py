@@ -15,7 +15,7 @@ from dppo.learner.telemetry.metrics import key_of
 from dppo.learner.telemetry.status import ActorStatus, LedgerStatus, Status
 from dppo.learner.telemetry.tags import tag_of
 from dppo.learner.telemetry.timings import PARTS
-from dppo.learner.telemetry.update_metrics import figures
+from dppo.learner.telemetry.update_metrics import metrics_of_update
 from dppo.local import verdict
 from dppo.local.live_table import STATE_STYLES, table
 from dppo.local.return_curve import PARTS as SHARES
@@ -40,7 +40,7 @@ def columns() -> dict[str, str]:
     episodes = EpisodeWindow(10)
     episodes.add([1.0], [1], [1.0])
     timing = dict.fromkeys(PARTS, 1.0)
-    made = figures(UpdateReport(**values), episodes, timing, 1.0, ["NAME"])  # type: ignore[arg-type]
+    made = metrics_of_update(UpdateReport(**values), episodes, timing, 1.0, ["NAME"])  # type: ignore[arg-type]
     return BY_THE_WRITER | {key_of(name): tag_of(name) for name in (*made, *BY_THE_RUN)}
 
 

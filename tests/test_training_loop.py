@@ -59,7 +59,7 @@ class Both:
         self.left -= 1
         self.calls.append("commit")
 
-    def figures(self) -> tuple[Latencies, int]:
+    def latencies(self) -> tuple[Latencies, int]:
         self.calls.append("figures")
         return Latencies(0.25, 0.5), 7
 

@@ -217,7 +217,7 @@ class Inline:
         """Return a context that lets every update end."""
         return nullcontext()
 
-    def figures(self) -> tuple[Latencies, int]:
+    def latencies(self) -> tuple[Latencies, int]:
         """Return latencies of the newest batch, and restarted environments."""
         return self._session.cycle.latencies, self._session.ledger.env_restarts
 

@@ -123,7 +123,7 @@ def run_epochs(
     refresh: Refresh | None = None,
     reduce: Reduce | None = None,
 ) -> list[EpochMetrics]:
-    """Train the policy, or both networks, on every row once per epoch; the figures of each epoch that was run.
+    """Train the policy, or both networks, on every row once per epoch; the metrics of each epoch that was run.
 
     refresh: called before each epoch but the first.
     Ends where a step is not made, and after the first epoch whose KL (penalised_kl where there is a penalty, else
@@ -132,7 +132,7 @@ def run_epochs(
     """
     passes = _Passes(batch, minibatches(batch, minibatch_steps, reduce))
     penalised = batch.old.shape[-1] > 0
-    figures: list[EpochMetrics] = []
+    metrics: list[EpochMetrics] = []
     for epoch in range(epochs):
         if epoch and refresh is not None:
             batch = refresh(batch)
@@ -146,11 +146,11 @@ def run_epochs(
             floors = None if rows.floors is None else surrogate_floors(advantages, dual_clip)
             rows = rows._replace(advantages=advantages, limits=limits, floors=floors)
         is_whole = passes.over(rows, step)
-        figures.append(_judged(rows, passes, clip_range, reduce))
-        _refuse_what_is_not_finite(figures[-1], epoch, except_for="" if trains == "both" else "value_loss")
-        if not is_whole or 0 < early_stop_kl < (figures[-1].penalised_kl if penalised else figures[-1].approx_kl):
+        metrics.append(_judged(rows, passes, clip_range, reduce))
+        _refuse_what_is_not_finite(metrics[-1], epoch, except_for="" if trains == "both" else "value_loss")
+        if not is_whole or 0 < early_stop_kl < (metrics[-1].penalised_kl if penalised else metrics[-1].approx_kl):
             break
-    return figures
+    return metrics
 
 
 @torch.no_grad()
@@ -212,14 +212,14 @@ class _Passes:
 
 
 def _judged(rows: Rows, passes: _Passes, clip_range: float, reduce: Reduce | None) -> EpochMetrics:
-    """The epoch's figures, read from the device once; means over ranks, so that all of them decide alike."""
+    """The epoch's metrics, read from the device once; means over ranks, so that all of them decide alike."""
     outputs, norms = passes.outputs, passes.norms
     if passes.rows < len(outputs.values):  # ended early
         rows = rows._replace(packs=None).split([passes.rows, len(outputs.values) - passes.rows])[0]
         outputs, norms = Outputs(*(whole[: passes.rows] for whole in outputs)), norms[: passes.steps + 1]
     log_ratio = outputs.log_probs - rows.old_log_probs
     ratio = log_ratio.exp()
-    figures: list[float] = torch.stack(
+    metrics: list[float] = torch.stack(
         [
             -surrogate(ratio, rows.advantages, rows.limits, rows.floors),
             value_loss(outputs.values, rows.targets),
@@ -230,20 +230,20 @@ def _judged(rows: Rows, passes: _Passes, clip_range: float, reduce: Reduce | Non
             norms.mean(),
         ]
     ).tolist()
-    return EpochMetrics(*mean_over_rows(reduce, figures), optimizer_steps=passes.steps)
+    return EpochMetrics(*mean_over_rows(reduce, metrics), optimizer_steps=passes.steps)
 
 
-def _refuse_what_is_not_finite(figures: EpochMetrics, epoch: int, *, except_for: str) -> None:
-    wrong = {name: x for name, x in vars(figures).items() if not math.isfinite(x) and name != except_for}
+def _refuse_what_is_not_finite(metrics: EpochMetrics, epoch: int, *, except_for: str) -> None:
+    wrong = {name: x for name, x in vars(metrics).items() if not math.isfinite(x) and name != except_for}
     if wrong:
         listed = ", ".join(f"{name}={value}" for name, value in wrong.items())
         raise diverged(f"epoch {epoch + 1}", listed, "ppo.learning_rate")
 
 
-def diverged(where: str, figures: str, rate: str) -> Diverged:
-    """The error for figures that are not finite, and what to do about it."""
+def diverged(where: str, metrics: str, rate: str) -> Diverged:
+    """The error for metrics that are not finite, and what to do about it."""
     return Diverged(
-        f"training diverged in {where}: {figures}. "
+        f"training diverged in {where}: {metrics}. "
         f"The batch itself was finite, so the step was too large: lower {rate}, or set ppo.max_grad_norm, in a run of "
         "its own (--run.new)."
     )

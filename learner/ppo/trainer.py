@@ -287,7 +287,7 @@ class Trainer:
             reduce=self._reduce,
         )
         if not ppo.critic_epochs:
-            return epochs, [figures.value_loss for figures in epochs]
+            return epochs, [metrics.value_loss for metrics in epochs]
         return epochs, run_critic_epochs(
             rows,
             step=steps.critic,

@@ -16,7 +16,7 @@ ENOUGH_EPISODES = 10  # to wonder about a metric that none of them has reported
 NO_CURVES = ("steps", "ratio_error_by_actor", "ratio_excess", "ratio_excess_actor", "notes")  # of an UpdateReport
 
 
-def figures(
+def metrics_of_update(
     report: "UpdateReport",
     episodes: EpisodeWindow,
     timing: dict[str, float],
