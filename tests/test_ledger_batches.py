@@ -4,9 +4,11 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from shards import examples
 from simulation import Simulation, learner_of, running
 
 from dppo.learner.session.phases import Phase
@@ -125,6 +127,14 @@ class Batches(RuleBasedStateMachine):
 
 TestBatches = Batches.TestCase
 TestBatches.settings = settings(max_examples=40)
+
+
+class ManyBatches(Batches):
+    """The same, for longer."""
+
+
+TestManyBatches = pytest.mark.slow(ManyBatches.TestCase)
+TestManyBatches.settings = settings(max_examples=examples(200, 100))
 
 
 @given(st.lists(st.tuples(batches, st.integers(1, 50)), max_size=20), st.permutations([1, 2, 3]))

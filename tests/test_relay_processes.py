@@ -72,16 +72,15 @@ def cluster() -> Iterator[Cluster]:
 def test_actors_behind_two_relays_and_one_beside_them_train_to_the_end(cluster: Cluster) -> None:
     relays = [cluster.relay("one"), cluster.relay("two")]
     actors = [cluster.actor("a", "one"), cluster.actor("b", "one"), cluster.actor("c", "two")]
-    learner = cluster.learner()
+    learner = cluster.learner("--collect.stop-grace-seconds", "30")  # whatever else the machine does, they say goodbye
     join_file = str(cluster.files.path / "access" / "join")
     own = cluster.place.start("actor", "--join-file", join_file, "--name", "own")
     cluster.at_work(learner, "a", "b", "c", "own")
     cluster.finish(learner, *relays, *actors, own)
     ledger = cluster.files.ledger()
-    # one whose last word does not come through its relay in time is written off, not closed
-    assert ledger["closed_incarnations"] + len(ledger["accounts"]) == 4
+    assert ledger["closed_incarnations"] == 4, (ledger["accounts"], learner.said()[-2000:])
     assert ledger["total"]["sealed"] == cluster.place.counted_steps()
-    assert drops(ledger).keys() <= {"shutdown", "actor_lost"}
+    assert drops(ledger).keys() <= {"shutdown"}
     metrics = cluster.files.metrics()
     assert max(line["first_pass_ratio_error"] for line in metrics) < 1e-4
     assert "relay one joined" in learner.said()

@@ -61,7 +61,7 @@ def test_the_second_run_has_the_settings_of_the_first_in_one_process(tmp_path: P
 
 
 def test_the_second_run_has_the_settings_that_the_first_began_with(tmp_path: Path) -> None:
-    """Those that have changed are in its history; what tells others of a run, or is of its messages, is left out."""
+    """Changed settings are in its history; what tells others of a run, or is of its messages, is left out."""
     values = {"collect.rule": "quota", "collect.envs_per_actor": 2, "actors": 8, "collect.batch_steps": 640}
     later = {"run.total_steps": 9_000, "run.trackers": ("wandb",), "collect.segment_steps": 300}
     (tmp_path / "config.yaml").write_text(dump_yaml(build(TrainConfig, {**values, **later})))

@@ -11,7 +11,7 @@ import msgspec
 
 from dppo.learner.ppo.batch import Received
 from dppo.protocol.errors import ProtocolError
-from dppo.protocol.rollout import Counts, pack, unpack
+from dppo.protocol.rollout import Counts, blob_bytes, pack, unpack
 from dppo.protocol.specs import Spec
 
 MOST_BYTES = 64 * 2**20  # that a checkpoint takes of them: it is written often, and training waits for it
@@ -50,13 +50,10 @@ class KeptBatches:
 
 def pack_batches(spec: Spec, batches: Sequence[Sequence[Received]]) -> bytes:
     """Return the batches as bytes; b"" where there is nothing in them, or more than a checkpoint takes."""
-    size, packed = 0, []
-    for batch in batches:
-        packed.append([_packed(spec, received) for received in batch])
-        size += sum(len(rollout.blob) for rollout in packed[-1])
-        if size > MOST_BYTES:
-            return b""
-    return msgspec.msgpack.encode(packed) if size else b""
+    size = sum(blob_bytes(spec, received.segment.counts) for batch in batches for received in batch)
+    if not 0 < size <= MOST_BYTES:  # before anything is copied: training waits
+        return b""
+    return msgspec.msgpack.encode([[_packed(spec, received) for received in batch] for batch in batches])
 
 
 def _packed(spec: Spec, of: Received) -> _Rollout:
