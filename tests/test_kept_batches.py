@@ -55,7 +55,7 @@ def arrays_of(received: Received) -> dict[str, Any]:
 
 def test_what_is_kept_is_what_was_accepted_to_the_bit(world: Simulation) -> None:
     before = in_hand(learner_of(world).cycle)
-    kept = unpack_batches(SPEC, pack_batches(SPEC, before), world.version, MOST)
+    kept = unpack_batches(SPEC, pack_batches(SPEC, before), world.version)
     assert len(kept.batches) == len(before)
     for batch, expected in zip(kept.batches, before, strict=True):
         for (received, size), of in zip(batch, expected, strict=True):
@@ -68,16 +68,7 @@ def test_what_is_kept_is_what_was_accepted_to_the_bit(world: Simulation) -> None
 @pytest.mark.parametrize("content", [b"\xff", b"\x91\x91\x93\xa1a", b"\x81\xa1a\x01"])
 def test_bytes_that_are_no_batches_are_named(content: bytes) -> None:
     with pytest.raises(ProtocolError, match="batches in hand cannot be read"):
-        unpack_batches(SPEC, content, 3, MOST)
-
-
-def test_what_would_be_too_old_by_new_settings_is_not_kept(world: Simulation) -> None:
-    content = pack_batches(SPEC, in_hand(learner_of(world).cycle))
-    batches = in_hand(learner_of(world).cycle)
-    ages = [[world.version + place - of.version for of in batch] for place, batch in enumerate(batches)]
-    for most in (0, 1, MOST):
-        kept = unpack_batches(SPEC, content, world.version, most).batches
-        assert len(kept) == (0 if not most else next((i for i, of in enumerate(ages) if max(of) > most), len(ages)))
+        unpack_batches(SPEC, content, 3)
 
 
 def test_more_than_a_checkpoint_takes_is_not_kept(world: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:

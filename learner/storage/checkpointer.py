@@ -99,7 +99,7 @@ def resumed_from(
         else:
             checkpoint = None  # nothing was trained on: the next actors say which spaces the run has
         if spec is not None and checkpoint is not None:
-            in_hand = _in_hand(spec, checkpoint, progress.version, config)
+            in_hand = _in_hand(spec, checkpoint, progress.version)
         ledger.keep_pending(in_hand.waiting)  # the others were accepted after the last update that it knows
         position = Position.of(state.get("journal", (0,)))
         log.info("resuming %s after update %d (%s steps)", directory.path, progress.updates, f"{progress.steps:,}")
@@ -117,9 +117,9 @@ def resumed_from(
     return Resumed(progress, episodes, ledger, spec, checkpoint, behind, state, in_hand)
 
 
-def _in_hand(spec: Spec, checkpoint: "Checkpoint", version: int, config: LearnerConfig) -> KeptBatches:
-    """Return the batches that the checkpoint keeps, as far as they may be trained on."""
-    kept = unpack_batches(spec, checkpoint.in_hand, version, config.collect.max_staleness)
+def _in_hand(spec: Spec, checkpoint: "Checkpoint", version: int) -> KeptBatches:
+    """Return the batches that the checkpoint keeps."""
+    kept = unpack_batches(spec, checkpoint.in_hand, version)
     steps = sum(counter.total() for counter in kept.waiting.values())
     if steps:
         log.info("%s steps that were in hand go into the next updates", f"{steps:,}")

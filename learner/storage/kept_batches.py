@@ -63,23 +63,18 @@ def _packed(spec: Spec, of: Received) -> _Rollout:
     )
 
 
-def unpack_batches(spec: Spec, content: bytes, version: int, most_staleness: int) -> KeptBatches:
-    """Return those of the batches that may still be trained on, the next update being on top of that version.
+def unpack_batches(spec: Spec, content: bytes, version: int) -> KeptBatches:
+    """Return what `pack_batches` made for that spec. Raises ProtocolError where it did not.
 
-    Raises ProtocolError where the content is not what `pack_batches` made for that spec.
+    version: of the policy that the next update is on top of, as when they were packed.
     """
-    if not content or not most_staleness:
+    if not content:
         return KeptBatches(version)
     try:
         packed = msgspec.msgpack.decode(content, type=list[list[_Rollout]])
     except msgspec.DecodeError as error:
         raise ProtocolError(f"the batches in hand cannot be read: {error}") from error
-    batches = []
-    for place, batch in enumerate(packed):
-        if any(version + place - rollout.version > most_staleness for rollout in batch):
-            break  # settings have changed: what comes behind is no younger
-        batches.append(tuple(_unpacked(spec, rollout) for rollout in batch))
-    return KeptBatches(version, tuple(batches))
+    return KeptBatches(version, tuple(tuple(_unpacked(spec, rollout) for rollout in batch) for batch in packed))
 
 
 def _unpacked(spec: Spec, of: _Rollout) -> tuple[Received, int]:
