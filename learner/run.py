@@ -201,7 +201,7 @@ class Run:
             self._trainer = None  # the disk has failed meanwhile: nothing half done may be saved
             log.error("update %d was cut off, and the checkpoint before it is gone", cut_off)
             return
-        self._trainer.load(checkpoint.tensors, checkpoint.state["trainer"])
+        self._trainer.load(checkpoint.tensors, checkpoint.state["trainer"], checkpoint.past)
         log.info("update %d took too long to wait for and was given up; the run goes on from before it", cut_off)
 
     def next_graph(self) -> tuple[int, bytes]:

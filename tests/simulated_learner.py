@@ -14,6 +14,7 @@ from simulated_settings import ROUND_SECONDS, SETTINGS
 
 from dppo.learner.new_session import new_session
 from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.packed_rollouts import pack_groups
 from dppo.learner.session.asynchronous import in_hand as in_hand_of
 from dppo.learner.session.phases import Phase
 from dppo.learner.session.records import Action, Kick, Note, PeerKey, Send
@@ -21,7 +22,7 @@ from dppo.learner.session.session import LearnerSession
 from dppo.learner.session.slots import SlotTable
 from dppo.learner.storage.journal_records import RECORD_BYTES, Entry, unpack
 from dppo.learner.storage.journal_replay import holes_between, replay
-from dppo.learner.storage.kept_batches import pack_batches, unpack_batches
+from dppo.learner.storage.kept_batches import unpack_batches
 from dppo.protocol.codec import decode_from_actor, encode, enveloped, opened
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import Ledger
@@ -154,7 +155,7 @@ class SimulatedLearner(RelayedNetwork):
         """Keep the state that learner/storage/checkpointer.py keeps."""
         assert self.learner is not None
         state = _state(self.learner.ledger, self.version, self.journal_end)
-        kept = pack_batches(SPEC, in_hand_of(self.learner.cycle))
+        kept = pack_groups(SPEC, in_hand_of(self.learner.cycle))
         self.checkpoints.append((json.dumps(state), kept, copy.deepcopy(self.books)))
 
     def train(self) -> None:

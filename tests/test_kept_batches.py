@@ -13,11 +13,13 @@ from simulated_actor import SPEC, numbers_of
 from simulated_settings import ROUND_SECONDS
 from simulation import Simulation, learner_of, running
 
+from dppo.learner.ppo import packed_rollouts
 from dppo.learner.ppo.batch import Received
+from dppo.learner.ppo.packed_rollouts import pack_groups
 from dppo.learner.session.asynchronous import in_hand
 from dppo.learner.session.phases import Phase
-from dppo.learner.storage import checkpoint, kept_batches
-from dppo.learner.storage.kept_batches import pack_batches, unpack_batches
+from dppo.learner.storage import checkpoint
+from dppo.learner.storage.kept_batches import unpack_batches
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import Ledger
 
@@ -55,11 +57,11 @@ def arrays_of(received: Received) -> dict[str, Any]:
 
 def test_what_is_kept_is_what_was_accepted_to_the_bit(world: Simulation) -> None:
     before = in_hand(learner_of(world).cycle)
-    kept = unpack_batches(SPEC, pack_batches(SPEC, before), world.version)
+    kept = unpack_batches(SPEC, pack_groups(SPEC, before), world.version)
     assert len(kept.batches) == len(before)
     for batch, expected in zip(kept.batches, before, strict=True):
         for (received, size), of in zip(batch, expected, strict=True):
-            assert size == len(kept_batches.pack(SPEC, of.segment))
+            assert size == len(packed_rollouts.pack(SPEC, of.segment))
             assert dataclasses.replace(received, segment=of.segment) == of
             for name, array in arrays_of(of).items():
                 np.testing.assert_equal(arrays_of(received)[name], array)
@@ -67,19 +69,19 @@ def test_what_is_kept_is_what_was_accepted_to_the_bit(world: Simulation) -> None
 
 @pytest.mark.parametrize("content", [b"\xff", b"\x91\x91\x93\xa1a", b"\x81\xa1a\x01"])
 def test_bytes_that_are_no_batches_are_named(content: bytes) -> None:
-    with pytest.raises(ProtocolError, match="batches in hand cannot be read"):
+    with pytest.raises(ProtocolError, match="rollouts of a checkpoint cannot be read"):
         unpack_batches(SPEC, content, 3)
 
 
 def test_more_than_a_checkpoint_takes_is_not_kept(world: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = in_hand(learner_of(world).cycle)
-    size = sum(len(kept_batches.pack(SPEC, of.segment)) for batch in batches for of in batch)
-    monkeypatch.setattr(kept_batches, "MOST_BYTES", size)
-    assert pack_batches(SPEC, batches)
-    monkeypatch.setattr(kept_batches, "MOST_BYTES", size - 1)
-    monkeypatch.setattr(kept_batches, "pack", None)  # nothing is copied for it
-    assert pack_batches(SPEC, batches) == b""
-    assert pack_batches(SPEC, [[], []]) == b""
+    size = sum(len(packed_rollouts.pack(SPEC, of.segment)) for batch in batches for of in batch)
+    monkeypatch.setattr(packed_rollouts, "MOST_BYTES", size)
+    assert pack_groups(SPEC, batches)
+    monkeypatch.setattr(packed_rollouts, "MOST_BYTES", size - 1)
+    monkeypatch.setattr(packed_rollouts, "pack", None)  # nothing is copied for it
+    assert pack_groups(SPEC, batches) == b""
+    assert pack_groups(SPEC, [[], []]) == b""
 
 
 @pytest.mark.parametrize("trained_meanwhile", [0, 2])
@@ -132,12 +134,12 @@ def test_a_ledger_keeps_what_it_is_told_to_and_drops_the_rest() -> None:
             Ledger.from_state(ledger.to_state()).keep_pending(kept)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x91\x90"])
-def test_a_checkpoint_hands_its_trainer_tensors_of_weights_only(tmp_path: Path, content: bytes) -> None:
-    tensors = {"weight": torch.arange(3.0)}
-    checkpoint.save(tmp_path, 1, checkpoint.with_batches(tensors, content), {})
-    checkpoint.save_recent(tmp_path, 2, checkpoint.with_batches(tensors, content), {})
+@pytest.mark.parametrize(("in_hand", "past"), [(b"", b""), (b"\x91\x90", b""), (b"", b"\x90"), (b"\x91\x90", b"\x92")])
+def test_a_checkpoint_hands_its_trainer_tensors_of_weights_only(tmp_path: Path, in_hand: bytes, past: bytes) -> None:
+    tensors = checkpoint.with_rollouts({"weight": torch.arange(3.0)}, in_hand=in_hand, past=past)
+    checkpoint.save(tmp_path, 1, tensors, {})
+    checkpoint.save_recent(tmp_path, 2, tensors, {})
     for path in (tmp_path / "00000001", tmp_path / "recent"):
         found = checkpoint.read(path)
-        assert found.in_hand == content
+        assert (found.in_hand, found.past) == (in_hand, past)
         assert found.tensors.keys() == {"weight"}

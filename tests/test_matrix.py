@@ -231,10 +231,11 @@ def _same_bits_after_resuming(of: Combination, folder: Path) -> None:
             in_hand.append(sides.collected(graph, version))
         first.update([batch], version)
     newest = max(most, 1) + 1
-    checkpoint.save(folder, 1, first.tensors(), {"trainer": first.counters()})
+    tensors = checkpoint.with_rollouts(first.tensors(), past=first.past())
+    checkpoint.save(folder, 1, tensors, {"trainer": first.counters()})
     found = checkpoint.newest(folder, pytest.fail)
     assert found is not None
-    second.load(found.tensors, found.state["trainer"])
+    second.load(found.tensors, found.state["trainer"], found.past)
     in_hand.append(sides.collected(first.graph_bytes(newest), newest))
     for trainer in (first, second):
         report = trainer.update(in_hand, newest)

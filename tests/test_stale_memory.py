@@ -2,6 +2,7 @@
 
 import dataclasses
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -13,12 +14,14 @@ from test_memory import GRU, PLAIN, PPO, Sides, made
 from trainer_batches import assert_bit_equal
 
 from dppo.learner.ppo import burn_in as burn_in_module
+from dppo.learner.ppo import packed_rollouts
 from dppo.learner.ppo import trainer as trainer_module
 from dppo.learner.ppo.batch import Received, lay_out
 from dppo.learner.ppo.burn_in import BurnIn
 from dppo.learner.ppo.corrections import Correction
 from dppo.learner.ppo.stitching import assemble
 from dppo.learner.ppo.trainer import Trainer
+from dppo.learner.storage import checkpoint
 
 MEMORIES: dict[str, dict[str, Any]] = {
     "gru": {"memory": "gru"},
@@ -182,7 +185,8 @@ def states_behind(trainer: Trainer, rollouts: list[Received]) -> np.ndarray:
 @pytest.mark.parametrize("rows", [5, 40])
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_states_that_older_versions_made_are_made_anew_from_the_rollouts_before(memory: str, rows: int) -> None:
-    sides, burn_in = GoingOn(memory), BurnIn()
+    sides = GoingOn(memory)
+    burn_in = BurnIn(sides.spec)
     sides.load()
     before, second, stale = sides.rollout(rows), sides.rollout(3), sides.rollout()
     sides.trainer.update([before], 1)
@@ -201,6 +205,46 @@ def test_states_that_older_versions_made_are_made_anew_from_the_rollouts_before(
         assert_states(burn_in.refreshed([gap], policy, 3), [gap])  # what came before is not known
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_learner_that_goes_on_from_a_checkpoint_remembers_what_came_before(
+    parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = GoingOn("gru")
+    sides.load()
+    before, stale = [sides.rollout() for _ in range(parts)], sides.rollout()
+    sides.trainer.update(before, 1)  # stitched to one
+    sides.load()
+    saved = checkpoint.with_rollouts(sides.trainer.tensors(), past=sides.trainer.past())
+    checkpoint.save(tmp_path, 1, saved, {"trainer": sides.trainer.counters()})
+    found = checkpoint.read(tmp_path / "00000001")
+    resumed, forgetful = sides.new_trainer(), sides.other()
+    resumed.load(found.tensors, found.state["trainer"], found.past)
+    assert resumed.past() == sides.trainer.past() == found.past
+    newest = sides.rollout()
+    for trainer in (sides.trainer, resumed, forgetful):
+        trainer.update([stale, newest], 2)
+    assert_bit_equal(resumed.tensors(), sides.trainer.tensors())
+    differ = [not torch.equal(tensor, resumed.tensors()[name]) for name, tensor in forgetful.tensors().items()]
+    assert any(differ), "what came before makes no difference, so this test cannot fail"
+    monkeypatch.setattr(packed_rollouts, "MOST_BYTES", 100)
+    assert sides.trainer.past() == b"", "training does not wait for more than that"
+
+
+def test_how_long_an_actor_has_been_away_goes_into_the_checkpoint() -> None:
+    sides = GoingOn("gru")
+    burn_in, policy = BurnIn(sides.spec), sides.trainer.policy
+    sides.load()
+    burn_in.refreshed([sides.rollout()], policy, 1)
+    for _ in range(burn_in_module.MOST_UPDATES - 1):
+        burn_in.refreshed([], policy, 1)
+    after = BurnIn(sides.spec)
+    after.load(burn_in.packed())
+    assert after.packed() == burn_in.packed() != b""
+    for _ in range(2):
+        after.refreshed([], policy, 1)
+    assert after.packed() == b"", "it is forgotten"
+
+
 def assert_states(found: list[Received], expected: list[Received]) -> None:
     """Each rollout has the states that it came with."""
     for one, other in zip(found, expected, strict=False):
@@ -215,7 +259,7 @@ def test_within_a_rollout_an_older_version_goes_on_with_the_policys_own_state_an
     (whole,) = assemble([*batch[1:], sides.rollout(), sides.rollout()][:3])
     assert [row for row, _ in whole.restarts] == [5]
     for version, rows in ((2, [5]), (3, [])):
-        (found,) = BurnIn().refreshed([whole], sides.trainer.policy, version)
+        (found,) = BurnIn(sides.spec).refreshed([whole], sides.trainer.policy, version)
         assert [row for row, _ in found.restarts] == rows, version
 
 

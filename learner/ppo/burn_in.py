@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,10 +19,12 @@ from torch import Tensor
 from dppo.learner.models.networks import PolicyNetwork
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.frames import ended, frames_before
+from dppo.learner.ppo.packed_rollouts import pack_groups, unpack_groups
 from dppo.learner.ppo.rows import encoded_in_parts
 from dppo.learner.ppo.sequences import Sequences
 from dppo.protocol.recurrent_state import STATE
 from dppo.protocol.rollout import Segment
+from dppo.protocol.specs import Spec
 
 ROWS = 64  # before a rollout, of each environment, or as many as its rollouts before have
 MOST_UPDATES = 8  # without a rollout, after which the past of an actor is forgotten
@@ -62,12 +65,28 @@ class _Sequence(NamedTuple):
 class BurnIn:
     """Rollouts of the newest updates, by incarnation, and states that follow from them."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: Spec) -> None:
+        """spec: of the rollouts."""
+        self._spec = spec
         self._pasts: dict[bytes, _Past] = {}
 
-    def clear(self) -> None:
-        """Forget all: weights are others'."""
+    def packed(self) -> bytes:
+        """Return all as bytes, for a checkpoint; b"" where it is more than that takes, or nothing."""
+        pasts = list(self._pasts.values())
+        rollouts = pack_groups(self._spec, [past.rollouts for past in pasts])
+        return msgspec.msgpack.encode(([past.idle for past in pasts], rollouts)) if rollouts else b""
+
+    def load(self, packed: bytes) -> None:
+        """Have what was packed, and nothing else. Raises ProtocolError where it is of other rollouts."""
         self._pasts.clear()
+        if not packed:
+            return
+        idle, content = msgspec.msgpack.decode(packed, type=tuple[list[int], bytes])
+        for updates, group in zip(idle, unpack_groups(self._spec, content), strict=True):
+            past = self._pasts[group[0][0].incarnation] = _Past()
+            for rollout, _ in group:
+                past.add(rollout)
+            past.idle = updates
 
     def refreshed(self, rollouts: Sequence[Received], policy: PolicyNetwork, version: int | None) -> list[Received]:
         """Return the rollouts with states of the policy's own where older versions made them; remember them.
@@ -76,6 +95,7 @@ class BurnIn:
         itself stays as it came, to the last bit; so does what follows nothing that is known.
         """
         if policy.memory is None or version is None or any(frames_before(r.segment) for r in rollouts[:1]):
+            self._pasts.clear()
             return list(rollouts)
         for past in self._pasts.values():
             past.idle += 1

@@ -1,6 +1,6 @@
 """Networks, normalisers, optimizer and schedules of one run: from rollouts to a better policy.
 
-Knows no sockets, no clock and no files; a checkpoint is what `tensors` and `counters` return.
+Knows no sockets, no clock and no files; a checkpoint is what `tensors`, `counters` and `past` return.
 """
 
 import math
@@ -96,7 +96,7 @@ class Trainer:
         self._rewards = Rewards(ppo, reduce)
         self._updates = self._steps_trained = 0
         self._pace = Schedules(ppo, total_steps)
-        self._earlier, self._burn_in = EarlierBatches(ppo.reuse), BurnIn()
+        self._earlier, self._burn_in = EarlierBatches(ppo.reuse), BurnIn(spec)
 
     @torch.no_grad()
     def update(self, rollouts: Sequence[Received], version: int | None = None) -> UpdateReport:
@@ -133,8 +133,7 @@ class Trainer:
         if reuse is not None:
             normal = self._ppo.normalise_advantages == "batch"
             advantages = reuse.normalised(estimates.advantages) if normal else estimates.advantages
-            clip_range = self._pace.clip_range
-            rows, trained_on, old = corrected(rows, grid, old, reuse, advantages, clip_range=clip_range)
+            rows, trained_on, old = corrected(rows, grid, old, reuse, advantages, clip_range=self._pace.clip_range)
         first = first_pass(old, rows, trained_on.actor_of_step, trained_on.actors, staleness)
         if aged is not None:
             rows = weighed(rows, aged, ppo=self._ppo, clip_range=self._pace.clip_range)
@@ -150,8 +149,7 @@ class Trainer:
             steps=self._steps,
             reduce=self._reduce,
         )
-        parts = len(minibatches(rows, self._ppo.minibatch_steps))
-        pace = self._pace
+        parts, pace = len(minibatches(rows, self._ppo.minibatch_steps)), self._pace
         report = report_of(of_new, done, first, outliers, staleness, ppo=self._ppo, schedules=pace, parts=parts)
         self._go_on_from(new, fresh, report.kl)
         return report if reuse is None else replace(report, reused_steps=reuse.steps)
@@ -185,11 +183,15 @@ class Trainer:
 
     def counters(self) -> dict[str, int | float]:
         """All plain numbers that a checkpoint needs. Minibatch order follows from the seed and `updates`."""
-        own = {"updates": self._updates, "steps_trained": self._steps_trained}
-        return {**own, **self._pace.counters(), **self._pace.settings()}
+        own, pace = {"updates": self._updates, "steps_trained": self._steps_trained}, self._pace
+        return {**own, **pace.counters(), **pace.settings()}
+
+    def past(self) -> bytes:
+        """Rollouts that the next ones follow, where a memory under staleness needs them."""
+        return self._burn_in.packed()
 
     @torch.no_grad()
-    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, int | float]) -> None:
+    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, int | float], past: bytes = b"") -> None:
         """Continue from there, bit for bit. Raises CheckpointError where it is of another network."""
         refuse_other_networks(tensors, self.tensors(), counters, self.counters().keys() - self._pace.settings().keys())
         for name, tensor in self._live_tensors().items():
@@ -200,7 +202,7 @@ class Trainer:
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
         self._pace.load(counters)
         self._earlier.clear()
-        self._burn_in.clear()
+        self._burn_in.load(past)
 
     def _encoders(self) -> list[tuple[str, nn.Module]]:
         own = [] if self.critic.encoder is None else [("critic", self.critic.encoder)]

@@ -39,7 +39,8 @@ from dppo.learner.storage.checkpoint_format import (
 from dppo.protocol.errors import CheckpointError
 
 BEST_FILE = "best.json"
-IN_HAND = "in_hand"  # a tensor of bytes beside the trainer's: covered by the same digest, renamed at the same moment
+# tensors of bytes beside the trainer's: covered by the same digest, renamed at the same moment
+IN_HAND, PAST = "in_hand", "past"
 
 # dtypes that NumPy has as well: bfloat16 and the like it has not
 _OF_NUMPY = frozenset({torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool})
@@ -56,7 +57,8 @@ class Checkpoint:
     update: int
     tensors: dict[str, torch.Tensor]  # on the CPU, bit-exact as saved
     state: dict[str, Any]  # plain JSON values, as saved
-    in_hand: bytes = b""  # batches, as learner/storage/kept_batches.py packs them
+    in_hand: bytes = b""  # batches, as learner/ppo/packed_rollouts.py packs them
+    past: bytes = b""  # rollouts that were trained on, as learner/ppo/burn_in.py packs them
 
 
 def blob_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
@@ -68,9 +70,12 @@ def blob_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
     return safetensors.numpy.save({name: tensor.numpy() for name, tensor in own.items()})
 
 
-def with_batches(tensors: Mapping[str, torch.Tensor], in_hand: bytes) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint that also keeps batches in hand."""
-    return {**tensors, **({IN_HAND: torch.frombuffer(bytearray(in_hand), dtype=torch.uint8)} if in_hand else {})}
+def with_rollouts(
+    tensors: Mapping[str, torch.Tensor], *, in_hand: bytes = b"", past: bytes = b""
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint that also keeps batches in hand, and what the newest ones followed."""
+    kept = {name: content for name, content in ((IN_HAND, in_hand), (PAST, past)) if content}
+    return {**tensors, **{name: torch.frombuffer(bytearray(of), dtype=torch.uint8) for name, of in kept.items()}}
 
 
 def save(directory: Path, update: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> Path:
@@ -137,9 +142,10 @@ def read(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {why}. Restore it from a copy or delete it."
         ) from error
-    in_hand = tensors.pop(IN_HAND, None)
-    kept = b"" if in_hand is None else in_hand.numpy().tobytes()
-    return Checkpoint(path, document["update"], tensors, document["state"], kept)
+    in_hand, past = (
+        b"" if (kept := tensors.pop(name, None)) is None else kept.numpy().tobytes() for name in (IN_HAND, PAST)
+    )
+    return Checkpoint(path, document["update"], tensors, document["state"], in_hand, past)
 
 
 def newest(directory: Path, warn: Callable[[str], None]) -> Checkpoint | None:

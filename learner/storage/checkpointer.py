@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dppo.learner.config import LearnerConfig
+from dppo.learner.ppo.packed_rollouts import pack_groups
 from dppo.learner.storage.books import Books
 from dppo.learner.storage.checkpoint_format import read_document
 from dppo.learner.storage.journal import Behind, Journal, Position, entries_behind
 from dppo.learner.storage.journal_replay import replay
-from dppo.learner.storage.kept_batches import KeptBatches, pack_batches, unpack_batches
+from dppo.learner.storage.kept_batches import KeptBatches, unpack_batches
 from dppo.learner.storage.network_record import record
 from dppo.learner.storage.progress import Progress, is_solved
 from dppo.learner.storage.run_directory import RunDirectory
@@ -163,10 +164,10 @@ class Content:
 
 
 def _tensors(content: Content) -> "dict[str, torch.Tensor]":
-    from dppo.learner.storage.checkpoint import with_batches
+    from dppo.learner.storage.checkpoint import with_rollouts
 
-    kept = b"" if content.spec is None else pack_batches(content.spec, content.books.in_hand)
-    return with_batches(content.trainer.tensors(), kept)
+    in_hand = b"" if content.spec is None else pack_groups(content.spec, content.books.in_hand)
+    return with_rollouts(content.trainer.tensors(), in_hand=in_hand, past=content.trainer.past())
 
 
 class Saver:

@@ -40,7 +40,7 @@ def load_same(trainer: "Trainer", checkpoint: "Checkpoint", network: NetworkConf
     written = datetime.fromtimestamp(checkpoint.path.stat().st_mtime)
     then = f"at update {checkpoint.update} ({written:%Y-%m-%d %H:%M})"
     try:
-        trainer.load(checkpoint.tensors, checkpoint.state["trainer"])
+        trainer.load(checkpoint.tensors, checkpoint.state["trainer"], checkpoint.past)
     except CheckpointError as error:
         if not own:
             raise
