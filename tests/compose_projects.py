@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+
+from scripts.chaos.ports import free_port
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -183,12 +184,6 @@ def kill_main_process(container: str, helper_image: str) -> datetime:
 def instant(text: str) -> datetime:
     """Moment as docker writes it, with nanoseconds."""
     return datetime.fromisoformat(text)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def answer_of(url: str) -> str:

@@ -21,6 +21,8 @@ from pathlib import Path
 import psutil
 import zmq
 
+from scripts.chaos.ports import free_port
+
 sys.path.insert(0, str(Path(__file__).parent))  # also when it runs as a module
 
 from fuzz_headers import HELLO, SETTINGS, SPEC, mutated
@@ -123,9 +125,7 @@ def replace_hello(name: str) -> Hello:
 @contextmanager
 def learner() -> Iterator[tuple[str, psutil.Process, Callable[[], int]]]:
     """Where it serves, its process, and what ends it and tells how much it refused."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
     command = [
         sys.executable,
         "-c",

@@ -20,7 +20,6 @@ from compose_projects import (
     Stack,
     docker,
     eventually,
-    free_port,
     images_or_skip,
     kill_main_process,
     new_project,
@@ -28,6 +27,7 @@ from compose_projects import (
 )
 
 from dppo.protocol.security.join_line import JoinLine
+from scripts.chaos.ports import free_port
 
 ENDLESS = "--run.no-stop-at-target --steps 1_000_000_000 --run.checkpoint-seconds 2"
 ACTOR_BACK_SECONDS = 5.0  # after it was killed

@@ -26,6 +26,7 @@ from dppo.ops.doctor.run_files import run_files
 from dppo.protocol.security.join_line import JoinLine
 from dppo.protocol.transport.fd_limits import RESERVE, actors_that_fit, raise_limit
 from dppo.protocol.transport.router import Router
+from scripts.chaos.ports import free_port
 
 GIGABYTE = 2**30
 
@@ -157,12 +158,6 @@ class Learner:
         self._ending.set()
         self._thread.join()
         self.router.close()
-
-
-def free_port() -> int:
-    with plain.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture

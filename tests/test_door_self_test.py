@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 import zmq
 from doors import Door
-from processes import free_port
 
 import dppo.protocol.security.curve
 from dppo.protocol.errors import DppoError
 from dppo.protocol.security.curve import new_secret_key, public_key
 from dppo.protocol.security.self_test import check_that_unknown_keys_are_refused
 from dppo.protocol.transport.router import Router
+from scripts.chaos.ports import free_port
 
 MAX_BLOB_BYTES = 100_000
 

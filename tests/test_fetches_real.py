@@ -14,9 +14,9 @@ from dppo.protocol.security.curve import ClientSecurity
 from dppo.protocol.security.join_line import JoinLine
 from dppo.protocol.specs import spec_hash
 from dppo.protocol.transport.dealer import Dealer
-from scripts.chaos.cluster import free_port
 from scripts.chaos.load_generator import SPEC
 from scripts.chaos.load_processes import LoadLearner, simulated_actors
+from scripts.chaos.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,6 @@ import psutil
 import pytest
 import torch
 from group_threads import groups, on_all, place, store
-from processes import free_port
 from trainer_batches import CONTINUOUS, DISCRETE, PPO, SMALL, acted, assert_bit_equal
 
 from dppo.learner.config import LearnerConfig
@@ -30,6 +29,7 @@ from dppo.learner.storage.journal_records import Entry
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.protocol.errors import UsageError
 from dppo.protocol.rollout import Segment
+from scripts.chaos.ports import free_port
 
 
 @pytest.fixture

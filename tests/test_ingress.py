@@ -19,6 +19,7 @@ from dppo.protocol.errors import ProtocolError
 from dppo.protocol.transport.connections import IDLE_TIMEOUT_LOW_FDS_SECONDS, IDLE_TIMEOUT_SECONDS
 from dppo.protocol.transport.router import Router
 from dppo.protocol.transport.unread_bytes import Excess, Holding, Meter, excess
+from scripts.chaos.ports import free_port
 
 MEGABYTE = 10**6
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many bytes a connection received")
@@ -92,10 +93,7 @@ def test_those_above_their_own_limit_go_then_the_largest_until_the_sum_fits() ->
 
 @pytest.fixture
 def router() -> Iterator[Router]:
-    with plain.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = Router(f"tcp://127.0.0.1:{port}", 64 * MEGABYTE)
+    made = Router(f"tcp://127.0.0.1:{free_port()}", 64 * MEGABYTE)
     yield made
     made.close()
 

@@ -38,6 +38,7 @@ from dppo.protocol.messages import (
 )
 from dppo.protocol.specs import spec_hash
 from dppo.protocol.transport.router import Router
+from scripts.chaos.ports import free_port
 
 DEADLINE_SECONDS = 20.0
 T = TypeVar("T")
@@ -75,10 +76,7 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    with plain.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = Bench(f"tcp://127.0.0.1:{port}")
+    made = Bench(f"tcp://127.0.0.1:{free_port()}")
     yield made
     made.router.close()
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import yaml
 from command_line import failed, forget_variables
-from processes import REPOSITORY, free_port
+from processes import REPOSITORY
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -30,6 +30,7 @@ from dppo.local.drawing_thread import Screen
 from dppo.local.metrics_server import serving_metrics
 from dppo.protocol.account import DropReason
 from dppo.protocol.errors import UsageError
+from scripts.chaos.ports import free_port
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 FULL = msgspec.structs.replace(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from command_line import failed, forget_variables, run
-from processes import free_port
 
 from dppo.actor.join_options import JoinOptions
 from dppo.learner.transport.credentials import Access
@@ -15,6 +14,7 @@ from dppo.learner.transport.run_keys import RunKeys
 from dppo.protocol.errors import UsageError
 from dppo.protocol.security.curve import Admitted, Denied, public_key
 from dppo.protocol.security.join_line import JoinLine
+from scripts.chaos.ports import free_port
 
 NOW = 1_800_000_000.0
 

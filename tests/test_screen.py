@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from processes import REPOSITORY, free_port
+from processes import REPOSITORY
 from test_progress import STATUS
 
 from dppo.learner.telemetry.status import Status
@@ -23,6 +23,7 @@ from dppo.local import background
 from dppo.local.background import MOST_WAITING, Background, own_stream
 from dppo.local.drawing_thread import Screen
 from dppo.local.progress import Progress
+from scripts.chaos.ports import free_port
 
 PATIENCE_SECONDS = 20.0
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import zmq
 from doors import Door
-from processes import free_port
 from zmq.utils.monitor import parse_monitor_message
 
 from dppo.protocol.errors import UsageError
@@ -18,6 +17,7 @@ from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.monitor import event_of
 from dppo.protocol.transport.router import Router
+from scripts.chaos.ports import free_port
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 20.0

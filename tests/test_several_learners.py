@@ -10,7 +10,7 @@ import psutil
 import pytest
 from group_threads import place as place_of
 from local_runs import RUN, TOTAL_STEPS, assert_curve_has_every_update_once, assert_finished, start
-from processes import SMALL, Dppo, Place, RunFiles, assert_closes, free_port, kill
+from processes import SMALL, Dppo, Place, RunFiles, assert_closes, kill
 
 from dppo.learner.config import LearnerConfig
 from dppo.learner.group.errors import GroupError
@@ -19,6 +19,7 @@ from dppo.learner.storage.audit import audit
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.watch.status_file import read_status
+from scripts.chaos.ports import free_port
 
 BY_TORCHRUN = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "host", "MASTER_PORT": "29500", "LOCAL_RANK": "1"}
 

@@ -14,6 +14,7 @@ from dppo.protocol.codec import MAX_HEADER_BYTES
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.router import FRAMES_AT_ONCE, Frames, Router
+from scripts.chaos.ports import free_port
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 10.0
@@ -25,9 +26,7 @@ T = TypeVar("T")
 def endpoint(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "ipc":
         return f"ipc://{tmp_path}/sockets/s"
-    with plain.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    return f"tcp://127.0.0.1:{free_port()}"
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ import signal
 import time
 
 import pytest
-from processes import SMALL, Dppo, Place, RunFiles, free_port
+from processes import SMALL, Dppo, Place, RunFiles
 from simulators import INSTALLED, NUMBERS_VARIABLE
+
+from scripts.chaos.ports import free_port
 
 
 class Runs:

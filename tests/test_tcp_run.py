@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, free_port, kill
+from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
 from simulators import INSTALLED, NUMBERS_VARIABLE
 from snapshots import snapshot
+
+from scripts.chaos.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 

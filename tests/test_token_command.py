@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import free_port
 
 from dppo.cli import main
 from dppo.learner.transport.credentials import Access
 from dppo.learner.transport.listener import Listening, open_listener
 from dppo.protocol.security.curve import Admitted, Denied, public_key
 from dppo.protocol.security.join_line import JoinLine
+from scripts.chaos.ports import free_port
 
 NOW = 1_800_000_000.0
 

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from processes import Dppo, Place, RunFiles, assert_closes, free_port
+from processes import Dppo, Place, RunFiles, assert_closes
 
 from dppo.actor.driver import ActorDriver
 from dppo.actor.session.session import ActorSession
@@ -18,6 +18,7 @@ from dppo.protocol.security.join_line import JoinLine
 from dppo.settings.layers import resolve
 from dppo.settings.tune_arguments import TuneConfig
 from dppo.tune.fleet import STAY_SECONDS, invitation, places
+from scripts.chaos.ports import free_port
 
 ADDRESS = "127.0.0.1"
 
@@ -26,13 +27,8 @@ def config_of(**settings: object) -> TuneConfig:
     return resolve(TuneConfig, flags={"env.id": "CartPole-v1", **settings}).config
 
 
-def two_ports() -> int:
-    """Return a port after which one is free, too."""
-    return min(free_port(), free_port())
-
-
 def test_each_job_has_an_address_and_all_have_one_token(tmp_path: Path) -> None:
-    port = two_ports()
+    port = free_port(following=1)
     config = config_of(bind=f"tcp://{ADDRESS}:{port}", jobs=2, advertise="h1")
     found = places(config, tmp_path)
     lines = [JoinLine.parse(place.join_file.read_text(encoding="utf-8")) for place in found]

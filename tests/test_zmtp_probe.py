@@ -7,10 +7,10 @@ from contextlib import closing, contextmanager
 
 import pytest
 from doors import Door
-from processes import free_port
 
 from dppo.protocol.security.zmtp_probe import mechanism_at
 from dppo.protocol.transport.router import Router
+from scripts.chaos.ports import free_port
 
 # What a port is
 

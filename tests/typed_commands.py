@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from typing import IO
 
 from fresh_install import LEARNER, FreshInstalls
 from typed_lists import AS_LONG_AS_THEY_LAST, BEFORE, BEHIND, CHECKOUT, FILES, MORE, NOT_TYPED, SHORTER, STEPS
+
+from scripts.chaos.ports import free_port
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = ("README.md", *sorted(path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("docs/*.md")))
@@ -117,7 +118,7 @@ class Newcomer:
     def __init__(self, page: str, folder: Path, bin: Path, note: Callable[[str], None]) -> None:
         self.page, self.folder, self.note = page, folder, note
         self.behind: list[tuple[Typed, subprocess.Popen[bytes], Path]] = []
-        self.port = _free_port()
+        self.port = free_port(following=10)
         own = {name: value for name, value in os.environ.items() if not name.startswith(("DPPO_", "PYTHON"))}
         steps = {} if page in AS_LONG_AS_THEY_LAST else STEPS
         others = (path for path in own.get("PATH", "").split(os.pathsep) if path != str(Path(sys.executable).parent))
@@ -256,13 +257,6 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         return process.wait()
-
-
-def _free_port() -> int:
-    """Return a port after which some are likely to be free, too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1]) - 10
 
 
 def type_page(page: str, bin: Path, note: Callable[[str], None]) -> list[str]:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from dppo.learner.storage.audit import audit
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.lifeline import Lifeline
 from scripts.chaos.figures import Figure, holds, none_of, reported
+from scripts.chaos.ports import free_port
 from scripts.chaos.samples import Sample, sample
 from scripts.chaos.simulators import PACED, counted_steps
 from scripts.chaos.watching import RunWatch, open_accounts
@@ -261,14 +261,6 @@ def only_dropped(cluster: Cluster, *reasons: str) -> Figure:
     dropped = cluster.watch.ledger()["total"]["dropped"]
     others = [f"{reason} {steps}" for reason, steps in dropped.items() if steps and reason not in reasons]
     return none_of(f"steps dropped otherwise than {', '.join(reasons)}", others)
-
-
-def free_port() -> int:
-    """A port of this host that no process listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def is_root() -> bool:

@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from scripts.chaos.cluster import free_port
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, reported
 from scripts.chaos.load_processes import LoadLearner, simulated_actors
+from scripts.chaos.ports import free_port
 
 ACTORS = 1000
 PROCESSES = 8

@@ -11,9 +11,10 @@ from pathlib import Path
 from dppo.protocol.process.interpreter import SAFE_PATH
 from dppo.protocol.security.curve import new_secret_key, public_key
 from dppo.protocol.security.join_line import JoinLine
-from scripts.chaos.cluster import Cluster, Plan, free_port
+from scripts.chaos.cluster import Cluster, Plan
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_most, holds, none_of, reported
+from scripts.chaos.ports import free_port
 from scripts.chaos.relays import Relay
 from scripts.chaos.workers import Worker
 

@@ -2,10 +2,11 @@
 
 import time
 
-from scripts.chaos.cluster import Cluster, Plan, free_port
+from scripts.chaos.cluster import Cluster, Plan
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, none_of, reported
 from scripts.chaos.load_processes import LoadLearner, simulated_actors
+from scripts.chaos.ports import free_port
 from scripts.chaos.refused_peers import join_file
 from scripts.chaos.relays import Relay
 
