@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis.internal.conjecture import providers
-from shards import SHARDS, brief, shard_of, try_few_examples
+from shards import SHARDS, brief, shard_of, slow_cases, try_few_examples
 from simulation import Simulation
 
 from dppo.learner.storage import run_directory
@@ -43,8 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
     try_few_examples(config.getoption("brief"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m looks at what is slow
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give slow tests time. Leave out cases of large families where `--brief` says so: always the same ones."""
+    for item in slow_cases(items):
+        item.add_marker(pytest.mark.slow)
     for item in items:
         own = item.get_closest_marker("timeout")
         if item.get_closest_marker("slow") and (own is None or own.args[0] < SLOW_SECONDS):

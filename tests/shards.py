@@ -71,6 +71,18 @@ def fast_first(values: Iterable[Any], fast: int) -> list[Any]:
     return [pytest.param(*case, marks=[] if place < fast else pytest.mark.slow) for place, case in enumerate(cases)]
 
 
+def slow_cases(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the cases of large families that are slow: always the same ones, the first of a family never."""
+    found = []
+    cases: Counter[str] = Counter()
+    for item in items:
+        marker, family = item.get_closest_marker("fast"), item.nodeid.partition("[")[0]
+        if marker and cases[family] % marker.args[0]:
+            found.append(item)
+        cases[family] += 1
+    return found
+
+
 def brief(items: list[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """Return the tests that run with `--brief`, and cases that it leaves out: always the same ones, the first never."""
     kept, left_out = [], []

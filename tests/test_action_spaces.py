@@ -157,6 +157,7 @@ SPACES = {
 }
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("std", ["free", "state"])
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
 def test_the_exported_graph_equals_the_network(space: gym.Space[Any], std: str) -> None:

@@ -124,6 +124,7 @@ class NotebookStream(io.TextIOBase):
         return 2
 
 
+@pytest.mark.slow
 def test_lines_go_where_the_cells_output_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = NotebookStream()
     monkeypatch.setattr(sys, "stdout", stream)
@@ -277,6 +278,7 @@ def test_runs_and_curves_that_are_not_there(folder: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_policy_of_a_run_with_metrics_of_its_own_is_loaded(folder: Path) -> None:
     settings = {**SMALL, "evaluation_episodes": 0, "run.metrics": ["distance"], "run.step_metrics": ["power"]}
     result = dppo.train(env="my_robot_of_api:make_env", **settings)

@@ -58,7 +58,7 @@ def most(actors: int) -> float:
     return segments * most_steps(segment_steps(actors), ENVS) / BATCH_STEPS
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(derandomize=True, deadline=None, max_examples=10)
 @given(
     actors=st.integers(1, 4),
     schedule=st.lists(st.sampled_from([1, 4, 16, 64, 256, UNTIL_IT_MUST_WAIT]), min_size=1, max_size=7),
@@ -81,6 +81,7 @@ def test_the_largest_batch_is_reached_where_stop_comes_late(actors: int) -> None
         assert 0.98 * most(actors) <= size <= most(actors)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=8)
 @given(actors=st.integers(1, 4), steps_in_a_round=st.integers(1, 4))
 def test_where_the_learner_keeps_up_a_batch_is_hardly_larger_than_asked_for(actors: int, steps_in_a_round: int) -> None:

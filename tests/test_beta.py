@@ -42,6 +42,7 @@ def logits(n: int, size: int) -> Tensor:
     return 3 * torch.randn(n, size, generator=torch.Generator().manual_seed(5))
 
 
+@pytest.mark.slow
 def test_log_probs_entropies_and_kls_are_those_of_torch_distributions() -> None:
     (ours, theirs), (old, their_old) = random_pair(0), random_pair(1)
     y = logits(400, 2)

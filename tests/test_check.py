@@ -86,7 +86,7 @@ def wrong_in(config: CheckConfig) -> Sequence[Finding]:
         return [finding for finding in examine(config, deadline) if finding.level != "ok"]
 
 
-@pytest.mark.parametrize("fault", fast_first(NAMED, 8))
+@pytest.mark.parametrize("fault", fast_first(NAMED, 4))
 def test_a_fault_is_named_and_nothing_else(fault: str) -> None:
     found = wrong_in(config_of(f"tests.faulty_envs:{fault}-v0"))
     what, text = NAMED[fault]
@@ -107,6 +107,7 @@ def test_every_planted_fault_is_tried() -> None:
     assert {kind.__name__ for kind in faulty_envs.FAULTY} == {*NAMED, *MORE_SETTINGS} - {"Cart"}
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("env", HEALTHY)
 def test_nothing_is_named_where_nothing_is_wrong(env: str) -> None:
     assert wrong_in(config_of(env)) == []

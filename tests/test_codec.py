@@ -223,7 +223,7 @@ def test_a_header_too_long_to_be_accepted_is_not_sent_and_says_which_and_how_lon
         encode(Hello(1, 1, "0.1", "a", b"12345678", 2, Tally(), spec_hash=spec_hash(spec), spec=spec))
 
 
-@settings(derandomize=True, deadline=None, max_examples=1500)
+@settings(derandomize=True, deadline=None, max_examples=700)
 @given(st.binary(max_size=200), st.booleans())
 def test_random_bytes_are_refused_or_read_and_nothing_else(header: bytes, has_blob: bool) -> None:
     for decode in (decode_from_actor, decode_from_learner):
@@ -234,7 +234,7 @@ def test_random_bytes_are_refused_or_read_and_nothing_else(header: bytes, has_bl
         assert isinstance(message, WITH_BLOB) == has_blob
 
 
-@settings(derandomize=True, deadline=None, max_examples=500)
+@settings(derandomize=True, deadline=None, max_examples=250)
 @given(
     st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4)
 )

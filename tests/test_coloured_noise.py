@@ -66,6 +66,7 @@ def test_the_power_falls_with_the_frequency_by_the_colour(colour: float) -> None
     assert slope == pytest.approx(-colour, abs=0.1)
 
 
+@pytest.mark.slow
 def test_every_number_is_standard_normal_and_independent_of_those_beside_it() -> None:
     first = np.stack([ColouredNoise(np.random.default_rng(seed), 2, 1.0).block()[:2] for seed in range(2000)])
     assert first.dtype == np.float32

@@ -70,6 +70,7 @@ def blank(figure: Figure, file: Any, *, format: str, **options: object) -> None:
     file.write("<svg></svg>" if format == "svg" else b"")
 
 
+@pytest.mark.fast(4)
 @pytest.mark.parametrize("how", DAMAGE)
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_damaged_record_costs_no_more_than_itself(
@@ -84,6 +85,7 @@ def test_a_damaged_record_costs_no_more_than_itself(
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_folder_in_the_place_of_a_record_is_one_line(run: Path, name: str) -> None:
     (run / name).unlink()

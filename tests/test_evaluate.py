@@ -123,6 +123,7 @@ def test_a_video_shows_the_first_episodes_from_their_first_to_their_last_frame(t
     assert "success 100%" in result.summary()
 
 
+@pytest.mark.slow
 def test_the_result_is_the_same_with_a_video_and_without(tmp_path: Path) -> None:
     run = run_directory(tmp_path / "run", UNIFORM)
     plain = evaluate(run, episodes=4, deterministic=False, envs=3)

@@ -21,6 +21,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stragglers, "BATCH_STEPS", 100)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_in_simulated_time_a_slow_environment_has_the_share_of_its_speed_and_under_quota_its_own() -> None:
     *_, free = stragglers.batches("minimum", "environments", 1, 3)

@@ -79,6 +79,7 @@ class Learner:
 ways = st.sampled_from(["cut", "bye", "silence"])
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=12)
 @given(how=ways, names=st.sampled_from([1, 5, 20]), pause=st.sampled_from([0.001, 0.01, 0.05]))
 def test_a_token_that_only_fetches_gets_a_bounded_number_of_bytes(how: str, names: int, pause: float) -> None:
@@ -149,6 +150,7 @@ def test_actors_that_work_come_back_as_often_as_they_like(monkeypatch: pytest.Mo
         assert len(learner_of(world).peer_table.fetches) == 1
 
 
+@pytest.mark.slow
 def test_connections_that_ended_leave_nothing_but_a_bounded_record_of_each_token() -> None:
     learner = Learner()
     for number in range(MAX_RECORDS + 200):
@@ -200,6 +202,7 @@ def test_actors_that_crash_again_and_again_wait_for_seconds_and_so_do_others_of_
     assert max(waits) <= most_seconds + 0.2
 
 
+@pytest.mark.slow
 def test_quotas_of_thousands_of_processes_that_came_under_one_policy_are_not_kept() -> None:
     learner = Learner()
     for number in range(3 * MOST_OLD_QUOTAS):

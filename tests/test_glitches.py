@@ -108,6 +108,7 @@ def assert_named(reports: list[UpdateReport], at: int, what: str, value: float) 
     assert "deviations from what came before" in text
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("ppo", PATHS.values(), ids=PATHS)
 def test_a_glitch_is_bounded_counted_and_named(ppo: PpoConfig, network: NetworkConfig) -> None:
@@ -154,6 +155,7 @@ def test_nothing_is_cut_where_nothing_is_absurd_in_any_unit(
         assert_bit_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_rare_reward_that_is_meant_pulls_the_policy() -> None:
     """+1e4 in one step of a hundred where others pay -1..0, for one of three actions: it learns to take that."""
     trainer = Trainer(
@@ -179,6 +181,7 @@ LIES = {
 }
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize(
     ("ppo", "spoil"),
     [(PPO, spoil) for spoil in LIES.values()] + [(ppo, LIES["log-prob -1e30"]) for ppo in PATHS.values()],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,6 +163,7 @@ def test_acknowledged_steps_never_vanish_without_a_word(
         assert ledger.unaccounted.least <= vanished <= ledger.unaccounted.most
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(seed=st.integers(0, 2**32), harm=st.sampled_from(HARMS))
 def test_the_next_learner_goes_on_behind_what_is_left_and_the_hole_stays_known(

@@ -76,6 +76,7 @@ def test_an_honest_actor_slower_than_the_grace_costs_the_others_less_than_a_tent
         world.check()
 
 
+@pytest.mark.slow
 def test_the_grace_that_is_advised_lets_it_contribute() -> None:
     with Simulation(stop_grace_seconds=8.0, lease_seconds=20.0) as world:
         fast = running(world, "fast")

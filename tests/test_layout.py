@@ -270,6 +270,7 @@ def test_a_learner_listens_before_it_imports_pytorch() -> None:
 LATE = {"asyncio", "http.server", "psutil", "matplotlib", "dppo.settings.bench_arguments"}  # tens of milliseconds each
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize(
     ("modules", "late"),
     [

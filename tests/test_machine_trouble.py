@@ -210,6 +210,7 @@ def test_weights_that_may_not_be_read_are_no_fault_of_the_run_directory(
         checked(config)
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_to_costs_no_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code = "from dppo.figures import new_figure; new_figure(figsize=(1, 1))"

@@ -232,6 +232,7 @@ def test_the_analytic_gradients_cover_masks(penalty: KlPenalty | None, entropy_c
     assert found[0][0].abs().max() > 1e-3
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES.keys())
 @pytest.mark.parametrize("scale", [1.0, 1e30])
 def test_the_exported_graph_is_the_network_and_never_chooses_what_is_forbidden(

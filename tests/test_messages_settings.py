@@ -109,6 +109,7 @@ def test_every_setting_refuses_what_it_cannot_take(capsys: pytest.CaptureFixture
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("path", sorted(settings_of(TrainConfig)))
 def test_files_and_variables_refuse_it_too_and_say_where_it_stood(path: str, tmp_path: Path) -> None:
     setting = settings_of(TrainConfig)[path]

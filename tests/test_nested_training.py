@@ -68,6 +68,7 @@ def acted_on(segment: Segment, name: str) -> np.ndarray:
     return rows
 
 
+@pytest.mark.slow
 def test_only_numbers_are_normalised_and_by_their_own_moments() -> None:
     sides = Sides()
     segment = sides.segment(1)

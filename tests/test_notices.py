@@ -68,6 +68,7 @@ def test_each_rank_is_told_of_the_others_and_rank_0_of_their_status(shared: Stor
         rank.notices.close()
 
 
+@pytest.mark.slow
 def test_silence_grows_for_a_rank_that_is_gone_and_for_no_other(shared: Store) -> None:
     ranks = [Rank(shared, rank) for rank in range(3)]
     assert ranks[0].wait_for({1: 0, 2: 0})

@@ -92,6 +92,7 @@ def test_a_stranger_is_asked_once_in_a_while() -> None:
     assert peer_limits.may_be_asked(A, QUESTION_SECONDS)
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("deed", ["spend", "strike", "may_be_asked"])
 def test_records_are_bounded_whatever_strangers_do(deed: str) -> None:
     peer_limits = PeerLimits()

@@ -217,6 +217,7 @@ def test_environments_with_other_arguments_are_others(tmp_path: Path) -> None:
     assert [curve.env for curve in curves] == ["RobotArm-v0 (mode easy)", "RobotArm-v0 (mode hard)"]
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("panels", [1, 2, 4])
 def test_every_environment_has_its_own_panel(tmp_path: Path, panels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
@@ -234,6 +235,7 @@ def test_every_environment_has_its_own_panel(tmp_path: Path, panels: int, monkey
     assert titles == [f"E{i}-v0" for i in range(panels)]
 
 
+@pytest.mark.slow
 def test_steps_and_time_side_by_side_share_the_height_of_their_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

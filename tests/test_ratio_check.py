@@ -85,6 +85,7 @@ def gaussian_excess(
     return excess(Gaussian(learnt(other, seen), std), taken, acting.log_prob(taken))
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("log_std", [0.0, -1.0, -2.0, -3.0, -5.0, 2.0])
 @pytest.mark.parametrize("gain", [0.01, 1.0, 3.0, 30.0])
 @pytest.mark.parametrize(("observations", "width", "actions"), [(3, 64, 1), (17, 64, 6), (376, 256, 17)])

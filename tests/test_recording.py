@@ -58,6 +58,7 @@ def test_tensorboard_reads_back_the_moving_picture_over_steps(run: Path) -> None
     assert [step for step, _ in images(run)] == [200, 250]
 
 
+@pytest.mark.slow
 def test_a_process_films_the_end_of_a_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{REPOSITORY / 'tests'}")
     notes: list[str] = []

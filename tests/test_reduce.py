@@ -86,6 +86,7 @@ def assert_equal(one: Trainer, other: Trainer) -> None:
     assert one.counters() == other.counters()
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("spec", [CONTINUOUS, DISCRETE], ids=["box", "discrete"])
 @pytest.mark.parametrize("ppo", PATHS.values(), ids=PATHS)
 def test_ranks_hold_the_same_weights_whatever_their_parts_are(ppo: PpoConfig, spec: Spec) -> None:

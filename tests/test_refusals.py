@@ -152,6 +152,7 @@ def check(
     copies.is_unchanged = True
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("name", sorted(TRAIN.keys() - NEEDS_PROCESSES))
 def test_train_refuses_and_changes_nothing(
     copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -189,6 +190,7 @@ def test_a_learner_refuses_and_changes_nothing(
     check(copies, place, capsys, ("learner", *arguments, "--bind", f"ipc://{place.parent}/socket"), code)
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_other_commands_refuse_and_change_nothing(
     copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -197,6 +199,7 @@ def test_other_commands_refuse_and_change_nothing(
     check(copies, place, capsys, arguments, code)
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("name", sorted(ADVERSE))
 def test_whatever_else_is_asked_for_is_refused_and_changes_nothing(
     copies: Copies, place: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -92,6 +92,7 @@ def test_names_of_others_are_text(tmp_path: Path) -> None:
     assert any("<img src=x" in text for text in found.texts)
 
 
+@pytest.mark.slow
 def test_a_run_without_an_episode_is_reported_too(tmp_path: Path) -> None:
     found = read(page(tmp_path, with_times(history_of(updates=1, mean_return=None, mean_length=None))))
     assert "Returns" not in found.texts

@@ -143,6 +143,7 @@ def unlike(trainer: Trainer, batch: list[Received], shift: float) -> list[Receiv
     ]
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("spec", [CONTINUOUS, DISCRETE])
 def test_an_update_with_earlier_batches_is_that_of_generalized_ppo(spec: Spec) -> None:
     trainer, naive = make_trainer(spec, WHOLE), make_trainer(spec, WHOLE)

@@ -134,6 +134,7 @@ def test_an_action_turns_a_joint_by_at_most_a_tenth_of_a_radian() -> None:
     np.testing.assert_allclose(turned, [[-0.05, 0.1]], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_easy_goals_are_all_the_same_and_hard_ones_spread_evenly_over_the_disc() -> None:
     easy, difficult = (RobotArmVectorEnv(num_envs=4000, mode=mode) for mode in MODES)
     easy.reset(seed=1)

@@ -13,7 +13,7 @@ from dppo.protocol.specs import Leaf, Spec
 
 DTYPES = ["|u1", "|i1", "|b1", "<i2", "<i4", "<i8", "<f4", "<f8"]
 PLAIN = Spec((Leaf("observation", "<f4", (3,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=4),))
-SMALL = settings(derandomize=True, deadline=None, max_examples=150)
+SMALL = settings(derandomize=True, deadline=None, max_examples=60)
 
 
 @st.composite
@@ -224,7 +224,7 @@ def test_a_segment_that_does_not_fit_its_spec_is_not_packed() -> None:
         pack(PLAIN, short)
 
 
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(st.binary(min_size=64, max_size=1300), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
 def test_random_bytes_are_refused_or_are_a_segment(blob: bytes, T: int, E: int, finals: int) -> None:
     counts = Counts(T, E, finals, 1)

@@ -25,6 +25,7 @@ def make_trainer(ppo: PpoConfig = TUTORIAL, spec: Spec = CONTINUOUS, *, way: Way
     return Trainer(spec, ppo=ppo, network=TUTORIAL_NETWORK, seed=1, total_steps=1000, gradients=way)
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("spec", [CONTINUOUS, DISCRETE])
 @pytest.mark.parametrize("ppo", [TUTORIAL, PENALTY, replace(TUTORIAL, terminal_reward=-10.0)])
 @pytest.mark.parametrize("way", ["analytic", "autograd"])

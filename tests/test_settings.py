@@ -187,6 +187,7 @@ def test_flags_have_short_forms_negations_lists_and_negative_numbers() -> None:
     }
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_loads_and_comes_back_equal(name: str, tmp_path: Path) -> None:
     resolved = resolve(TrainConfig, flags={}, environ={}, preset=name)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import shards
-from shards import SHARDS, TESTS, TIMED, brief, examples, fast_first, shard_of, try_few_examples
+from shards import SHARDS, TESTS, TIMED, brief, examples, fast_first, shard_of, slow_cases, try_few_examples
 
 
 def test_every_file_that_is_named_exists() -> None:
@@ -32,11 +32,11 @@ def test_the_whole_check_runs_every_shard() -> None:
 class Item:
     """A test, as far as `--brief` looks at it."""
 
-    def __init__(self, nodeid: str, n: int = 0) -> None:
-        self.nodeid, self._n = nodeid, n
+    def __init__(self, nodeid: str, n: int = 0, marker: str = "thin") -> None:
+        self.nodeid, self._n, self._marker = nodeid, n, marker
 
     def get_closest_marker(self, name: str) -> object:
-        return SimpleNamespace(args=(self._n,)) if self._n and name == "thin" else None
+        return SimpleNamespace(args=(self._n,)) if self._n and name == self._marker else None
 
 
 def test_brief_leaves_out_cases_of_large_families_only_and_always_the_same() -> None:
@@ -44,6 +44,11 @@ def test_brief_leaves_out_cases_of_large_families_only_and_always_the_same() -> 
     kept, left_out = brief(items)
     assert [item.nodeid[-3:] for item in kept] == ["[0]", "[2]", "[4]", "[0]", "[1]"]
     assert [item.nodeid[-3:] for item in left_out] == ["[1]", "[3]"]
+
+
+def test_of_a_large_family_every_nth_case_is_fast_and_always_the_same() -> None:
+    items = [Item(f"a.py::test_family[{case}]", 3, "fast") for case in range(5)] + [Item("a.py::test_x[0]", 2)]
+    assert [item.nodeid[-3:] for item in slow_cases(items)] == ["[1]", "[2]", "[4]"]
 
 
 def test_brief_asks_for_fewer_examples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +73,7 @@ asked = st.tuples(
 restart = st.none()
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=150)
 @given(st.lists(asked | asked | restart, max_size=40))
 def test_no_random_stream_is_ever_handed_out_twice_whatever_was_saved_before_a_crash(

@@ -188,6 +188,7 @@ metrics = st.lists(st.sampled_from(["distance", "power", "x.y"]), max_size=2, un
 specs = st.builds(Spec, observation=groups, action=groups, mask=groups, state=groups, metrics=metrics)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, deadline=None, max_examples=100)
 @given(specs, specs)
 def test_two_specs_have_the_same_hash_exactly_if_they_are_equal(one: Spec, other: Spec) -> None:

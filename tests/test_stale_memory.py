@@ -119,6 +119,7 @@ def of_steps(trainer: Trainer, batch: list[Received]) -> tuple[list[float], list
     return log_probs, values
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("correction", ["decoupled", "vtrace"])
 def test_the_proximal_policy_and_the_critic_go_on_from_the_states_that_came_with_the_rollouts(

@@ -44,6 +44,7 @@ def texts_of(value: Any) -> Iterator[str]:
             yield from texts_of(item)
 
 
+@pytest.mark.fast(2)
 @pytest.mark.parametrize(("kind", "decode"), DIRECTIONS)
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(data=st.data())

@@ -52,6 +52,7 @@ def test_the_picture_has_a_lane_for_each_actor_by_host_and_one_for_the_learner(r
     assert any(text.startswith("seconds since the first start (2026-") for text in texts)
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_it_is_written_where_it_was_asked_for(
     run: Path, ending: str, magic: bytes, capsys: pytest.CaptureFixture[str]
@@ -117,6 +118,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.fast(3)
 @pytest.mark.parametrize(("arguments", "complaint"), WRONG, ids=lambda value: " ".join(value)[:40])
 def test_wrong_usage_is_one_line_and_exit_code_2(
     run: Path, arguments: tuple[str, ...], complaint: str, capsys: pytest.CaptureFixture[str]

@@ -96,6 +96,7 @@ def test_updates_learn_which_action_pays(spec: Spec, reward: Reward) -> None:
     assert mean_reward(trainer, reward) > before + 0.5
 
 
+@pytest.mark.slow
 def test_a_critic_that_learns_explains_more_of_the_returns() -> None:
     trainer = make_trainer(ppo=PpoConfig(gamma=0.0, epochs=20, minibatch_steps=64, learning_rate=1e-2))
 

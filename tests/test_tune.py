@@ -196,6 +196,7 @@ def test_a_trial_that_was_cut_off_is_tried_again_and_leaves_no_folder(tmp_path: 
     assert {record["state"] for record in trials(folder)} == {"complete", "fail"}
 
 
+@pytest.mark.slow
 def test_jobs_share_the_comparison_at_the_end(
     tmp_path: Path, training: FakeTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +225,7 @@ def test_choices_may_be_lists(tmp_path: Path, training: FakeTraining) -> None:
     assert written.learner.network.policy_hidden in ((64, 64), (256,))
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_ended_early(tmp_path: Path, training: FakeTraining) -> None:
     folder = tmp_path / "search"
     tune(config_of(folder, trials=20, check_seeds=0))
@@ -232,6 +234,7 @@ def test_hopeless_trials_are_ended_early(tmp_path: Path, training: FakeTraining)
     assert all(record["value"] is None and len(record["returns"]) < 20 for record in pruned)
 
 
+@pytest.mark.slow
 def test_seeds_of_a_trial_count_together(tmp_path: Path, training: FakeTraining) -> None:
     tune(config_of(tmp_path / "search", trials=2, trial_seeds=3, check_seeds=1))
     assert training.seeds == [1, 2, 3, 1, 2, 3, 4, 4]

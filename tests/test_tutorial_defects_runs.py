@@ -111,6 +111,7 @@ def recorded_by_the_original(ran: Ran) -> list[float]:
     return [sum(episode) for episode in (*ran.finished, *ran.unfinished)]
 
 
+@pytest.mark.slow
 def test_episodes_that_the_end_of_the_run_cuts_short_are_in_no_statistic(run: Run) -> None:
     ran = run("dppo", collect__envs_per_actor=4, run__total_steps=1000)
     assert [len(episode) for episode in ran.finished] == [200] * 4

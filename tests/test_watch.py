@@ -104,6 +104,7 @@ def test_the_status_is_written_once_a_second_and_at_the_end(tmp_path: Path) -> N
     assert read_status(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_watching_ends_with_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = StatusFile()
     file.look(status_of(tmp_path, updates=4))
