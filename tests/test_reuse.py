@@ -219,18 +219,6 @@ def test_steps_that_no_policy_can_have_made_are_not_reused() -> None:
     assert found.steps == 2
 
 
-def test_a_restart_begins_without_earlier_batches() -> None:
-    ppo = replace(PPO, reuse=3)
-    trainer, _ = reports(ppo, 3)
-    again = make_trainer(ppo=ppo)
-    again.load(trainer.tensors(), trainer.counters())
-    trainer.load(trainer.tensors(), trainer.counters())
-    batch = batch_for(trainer, 9)
-    for one in (trainer, again):
-        assert math.isnan(one.update(batch).reused_steps)
-    assert_bit_equal(weights(trainer), weights(again))
-
-
 @pytest.mark.parametrize("reuse", [65, 10**9])
 def test_more_batches_than_memory_bears_are_refused(reuse: int) -> None:
     with pytest.raises(UsageError, match=rf"ppo.reuse={reuse} "):

@@ -186,8 +186,7 @@ def states_behind(trainer: Trainer, rollouts: list[Received]) -> np.ndarray:
 @pytest.mark.parametrize("rows", [5, 40])
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_states_that_older_versions_made_are_made_anew_from_the_rollouts_before(memory: str, rows: int) -> None:
-    sides = GoingOn(memory)
-    burn_in = BurnIn(sides.spec)
+    sides, burn_in = GoingOn(memory), BurnIn()
     sides.load()
     before, second, stale = sides.rollout(rows), sides.rollout(3), sides.rollout()
     sides.trainer.update([before], 1)
@@ -233,17 +232,17 @@ def test_a_learner_that_goes_on_from_a_checkpoint_remembers_what_came_before(
 
 def test_how_long_an_actor_has_been_away_goes_into_the_checkpoint() -> None:
     sides = GoingOn("gru")
-    burn_in, policy = BurnIn(sides.spec), sides.trainer.policy
+    burn_in, policy = BurnIn(), sides.trainer.policy
     sides.load()
     burn_in.refreshed([sides.rollout()], policy, 1)
     for _ in range(burn_in_module.MOST_UPDATES - 1):
         burn_in.refreshed([], policy, 1)
-    after = BurnIn(sides.spec)
-    after.load(burn_in.packed())
-    assert after.packed() == burn_in.packed() != b""
+    after = BurnIn()
+    after.load(sides.spec, burn_in.packed(sides.spec))
+    assert after.packed(sides.spec) == burn_in.packed(sides.spec) != b""
     for _ in range(2):
         after.refreshed([], policy, 1)
-    assert after.packed() == b"", "it is forgotten"
+    assert after.packed(sides.spec) == b"", "it is forgotten"
 
 
 def assert_states(found: list[Received], expected: list[Received]) -> None:
@@ -260,7 +259,7 @@ def test_within_a_rollout_an_older_version_goes_on_with_the_policys_own_state_an
     (whole,) = assemble([*batch[1:], sides.rollout(), sides.rollout()][:3])
     assert [row for row, _ in whole.restarts] == [5]
     for version, rows in ((2, [5]), (3, [])):
-        (found,) = BurnIn(sides.spec).refreshed([whole], sides.trainer.policy, version)
+        (found,) = BurnIn().refreshed([whole], sides.trainer.policy, version)
         assert [row for row, _ in found.restarts] == rows, version
 
 

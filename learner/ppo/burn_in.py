@@ -65,24 +65,22 @@ class _Sequence(NamedTuple):
 class BurnIn:
     """Rollouts of the newest updates, by incarnation, and states that follow from them."""
 
-    def __init__(self, spec: Spec) -> None:
-        """spec: of the rollouts."""
-        self._spec = spec
+    def __init__(self) -> None:
         self._pasts: dict[bytes, _Past] = {}
 
-    def packed(self) -> bytes:
+    def packed(self, spec: Spec) -> bytes:
         """Return all as bytes, for a checkpoint; b"" where it is more than that takes, or nothing."""
         pasts = list(self._pasts.values())
-        rollouts = pack_groups(self._spec, [past.rollouts for past in pasts])
+        rollouts = pack_groups(spec, [past.rollouts for past in pasts])
         return msgspec.msgpack.encode(([past.idle for past in pasts], rollouts)) if rollouts else b""
 
-    def load(self, packed: bytes) -> None:
-        """Have what was packed, and nothing else. Raises ProtocolError where it is of other rollouts."""
+    def load(self, spec: Spec, packed: bytes) -> None:
+        """Have what was packed, and nothing else. Raises ProtocolError as `unpack_groups`."""
         self._pasts.clear()
         if not packed:
             return
         idle, content = msgspec.msgpack.decode(packed, type=tuple[list[int], bytes])
-        for updates, group in zip(idle, unpack_groups(self._spec, content), strict=True):
+        for updates, group in zip(idle, unpack_groups(spec, content), strict=True):
             past = self._pasts[group[0][0].incarnation] = _Past()
             for rollout, _ in group:
                 past.add(rollout)

@@ -23,7 +23,9 @@ from torch import Tensor
 from dppo.learner.models.distributions import Distribution
 from dppo.learner.ppo.batch import Grid, Received, lay_out
 from dppo.learner.ppo.epochs import ADVANTAGE_EPSILON
+from dppo.learner.ppo.packed_rollouts import pack_groups, unpack_groups
 from dppo.learner.ppo.rows import Rows
+from dppo.protocol.specs import Spec
 
 MOST_LOG_RATIO = 10.0  # of a step that is reused: beyond it no policy of this run gave it
 
@@ -63,15 +65,21 @@ class Reused(NamedTuple):
 
 
 class EarlierBatches:
-    """The batches before the new one, the newest first. Not in checkpoints: a start of the learner begins without."""
+    """The batches before the new one, the newest first."""
 
     def __init__(self, batches: int) -> None:
         """batches: of an update, the new one included."""
-        self._older: deque[Sequence[Received]] = deque(maxlen=batches - 1)
+        self._most = batches - 1
+        self._older: deque[Sequence[Received]] = deque(maxlen=self._most)
 
-    def clear(self) -> None:
-        """Forget them."""
-        self._older.clear()
+    def packed(self, spec: Spec) -> bytes:
+        """Return them as bytes, for a checkpoint; b"" where there are none, or more than that takes."""
+        return pack_groups(spec, self._older)
+
+    def load(self, spec: Spec, packed: bytes) -> None:
+        """Have what was packed, as many as are wanted, and nothing else. Raises ProtocolError as `unpack_groups`."""
+        groups = unpack_groups(spec, packed)[: self._most]
+        self._older = deque(([rollout for rollout, _ in group] for group in groups), maxlen=self._most)
 
     def keep(self, fresh: Sequence[Received]) -> None:
         """Keep a batch that has been trained on, as `assemble` returns it."""

@@ -19,7 +19,6 @@ from dppo.learner.models.networks import critic_encode
 from dppo.learner.models.onnx_export import PolicyExporter
 from dppo.learner.network_config import NetworkConfig
 from dppo.learner.ppo.batch import Estimates, Grid, Received, lay_out
-from dppo.learner.ppo.burn_in import BurnIn
 from dppo.learner.ppo.checkpoint_fit import refuse_other_networks
 from dppo.learner.ppo.checks import first_pass
 from dppo.learner.ppo.corrections import correction_of, weighed
@@ -39,9 +38,10 @@ from dppo.learner.ppo.guarded_update import train_or_take_back
 from dppo.learner.ppo.judged_rows import estimated, judged, unjudged
 from dppo.learner.ppo.losses import surrogate_floors, surrogate_limits
 from dppo.learner.ppo.optimizer import ActorCriticOptimizer, Way
+from dppo.learner.ppo.past import Past
 from dppo.learner.ppo.recurrence import Remembered, remember
 from dppo.learner.ppo.reduce import Reduce, over_all_ranks
-from dppo.learner.ppo.reuse import EarlierBatches, corrected, reused
+from dppo.learner.ppo.reuse import corrected, reused
 from dppo.learner.ppo.reward_scaling import Rewards
 from dppo.learner.ppo.rows import Leaves, Rows, encoded_in_parts
 from dppo.learner.ppo.schedules import Schedules
@@ -96,7 +96,7 @@ class Trainer:
         self._rewards = Rewards(ppo, reduce)
         self._updates = self._steps_trained = 0
         self._pace = Schedules(ppo, total_steps)
-        self._earlier, self._burn_in = EarlierBatches(ppo.reuse), BurnIn(spec)
+        self._past = Past(spec, ppo.reuse)
 
     @torch.no_grad()
     def update(self, rollouts: Sequence[Received], version: int | None = None) -> UpdateReport:
@@ -106,9 +106,9 @@ class Trainer:
         Steps that no policy gave are left out; so are those of an actor whose absurd numbers make the training not
         finite, and the update is done again without them. With `ppo.reuse`, earlier batches are trained on again.
         """
-        fresh = self._burn_in.refreshed(assemble(rollouts), self.policy, version)
+        fresh = self._past.burn_in.refreshed(assemble(rollouts), self.policy, version)
         new = lay_out(fresh)
-        grid, batch_of_step = self._earlier.beside(fresh, new)
+        grid, batch_of_step = self._past.earlier.beside(fresh, new)
         observations = tensors_of(grid.observations, grid.frame_rows, self._device)
         features = self.policy.encode(whole(observations)) if self.policy.encodes_once else None
         past = remember(self.policy, grid, observations, features, self._bptt_steps)
@@ -164,7 +164,7 @@ class Trainer:
         self._show_encoders_moments()
         self._updates += 1
         self._steps_trained += over_all_ranks(self._reduce, new.steps)
-        self._earlier.keep(fresh)
+        self._past.earlier.keep(fresh)
 
     def graph_bytes(self, version: int) -> bytes:
         """The policy of this moment, to act with."""
@@ -187,8 +187,8 @@ class Trainer:
         return {**own, **pace.counters(), **pace.settings()}
 
     def past(self) -> bytes:
-        """Rollouts that the next ones follow, where a memory under staleness needs them."""
-        return self._burn_in.packed()
+        """Earlier rollouts that a checkpoint needs: those of `ppo.reuse`, and of a memory under staleness."""
+        return self._past.packed()
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, int | float], past: bytes = b"") -> None:
@@ -201,8 +201,7 @@ class Trainer:
         self._show_encoders_moments()
         self._updates, self._steps_trained = int(counters["updates"]), int(counters["steps_trained"])
         self._pace.load(counters)
-        self._earlier.clear()
-        self._burn_in.load(past)
+        self._past.load(past)
 
     def _encoders(self) -> list[tuple[str, nn.Module]]:
         own = [] if self.critic.encoder is None else [("critic", self.critic.encoder)]

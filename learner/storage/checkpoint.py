@@ -58,7 +58,7 @@ class Checkpoint:
     tensors: dict[str, torch.Tensor]  # on the CPU, bit-exact as saved
     state: dict[str, Any]  # plain JSON values, as saved
     in_hand: bytes = b""  # batches, as learner/ppo/packed_rollouts.py packs them
-    past: bytes = b""  # rollouts that were trained on, as learner/ppo/burn_in.py packs them
+    past: bytes = b""  # rollouts that were trained on, as learner/ppo/past.py packs them
 
 
 def blob_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
@@ -73,7 +73,7 @@ def blob_of(tensors: Mapping[str, torch.Tensor]) -> bytes:
 def with_rollouts(
     tensors: Mapping[str, torch.Tensor], *, in_hand: bytes = b"", past: bytes = b""
 ) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint that also keeps batches in hand, and what the newest ones followed."""
+    """Return the tensors of a checkpoint that also keeps batches: in hand, and those that updates look back to."""
     kept = {name: content for name, content in ((IN_HAND, in_hand), (PAST, past)) if content}
     return {**tensors, **{name: torch.frombuffer(bytearray(of), dtype=torch.uint8) for name, of in kept.items()}}
 
