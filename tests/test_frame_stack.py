@@ -30,8 +30,9 @@ SMALL = NetworkConfig(policy_hidden=(), critic_hidden=(), encoder="impala_cnn", 
 PPO = PpoConfig(minibatch_steps=24, epochs=2, entropy_coefficient=0.01)
 
 
-def trainer_of(spec: Spec, network: NetworkConfig = SMALL, seed: int = 1) -> Trainer:
-    return Trainer(spec, ppo=PPO, network=network, seed=seed, total_steps=1000)
+def trainer_of(spec: Spec, network: NetworkConfig = SMALL, seed: int = 1, reuse: int = 1) -> Trainer:
+    ppo = dataclasses.replace(PPO, reuse=reuse)
+    return Trainer(spec, ppo=ppo, network=network, seed=seed, total_steps=1000)
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +127,14 @@ def test_each_frame_crosses_the_wire_once(graph: bytes) -> None:
 class Sides:
     """An actor without a socket, and a learner's trainer."""
 
-    def __init__(self, environments: Environments, network: NetworkConfig, seed: int = 1) -> None:
+    def __init__(self, environments: Environments, network: NetworkConfig, seed: int = 1, reuse: int = 1) -> None:
         self.network, self.seed, self.version, self.spec = network, seed, 0, environments.spec
+        self.reuse = reuse
         self.collector = Collector(environments, seed=seed, first_slot=0, life=0)
         self.trainer = self.new_trainer()
 
     def new_trainer(self) -> Trainer:
-        return trainer_of(self.spec, self.network, self.seed)
+        return trainer_of(self.spec, self.network, self.seed, self.reuse)
 
     def batch(self, seq: int, rows: Sequence[int] = (17, 24)) -> list[Received]:
         self.version += 1
@@ -159,13 +161,19 @@ class Sides:
                 return
             if update == 1:
                 resumed = self.new_trainer()
-                resumed.load(self.trainer.tensors(), self.trainer.counters())
+                resumed.load(self.trainer.tensors(), self.trainer.counters(), self.trainer.past())
 
 
 @pytest.mark.slow
 def test_the_first_ratios_are_1_with_several_pictures_beside_numbers_and_a_memory() -> None:
     network = dataclasses.replace(SMALL, memory="lstm", memory_width=6, bptt_steps=9)
     Sides(made(WAYS[1], ENVS, beside=True), network).agree()
+
+
+def test_earlier_batches_of_stacked_frames_survive_a_restart() -> None:
+    sides = Sides(made("sync", ENVS), SMALL, reuse=3)
+    sides.agree()
+    assert sides.trainer.update(sides.batch(6)).reused_steps > 0
 
 
 @pytest.mark.slow
