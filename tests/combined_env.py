@@ -1,7 +1,7 @@
 """An environment of any combination of observation, action, mask, vectorisation and autoreset mode, and their names."""
 
 import contextlib
-import os
+import uuid
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,7 +69,7 @@ class Combined(gym.Env[Any, Any]):
         if mask == "method":
             self.action_masks = lambda: self.legal
         self.render_mode = render_mode
-        self._counts = Path(counts) / f"{os.getpid()}-{id(self)}" if counts else None
+        self._counts = Path(counts) / uuid.uuid4().hex if counts else None  # not id(self): a later one may have it
         self._steps = 0
 
     def _given(self) -> tuple[Any, dict[str, Any]]:

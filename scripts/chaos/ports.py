@@ -7,20 +7,20 @@ import socket
 FIRST, LAST = 20_000, 32_000
 OF_A_PROCESS = 100  # one after the other: processes that look at the same moment find different ones
 
-_count = itertools.count()
+_given = itertools.count()
 
 
-def free_port(following: int = 0) -> int:
-    """Return a port of this host that is free, as are that many which follow it. Raises OSError where there is none."""
-    slots = (LAST - FIRST) // OF_A_PROCESS
-    first = FIRST + os.getpid() % slots * OF_A_PROCESS
+def free_port(following: int = 3) -> int:
+    """Return a port of this host that is free, as are that many which follow it, for learners listen on several.
+
+    None of them is returned again before all others were. Raises OSError where there is none.
+    """
+    first = FIRST + os.getpid() % ((LAST - FIRST) // OF_A_PROCESS) * OF_A_PROCESS
     for _ in range(OF_A_PROCESS):
-        port = first + next(_count) % OF_A_PROCESS
-        if all(_is_free(each) for each in range(port, port + 1 + following)):
-            for _ in range(following):
-                next(_count)
-            return port
-    raise OSError(f"none of the ports {first} to {first + OF_A_PROCESS - 1} is free")
+        places = [next(_given) % OF_A_PROCESS for _ in range(1 + following)]
+        if places == [*range(places[0], places[0] + 1 + following)] and all(_is_free(first + each) for each in places):
+            return first + places[0]
+    raise OSError(f"none of the ports {first} to {first + OF_A_PROCESS - 1} is free, with {following} that follow it")
 
 
 def _is_free(port: int) -> bool:
