@@ -108,6 +108,7 @@ def test_games_that_take_too_long_are_truncated_with_their_last_observation() ->
     np.testing.assert_array_equal(same_step, next_step)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
 @pytest.mark.parametrize("game", ["Pong", "Breakout"])
 def test_the_preset_trains_on_what_actors_saw(game: str, mode: str) -> None:

@@ -156,7 +156,7 @@ def test_extras_are_those_of_the_install_line_and_of_the_page() -> None:
     assert extras_of("docs/images.md") == ("atari", "learner")
 
 
-@pytest.mark.thin(4)
+@pytest.mark.thin(6)
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", TYPED)

@@ -11,7 +11,7 @@ from processes import RunFiles
 SECONDS = 240
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("what", "value"), [("observation", "1e12"), ("reward", "1e6"), ("reward", "1e9")])

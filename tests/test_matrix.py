@@ -138,7 +138,7 @@ def run_settings(of: Combination, counts: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.thin(5)
+@pytest.mark.thin(7)
 @pytest.mark.slow
 @pytest.mark.parametrize("of", WORKING.values(), ids=WORKING)
 def test_a_combination_trains_resumes_and_is_evaluated(
