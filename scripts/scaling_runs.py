@@ -20,7 +20,7 @@ from dppo.local.child_process import ChildProcess, end_all
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.lifeline import Lifeline
 from scripts.chaos.load_processes import LoadLearner, simulated_actors
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 SETTLE_SECONDS = 3.0  # after all have joined
 PROCESSES = 4  # of simulated actors

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 REPOSITORY = Path(__file__).parent.parent
 

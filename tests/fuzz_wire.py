@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 import zmq
 
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parent))  # also when it runs as a module
 

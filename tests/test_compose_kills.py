@@ -27,7 +27,7 @@ from compose_projects import (
 )
 
 from dppo.protocol.security.join_line import JoinLine
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 ENDLESS = "--run.no-stop-at-target --steps 1_000_000_000 --run.checkpoint-seconds 2"
 ACTOR_BACK_SECONDS = 5.0  # after it was killed

@@ -11,7 +11,7 @@ from deployments import SETTINGS, Deployed, eventually
 from processes import SMALL, Place, RunFiles, kill
 from real_hosts import RealHosts
 
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 LOGS = Path("~/.dppo").expanduser()  # of the hosts, which share this machine's files
 NAME = "dppo-test-hosts"

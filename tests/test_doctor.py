@@ -26,7 +26,7 @@ from dppo.ops.doctor.run_files import run_files
 from dppo.protocol.security.join_line import JoinLine
 from dppo.protocol.transport.fd_limits import RESERVE, actors_that_fit, raise_limit
 from dppo.protocol.transport.router import Router
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 GIGABYTE = 2**30
 

@@ -11,7 +11,7 @@ from dppo.protocol.errors import DppoError
 from dppo.protocol.security.curve import new_secret_key, public_key
 from dppo.protocol.security.self_test import check_that_unknown_keys_are_refused
 from dppo.protocol.transport.router import Router
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 MAX_BLOB_BYTES = 100_000
 

@@ -16,7 +16,7 @@ from dppo.protocol.specs import spec_hash
 from dppo.protocol.transport.dealer import Dealer
 from scripts.chaos.load_generator import SPEC
 from scripts.chaos.load_processes import LoadLearner, simulated_actors
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -29,7 +29,7 @@ from dppo.learner.storage.journal_records import Entry
 from dppo.learner.storage.run_directory import RunDirectory
 from dppo.protocol.errors import UsageError
 from dppo.protocol.rollout import Segment
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 
 @pytest.fixture

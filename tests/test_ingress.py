@@ -19,7 +19,7 @@ from dppo.protocol.errors import ProtocolError
 from dppo.protocol.transport.connections import IDLE_TIMEOUT_LOW_FDS_SECONDS, IDLE_TIMEOUT_SECONDS
 from dppo.protocol.transport.router import Router
 from dppo.protocol.transport.unread_bytes import Excess, Holding, Meter, excess
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 MEGABYTE = 10**6
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how many bytes a connection received")

@@ -38,7 +38,7 @@ from dppo.protocol.messages import (
 )
 from dppo.protocol.specs import spec_hash
 from dppo.protocol.transport.router import Router
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 DEADLINE_SECONDS = 20.0
 T = TypeVar("T")

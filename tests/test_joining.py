@@ -11,7 +11,7 @@ from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops
 from dppo.learner.transport.credentials import Access
 from dppo.protocol.security.curve import new_secret_key, public_key
 from dppo.protocol.security.join_line import JoinLine
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from deep_state import deep_state
 from msgspec import structs
 from trainer_batches import CONTINUOUS, PPO, assert_bit_equal, batch_for, make_trainer
 
@@ -48,6 +50,32 @@ def test_of_earlier_batches_the_newest_are_kept_and_those_with_other_metrics_too
     for one in (resumed, expected):
         one.update(batch_for(trainer, 2))
     assert_bit_equal(resumed.tensors(), expected.tensors())
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "earlier batches": {"reuse": 3},
+    "an adaptive penalty": {"surrogate": "kl_penalty"},
+    "a rate by the KL": {"learning_rate_schedule": "kl"},
+    "scaled rewards": {"normalise_rewards": True},
+    "a critic of its own pace": {"critic_learning_rate": 1e-3, "critic_epochs": 2},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_update_after_a_restart_a_trainer_holds_all_that_one_without_a_restart_holds(way: str) -> None:
+    """Not only the weights: what only a later update would read, too."""
+    trainer, resumed = (make_trainer(ppo=replace(PPO, **WAYS[way])) for _ in range(2))
+    for seed in range(4):
+        trainer.update(batch_for(trainer, seed))
+    resumed.load(trainer.tensors(), trainer.counters(), trainer.past())
+    batch = batch_for(trainer, 9)
+    for one in (trainer, resumed):
+        one.update(batch)
+    states = [dict(deep_state(one)) for one in (trainer, resumed)]
+    assert len(states[0]) > 100
+    assert states[0].keys() == states[1].keys()
+    assert [name for name, value in states[0].items() if states[1][name] != value] == []
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"\x93\x01", b"\x81\xa1a\x01"])

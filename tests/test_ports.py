@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from scripts.chaos import ports
-from scripts.chaos.ports import FIRST, LAST, OF_A_PROCESS, free_port
+from scripts import ports
+from scripts.ports import FIRST, LAST, OF_A_PROCESS, free_port
 
 
 def test_a_port_and_those_that_follow_are_free_and_none_is_given_twice_in_a_row() -> None:

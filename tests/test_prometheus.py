@@ -30,7 +30,7 @@ from dppo.local.drawing_thread import Screen
 from dppo.local.metrics_server import serving_metrics
 from dppo.protocol.account import DropReason
 from dppo.protocol.errors import UsageError
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 FULL = msgspec.structs.replace(

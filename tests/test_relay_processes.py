@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
 
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 

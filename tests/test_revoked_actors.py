@@ -22,7 +22,7 @@ from dppo.protocol.security.curve import ClientSecurity
 from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.router import Router
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 DEADLINE_SECONDS = 30.0

@@ -23,7 +23,7 @@ from dppo.local import background
 from dppo.local.background import MOST_WAITING, Background, own_stream
 from dppo.local.drawing_thread import Screen
 from dppo.local.progress import Progress
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 PATIENCE_SECONDS = 20.0
 

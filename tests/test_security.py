@@ -17,7 +17,7 @@ from dppo.protocol.transport.connection_event import ConnectionEvent
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.monitor import event_of
 from dppo.protocol.transport.router import Router
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 20.0

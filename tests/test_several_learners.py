@@ -19,7 +19,7 @@ from dppo.learner.storage.audit import audit
 from dppo.protocol.errors import UsageError
 from dppo.settings.commands import TrainConfig
 from dppo.watch.status_file import read_status
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 BY_TORCHRUN = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "host", "MASTER_PORT": "29500", "LOCAL_RANK": "1"}
 

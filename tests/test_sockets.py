@@ -14,7 +14,7 @@ from dppo.protocol.codec import MAX_HEADER_BYTES
 from dppo.protocol.errors import ProtocolError, UsageError
 from dppo.protocol.transport.dealer import Dealer
 from dppo.protocol.transport.router import FRAMES_AT_ONCE, Frames, Router
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 MAX_BLOB_BYTES = 100_000
 DEADLINE_SECONDS = 10.0

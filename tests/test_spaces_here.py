@@ -36,7 +36,7 @@ from dppo.protocol.specs import Leaf, Spec, spec_hash
 from dppo.protocol.transport.router import Router
 from dppo.settings.commands import LearnerProcessConfig
 from dppo.settings.layers import Resolved, dump_yaml
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 CARTPOLE = Spec((Leaf("observation", "<f4", (4,), "box"),), (Leaf("action", "<i8", (), "discrete", categories=2),))
 OTHER = Spec((Leaf("observation", "<f4", (5,), "box"),), CARTPOLE.action)

@@ -7,7 +7,7 @@ import pytest
 from processes import SMALL, Dppo, Place, RunFiles
 from simulators import INSTALLED, NUMBERS_VARIABLE
 
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 
 class Runs:

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from deep_state import deep_state
 from shards import fast_first
 from test_memory import GRU, PLAIN, PPO, Sides, made
 from trainer_batches import assert_bit_equal
@@ -224,6 +225,8 @@ def test_a_learner_that_goes_on_from_a_checkpoint_remembers_what_came_before(
     for trainer in (sides.trainer, resumed, forgetful):
         trainer.update([stale, newest], 2)
     assert_bit_equal(resumed.tensors(), sides.trainer.tensors())
+    for one, other in ((resumed._past, sides.trainer._past), (resumed._pace, sides.trainer._pace)):
+        assert dict(deep_state(one)) == dict(deep_state(other))
     differ = [not torch.equal(tensor, resumed.tensors()[name]) for name, tensor in forgetful.tensors().items()]
     assert any(differ), "what came before makes no difference, so this test cannot fail"
     monkeypatch.setattr(packed_rollouts, "MOST_BYTES", 100)
@@ -238,8 +241,9 @@ def test_how_long_an_actor_has_been_away_goes_into_the_checkpoint() -> None:
     for _ in range(burn_in_module.MOST_UPDATES - 1):
         burn_in.refreshed([], policy, 1)
     after = BurnIn()
-    after.load(sides.spec, burn_in.packed(sides.spec))
+    after.load(sides.spec, burn_in.packed(sides.spec), burn_in.idle)
     assert after.packed(sides.spec) == burn_in.packed(sides.spec) != b""
+    assert after.idle == burn_in.idle == [burn_in_module.MOST_UPDATES - 1]
     for _ in range(2):
         after.refreshed([], policy, 1)
     assert after.packed(sides.spec) == b"", "it is forgotten"

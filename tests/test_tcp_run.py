@@ -10,7 +10,7 @@ from processes import SMALL, Dppo, Place, RunFiles, assert_closes, drops, kill
 from simulators import INSTALLED, NUMBERS_VARIABLE
 from snapshots import snapshot
 
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine; no wait is longer than processes.DEADLINE_SECONDS
 

@@ -11,7 +11,7 @@ from dppo.learner.transport.credentials import Access
 from dppo.learner.transport.listener import Listening, open_listener
 from dppo.protocol.security.curve import Admitted, Denied, public_key
 from dppo.protocol.security.join_line import JoinLine
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 NOW = 1_800_000_000.0
 

@@ -18,7 +18,7 @@ from dppo.protocol.security.join_line import JoinLine
 from dppo.settings.layers import resolve
 from dppo.settings.tune_arguments import TuneConfig
 from dppo.tune.fleet import STAY_SECONDS, invitation, places
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 ADDRESS = "127.0.0.1"
 

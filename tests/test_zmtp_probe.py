@@ -10,7 +10,7 @@ from doors import Door
 
 from dppo.protocol.security.zmtp_probe import mechanism_at
 from dppo.protocol.transport.router import Router
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 # What a port is
 

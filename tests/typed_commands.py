@@ -22,7 +22,7 @@ from typing import IO
 from fresh_install import LEARNER, FreshInstalls
 from typed_lists import AS_LONG_AS_THEY_LAST, BEFORE, BEHIND, CHECKOUT, FILES, MORE, NOT_TYPED, SHORTER, STEPS
 
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = ("README.md", *sorted(path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("docs/*.md")))

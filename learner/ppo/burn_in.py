@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -68,19 +67,19 @@ class BurnIn:
     def __init__(self) -> None:
         self._pasts: dict[bytes, _Past] = {}
 
-    def packed(self, spec: Spec) -> bytes:
-        """Return all as bytes, for a checkpoint; b"" where it is more than that takes, or nothing."""
-        pasts = list(self._pasts.values())
-        rollouts = pack_groups(spec, [past.rollouts for past in pasts])
-        return msgspec.msgpack.encode(([past.idle for past in pasts], rollouts)) if rollouts else b""
+    @property
+    def idle(self) -> list[int]:
+        """Updates since the newest rollout of each incarnation, in the order that `packed` has them in."""
+        return [past.idle for past in self._pasts.values()]
 
-    def load(self, spec: Spec, packed: bytes) -> None:
+    def packed(self, spec: Spec) -> bytes:
+        """Return all rollouts as bytes, for a checkpoint; b"" where there are none, or more than that takes."""
+        return pack_groups(spec, [past.rollouts for past in self._pasts.values()])
+
+    def load(self, spec: Spec, packed: bytes, idle: Sequence[int]) -> None:
         """Have what was packed, and nothing else. Raises ProtocolError as `unpack_groups`."""
         self._pasts.clear()
-        if not packed:
-            return
-        idle, content = msgspec.msgpack.decode(packed, type=tuple[list[int], bytes])
-        for updates, group in zip(idle, unpack_groups(spec, content), strict=True):
+        for updates, group in zip(idle, unpack_groups(spec, packed), strict=False):
             past = self._pasts[group[0][0].incarnation] = _Past()
             for rollout, _ in group:
                 past.add(rollout)

@@ -19,11 +19,11 @@ from dppo.learner.storage.audit import audit
 from dppo.protocol.errors import DppoError
 from dppo.protocol.process.lifeline import Lifeline
 from scripts.chaos.figures import Figure, holds, none_of, reported
-from scripts.chaos.ports import free_port
 from scripts.chaos.samples import Sample, sample
 from scripts.chaos.simulators import PACED, counted_steps
 from scripts.chaos.watching import RunWatch, open_accounts
 from scripts.chaos.workers import Worker
+from scripts.ports import free_port
 
 TURN_SECONDS = 0.03
 SAMPLE_SECONDS = 1.0

@@ -6,7 +6,7 @@ from typing import Any
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, reported
 from scripts.chaos.load_processes import LoadLearner, simulated_actors
-from scripts.chaos.ports import free_port
+from scripts.ports import free_port
 
 ACTORS = 1000
 PROCESSES = 8

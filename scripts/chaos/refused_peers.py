@@ -14,9 +14,9 @@ from dppo.protocol.security.join_line import JoinLine
 from scripts.chaos.cluster import Cluster, Plan
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_most, holds, none_of, reported
-from scripts.chaos.ports import free_port
 from scripts.chaos.relays import Relay
 from scripts.chaos.workers import Worker
+from scripts.ports import free_port
 
 REFUSED = 3
 PATIENCE_SECONDS = 30.0

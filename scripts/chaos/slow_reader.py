@@ -6,9 +6,9 @@ from scripts.chaos.cluster import Cluster, Plan
 from scripts.chaos.faults import Fault, Scene
 from scripts.chaos.figures import Figure, at_least, at_most, none_of, reported
 from scripts.chaos.load_processes import LoadLearner, simulated_actors
-from scripts.chaos.ports import free_port
 from scripts.chaos.refused_peers import join_file
 from scripts.chaos.relays import Relay
+from scripts.ports import free_port
 
 BYTES_PER_SECOND = 10_000
 NETWORK = ("--network.policy-hidden", "256,256")  # a policy of some 280 KB: half a minute for this reader
