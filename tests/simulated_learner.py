@@ -78,7 +78,7 @@ class SimulatedLearner(RelayedNetwork):
         state = json.loads(text)
         self.term += 1
         ledger = Ledger.from_state(state["ledger"])
-        kept = unpack_batches(SPEC, in_hand, state["version"])
+        kept = unpack_batches(in_hand, state["version"])
         ledger.keep_pending(kept.waiting)
         number, steps = state["journal"]
         behind = [record for content in self.journal for record in unpack(content) if record.number >= number]

@@ -9,19 +9,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from frame_envs import made
 from simulated_actor import SPEC, numbers_of
 from simulated_settings import ROUND_SECONDS
 from simulation import Simulation, learner_of, running
+from test_frame_stack import SMALL as STACKING
+from test_frame_stack import Sides as Seeing
+from test_stale_memory import GoingOn
 
 from dppo.learner.ppo import packed_rollouts
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.packed_rollouts import pack_groups
+from dppo.learner.ppo.trainer import Trainer
 from dppo.learner.session.asynchronous import in_hand
 from dppo.learner.session.phases import Phase
 from dppo.learner.storage import checkpoint
+from dppo.learner.storage.books import Books
+from dppo.learner.storage.checkpointer import Content, _tensors
+from dppo.learner.storage.journal import Position
 from dppo.learner.storage.kept_batches import unpack_batches
+from dppo.learner.storage.progress import Progress
+from dppo.learner.telemetry.episode_stats import EpisodeWindow
 from dppo.protocol.errors import ProtocolError
 from dppo.protocol.ledger import Ledger
+from dppo.protocol.specs import Spec
 
 BATCH_STEPS = 40
 MOST = 2
@@ -57,7 +68,7 @@ def arrays_of(received: Received) -> dict[str, Any]:
 
 def test_what_is_kept_is_what_was_accepted_to_the_bit(world: Simulation) -> None:
     before = in_hand(learner_of(world).cycle)
-    kept = unpack_batches(SPEC, pack_groups(SPEC, before), world.version)
+    kept = unpack_batches(pack_groups(SPEC, before), world.version)
     assert len(kept.batches) == len(before)
     for batch, expected in zip(kept.batches, before, strict=True):
         for (received, size), of in zip(batch, expected, strict=True):
@@ -67,10 +78,42 @@ def test_what_is_kept_is_what_was_accepted_to_the_bit(world: Simulation) -> None
                 np.testing.assert_equal(arrays_of(received)[name], array)
 
 
+def content_of(trainer: Trainer, spec: Spec, batch: list[Received]) -> Content:
+    """What a checkpoint gets of a run of these spaces: the learner knows them as actors announce them."""
+    books = Books({}, Position(0, 0), in_hand=(tuple(batch),))
+    return Content(trainer, Progress(updates=1), EpisodeWindow(1), spec, books)
+
+
+@pytest.mark.parametrize("of", ["memory", "frames"])
+def test_what_a_memory_had_and_frames_before_are_kept_too(of: str) -> None:
+    if of == "memory":
+        remembering = GoingOn("gru")
+        remembering.load()
+        batch = [remembering.rollout(), remembering.rollout(5)]
+        content = content_of(remembering.trainer, remembering.environments, batch)
+        network = remembering.network
+    else:
+        seeing = Seeing(made("sync", 3), STACKING)
+        batch = seeing.batch(0)
+        content, network = content_of(seeing.trainer, seeing.spec, batch), STACKING
+    assert all(received.segment.states for received in batch)
+    kept = unpack_batches(_tensors(content, network)[checkpoint.IN_HAND].numpy().tobytes(), 1)
+    for (received, _), expected in zip(kept.batches[0], batch, strict=True):
+        for name, array in arrays_of(expected).items():
+            np.testing.assert_equal(arrays_of(received)[name], array)
+
+
+def test_a_spec_that_does_not_name_all_that_a_rollout_holds_is_not_taken() -> None:
+    sides = GoingOn("gru")
+    sides.load()
+    with pytest.raises(ValueError, match="a rollout with"):
+        pack_groups(sides.environments, [[sides.rollout()]])
+
+
 @pytest.mark.parametrize("content", [b"\xff", b"\x91\x91\x93\xa1a", b"\x81\xa1a\x01"])
 def test_bytes_that_are_no_batches_are_named(content: bytes) -> None:
     with pytest.raises(ProtocolError, match="rollouts of a checkpoint cannot be read"):
-        unpack_batches(SPEC, content, 3)
+        unpack_batches(content, 3)
 
 
 def test_more_than_a_checkpoint_takes_is_not_kept(world: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:

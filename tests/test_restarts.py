@@ -102,8 +102,9 @@ def test_a_learner_killed_at_a_named_place_loses_one_update_at_most_and_no_step(
 
 
 @pytest.mark.slow
-def test_what_a_checkpoint_has_in_hand_is_trained_on_after_a_kill(cluster: Cluster) -> None:
-    arguments = ("--collect.max-staleness", "1", "--run.checkpoint-seconds", "0")
+@pytest.mark.parametrize("memory", ["gru", "none"])
+def test_what_a_checkpoint_has_in_hand_is_trained_on_after_a_kill(cluster: Cluster, memory: str) -> None:
+    arguments = ("--collect.max-staleness", "1", "--run.checkpoint-seconds", "0", "--network.memory", memory)
     first = cluster.learner(*arguments, **{VARIABLE: "after-checkpoint-rename:4"})
     actors = [cluster.actor("a"), cluster.actor("b")]
     cluster.place.ends(first, code=-signal.SIGKILL)

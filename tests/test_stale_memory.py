@@ -241,7 +241,7 @@ def test_how_long_an_actor_has_been_away_goes_into_the_checkpoint() -> None:
     for _ in range(burn_in_module.MOST_UPDATES - 1):
         burn_in.refreshed([], policy, 1)
     after = BurnIn()
-    after.load(sides.spec, burn_in.packed(sides.spec), burn_in.idle)
+    after.load(burn_in.packed(sides.spec), burn_in.idle)
     assert after.packed(sides.spec) == burn_in.packed(sides.spec) != b""
     assert after.idle == burn_in.idle == [burn_in_module.MOST_UPDATES - 1]
     for _ in range(2):

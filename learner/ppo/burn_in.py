@@ -76,10 +76,10 @@ class BurnIn:
         """Return all rollouts as bytes, for a checkpoint; b"" where there are none, or more than that takes."""
         return pack_groups(spec, [past.rollouts for past in self._pasts.values()])
 
-    def load(self, spec: Spec, packed: bytes, idle: Sequence[int]) -> None:
+    def load(self, packed: bytes, idle: Sequence[int]) -> None:
         """Have what was packed, and nothing else. Raises ProtocolError as `unpack_groups`."""
         self._pasts.clear()
-        for updates, group in zip(idle, unpack_groups(spec, packed), strict=False):
+        for updates, group in zip(idle, unpack_groups(packed), strict=False):
             past = self._pasts[group[0][0].incarnation] = _Past()
             for rollout, _ in group:
                 past.add(rollout)

@@ -27,29 +27,39 @@ class _Packed(msgspec.Struct, array_like=True):
     parts: tuple[tuple[int, int], ...] = ()
 
 
+class _Groups(msgspec.Struct, array_like=True):
+    spec: Spec  # of these rollouts: the run that goes on may have other metrics, or be refused for another network
+    groups: list[list[_Packed]]
+
+
 def pack_groups(spec: Spec, groups: Sequence[Sequence[Received]]) -> bytes:
-    """Return groups of rollouts as bytes; b"" where there is nothing in them, or more than a checkpoint takes."""
+    """Return groups of rollouts as bytes; b"" where there is nothing in them, or more than a checkpoint takes.
+
+    spec: of the rollouts, with the state of a memory and frames before. Raises ValueError where they hold others.
+    """
     size = sum(blob_bytes(spec, received.segment.counts) for group in groups for received in group)
     if not 0 < size <= MOST_BYTES:  # before anything is copied: training waits
         return b""
-    return msgspec.msgpack.encode([[_packed(spec, received) for received in group] for group in groups])
+    return msgspec.msgpack.encode(_Groups(spec, [[_packed(spec, received) for received in group] for group in groups]))
 
 
-def unpack_groups(spec: Spec, content: bytes) -> list[list[tuple[Received, int]]]:
-    """Return what `pack_groups` made for that spec, each rollout with its bytes; [] for b"".
+def unpack_groups(content: bytes) -> list[list[tuple[Received, int]]]:
+    """Return what `pack_groups` made, each rollout with its bytes; [] for b"".
 
     Raises ProtocolError where it did not make it.
     """
     if not content:
         return []
     try:
-        groups = msgspec.msgpack.decode(content, type=list[list[_Packed]])
+        packed = msgspec.msgpack.decode(content, type=_Groups)
     except msgspec.DecodeError as error:
         raise ProtocolError(f"rollouts of a checkpoint cannot be read: {error}") from error
-    return [[(_unpacked(spec, packed), len(packed.blob)) for packed in group] for group in groups]
+    return [[(_unpacked(packed.spec, one), len(one.blob)) for one in group] for group in packed.groups]
 
 
 def _packed(spec: Spec, of: Received) -> _Packed:
+    if of.segment.states.keys() != {leaf.name for leaf in spec.state}:  # `pack` takes what the spec names
+        raise ValueError(f"a rollout with {[*of.segment.states]}, packed by a spec with {spec.state}")
     return _Packed(
         of.actor,
         of.incarnation,

@@ -9,7 +9,6 @@ from dppo.protocol.specs import Spec
 
 
 class _Packed(msgspec.Struct, array_like=True):
-    spec: Spec  # of these rollouts: later ones may have other metrics
     earlier: bytes = b""
     burn_in: bytes = b""
     idle: list[int] = []
@@ -27,14 +26,14 @@ class Past:
     def packed(self) -> bytes:
         """Return all as bytes, without what is more than a checkpoint takes; b"" where there is nothing."""
         earlier, burn_in = self.earlier.packed(self._spec), self.burn_in.packed(self._spec)
-        packed = _Packed(self._spec, earlier, burn_in, self.burn_in.idle)
+        packed = _Packed(earlier, burn_in, self.burn_in.idle)
         return msgspec.msgpack.encode(packed) if earlier or burn_in else b""
 
     def load(self, packed: bytes) -> None:
         """Have what was packed, and nothing else. Raises ProtocolError where `packed` did not make it."""
         try:
-            kept = msgspec.msgpack.decode(packed, type=_Packed) if packed else _Packed(self._spec)
+            kept = msgspec.msgpack.decode(packed, type=_Packed) if packed else _Packed()
         except msgspec.DecodeError as error:
             raise ProtocolError(f"rollouts of a checkpoint cannot be read: {error}") from error
-        self.earlier.load(kept.spec, kept.earlier)
-        self.burn_in.load(kept.spec, kept.burn_in, kept.idle)
+        self.earlier.load(kept.earlier)
+        self.burn_in.load(kept.burn_in, kept.idle)

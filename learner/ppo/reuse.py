@@ -76,9 +76,9 @@ class EarlierBatches:
         """Return them as bytes, for a checkpoint; b"" where there are none, or more than that takes."""
         return pack_groups(spec, self._older)
 
-    def load(self, spec: Spec, packed: bytes) -> None:
+    def load(self, packed: bytes) -> None:
         """Have what was packed, as many as are wanted, and nothing else. Raises ProtocolError as `unpack_groups`."""
-        groups = unpack_groups(spec, packed)[: self._most]
+        groups = unpack_groups(packed)[: self._most]
         self._older = deque(([rollout for rollout, _ in group] for group in groups), maxlen=self._most)
 
     def keep(self, fresh: Sequence[Received]) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dppo.learner.config import LearnerConfig
+from dppo.learner.config import LearnerConfig, NetworkConfig
+from dppo.learner.frame_stacks import rollout_spec
 from dppo.learner.ppo.packed_rollouts import pack_groups
 from dppo.learner.storage.books import Books
 from dppo.learner.storage.checkpoint_format import read_document
@@ -100,7 +101,7 @@ def resumed_from(
         else:
             checkpoint = None  # nothing was trained on: the next actors say which spaces the run has
         if spec is not None and checkpoint is not None:
-            in_hand = _in_hand(spec, checkpoint, progress.version)
+            in_hand = _in_hand(checkpoint, progress.version)
         ledger.keep_pending(in_hand.waiting)  # the others were accepted after the last update that it knows
         position = Position.of(state.get("journal", (0,)))
         log.info("resuming %s after update %d (%s steps)", directory.path, progress.updates, f"{progress.steps:,}")
@@ -118,9 +119,9 @@ def resumed_from(
     return Resumed(progress, episodes, ledger, spec, checkpoint, behind, state, in_hand)
 
 
-def _in_hand(spec: Spec, checkpoint: "Checkpoint", version: int) -> KeptBatches:
+def _in_hand(checkpoint: "Checkpoint", version: int) -> KeptBatches:
     """Return the batches that the checkpoint keeps."""
-    kept = unpack_batches(spec, checkpoint.in_hand, version)
+    kept = unpack_batches(checkpoint.in_hand, version)
     steps = sum(counter.total() for counter in kept.waiting.values())
     if steps:
         log.info("%s steps that were in hand go into the next updates", f"{steps:,}")
@@ -163,10 +164,10 @@ class Content:
     books: Books
 
 
-def _tensors(content: Content) -> "dict[str, torch.Tensor]":
+def _tensors(content: Content, network: NetworkConfig) -> "dict[str, torch.Tensor]":
     from dppo.learner.storage.checkpoint import with_rollouts
 
-    in_hand = b"" if content.spec is None else pack_groups(content.spec, content.books.in_hand)
+    in_hand = b"" if content.spec is None else pack_groups(rollout_spec(content.spec, network), content.books.in_hand)
     return with_rollouts(content.trainer.tensors(), in_hand=in_hand, past=content.trainer.past())
 
 
@@ -210,7 +211,7 @@ class Saver:
 
         self._recent_at = now
         try:
-            tensors = _tensors(content)
+            tensors = _tensors(content, self._network)
             save_recent(self._directory.checkpoints, content.progress.updates, tensors, self._state(content, now))
         except CheckpointError as error:
             self._failures.failed("the recent checkpoint", error)
@@ -230,7 +231,7 @@ class Saver:
         self._lasting_at = now
         checkpoints, update = self._directory.checkpoints, content.progress.updates
         try:
-            save(checkpoints, update, _tensors(content), self._state(content, now))
+            save(checkpoints, update, _tensors(content, self._network), self._state(content, now))
             self._files.append(content.books.journal.file)
             mean = content.episodes.mean_return if content.episodes.is_full else None
             best = offer_best(checkpoints, update, mean)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from dppo.learner.ppo.batch import Received
 from dppo.learner.ppo.packed_rollouts import unpack_groups
-from dppo.protocol.specs import Spec
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class KeptBatches:
         return steps
 
 
-def unpack_batches(spec: Spec, content: bytes, version: int) -> KeptBatches:
-    """Return the batches that `packed_rollouts.pack_groups` made for that spec. Raises ProtocolError where it did not.
+def unpack_batches(content: bytes, version: int) -> KeptBatches:
+    """Return the batches that `packed_rollouts.pack_groups` made. Raises ProtocolError where it did not.
 
     version: of the policy that the next update is on top of, as when they were packed.
     """
-    return KeptBatches(version, tuple(tuple(batch) for batch in unpack_groups(spec, content)))
+    return KeptBatches(version, tuple(tuple(batch) for batch in unpack_groups(content)))
